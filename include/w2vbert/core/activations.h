@@ -1,0 +1,17 @@
+// Activation functions by the names that HF's ACT2FN gives them (transformers/activations.py).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <string>
+
+namespace w2vbert {
+
+using Activation = std::function<at::Tensor(const at::Tensor&)>;
+
+// The function that ACT2FN[name] computes, operation for operation. Throws ConfigError naming
+// `config_key`, the name and the known names.
+Activation activation(const std::string& name, const std::string& config_key);
+
+}  // namespace w2vbert

@@ -1,0 +1,46 @@
+// Writing a file so that it is there whole or not at all, through a kill and a power cut.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace w2vbert {
+
+enum class IfPresent {
+  kCompare,  // an equal file counts as written, a different one is an error and stays untouched
+  kReplace,  // the new file takes its place in one step (run records, not outputs)
+};
+
+enum class Committed {
+  kWritten,   // this call put the file there
+  kWasThere,  // an equal file stood there already: another worker was faster
+};
+
+// Writes `pieces`, one after another, to `path`: a temporary in the same directory, fsync, a link
+// (or rename, with kReplace) to the final name, fsync of the directory. When this returns, the file
+// survives a power cut. On failure the temporary is gone and `path` holds what it held before or
+// the whole new file. Permissions follow the umask. Throws StorageError with the path and the
+// reason.
+Committed write_durably(const std::string& path, std::span<const std::span<const std::byte>> pieces,
+                        IfPresent if_present = IfPresent::kCompare);
+Committed write_durably(const std::string& path, std::string_view text,
+                        IfPresent if_present = IfPresent::kCompare);
+
+// The temporaries of write_durably: .<name>.<host>.<pid>.<random>.tmp. `host` has dots replaced.
+struct TemporaryName {
+  std::string host;
+  std::int64_t pid = 0;
+};
+std::optional<TemporaryName> parse_temporary_name(std::string_view file_name);
+
+// Removes from `directory` (not from the ones below) the temporaries whose process of this host is
+// dead, and those older than 24 hours by the directory's own clock. Returns how many. Throws
+// StorageError when the directory cannot be read; a temporary that somebody else removes meanwhile
+// is no error.
+std::size_t remove_stale_temporaries(const std::string& directory);
+
+}  // namespace w2vbert

@@ -1,0 +1,71 @@
+// Reading files that may be anything: a pipe, a device, something that changes under the reader.
+// Torch-free.
+#pragma once
+
+#include <cstdint>
+#include <ctime>
+#include <string>
+#include <string_view>
+
+namespace w2vbert {
+
+// A regular file opened for reading with pread. Move-only; several threads may read at once.
+class InputFile {
+ public:
+  // Opens without blocking and refuses everything but a regular file. Failures, here and later, are
+  // thrown as FileError (a class of core/error.h) with the path.
+  template <typename FileError>
+  static InputFile open(const std::string& path) {
+    return InputFile(path, [](const std::string& at, std::string_view problem) {
+      throw FileError(at, "", problem);
+    });
+  }
+  ~InputFile();
+  InputFile(InputFile&& other) noexcept;
+  InputFile& operator=(InputFile&&) = delete;
+  InputFile(const InputFile&) = delete;
+
+  const std::string& path() const { return path_; }
+  std::uint64_t size() const { return size_; }  // bytes, as of opening
+  int descriptor() const { return descriptor_; }
+
+  // Fills `to` with `bytes` bytes from `offset`; a file that ends before has shrunk, an error.
+  void read_at(std::uint64_t offset, void* to, std::uint64_t bytes) const;
+
+  // An error when size, modification time or inode differ from those at opening.
+  void check_unchanged() const;
+
+ private:
+  using Fail = void (*)(const std::string& path, std::string_view problem);
+  InputFile(const std::string& path, Fail fail);
+  [[noreturn]] void fail(std::string_view problem) const;
+
+  std::string path_;
+  Fail fail_;
+  int descriptor_ = -1;
+  std::uint64_t size_ = 0;
+  std::uint64_t inode_ = 0;
+  struct timespec modified_ = {};
+};
+
+// The whole of `file`, which has at most `max_bytes`.
+std::string read_whole(const InputFile& file, std::uint64_t max_bytes);
+
+// The whole of a file of at most `max_bytes`. Throws FileError with the path.
+template <typename FileError>
+std::string read_small_file(const std::string& path, std::uint64_t max_bytes) {
+  const auto file = InputFile::open<FileError>(path);
+  if (file.size() > max_bytes) {
+    throw FileError(path, "", "has " + std::to_string(file.size()) + " bytes",
+                    "at most " + std::to_string(max_bytes));
+  }
+  return read_whole(file, max_bytes);
+}
+
+bool is_directory(const std::string& path);
+bool exists(const std::string& path);
+
+// `directory` and `name` joined by one slash.
+std::string join_path(const std::string& directory, const std::string& name);
+
+}  // namespace w2vbert

@@ -1,0 +1,24 @@
+// The forms that one padding mask takes on its way through the encoder.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace w2vbert {
+
+// Sets the frames that `attention_mask` (B, T) leaves out to 0 in `hidden_states` (B, T, C). Nothing
+// happens where the mask is undefined.
+at::Tensor zero_padded_frames(const at::Tensor& hidden_states, const at::Tensor& attention_mask);
+
+// What HF's create_bidirectional_mask (transformers/masking_utils.py) makes of `attention_mask`
+// (B, T) for an attention over T frames; undefined in, undefined out.
+//   sdpa:  bool (B, 1, T, T), true where the key may be attended to
+//   eager: `hidden_states`' dtype, 0 there and the lowest finite value elsewhere
+// HF leaves a mask of ones out. That changes no bit as long as a position bias is added to the scores,
+// and looking would wait for the device, so it stays here.
+at::Tensor bidirectional_mask(const at::Tensor& attention_mask, const at::Tensor& hidden_states,
+                              bool sdpa);
+
+// The lowest finite value of a floating-point dtype: torch.finfo(dtype).min.
+double lowest_finite(at::ScalarType dtype);
+
+}  // namespace w2vbert

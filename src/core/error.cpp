@@ -1,0 +1,26 @@
+#include "w2vbert/core/error.h"
+
+#include "w2vbert/core/text.h"
+
+namespace w2vbert {
+namespace {
+
+constexpr std::size_t kMaxProblemBytes = 1200;
+
+std::string format_error(std::string_view path, std::string_view key, std::string_view problem,
+                         std::string_view expected) {
+  std::string line;
+  if (!path.empty()) line += quote_bytes(path) + ": ";
+  if (!key.empty()) line += quote_bytes(key) + ": ";
+  line += quote_bytes(problem, kMaxProblemBytes);
+  if (!expected.empty()) line += ", expected " + quote_bytes(expected);
+  return line;
+}
+
+}  // namespace
+
+Error::Error(std::string_view path, std::string_view key, std::string_view problem,
+             std::string_view expected)
+    : std::runtime_error(format_error(path, key, problem, expected)), path_(path), key_(key) {}
+
+}  // namespace w2vbert

@@ -1,0 +1,41 @@
+#include "w2vbert/core/padding_mask.h"
+
+#include <torch/torch.h>
+
+#include <limits>
+
+namespace w2vbert {
+
+double lowest_finite(at::ScalarType dtype) {
+  switch (dtype) {
+    case at::kHalf:
+      return static_cast<float>(std::numeric_limits<at::Half>::lowest());
+    case at::kBFloat16:
+      return static_cast<float>(std::numeric_limits<at::BFloat16>::lowest());
+    case at::kDouble:
+      return std::numeric_limits<double>::lowest();
+    default:
+      return std::numeric_limits<float>::lowest();
+  }
+}
+
+at::Tensor zero_padded_frames(const at::Tensor& hidden_states, const at::Tensor& attention_mask) {
+  if (!attention_mask.defined()) return hidden_states;
+  const at::Tensor padded = attention_mask.to(at::kBool).logical_not().unsqueeze(-1);  // (B, T, 1)
+  return hidden_states.masked_fill(padded, 0.0);
+}
+
+at::Tensor bidirectional_mask(const at::Tensor& attention_mask, const at::Tensor& hidden_states,
+                              bool sdpa) {
+  if (!attention_mask.defined()) return {};
+  const auto batch = attention_mask.size(0);
+  const auto frames = attention_mask.size(1);
+  const at::Tensor keys = attention_mask.to(at::kBool)  // (B, T) -> (B, 1, T, T)
+                              .view({batch, 1, 1, frames})
+                              .expand({batch, 1, frames, frames});
+  if (sdpa) return keys;
+  const auto zero = at::zeros({}, hidden_states.options());
+  return at::where(keys, zero, lowest_finite(hidden_states.scalar_type()));
+}
+
+}  // namespace w2vbert

@@ -1,0 +1,67 @@
+#include "w2vbert/core/text.h"
+
+#include <array>
+#include <cstdint>
+
+namespace w2vbert {
+namespace {
+
+std::string escaped_byte(char c) {
+  constexpr std::array<char, 16> kHex = {'0', '1', '2', '3', '4', '5', '6', '7',
+                                         '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'};
+  const auto value = static_cast<std::uint8_t>(c);
+  return {'\\', 'x', kHex[value >> 4], kHex[value & 0x0F]};
+}
+
+bool is_control(std::string_view character) {
+  const auto first = static_cast<std::uint8_t>(character[0]);
+  if (character.size() == 1) return first < 0x20 || first == 0x7F;
+  // U+0080..U+009F, the C1 controls, some terminals obey.
+  return character.size() == 2 && first == 0xC2 && static_cast<std::uint8_t>(character[1]) < 0xA0;
+}
+
+}  // namespace
+
+// Unicode 15, table 3-7.
+std::size_t utf8_character_length(std::string_view bytes) {
+  const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(bytes[i]); };
+  const auto continues = [&](std::size_t i, std::uint8_t low = 0x80, std::uint8_t high = 0xBF) {
+    return i < bytes.size() && byte(i) >= low && byte(i) <= high;
+  };
+  if (bytes.empty()) return 0;
+  const std::uint8_t lead = byte(0);
+  if (lead < 0x80) return 1;
+  if (lead >= 0xC2 && lead <= 0xDF) return continues(1) ? 2 : 0;
+  if (lead >= 0xE0 && lead <= 0xEF) {
+    const std::uint8_t low = lead == 0xE0 ? 0xA0 : 0x80;
+    const std::uint8_t high = lead == 0xED ? 0x9F : 0xBF;
+    return continues(1, low, high) && continues(2) ? 3 : 0;
+  }
+  if (lead >= 0xF0 && lead <= 0xF4) {
+    const std::uint8_t low = lead == 0xF0 ? 0x90 : 0x80;
+    const std::uint8_t high = lead == 0xF4 ? 0x8F : 0xBF;
+    return continues(1, low, high) && continues(2) && continues(3) ? 4 : 0;
+  }
+  return 0;
+}
+
+std::string quote_bytes(std::string_view bytes, std::size_t limit) {
+  std::string out;
+  while (!bytes.empty()) {
+    const std::size_t length = utf8_character_length(bytes);
+    std::string piece;
+    if (length == 0) {
+      piece = escaped_byte(bytes[0]);
+    } else if (is_control(bytes.substr(0, length))) {
+      for (const char c : bytes.substr(0, length)) piece += escaped_byte(c);
+    } else {
+      piece = bytes.substr(0, length);
+    }
+    if (out.size() + piece.size() > limit) return out + "...";
+    out += piece;
+    bytes.remove_prefix(length == 0 ? 1 : length);
+  }
+  return out;
+}
+
+}  // namespace w2vbert

@@ -1,0 +1,116 @@
+#include "w2vbert/core/threads.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <fstream>
+#include <limits>
+#include <optional>
+#include <sstream>
+#include <string_view>
+#include <vector>
+
+namespace w2vbert {
+namespace {
+
+constexpr int kNoLimit = std::numeric_limits<int>::max();
+
+int cores_of_affinity() {
+  // The kernel refuses a mask shorter than its own; machines beyond 1024 CPUs exist.
+  for (int cpus = CPU_SETSIZE; cpus <= (1 << 20); cpus *= 2) {
+    std::vector<cpu_set_t> mask((static_cast<std::size_t>(cpus) + CPU_SETSIZE - 1) / CPU_SETSIZE);
+    const std::size_t bytes = mask.size() * sizeof(cpu_set_t);
+    if (::sched_getaffinity(0, bytes, mask.data()) == 0) return CPU_COUNT_S(bytes, mask.data());
+  }
+  return static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+std::optional<std::int64_t> whole_number(std::string_view text) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+// The blank-separated words of a small file of the kernel; none if it is not there.
+std::vector<std::string> words_of(const std::string& path) {
+  std::ifstream file(path);
+  std::vector<std::string> words;
+  for (std::string word; words.size() < 8 && file >> word;) words.push_back(word);
+  return words;
+}
+
+int cores_of_quota(std::optional<std::int64_t> quota, std::optional<std::int64_t> period) {
+  if (!quota || !period || *quota <= 0 || *period <= 0) return kNoLimit;
+  const double cores = std::ceil(static_cast<double>(*quota) / static_cast<double>(*period));
+  return cores >= kNoLimit ? kNoLimit : std::max(1, static_cast<int>(cores));
+}
+
+// Version 2: cpu.max holds "<quota or max> <period>", in microseconds.
+int limit_of_v2(const std::string& directory) {
+  const std::vector<std::string> words = words_of(directory + "/cpu.max");
+  return words.size() == 2 ? cores_of_quota(whole_number(words[0]), whole_number(words[1]))
+                           : kNoLimit;
+}
+
+// Version 1: two files; a quota of -1 means none.
+int limit_of_v1(const std::string& directory) {
+  const std::vector<std::string> quota = words_of(directory + "/cpu.cfs_quota_us");
+  const std::vector<std::string> period = words_of(directory + "/cpu.cfs_period_us");
+  return quota.size() == 1 && period.size() == 1
+             ? cores_of_quota(whole_number(quota[0]), whole_number(period[0]))
+             : kNoLimit;
+}
+
+// The smallest limit of `group` and of the groups above it. In a container the path may be the
+// host's while the mount shows the container's own group at its top, so what is not there is passed
+// over.
+int smallest_limit(const std::string& mount, std::string group, int (*limit)(const std::string&)) {
+  int smallest = limit(mount);
+  if (group.find("..") != std::string::npos) return smallest;
+  while (group.size() > 1) {
+    smallest = std::min(smallest, limit(mount + group));
+    group.resize(group.rfind('/'));
+  }
+  return smallest;
+}
+
+int limit_of_cgroups(const std::string& root) {
+  int smallest = kNoLimit;
+  const std::string mounts = root + "/sys/fs/cgroup";
+  std::ifstream groups(root + "/proc/self/cgroup");  // lines of <id>:<controllers>:<path>
+  for (std::string line; std::getline(groups, line);) {
+    const std::size_t first = line.find(':');
+    const std::size_t second = line.find(':', first + 1);
+    if (first == std::string::npos || second == std::string::npos) continue;
+    const std::string controllers = line.substr(first + 1, second - first - 1);
+    const std::string group = line.substr(second + 1);
+    if (!group.starts_with('/')) continue;
+    if (controllers.empty()) {
+      for (const char* mount : {"", "/unified"}) {
+        smallest = std::min(smallest, smallest_limit(mounts + mount, group, limit_of_v2));
+      }
+      continue;
+    }
+    std::istringstream names(controllers);
+    for (std::string name; std::getline(names, name, ',');) {
+      if (name != "cpu") continue;
+      for (const std::string& mount : {controllers, name}) {
+        smallest = std::min(smallest, smallest_limit(mounts + "/" + mount, group, limit_of_v1));
+      }
+    }
+  }
+  return smallest;
+}
+
+}  // namespace
+
+int usable_cores(const std::string& root) {
+  return std::max(1, std::min(cores_of_affinity(), limit_of_cgroups(root)));
+}
+
+}  // namespace w2vbert
