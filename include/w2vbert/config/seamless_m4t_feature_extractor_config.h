@@ -1,0 +1,30 @@
+// preprocessor_config.json (or processor_config.json) of a Wav2Vec2-BERT model. Torch-free.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace w2vbert {
+
+// The settings of HF's SeamlessM4TFeatureExtractor
+// (transformers/models/seamless_m4t/feature_extraction_seamless_m4t.py), HF's names and defaults.
+struct SeamlessM4TFeatureExtractorConfig {
+  std::int64_t feature_size = 80;
+  std::int64_t sampling_rate = 16000;  // Hz
+  std::int64_t num_mel_bins = 80;
+  double padding_value = 0.0;  // facebook/w2v-bert-2.0 has 1
+  std::int64_t stride = 2;     // frames stacked into one row of input_features
+  std::string padding_side = "right";
+  bool return_attention_mask = true;
+
+  static SeamlessM4TFeatureExtractorConfig from_json(std::string_view text, const std::string& path);
+
+  // processor_config.json with a nested "feature_extractor" (transformers 5) wins over
+  // preprocessor_config.json, as in HF. ConfigError when there is neither.
+  static SeamlessM4TFeatureExtractorConfig from_pretrained(const std::string& directory);
+
+  void validate(const std::string& path = "preprocessor_config") const;
+};
+
+}  // namespace w2vbert

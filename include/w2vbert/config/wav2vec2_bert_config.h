@@ -1,0 +1,81 @@
+// config.json of a Wav2Vec2-BERT model. Torch-free.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace w2vbert {
+
+// Every field of HF's Wav2Vec2BertConfig under HF's name and with HF's default
+// (transformers/models/wav2vec2_bert/configuration_wav2vec2_bert.py). Ranges and meanings stand in
+// the table of src/config/wav2vec2_bert_config.cpp.
+struct Wav2Vec2BertConfig {
+  std::optional<std::int64_t> vocab_size;
+  std::int64_t hidden_size = 1024;
+  std::int64_t num_hidden_layers = 24;
+  std::int64_t num_attention_heads = 16;
+  std::int64_t intermediate_size = 4096;
+  std::int64_t feature_projection_input_dim = 160;
+  std::string hidden_act = "swish";
+  double hidden_dropout = 0.0;
+  double activation_dropout = 0.0;
+  double attention_dropout = 0.0;
+  double feat_proj_dropout = 0.0;
+  double final_dropout = 0.1;
+  double layerdrop = 0.1;
+  double initializer_range = 0.02;
+  double layer_norm_eps = 1e-5;
+  bool apply_spec_augment = true;
+  double mask_time_prob = 0.05;
+  std::int64_t mask_time_length = 10;
+  std::int64_t mask_time_min_masks = 2;
+  double mask_feature_prob = 0.0;
+  std::int64_t mask_feature_length = 10;
+  std::int64_t mask_feature_min_masks = 0;
+  std::string ctc_loss_reduction = "sum";
+  bool ctc_zero_infinity = false;
+  bool use_weighted_layer_sum = false;
+  std::int64_t classifier_proj_size = 768;
+  std::vector<std::int64_t> tdnn_dim = {512, 512, 512, 512, 1500};
+  std::vector<std::int64_t> tdnn_kernel = {5, 3, 3, 1, 1};
+  std::vector<std::int64_t> tdnn_dilation = {1, 2, 3, 1, 1};
+  std::int64_t xvector_output_dim = 512;
+  std::optional<std::int64_t> pad_token_id = 0;
+  std::optional<std::int64_t> bos_token_id = 1;
+  bool add_adapter = false;
+  std::int64_t adapter_kernel_size = 3;
+  std::int64_t adapter_stride = 2;
+  std::int64_t num_adapter_layers = 1;
+  std::string adapter_act = "relu";
+  bool use_intermediate_ffn_before_adapter = false;
+  std::optional<std::int64_t> output_hidden_size;
+  std::optional<std::string> position_embeddings_type = "relative_key";
+  std::int64_t rotary_embedding_base = 10000;
+  std::int64_t max_source_positions = 5000;
+  std::int64_t left_max_position_embeddings = 64;
+  std::int64_t right_max_position_embeddings = 8;
+  std::int64_t conv_depthwise_kernel_size = 31;
+  double conformer_conv_dropout = 0.1;
+
+  // Inherited from HF's PreTrainedConfig, as far as it matters here.
+  std::vector<std::string> architectures;
+  std::optional<std::string> dtype;         // HF `dtype`, or the older `torch_dtype`
+  std::string attn_implementation = "sdpa";  // HF `_attn_implementation`: "eager" or "sdpa"
+
+  // Reads the text of a config.json. Unknown keys are ignored. Throws ConfigError naming `path`, the
+  // key, what is there and what was expected; calls validate().
+  static Wav2Vec2BertConfig from_json(std::string_view text, const std::string& path);
+
+  // Reads <directory>/config.json.
+  static Wav2Vec2BertConfig from_pretrained(const std::string& directory);
+
+  // Ranges and agreement of the fields with one another. Throws ConfigError naming `path`.
+  void validate(const std::string& path = "config") const;
+
+  std::int64_t head_size() const { return hidden_size / num_attention_heads; }
+};
+
+}  // namespace w2vbert
