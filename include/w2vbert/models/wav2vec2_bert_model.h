@@ -1,0 +1,54 @@
+#pragma once
+
+#include <torch/nn/cloneable.h>
+#include <torch/nn/pimpl.h>
+
+#include <optional>
+#include <vector>
+
+#include "w2vbert/config/wav2vec2_bert_config.h"
+#include "w2vbert/nn/encoder.h"
+#include "w2vbert/nn/feature_projection.h"
+
+namespace w2vbert {
+
+// HF: transformers/modeling_outputs.py, Wav2Vec2BaseModelOutput.
+struct Wav2Vec2BertBaseModelOutput {
+  torch::Tensor last_hidden_state;  // (B, T, C)
+  torch::Tensor extract_features;   // (B, T, F): normalised, before the projection
+  std::optional<std::vector<torch::Tensor>> hidden_states;  // L + 1 of (B, T, C)
+  std::optional<std::vector<torch::Tensor>> attentions;     // L of (B, H, T, T); with sdpa empty
+};
+
+// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertModel, with position_embeddings_type "relative_key" and
+// without adapter. Anything else that the config may ask for is a ConfigError naming key and value.
+class Wav2Vec2BertModelImpl : public torch::nn::Cloneable<Wav2Vec2BertModelImpl> {
+ public:
+  // What HF's base_model_prefix is: checkpoints of other classes hold the names below behind it.
+  static constexpr const char* kBaseModelPrefix = "wav2vec2_bert";
+
+  // With HF's initialisation (nn/initialization.h), and in training mode, as in HF.
+  explicit Wav2Vec2BertModelImpl(Wav2Vec2BertConfig config);
+  void reset() override;
+  void pretty_print(std::ostream& stream) const override;
+
+  // `input_features` (B, T, F), of the parameters' dtype. `attention_mask` (B, T), zero where a frame
+  // is padding, or undefined. `mask_time_indices` bool (B, T): frames replaced by masked_spec_embed;
+  // ignored when apply_spec_augment is false. Throws c10::ValueError; the module stays usable.
+  Wav2Vec2BertBaseModelOutput forward(const torch::Tensor& input_features,
+                                      const torch::Tensor& attention_mask = {},
+                                      const torch::Tensor& mask_time_indices = {},
+                                      const ForwardOptions& options = {});
+
+  Wav2Vec2BertConfig config;
+  torch::Tensor masked_spec_embed;  // (C), undefined when both mask_*_prob are 0
+  Wav2Vec2BertFeatureProjection feature_projection = nullptr;
+  Wav2Vec2BertEncoder encoder = nullptr;
+
+ private:
+  torch::Tensor mask_hidden_states(const torch::Tensor& hidden_states,
+                                   const torch::Tensor& mask_time_indices);
+};
+TORCH_MODULE(Wav2Vec2BertModel);
+
+}  // namespace w2vbert

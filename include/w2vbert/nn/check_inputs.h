@@ -1,0 +1,17 @@
+// What every public forward asks of its tensors. Each check throws c10::ValueError with the argument,
+// what it is and what it should be, and none waits for a CUDA device.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace w2vbert {
+
+// `tensor` is a dense (B, T, width) tensor with B > 0 and T > 0, of `parameter`'s dtype and device.
+void check_hidden_states(const at::Tensor& tensor, const char* name, std::int64_t width,
+                         const at::Tensor& parameter);
+
+// `mask` is undefined, or a dense (B, T) tensor on `hidden_states`' device (B, T, ...), boolean,
+// integer or floating, of zeros and ones. The values are looked at on the CPU only.
+void check_attention_mask(const at::Tensor& mask, const char* name, const at::Tensor& hidden_states);
+
+}  // namespace w2vbert

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <torch/nn/cloneable.h>
+#include <torch/nn/modules/container/modulelist.h>
+#include <torch/nn/modules/dropout.h>
+#include <torch/nn/pimpl.h>
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "w2vbert/config/wav2vec2_bert_config.h"
+#include "w2vbert/nn/encoder_layer.h"
+
+namespace w2vbert {
+
+// Which of a forward's intermediate results are wanted, and how far it goes.
+struct ForwardOptions {
+  bool output_hidden_states = false;
+  bool output_attentions = false;
+  // The last of `hidden_states` that is needed, 0..num_hidden_layers: later layers are not computed,
+  // and last_hidden_state is that state. Not in HF; the states are the same bits.
+  std::optional<std::int64_t> stop_after;
+};
+
+// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertEncoder.
+class Wav2Vec2BertEncoderImpl : public torch::nn::Cloneable<Wav2Vec2BertEncoderImpl> {
+ public:
+  struct Output {
+    torch::Tensor last_hidden_state;  // (B, T, C)
+    // On request. Of each executed layer: the first one's input, then every output, (B, T, C).
+    std::vector<torch::Tensor> hidden_states;
+    std::vector<torch::Tensor> attentions;  // on request, (B, H, T, T); with sdpa empty, as in HF
+  };
+
+  explicit Wav2Vec2BertEncoderImpl(Wav2Vec2BertConfig config);
+  void reset() override;
+  void pretty_print(std::ostream& stream) const override;
+
+  // `hidden_states` (B, T, C), of the parameters' dtype; `attention_mask` (B, T), zero where a frame
+  // is padding, or undefined. Throws c10::ValueError.
+  Output forward(torch::Tensor hidden_states, const torch::Tensor& attention_mask = {},
+                 const ForwardOptions& options = {});
+
+  torch::nn::Dropout dropout = nullptr;
+  torch::nn::ModuleList layers = nullptr;  // of Wav2Vec2BertEncoderLayer
+
+ private:
+  Wav2Vec2BertConfig config_;
+};
+TORCH_MODULE(Wav2Vec2BertEncoder);
+
+}  // namespace w2vbert

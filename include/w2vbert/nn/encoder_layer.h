@@ -1,0 +1,48 @@
+#pragma once
+
+#include <torch/nn/cloneable.h>
+#include <torch/nn/modules/dropout.h>
+#include <torch/nn/modules/normalization.h>
+#include <torch/nn/pimpl.h>
+
+#include "w2vbert/config/wav2vec2_bert_config.h"
+#include "w2vbert/nn/convolution_module.h"
+#include "w2vbert/nn/feed_forward.h"
+#include "w2vbert/nn/self_attention.h"
+
+namespace w2vbert {
+
+// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertEncoderLayer.
+class Wav2Vec2BertEncoderLayerImpl : public torch::nn::Cloneable<Wav2Vec2BertEncoderLayerImpl> {
+ public:
+  struct Output {
+    torch::Tensor hidden_states;  // (B, T, C)
+    torch::Tensor attn_weights;   // (B, H, T, T); undefined with sdpa
+  };
+
+  explicit Wav2Vec2BertEncoderLayerImpl(Wav2Vec2BertConfig config);
+  void reset() override;
+  void pretty_print(std::ostream& stream) const override;
+
+  // `hidden_states` (B, T, C), of the parameters' dtype; `attention_mask` as for
+  // Wav2Vec2BertSelfAttention; `conv_attention_mask` (B, T) as for Wav2Vec2BertConvolutionModule.
+  // Throws c10::ValueError.
+  Output forward(torch::Tensor hidden_states, const torch::Tensor& attention_mask = {},
+                 const torch::Tensor& conv_attention_mask = {});
+
+  torch::nn::LayerNorm ffn1_layer_norm = nullptr;
+  Wav2Vec2BertFeedForward ffn1 = nullptr;
+  torch::nn::LayerNorm self_attn_layer_norm = nullptr;
+  torch::nn::Dropout self_attn_dropout = nullptr;
+  Wav2Vec2BertSelfAttention self_attn = nullptr;
+  Wav2Vec2BertConvolutionModule conv_module = nullptr;
+  torch::nn::LayerNorm ffn2_layer_norm = nullptr;
+  Wav2Vec2BertFeedForward ffn2 = nullptr;
+  torch::nn::LayerNorm final_layer_norm = nullptr;
+
+ private:
+  Wav2Vec2BertConfig config_;
+};
+TORCH_MODULE(Wav2Vec2BertEncoderLayer);
+
+}  // namespace w2vbert

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <torch/nn/cloneable.h>
+#include <torch/nn/modules/dropout.h>
+#include <torch/nn/pimpl.h>
+
+#include "w2vbert/config/wav2vec2_bert_config.h"
+#include "w2vbert/core/activations.h"
+#include "w2vbert/nn/linear.h"
+
+namespace w2vbert {
+
+// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertFeedForward.
+class Wav2Vec2BertFeedForwardImpl : public torch::nn::Cloneable<Wav2Vec2BertFeedForwardImpl> {
+ public:
+  explicit Wav2Vec2BertFeedForwardImpl(Wav2Vec2BertConfig config);
+  void reset() override;
+  void pretty_print(std::ostream& stream) const override;
+
+  // `hidden_states` (B, T, C), of the parameters' dtype -> (B, T, C). Throws c10::ValueError.
+  torch::Tensor forward(torch::Tensor hidden_states);
+
+  torch::nn::Dropout intermediate_dropout = nullptr;
+  Linear intermediate_dense = nullptr;
+  Activation intermediate_act_fn;
+  Linear output_dense = nullptr;
+  torch::nn::Dropout output_dropout = nullptr;
+
+ private:
+  Wav2Vec2BertConfig config_;
+};
+TORCH_MODULE(Wav2Vec2BertFeedForward);
+
+}  // namespace w2vbert

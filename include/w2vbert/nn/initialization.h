@@ -1,0 +1,45 @@
+// How new modules get their values: as HF initialises them, or not at all.
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/nn/modules/conv.h>
+#include <torch/nn/modules/embedding.h>
+#include <torch/nn/modules/normalization.h>
+
+#include "w2vbert/config/wav2vec2_bert_config.h"
+#include "w2vbert/nn/linear.h"
+
+namespace w2vbert {
+
+// While one of these lives, modules built on this thread get parameters of the right shapes whose
+// values are not set: for a checkpoint that fills them all. Filling 580 M parameters with random
+// numbers first would take longer than reading the checkpoint.
+class SkipInitialization {
+ public:
+  SkipInitialization();
+  ~SkipInitialization();
+  SkipInitialization(const SkipInitialization&) = delete;
+  SkipInitialization& operator=(const SkipInitialization&) = delete;
+
+  static bool active();
+
+ private:
+  bool before_;
+};
+
+// Layers that respect SkipInitialization. Without it they are exactly the layers of these
+// options, and draw the same random numbers.
+Linear make_linear(std::int64_t in_features, std::int64_t out_features, bool bias = true);
+torch::nn::Conv1d make_conv1d(const torch::nn::Conv1dOptions& options);
+torch::nn::Embedding make_embedding(std::int64_t num_embeddings, std::int64_t embedding_dim);
+
+// LayerNorm over the last `width` channels with the config's layer_norm_eps.
+torch::nn::LayerNorm make_layer_norm(std::int64_t width, const Wav2Vec2BertConfig& config);
+
+// HF's initialize_weights (transformers/modeling_utils.py) with
+// Wav2Vec2BertPreTrainedModel._init_weights (modeling_wav2vec2_bert.py): children first, in
+// registration order, then the module itself. After torch::manual_seed(s) a model's constructor and
+// this draw the same random numbers as Python's Wav2Vec2BertModel(config) after torch.manual_seed(s).
+void init_weights(torch::nn::Module& module, const Wav2Vec2BertConfig& config);
+
+}  // namespace w2vbert

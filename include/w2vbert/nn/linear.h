@@ -1,0 +1,19 @@
+#pragma once
+
+#include <torch/nn/modules/linear.h>
+#include <torch/nn/pimpl.h>
+
+namespace w2vbert {
+
+// torch::nn::Linear as Python's nn.Linear computes it. LibTorch's own forward multiplies first and
+// adds the bias afterwards, which rounds twice in bfloat16 and float16; Python's is one operation.
+class LinearImpl : public torch::nn::LinearImpl {
+ public:
+  using torch::nn::LinearImpl::LinearImpl;
+
+  // `input` (..., in_features) -> (..., out_features).
+  torch::Tensor forward(const torch::Tensor& input);
+};
+TORCH_MODULE(Linear);
+
+}  // namespace w2vbert

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <torch/nn/cloneable.h>
+#include <torch/nn/modules/dropout.h>
+#include <torch/nn/modules/embedding.h>
+#include <torch/nn/pimpl.h>
+
+#include "w2vbert/config/wav2vec2_bert_config.h"
+#include "w2vbert/nn/linear.h"
+
+namespace w2vbert {
+
+// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertSelfAttention with position_embeddings_type
+// "relative_key", and the two functions it may run on: eager_attention_forward there, and
+// sdpa_attention_forward of integrations/sdpa_attention.py. H heads of size D.
+class Wav2Vec2BertSelfAttentionImpl : public torch::nn::Cloneable<Wav2Vec2BertSelfAttentionImpl> {
+ public:
+  struct Output {
+    torch::Tensor attn_output;   // (B, T, C)
+    torch::Tensor attn_weights;  // (B, H, T, T) after dropout; undefined with sdpa
+  };
+
+  explicit Wav2Vec2BertSelfAttentionImpl(Wav2Vec2BertConfig config);
+  void reset() override;
+  void pretty_print(std::ostream& stream) const override;
+
+  // `hidden_states` (B, T, C), of the parameters' dtype. `attention_mask` as bidirectional_mask()
+  // (core/padding_mask.h) makes it for this attn_implementation, or undefined. Throws
+  // c10::ValueError.
+  Output forward(const torch::Tensor& hidden_states, const torch::Tensor& attention_mask = {});
+
+  Linear linear_q = nullptr;
+  Linear linear_k = nullptr;
+  Linear linear_v = nullptr;
+  Linear linear_out = nullptr;
+  torch::nn::Dropout dropout = nullptr;
+  torch::nn::Embedding distance_embedding = nullptr;
+
+ private:
+  // (B, H, T, D) -> (B, H, T, T), to be added to the scores.
+  torch::Tensor relative_key_position_bias(const torch::Tensor& query);
+  Output eager_attention(const torch::Tensor& query, const torch::Tensor& key,
+                         const torch::Tensor& value, const torch::Tensor& attention_mask,
+                         const torch::Tensor& position_bias);
+  Output sdpa_attention(const torch::Tensor& query, const torch::Tensor& key,
+                        const torch::Tensor& value, const torch::Tensor& attention_mask,
+                        const torch::Tensor& position_bias);
+
+  Wav2Vec2BertConfig config_;
+  double scaling_ = 0.0;  // D^-0.5
+};
+TORCH_MODULE(Wav2Vec2BertSelfAttention);
+
+}  // namespace w2vbert

@@ -1,0 +1,56 @@
+#include "w2vbert/models/semantic_encoder.h"
+
+#include <torch/torch.h>
+
+namespace w2vbert {
+namespace {
+
+void check_statistics(const torch::Tensor& statistics, const char* name, std::int64_t width) {
+  TORCH_CHECK_VALUE(statistics.defined() && statistics.dim() == 1 && statistics.size(0) == width &&
+                        statistics.is_floating_point(),
+                    name, ": expected a floating tensor of shape (", width, ")");
+}
+
+}  // namespace
+
+SemanticEncoderImpl::SemanticEncoderImpl(Wav2Vec2BertModel base, torch::Tensor mean_values,
+                                         torch::Tensor var_values, std::int64_t state)
+    : model(std::move(base)),
+      mean(std::move(mean_values)),
+      var(std::move(var_values)),
+      state_(state) {
+  const auto& config = model->config;
+  TORCH_CHECK_VALUE(state_ >= 0 && state_ <= config.num_hidden_layers, "state: ", state_,
+                    ", expected from 0 to ", config.num_hidden_layers);
+  if (mean.defined() || var.defined()) {
+    check_statistics(mean, "mean", config.hidden_size);
+    check_statistics(var, "var", config.hidden_size);
+  }
+  reset();
+}
+
+void SemanticEncoderImpl::reset() {
+  model = register_module("model", model);
+  if (mean.defined()) {
+    mean = register_buffer("mean", mean);
+    var = register_buffer("var", var);
+  }
+}
+
+torch::Tensor SemanticEncoderImpl::encode(const torch::Tensor& input_features,
+                                          const torch::Tensor& attention_mask) {
+  const torch::NoGradGuard no_grad;
+  ForwardOptions options;
+  options.stop_after = state_;
+  const auto state = model(input_features, attention_mask, torch::Tensor(), options)
+                         .last_hidden_state;
+  if (!mean.defined()) return state;
+  return (state - mean) / torch::sqrt(var);
+}
+
+void SemanticEncoderImpl::pretty_print(std::ostream& stream) const {
+  stream << "w2vbert::SemanticEncoder(hidden_states[" << state_ << "]"
+         << (mean.defined() ? ", normalised" : "") << ")";
+}
+
+}  // namespace w2vbert

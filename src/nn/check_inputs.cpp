@@ -1,0 +1,47 @@
+#include "w2vbert/nn/check_inputs.h"
+
+#include <torch/torch.h>
+
+namespace w2vbert {
+namespace {
+
+void check_dense(const at::Tensor& tensor, const char* name) {
+  TORCH_CHECK_VALUE(tensor.defined(), name, ": undefined, expected a tensor");
+  TORCH_CHECK_VALUE(tensor.layout() == at::kStrided, name, ": ", tensor.layout(),
+                    " layout, expected a dense (strided) tensor");
+  TORCH_CHECK_VALUE(!tensor.is_quantized(), name, ": quantized, expected a plain tensor");
+}
+
+}  // namespace
+
+void check_hidden_states(const at::Tensor& tensor, const char* name, std::int64_t width,
+                         const at::Tensor& parameter) {
+  check_dense(tensor, name);
+  TORCH_CHECK_VALUE(tensor.dim() == 3 && tensor.size(0) > 0 && tensor.size(1) > 0 &&
+                        tensor.size(2) == width,
+                    name, ": shape ", tensor.sizes(), ", expected (B, T, ", width,
+                    ") with at least one row and one frame");
+  TORCH_CHECK_VALUE(tensor.scalar_type() == parameter.scalar_type(), name, ": ",
+                    tensor.scalar_type(), ", expected the parameters' ", parameter.scalar_type());
+  TORCH_CHECK_VALUE(tensor.device() == parameter.device(), name, ": on ", tensor.device(),
+                    ", expected the parameters' ", parameter.device());
+}
+
+void check_attention_mask(const at::Tensor& mask, const char* name, const at::Tensor& hidden_states) {
+  if (!mask.defined()) return;
+  check_dense(mask, name);
+  TORCH_CHECK_VALUE(mask.dim() == 2 && mask.size(0) == hidden_states.size(0) &&
+                        mask.size(1) == hidden_states.size(1),
+                    name, ": shape ", mask.sizes(), ", expected (", hidden_states.size(0), ", ",
+                    hidden_states.size(1), ")");
+  TORCH_CHECK_VALUE(!mask.is_complex(), name, ": ", mask.scalar_type(),
+                    ", expected a boolean, integer or floating type");
+  TORCH_CHECK_VALUE(mask.device() == hidden_states.device(), name, ": on ", mask.device(),
+                    ", expected ", hidden_states.device());
+  if (mask.is_cpu() && mask.scalar_type() != at::kBool) {
+    TORCH_CHECK_VALUE(mask.eq(0).logical_or(mask.eq(1)).all().item<bool>(), name,
+                      ": holds other values, expected zeros and ones");
+  }
+}
+
+}  // namespace w2vbert

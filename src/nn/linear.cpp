@@ -1,0 +1,11 @@
+#include "w2vbert/nn/linear.h"
+
+#include <torch/torch.h>
+
+namespace w2vbert {
+
+torch::Tensor LinearImpl::forward(const torch::Tensor& input) {
+  return torch::linear(input, weight, bias);
+}
+
+}  // namespace w2vbert
