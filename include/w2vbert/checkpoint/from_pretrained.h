@@ -1,0 +1,75 @@
+// A model directory (or Hub id) -> a module that is ready to run.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "w2vbert/checkpoint/checkpoint.h"
+#include "w2vbert/checkpoint/load.h"
+#include "w2vbert/config/wav2vec2_bert_config.h"
+#include "w2vbert/nn/initialization.h"
+
+namespace w2vbert {
+
+struct FromPretrainedOptions {
+  c10::Device device = c10::Device(c10::kCPU);
+  // The parameters' dtype, whatever the file's. HF's default is the file's own ("auto").
+  c10::ScalarType dtype = c10::ScalarType::Float;
+  std::optional<std::string> attn_implementation;  // "sdpa" or "eager"
+  std::optional<std::int64_t> num_hidden_layers;   // fewer than the file holds: the first ones
+  LoadOptions load;
+};
+
+template <class ModuleHolder>
+struct Pretrained {
+  ModuleHolder model{nullptr};
+  Wav2Vec2BertConfig config;  // with the options' changes
+  LoadReport report;
+};
+
+// config.json of a local directory or cached Hub id with the options' changes, checked.
+struct PretrainedSource {
+  std::string directory;
+  Wav2Vec2BertConfig config;
+};
+PretrainedSource find_pretrained(const std::string& path_or_id,
+                                 const FromPretrainedOptions& options = {});
+
+// Moves a module to the options' dtype and device. With `uninitialized`, parameters get new memory
+// without a look at the old one, which has not been touched yet. Buffers (the tables of position
+// embeddings) keep their values, and their dtype as HF keeps it.
+void place_module(torch::nn::Module& module, const FromPretrainedOptions& options,
+                  bool uninitialized);
+
+// HF's `from_pretrained`: reads the config, builds the module, loads the weights (load_state_dict),
+// ends in eval mode. ModuleHolder is made with TORCH_MODULE and constructed from the config. Throws
+// ConfigError, CheckpointError.
+template <class ModuleHolder>
+Pretrained<ModuleHolder> load_pretrained(const std::string& path_or_id,
+                                         const FromPretrainedOptions& options = {}) {
+  PretrainedSource source = find_pretrained(path_or_id, options);
+  const Checkpoint checkpoint = Checkpoint::open(source.directory);
+  Pretrained<ModuleHolder> result;
+  {
+    std::optional<SkipInitialization> skip;
+    if (!options.load.lenient) skip.emplace();  // every parameter is about to be read, or it fails
+    result.model = ModuleHolder(source.config);
+  }
+  place_module(*result.model, options, !options.load.lenient);
+  result.report = load_state_dict(*result.model, checkpoint, options.load);
+  result.model->eval();
+  result.config = std::move(source.config);
+  return result;
+}
+
+template <class ModuleHolder>
+ModuleHolder from_pretrained(const std::string& path_or_id,
+                             const FromPretrainedOptions& options = {}) {
+  return load_pretrained<ModuleHolder>(path_or_id, options).model;
+}
+
+}  // namespace w2vbert

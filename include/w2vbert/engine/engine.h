@@ -1,0 +1,57 @@
+// How a loaded model is run over clips: the interface that the reference and the fused engine
+// share.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "w2vbert/models/wav2vec2_bert_model.h"
+
+namespace w2vbert {
+
+// One clip's features, as SeamlessM4TFeatureExtractor makes them for it alone.
+struct EngineClip {
+  at::Tensor input_features;  // (T, F)
+  at::Tensor attention_mask;  // (T), 0 or 1; undefined: all frames are valid
+};
+
+class Engine {
+ public:
+  // Asks for last_hidden_state, which differs from the highest state under an adapter.
+  static constexpr std::int64_t kLastHiddenState = -1;
+
+  virtual ~Engine() = default;
+  virtual std::string_view name() const = 0;
+  virtual std::int64_t num_hidden_layers() const = 0;
+
+  // For each clip, for each entry of `wanted` and in its order, one tensor (T, C) on the engine's
+  // device, in its dtype: hidden_states[n] as HF numbers them (0 = the first layer's input, n =
+  // output of encoder.layers.<n-1>), or kLastHiddenState, (T', C') under an adapter. The rows are
+  // those that HF returns for the clip alone, whatever else is in `clips`; features may be on any
+  // device and of any float type. Layers that no entry needs are not computed. Throws UsageError
+  // for a state that the model has not, c10::ValueError for features of another shape.
+  virtual std::vector<std::vector<at::Tensor>> states(const std::vector<EngineClip>& clips,
+                                                      const std::vector<std::int64_t>& wanted) = 0;
+};
+
+// HF's operations one for one, through the torch::nn modules, one clip at a time: so a clip's rows
+// do not depend on its neighbours in a batch, to the last bit.
+class ReferenceEngine : public Engine {
+ public:
+  // `model` is loaded, on its device, in eval mode.
+  explicit ReferenceEngine(Wav2Vec2BertModel model);
+
+  std::string_view name() const override { return "reference"; }
+  std::int64_t num_hidden_layers() const override;
+  std::vector<std::vector<at::Tensor>> states(const std::vector<EngineClip>& clips,
+                                              const std::vector<std::int64_t>& wanted) override;
+
+ private:
+  Wav2Vec2BertModel model_;
+};
+
+}  // namespace w2vbert

@@ -1,0 +1,37 @@
+#include "w2vbert/checkpoint/from_pretrained.h"
+
+#include <ATen/ATen.h>
+
+#include "w2vbert/checkpoint/model_directory.h"
+
+namespace w2vbert {
+
+PretrainedSource find_pretrained(const std::string& path_or_id,
+                                 const FromPretrainedOptions& options) {
+  PretrainedSource source;
+  source.directory = resolve_model(path_or_id).path;
+  source.config = Wav2Vec2BertConfig::from_pretrained(source.directory);
+  if (options.attn_implementation) source.config.attn_implementation = *options.attn_implementation;
+  if (options.num_hidden_layers) source.config.num_hidden_layers = *options.num_hidden_layers;
+  source.config.validate(source.directory + "/config.json");
+  return source;
+}
+
+void place_module(torch::nn::Module& module, const FromPretrainedOptions& options,
+                  bool uninitialized) {
+  const at::NoGradGuard no_grad;
+  for (at::Tensor& parameter : module.parameters()) {
+    const bool stays =
+        parameter.scalar_type() == options.dtype && parameter.device() == options.device;
+    if (stays) continue;
+    parameter.set_data(
+        uninitialized ? at::empty(parameter.sizes(),
+                                  parameter.options().dtype(options.dtype).device(options.device))
+                      : parameter.to(options.device, options.dtype));
+  }
+  for (at::Tensor& buffer : module.buffers()) {
+    if (buffer.device() != options.device) buffer.set_data(buffer.to(options.device));
+  }
+}
+
+}  // namespace w2vbert

@@ -1,0 +1,255 @@
+#include "w2vbert/checkpoint/load.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <unordered_map>
+#include <utility>
+
+#include "w2vbert/core/error.h"
+#include "w2vbert/core/text.h"
+
+namespace w2vbert {
+namespace {
+
+constexpr std::size_t kMaxListed = 20;
+// Error keeps 1,200 bytes of a problem; the count at the end must be among them.
+constexpr std::size_t kMaxListBytes = 900;
+constexpr std::string_view kWarningMark = "[Wav2Vec-BERT] ";
+constexpr std::array<std::string_view, 4> kLoadableTypes = {"F16", "BF16", "F32", "F64"};
+
+using Tensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+// Parameters and buffers under their dotted names, in the module's order.
+Tensors state_dict_of(const torch::nn::Module& module) {
+  Tensors tensors;
+  for (const auto& item : module.named_parameters(/*recurse=*/true)) {
+    tensors.emplace_back(item.key(), item.value());
+  }
+  for (const auto& item : module.named_buffers(/*recurse=*/true)) {
+    tensors.emplace_back(item.key(), item.value());
+  }
+  return tensors;
+}
+
+std::string shape_text(at::IntArrayRef shape) {
+  std::string text = "(";
+  for (const std::int64_t size : shape)
+    text += (text.size() > 1 ? ", " : "") + std::to_string(size);
+  return text + ")";
+}
+
+std::string with_dot(const std::string& prefix) {
+  return prefix.empty() || prefix.ends_with('.') ? prefix : prefix + ".";
+}
+
+bool is_loadable(const CheckpointTensor& tensor) {
+  return std::find(kLoadableTypes.begin(), kLoadableTypes.end(), tensor.dtype_name) !=
+         kLoadableTypes.end();
+}
+
+struct Match {
+  const CheckpointTensor* source;
+  at::Tensor target;
+};
+
+struct Plan {
+  LoadReport report;
+  std::vector<Match> matches;  // in the file's order
+};
+
+// The prefix that stands before most of the missing names in the file; "" if none does.
+std::string find_prefix(const LoadReport& report, const std::string& base) {
+  // By the last part of the name first: a comparison of every pair would take a minute on a file
+  // with many thousand foreign tensors.
+  const auto last_part = [](std::string_view name) { return name.substr(name.rfind('.') + 1); };
+  constexpr std::size_t kEnoughNames = 64;
+  std::unordered_map<std::string_view, std::vector<std::string_view>> wanted;
+  for (std::size_t i = 0; i < std::min(report.missing.size(), kEnoughNames); ++i) {
+    const std::string& name = report.missing[i];
+    wanted[last_part(name)].push_back(name);
+    // The base's name without its prefix is the same tensor.
+    if (name.starts_with(base)) {
+      wanted[last_part(name)].push_back(std::string_view(name).substr(base.size()));
+    }
+  }
+  std::map<std::string, std::size_t> counts;
+  for (const std::string& key : report.unexpected) {
+    const auto names = wanted.find(last_part(key));
+    if (names == wanted.end()) continue;
+    for (const std::string_view name : names->second) {
+      if (key.size() <= name.size() || !key.ends_with(name)) continue;
+      const std::string prefix = key.substr(0, key.size() - name.size());
+      if (prefix.ends_with('.')) ++counts[prefix];
+    }
+  }
+  std::string best;
+  std::size_t most = 0;
+  for (const auto& [prefix, count] : counts) {
+    // Of equals the shortest, which the map gives first: "a.", not "a.wav2vec2_bert.", for the
+    // base's own prefix is seen to anyway.
+    if (count > most) {
+      best = prefix;
+      most = count;
+    }
+  }
+  const std::size_t looked_for = std::min(report.missing.size(), kEnoughNames);
+  return 2 * most >= looked_for ? best : "";
+}
+
+Plan make_plan(const torch::nn::Module& module, const Checkpoint& checkpoint,
+               const LoadOptions& options) {
+  Plan plan;
+  LoadReport& report = plan.report;
+  report.path = checkpoint.path();
+  report.warnings = checkpoint.warnings();
+
+  struct Wanted {
+    at::Tensor target;
+    const CheckpointTensor* source = nullptr;
+    bool in_doubt = false;
+  };
+  const Tensors own = state_dict_of(module);
+  std::unordered_map<std::string, Wanted> wanted;
+  for (const auto& [name, tensor] : own) wanted[name].target = tensor;
+
+  const std::string prefix = with_dot(options.prefix);
+  const std::string base = with_dot(options.base_model_prefix);
+  for (const CheckpointTensor& tensor : checkpoint.tensors()) {
+    std::string name = tensor.name;
+    if (!name.starts_with(prefix)) {
+      report.unexpected.push_back(tensor.name);
+      continue;
+    }
+    name.erase(0, prefix.size());
+    if (!base.empty() && name.starts_with(base) && wanted.contains(name.substr(base.size()))) {
+      name.erase(0, base.size());
+    } else if (!base.empty() && wanted.contains(base + name)) {
+      name.insert(0, base);
+    }
+    const auto place = wanted.find(name);
+    if (place == wanted.end()) {
+      report.unexpected.push_back(tensor.name);
+      continue;
+    }
+    Wanted& want = place->second;
+    if (want.source != nullptr) {
+      // HF lets the last one win.
+      report.mismatched.push_back({name,
+                                   "is in the file twice, as " + quote_bytes(want.source->name) +
+                                       " and " + quote_bytes(tensor.name),
+                                   "one of them"});
+      want.in_doubt = true;
+      continue;
+    }
+    want.source = &tensor;
+    if (want.target.sizes() != at::IntArrayRef(tensor.shape)) {
+      report.mismatched.push_back(
+          {name, "has shape " + shape_text(tensor.shape), shape_text(want.target.sizes())});
+      want.in_doubt = true;
+    } else if (want.target.is_floating_point() && !is_loadable(tensor)) {
+      report.mismatched.push_back(
+          {name, "has dtype " + tensor.dtype_name, "F32, F16, BF16 or F64"});
+      want.in_doubt = true;
+    }
+  }
+
+  for (const auto& [name, tensor] : own) {
+    const Wanted& want = wanted[name];
+    if (want.source == nullptr) report.missing.push_back(name);
+    if (want.source != nullptr && !want.in_doubt) ++report.loaded;
+  }
+  for (auto& [name, want] : wanted) {
+    if (want.source != nullptr && !want.in_doubt)
+      plan.matches.push_back({want.source, want.target});
+  }
+  std::sort(plan.matches.begin(), plan.matches.end(),
+            [](const Match& a, const Match& b) { return a.source < b.source; });
+  if (!report.missing.empty()) report.prefix_found = find_prefix(report, base);
+  return plan;
+}
+
+bool is_nan_throughout(const at::Tensor& tensor) {
+  if (tensor.numel() == 0 || !tensor.is_floating_point()) return false;
+  // The first value decides for nearly every tensor there is.
+  if (!at::isnan(tensor.flatten().narrow(0, 0, 1)).item<bool>()) return false;
+  return at::isnan(tensor).all().item<bool>();
+}
+
+std::string counted(std::size_t count, const char* what) {
+  return std::to_string(count) + " " + what;
+}
+
+// The first problems one by one, the rest as a number.
+std::string list_problems(const LoadReport& report) {
+  std::string list;
+  std::size_t listed = 0;
+  const std::size_t total = report.missing.size() + report.mismatched.size();
+  const auto add = [&](const std::string& problem) {
+    if (listed == kMaxListed || list.size() + problem.size() > kMaxListBytes) return false;
+    list += (list.empty() ? "" : "; ") + problem;
+    ++listed;
+    return true;
+  };
+  // A wrong shape says more about what the file is than the fortieth missing name.
+  bool room = true;
+  for (const auto& mismatch : report.mismatched) {
+    room = room && add(quote_bytes(mismatch.name) + " " + quote_bytes(mismatch.problem) +
+                       ", expected " + mismatch.expected);
+  }
+  for (const std::string& name : report.missing) {
+    room = room && add(quote_bytes(name) + " is missing");
+  }
+  if (listed < total)
+    list += "; and " + counted(total - listed, "more (w2vbert inspect lists all)");
+  return list;
+}
+
+}  // namespace
+
+std::string LoadReport::summary() const {
+  std::string text = counted(static_cast<std::size_t>(loaded), "loaded") + ", " +
+                     counted(missing.size(), "missing") + ", " +
+                     counted(mismatched.size(), "of another shape or dtype") + ", " +
+                     counted(unexpected.size(), "unexpected");
+  if (!prefix_found.empty()) {
+    text += "; the names are there with the prefix " + quote_bytes(prefix_found, 100) +
+            " (use --prefix " + quote_bytes(prefix_found, 100) + ")";
+  }
+  if (!complete()) text += ": " + list_problems(*this);
+  return text;
+}
+
+LoadReport compare_state_dict(const torch::nn::Module& module, const Checkpoint& checkpoint,
+                              const LoadOptions& options) {
+  return make_plan(module, checkpoint, options).report;
+}
+
+LoadReport load_state_dict(torch::nn::Module& module, const Checkpoint& checkpoint,
+                           const LoadOptions& options) {
+  Plan plan = make_plan(module, checkpoint, options);
+  LoadReport& report = plan.report;
+  if (!report.complete() && (!options.lenient || report.loaded == 0)) {
+    throw CheckpointError(report.path, "", "the tensors do not fit the model: " + report.summary());
+  }
+  for (const std::string& name : report.missing) {
+    report.warnings.push_back(std::string(kWarningMark) + quote_bytes(name) +
+                              ": is missing and keeps its initial values");
+  }
+  for (const auto& mismatch : report.mismatched) {
+    report.warnings.push_back(std::string(kWarningMark) + quote_bytes(mismatch.name) + ": " +
+                              quote_bytes(mismatch.problem) + ", expected " + mismatch.expected +
+                              "; it keeps its initial values");
+  }
+  for (const Match& match : plan.matches) {
+    checkpoint.read_into(match.source->name, match.target);
+    if (is_nan_throughout(match.target.detach())) {
+      report.warnings.push_back(quote_bytes(match.source->name) + ": every value is NaN");
+    }
+  }
+  return std::move(report);
+}
+
+}  // namespace w2vbert

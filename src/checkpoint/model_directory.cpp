@@ -1,0 +1,92 @@
+#include "w2vbert/checkpoint/model_directory.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cstdlib>
+#include <set>
+
+#include "w2vbert/checkpoint/shard_index.h"
+#include "w2vbert/core/error.h"
+#include "w2vbert/core/file.h"
+
+namespace w2vbert {
+namespace {
+
+constexpr std::uint64_t kMaxIndexBytes = 100'000'000;
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+
+// "name" or "organisation/name" as the Hub allows it.
+bool is_hub_id(const std::string& text) {
+  const auto slashes = std::count(text.begin(), text.end(), '/');
+  if (text.empty() || text.size() > 200 || slashes > 1 || text.front() == '/' ||
+      text.back() == '/' || text.front() == '.' || text.find("..") != std::string::npos) {
+    return false;
+  }
+  return std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.' || c == '/';
+  });
+}
+
+std::vector<std::string> weight_files_of(const std::string& directory) {
+  const std::string single = join_path(directory, "model.safetensors");
+  if (exists(single)) return {single};
+  const std::string index = single + ".index.json";
+  if (!exists(index)) return {};
+  std::set<std::string> files;
+  const std::string text = read_small_file<CheckpointError>(index, kMaxIndexBytes);
+  for (const auto& [tensor, file] : parse_shard_index(text, index).weight_map) {
+    files.insert(join_path(directory, file));
+  }
+  return {files.begin(), files.end()};
+}
+
+std::string trimmed(std::string text) {
+  text.erase(text.find_last_not_of(" \t\r\n") + 1);
+  return text;
+}
+
+}  // namespace
+
+std::string hub_cache_directory() {
+  if (const auto cache = variable("HF_HUB_CACHE"); !cache.empty()) return cache;
+  if (const auto home = variable("HF_HOME"); !home.empty()) return join_path(home, "hub");
+  if (const auto cache = variable("XDG_CACHE_HOME"); !cache.empty()) {
+    return join_path(cache, "huggingface/hub");
+  }
+  if (const auto home = variable("HOME"); !home.empty()) {
+    return join_path(home, ".cache/huggingface/hub");
+  }
+  return "";
+}
+
+ModelDirectory resolve_model(const std::string& path_or_id) {
+  if (is_directory(path_or_id)) return {path_or_id, weight_files_of(path_or_id)};
+  if (exists(path_or_id)) {
+    throw CheckpointError(path_or_id, "", "is not a directory",
+                          "a model directory with config.json and model.safetensors");
+  }
+  if (!is_hub_id(path_or_id)) {
+    throw CheckpointError(path_or_id, "", "does not exist",
+                          "a model directory, or a Hub id such as facebook/w2v-bert-2.0");
+  }
+  const std::string cache = hub_cache_directory();
+  std::string folder = "models--" + path_or_id;
+  if (const auto slash = folder.find('/'); slash != std::string::npos) folder.replace(slash, 1, "--");
+  const std::string repository = join_path(cache, folder);
+  const std::string reference = join_path(repository, "refs/main");
+  if (exists(reference)) {
+    const std::string revision = trimmed(read_small_file<CheckpointError>(reference, 4096));
+    const std::string snapshot = join_path(repository, "snapshots/" + revision);
+    if (revision.find('/') == std::string::npos && is_directory(snapshot)) {
+      return {snapshot, weight_files_of(snapshot)};
+    }
+  }
+  throw CheckpointError(path_or_id, "", "is no directory and not in the Hub cache " + cache,
+                        "a model directory, or a downloaded model: hf download " + path_or_id);
+}
+
+}  // namespace w2vbert

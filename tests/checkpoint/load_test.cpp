@@ -1,0 +1,352 @@
+#include "w2vbert/checkpoint/load.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <chrono>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "checkpoint/raw_safetensors.h"
+#include "core/temporary_directory.h"
+#include "w2vbert/checkpoint/safetensors_writer.h"
+#include "w2vbert/core/device.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
+
+// A base model and a head on it, in the way of HF's classes; loading knows neither.
+struct BaseImpl : torch::nn::Module {
+  BaseImpl() {
+    embed = register_parameter("embed", torch::zeros({3}));
+    dense = register_module("dense", torch::nn::Linear(4, 2));
+    norm = register_module("norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({2})));
+  }
+  torch::Tensor embed;
+  torch::nn::Linear dense{nullptr};
+  torch::nn::LayerNorm norm{nullptr};
+};
+TORCH_MODULE(Base);
+
+struct HeadedImpl : torch::nn::Module {
+  HeadedImpl() {
+    wav2vec2_bert = register_module("wav2vec2_bert", Base());
+    lm_head = register_module("lm_head", torch::nn::Linear(2, 5));
+  }
+  Base wav2vec2_bert{nullptr};
+  torch::nn::Linear lm_head{nullptr};
+};
+TORCH_MODULE(Headed);
+
+NamedTensors random_base(const std::string& prefix = "") {
+  return {{prefix + "embed", torch::randn({3})},
+          {prefix + "dense.weight", torch::randn({2, 4})},
+          {prefix + "dense.bias", torch::randn({2})},
+          {prefix + "norm.weight", torch::randn({2})},
+          {prefix + "norm.bias", torch::randn({2})}};
+}
+
+NamedTensors joined(NamedTensors a, const NamedTensors& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+NamedTensors head() {
+  return {{"lm_head.weight", torch::randn({5, 2})}, {"lm_head.bias", torch::randn({5})}};
+}
+
+class LoadStateDict : public ::testing::Test {
+ protected:
+  Checkpoint checkpoint(const NamedTensors& tensors) {
+    const std::string path = directory_ / std::to_string(++files_);
+    write_safetensors(path, tensors);
+    return Checkpoint::open(path);
+  }
+  std::string refusal(torch::nn::Module& module, const NamedTensors& tensors,
+                      const LoadOptions& options = {}) {
+    std::vector<torch::Tensor> before;
+    for (const auto& parameter : module.parameters()) before.push_back(parameter.detach().clone());
+    std::string message = "no CheckpointError";
+    try {
+      load_state_dict(module, checkpoint(tensors), options);
+    } catch (const CheckpointError& error) {
+      message = error.what();
+    }
+    // All is compared before any copy.
+    for (std::size_t i = 0; i < before.size(); ++i) {
+      EXPECT_TRUE(torch::equal(module.parameters()[i], before[i]));
+    }
+    EXPECT_LT(message.size(), 2048U);
+    EXPECT_THAT(message, Not(HasSubstr("\n")));
+    return message;
+  }
+  static void expect_base(const Base& base, const NamedTensors& tensors) {
+    const auto parameters = base->named_parameters();
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      EXPECT_TRUE(torch::equal(parameters[i].value(), tensors[i].second)) << parameters[i].key();
+    }
+  }
+  TemporaryDirectory directory_;
+  int files_ = 0;
+};
+
+TEST_F(LoadStateDict, FillsEveryParameterByName) {
+  Base base;
+  const NamedTensors tensors = random_base();
+  const LoadReport report = load_state_dict(*base, checkpoint(tensors));
+  expect_base(base, tensors);
+  EXPECT_EQ(report.loaded, 5);
+  EXPECT_TRUE(report.complete());
+  EXPECT_THAT(report.warnings, IsEmpty());
+  EXPECT_THAT(report.unexpected, IsEmpty());
+  EXPECT_EQ(report.summary(), "5 loaded, 0 missing, 0 of another shape or dtype, 0 unexpected");
+  for (const auto& parameter : base->parameters()) EXPECT_TRUE(parameter.requires_grad());
+}
+
+TEST_F(LoadStateDict, StripsTheBasePrefixForTheBaseModel) {
+  Base base;
+  const NamedTensors tensors = random_base("wav2vec2_bert.");
+  const LoadReport report = load_state_dict(*base, checkpoint(joined(tensors, head())));
+  expect_base(base, tensors);
+  EXPECT_THAT(report.unexpected, UnorderedElementsAre("lm_head.weight", "lm_head.bias"));
+}
+
+TEST_F(LoadStateDict, AddsTheBasePrefixForAModelWithAHead) {
+  Headed headed;
+  const NamedTensors tensors = random_base();
+  load_state_dict(*headed, checkpoint(joined(tensors, head())));
+  expect_base(headed->wav2vec2_bert, tensors);
+}
+
+TEST_F(LoadStateDict, TakesTheNamesOfAModelWithAHeadAsTheyAre) {
+  Headed headed;
+  const NamedTensors tensors = random_base("wav2vec2_bert.");
+  load_state_dict(*headed, checkpoint(joined(tensors, head())));
+  expect_base(headed->wav2vec2_bert, tensors);
+}
+
+TEST_F(LoadStateDict, DecidesOnThePrefixKeyByKey) {
+  NamedTensors tensors = random_base();
+  tensors[1].first = "wav2vec2_bert.dense.weight";
+  tensors[3].first = "wav2vec2_bert.norm.weight";
+  Base base;
+  load_state_dict(*base, checkpoint(tensors));
+  expect_base(base, tensors);
+  Headed headed;
+  load_state_dict(*headed, checkpoint(joined(tensors, head())));
+  expect_base(headed->wav2vec2_bert, tensors);
+}
+
+TEST_F(LoadStateDict, RefusesTwoTensorsForOneName) {
+  Base base;
+  const NamedTensors tensors =
+      joined(random_base(), {{"wav2vec2_bert.dense.bias", torch::randn({2})}});
+  EXPECT_THAT(refusal(*base, tensors), AllOf(HasSubstr("dense.bias is in the file twice"),
+                                             HasSubstr("wav2vec2_bert.dense.bias")));
+}
+
+TEST_F(LoadStateDict, RefusesAForeignPrefixAndNamesTheOption) {
+  for (const std::string prefix :
+       {"semantic_model.", "model.", "module.", "a.b.c.", "wav2vec2_bert.wav2vec2_bert."}) {
+    Base base;
+    EXPECT_THAT(refusal(*base, random_base(prefix)), HasSubstr("--prefix " + prefix));
+    // Loading leniently would leave random weights only.
+    EXPECT_THAT(refusal(*base, random_base(prefix), {.prefix = "", .lenient = true}),
+                HasSubstr("--prefix " + prefix));
+    for (const std::string& given : {prefix, prefix.substr(0, prefix.size() - 1)}) {
+      const NamedTensors tensors = random_base(prefix);
+      load_state_dict(*base, checkpoint(tensors), {.prefix = given});
+      expect_base(base, tensors);
+    }
+  }
+}
+
+TEST_F(LoadStateDict, FindsAPrefixBeforeAModelWithAHead) {
+  NamedTensors tensors = joined(random_base("wav2vec2_bert."), head());
+  for (auto& [name, tensor] : tensors) name = "model." + name;
+  Headed headed;
+  EXPECT_THAT(refusal(*headed, tensors), HasSubstr("(use --prefix model.)"));
+  load_state_dict(*headed, checkpoint(tensors), {.prefix = "model"});
+  expect_base(headed->wav2vec2_bert, tensors);
+}
+
+TEST_F(LoadStateDict, NamesTheRightPrefixWhenAnotherWasGiven) {
+  Base base;
+  EXPECT_THAT(refusal(*base, random_base("right."), {.prefix = "wrong."}),
+              HasSubstr("--prefix right."));
+  EXPECT_THAT(refusal(*base, random_base("longer."), {.prefix = "long"}),
+              HasSubstr("--prefix longer."));
+}
+
+TEST_F(LoadStateDict, GivesNoHintWhereTheNamesAreSimplyOthers) {
+  Base base;
+  EXPECT_THAT(refusal(*base, {{"foo.weight", torch::ones({2})}, {"x.embed", torch::ones({3})}}),
+              AllOf(HasSubstr("5 missing"), Not(HasSubstr("--prefix"))));
+  EXPECT_THAT(refusal(*base, {}), HasSubstr("5 missing"));
+}
+
+TEST_F(LoadStateDict, ListsEveryProblemInOneError) {
+  NamedTensors tensors = random_base();
+  tensors[0].first = "renamed";
+  tensors[1].second = tensors[1].second.t();  // transposed
+  tensors[2].second = torch::ones({2}, torch::kLong);
+  tensors[3].second = tensors[3].second.unsqueeze(0);
+  Base base;
+  EXPECT_THAT(refusal(*base, tensors),
+              AllOf(HasSubstr("1 loaded, 1 missing, 3 of another shape or dtype, 1 unexpected"),
+                    HasSubstr("dense.weight has shape (4, 2), expected (2, 4)"),
+                    HasSubstr("dense.bias has dtype I64, expected F32, F16, BF16 or F64"),
+                    HasSubstr("norm.weight has shape (1, 2), expected (2)"),
+                    HasSubstr("embed is missing")));
+}
+
+TEST_F(LoadStateDict, NeverMatchesByPosition) {
+  NamedTensors tensors = random_base();
+  for (auto& [name, tensor] : tensors) name += "_v2";
+  Base base;
+  EXPECT_THAT(refusal(*base, tensors), HasSubstr("0 loaded, 5 missing"));
+}
+
+TEST_F(LoadStateDict, ListsTwentyProblemsAndCountsTheRest) {
+  torch::nn::Sequential many;
+  for (int i = 0; i < 500; ++i) many->push_back(torch::nn::Linear(1, 1));
+  const std::string message = refusal(*many, {{"0.weight", torch::ones({1, 1})}});
+  EXPECT_THAT(message, AllOf(HasSubstr("0.bias is missing"), HasSubstr("and 979 more")));
+  EXPECT_THAT(message, HasSubstr("w2vbert inspect"));
+  // Long names fill the line sooner; the count stays.
+  struct LongNames : torch::nn::Module {
+    LongNames() {
+      for (int i = 0; i < 30; ++i) {
+        register_parameter(std::string(180, 'n') + std::to_string(i), torch::zeros({1}));
+      }
+    }
+  } names;
+  EXPECT_THAT(refusal(names, {}),
+              AllOf(HasSubstr("30 missing"), HasSubstr("more (w2vbert inspect")));
+}
+
+TEST_F(LoadStateDict, ShowsNoControlBytesOfTheFile) {
+  Base base;
+  NamedTensors tensors = random_base();
+  tensors.emplace_back("wav2vec2_bert.\x1B[31mnorm", torch::ones({2}));
+  tensors.erase(tensors.begin());
+  EXPECT_THAT(refusal(*base, tensors), Not(HasSubstr("\x1B")));
+}
+
+TEST_F(LoadStateDict, ConvertsToTheParametersDtype) {
+  for (const auto stored : {torch::kHalf, torch::kBFloat16, torch::kFloat, torch::kDouble}) {
+    for (const auto wanted : {torch::kHalf, torch::kBFloat16, torch::kFloat, torch::kDouble}) {
+      NamedTensors tensors = random_base();
+      for (auto& [name, tensor] : tensors) tensor = tensor.to(stored);
+      Base base;
+      base->to(wanted);
+      load_state_dict(*base, checkpoint(tensors));
+      for (auto& [name, tensor] : tensors) tensor = tensor.to(wanted);
+      expect_base(base, tensors);
+      EXPECT_EQ(base->embed.scalar_type(), wanted);
+    }
+  }
+}
+
+TEST_F(LoadStateDict, KeepsInitialValuesWhenLenientAndWarnsOfEach) {
+  NamedTensors tensors = random_base();
+  tensors[1].second = tensors[1].second.t();
+  tensors.erase(tensors.begin());  // embed
+  Base base;
+  torch::nn::init::constant_(base->embed, 7);
+  const torch::Tensor weight = base->dense->weight.detach().clone();
+  const LoadReport report =
+      load_state_dict(*base, checkpoint(tensors), {.prefix = "", .lenient = true});
+  EXPECT_TRUE(torch::equal(base->embed, torch::full({3}, 7.0F)));
+  EXPECT_TRUE(torch::equal(base->dense->weight, weight));
+  EXPECT_TRUE(torch::equal(base->dense->bias, tensors[1].second));
+  EXPECT_THAT(
+      report.warnings,
+      ElementsAre("[Wav2Vec-BERT] embed: is missing and keeps its initial values",
+                  "[Wav2Vec-BERT] dense.weight: has shape (4, 2), expected (2, 4); it keeps "
+                  "its initial values"));
+  EXPECT_EQ(report.loaded, 3);
+  EXPECT_FALSE(report.complete());
+}
+
+TEST_F(LoadStateDict, WarnsOfWeightsThatAreNaNThroughout) {
+  NamedTensors tensors = random_base();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  tensors[1].second.fill_(nan);
+  tensors[3].second[0] = nan;  // one value may be
+  Base base;
+  const LoadReport report = load_state_dict(*base, checkpoint(tensors));
+  EXPECT_THAT(report.warnings, ElementsAre("dense.weight: every value is NaN"));
+}
+
+TEST_F(LoadStateDict, HandsOnTheCheckpointsWarnings) {
+  write_safetensors(directory_ / "model.safetensors", random_base());
+  write_text(directory_ / "model.safetensors.index.json", "not even read");
+  Base base;
+  EXPECT_THAT(load_state_dict(*base, Checkpoint::open(directory_.path())).warnings,
+              ElementsAre(HasSubstr("is not used")));
+}
+
+TEST_F(LoadStateDict, LoadsBuffersLikeParameters) {
+  torch::nn::BatchNorm1d norm(2);
+  EXPECT_THAT(refusal(*norm, {{"weight", torch::ones({2})}, {"bias", torch::ones({2})}}),
+              HasSubstr("running_mean is missing"));
+  load_state_dict(*norm, checkpoint({{"weight", torch::ones({2})},
+                                     {"bias", torch::ones({2})},
+                                     {"running_mean", torch::full({2}, 3.0F)},
+                                     {"running_var", torch::ones({2})},
+                                     {"num_batches_tracked", torch::tensor(9)}}));
+  EXPECT_EQ(norm->running_mean[0].item<float>(), 3.0F);
+  EXPECT_EQ(norm->num_batches_tracked.item<int>(), 9);
+}
+
+TEST_F(LoadStateDict, ComparesWithoutChangingTheModule) {
+  Base base;
+  const torch::Tensor weight = base->dense->weight.detach().clone();
+  NamedTensors tensors = random_base();
+  tensors.pop_back();
+  const LoadReport report = compare_state_dict(*base, checkpoint(tensors));
+  EXPECT_THAT(report.missing, ElementsAre("norm.bias"));
+  EXPECT_EQ(report.loaded, 4);
+  EXPECT_TRUE(torch::equal(base->dense->weight, weight));
+}
+
+TEST_F(LoadStateDict, LooksForPrefixesInHugeFilesWithoutDelay) {
+  torch::nn::Sequential many;
+  for (int i = 0; i < 300; ++i) many->push_back(torch::nn::Linear(1, 1));
+  std::string header = "{";
+  for (int i = 0; i < 100'000; ++i) {
+    header += (i == 0 ? "\"" : ",\"") + std::string("foreign.") + std::to_string(i) +
+              R"(.weight":{"dtype":"F32","shape":[0],"data_offsets":[0,0]})";
+  }
+  write_raw_safetensors(directory_ / "huge", header + "}", "");
+  const Checkpoint huge = Checkpoint::open(directory_ / "huge");
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_THROW(load_state_dict(*many, huge), CheckpointError);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(1));
+}
+
+TEST_F(LoadStateDict, LoadsIntoAModuleOnCuda) {
+  if (const std::string problem = load_cuda_backend(); !problem.empty()) GTEST_SKIP() << problem;
+  NamedTensors tensors = random_base();
+  tensors[1].second = tensors[1].second.to(torch::kHalf);
+  Base base;
+  base->to(torch::kCUDA);
+  load_state_dict(*base, checkpoint(tensors));
+  for (auto& [name, tensor] : tensors) tensor = tensor.to(torch::kCUDA, torch::kFloat);
+  expect_base(base, tensors);
+}
+
+}  // namespace
+}  // namespace w2vbert
