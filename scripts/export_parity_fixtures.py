@@ -1,0 +1,250 @@
+#!/usr/bin/env python3
+"""Writes what transformers computes, module by module, for the parity tests to compare with.
+
+  export_parity_fixtures.py OUT                 the cases of the test suite
+  export_parity_fixtures.py OUT --golden        the one small case that is committed
+  export_parity_fixtures.py OUT --model DIR --features FEATURES.safetensors
+                                                any model and input
+
+OUT/models/<model>/ is a checkpoint saved by transformers. OUT/cases/<case>.safetensors holds
+  inputs/<argument>                       of the model
+  outputs/<field>, outputs/hidden_states/<n>, outputs/attentions/<n>
+  modules/<name>/input/<argument>, modules/<name>/output/<n>   of every submodule, by its HF name
+and as metadata: model, dtype, attn_implementation, threads, grad, train, seed, torch, transformers.
+"""
+
+import argparse
+import dataclasses
+import inspect
+import pathlib
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertModel
+
+MODELS = {
+    # Published positions and kernel at a small width.
+    "small": dict(hidden_size=48, num_hidden_layers=3, num_attention_heads=4, intermediate_size=80),
+    # Odd sizes everywhere, clipping within a few frames, a short kernel.
+    "odd": dict(hidden_size=21, num_hidden_layers=2, num_attention_heads=3, intermediate_size=35,
+                feature_projection_input_dim=10, left_max_position_embeddings=3,
+                right_max_position_embeddings=2, conv_depthwise_kernel_size=3, layer_norm_eps=1e-3),
+    # One head, no distance to the right, kernel 1, no masked_spec_embed, another activation.
+    "onehead": dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=1, intermediate_size=64,
+                    right_max_position_embeddings=0, conv_depthwise_kernel_size=1,
+                    mask_time_prob=0.0, hidden_act="gelu"),
+    # Every layer is as wide as the published model's.
+    "wide": dict(num_hidden_layers=2),
+    # As initialised: what the same seed has to give in C++.
+    "fresh": dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=40),
+    # Random draws in training mode.
+    "dropout": dict(hidden_size=48, num_hidden_layers=6, num_attention_heads=4, intermediate_size=80,
+                    hidden_dropout=0.1, activation_dropout=0.2, attention_dropout=0.15,
+                    feat_proj_dropout=0.1, conformer_conv_dropout=0.1, layerdrop=0.4,
+                    apply_spec_augment=False),
+}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+FRESH = "fresh"
+SMALL_RANGE = 0.1  # of the small models' weights: wide enough for every operation to matter
+
+
+@dataclasses.dataclass
+class Case:
+    model: str
+    dtype: str = "float32"
+    attn: str = "sdpa"
+    mask: str = "none"  # none, ones, ragged, holes, left, empty_row
+    batch: int = 3
+    frames: int = 37
+    grad: bool = False
+    train: bool = False
+    mask_time_indices: bool = False
+
+    @property
+    def name(self):
+        words = [self.model, self.dtype, self.attn, self.mask, f"{self.batch}x{self.frames}"]
+        words += [flag for flag in ("grad", "train", "mask_time_indices") if getattr(self, flag)]
+        return "-".join(words)
+
+
+def suite():
+    for model in ("small", "odd", "onehead"):
+        for attn in ("eager", "sdpa"):
+            for dtype in DTYPES:
+                for mask in ("none", "ragged", "holes", "empty_row"):
+                    yield Case(model, dtype, attn, mask)
+            yield Case(model, attn=attn, mask="ones")
+            yield Case(model, attn=attn, mask="left")
+            yield Case(model, attn=attn, batch=1, frames=1)
+            yield Case(model, attn=attn, mask="ragged", frames=2)
+            yield Case(model, attn=attn, mask="ragged", batch=2, frames=150)
+            yield Case(model, attn=attn, mask="ragged", grad=True)
+    yield Case("fresh")
+    yield Case("small", mask="ragged", mask_time_indices=True)
+    for attn in ("eager", "sdpa"):
+        yield Case("dropout", attn=attn, mask="ragged", train=True)
+        for dtype in ("float32", "bfloat16"):
+            yield Case("wide", dtype, attn, "none", batch=1, frames=150)
+            yield Case("wide", dtype, attn, "ragged", batch=2, frames=101)
+
+
+def attention_mask(kind, batch, frames):
+    """(B, T) int64, or None."""
+    mask = torch.ones(batch, frames, dtype=torch.long)
+    for row in range(batch):
+        length = max(1, frames - row * (frames // max(batch, 1)) - 1)
+        if kind == "ragged":
+            mask[row, length:] = 0
+        elif kind == "left":
+            mask[row, : frames - length] = 0
+        elif kind == "holes":
+            mask[row, row :: 3] = 0
+    if kind == "empty_row":
+        mask[-1] = 0
+    return None if kind == "none" else mask
+
+
+def own_memory(model):
+    """Parameters in memory of their own: a mapped file is aligned differently, which can change bits."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+
+
+def tensors_of(output):
+    if isinstance(output, torch.Tensor):
+        return [output]
+    if isinstance(output, tuple):
+        return [item for item in output if isinstance(item, torch.Tensor)]
+    return []
+
+
+def record_modules(model, tensors):
+    """Hooks that keep a copy of what goes into and comes out of every submodule."""
+
+    def hook(name):
+        def keep(module, args, kwargs, output):
+            bound = inspect.signature(module.forward).bind(*args, **kwargs)
+            for argument, value in bound.arguments.items():
+                if isinstance(value, torch.Tensor):
+                    tensors[f"modules/{name}/input/{argument}"] = value.detach().clone()
+            for index, value in enumerate(tensors_of(output)):
+                tensors[f"modules/{name}/output/{index}"] = value.detach().clone()
+
+        return keep
+
+    return [module.register_forward_hook(hook(name), with_kwargs=True)
+            for name, module in model.named_modules() if name]
+
+
+def export(model, inputs, path, metadata, device="cpu", grad=False, train=False, seed=0):
+    own_memory(model)
+    model.to(device).train(train)
+    inputs = {name: None if value is None else value.to(device) for name, value in inputs.items()}
+    tensors = {f"inputs/{name}": value for name, value in inputs.items() if value is not None}
+    hooks = record_modules(model, tensors)
+    torch.manual_seed(seed)
+    with torch.set_grad_enabled(grad):
+        attentions = model.config._attn_implementation == "eager"
+        output = model(**inputs, output_hidden_states=True, output_attentions=attentions)
+    for hook in hooks:
+        hook.remove()
+    for field in ("last_hidden_state", "extract_features"):
+        tensors[f"outputs/{field}"] = output[field]
+    for field in ("hidden_states", "attentions"):
+        for index, value in enumerate(getattr(output, field) or ()):
+            tensors[f"outputs/{field}/{index}"] = value
+    metadata = {
+        **metadata,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "attn_implementation": model.config._attn_implementation,
+        "threads": str(torch.get_num_threads()),
+        "grad": str(int(grad)),
+        "train": str(int(train)),
+        "seed": str(seed),
+        "device": str(model.device),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+    # clone(): safetensors refuses tensors that share memory.
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, metadata)
+
+
+def make_model(name, directory):
+    settings = dict(MODELS[name])
+    if name not in ("wide", FRESH):
+        settings["initializer_range"] = SMALL_RANGE
+    seed = sum(name.encode())
+    torch.manual_seed(seed)
+    model = Wav2Vec2BertModel(Wav2Vec2BertConfig(**settings))
+    if name != FRESH:
+        # New biases are 0 and new norms 1: a missing bias or a swapped norm would not show.
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.data += 0.2 * torch.randn_like(parameter)
+    model.save_pretrained(directory)
+    SeamlessM4TFeatureExtractor(padding_value=1.0).save_pretrained(directory)
+    if name == FRESH:
+        (directory / "seed.txt").write_text(f"{seed}\n")
+
+
+def export_cases(cases, out, device="cpu"):
+    for number, case in enumerate(cases):
+        directory = out / "models" / case.model
+        if not (directory / "model.safetensors").exists():
+            make_model(case.model, directory)
+        model = Wav2Vec2BertModel.from_pretrained(
+            directory, dtype=DTYPES[case.dtype], attn_implementation=case.attn)
+        torch.manual_seed(1000 + number)
+        width = model.config.feature_projection_input_dim
+        inputs = {
+            "input_features": torch.randn(case.batch, case.frames, width).to(model.dtype),
+            "attention_mask": attention_mask(case.mask, case.batch, case.frames),
+        }
+        if case.mask_time_indices:
+            inputs["mask_time_indices"] = torch.rand(case.batch, case.frames) < 0.3
+        export(model, inputs, out / "cases" / f"{case.name}.safetensors", {"model": case.model},
+               device, case.grad, case.train, seed=number)
+    print(f"{number + 1} cases in {out}")
+
+
+def export_given(arguments):
+    model = Wav2Vec2BertModel.from_pretrained(
+        arguments.model, dtype=DTYPES[arguments.dtype], attn_implementation=arguments.attn,
+        local_files_only=True)
+    features = load_file(arguments.features)
+    inputs = {name: value if value.dim() == (3 if name == "input_features" else 2) else value[None]
+              for name, value in features.items() if name in ("input_features", "attention_mask")}
+    inputs["input_features"] = inputs["input_features"].to(model.dtype)
+    export(model, inputs, arguments.out / "cases" / f"given-{arguments.dtype}-{arguments.attn}.safetensors",
+           {"model": str(pathlib.Path(arguments.model).resolve())}, arguments.device)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=pathlib.Path)
+    parser.add_argument("--golden", action="store_true")
+    parser.add_argument("--model")
+    parser.add_argument("--features", help="safetensors with input_features and attention_mask")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32")
+    parser.add_argument("--attn", choices=("eager", "sdpa"), default="sdpa")
+    parser.add_argument("--device", default="cpu", help="where PyTorch computes; default: %(default)s")
+    parser.add_argument("--threads", type=int, help="default: PyTorch's")
+    arguments = parser.parse_args()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    if arguments.model:
+        export_given(arguments)
+    elif arguments.golden:
+        export_cases([Case("odd", mask="ragged", batch=2, frames=7)], arguments.out)
+    else:
+        export_cases(suite(), arguments.out, arguments.device)
+
+
+if __name__ == "__main__":
+    main()
