@@ -12,8 +12,6 @@
 namespace w2vbert {
 namespace {
 
-constexpr std::uint64_t kMaxIndexBytes = 100'000'000;
-
 std::string variable(const char* name) {
   const char* value = std::getenv(name);
   return value ? value : "";
@@ -37,7 +35,7 @@ std::vector<std::string> weight_files_of(const std::string& directory) {
   const std::string index = single + ".index.json";
   if (!exists(index)) return {};
   std::set<std::string> files;
-  const std::string text = read_small_file<CheckpointError>(index, kMaxIndexBytes);
+  const std::string text = read_small_file<CheckpointError>(index, kMaxShardIndexBytes);
   for (const auto& [tensor, file] : parse_shard_index(text, index).weight_map) {
     files.insert(join_path(directory, file));
   }
@@ -49,13 +47,32 @@ std::string trimmed(std::string text) {
   return text;
 }
 
+// A commit, as it names a folder of snapshots/; what else a reference file holds is not followed.
+bool is_revision(const std::string& text) {
+  return !text.empty() && text.size() <= 255 &&
+         std::all_of(text.begin(), text.end(),
+                     [](unsigned char c) { return std::isalnum(c) != 0 || c == '-' || c == '_'; });
+}
+
+// As Python's expanduser, which huggingface_hub applies to its variables.
+std::string expand_home(const std::string& path) {
+  if (path != "~" && path.substr(0, 2) != "~/") return path;
+  const std::string home = variable("HOME");
+  return home.empty() ? path : home + path.substr(1);
+}
+
 }  // namespace
 
+// huggingface_hub/constants.py
 std::string hub_cache_directory() {
-  if (const auto cache = variable("HF_HUB_CACHE"); !cache.empty()) return cache;
-  if (const auto home = variable("HF_HOME"); !home.empty()) return join_path(home, "hub");
+  for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
+    if (const auto cache = variable(name); !cache.empty()) return expand_home(cache);
+  }
+  if (const auto home = variable("HF_HOME"); !home.empty()) {
+    return join_path(expand_home(home), "hub");
+  }
   if (const auto cache = variable("XDG_CACHE_HOME"); !cache.empty()) {
-    return join_path(cache, "huggingface/hub");
+    return join_path(expand_home(cache), "huggingface/hub");
   }
   if (const auto home = variable("HOME"); !home.empty()) {
     return join_path(home, ".cache/huggingface/hub");
@@ -74,14 +91,20 @@ ModelDirectory resolve_model(const std::string& path_or_id) {
                           "a model directory, or a Hub id such as facebook/w2v-bert-2.0");
   }
   const std::string cache = hub_cache_directory();
+  if (cache.empty()) {
+    throw CheckpointError(path_or_id, "",
+                          "is no directory, and without HOME there is no Hub cache to look in",
+                          "a model directory, or HF_HOME to be set");
+  }
   std::string folder = "models--" + path_or_id;
-  if (const auto slash = folder.find('/'); slash != std::string::npos) folder.replace(slash, 1, "--");
+  if (const auto slash = folder.find('/'); slash != std::string::npos)
+    folder.replace(slash, 1, "--");
   const std::string repository = join_path(cache, folder);
   const std::string reference = join_path(repository, "refs/main");
   if (exists(reference)) {
     const std::string revision = trimmed(read_small_file<CheckpointError>(reference, 4096));
     const std::string snapshot = join_path(repository, "snapshots/" + revision);
-    if (revision.find('/') == std::string::npos && is_directory(snapshot)) {
+    if (is_revision(revision) && is_directory(snapshot)) {
       return {snapshot, weight_files_of(snapshot)};
     }
   }

@@ -50,9 +50,18 @@ bool is_all_zeros(std::string_view bytes) {
   return bytes.find_first_not_of('\0') == std::string_view::npos;
 }
 
-// What a file is that cannot be read as safetensors; null when nothing is recognised. To be asked
-// only then: the length of a good header may spell any of these beginnings (640 bytes: a pickle's).
+// Whether a file at least begins as safetensors files do: a length below 2^32, then an object.
+bool begins_as_safetensors(std::string_view bytes) {
+  constexpr std::uint64_t kPlausible = std::uint64_t{1} << 32;
+  if (bytes.size() <= kLengthBytes || header_length(bytes) >= kPlausible) return false;
+  const std::size_t first = bytes.find_first_not_of(" \t\r\n", kLengthBytes);
+  return first != std::string_view::npos && bytes[first] == '{';
+}
+
+// What a file is that cannot be read as safetensors; null when nothing is recognised. The length of
+// a header may spell any of these beginnings (640 bytes: a pickle's, 123: an object's).
 const char* foreign_file(std::string_view bytes) {
+  if (begins_as_safetensors(bytes)) return nullptr;
   const auto starts = [&](std::string_view magic) { return bytes.starts_with(magic); };
   if (starts("version https://git-lfs")) {
     return "is a Git LFS pointer, not the file itself: run git lfs pull";
@@ -70,7 +79,8 @@ const char* foreign_file(std::string_view bytes) {
   if (!bytes.empty() && is_all_zeros(bytes)) {
     return "begins with zeros only: the disk or the download lost its contents";
   }
-  const std::string_view text = bytes.substr(std::min(bytes.find_first_not_of(" \t\r\n"), bytes.size()));
+  const std::string_view text =
+      bytes.substr(std::min(bytes.find_first_not_of(" \t\r\n"), bytes.size()));
   if (text.starts_with('<')) return "is a web page, not a checkpoint: the download went wrong";
   if (text.starts_with('{')) return "is a JSON text";
   return nullptr;
@@ -108,6 +118,8 @@ class HeaderHandler : public JsonHandler {
           has_dtype_ = true;
         } else if (field_ == "shape" || field_ == "data_offsets") {
           fail(tensor_.name, field_ + " is " + describe(value), "a list of unsigned integers");
+        } else {
+          check_ignored(value);
         }
         return;
       case Where::kList:
@@ -117,7 +129,7 @@ class HeaderHandler : public JsonHandler {
         }
         fail(tensor_.name, field_ + " holds " + describe(value), "unsigned 64-bit integers");
       case Where::kIgnored:
-        return;
+        return check_ignored(value);
     }
   }
 
@@ -161,8 +173,9 @@ class HeaderHandler : public JsonHandler {
     if (where_ == Where::kTensor) {
       if (!has_dtype_ || !has_shape_ || !has_offsets_) {
         fail(tensor_.name,
-             std::string("the entry has no ") +
-                 (!has_dtype_ ? "dtype" : !has_shape_ ? "shape" : "data_offsets"),
+             std::string("the entry has no ") + (!has_dtype_   ? "dtype"
+                                                 : !has_shape_ ? "shape"
+                                                               : "data_offsets"),
              kEntry);
       }
       header_.tensors.push_back(std::move(tensor_));
@@ -230,6 +243,12 @@ class HeaderHandler : public JsonHandler {
   [[noreturn]] void fail_metadata(const std::string& value) const {
     fail("__metadata__", "the value of \"" + quote_bytes(key_, 100) + "\" is " + value, "a string");
   }
+  // The reference reads numbers of fields that it ignores, too.
+  void check_ignored(const JsonScalar& value) const {
+    if (std::holds_alternative<JsonUnfitNumber>(value)) {
+      fail(tensor_.name, field_ + " holds " + describe(value), "numbers that fit");
+    }
+  }
   void ignore() {
     before_ignored_ = where_;
     ignored_depth_ = depth_ - 1;
@@ -261,7 +280,8 @@ class HeaderHandler : public JsonHandler {
 std::uint64_t byte_size(TensorInfo& tensor, const std::string& path) {
   const int bits_per_element = dtype_bits(tensor.dtype_name);
   if (bits_per_element == 0) {
-    throw CheckpointError(path, tensor.name, "unknown dtype \"" + quote_bytes(tensor.dtype_name, 60) + '"',
+    throw CheckpointError(path, tensor.name,
+                          "unknown dtype \"" + quote_bytes(tensor.dtype_name, 60) + '"',
                           "a dtype of the safetensors format");
   }
   std::uint64_t elements = 1;
@@ -283,7 +303,8 @@ std::uint64_t byte_size(TensorInfo& tensor, const std::string& path) {
                           "a smaller shape");
   }
   if (*bits % 8 != 0) {
-    throw CheckpointError(path, tensor.name, std::to_string(*bits) + " bits are no whole number of bytes",
+    throw CheckpointError(path, tensor.name,
+                          std::to_string(*bits) + " bits are no whole number of bytes",
                           "a shape that fills whole bytes");
   }
   return *bits / 8;
@@ -293,10 +314,10 @@ void check_offsets(SafetensorsHeader& header, std::uint64_t data_bytes, const st
   for (TensorInfo& tensor : header.tensors) {
     const std::uint64_t bytes = byte_size(tensor, path);
     if (tensor.begin > tensor.end || tensor.end - tensor.begin != bytes) {
-      throw CheckpointError(path, tensor.name,
-                            "data_offsets [" + std::to_string(tensor.begin) + ", " +
-                                std::to_string(tensor.end) + "]",
-                            std::to_string(bytes) + " bytes for its dtype and shape");
+      throw CheckpointError(
+          path, tensor.name,
+          "data_offsets [" + std::to_string(tensor.begin) + ", " + std::to_string(tensor.end) + "]",
+          std::to_string(bytes) + " bytes for its dtype and shape");
     }
   }
   std::sort(header.tensors.begin(), header.tensors.end(), [](const auto& a, const auto& b) {
@@ -358,9 +379,9 @@ SafetensorsHeader parse_safetensors_header(std::string_view head, std::uint64_t 
            "a whole safetensors file");
   }
   if (length > head.size() - kLengthBytes) {
-    throw CheckpointError(path, "", "its header of " + std::to_string(length) +
-                                        " bytes was not handed over whole",
-                          "the first bytes as read_safetensors_head gives them");
+    throw CheckpointError(
+        path, "", "its header of " + std::to_string(length) + " bytes was not handed over whole",
+        "the first bytes as read_safetensors_head gives them");
   }
   SafetensorsHeader header;
   header.data_offset = kLengthBytes + length;

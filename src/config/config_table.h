@@ -1,13 +1,15 @@
-// How a table of (key, field, range, meaning) is read from JSON; shared by the configs of this room.
+// How a table of (key, field, range, meaning) is read from JSON; shared by the configs of this
+// room.
 #pragma once
 
-#include <cmath>
+#include <algorithm>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -20,29 +22,25 @@ namespace w2vbert {
 
 constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
 
-// One key of a config: where it is stored, the numbers it may hold, and what it means.
+// One key of a config: where it is stored, the numbers (both ends included) or words that it may
+// hold, and what it means.
 template <typename Config>
 struct ConfigField {
   using Member =
       std::variant<std::int64_t Config::*, std::optional<std::int64_t> Config::*, double Config::*,
                    bool Config::*, std::string Config::*, std::optional<std::string> Config::*,
                    std::vector<std::int64_t> Config::*, std::vector<std::string> Config::*>;
+
   const char* key;
   Member member;
   double least;
   double most;
   const char* meaning;
+  std::span<const std::string_view> words = {};  // none: any word
 };
 
-inline std::string range_text(double least, double most, bool integer) {
-  const auto number = [&](double value) {
-    if (integer) return std::to_string(static_cast<std::int64_t>(value));
-    std::string text = std::to_string(value);
-    text.erase(text.find_last_not_of('0') + 1);
-    if (text.back() == '.') text.pop_back();
-    return text;
-  };
-  return "from " + number(least) + " to " + number(most);
+inline std::string range_text(double least, double most) {
+  return "from " + describe(JsonScalar(least)) + " to " + describe(JsonScalar(most));
 }
 
 // Checks and stores values for one file; every complaint names the file and the key.
@@ -62,9 +60,46 @@ class ConfigReader {
     std::visit([&](auto member) { store(*value, field.key, config.*member); }, field.member);
   }
 
+  // Ranges and words.
   template <typename Config>
-  void check_range(const ConfigField<Config>& field, const Config& config) const {
-    std::visit([&](auto member) { check(config.*member, field); }, field.member);
+  void check(const ConfigField<Config>& field, const Config& config) const {
+    std::visit([&](auto member) { check_value(config.*member, field); }, field.member);
+  }
+
+  void check_word(const std::string& key, const std::string& word,
+                  std::span<const std::string_view> words, const std::string& or_null = "") const {
+    if (std::find(words.begin(), words.end(), word) != words.end()) return;
+    std::string expected = words.size() == 1 && or_null.empty() ? "" : "one of ";
+    for (const std::string_view candidate : words) {
+      if (candidate != words.front()) expected += ", ";
+      expected += candidate;
+    }
+    fail(key, describe(JsonScalar(std::string_view(word))), expected + or_null);
+  }
+
+  // The word of the last of `keys` that is there and not null.
+  std::optional<std::string> read_word(const JsonValue& root,
+                                       std::initializer_list<const char*> keys,
+                                       std::span<const std::string_view> words) const {
+    std::optional<std::string> word;
+    for (const char* key : keys) {
+      const JsonValue* value = root.find(key);
+      if (!value || value->is_null()) continue;
+      store(*value, key, word);
+      check_word(key, *word, words);
+    }
+    return word;
+  }
+
+  std::int64_t integer(const JsonValue& value, const char* key, const char* expected) const {
+    if (const auto* number = value.get_if<std::uint64_t>()) {
+      if (*number <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
+        return static_cast<std::int64_t>(*number);
+      }
+    } else if (const auto* negative = value.get_if<JsonNegative>()) {
+      if (negative->value != 0) return negative->value;  // -0 is no integer
+    }
+    fail(key, value.describe(), expected);
   }
 
  private:
@@ -81,6 +116,8 @@ class ConfigReader {
   void store(const JsonValue& value, const char* key, double& to) const {
     if (const auto* number = value.get_if<double>()) {
       to = *number;
+    } else if (value.get_if<JsonNegative>() && value.get_if<JsonNegative>()->value == 0) {
+      to = -0.0;
     } else {
       to = static_cast<double>(integer(value, key, "a number"));
     }
@@ -116,39 +153,44 @@ class ConfigReader {
     for (const auto& element : *list) store(element, key, to.emplace_back());
   }
 
-  std::int64_t integer(const JsonValue& value, const char* key, const char* expected) const {
-    if (const auto* number = value.get_if<std::uint64_t>()) {
-      if (*number <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
-        return static_cast<std::int64_t>(*number);
-      }
-    } else if (const auto* negative = value.get_if<JsonNegative>()) {
-      return negative->value;
-    }
-    fail(key, value.describe(), expected);
-  }
-
   template <typename Config>
-  void check(std::int64_t value, const ConfigField<Config>& field) const {
-    if (static_cast<double>(value) < field.least || static_cast<double>(value) > field.most) {
-      fail(field.key, std::to_string(value), range_text(field.least, field.most, true));
-    }
+  [[noreturn]] void fail_range(const JsonScalar& value, const ConfigField<Config>& field) const {
+    fail(field.key, describe(value),
+         range_text(field.least, field.most) + " (" + field.meaning + ")");
   }
   template <typename Config>
-  void check(double value, const ConfigField<Config>& field) const {
-    if (!(value >= field.least && value <= field.most)) {  // NaN fails too
-      fail(field.key, std::to_string(value), range_text(field.least, field.most, false));
+  void check_value(std::int64_t value, const ConfigField<Config>& field) const {
+    if (static_cast<double>(value) >= field.least && static_cast<double>(value) <= field.most) {
+      return;
     }
+    fail_range(
+        value < 0 ? JsonScalar(JsonNegative{value}) : JsonScalar(static_cast<std::uint64_t>(value)),
+        field);
+  }
+  template <typename Config>
+  void check_value(double value, const ConfigField<Config>& field) const {
+    if (!(value >= field.least && value <= field.most)) fail_range(value, field);  // NaN fails too
+  }
+  template <typename Config>
+  void check_value(const std::optional<std::int64_t>& value,
+                   const ConfigField<Config>& field) const {
+    if (value) check_value(*value, field);
+  }
+  template <typename Config>
+  void check_value(const std::vector<std::int64_t>& values,
+                   const ConfigField<Config>& field) const {
+    for (const std::int64_t value : values) check_value(value, field);
+  }
+  template <typename Config>
+  void check_value(const std::string& word, const ConfigField<Config>& field) const {
+    if (!field.words.empty()) check_word(field.key, word, field.words);
+  }
+  template <typename Config>
+  void check_value(const std::optional<std::string>& word, const ConfigField<Config>& field) const {
+    if (word && !field.words.empty()) check_word(field.key, *word, field.words, ", null");
   }
   template <typename Config, typename T>
-  void check(const std::optional<T>& value, const ConfigField<Config>& field) const {
-    if (value) check(*value, field);
-  }
-  template <typename Config>
-  void check(const std::vector<std::int64_t>& values, const ConfigField<Config>& field) const {
-    for (const std::int64_t value : values) check(value, field);
-  }
-  template <typename Config, typename T>
-  void check(const T&, const ConfigField<Config>&) const {}  // words and flags have no range
+  void check_value(const T&, const ConfigField<Config>&) const {}  // flags and lists of words
 
   std::string path_;
 };

@@ -1,7 +1,7 @@
 #include "w2vbert/config/wav2vec2_bert_config.h"
 
-#include <algorithm>
 #include <array>
+#include <charconv>
 
 #include "config_table.h"
 
@@ -11,11 +11,43 @@ namespace {
 using Config = Wav2Vec2BertConfig;
 using Field = ConfigField<Config>;
 
-constexpr double kMaxWidth = 1 << 20;    // of a layer, far above any real one
+constexpr double kMaxWidth = 1 << 20;  // of a layer, far above any real one
 constexpr double kMaxLayers = 1 << 12;
-constexpr double kMaxFrames = 1 << 24;   // 93 hours of 20 ms frames
+constexpr double kMaxFrames = 1 << 24;  // 93 hours of 20 ms frames
 constexpr double kMaxTokens = 1 << 24;
+constexpr double kMaxLabels = 1 << 24;
+constexpr double kMaxParameters = 1e11;  // 170 times the published model
 constexpr double kNoLimit = 0;           // words and flags
+
+// HF's ACT2FN without prelu and xielu, which have parameters of their own.
+constexpr std::string_view kActivations[] = {"gelu",
+                                             "gelu_10",
+                                             "gelu_accurate",
+                                             "gelu_fast",
+                                             "gelu_new",
+                                             "gelu_python",
+                                             "gelu_python_tanh",
+                                             "gelu_pytorch_tanh",
+                                             "hardswish",
+                                             "laplace",
+                                             "leaky_relu",
+                                             "linear",
+                                             "mish",
+                                             "quick_gelu",
+                                             "relu",
+                                             "relu2",
+                                             "relu6",
+                                             "sigmoid",
+                                             "silu",
+                                             "sqrtsoftplus",
+                                             "swish",
+                                             "tanh"};
+constexpr std::string_view kPositions[] = {"relative_key", "relative", "rotary"};
+constexpr std::string_view kReductions[] = {"sum", "mean", "none"};
+constexpr std::string_view kProblems[] = {"regression", "single_label_classification",
+                                          "multi_label_classification"};
+constexpr std::string_view kDtypes[] = {"float32", "float16", "bfloat16", "float64"};
+constexpr std::string_view kAttentions[] = {"sdpa", "eager"};
 
 const Field kFields[] = {
     {"vocab_size", &Config::vocab_size, 1, kMaxTokens, "outputs of the CTC head"},
@@ -25,83 +57,124 @@ const Field kFields[] = {
     {"intermediate_size", &Config::intermediate_size, 1, kMaxWidth, "inner width of the FFNs"},
     {"feature_projection_input_dim", &Config::feature_projection_input_dim, 1, kMaxWidth,
      "width of input_features: num_mel_bins * stride"},
-    {"hidden_act", &Config::hidden_act, kNoLimit, kNoLimit, "activation of FFNs and convolution"},
+    {"hidden_act", &Config::hidden_act, kNoLimit, kNoLimit, "activation of FFNs and convolution",
+     kActivations},
     {"hidden_dropout", &Config::hidden_dropout, 0, 1, "dropout before the layers and in the FFNs"},
     {"activation_dropout", &Config::activation_dropout, 0, 1, "dropout inside the FFNs"},
-    {"attention_dropout", &Config::attention_dropout, 0, 1, "dropout of attention weights and output"},
+    {"attention_dropout", &Config::attention_dropout, 0, 1,
+     "dropout of attention weights and output"},
     {"feat_proj_dropout", &Config::feat_proj_dropout, 0, 1, "dropout after the feature projection"},
     {"final_dropout", &Config::final_dropout, 0, 1, "dropout before the CTC head"},
     {"layerdrop", &Config::layerdrop, 0, 1, "probability of skipping a layer in training"},
     {"initializer_range", &Config::initializer_range, 0, 1e3, "standard deviation of new weights"},
     {"layer_norm_eps", &Config::layer_norm_eps, 0, 1, "epsilon of every LayerNorm"},
-    {"apply_spec_augment", &Config::apply_spec_augment, kNoLimit, kNoLimit, "SpecAugment on or off"},
+    {"apply_spec_augment", &Config::apply_spec_augment, kNoLimit, kNoLimit,
+     "SpecAugment on or off"},
     {"mask_time_prob", &Config::mask_time_prob, 0, 1, "SpecAugment: share of frames"},
     {"mask_time_length", &Config::mask_time_length, 1, kMaxFrames, "SpecAugment: frames a span"},
-    {"mask_time_min_masks", &Config::mask_time_min_masks, 0, kMaxFrames, "SpecAugment: least spans"},
+    {"mask_time_min_masks", &Config::mask_time_min_masks, 0, kMaxFrames,
+     "SpecAugment: least spans"},
     {"mask_feature_prob", &Config::mask_feature_prob, 0, 1, "SpecAugment: share of channels"},
-    {"mask_feature_length", &Config::mask_feature_length, 1, kMaxWidth, "SpecAugment: channels a span"},
-    {"mask_feature_min_masks", &Config::mask_feature_min_masks, 0, kMaxWidth, "SpecAugment: least spans"},
-    {"ctc_loss_reduction", &Config::ctc_loss_reduction, kNoLimit, kNoLimit, "sum or mean"},
-    {"ctc_zero_infinity", &Config::ctc_zero_infinity, kNoLimit, kNoLimit, "infinite CTC losses become 0"},
+    {"mask_feature_length", &Config::mask_feature_length, 1, kMaxWidth,
+     "SpecAugment: channels a span"},
+    {"mask_feature_min_masks", &Config::mask_feature_min_masks, 0, kMaxWidth,
+     "SpecAugment: least spans"},
+    {"ctc_loss_reduction", &Config::ctc_loss_reduction, kNoLimit, kNoLimit,
+     "of the CTC loss over the batch", kReductions},
+    {"ctc_zero_infinity", &Config::ctc_zero_infinity, kNoLimit, kNoLimit,
+     "infinite CTC losses become 0"},
     {"use_weighted_layer_sum", &Config::use_weighted_layer_sum, kNoLimit, kNoLimit,
      "heads see a learnt mean of all states"},
-    {"classifier_proj_size", &Config::classifier_proj_size, 1, kMaxWidth, "width before the classifier"},
+    {"classifier_proj_size", &Config::classifier_proj_size, 1, kMaxWidth,
+     "width before the classifier"},
     {"tdnn_dim", &Config::tdnn_dim, 1, kMaxWidth, "x-vector head: widths"},
     {"tdnn_kernel", &Config::tdnn_kernel, 1, kMaxFrames, "x-vector head: kernels"},
     {"tdnn_dilation", &Config::tdnn_dilation, 1, kMaxFrames, "x-vector head: dilations"},
-    {"xvector_output_dim", &Config::xvector_output_dim, 1, kMaxWidth, "x-vector head: embedding width"},
+    {"xvector_output_dim", &Config::xvector_output_dim, 1, kMaxWidth,
+     "x-vector head: embedding width"},
     {"pad_token_id", &Config::pad_token_id, -1, kMaxTokens, "the CTC blank"},
     {"bos_token_id", &Config::bos_token_id, -1, kMaxTokens, "not used by the model"},
-    {"add_adapter", &Config::add_adapter, kNoLimit, kNoLimit, "convolutional adapter after the encoder"},
-    {"adapter_kernel_size", &Config::adapter_kernel_size, 1, kMaxFrames, "adapter convolution kernel"},
+    {"add_adapter", &Config::add_adapter, kNoLimit, kNoLimit,
+     "convolutional adapter after the encoder"},
+    {"adapter_kernel_size", &Config::adapter_kernel_size, 1, kMaxFrames,
+     "adapter convolution kernel"},
     {"adapter_stride", &Config::adapter_stride, 1, kMaxFrames, "adapter convolution stride"},
     {"num_adapter_layers", &Config::num_adapter_layers, 0, kMaxLayers, "adapter layers"},
-    {"adapter_act", &Config::adapter_act, kNoLimit, kNoLimit, "activation of the adapter's FFN"},
+    {"adapter_act", &Config::adapter_act, kNoLimit, kNoLimit, "activation of the adapter's FFN",
+     kActivations},
     {"use_intermediate_ffn_before_adapter", &Config::use_intermediate_ffn_before_adapter, kNoLimit,
      kNoLimit, "one more FFN between encoder and adapter"},
-    {"output_hidden_size", &Config::output_hidden_size, 0, kMaxWidth, "adapter width; null: hidden_size"},
+    {"output_hidden_size", &Config::output_hidden_size, 0, kMaxWidth,
+     "adapter width; null: hidden_size"},
     {"position_embeddings_type", &Config::position_embeddings_type, kNoLimit, kNoLimit,
-     "relative_key, relative, rotary or null"},
-    {"rotary_embedding_base", &Config::rotary_embedding_base, 1, 1e15, "rotary: base of the frequencies"},
-    {"max_source_positions", &Config::max_source_positions, 1, kMaxFrames, "relative: first table size"},
+     "how attention sees distances", kPositions},
+    {"rotary_embedding_base", &Config::rotary_embedding_base, 1, 1e15,
+     "rotary: base of the frequencies"},
+    {"max_source_positions", &Config::max_source_positions, 1, kMaxFrames,
+     "relative: first table size"},
     {"left_max_position_embeddings", &Config::left_max_position_embeddings, 0, kMaxFrames,
      "relative_key: distances to the left are clipped here"},
     {"right_max_position_embeddings", &Config::right_max_position_embeddings, 0, kMaxFrames,
      "relative_key: distances to the right are clipped here"},
     {"conv_depthwise_kernel_size", &Config::conv_depthwise_kernel_size, 1, kMaxFrames,
      "kernel K of the depthwise convolution, odd"},
-    {"conformer_conv_dropout", &Config::conformer_conv_dropout, 0, 1, "dropout of the convolution module"},
+    {"conformer_conv_dropout", &Config::conformer_conv_dropout, 0, 1,
+     "dropout of the convolution module"},
     {"architectures", &Config::architectures, kNoLimit, kNoLimit, "the class of the checkpoint"},
+    {"output_hidden_states", &Config::output_hidden_states, kNoLimit, kNoLimit,
+     "a default of HF's calls"},
+    {"output_attentions", &Config::output_attentions, kNoLimit, kNoLimit,
+     "a default of HF's calls"},
+    {"problem_type", &Config::problem_type, kNoLimit, kNoLimit, "not used by the losses",
+     kProblems},
 };
 
-void expect_word(const ConfigReader& reader, const std::string& key, const std::string& word,
-                 std::initializer_list<const char*> words) {
-  if (std::find(words.begin(), words.end(), word) != words.end()) return;
-  std::string expected = "one of";
-  for (const char* candidate : words) expected += std::string(" ") + candidate;
-  reader.fail(key, '"' + word + '"', expected);
-}
-
-// HF reads `dtype` and the older `torch_dtype`; `dtype` wins.
-void read_dtype(const ConfigReader& reader, const JsonValue& root, Config& config) {
-  for (const char* key : {"torch_dtype", "dtype"}) {
-    const JsonValue* value = root.find(key);
-    if (!value || value->is_null()) continue;
-    const auto* word = value->get_if<std::string>();
-    if (!word) reader.fail(key, value->describe(), "a string");
-    expect_word(reader, key, *word, {"float32", "float16", "bfloat16", "float64"});
-    config.dtype = *word;
+// An integer, a list of integers, or null.
+void read_eos_token_id(const ConfigReader& reader, const JsonValue& root, Config& config) {
+  constexpr const char* kKey = "eos_token_id";
+  constexpr const char* kExpected = "an integer, a list of integers or null";
+  const JsonValue* value = root.find(kKey);
+  if (!value) return;
+  config.eos_token_id.clear();
+  if (value->is_null()) return;
+  const auto* list = value->get_if<JsonValue::Array>();
+  if (!list) return config.eos_token_id.push_back(reader.integer(*value, kKey, kExpected));
+  for (const JsonValue& id : *list) {
+    config.eos_token_id.push_back(reader.integer(id, kKey, kExpected));
   }
 }
 
-void read_attn_implementation(const ConfigReader& reader, const JsonValue& root, Config& config) {
-  for (const char* key : {"attn_implementation", "_attn_implementation"}) {
-    const JsonValue* value = root.find(key);
-    if (!value || value->is_null()) continue;
-    const auto* word = value->get_if<std::string>();
-    if (!word) reader.fail(key, value->describe(), "a string");
-    expect_word(reader, key, *word, {"eager", "sdpa"});
-    config.attn_implementation = *word;
+// HF (configuration_utils.py, PreTrainedConfig): num_labels counts id2label; where both are given
+// and differ, num_labels wins and the labels get new names. label2id alone says nothing.
+void read_labels(const ConfigReader& reader, const JsonValue& root, Config& config) {
+  if (const JsonValue* value = root.find("id2label"); value && !value->is_null()) {
+    const auto* labels = value->get_if<JsonValue::Object>();
+    if (!labels) reader.fail("id2label", value->describe(), "an object of numbers and names");
+    for (const auto& [key, label] : *labels) {
+      std::int64_t id = 0;
+      const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
+      if (error != std::errc() || end != key.data() + key.size()) {
+        reader.fail("id2label", "the key " + describe(JsonScalar(std::string_view(key))),
+                    "an integer");
+      }
+      const auto* name = label.get_if<std::string>();
+      if (!name) reader.fail("id2label", key + ": " + label.describe(), "a string");
+      if (!config.id2label.emplace(id, *name).second) {
+        reader.fail("id2label", "the number " + std::to_string(id) + " stands twice",
+                    "each number once");
+      }
+    }
+    config.num_labels = static_cast<std::int64_t>(labels->size());
+  }
+  if (const JsonValue* value = root.find("label2id");
+      value && !value->is_null() && !value->get_if<JsonValue::Object>()) {
+    reader.fail("label2id", value->describe(), "an object of names and numbers");
+  }
+  const JsonValue* count = root.find("num_labels");
+  if (count && !count->is_null()) {
+    const std::int64_t labels = reader.integer(*count, "num_labels", "an integer");
+    if (labels != config.num_labels) config.id2label.clear();
+    config.num_labels = labels;
   }
 }
 
@@ -119,7 +192,7 @@ Config Config::from_json(std::string_view text, const std::string& path) {
   if (const JsonValue* quantization = root.find("quantization_config");
       quantization && !quantization->is_null()) {
     reader.fail("quantization_config", "quantised checkpoints are not supported",
-                "a checkpoint without it");
+                "a checkpoint in float32, float16 or bfloat16");
   }
   if (const JsonValue* causal = root.find("is_causal")) {
     const auto* flag = causal->get_if<bool>();
@@ -128,8 +201,13 @@ Config Config::from_json(std::string_view text, const std::string& path) {
   }
   Config config;
   for (const Field& field : kFields) reader.read(root, field, config);
-  read_dtype(reader, root, config);
-  read_attn_implementation(reader, root, config);
+  read_eos_token_id(reader, root, config);
+  read_labels(reader, root, config);
+  config.dtype = reader.read_word(root, {"torch_dtype", "dtype"}, kDtypes);
+  if (const auto word =
+          reader.read_word(root, {"attn_implementation", "_attn_implementation"}, kAttentions)) {
+    config.attn_implementation = *word;
+  }
   if (config.output_hidden_size.value_or(0) == 0) config.output_hidden_size = config.hidden_size;
   config.validate(path);
   return config;
@@ -142,20 +220,26 @@ Config Config::from_pretrained(const std::string& directory) {
 
 void Config::validate(const std::string& path) const {
   const ConfigReader reader(path);
-  for (const Field& field : kFields) reader.check_range(field, *this);
-  expect_word(reader, "attn_implementation", attn_implementation, {"eager", "sdpa"});
-  expect_word(reader, "position_embeddings_type", position_embeddings_type.value_or("null"),
-              {"relative_key", "relative", "rotary", "null"});
-  expect_word(reader, "ctc_loss_reduction", ctc_loss_reduction, {"sum", "mean", "none"});
+  for (const Field& field : kFields) reader.check(field, *this);
+  reader.check_word("attn_implementation", attn_implementation, kAttentions);
+  if (dtype) reader.check_word("dtype", *dtype, kDtypes);
+  if (num_labels < 1 || static_cast<double>(num_labels) > kMaxLabels) {
+    reader.fail("num_labels", std::to_string(num_labels), range_text(1, kMaxLabels));
+  }
+  if (problem_type == "single_label_classification" && num_labels == 1) {
+    reader.fail("problem_type", "single_label_classification with num_labels = 1",
+                "regression, or more labels");
+  }
   if (!(layer_norm_eps > 0)) reader.fail("layer_norm_eps", "0", "a number above 0");
   if (hidden_size % num_attention_heads != 0) {
     reader.fail("hidden_size", std::to_string(hidden_size),
                 "a multiple of num_attention_heads = " + std::to_string(num_attention_heads));
   }
   if (position_embeddings_type == "rotary" && head_size() % 2 != 0) {
-    reader.fail("hidden_size",
-                std::to_string(hidden_size) + " gives heads of odd size " + std::to_string(head_size()),
-                "an even head size for rotary positions");
+    reader.fail(
+        "hidden_size",
+        std::to_string(hidden_size) + " gives heads of odd size " + std::to_string(head_size()),
+        "an even head size for rotary positions");
   }
   if (conv_depthwise_kernel_size % 2 == 0) {
     reader.fail("conv_depthwise_kernel_size", std::to_string(conv_depthwise_kernel_size),
@@ -165,10 +249,52 @@ void Config::validate(const std::string& path) const {
     reader.fail("use_intermediate_ffn_before_adapter", "true without add_adapter",
                 "add_adapter to be true as well");
   }
+  if (add_adapter && output_hidden_size.value_or(0) % num_attention_heads != 0) {
+    reader.fail("output_hidden_size", std::to_string(*output_hidden_size),
+                "a multiple of num_attention_heads = " + std::to_string(num_attention_heads) +
+                    " for the adapter");
+  }
   if (tdnn_kernel.size() != tdnn_dim.size() || tdnn_dilation.size() != tdnn_dim.size()) {
     reader.fail("tdnn_kernel", "tdnn_dim, tdnn_kernel and tdnn_dilation have different lengths",
                 "one length");
   }
+  if (parameter_count() > kMaxParameters) {
+    reader.fail("hidden_size, intermediate_size, num_hidden_layers",
+                "a model of " + describe(JsonScalar(parameter_count())) + " parameters",
+                "at most " + describe(JsonScalar(kMaxParameters)));
+  }
+}
+
+double Config::parameter_count() const {
+  const auto real = [](std::int64_t value) { return static_cast<double>(value); };
+  const auto linear = [](double in, double out) { return in * out + out; };
+  const auto norm = [](double width) { return 2 * width; };
+  const double input = real(feature_projection_input_dim), width = real(hidden_size);
+  const double inner = real(intermediate_size);
+  const auto ffn = [&](double outer) { return linear(outer, inner) + linear(inner, outer); };
+
+  double count = norm(input) + linear(input, width);
+  if (mask_time_prob > 0 || mask_feature_prob > 0) count += width;  // masked_spec_embed
+  double positions = 0;
+  if (position_embeddings_type == "relative_key") {
+    positions = (real(left_max_position_embeddings) + real(right_max_position_embeddings) + 1) *
+                real(head_size());
+  } else if (position_embeddings_type == "relative") {
+    positions = width * width + 2 * width;
+  }
+  const double attention = 4 * linear(width, width) + positions;
+  const double convolution =
+      3 * width * width + width * real(conv_depthwise_kernel_size) + 2 * norm(width);
+  count += real(num_hidden_layers) * (2 * ffn(width) + attention + convolution + 4 * norm(width));
+  if (!add_adapter) return count;
+
+  const std::int64_t asked = output_hidden_size.value_or(0);
+  const double output = real(asked == 0 ? hidden_size : asked);
+  const double kernel = real(adapter_kernel_size);
+  if (output != width) count += linear(width, output) + norm(output);
+  count += real(num_adapter_layers) * (3 * norm(output) + 2 * linear(output * kernel, 2 * output) +
+                                       4 * linear(output, output) + ffn(output));
+  return count + (use_intermediate_ffn_before_adapter ? ffn(width) : 0);
 }
 
 }  // namespace w2vbert

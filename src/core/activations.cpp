@@ -1,6 +1,6 @@
 #include "w2vbert/core/activations.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cmath>
 #include <map>

@@ -5,7 +5,9 @@
 namespace w2vbert {
 namespace {
 
+// With two quotes of 200 bytes, the marks of what was cut, and the words between: under 2 KB.
 constexpr std::size_t kMaxProblemBytes = 1200;
+constexpr std::size_t kMaxExpectedBytes = 400;
 
 std::string format_error(std::string_view path, std::string_view key, std::string_view problem,
                          std::string_view expected) {
@@ -13,7 +15,7 @@ std::string format_error(std::string_view path, std::string_view key, std::strin
   if (!path.empty()) line += quote_bytes(path) + ": ";
   if (!key.empty()) line += quote_bytes(key) + ": ";
   line += quote_bytes(problem, kMaxProblemBytes);
-  if (!expected.empty()) line += ", expected " + quote_bytes(expected);
+  if (!expected.empty()) line += ", expected " + quote_bytes(expected, kMaxExpectedBytes);
   return line;
 }
 

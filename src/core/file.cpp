@@ -14,6 +14,19 @@ namespace w2vbert {
 namespace {
 
 constexpr std::uint64_t kMaxReadBytes = 0x7ffff000;  // Linux moves no more in one call
+// A network file system forgets a file that its server moved or replaced; asking again may help.
+constexpr int kStaleRetries = 3;
+
+// Without blocking: opening a pipe without a writer must not hang.
+int open_for_reading(const std::string& path) {
+  int stale = 0;
+  for (;;) {
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (descriptor >= 0) return descriptor;
+    if (errno == EINTR || (errno == ESTALE && stale++ < kStaleRetries)) continue;
+    return -1;
+  }
+}
 
 const char* kind_of(mode_t mode) {
   if (S_ISDIR(mode)) return "is a directory";
@@ -31,10 +44,7 @@ std::string system_message(const char* what, int error) {
 
 InputFile::InputFile(const std::string& path, Fail fail_with) : path_(path), fail_(fail_with) {
   if (path.find('\0') != std::string::npos) fail("the path holds a NUL byte");
-  do {
-    // O_NONBLOCK: opening a pipe without a writer must not hang.
-    descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  } while (descriptor_ < 0 && errno == EINTR);
+  descriptor_ = open_for_reading(path);
   if (descriptor_ < 0) fail(system_message("cannot be opened", errno));
   struct stat status = {};
   if (::fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {
@@ -61,16 +71,32 @@ InputFile::InputFile(InputFile&& other) noexcept
 
 void InputFile::read_at(std::uint64_t offset, void* to, std::uint64_t bytes) const {
   auto* out = static_cast<char*>(to);
+  int stale = 0;
   while (bytes > 0) {
     const auto wanted = static_cast<std::size_t>(std::min(bytes, kMaxReadBytes));
     const ssize_t got = ::pread(descriptor_, out, wanted, static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno == ESTALE && stale++ < kStaleRetries) {
+      reopen();
+      continue;
+    }
     if (got < 0) fail(system_message("cannot be read", errno));
     if (got == 0) fail("ended while it was read: it was cut short by somebody else");
     out += got;
     offset += static_cast<std::uint64_t>(got);
     bytes -= static_cast<std::uint64_t>(got);
   }
+}
+
+void InputFile::reopen() const {
+  const int again = open_for_reading(path_);
+  if (again < 0) fail(system_message("cannot be opened again", errno));
+  // In one step, under the descriptor that other threads use.
+  const int moved = ::dup3(again, descriptor_, O_CLOEXEC);
+  const int error = errno;
+  ::close(again);
+  if (moved < 0) fail(system_message("cannot be opened again", error));
+  check_unchanged();
 }
 
 void InputFile::check_unchanged() const {

@@ -85,14 +85,15 @@ class Reader {
   std::string found() const {
     if (at_ == text_.size()) return "the text ends";
     const std::string_view rest = text_.substr(at_);
-    return "found " + quote_bytes(rest.substr(0, std::max<std::size_t>(1, utf8_character_length(rest))));
+    return "found " +
+           quote_bytes(rest.substr(0, std::max<std::size_t>(1, utf8_character_length(rest))));
   }
 
   bool at(char c) const { return at_ < text_.size() && text_[at_] == c; }
 
   void skip_space() {
-    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' ||
-                                  text_[at_] == '\t')) {
+    while (at_ < text_.size() &&
+           (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' || text_[at_] == '\t')) {
       ++at_;
     }
   }

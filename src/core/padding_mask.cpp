@@ -1,6 +1,6 @@
 #include "w2vbert/core/padding_mask.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <limits>
 
@@ -21,7 +21,7 @@ double lowest_finite(at::ScalarType dtype) {
 
 at::Tensor zero_padded_frames(const at::Tensor& hidden_states, const at::Tensor& attention_mask) {
   if (!attention_mask.defined()) return hidden_states;
-  const at::Tensor padded = attention_mask.to(at::kBool).logical_not().unsqueeze(-1);  // (B, T, 1)
+  const at::Tensor padded = attention_mask.to(at::kBool).bitwise_not().unsqueeze(-1);  // (B, T, 1)
   return hidden_states.masked_fill(padded, 0.0);
 }
 

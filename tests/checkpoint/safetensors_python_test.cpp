@@ -1,6 +1,6 @@
 // Our files through the real safetensors package and back.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdlib>
 #include <cstring>

@@ -21,14 +21,14 @@ struct CheckpointTensor {
   std::uint64_t bytes = 0;
 };
 
-// Opens files and reads headers only; tensor data are read when asked for, with pread, into memory of
-// their own. Not changed by reading: several threads may read at once. Every failure is a
+// Opens files and reads headers only; tensor data are read when asked for, with pread, into memory
+// of their own. Not changed by reading: several threads may read at once. Every failure is a
 // CheckpointError that names the file and the tensor.
 class Checkpoint {
  public:
   // `path`: a directory (model.safetensors, else model.safetensors.index.json with its shards), a
-  // .safetensors file, or an index (*.json). Of a sharded checkpoint each shard must hold exactly the
-  // tensors that the index gives it.
+  // .safetensors file, or an index (*.json). Of a sharded checkpoint each shard must hold exactly
+  // the tensors that the index gives it.
   static Checkpoint open(const std::string& path);
 
   Checkpoint(Checkpoint&&) noexcept;
@@ -44,12 +44,13 @@ class Checkpoint {
   // total_size.
   const std::vector<std::string>& warnings() const;
 
-  // The tensor in the file's dtype and shape, on the CPU, 64-byte aligned. Throws CheckpointError for
-  // a name that is not there, a dtype that LibTorch has not (the sub-byte ones), a file that has
-  // changed since open().
+  // The tensor in the file's dtype and shape, on the CPU, 64-byte aligned. Throws CheckpointError
+  // for a name that is not there, a dtype that LibTorch has not (the sub-byte ones), a file that
+  // has changed since open().
   at::Tensor read(std::string_view name) const;
-  // Into `destination`, which has the same shape: any dtype, strides and device. The values are those
-  // of read(name).to(destination's dtype), rounded to nearest even. A wrong shape is a c10::ValueError.
+  // Into `destination`, which has the same shape: any dtype, strides and device. The values are
+  // those of read(name).to(destination's dtype), rounded to nearest even. A wrong shape is a
+  // c10::ValueError.
   void read_into(std::string_view name, const at::Tensor& destination) const;
 
  private:

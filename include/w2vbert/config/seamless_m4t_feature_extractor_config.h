@@ -18,7 +18,8 @@ struct SeamlessM4TFeatureExtractorConfig {
   std::string padding_side = "right";
   bool return_attention_mask = true;
 
-  static SeamlessM4TFeatureExtractorConfig from_json(std::string_view text, const std::string& path);
+  static SeamlessM4TFeatureExtractorConfig from_json(std::string_view text,
+                                                     const std::string& path);
 
   // processor_config.json with a nested "feature_extractor" (transformers 5) wins over
   // preprocessor_config.json, as in HF. ConfigError when there is neither.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -45,6 +46,7 @@ struct Wav2Vec2BertConfig {
   std::int64_t xvector_output_dim = 512;
   std::optional<std::int64_t> pad_token_id = 0;
   std::optional<std::int64_t> bos_token_id = 1;
+  std::vector<std::int64_t> eos_token_id = {2};  // HF: an integer, a list, or null (here empty)
   bool add_adapter = false;
   std::int64_t adapter_kernel_size = 3;
   std::int64_t adapter_stride = 2;
@@ -62,11 +64,18 @@ struct Wav2Vec2BertConfig {
 
   // Inherited from HF's PreTrainedConfig, as far as it matters here.
   std::vector<std::string> architectures;
-  std::optional<std::string> dtype;         // HF `dtype`, or the older `torch_dtype`
+  std::optional<std::string> dtype;          // HF `dtype`, or the older `torch_dtype`
   std::string attn_implementation = "sdpa";  // HF `_attn_implementation`: "eager" or "sdpa"
+  bool output_hidden_states = false;
+  bool output_attentions = false;
+  std::optional<std::string> problem_type;
+  std::int64_t num_labels = 2;
+  // Empty: LABEL_0, LABEL_1, ..., as HF names the labels when the file has none, or another number
+  // of them than num_labels.
+  std::map<std::int64_t, std::string> id2label;
 
-  // Reads the text of a config.json. Unknown keys are ignored. Throws ConfigError naming `path`, the
-  // key, what is there and what was expected; calls validate().
+  // Reads the text of a config.json. Unknown keys are ignored. Throws ConfigError naming `path`,
+  // the key, what is there and what was expected; calls validate().
   static Wav2Vec2BertConfig from_json(std::string_view text, const std::string& path);
 
   // Reads <directory>/config.json.
@@ -76,6 +85,9 @@ struct Wav2Vec2BertConfig {
   void validate(const std::string& path = "config") const;
 
   std::int64_t head_size() const { return hidden_size / num_attention_heads; }
+
+  // Parameters of a Wav2Vec2BertModel of this config, without those of an activation (prelu).
+  double parameter_count() const;
 };
 
 }  // namespace w2vbert

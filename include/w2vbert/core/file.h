@@ -39,6 +39,7 @@ class InputFile {
   using Fail = void (*)(const std::string& path, std::string_view problem);
   InputFile(const std::string& path, Fail fail);
   [[noreturn]] void fail(std::string_view problem) const;
+  void reopen() const;  // the same file under the same descriptor
 
   std::string path_;
   Fail fail_;

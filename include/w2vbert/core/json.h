@@ -19,7 +19,8 @@ namespace w2vbert {
 
 constexpr std::size_t kMaxJsonDepth = 64;
 
-// What is wrong with a JSON text; the caller knows the file and says so in an error of its own kind.
+// What is wrong with a JSON text; the caller knows the file and says so in an error of its own
+// kind.
 class JsonError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

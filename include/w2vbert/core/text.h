@@ -11,8 +11,8 @@ namespace w2vbert {
 // Longer input is cut at a character's end and marked with "...".
 std::string quote_bytes(std::string_view bytes, std::size_t limit = 200);
 
-// Bytes of the UTF-8 character at the start of `bytes`; 0 when there is no valid one: overlong forms,
-// surrogates, anything above U+10FFFF.
+// Bytes of the UTF-8 character at the start of `bytes`; 0 when there is no valid one: overlong
+// forms, surrogates, anything above U+10FFFF.
 std::size_t utf8_character_length(std::string_view bytes);
 
 }  // namespace w2vbert

@@ -1,0 +1,173 @@
+#include "w2vbert/checkpoint/model_directory.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "checkpoint/raw_safetensors.h"
+#include "core/temporary_directory.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+// Each test sees none of the caller's variables, and a cache of its own.
+class ModelDirectoryTest : public ::testing::Test {
+ protected:
+  ModelDirectoryTest() {
+    for (const char* name : kVariables) {
+      const char* value = std::getenv(name);
+      before_[name] = value ? std::optional<std::string>(value) : std::nullopt;
+      ::unsetenv(name);
+    }
+    set("HF_HUB_CACHE", directory_ / "cache");
+  }
+  ~ModelDirectoryTest() override {
+    for (const auto& [name, value] : before_) {
+      value ? ::setenv(name, value->c_str(), 1) : ::unsetenv(name);
+    }
+  }
+  static void set(const char* name, const std::string& value) { ::setenv(name, value.c_str(), 1); }
+  // A snapshot as hf download leaves it: the files are links into blobs.
+  std::string make_snapshot(const std::string& folder, const std::string& revision) const {
+    const std::string repository = directory_ / ("cache/" + folder);
+    const std::string snapshot = repository + "/snapshots/" + revision;
+    for (const std::string& path : {repository + "/refs", repository + "/blobs", snapshot}) {
+      std::filesystem::create_directories(path);
+    }
+    write_text(repository + "/refs/main", revision);
+    write_text(repository + "/blobs/0123", "weights");
+    std::filesystem::create_symlink("../../blobs/0123", snapshot + "/model.safetensors");
+    return snapshot;
+  }
+  static std::string refusal(const std::string& path_or_id) {
+    try {
+      resolve_model(path_or_id);
+    } catch (const CheckpointError& error) {
+      EXPECT_LT(std::string(error.what()).size(), 2048U);
+      return error.what();
+    }
+    return "accepted";
+  }
+
+  static constexpr const char* kVariables[] = {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME",
+                                               "XDG_CACHE_HOME", "HOME"};
+  std::map<const char*, std::optional<std::string>> before_;
+  TemporaryDirectory directory_;
+};
+
+TEST_F(ModelDirectoryTest, TakesADirectoryAsItIs) {
+  const ModelDirectory empty = resolve_model(directory_.path());
+  EXPECT_EQ(empty.path, directory_.path());
+  EXPECT_THAT(empty.weight_files, IsEmpty());
+}
+
+TEST_F(ModelDirectoryTest, ListsTheSingleFileBeforeTheIndex) {
+  write_text(directory_ / "model.safetensors.index.json",
+             R"({"weight_map":{"a":"two.st","b":"one.st","c":"two.st"}})");
+  EXPECT_THAT(resolve_model(directory_.path()).weight_files,
+              ElementsAre(directory_ / "one.st", directory_ / "two.st"));
+  write_text(directory_ / "model.safetensors", "");
+  EXPECT_THAT(resolve_model(directory_.path()).weight_files,
+              ElementsAre(directory_ / "model.safetensors"));
+}
+
+TEST_F(ModelDirectoryTest, RefusesABrokenIndex) {
+  write_text(directory_ / "model.safetensors.index.json", R"({"weight_map":{"a":"../x"}})");
+  EXPECT_THAT(refusal(directory_.path()),
+              AllOf(HasSubstr(directory_ / "model.safetensors.index.json"), HasSubstr("../x")));
+}
+
+TEST_F(ModelDirectoryTest, FindsADownloadedModelByItsId) {
+  const std::string snapshot = make_snapshot("models--facebook--w2v-bert-2.0", "da985ba0987f70aa");
+  const ModelDirectory model = resolve_model("facebook/w2v-bert-2.0");
+  EXPECT_EQ(model.path, snapshot);
+  EXPECT_THAT(model.weight_files, ElementsAre(snapshot + "/model.safetensors"));
+  const std::string unowned = make_snapshot("models--gpt2", "abc");
+  EXPECT_EQ(resolve_model("gpt2").path, unowned);
+}
+
+TEST_F(ModelDirectoryTest, PrefersADirectoryToAnId) {
+  make_snapshot("models--org--name", "abc");
+  std::filesystem::create_directories(directory_ / "work/org/name");
+  const auto here = std::filesystem::current_path();
+  std::filesystem::current_path(directory_ / "work");
+  const std::string path = resolve_model("org/name").path;
+  std::filesystem::current_path(here);
+  EXPECT_EQ(path, "org/name");
+}
+
+TEST_F(ModelDirectoryTest, ReadsTheReferenceWithItsNewline) {
+  const std::string snapshot = make_snapshot("models--a--b", "abc123");
+  write_text(directory_ / "cache/models--a--b/refs/main", "abc123\n");
+  EXPECT_EQ(resolve_model("a/b").path, snapshot);
+}
+
+TEST_F(ModelDirectoryTest, FollowsNoReferenceOutOfTheSnapshots) {
+  make_snapshot("models--a--b", "abc123");
+  for (const char* revision : {"..", "../..", "/", "", ".", "../snapshots/abc123", "missing"}) {
+    write_text(directory_ / "cache/models--a--b/refs/main", revision);
+    EXPECT_THAT(refusal("a/b"), HasSubstr("hf download a/b")) << revision;
+  }
+}
+
+TEST_F(ModelDirectoryTest, SaysHowToDownloadWhatIsMissing) {
+  EXPECT_EQ(refusal("facebook/w2v-bert-2.0"),
+            "facebook/w2v-bert-2.0: is no directory and not in the Hub cache " +
+                directory_ / "cache" +
+                ", expected a model directory, or a downloaded model: hf download "
+                "facebook/w2v-bert-2.0");
+}
+
+TEST_F(ModelDirectoryTest, OffersNoDownloadOfWhatIsNoId) {
+  for (const std::string& path :
+       {directory_ / "missing", std::string("./missing"), std::string("a/b/c"), std::string("../x"),
+        std::string(""), std::string("a b"), std::string("a/"), std::string("a;rm"),
+        std::string(300, 'a')}) {
+    EXPECT_THAT(refusal(path), AllOf(HasSubstr("does not exist"), HasSubstr("or a Hub id")))
+        << path;
+  }
+}
+
+TEST_F(ModelDirectoryTest, SaysThatAFileIsNoDirectory) {
+  write_text(directory_ / "model.safetensors", "");
+  EXPECT_THAT(refusal(directory_ / "model.safetensors"),
+              AllOf(HasSubstr("is not a directory"), HasSubstr("config.json")));
+}
+
+// The order of huggingface_hub/constants.py.
+TEST_F(ModelDirectoryTest, LooksForTheCacheWhereTheHubPutsIt) {
+  EXPECT_EQ(hub_cache_directory(), directory_ / "cache");
+  ::unsetenv("HF_HUB_CACHE");
+  EXPECT_EQ(hub_cache_directory(), "");
+  set("HOME", "/home/me");
+  EXPECT_EQ(hub_cache_directory(), "/home/me/.cache/huggingface/hub");
+  set("XDG_CACHE_HOME", "/xdg");
+  EXPECT_EQ(hub_cache_directory(), "/xdg/huggingface/hub");
+  set("HF_HOME", "~/hf");
+  EXPECT_EQ(hub_cache_directory(), "/home/me/hf/hub");
+  set("HUGGINGFACE_HUB_CACHE", "/old");
+  EXPECT_EQ(hub_cache_directory(), "/old");
+  set("HF_HUB_CACHE", "~/cache");
+  EXPECT_EQ(hub_cache_directory(), "/home/me/cache");
+  set("HF_HUB_CACHE", "");
+  EXPECT_EQ(hub_cache_directory(), "/old");
+}
+
+TEST_F(ModelDirectoryTest, NeedsNoHome) {
+  ::unsetenv("HF_HUB_CACHE");
+  EXPECT_THAT(refusal("facebook/w2v-bert-2.0"), HasSubstr("without HOME"));
+}
+
+}  // namespace
+}  // namespace w2vbert

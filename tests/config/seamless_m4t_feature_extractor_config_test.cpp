@@ -1,0 +1,156 @@
+#include "w2vbert/config/seamless_m4t_feature_extractor_config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <cmath>
+#include <fstream>
+#include <string>
+
+#include "core/temporary_directory.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert {
+namespace {
+
+using Config = SeamlessM4TFeatureExtractorConfig;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+constexpr const char* kPath = "dir/preprocessor_config.json";
+
+Config parse(std::string_view text) { return Config::from_json(text, kPath); }
+
+template <typename Call>
+std::string message_of(Call call) {
+  try {
+    call();
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+std::string refusal(std::string_view text) {
+  return message_of([&] { parse(text); });
+}
+
+void write(const std::string& path, std::string_view text) { std::ofstream(path) << text; }
+
+// The file of facebook/w2v-bert-2.0.
+constexpr const char* kPublished = R"({"feature_extractor_type": "SeamlessM4TFeatureExtractor",
+  "feature_size": 80, "num_mel_bins": 80, "padding_side": "right", "padding_value": 1,
+  "processor_class": "Wav2Vec2BertProcessor", "return_attention_mask": true,
+  "sampling_rate": 16000, "stride": 2})";
+
+TEST(SeamlessM4TFeatureExtractorConfig, ReadsThePublishedFile) {
+  const Config config = parse(kPublished);
+  EXPECT_EQ(config.padding_value, 1.0);
+  EXPECT_EQ(config.num_mel_bins, 80);
+  EXPECT_EQ(config.stride, 2);
+}
+
+TEST(SeamlessM4TFeatureExtractorConfig, HasTheDefaultsOfTransformers) {
+  const Config config = parse("{}");
+  EXPECT_EQ(config.feature_size, 80);
+  EXPECT_EQ(config.sampling_rate, 16000);
+  EXPECT_EQ(config.num_mel_bins, 80);
+  EXPECT_EQ(config.padding_value, 0.0);
+  EXPECT_EQ(config.stride, 2);
+  EXPECT_EQ(config.padding_side, "right");
+  EXPECT_TRUE(config.return_attention_mask);
+}
+
+TEST(SeamlessM4TFeatureExtractorConfig, ChecksTypesAndRanges) {
+  for (const char* key : {"feature_size", "sampling_rate", "num_mel_bins", "stride"}) {
+    for (const char* value : {"true", "80.0", "null", "\"80\"", "-0"}) {
+      EXPECT_THAT(refusal(std::string("{\"") + key + "\":" + value + "}"),
+                  AllOf(HasSubstr(std::string(kPath) + ": " + key + ": "),
+                        HasSubstr("expected an integer")));
+    }
+    for (const char* value : {"0", "-1", "4294967376"}) {
+      EXPECT_THAT(refusal(std::string("{\"") + key + "\":" + value + "}"),
+                  AllOf(HasSubstr(std::string(": ") + key + ": "), HasSubstr("expected from ")));
+    }
+  }
+  EXPECT_THAT(refusal(R"({"return_attention_mask":1})"), HasSubstr("expected true or false"));
+  EXPECT_THAT(refusal(R"({"sampling_rate":1})"), HasSubstr("expected from 4000 to 384000"));
+}
+
+TEST(SeamlessM4TFeatureExtractorConfig, TakesAnyFinitePaddingValue) {
+  EXPECT_EQ(parse(R"({"padding_value":-1.5})").padding_value, -1.5);
+  EXPECT_EQ(parse(R"({"padding_value":1})").padding_value, 1.0);
+  EXPECT_THAT(refusal(R"({"padding_value":NaN})"), HasSubstr("JSON has no NaN"));
+  EXPECT_THAT(refusal(R"({"padding_value":1e999})"), HasSubstr("padding_value: a number beyond"));
+  EXPECT_THAT(refusal(R"({"padding_value":1e39})"), HasSubstr("padding_value: 1e+39"));
+  EXPECT_THAT(refusal(R"({"padding_value":"0"})"), HasSubstr("padding_value: \"0\""));
+  Config config;
+  config.padding_value = std::nan("");
+  EXPECT_THAT(message_of([&] { config.validate(); }), HasSubstr("padding_value: nan"));
+}
+
+TEST(SeamlessM4TFeatureExtractorConfig, PadsOnTheRightOnly) {
+  EXPECT_THAT(refusal(R"({"padding_side":"left"})"),
+              HasSubstr("padding_side: \"left\", expected right"));
+}
+
+TEST(SeamlessM4TFeatureExtractorConfig, IsOfOneTypeOnly) {
+  EXPECT_THAT(refusal(R"({"feature_extractor_type":"Wav2Vec2FeatureExtractor"})"),
+              AllOf(HasSubstr("feature_extractor_type: \"Wav2Vec2FeatureExtractor\""),
+                    HasSubstr("expected SeamlessM4TFeatureExtractor")));
+  EXPECT_THAT(refusal(R"({"feature_extractor_type":1})"), HasSubstr("expected a string"));
+}
+
+TEST(SeamlessM4TFeatureExtractorConfig, WantsAsManyFeaturesAsMelBins) {
+  EXPECT_THAT(refusal(R"({"num_mel_bins":40})"),
+              AllOf(HasSubstr("feature_size: 80"), HasSubstr("num_mel_bins = 40")));
+  EXPECT_EQ(parse(R"({"num_mel_bins":40,"feature_size":40})").num_mel_bins, 40);
+}
+
+TEST(SeamlessM4TFeatureExtractorConfig, IsAJsonObject) {
+  for (const char* text : {"[]", "1", "", "{", "{}x"}) {
+    EXPECT_THAT(refusal(text), HasSubstr(kPath)) << text;
+  }
+  EXPECT_THAT(refusal(R"({"feature_extractor":3})"),
+              HasSubstr("feature_extractor: 3, expected an object"));
+}
+
+TEST(SeamlessM4TFeatureExtractorConfig, IsReadFromTheProcessorFirst) {
+  const TemporaryDirectory directory;
+  write(directory / "preprocessor_config.json", R"({"padding_value": 1})");
+  EXPECT_EQ(Config::from_pretrained(directory.path()).padding_value, 1.0);
+  write(directory / "processor_config.json", R"({"processor_class":"Wav2Vec2BertProcessor"})");
+  EXPECT_EQ(Config::from_pretrained(directory.path()).padding_value, 1.0);
+  write(directory / "processor_config.json", R"({"feature_extractor":null})");
+  EXPECT_EQ(Config::from_pretrained(directory.path()).padding_value, 1.0);
+  for (const char* name : {"feature_extractor", "audio_processor"}) {
+    write(directory / "processor_config.json",
+          std::string("{\"padding_value\":9,\"") + name + R"(":{"padding_value":0.5}})");
+    EXPECT_EQ(Config::from_pretrained(directory.path()).padding_value, 0.5) << name;
+  }
+  write(directory / "processor_config.json", R"({"feature_extractor":[]})");
+  EXPECT_THAT(message_of([&] { Config::from_pretrained(directory.path()); }),
+              AllOf(HasSubstr(directory / "processor_config.json"),
+                    HasSubstr("feature_extractor: a list")));
+  write(directory / "processor_config.json", R"({"feature_extractor":{"stride":0}})");
+  EXPECT_THAT(message_of([&] { Config::from_pretrained(directory.path()); }),
+              AllOf(HasSubstr(directory / "processor_config.json"), HasSubstr("stride: 0")));
+}
+
+TEST(SeamlessM4TFeatureExtractorConfig, DoesNotGuessWhenThereIsNoFile) {
+  const TemporaryDirectory directory;
+  EXPECT_THAT(message_of([&] { Config::from_pretrained(directory.path()); }),
+              AllOf(HasSubstr(directory.path()), HasSubstr("preprocessor_config.json"),
+                    HasSubstr("processor_config.json")));
+}
+
+TEST(SeamlessM4TFeatureExtractorConfig, DoesNotHangOnAPipe) {
+  const TemporaryDirectory directory;
+  ASSERT_EQ(::mkfifo((directory / "preprocessor_config.json").c_str(), 0600), 0);
+  EXPECT_THAT(message_of([&] { Config::from_pretrained(directory.path()); }),
+              HasSubstr("is a pipe"));
+}
+
+}  // namespace
+}  // namespace w2vbert

@@ -1,0 +1,465 @@
+// write_durably() with every system call that matters made to fail, once each, and with the process
+// killed there. The linker sends this program's calls through the __wrap functions below.
+#include "w2vbert/core/durable_file.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstdarg>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/temporary_directory.h"
+#include "w2vbert/core/error.h"
+
+namespace {
+
+enum class Call { kAny, kOpen, kWrite, kFsync, kClose, kLink, kUnlink, kRename };
+
+// The call to disturb, counted down from `in`; armed on one thread at a time.
+struct Fault {
+  Call call = Call::kAny;
+  int in = 0;  // 0: disarmed
+  int error = 0;
+  bool kill = false;
+  bool short_write = false;
+  bool works_anyway = false;  // the call does its work and still reports the error: a lost reply
+  int fired = 0;
+};
+thread_local Fault fault;
+thread_local std::string trace;  // the calls in their order, a letter each
+
+bool fires(Call call) {
+  trace += "?owsclur"[static_cast<int>(call)];
+  if (fault.in == 0 || (fault.call != Call::kAny && fault.call != call)) return false;
+  if (--fault.in > 0) return false;
+  ++fault.fired;
+  if (fault.kill) ::kill(::getpid(), SIGKILL);
+  return true;
+}
+
+}  // namespace
+
+extern "C" {
+int __real_open(const char*, int, ...);
+ssize_t __real_write(int, const void*, size_t);
+int __real_fsync(int);
+int __real_close(int);
+int __real_link(const char*, const char*);
+int __real_unlink(const char*);
+int __real_rename(const char*, const char*);
+
+int __wrap_open(const char* path, int flags, ...) {
+  va_list arguments;
+  va_start(arguments, flags);
+  const auto mode = (flags & O_CREAT) != 0 ? va_arg(arguments, mode_t) : mode_t{0};
+  va_end(arguments);
+  if (fires(Call::kOpen)) return errno = fault.error, -1;
+  return __real_open(path, flags, mode);
+}
+ssize_t __wrap_write(int fd, const void* from, size_t bytes) {
+  if (fires(Call::kWrite)) {
+    if (fault.short_write) return __real_write(fd, from, (bytes + 1) / 2);
+    return errno = fault.error, -1;
+  }
+  return __real_write(fd, from, bytes);
+}
+int __wrap_fsync(int fd) {
+  return fires(Call::kFsync) ? (errno = fault.error, -1) : __real_fsync(fd);
+}
+int __wrap_close(int fd) {
+  if (!fires(Call::kClose)) return __real_close(fd);
+  __real_close(fd);  // Linux frees the descriptor also when it reports an error
+  return errno = fault.error, -1;
+}
+int __wrap_link(const char* from, const char* to) {
+  if (!fires(Call::kLink)) return __real_link(from, to);
+  if (fault.works_anyway) __real_link(from, to);
+  return errno = fault.error, -1;
+}
+int __wrap_unlink(const char* path) {
+  return fires(Call::kUnlink) ? (errno = fault.error, -1) : __real_unlink(path);
+}
+int __wrap_rename(const char* from, const char* to) {
+  return fires(Call::kRename) ? (errno = fault.error, -1) : __real_rename(from, to);
+}
+}
+
+namespace w2vbert {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
+
+std::string contents(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+void put(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
+
+std::vector<std::string> names_in(const std::string& directory) {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    names.push_back(entry.path().filename().string());
+  }
+  return names;
+}
+
+int open_descriptors() { return static_cast<int>(names_in("/proc/self/fd").size()); }
+
+// Three pieces, one of them empty.
+Committed write_sample(const std::string& path, IfPresent if_present = IfPresent::kCompare) {
+  static const std::string first = "durable ", last(100'000, 'x');
+  const std::array<std::span<const std::byte>, 3> pieces = {
+      std::as_bytes(std::span(first)), {}, std::as_bytes(std::span(last))};
+  return write_durably(path, pieces, if_present);
+}
+const std::string kSample = "durable " + std::string(100'000, 'x');
+
+class DisarmFault {
+ public:
+  ~DisarmFault() { fault = {}; }
+};
+
+TEST(WriteDurably, WritesThePiecesOneAfterAnother) {
+  const TemporaryDirectory directory;
+  EXPECT_EQ(write_sample(directory / "a.safetensors"), Committed::kWritten);
+  EXPECT_EQ(contents(directory / "a.safetensors"), kSample);
+  EXPECT_THAT(names_in(directory.path()), UnorderedElementsAre("a.safetensors"));
+}
+
+// No order but this survives a power cut: the data before the name, the name before the report.
+TEST(WriteDurably, SynchronisesTheDataBeforeTheNameAndThenTheDirectory) {
+  const TemporaryDirectory directory;
+  trace.clear();
+  write_sample(directory / "a");
+  EXPECT_EQ(trace,
+            "owwsc"
+            "lu"
+            "osc");
+  trace.clear();
+  write_sample(directory / "a", IfPresent::kReplace);
+  EXPECT_EQ(trace,
+            "owwsc"
+            "r"
+            "osc");
+}
+
+TEST(WriteDurably, WritesAnEmptyFile) {
+  const TemporaryDirectory directory;
+  EXPECT_EQ(write_durably(directory / "empty", std::string_view{}), Committed::kWritten);
+  EXPECT_EQ(contents(directory / "empty"), "");
+  EXPECT_THAT(names_in(directory.path()), UnorderedElementsAre("empty"));
+}
+
+TEST(WriteDurably, TakesARelativePath) {
+  const TemporaryDirectory directory;
+  const auto before = std::filesystem::current_path();
+  std::filesystem::current_path(directory.path());
+  EXPECT_EQ(write_sample("plain"), Committed::kWritten);
+  std::filesystem::current_path(before);
+  EXPECT_EQ(contents(directory / "plain"), kSample);
+}
+
+TEST(WriteDurably, FollowsTheUmask) {
+  const TemporaryDirectory directory;
+  const mode_t before = ::umask(0027);
+  write_sample(directory / "a");
+  ::umask(before);
+  struct stat status {};
+  ASSERT_EQ(::stat((directory / "a").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0640u);
+}
+
+TEST(WriteDurably, TakesTheLongestNameAFileSystemAllows) {
+  const TemporaryDirectory directory;
+  std::string name(255, 'n');
+  write_sample(directory / name);
+  EXPECT_THAT(names_in(directory.path()), UnorderedElementsAre(name));
+  // Two-byte characters: the temporary's name must not end in half a one.
+  name.clear();
+  for (int i = 0; i < 127; ++i) name += "\xC3\xA4";
+  write_sample(directory / name);
+  EXPECT_EQ(contents(directory / name), kSample);
+}
+
+TEST(WriteDurably, CountsAnEqualFileAsWrittenAndLeavesIt) {
+  const TemporaryDirectory directory;
+  write_sample(directory / "a");
+  struct stat before {
+  }, after{};
+  ::stat((directory / "a").c_str(), &before);
+  EXPECT_EQ(write_sample(directory / "a"), Committed::kWasThere);
+  ::stat((directory / "a").c_str(), &after);
+  EXPECT_EQ(before.st_ino, after.st_ino);
+  EXPECT_EQ(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
+  EXPECT_THAT(names_in(directory.path()), UnorderedElementsAre("a"));
+}
+
+TEST(WriteDurably, NeverOverwritesADifferentFile) {
+  const TemporaryDirectory directory;
+  std::string almost = kSample;
+  almost.back() = 'y';
+  for (const std::string& other : {std::string("other"), almost, kSample + "x", std::string()}) {
+    put(directory / "a", other);
+    try {
+      write_sample(directory / "a");
+      FAIL() << "no error";
+    } catch (const StorageError& error) {
+      EXPECT_THAT(error.what(), HasSubstr(directory / "a"));
+      EXPECT_THAT(error.what(), HasSubstr("holds something else"));
+    }
+    EXPECT_EQ(contents(directory / "a"), other);
+    EXPECT_THAT(names_in(directory.path()), UnorderedElementsAre("a"));
+  }
+}
+
+TEST(WriteDurably, IsNotHeldUpByAFifoOrDirectoryInItsPlace) {
+  const TemporaryDirectory directory;
+  ASSERT_EQ(::mkfifo((directory / "fifo").c_str(), 0600), 0);
+  std::filesystem::create_directory(directory / "folder");
+  put(directory / "target", "");
+  std::filesystem::create_symlink("nowhere", directory / "dangling");
+  for (const char* name : {"fifo", "folder", "dangling"}) {
+    EXPECT_THROW(write_sample(directory / name), StorageError) << name;
+  }
+  EXPECT_EQ(names_in(directory.path()).size(), 4u);
+}
+
+TEST(WriteDurably, ReplacesWhenAskedTo) {
+  const TemporaryDirectory directory;
+  put(directory / "run.json", "old");
+  EXPECT_EQ(write_durably(directory / "run.json", "new", IfPresent::kReplace), Committed::kWritten);
+  EXPECT_EQ(contents(directory / "run.json"), "new");
+  EXPECT_THAT(names_in(directory.path()), UnorderedElementsAre("run.json"));
+}
+
+TEST(WriteDurably, NamesThePathAndTheReason) {
+  const TemporaryDirectory directory;
+  put(directory / "file", "");
+  const auto message = [](const std::string& path) -> std::string {
+    try {
+      write_sample(path);
+    } catch (const StorageError& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  EXPECT_EQ(message(directory / "file/a"),
+            directory / "file/a" + ": cannot be created: Not a directory");
+  EXPECT_EQ(message(directory / "none/a"),
+            directory / "none/a" + ": cannot be created: No such file or directory");
+  EXPECT_THAT(message("/proc/a"), HasSubstr("/proc/a: cannot be created: "));
+  for (const std::string& path : {std::string(), directory.path() + "/", directory / "..",
+                                  directory / std::string("a\0b", 3)}) {
+    EXPECT_THAT(message(path), HasSubstr("is no file name")) << path;
+  }
+}
+
+TEST(WriteDurably, LeavesNothingWhenTheFileGrowsTooLarge) {
+  const TemporaryDirectory directory;
+  rlimit before{}, small{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  small = before;
+  small.rlim_cur = 4096;
+  const auto handler = ::signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  std::string message;
+  try {
+    write_sample(directory / "a");
+  } catch (const StorageError& error) {
+    message = error.what();
+  }
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  ::signal(SIGXFSZ, handler);
+  EXPECT_EQ(message, directory / "a" + ": cannot be written: File too large");
+  EXPECT_THAT(names_in(directory.path()), IsEmpty());
+}
+
+TEST(WriteDurably, GoesOnAfterShortWritesAndInterruptions) {
+  const DisarmFault disarm;
+  for (const int call : {1, 2}) {
+    for (const bool short_write : {true, false}) {
+      const TemporaryDirectory directory;
+      fault = {.call = Call::kWrite, .in = call, .error = EINTR, .short_write = short_write};
+      EXPECT_EQ(write_sample(directory / "a"), Committed::kWritten);
+      EXPECT_EQ(fault.fired, 1);
+      fault = {};
+      EXPECT_EQ(contents(directory / "a"), kSample);
+    }
+  }
+}
+
+TEST(WriteDurably, SeesThatALinkWorkedWhoseReplyWasLost) {
+  const DisarmFault disarm;
+  const TemporaryDirectory directory;
+  for (const int error : {EEXIST, EIO, ETIMEDOUT}) {
+    const std::string name = std::to_string(error);
+    fault = {.call = Call::kLink, .in = 1, .error = error, .works_anyway = true};
+    EXPECT_EQ(write_sample(directory / name), Committed::kWritten);
+    EXPECT_EQ(fault.fired, 1);
+    EXPECT_EQ(contents(directory / name), kSample);
+  }
+  EXPECT_EQ(names_in(directory.path()).size(), 3u);
+}
+
+TEST(WriteDurably, DoesWithoutHardLinks) {
+  const DisarmFault disarm;
+  const TemporaryDirectory directory;
+  for (const int error : {EPERM, EOPNOTSUPP}) {
+    fault = {.call = Call::kLink, .in = 1, .error = error};
+    EXPECT_EQ(write_sample(directory / "a"),
+              error == EPERM ? Committed::kWritten : Committed::kWasThere);
+    EXPECT_EQ(contents(directory / "a"), kSample);
+    EXPECT_THAT(names_in(directory.path()), UnorderedElementsAre("a"));
+  }
+  put(directory / "b", "other");
+  fault = {.call = Call::kLink, .in = 1, .error = EPERM};
+  EXPECT_THROW(write_sample(directory / "b"), StorageError);
+  EXPECT_EQ(contents(directory / "b"), "other");
+}
+
+// For every call N and several errors: either the call is a harmless one and the file is there
+// whole, or there is a StorageError, no temporary, and no partial file.
+TEST(WriteDurably, SurvivesAFailureOfEveryCall) {
+  const DisarmFault disarm;
+  for (const auto mode : {IfPresent::kCompare, IfPresent::kReplace}) {
+    for (const int error : {EIO, ENOSPC, EDQUOT, EACCES, EMFILE, EROFS}) {
+      int calls = 0;
+      for (bool fired = true; fired; ++calls) {
+        const TemporaryDirectory directory;
+        const int descriptors = open_descriptors();
+        fault = {.in = calls + 1, .error = error};
+        bool failed = false;
+        try {
+          write_sample(directory / "a", mode);
+        } catch (const StorageError& storage) {
+          failed = true;
+          EXPECT_THAT(storage.what(), HasSubstr(directory / "a"));
+          EXPECT_THAT(storage.what(), HasSubstr(std::generic_category().message(error)));
+        }
+        fired = fault.fired > 0;
+        fault = {};
+        for (const std::string& name : names_in(directory.path())) EXPECT_EQ(name, "a");
+        const bool there = std::filesystem::exists(directory / "a");
+        EXPECT_TRUE(there || failed);
+        EXPECT_TRUE(!there || contents(directory / "a") == kSample);
+        EXPECT_EQ(open_descriptors(), descriptors);
+        // Only the close of the directory may fail without harm.
+        EXPECT_TRUE(failed || !fired || calls >= 8) << "call " << calls + 1;
+      }
+      EXPECT_GE(calls, 8);  // open, 2 writes, fsync, close, link or rename, open, fsync, close
+    }
+  }
+}
+
+TEST(WriteDurably, LeavesWholeFilesOrNoneWhenKilledAtAnyCall) {
+  for (int call = 1;; ++call) {
+    const TemporaryDirectory directory;
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      fault = {.in = call, .kill = true};
+      write_sample(directory / "a");
+      ::_exit(0);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    const bool there = std::filesystem::exists(directory / "a");
+    EXPECT_TRUE(!there || contents(directory / "a") == kSample);
+    if (WIFEXITED(status)) {
+      EXPECT_GE(call, 9);
+      break;
+    }
+    // What the dead process left goes at the next start.
+    const std::size_t left = names_in(directory.path()).size() - (there ? 1u : 0u);
+    EXPECT_EQ(remove_stale_temporaries(directory.path()), left) << "killed at call " << call;
+    EXPECT_EQ(write_sample(directory / "a"), there ? Committed::kWasThere : Committed::kWritten);
+    EXPECT_THAT(names_in(directory.path()), UnorderedElementsAre("a"));
+  }
+}
+
+TEST(WriteDurably, LetsExactlyOneOfManyRacersWin) {
+  const TemporaryDirectory directory;
+  for (int round = 0; round < 20; ++round) {
+    const std::string path = directory / std::to_string(round);
+    std::atomic<int> written = 0, was_there = 0;
+    std::vector<std::thread> racers;
+    for (int i = 0; i < 8; ++i) {
+      racers.emplace_back(
+          [&] { (write_sample(path) == Committed::kWritten ? written : was_there)++; });
+    }
+    for (std::thread& racer : racers) racer.join();
+    EXPECT_EQ(written, 1);
+    EXPECT_EQ(was_there, 7);
+    EXPECT_EQ(contents(path), kSample);
+  }
+  EXPECT_EQ(names_in(directory.path()).size(), 20u);
+}
+
+TEST(TemporaryName, IsReadFromTheRight) {
+  const auto parsed = parse_temporary_name(".a.b.safetensors.host-1.4711.0123456789abcdef.tmp");
+  ASSERT_TRUE(parsed);
+  EXPECT_EQ(parsed->host, "host-1");
+  EXPECT_EQ(parsed->pid, 4711);
+}
+
+TEST(TemporaryName, IsNotSeenInOtherNames) {
+  for (const char* name :
+       {"", ".tmp", "a.host.1.0123456789abcdef.tmp", ".a.host.1.0123456789abcdef",
+        ".a.host.1.123.tmp", ".a.host.x.0123456789abcdef.tmp", ".a.host.-1.0123456789abcdef.tmp",
+        ".a.host.0.0123456789abcdef.tmp", ".host.1.0123456789abcdef.tmp", ".1.0123456789abcdef.tmp",
+        ".a.host.99999999999999999999.0123456789abcdef.tmp", ".a..1.0123456789abcdef.tmp"}) {
+    EXPECT_FALSE(parse_temporary_name(name)) << name;
+  }
+}
+
+TEST(RemoveStaleTemporaries, KeepsWhatMayBeInUse) {
+  const TemporaryDirectory directory;
+  std::array<char, 256> buffer{};
+  ::gethostname(buffer.data(), buffer.size() - 1);
+  std::string host(buffer.data());
+  std::replace(host.begin(), host.end(), '.', '-');
+  const pid_t dead = ::fork();
+  if (dead == 0) ::_exit(0);
+  ::waitpid(dead, nullptr, 0);
+  const std::string random = ".0123456789abcdef.tmp";
+  const auto name = [&](const std::string& of_host, pid_t pid) {
+    std::string text = ".a.";
+    return text.append(of_host).append(".").append(std::to_string(pid)).append(random);
+  };
+  const std::string mine = name(host, ::getpid()), of_dead = name(host, dead),
+                    elsewhere = name("elsewhere", dead), old = name("elsewhere", 1);
+  for (const std::string& file : {mine, of_dead, elsewhere, old, std::string(".a.tmp")}) {
+    put(directory / file, "x");
+  }
+  const timespec times[2] = {{::time(nullptr) - 25 * 3600, 0}, {::time(nullptr) - 25 * 3600, 0}};
+  ASSERT_EQ(::utimensat(AT_FDCWD, (directory / old).c_str(), times, 0), 0);
+  ASSERT_EQ(::utimensat(AT_FDCWD, (directory / ".a.tmp").c_str(), times, 0), 0);
+  EXPECT_EQ(remove_stale_temporaries(directory.path()), 2u);
+  EXPECT_THAT(names_in(directory.path()), UnorderedElementsAre(mine, elsewhere, ".a.tmp"));
+  EXPECT_THROW(remove_stale_temporaries(directory / "none"), StorageError);
+}
+
+}  // namespace
+}  // namespace w2vbert

@@ -1,0 +1,205 @@
+#include "w2vbert/core/file.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "core/temporary_directory.h"
+#include "w2vbert/core/error.h"
+
+// The test stands between the reader and the system: linked with --wrap=pread.
+namespace {
+int interruptions = 0;
+int stale_answers = 0;
+std::size_t most_bytes = 0;  // of one read; 0: as many as asked for
+}  // namespace
+
+extern "C" {
+ssize_t __real_pread(int descriptor, void* to, std::size_t bytes, off_t offset);
+ssize_t __wrap_pread(int descriptor, void* to, std::size_t bytes, off_t offset) {
+  if (interruptions > 0) {
+    --interruptions;
+    errno = EINTR;
+    return -1;
+  }
+  if (stale_answers > 0) {
+    --stale_answers;
+    errno = ESTALE;
+    return -1;
+  }
+  if (most_bytes != 0 && bytes > most_bytes) bytes = most_bytes;
+  return __real_pread(descriptor, to, bytes, offset);
+}
+}
+
+namespace w2vbert {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+void write(const std::string& path, std::string_view text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+template <typename Call>
+std::string message_of(Call call) {
+  try {
+    call();
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "no ConfigError";
+}
+
+std::string opening(const std::string& path) {
+  return message_of([&] { InputFile::open<ConfigError>(path); });
+}
+
+class InputFileTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    interruptions = stale_answers = 0;
+    most_bytes = 0;
+  }
+  TemporaryDirectory directory_;
+};
+
+TEST_F(InputFileTest, ReadsAnyPart) {
+  write(directory_ / "a", "0123456789");
+  const auto file = InputFile::open<ConfigError>(directory_ / "a");
+  EXPECT_EQ(file.size(), 10U);
+  EXPECT_EQ(file.path(), directory_ / "a");
+  std::string part(4, ' ');
+  file.read_at(3, part.data(), part.size());
+  EXPECT_EQ(part, "3456");
+  EXPECT_EQ(read_whole(file, 10), "0123456789");
+  EXPECT_EQ(read_whole(file, 3), "012");
+}
+
+TEST_F(InputFileTest, FollowsLinks) {
+  write(directory_ / "a", "abc");
+  std::filesystem::create_symlink("a", directory_ / "link");
+  EXPECT_EQ(read_small_file<ConfigError>(directory_ / "link", 3), "abc");
+}
+
+TEST_F(InputFileTest, RefusesAtOnceWhatIsNoRegularFile) {
+  ASSERT_EQ(::mkfifo((directory_ / "fifo").c_str(), 0600), 0);
+  EXPECT_THAT(opening(directory_ / "fifo"), HasSubstr("is a pipe"));
+  EXPECT_THAT(opening(directory_.path()), HasSubstr("is a directory"));
+  EXPECT_THAT(opening("/dev/zero"), HasSubstr("is a device"));
+  EXPECT_THAT(opening("/dev/null"), HasSubstr("is a device"));
+  EXPECT_THAT(opening(directory_ / "missing"),
+              AllOf(HasSubstr(directory_ / "missing"), HasSubstr("No such file")));
+  EXPECT_THAT(opening(std::string("a\0b", 3)), HasSubstr("NUL"));
+  EXPECT_THAT(opening(""), HasSubstr("No such file"));
+  std::filesystem::create_symlink("loop", directory_ / "loop");
+  EXPECT_THAT(opening(directory_ / "loop"), HasSubstr("cannot be opened"));
+}
+
+TEST_F(InputFileTest, LeavesNoDescriptorBehind) {
+  const auto descriptors = [] {
+    const std::filesystem::directory_iterator open("/proc/self/fd");
+    return std::distance(begin(open), end(open));
+  };
+  write(directory_ / "a", "abc");
+  const auto before = descriptors();
+  for (int i = 0; i < 10; ++i) {
+    auto file = InputFile::open<ConfigError>(directory_ / "a");
+    const InputFile moved = std::move(file);
+    EXPECT_EQ(moved.size(), 3U);
+    EXPECT_NE(opening("/dev/null"), "");
+  }
+  EXPECT_EQ(descriptors(), before);
+}
+
+TEST_F(InputFileTest, GoesOnAfterInterruptionsAndShortReads) {
+  write(directory_ / "a", "0123456789");
+  interruptions = 5;
+  most_bytes = 3;
+  EXPECT_EQ(read_small_file<ConfigError>(directory_ / "a", 10), "0123456789");
+}
+
+TEST_F(InputFileTest, AsksAStaleFileAgainThreeTimes) {
+  write(directory_ / "a", "0123456789");
+  const auto file = InputFile::open<ConfigError>(directory_ / "a");
+  stale_answers = 3;
+  EXPECT_EQ(read_whole(file, 10), "0123456789");
+  EXPECT_NE(::fcntl(file.descriptor(), F_GETFD) & FD_CLOEXEC, 0);
+  stale_answers = 4;
+  EXPECT_THAT(message_of([&] { read_whole(file, 10); }), HasSubstr("Stale"));
+}
+
+TEST_F(InputFileTest, IsNotFooledByAnotherFileInThePlaceOfAStaleOne) {
+  write(directory_ / "a", "0123456789");
+  const auto file = InputFile::open<ConfigError>(directory_ / "a");
+  write(directory_ / "b", "abcdefghij");
+  std::filesystem::rename(directory_ / "b", directory_ / "a");
+  stale_answers = 1;
+  EXPECT_THAT(message_of([&] { read_whole(file, 10); }), HasSubstr("changed by somebody else"));
+}
+
+TEST_F(InputFileTest, NoticesThatAFileShrank) {
+  write(directory_ / "a", "0123456789");
+  const auto file = InputFile::open<ConfigError>(directory_ / "a");
+  std::filesystem::resize_file(directory_ / "a", 4);
+  EXPECT_THAT(message_of([&] { read_whole(file, 10); }),
+              AllOf(HasSubstr(directory_ / "a"), HasSubstr("cut short")));
+}
+
+TEST_F(InputFileTest, NoticesThatAFileChanged) {
+  write(directory_ / "a", "0123456789");
+  const auto file = InputFile::open<ConfigError>(directory_ / "a");
+  file.check_unchanged();
+  const struct timespec times[2] = {{0, UTIME_OMIT}, {12345, 678}};
+  ASSERT_EQ(::utimensat(AT_FDCWD, (directory_ / "a").c_str(), times, 0), 0);
+  EXPECT_THAT(message_of([&] { file.check_unchanged(); }), HasSubstr("changed"));
+}
+
+TEST_F(InputFileTest, TakesTheSizeOfLargeFilesWhole) {
+  write(directory_ / "a", "");
+  const std::uint64_t size = (std::uint64_t{5} << 30) + 1;
+  std::filesystem::resize_file(directory_ / "a", size);  // sparse
+  const auto file = InputFile::open<ConfigError>(directory_ / "a");
+  EXPECT_EQ(file.size(), size);
+  char last = 'x';
+  file.read_at(size - 1, &last, 1);
+  EXPECT_EQ(last, '\0');
+}
+
+TEST_F(InputFileTest, RefusesASmallFileThatIsLarge) {
+  write(directory_ / "a", "0123456789");
+  EXPECT_EQ(message_of([&] { read_small_file<ConfigError>(directory_ / "a", 9); }),
+            directory_ / "a" + ": has 10 bytes, expected at most 9");
+}
+
+TEST_F(InputFileTest, IsReportedInTheErrorOfTheCallersKind) {
+  EXPECT_THROW(InputFile::open<CheckpointError>("/missing"), CheckpointError);
+  EXPECT_THROW(InputFile::open<AudioError>("/missing"), AudioError);
+}
+
+TEST(Paths, AreJoinedByOneSlash) {
+  EXPECT_EQ(join_path("a", "b"), "a/b");
+  EXPECT_EQ(join_path("a/", "b"), "a/b");
+  EXPECT_EQ(join_path("/", "b"), "/b");
+  EXPECT_EQ(join_path("", "b"), "b");
+}
+
+TEST(Paths, AreToldApart) {
+  const TemporaryDirectory directory;
+  write(directory / "a", "");
+  EXPECT_TRUE(is_directory(directory.path()));
+  EXPECT_FALSE(is_directory(directory / "a"));
+  EXPECT_TRUE(exists(directory / "a"));
+  EXPECT_FALSE(exists(directory / "b"));
+}
+
+}  // namespace
+}  // namespace w2vbert
