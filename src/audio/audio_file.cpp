@@ -1,20 +1,24 @@
 #include "w2vbert/audio/audio_file.h"
 
-#include <fcntl.h>
 #include <sndfile.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
+#include <cerrno>
 #include <charconv>
 #include <cmath>
+#include <cstdio>
+#include <cstring>
 #include <memory>
 #include <optional>
+#include <sstream>
 #include <string_view>
 
+#include "container.h"
 #include "w2vbert/audio/resample.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/file.h"
+#include "w2vbert/core/pairwise_sum.h"
 
 namespace w2vbert {
 namespace {
@@ -23,116 +27,166 @@ constexpr int kMinRateHz = 4000;
 constexpr int kMaxRateHz = 384000;
 constexpr int kMaxChannels = 64;
 constexpr float kMaxMagnitude = 32768.0F;
-constexpr sf_count_t kFramesPerRead = 65536;
+constexpr sf_count_t kValuesPerRead = 16384;  // of all channels together
 constexpr sf_count_t kUnknownFrames = SF_COUNT_MAX;
 // A writer that streams does not know the length yet and leaves a number of this size or more.
 constexpr std::uint64_t kPlaceholderBytes = 0x7ffff000;
-constexpr const char* kExpectedAudio = "WAV, RF64, W64, AIFF, AU, CAF, FLAC, Ogg or MP3";
 
-struct Container {
-  int format;
-  const char* name;
+// --- libsndfile's virtual I/O over one file: it never sees a name, and cannot open anything ---
+
+struct VirtualFile {
+  const InputFile& file;
+  const ContainerView& view;
+  std::string_view prefix = {};
+  std::uint64_t at = 0;
+  int error = 0;  // errno of a read that failed
+
+  std::uint64_t size() const { return prefix.size() + (view.end - view.begin); }
 };
-constexpr std::array kContainers = {
-    Container{SF_FORMAT_WAV, "WAV"},   Container{SF_FORMAT_WAVEX, "WAV"},
-    Container{SF_FORMAT_RF64, "RF64"}, Container{SF_FORMAT_W64, "W64"},
-    Container{SF_FORMAT_AIFF, "AIFF"}, Container{SF_FORMAT_AU, "AU"},
-    Container{SF_FORMAT_CAF, "CAF"},   Container{SF_FORMAT_FLAC, "FLAC"},
-    Container{SF_FORMAT_OGG, "Ogg"},   Container{SF_FORMAT_MPEG, "MP3"},
-};
+
+sf_count_t virtual_length(void* user) {
+  return static_cast<sf_count_t>(static_cast<VirtualFile*>(user)->size());
+}
+
+sf_count_t virtual_tell(void* user) {
+  return static_cast<sf_count_t>(static_cast<VirtualFile*>(user)->at);
+}
+
+sf_count_t virtual_seek(sf_count_t offset, int whence, void* user) {
+  auto& self = *static_cast<VirtualFile*>(user);
+  const auto size = static_cast<sf_count_t>(self.size());
+  const auto base = whence == SEEK_SET ? 0 : whence == SEEK_END ? size : virtual_tell(user);
+  if (offset < -base || offset > size - base) return -1;
+  self.at = static_cast<std::uint64_t>(base + offset);
+  return base + offset;
+}
+
+sf_count_t virtual_read(void* to, sf_count_t count, void* user) {
+  auto& self = *static_cast<VirtualFile*>(user);
+  auto* out = static_cast<char*>(to);
+  auto wanted =
+      std::min(static_cast<std::uint64_t>(std::max<sf_count_t>(count, 0)), self.size() - self.at);
+  std::uint64_t done = 0;
+  if (self.at < self.prefix.size()) {
+    done = std::min<std::uint64_t>(wanted, self.prefix.size() - self.at);
+    std::memcpy(out, self.prefix.data() + self.at, done);
+  }
+  while (done < wanted) {
+    const std::uint64_t place = self.at + done - self.prefix.size() + self.view.begin;
+    const ssize_t got =
+        ::pread(self.file.descriptor(), out + done, std::min<std::uint64_t>(wanted - done, 1 << 24),
+                static_cast<off_t>(place));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) self.error = errno;
+    if (got <= 0) break;
+    done += static_cast<std::uint64_t>(got);
+  }
+  self.at += done;
+  return static_cast<sf_count_t>(done);
+}
+
+sf_count_t virtual_write(const void*, sf_count_t, void*) { return 0; }
+
+SF_VIRTUAL_IO kVirtualIo = {virtual_length, virtual_seek, virtual_read, virtual_write,
+                            virtual_tell};
 
 using SoundFile = std::unique_ptr<SNDFILE, decltype(&sf_close)>;
 
+// --- What libsndfile noted and did not report ---
+
 std::string log_of(SNDFILE* sound) {
-  std::string log(16384, '\0');
+  std::string log(32768, '\0');
   const int length = sf_command(sound, SFC_GET_LOG_INFO, log.data(), static_cast<int>(log.size()));
-  log.resize(static_cast<std::size_t>(std::max(0, length)));
+  log.resize(static_cast<std::size_t>(std::clamp(length, 0, static_cast<int>(log.size()))));
   return log;
 }
 
-std::optional<std::uint64_t> number_at(std::string_view text) {
+// The first number at or after `text`'s start, behind blanks.
+std::optional<std::uint64_t> number_in(std::string_view text) {
+  text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
   std::uint64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc() || end == text.data()) return std::nullopt;
   return number;
 }
 
-// "data : 1000 (should be 400)" means that the file holds 400 of the 1000 bytes that it announces.
+// The number behind `key` in `text`.
+std::optional<std::uint64_t> number_after(std::string_view text, std::string_view key) {
+  const auto at = text.find(key);
+  return at == std::string_view::npos ? std::nullopt : number_in(text.substr(at + key.size()));
+}
+
+// "data : 1000 (should be 400)" means that 400 of the 1000 bytes announced are there.
 bool is_truncated_chunk(std::string_view line) {
-  constexpr std::string_view kShouldBe = "(should be ";
-  const auto remark = line.find(kShouldBe);
   const auto colon = line.find(':');
-  if (remark == std::string_view::npos || colon == std::string_view::npos) return false;
+  if (colon == std::string_view::npos) return false;
   std::string_view chunk = line.substr(0, colon);
   chunk = chunk.substr(0, chunk.find_last_not_of(' ') + 1);
   chunk.remove_prefix(std::min(chunk.find_first_not_of(' '), chunk.size()));
-  if (chunk != "RIFF" && chunk != "RIFX" && chunk != "data" && chunk != "FORM" && chunk != "SSND") {
-    return false;
-  }
-  std::string_view claimed_text = line.substr(colon + 1);
-  claimed_text.remove_prefix(std::min(claimed_text.find_first_not_of(' '), claimed_text.size()));
-  const auto claimed = number_at(claimed_text);
-  const auto there = number_at(line.substr(remark + kShouldBe.size()));
+  constexpr std::string_view kChunks[] = {"RIFF", "RIFX",      "riff", "Riff size",
+                                          "data", "Data Size", "FORM", "SSND"};
+  if (std::find(std::begin(kChunks), std::end(kChunks), chunk) == std::end(kChunks)) return false;
+  const auto claimed = number_in(line.substr(colon + 1));
+  const auto there = number_after(line, "(should be ");
   return claimed && there && *there < *claimed && *claimed < kPlaceholderBytes;
 }
 
-// What libsndfile noted about a damaged file and did not report; empty when there is nothing.
-std::string damage_in_log(const std::string& log) {
-  std::string_view rest = log;
-  while (!rest.empty()) {
-    const auto end = std::min(rest.find('\n'), rest.size());
-    const std::string_view line = rest.substr(0, end);
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-    if (is_truncated_chunk(line)) return "is truncated: " + std::string(line);
-    if (line.find("CRC_MISMATCH") != std::string_view::npos ||
-        line.find("LOST_SYNC") != std::string_view::npos ||
-        line.find("ERROR") != std::string_view::npos) {
-      return "is damaged: " + std::string(line);
+// A sentence about the damage that the log tells of; empty when there is none.
+std::string damage_in_log(std::string_view log) {
+  // AIFF tells the number of frames twice.
+  const auto frames_said = number_after(log, "Frame count read from 'COMM' chunk (");
+  const auto frames_there = number_after(log, "calculated from length of 'SSND' chunk (");
+  if (frames_said && frames_there && *frames_there < *frames_said) {
+    return "is truncated: its COMM chunk says " + std::to_string(*frames_said) + " frames, " +
+           std::to_string(*frames_there) + " are there";
+  }
+  std::istringstream lines{std::string(log)};
+  for (std::string line; std::getline(lines, line);) {
+    if (is_truncated_chunk(line)) return "is truncated: " + line;
+    if (line.find("CRC_MISMATCH") != std::string::npos || line.find("ERROR") != std::string::npos) {
+      return "is damaged: " + line;
     }
   }
   return "";
 }
 
-const char* container_name(int format) {
-  for (const auto& container : kContainers) {
-    if ((format & SF_FORMAT_TYPEMASK) == container.format) return container.name;
-  }
-  return nullptr;
+// libsndfile's sentence without its full stop.
+std::string reason_of(const char* text) {
+  std::string reason = text;
+  reason.erase(reason.find_last_not_of(". \n") + 1);
+  return reason;
 }
 
-// One value a frame out of `channels`.
-void reduce_channels(const std::vector<float>& interleaved, std::size_t frames, int channels,
-                     AudioOptions::Channels how, std::vector<float>& out) {
+std::string seconds_text(double seconds) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g", seconds);
+  return text;
+}
+
+// Appends one value for each of the frames `begin` to `end`.
+void reduce_channels(const std::vector<float>& interleaved, std::size_t begin, std::size_t end,
+                     int channels, AudioOptions::Channels how, std::vector<float>& out) {
   const auto step = static_cast<std::size_t>(channels);
-  for (std::size_t frame = 0; frame < frames; ++frame) {
+  for (std::size_t frame = begin; frame < end; ++frame) {
     const float* values = interleaved.data() + frame * step;
-    float value = values[0];
-    if (how == AudioOptions::Channels::mix && channels > 1) {
-      for (std::size_t channel = 1; channel < step; ++channel) value += values[channel];
-      value /= static_cast<float>(channels);  // numpy.mean in float32
+    if (how == AudioOptions::Channels::first || channels == 1) {
+      out.push_back(values[0]);
+    } else {
+      // librosa.to_mono: numpy.mean in float32.
+      out.push_back(pairwise_sum<float>(0, channels, [&](std::int64_t i) { return values[i]; }) /
+                    static_cast<float>(channels));
     }
-    out.push_back(value);
   }
 }
 
-}  // namespace
-
-Waveform decode_audio(const std::string& path, const AudioOptions& options) {
-  const auto file = InputFile::open<AudioError>(path);
-  if (file.size() == 0) throw AudioError(path, "", "is empty", kExpectedAudio);
-  SF_INFO info = {};
-  // By descriptor: a name such as x.gsm must not make audio out of any bytes. libsndfile closes its
-  // own copy.
-  const int descriptor = ::fcntl(file.descriptor(), F_DUPFD_CLOEXEC, 3);
-  const SoundFile sound(
-      descriptor < 0 ? nullptr : sf_open_fd(descriptor, SFM_READ, &info, SF_TRUE), &sf_close);
-  if (!sound) {
-    std::string reason = sf_strerror(nullptr);
-    reason.erase(reason.find_last_not_of(". \n") + 1);
-    throw AudioError(path, "", "cannot be decoded: " + reason, kExpectedAudio);
+void check_format(const std::string& path, const SF_INFO& info, const ContainerView& view) {
+  int type = info.format & SF_FORMAT_TYPEMASK;
+  if (type == SF_FORMAT_WAVEX) type = SF_FORMAT_WAV;
+  if (type != view.sndfile_format) throw AudioError(path, "", "is another kind of file", view.name);
+  const int encoding = info.format & SF_FORMAT_SUBMASK;
+  if (type == SF_FORMAT_OGG && encoding != SF_FORMAT_VORBIS && encoding != SF_FORMAT_OPUS) {
+    throw AudioError(path, "", "holds another kind of Ogg stream", "Vorbis or Opus");
   }
-  const char* container = container_name(info.format);
-  if (!container) throw AudioError(path, "", "is another kind of file", kExpectedAudio);
   if (info.samplerate < kMinRateHz || info.samplerate > kMaxRateHz) {
     throw AudioError(path, "", "has " + std::to_string(info.samplerate) + " Hz",
                      std::to_string(kMinRateHz) + " to " + std::to_string(kMaxRateHz));
@@ -141,45 +195,85 @@ Waveform decode_audio(const std::string& path, const AudioOptions& options) {
     throw AudioError(path, "", "has " + std::to_string(info.channels) + " channels",
                      "1 to " + std::to_string(kMaxChannels));
   }
+}
+
+}  // namespace
+
+Waveform decode_audio(const std::string& path, const AudioOptions& options) {
+  const auto file = InputFile::open<AudioError>(path);
+  const ContainerView view = examine_container(file);
+  VirtualFile bytes{file, view};
+  SF_INFO info = {};
+  const auto open = [&] {
+    bytes.at = 0;
+    info = {};
+    return SoundFile(sf_open_virtual(&kVirtualIo, SFM_READ, &info, &bytes), &sf_close);
+  };
+  SoundFile sound = open();
+  sf_count_t skip = 0;
+  const sf_count_t expected = view.frames.value_or(info.frames);
+  if (sound && view.frames && info.frames < *view.frames) {
+    bytes.prefix = view.length_prefix;
+    skip = view.prefix_frames;
+    sound.reset();
+    sound = open();
+  }
+  const auto check_reads = [&] {
+    if (bytes.error != 0) {
+      throw AudioError(path, "", std::string("cannot be read: ") + std::strerror(bytes.error));
+    }
+  };
+  check_reads();
+  if (!sound) {
+    throw AudioError(path, "", "cannot be decoded: " + reason_of(sf_strerror(nullptr)),
+                     std::string("a valid ") + view.name + " file");
+  }
+  check_format(path, info, view);
 
   Waveform waveform;
   waveform.sample_rate_hz = waveform.source_rate = info.samplerate;
   waveform.source_channels = info.channels;
-  waveform.container = container;
+  waveform.container = view.name;
   const double max_frames = options.max_seconds * info.samplerate;
-  std::vector<float> block(static_cast<std::size_t>(kFramesPerRead * info.channels));
+  const sf_count_t frames_per_read = kValuesPerRead / info.channels;
+  std::vector<float> block(static_cast<std::size_t>(frames_per_read * info.channels));
   for (;;) {
-    const sf_count_t frames = sf_readf_float(sound.get(), block.data(), kFramesPerRead);
+    const sf_count_t frames = sf_readf_float(sound.get(), block.data(), frames_per_read);
+    check_reads();
     // The next read would reset it.
     if (const int error = sf_error(sound.get()); error != SF_ERR_NO_ERROR) {
       throw AudioError(path, "",
-                       std::string("is damaged after ") + std::to_string(waveform.source_frames) +
-                           " frames: " + sf_error_number(error));
+                       "is damaged behind frame " + std::to_string(waveform.source_frames) + ": " +
+                           reason_of(sf_error_number(error)),
+                       "a whole file");
     }
     if (frames <= 0) break;
-    waveform.source_frames += frames;
+    const sf_count_t skipped = std::min(skip, frames);
+    skip -= skipped;
+    waveform.source_frames += frames - skipped;
     if (static_cast<double>(waveform.source_frames) > max_frames) {
-      throw AudioError(path, "",
-                       "is longer than " + std::to_string(std::llround(options.max_seconds)) +
-                           " seconds",
+      throw AudioError(path, "", "is longer than " + seconds_text(options.max_seconds) + " seconds",
                        "a shorter file, or a larger --max-seconds");
     }
-    reduce_channels(block, static_cast<std::size_t>(frames), info.channels, options.channels,
-                    waveform.samples);
+    reduce_channels(block, static_cast<std::size_t>(skipped), static_cast<std::size_t>(frames),
+                    info.channels, options.channels, waveform.samples);
   }
   if (const std::string damage = damage_in_log(log_of(sound.get())); !damage.empty()) {
     throw AudioError(path, "", damage, "a whole file");
   }
-  if (waveform.source_frames == 0) throw AudioError(path, "", "holds no audio", "at least one frame");
-  if (info.frames != kUnknownFrames && waveform.source_frames != info.frames) {
+  if (expected != kUnknownFrames && waveform.source_frames != expected) {
     throw AudioError(path, "",
-                     "holds " + std::to_string(waveform.source_frames) + " frames, its header says " +
-                         std::to_string(info.frames),
+                     "holds " + std::to_string(waveform.source_frames) +
+                         " frames, its header says " + std::to_string(expected),
                      "a whole file");
   }
-  for (const float sample : waveform.samples) {
+  if (waveform.source_frames == 0)
+    throw AudioError(path, "", "holds no audio", "at least one frame");
+  for (std::size_t i = 0; i < waveform.samples.size(); ++i) {
+    const float sample = waveform.samples[i];
     if (!(std::abs(sample) < kMaxMagnitude)) {  // NaN fails too
-      throw AudioError(path, "", "has a sample of " + std::to_string(sample),
+      throw AudioError(path, "",
+                       "has " + std::to_string(sample) + " at sample " + std::to_string(i),
                        "finite samples below 32768");
     }
   }
@@ -191,9 +285,9 @@ Waveform load_audio(const std::string& path, const AudioOptions& options) {
   Waveform waveform = decode_audio(path, options);
   const int target = options.target_sample_rate_hz;
   if (waveform.sample_rate_hz != target) {
-    const auto resample =
-        options.resampler == AudioOptions::Resampler::soxr ? resample_soxr : resample_sinc;
-    waveform.samples = resample(waveform.samples, waveform.sample_rate_hz, target, path);
+    waveform.samples = options.resampler == AudioOptions::Resampler::soxr
+                           ? resample_soxr(waveform.samples, waveform.sample_rate_hz, target, path)
+                           : resample_sinc(waveform.samples, waveform.sample_rate_hz, target, path);
     waveform.sample_rate_hz = target;
   }
   return waveform;

@@ -1,7 +1,7 @@
 #include "w2vbert/audio/resample.h"
 
 #include <soxr.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cmath>
 #include <numbers>
@@ -12,16 +12,57 @@
 namespace w2vbert {
 namespace {
 
-constexpr std::int64_t kMaxSincTaps = std::int64_t{1} << 26;  // 256 MiB of float32
+// torchaudio: functional.resample
+constexpr std::int64_t kLowpassFilterWidth = 6;
+constexpr double kRolloff = 0.99;
+// 64 MiB of float32; building it takes about ten times that.
+constexpr std::int64_t kMaxSincValues = std::int64_t{1} << 24;
+
+struct SincShape {
+  std::int64_t orig_freq;  // from_hz / gcd
+  std::int64_t new_freq;   // to_hz / gcd
+  std::int64_t width;      // filter values before and after
+  double base_freq;
+};
+
+SincShape sinc_shape(int from_hz, int to_hz) {
+  const auto gcd = std::gcd(from_hz, to_hz);
+  SincShape shape{from_hz / gcd, to_hz / gcd, 0, 0.0};
+  shape.base_freq = static_cast<double>(std::min(shape.orig_freq, shape.new_freq)) * kRolloff;
+  shape.width = static_cast<std::int64_t>(
+      std::ceil(static_cast<double>(kLowpassFilterWidth * shape.orig_freq) / shape.base_freq));
+  return shape;
+}
+
+// torchaudio: _get_sinc_resample_kernel -> (new_freq, 1, 2 * width + orig_freq)
+at::Tensor sinc_kernels(const SincShape& shape, SincFilter filter) {
+  const bool in_float = filter == SincFilter::functional;
+  const auto idx_dtype = in_float ? torch::kFloat : torch::kDouble;
+  const auto idx = torch::arange(-shape.width, shape.width + shape.orig_freq, idx_dtype)
+                       .view({1, 1, -1})
+                       .div(shape.orig_freq);
+  // In float64 the phases are whole numbers, and their quotients float32 all the same.
+  const auto phase_dtype = in_float ? torch::kFloat : torch::kLong;
+  auto t =
+      torch::arange(0, -shape.new_freq, -1, phase_dtype).view({-1, 1, 1}) / shape.new_freq + idx;
+  t.mul_(shape.base_freq).clamp_(-kLowpassFilterWidth, kLowpassFilterWidth);
+  const auto window = torch::cos(t * std::numbers::pi / kLowpassFilterWidth / 2).pow(2);
+  t.mul_(std::numbers::pi);
+  const double scale = shape.base_freq / static_cast<double>(shape.orig_freq);
+  auto kernels = torch::where(t == 0, torch::ones({}, t.options()), t.sin() / t);
+  kernels.mul_(window * scale);
+  return kernels.to(torch::kFloat);
+}
 
 }  // namespace
 
-std::vector<float> resample_soxr(const std::vector<float>& samples, int from_hz, int to_hz,
+std::vector<float> resample_soxr(std::span<const float> samples, int from_hz, int to_hz,
                                  const std::string& path) {
+  if (from_hz == to_hz) return {samples.begin(), samples.end()};
   const double ratio = static_cast<double>(to_hz) / from_hz;
-  const auto length = static_cast<std::size_t>(std::ceil(static_cast<double>(samples.size()) * ratio));
-  // soxr may give one sample more than that.
-  std::vector<float> out(length + 1);
+  const auto length =
+      static_cast<std::size_t>(std::ceil(static_cast<double>(samples.size()) * ratio));
+  std::vector<float> out(length + 1);  // soxr rounds to nearest, so at most one more than needed
   std::size_t done = 0;
   const auto io = soxr_io_spec(SOXR_FLOAT32_I, SOXR_FLOAT32_I);
   const auto quality = soxr_quality_spec(SOXR_HQ, 0);
@@ -30,53 +71,38 @@ std::vector<float> resample_soxr(const std::vector<float>& samples, int from_hz,
                                    out.data(), out.size(), &done, &io, &quality, &runtime);
   if (error) throw AudioError(path, "", std::string("cannot be resampled: ") + error);
   out.resize(done);
-  out.resize(length);  // librosa: fix_length
+  out.resize(length);  // librosa: util.fix_length
   return out;
 }
 
-std::vector<float> resample_sinc(const std::vector<float>& samples, int from_hz, int to_hz,
-                                 const std::string& path) {
-  constexpr std::int64_t kLowpassFilterWidth = 6;
-  constexpr double kRolloff = 0.99;
-  const auto gcd = std::gcd(from_hz, to_hz);
-  const std::int64_t orig = from_hz / gcd;
-  const std::int64_t target = to_hz / gcd;
-  const double base = static_cast<double>(std::min(orig, target)) * kRolloff;
-  const auto width = static_cast<std::int64_t>(
-      std::ceil(static_cast<double>(kLowpassFilterWidth * orig) / base));
-  if (target * (2 * width + orig) > kMaxSincTaps) {
+std::vector<float> resample_sinc(std::span<const float> samples, int from_hz, int to_hz,
+                                 const std::string& path, SincFilter filter) {
+  if (from_hz == to_hz) return {samples.begin(), samples.end()};
+  const SincShape shape = sinc_shape(from_hz, to_hz);
+  const std::int64_t values = shape.new_freq * (2 * shape.width + shape.orig_freq);
+  if (values > kMaxSincValues) {
     throw AudioError(path, "",
                      "the sinc filter from " + std::to_string(from_hz) + " to " +
-                         std::to_string(to_hz) + " Hz would have " +
-                         std::to_string(target * (2 * width + orig)) + " taps",
-                     "rates with a larger common factor, or --resampler soxr");
+                         std::to_string(to_hz) + " Hz would have " + std::to_string(values) +
+                         " values",
+                     "rates with a larger common factor, or the resampler soxr");
   }
+  if (samples.empty()) return {};
 
   const c10::InferenceMode no_graph;
-  const auto doubles = torch::TensorOptions(torch::kDouble);
-  // torchaudio: _get_sinc_resample_kernel
-  const auto idx = torch::arange(-width, width + orig, doubles).view({1, 1, -1}) / orig;
-  auto t = torch::arange(0, -target, -1, torch::kLong).view({-1, 1, 1}) / target + idx;
-  t = (t * base).clamp_(-kLowpassFilterWidth, kLowpassFilterWidth);
-  const auto window = torch::cos(t * std::numbers::pi / kLowpassFilterWidth / 2).square();
-  t = t * std::numbers::pi;
-  const double scale = base / static_cast<double>(orig);
-  auto kernels = torch::where(t == 0, torch::ones({}, doubles), t.sin() / t);
-  kernels = (kernels * (window * scale)).to(torch::kFloat);
-
+  const auto kernels = sinc_kernels(shape, filter);
   // torchaudio: _apply_sinc_resample_kernel
   const auto length = static_cast<std::int64_t>(samples.size());
   auto waveform = torch::from_blob(const_cast<float*>(samples.data()), {1, 1, length});
-  waveform = torch::constant_pad_nd(waveform, {width, width + orig});
-  auto resampled = torch::conv1d(waveform, kernels, {}, orig);      // (1, target, N)
-  resampled = resampled.transpose(1, 2).reshape({-1});
-  // A Python float on its way through a float32 tensor.
-  const auto quotient =
-      static_cast<float>(static_cast<double>(target * length) / static_cast<double>(orig));
+  waveform = torch::constant_pad_nd(waveform, {shape.width, shape.width + shape.orig_freq});
+  auto resampled = torch::conv1d(waveform, kernels, {}, shape.orig_freq);  // (1, new_freq, N)
+  resampled = resampled.transpose(1, 2).reshape({-1});                     // (N * new_freq)
+  // HF's torchaudio rounds the length on its way through a float32 tensor.
+  const auto quotient = static_cast<float>(static_cast<double>(shape.new_freq * length) /
+                                           static_cast<double>(shape.orig_freq));
   const auto target_length = static_cast<std::int64_t>(std::ceil(quotient));
-  resampled = resampled.narrow(0, 0, std::min(target_length, resampled.size(0))).contiguous();
-  const float* values = resampled.const_data_ptr<float>();
-  return {values, values + resampled.numel()};
+  const float* out = resampled.const_data_ptr<float>();
+  return {out, out + std::min(target_length, resampled.size(0))};
 }
 
 }  // namespace w2vbert

@@ -1,11 +1,14 @@
 #include "w2vbert/features/seamless_m4t_feature_extractor.h"
 
 #include <ATen/Parallel.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+
+#include "w2vbert/core/pairwise_sum.h"
 
 namespace w2vbert {
 namespace {
@@ -18,35 +21,9 @@ constexpr double kPreemphasis = 0.97;
 constexpr double kMinFrequency = 20.0;  // Hz
 constexpr double kMelFloor = 1.192092955078125e-07;
 constexpr float kVarianceFloor = 1e-7F;
-constexpr float kSampleScale = 32768.0F;  // Kaldi: 16-bit integers
-constexpr std::int64_t kFramesPerBlock = 128;
-
-// numpy's pairwise summation (numpy/_core/src/umath/loops_utils.h.src): its order decides the last
-// bits of HF's means and variances.
-template <typename Value, typename Element>
-Value pairwise_sum(std::int64_t begin, std::int64_t count, const Element& element) {
-  if (count < 8) {
-    Value sum = Value(-0.0);
-    for (std::int64_t i = 0; i < count; ++i) sum += element(begin + i);
-    return sum;
-  }
-  if (count <= 128) {
-    Value sums[8];
-    for (int k = 0; k < 8; ++k) sums[k] = element(begin + k);
-    std::int64_t i = 8;
-    for (; i < count - count % 8; i += 8) {
-      for (int k = 0; k < 8; ++k) sums[k] += element(begin + i + k);
-    }
-    Value sum = ((sums[0] + sums[1]) + (sums[2] + sums[3])) +
-                ((sums[4] + sums[5]) + (sums[6] + sums[7]));
-    for (; i < count; ++i) sum += element(begin + i);
-    return sum;
-  }
-  std::int64_t half = count / 2;
-  half -= half % 8;
-  return pairwise_sum<Value>(begin, half, element) +
-         pairwise_sum<Value>(begin + half, count - half, element);
-}
+constexpr float kSampleScale = 32768.0F;       // Kaldi: 16-bit integers
+constexpr std::int64_t kFramesPerBlock = 128;  // a few hundred KiB a thread
+constexpr std::int64_t kLanes = 8;             // frames side by side, for the vector units
 
 double hertz_to_mel(double frequency) { return 1127.0 * std::log(1.0 + frequency / 700.0); }
 
@@ -61,22 +38,24 @@ std::vector<double> povey_window() {
   return window;
 }
 
-std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
-  return multiple > 0 ? (value + multiple - 1) / multiple * multiple : value;
+std::int64_t round_up(std::int64_t value, std::optional<std::int64_t> multiple) {
+  return multiple ? (value + *multiple - 1) / *multiple * *multiple : value;
 }
 
-// One frame of samples, 16-bit scale -> what is transformed. HF: the loop of spectrogram().
+// One frame of samples, -1..1 -> what is transformed. HF: the loop of spectrogram().
 void prepare_frame(const float* samples, const std::vector<double>& window, double* out) {
-  const auto sample = [&](std::int64_t i) {
-    return static_cast<double>(samples[i] * kSampleScale);
-  };
-  const double mean = pairwise_sum<double>(0, kFrameLength, sample) / kFrameLength;
-  double before = sample(0) - mean;
-  out[0] = before * (1 - kPreemphasis) * window[0];
+  double centred[kFrameLength];
+  for (std::int64_t i = 0; i < kFrameLength; ++i) {
+    centred[i] = static_cast<double>(samples[i] * kSampleScale);
+  }
+  const double mean =
+      pairwise_sum<double>(0, kFrameLength, [&](std::int64_t i) { return centred[i]; }) /
+      kFrameLength;
+  for (double& value : centred) value -= mean;
+  const double* weights = window.data();
+  out[0] = centred[0] * (1 - kPreemphasis) * weights[0];
   for (std::int64_t i = 1; i < kFrameLength; ++i) {
-    const double centred = sample(i) - mean;
-    out[i] = (centred - kPreemphasis * before) * window[static_cast<std::size_t>(i)];
-    before = centred;
+    out[i] = (centred[i] - kPreemphasis * centred[i - 1]) * weights[i];
   }
   std::fill(out + kFrameLength, out + kFftLength, 0.0);
 }
@@ -129,6 +108,8 @@ SeamlessM4TFeatureExtractor::SeamlessM4TFeatureExtractor(SeamlessM4TFeatureExtra
         break;  // a triangle has one stretch of bins
       }
     }
+    // A filter narrower than a bin: 0, or NaN where the transform is NaN.
+    if (filter.weights.empty()) filter.weights.push_back(0.0);
     mel_filters_.push_back(std::move(filter));
   }
 }
@@ -138,7 +119,7 @@ SeamlessM4TFeatureExtractor SeamlessM4TFeatureExtractor::from_pretrained(
   return SeamlessM4TFeatureExtractor(SeamlessM4TFeatureExtractorConfig::from_pretrained(directory));
 }
 
-at::Tensor SeamlessM4TFeatureExtractor::log_mel(const std::vector<float>& clip) const {
+at::Tensor SeamlessM4TFeatureExtractor::log_mel(std::span<const float> clip) const {
   const auto samples = static_cast<std::int64_t>(clip.size());
   TORCH_CHECK_VALUE(samples >= kFrameLength - kHopLength, "clips: ", samples,
                     " samples, expected at least ", kFrameLength - kHopLength);
@@ -149,11 +130,10 @@ at::Tensor SeamlessM4TFeatureExtractor::log_mel(const std::vector<float>& clip) 
 
   const auto blocks = (frames + kFramesPerBlock - 1) / kFramesPerBlock;
   at::parallel_for(0, blocks, 1, [&](std::int64_t first_block, std::int64_t last_block) {
-    const c10::InferenceMode no_graph;
+    const at::NoGradGuard no_grad;
     const auto buffer = at::empty({kFramesPerBlock, kFftLength}, at::kDouble);
-    const auto energies = at::empty({kFramesPerBlock, mels}, at::kDouble);
+    auto energies = at::empty({mels, kFramesPerBlock}, at::kDouble);
     double* const samples_of = buffer.mutable_data_ptr<double>();
-    double* const energies_of = energies.mutable_data_ptr<double>();
     for (std::int64_t block = first_block; block < last_block; ++block) {
       const auto first = block * kFramesPerBlock;
       const auto count = std::min(kFramesPerBlock, frames - first);
@@ -161,15 +141,14 @@ at::Tensor SeamlessM4TFeatureExtractor::log_mel(const std::vector<float>& clip) 
         prepare_frame(clip.data() + (first + i) * kHopLength, window_, samples_of + i * kFftLength);
       }
       const auto transform = at::fft_rfft(buffer.narrow(0, 0, count)).contiguous();
-      const auto* values = transform.const_data_ptr<c10::complex<double>>();
-      for (std::int64_t i = 0; i < count; ++i) {
-        mel_energies(values + i * kBins, energies_of + i * mels);
-      }
+      mel_energies(transform.const_data_ptr<c10::complex<double>>(), count,
+                   energies.mutable_data_ptr<double>());
       energies.log_();
+      const double* const logarithms = energies.const_data_ptr<double>();
       for (std::int64_t mel = 0; mel < mels; ++mel) {
-        for (std::int64_t i = 0; i < count; ++i) {
-          out[mel * frames + first + i] = static_cast<float>(energies_of[i * mels + mel]);
-        }
+        const double* const row = logarithms + mel * kFramesPerBlock;
+        float* const to = out + mel * frames + first;
+        for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<float>(row[i]);
       }
     }
   });
@@ -177,75 +156,126 @@ at::Tensor SeamlessM4TFeatureExtractor::log_mel(const std::vector<float>& clip) 
 }
 
 void SeamlessM4TFeatureExtractor::mel_energies(const c10::complex<double>* transform,
-                                               double* energies) const {
-  double power[kBins];
-  for (std::int64_t bin = 0; bin < kBins; ++bin) {
-    // HF keeps the transform in complex64. The square of its magnitude is then exact enough in float64
-    // without the root and the square in between.
-    const double real = static_cast<float>(transform[bin].real());
-    const double imag = static_cast<float>(transform[bin].imag());
-    power[bin] = real * real + imag * imag;
-  }
-  for (const MelFilter& filter : mel_filters_) {
-    const double* bins = power + filter.first_bin;
-    double sum = 0.0;
-    for (std::size_t k = 0; k < filter.weights.size(); ++k) sum += bins[k] * filter.weights[k];
-    *energies++ = sum < kMelFloor ? kMelFloor : sum;  // NaN stays NaN, as with numpy.maximum
+                                               std::int64_t count, double* energies) const {
+  double power[kBins][kLanes];
+  for (std::int64_t first = 0; first < kFramesPerBlock; first += kLanes) {
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+      if (first + lane >= count) {
+        for (auto& bin : power) bin[lane] = 0.0;
+        continue;
+      }
+      const c10::complex<double>* const frame = transform + (first + lane) * kBins;
+      for (std::int64_t bin = 0; bin < kBins; ++bin) {
+        // HF rounds the transform to complex64. The root of hypot and its square leave out what
+        // float32 does not see.
+        const double real = static_cast<float>(frame[bin].real());
+        const double imag = static_cast<float>(frame[bin].imag());
+        power[bin][lane] = real * real + imag * imag;
+      }
+    }
+    double* to = energies + first;
+    for (const MelFilter& filter : mel_filters_) {
+      double sums[kLanes] = {};
+      const double(*bins)[kLanes] = power + filter.first_bin;
+      for (std::size_t k = 0; k < filter.weights.size(); ++k) {
+        const double weight = filter.weights[k];
+        for (std::int64_t lane = 0; lane < kLanes; ++lane) sums[lane] += bins[k][lane] * weight;
+      }
+      for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+        to[lane] = sums[lane] < kMelFloor ? kMelFloor : sums[lane];  // NaN stays NaN, as in numpy
+      }
+      to += kFramesPerBlock;
+    }
   }
 }
 
 SeamlessM4TFeatureExtractor::Features SeamlessM4TFeatureExtractor::operator()(
     const std::vector<std::vector<float>>& clips, const Options& options) const {
+  const std::vector<std::span<const float>> spans(clips.begin(), clips.end());
+  return extract(spans, options);
+}
+
+SeamlessM4TFeatureExtractor::Features SeamlessM4TFeatureExtractor::operator()(
+    const std::vector<at::Tensor>& clips, const Options& options) const {
+  const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> rows;
+  std::vector<std::span<const float>> spans;
+  for (const at::Tensor& clip : clips) {
+    TORCH_CHECK_VALUE(clip.defined() && clip.is_floating_point() && clip.device().is_cpu() &&
+                          clip.layout() == at::kStrided,
+                      "clips: ", clip.toString(), ", expected a floating-point tensor on the CPU");
+    TORCH_CHECK_VALUE(clip.dim() == 1 || (clip.dim() == 2 && clip.size(0) > 0), "clips: shape ",
+                      clip.sizes(), ", expected (S) or (channels, S)");
+    rows.push_back((clip.dim() == 1 ? clip : clip.select(0, 0)).to(at::kFloat).contiguous());
+    spans.emplace_back(rows.back().const_data_ptr<float>(),
+                       static_cast<std::size_t>(rows.back().numel()));
+  }
+  return extract(spans, options);
+}
+
+SeamlessM4TFeatureExtractor::Features SeamlessM4TFeatureExtractor::extract(
+    std::span<const std::span<const float>> clips, const Options& options) const {
   TORCH_CHECK_VALUE(!clips.empty(), "clips: none, expected at least one");
-  const c10::InferenceMode no_graph;
+  TORCH_CHECK_VALUE(options.sampling_rate.value_or(config_.sampling_rate) == config_.sampling_rate,
+                    "sampling_rate: ", *options.sampling_rate, " Hz, expected ",
+                    config_.sampling_rate);
+  TORCH_CHECK_VALUE(options.pad_to_multiple_of.value_or(1) >= 1,
+                    "pad_to_multiple_of: ", *options.pad_to_multiple_of, ", expected at least 1");
+  TORCH_CHECK_VALUE(options.max_length.value_or(0) >= 0, "max_length: ", *options.max_length,
+                    ", expected at least 0");
+  TORCH_CHECK_VALUE(
+      options.max_length || (options.padding != Padding::kMaxLength && !options.truncation),
+      "max_length: none, expected a length to pad or truncate to");
+  const at::NoGradGuard no_grad;
+  const std::int64_t max_length =
+      round_up(options.max_length.value_or(0), options.pad_to_multiple_of);
+
   std::vector<at::Tensor> features;  // (mels, frames) each
   std::int64_t longest = 0;
-  const auto max_length = options.max_length
-                              ? std::optional(round_up(*options.max_length, options.pad_to_multiple_of))
-                              : std::nullopt;
   for (const auto& clip : clips) {
     auto one = log_mel(clip);
+    // HF: over all frames, also those that are cut off afterwards.
     if (options.do_normalize_per_mel_bins) normalize_per_mel_bins(one);
-    if (options.truncation) {
-      TORCH_CHECK_VALUE(max_length, "max_length: none, expected a length to truncate to");
-      one = one.narrow(1, 0, std::min(one.size(1), *max_length));
-    }
+    if (options.truncation) one = one.narrow(1, 0, std::min(one.size(1), max_length));
     longest = std::max(longest, one.size(1));
-    features.push_back(one);
+    features.push_back(std::move(one));
   }
-  std::int64_t padded = longest;
-  if (options.padding == Padding::kLongest) {
-    padded = round_up(longest, options.pad_to_multiple_of);
-  } else if (options.padding == Padding::kMaxLength) {
-    TORCH_CHECK_VALUE(max_length, "max_length: none, expected a length to pad to");
-    padded = std::max(longest, *max_length);
-  }
+
+  std::int64_t target = 0;  // frames to pad to; longer clips stay as they are
+  if (options.padding == Padding::kLongest) target = round_up(longest, options.pad_to_multiple_of);
+  if (options.padding == Padding::kMaxLength) target = max_length;
+  const std::int64_t padded = std::max(target, longest);
   for (const auto& one : features) {
-    TORCH_CHECK_VALUE(one.size(1) == padded || options.padding != Padding::kDoNotPad,
-                      "clips: different lengths without padding, expected one length");
-    TORCH_CHECK_VALUE(options.padding != Padding::kMaxLength || one.size(1) <= *max_length ||
-                          features.size() == 1,
-                      "clips: longer than max_length, expected truncation or shorter clips");
+    const std::int64_t frames = std::max(target, one.size(1));
+    TORCH_CHECK_VALUE(frames == padded, "clips: ", frames, " and ", padded,
+                      " frames, expected padding or truncation to one length");
   }
 
   const auto batch = static_cast<std::int64_t>(clips.size());
   const auto mels = config_.num_mel_bins;
   const auto stride = config_.stride;
-  auto frames = at::full({batch, padded, mels}, config_.padding_value, at::kFloat);
-  auto mask = at::zeros({batch, padded}, at::kLong);
+  const auto rows = padded / stride;  // what is left over is cut
+  auto frames = at::empty({batch, padded, mels}, at::kFloat);
   for (std::int64_t row = 0; row < batch; ++row) {
     const auto& one = features[static_cast<std::size_t>(row)];
-    frames[row].narrow(0, 0, one.size(1)).copy_(one.t());  // (mels, frames) -> (frames, mels)
-    mask[row].narrow(0, 0, one.size(1)).fill_(1);
+    const auto count = one.size(1);
+    frames[row].narrow(0, 0, count).copy_(one.t());  // (mels, frames) -> (frames, mels)
+    frames[row].narrow(0, count, padded - count).fill_(config_.padding_value);
   }
-  const auto rows = padded / stride;  // what is left over is cut
   Features result;
-  result.input_features =
-      frames.narrow(1, 0, rows * stride).reshape({batch, rows, mels * stride}).clone();
-  // HF: the frames whose index modulo stride is 1, so none at all with stride 1.
-  result.attention_mask =
-      stride == 1 ? at::zeros({batch, 0}, at::kLong)
-                  : mask.narrow(1, 0, rows * stride).view({batch, rows, stride}).select(2, 1).clone();
+  result.input_features = frames.narrow(1, 0, rows * stride).reshape({batch, rows, mels * stride});
+  if (!options.return_attention_mask.value_or(config_.return_attention_mask)) return result;
+  if (stride == 1) {
+    result.attention_mask = at::zeros({batch, 0}, at::kLong);
+    return result;
+  }
+  result.attention_mask = at::zeros({batch, rows}, at::kLong);
+  for (std::int64_t row = 0; row < batch; ++row) {
+    // Row t counts if frame t * stride + 1 is there.
+    const auto count = features[static_cast<std::size_t>(row)].size(1);
+    const auto valid = std::min(rows, (count + stride - 2) / stride);
+    result.attention_mask[row].narrow(0, 0, valid).fill_(1);
+  }
   return result;
 }
 

@@ -1,4 +1,4 @@
-// Audio files -> waveforms: whole and undamaged, or an error.
+// Audio files -> waveforms: whole and undamaged, or an error. Torch-free.
 #pragma once
 
 #include <string>
@@ -23,13 +23,17 @@ struct AudioOptions {
   double max_seconds = 4 * 3600.0;  // longer files are refused
 };
 
-// Reads `path` to its end: WAV, RF64, W64, AIFF, AU, CAF, FLAC, Ogg (Vorbis, Opus) or MP3, told by its
-// content and never by its name, 4 to 384 kHz, 1 to 64 channels; then reduces it to one channel and
-// resamples it. Throws AudioError for everything that libsndfile would pass over in silence: fewer
-// frames than the header says, damaged blocks, samples that are not finite or not below 2^15.
+// Reads `path` to its end: WAV, RF64, W64, AIFF, AU, CAF, FLAC, Ogg (Vorbis, Opus) or MP3, told by
+// its content and never by its name, 4 to 384 kHz, 1 to 64 channels; then reduces it to one channel
+// and resamples it. Throws AudioError (path, what is there, what was expected) for a file that is
+// none of these, and for everything that libsndfile would pass over in silence: less audio than the
+// headers announce, damaged blocks, a second stream behind the first, samples that are not finite
+// or not below 2^15. What cannot be noticed: flipped bytes in PCM and most of those in MP3.
+//
+// A clip may come out too short for features: see SeamlessM4TFeatureExtractor::kMinSamples.
 Waveform load_audio(const std::string& path, const AudioOptions& options = {});
 
-// The same without resampling.
+// The same without resampling: sample_rate_hz is the file's.
 Waveform decode_audio(const std::string& path, const AudioOptions& options = {});
 
 }  // namespace w2vbert

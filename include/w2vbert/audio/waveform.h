@@ -1,3 +1,4 @@
+// One channel of sound. Torch-free.
 #pragma once
 
 #include <cstdint>
@@ -6,14 +7,14 @@
 
 namespace w2vbert {
 
-// One channel of sound, and what its file said of itself.
+// The samples, and what their file was before it was reduced to one channel and resampled.
 struct Waveform {
-  std::vector<float> samples;  // -1..1
-  int sample_rate_hz = 0;
-  int source_rate = 0;  // Hz, before resampling
+  std::vector<float> samples;  // (S), -1..1 where the file does not go beyond
+  int sample_rate_hz = 0;      // of `samples`
+  int source_rate = 0;         // Hz, of the file
   int source_channels = 0;
-  std::int64_t source_frames = 0;  // samples a channel
-  std::string container;           // "WAV", "FLAC", ...
+  std::int64_t source_frames = 0;  // samples of each channel
+  std::string container;  // "WAV", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "Ogg", "MP3"
 };
 
 }  // namespace w2vbert

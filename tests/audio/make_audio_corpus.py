@@ -1,0 +1,39 @@
+#!/usr/bin/env python3
+"""Wrote tests/data/audio: one small whole file of every kind that is accepted. The tests make the bad
+ones from them.   make_audio_corpus.py OUT"""
+
+import pathlib
+import sys
+
+import numpy as np
+import soundfile
+
+RATE = 16000
+out = pathlib.Path(sys.argv[1])
+out.mkdir(parents=True, exist_ok=True)
+rng = np.random.default_rng(5)
+time = np.arange(12000) / RATE
+loud = 0.3 * np.sin(2 * np.pi * (200 * time + 900 * time**2)) + 0.05 * rng.standard_normal(len(time))
+short = loud[:3000]
+for name, form, subtype in (
+    ("pcm16.wav", "WAV", "PCM_16"), ("float.wav", "WAV", "FLOAT"), ("adpcm.wav", "WAV", "IMA_ADPCM"),
+    ("extensible.wav", "WAVEX", "PCM_16"), ("pcm16.rf64", "RF64", "PCM_16"),
+    ("pcm16.w64", "W64", "PCM_16"), ("pcm16.aiff", "AIFF", "PCM_16"), ("pcm16.au", "AU", "PCM_16"),
+    ("pcm16.caf", "CAF", "PCM_16"), ("alac.caf", "CAF", "ALAC_16"),
+):
+    soundfile.write(out / name, short, RATE, format=form, subtype=subtype)
+soundfile.write(out / "big-endian.wav", short, RATE, format="WAV", subtype="PCM_16", endian="BIG")
+soundfile.write(out / "stereo.wav", np.stack([short, -0.5 * short], 1), RATE, format="WAV", subtype="PCM_16")
+soundfile.write(out / "noise.flac", loud, RATE, format="FLAC", subtype="PCM_16")
+soundfile.write(out / "vorbis.ogg", loud, RATE, format="OGG", subtype="VORBIS")
+soundfile.write(out / "opus.ogg", loud, RATE, format="OGG", subtype="OPUS")
+soundfile.write(out / "xing.mp3", loud, RATE, format="MP3", subtype="MPEG_LAYER_III")
+# Noise first, then almost silence, and no Xing frame: the length guessed from the first bitrate is
+# far too short.
+fading = np.concatenate([rng.standard_normal(4000) * 0.2, rng.standard_normal(12000) * 1e-4])
+with soundfile.SoundFile(out / "variable.mp3", "w", RATE, 1, format="MP3", subtype="MPEG_LAYER_III",
+                         bitrate_mode="VARIABLE", compression_level=0.3) as file:
+    file.write(fading)
+whole = (out / "variable.mp3").read_bytes()
+second = whole.index(whole[:2], 4)
+(out / "variable.mp3").write_bytes(whole[second:])

@@ -1,0 +1,50 @@
+#include "w2vbert/audio/resample.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "w2vbert/core/error.h"
+
+namespace w2vbert {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(Resample, LengthsAreRoundedUp) {
+  for (const auto& [rate, samples, length] : {std::tuple{48000, 4801, 1601},
+                                              {48000, 1, 1},
+                                              {44100, 7, 3},
+                                              {8000, 7, 14},
+                                              {384000, 7, 1}}) {
+    const std::vector<float> clip(static_cast<std::size_t>(samples), 0.5F);
+    const auto expected = static_cast<std::size_t>(length);
+    EXPECT_EQ(resample_soxr(clip, rate, 16000, "clip").size(), expected) << rate;
+    EXPECT_EQ(resample_sinc(clip, rate, 16000, "clip").size(), expected) << rate;
+  }
+  EXPECT_TRUE(resample_soxr({}, 8000, 16000, "clip").empty());
+  EXPECT_TRUE(resample_sinc({}, 8000, 16000, "clip").empty());
+}
+
+TEST(Resample, TheSameRateChangesNothing) {
+  const std::vector<float> clip = {0.1F, -0.2F, 0.3F};
+  EXPECT_EQ(resample_soxr(clip, 16000, 16000, "clip"), clip);
+  EXPECT_EQ(resample_sinc(clip, 16000, 16000, "clip"), clip);
+}
+
+TEST(Resample, SincRefusesRatesWhoseFilterWouldFillTheMemory) {
+  const std::vector<float> clip(1000, 0.5F);
+  for (const int rate : {44101, 16001, 383999}) {
+    try {
+      resample_sinc(clip, rate, 16000, "clip.wav");
+      FAIL() << rate;
+    } catch (const AudioError& error) {
+      EXPECT_THAT(error.what(),
+                  HasSubstr("clip.wav: the sinc filter from " + std::to_string(rate)));
+      EXPECT_THAT(error.what(), HasSubstr("or the resampler soxr"));
+    }
+    EXPECT_FALSE(resample_soxr(clip, rate, 16000, "clip.wav").empty());
+  }
+}
+
+}  // namespace
+}  // namespace w2vbert
