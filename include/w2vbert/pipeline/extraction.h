@@ -1,0 +1,79 @@
+// A model that turns clips into hidden states, found and checked before its weights are read.
+#pragma once
+
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "w2vbert/audio/audio_file.h"
+#include "w2vbert/checkpoint/load.h"
+#include "w2vbert/config/seamless_m4t_feature_extractor_config.h"
+#include "w2vbert/config/wav2vec2_bert_config.h"
+#include "w2vbert/pipeline/clip_run.h"
+#include "w2vbert/pipeline/fingerprint.h"
+
+namespace w2vbert {
+
+struct ModelRequest {
+  std::string model;  // directory or Hub id
+  c10::Device device = c10::Device(c10::kCPU);
+  c10::ScalarType dtype = c10::ScalarType::Float;
+  std::string engine = "reference";
+  std::string attn_implementation = "sdpa";
+  bool lenient = false;
+  std::string prefix;
+};
+
+// "float32", "bfloat16" or "float16"; nothing for another word, and for another type "".
+std::optional<c10::ScalarType> dtype_of(const std::string& name);
+std::string dtype_name(c10::ScalarType dtype);
+
+// "all" (0 to num_hidden_layers) or numbers between commas -> sorted, each once. Throws UsageError for
+// anything else, and for a state beyond the last layer.
+std::vector<std::int64_t> parse_states(const std::string& text, std::int64_t num_hidden_layers);
+
+// HF's feature extractor settings: of a model, or the class's defaults for "".
+SeamlessM4TFeatureExtractorConfig feature_settings(const std::string& model);
+
+// What a run of features depends on.
+Fingerprint features_fingerprint(const SeamlessM4TFeatureExtractorConfig& features,
+                                 const AudioOptions& audio);
+
+class Extraction {
+ public:
+  // Reads configs, headers and statistics, no weights. `states` as parse_states takes them, or ""
+  // for last_hidden_state; `stats` a safetensors file with mean and var (C), or "". Throws
+  // ConfigError, CheckpointError, UsageError.
+  Extraction(ModelRequest request, const std::string& states, const std::string& stats);
+
+  const Wav2Vec2BertConfig& config() const noexcept { return config_; }
+  const SeamlessM4TFeatureExtractorConfig& features() const noexcept { return features_; }
+  Fingerprint fingerprint(const AudioOptions& audio) const;
+
+  // Loads the weights. The function's tensors are last_hidden_state, or hidden_states.<n> for each
+  // state, (T, C) in the computation dtype (what HF returns), or in the wider one of it and the
+  // statistics' when those are given; and attention_mask (T) int64. `report`, when not null, gets
+  // what loading found.
+  ClipFunction load(LoadReport* report = nullptr) const;
+
+ private:
+  ModelRequest request_;
+  std::string directory_;
+  Wav2Vec2BertConfig config_;
+  SeamlessM4TFeatureExtractorConfig features_;
+  std::vector<std::int64_t> states_;  // empty: last_hidden_state
+  at::Tensor mean_, var_;             // (C), undefined without statistics
+  std::string stats_digest_;
+  std::string model_identity_;
+};
+
+// SHA-256 over a model's bytes, as far as they can be told cheaply: its config files, the headers of
+// its weight files and the first 4 KiB of each tensor.
+std::string model_identity(const std::string& model_directory,
+                           const std::vector<std::string>& weight_files);
+
+}  // namespace w2vbert

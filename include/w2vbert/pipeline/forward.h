@@ -1,0 +1,39 @@
+// Tensors in, HuggingFace's output fields out.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "w2vbert/checkpoint/load.h"
+#include "w2vbert/checkpoint/safetensors_writer.h"
+#include "w2vbert/pipeline/extraction.h"
+
+namespace w2vbert {
+
+struct ForwardRequest {
+  ModelRequest model;
+  std::string input;
+  std::string output;
+  bool output_hidden_states = false;
+  bool output_attentions = false;
+};
+
+struct ForwardSummary {
+  std::string architecture;
+  std::vector<std::string> outputs;  // names of the tensors written
+  double load_seconds = 0;
+  double compute_seconds = 0;
+  LoadReport report;
+};
+
+// The classes that forward can run, by the name in config.json's `architectures`.
+const std::vector<std::string>& supported_architectures();
+
+// Runs the class that config.json names in architectures[0] in eval mode on the tensors of `input`
+// (input_features (B, T, F), cast to the computation dtype; optional attention_mask (B, T) and
+// mask_time_indices (B, T)) and writes what it returns under HF's names. Throws ConfigError,
+// CheckpointError; UsageError for an input tensor that is missing, unknown or does not fit;
+// StorageError, before the model is loaded if the place is bad.
+ForwardSummary run_forward(const ForwardRequest& request);
+
+}  // namespace w2vbert

@@ -1,0 +1,73 @@
+// The directory a run writes into: checked before work, resumed, and never left half-written.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "w2vbert/pipeline/fingerprint.h"
+#include "w2vbert/pipeline/shard.h"
+
+namespace w2vbert {
+
+// One input that gave no output.
+struct ClipFailure {
+  std::string path;
+  std::string stage;    // read, model or write
+  std::string kind;     // not_found, not_a_file, unreadable, audio, memory, model
+  std::string message;  // one line
+};
+
+enum class OutputState {
+  kAbsent,
+  kFinished,  // whole, and of this run
+  kDamaged,   // no readable safetensors file, or its data are not what its header says
+};
+
+// Holds outputs (<name>.safetensors, also in folders below), the run record run.json and the failures
+// of the last run: failures.jsonl, or failures.<index>-of-<count>.jsonl for a share.
+class RunDirectory {
+ public:
+  // Makes the directory if need be, tries a file in it, and reads the run record. Throws StorageError
+  // when the place cannot be written, UsageError when another run's outputs are there.
+  RunDirectory(std::string path, Fingerprint fingerprint, Shard shard = {});
+  // Takes away the directories that the constructor made, if nothing has been put into them.
+  ~RunDirectory();
+  RunDirectory(const RunDirectory&) = delete;
+  RunDirectory& operator=(const RunDirectory&) = delete;
+
+  const std::string& path() const noexcept { return path_; }
+  const std::string& digest() const noexcept { return digest_; }
+  std::string output_path(std::string_view name) const;
+
+  // Reads the output's header; with `verify` its data too. Throws UsageError for a file that is whole
+  // but no output of this run: it is never touched.
+  OutputState state_of(std::string_view name, bool verify) const;
+
+  // Removes the temporaries of dead processes from `folder` ("" or a path below this directory).
+  // Returns how many. A folder that is not there has none.
+  std::size_t remove_stale_temporaries(std::string_view folder) const;
+
+  // Writes the run record, drops the failures of the last run. To be called before the first output.
+  void start();
+  // Makes the folder of `name`.
+  void prepare(std::string_view name);
+  // Removes a damaged output, unless it is the input itself (UsageError).
+  void remove_damaged(std::string_view name, const std::string& input_path) const;
+  // Appends a line to the failures and makes it durable.
+  void record(const ClipFailure& failure);
+
+ private:
+  void read_record();
+
+  std::string path_;
+  Fingerprint fingerprint_;
+  std::string digest_;
+  std::string failures_path_;
+  std::vector<std::string> made_;  // directories made by the constructor, outermost first
+  bool record_found_ = false;
+};
+
+}  // namespace w2vbert

@@ -1,0 +1,34 @@
+// Which of several processes does which input, without any word between them.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace w2vbert {
+
+// Share `index` of `count`. An input belongs to one share by a fixed hash of its output name alone:
+// not by the list's order, by what is done already, or by the other processes.
+struct Shard {
+  std::uint64_t index = 0;
+  std::uint64_t count = 1;
+
+  bool holds(std::string_view output_name) const;
+  friend bool operator==(const Shard&, const Shard&) = default;
+};
+
+// FNV-1a with MurmurHash3's finaliser: the same number on every machine and in every version.
+std::uint64_t stable_hash(std::string_view text);
+
+// The share of this process: RANK with WORLD_SIZE (torchrun), else SLURM_PROCID with
+// SLURM_STEP_NUM_TASKS (srun), else the options --num-shards and --shard-index. A launcher with one
+// process leaves the choice to the options. `variable` returns an environment variable. Throws
+// UsageError: half a pair, no number, an index that is not below the count, or a launcher and options
+// that disagree.
+Shard choose_shard(const std::function<std::optional<std::string>(const char*)>& variable,
+                   const std::optional<std::string>& num_shards,
+                   const std::optional<std::string>& shard_index);
+
+}  // namespace w2vbert

@@ -1,0 +1,23 @@
+// What features and extract have in common: running over clips and saying how it went.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "options.h"
+#include "w2vbert/pipeline/clip_run.h"
+#include "w2vbert/pipeline/fingerprint.h"
+
+namespace w2vbert::cli {
+
+class Messages;
+
+// Runs over the clips and reports; returns the exit status.
+int run_over_clips(const std::string& command, const ClipOptions& options,
+                   const OutputOptions& output, const InputList& inputs, const Fingerprint& fingerprint,
+                   ClipRunRequest request, Messages& messages);
+
+// The warnings of a load, one line each.
+void say_warnings(const LoadReport& report, Messages& messages);
+
+}  // namespace w2vbert::cli

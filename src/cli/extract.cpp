@@ -1,0 +1,65 @@
+// w2vbert extract: audio files -> hidden states.
+#include <memory>
+
+#include "clip_report.h"
+#include "commands.h"
+#include "console.h"
+#include "options.h"
+#include "w2vbert/pipeline/extraction.h"
+
+namespace w2vbert::cli {
+namespace {
+
+struct ExtractOptions {
+  ClipOptions clips;
+  ModelOptions model;
+  OutputOptions output;
+  std::string states;
+  std::string stats;
+};
+
+int run_extract(const ExtractOptions& options) {
+  options.clips.check();
+  apply_threads(options.model.threads);
+  const InputList inputs = options.clips.inputs();
+  check_no_input_is_an_output(inputs, options.clips.output);
+  const Extraction extraction(options.model.request(), options.states, options.stats);
+  Messages messages(options.output.quiet);
+  ClipRunRequest request;
+  request.features = extraction.features();
+  request.audio = options.clips.audio(request.features.sampling_rate);
+  request.shard = options.clips.shard();
+  request.verify = options.clips.verify;
+  request.prepare = [&] {
+    LoadReport report;
+    const ClipFunction function = extraction.load(&report);
+    say_warnings(report, messages);
+    return function;
+  };
+  return run_over_clips("extract", options.clips, options.output, inputs,
+                        extraction.fingerprint(request.audio), request, messages);
+}
+
+}  // namespace
+
+Run add_extract(CLI::App& program) {
+  CLI::App& command = *program.add_subcommand(
+      "extract", "Write the hidden states of each file, one file at a time");
+  const auto options = std::make_shared<ExtractOptions>();
+  options->clips.add_to(command);
+  add_value(command, "--states", options->states, "N,N,...|all",
+            "Write hidden_states.<n> (T, C), numbered as HuggingFace numbers them, instead of "
+            "last_hidden_state; layers past the highest are not computed");
+  add_value(command, "--stats", options->stats, "FILE",
+            "A safetensors file with mean and var (C): write (x - mean) / sqrt(var)");
+  options->model.add_to(command);
+  options->output.add_to(command);
+  command.footer(
+      "Example:\n  w2vbert extract a.wav b.flac --model facebook/w2v-bert-2.0 --states 17 "
+      "--output states\n"
+      "The same command again does what is left. Exit status 3: some files failed, see "
+      "failures.jsonl.");
+  return [options] { return run_extract(*options); };
+}
+
+}  // namespace w2vbert::cli

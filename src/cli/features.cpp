@@ -1,0 +1,58 @@
+// w2vbert features: audio files -> what HuggingFace's feature extractor returns for them.
+#include <memory>
+
+#include "clip_report.h"
+#include "commands.h"
+#include "console.h"
+#include "options.h"
+
+namespace w2vbert::cli {
+namespace {
+
+struct FeaturesOptions {
+  ClipOptions clips;
+  OutputOptions output;
+  std::string model;
+  std::string threads;
+};
+
+int run_features(const FeaturesOptions& options) {
+  options.clips.check();
+  apply_threads(options.threads);
+  const InputList inputs = options.clips.inputs();
+  check_no_input_is_an_output(inputs, options.clips.output);
+  ClipRunRequest request;
+  request.features = feature_settings(options.model);
+  request.audio = options.clips.audio(request.features.sampling_rate);
+  request.shard = options.clips.shard();
+  request.verify = options.clips.verify;
+  request.prepare = [] {
+    return [](const EngineClip& clip) {
+      return NamedTensors{{"input_features", clip.input_features},
+                          {"attention_mask", clip.attention_mask}};
+    };
+  };
+  Messages messages(options.output.quiet);
+  return run_over_clips("features", options.clips, options.output, inputs,
+                        features_fingerprint(request.features, request.audio), request, messages);
+}
+
+}  // namespace
+
+Run add_features(CLI::App& program) {
+  CLI::App& command = *program.add_subcommand(
+      "features",
+      "Write input_features (T, 160) and attention_mask (T) of each file: what HuggingFace's "
+      "SeamlessM4TFeatureExtractor returns for it alone");
+  const auto options = std::make_shared<FeaturesOptions>();
+  options->clips.add_to(command);
+  add_value(command, "--model", options->model, "PATH_OR_ID",
+            "Take the settings from this model (default: the extractor's own)");
+  add_value(command, "--threads", options->threads, "N",
+            "Threads (default: the cores this process may use)");
+  options->output.add_to(command);
+  command.footer("Example:\n  w2vbert features a.wav b.flac --output features");
+  return [options] { return run_features(*options); };
+}
+
+}  // namespace w2vbert::cli

@@ -1,0 +1,153 @@
+#include "options.h"
+
+#include <ATen/Parallel.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+#include <climits>
+
+#include "command_line.h"
+#include "w2vbert/core/device.h"
+#include "w2vbert/core/error.h"
+#include "w2vbert/core/threads.h"
+#include "w2vbert/pipeline/manifest.h"
+
+namespace w2vbert::cli {
+namespace {
+
+constexpr std::int64_t kMaxThreads = 1024;
+constexpr double kMaxSeconds = 1e6;
+
+std::optional<std::string> environment_variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? std::optional<std::string>(value) : std::nullopt;
+}
+
+std::optional<std::string> given(const std::string& word) {
+  return word.empty() ? std::nullopt : std::optional<std::string>(word);
+}
+
+std::string working_directory() {
+  std::array<char, PATH_MAX> buffer{};
+  // A directory that has been removed has no path; names are then made below "/".
+  return ::getcwd(buffer.data(), buffer.size()) ? buffer.data() : "/";
+}
+
+}  // namespace
+
+CLI::Option* add_value(CLI::App& command, const std::string& name, std::string& value,
+                       const std::string& placeholder, const std::string& help) {
+  CLI::Option* option = command.add_option(name, value, help);
+  option->type_name(placeholder);
+  return option;
+}
+
+void OutputOptions::add_to(CLI::App& command) {
+  command.add_flag("--json", json, "Print one machine-readable report on stdout");
+  command.add_flag("--quiet", quiet, "No progress and no messages on stderr, errors only");
+}
+
+void ModelOptions::add_to(CLI::App& command) {
+  add_value(command, "--model", model, "PATH_OR_ID",
+            "A HuggingFace model directory, or a Hub id in the local cache");
+  add_value(command, "--device", device, "cpu|cuda[:N]", "Where the model runs (default: cpu)");
+  add_value(command, "--dtype", dtype, "float32|bfloat16|float16",
+            "Type to compute in, and of the outputs (default: float32)");
+  add_value(command, "--engine", engine, "fused|reference",
+            "How the model is run; `reference` is HuggingFace's operations one for one (default, and "
+            "the only one for now)");
+  add_value(command, "--attn-implementation", attn_implementation, "eager|sdpa",
+            "Which of HuggingFace's attention paths to follow (default: sdpa)");
+  add_value(command, "--threads", threads, "N",
+            "Threads (default: the cores this process may use)");
+  add_value(command, "--prefix", prefix, "NAME",
+            "What stands before every tensor's name in the checkpoint, such as semantic_model.");
+  command.add_flag("--lenient", lenient,
+                   "Initialise missing tensors as HuggingFace does, with a warning each");
+}
+
+ModelRequest ModelOptions::request() const {
+  if (model.empty()) {
+    throw UsageError("", "--model", "is not given", "a model directory or a Hub id");
+  }
+  one_of("--dtype", dtype, {"float32", "bfloat16", "float16"});
+  one_of("--engine", engine, {"fused", "reference"});
+  one_of("--attn-implementation", attn_implementation, {"eager", "sdpa"});
+  if (engine == "fused") {
+    throw UsageError("", "--engine", "\"fused\" is not there yet", "reference");
+  }
+  ModelRequest request;
+  request.model = model;
+  request.dtype = *dtype_of(dtype);
+  request.engine = engine;
+  request.attn_implementation = attn_implementation;
+  request.lenient = lenient;
+  request.prefix = prefix;
+  request.device = parse_device(device);
+  return request;
+}
+
+void apply_threads(const std::string& threads) {
+  at::set_num_threads(threads.empty()
+                          ? usable_cores()
+                          : static_cast<int>(whole_number("--threads", threads, 1, kMaxThreads)));
+}
+
+void ClipOptions::add_to(CLI::App& command) {
+  command.add_option("AUDIO", paths, "Audio files: WAV, FLAC, Ogg, MP3 and others")->type_name("");
+  add_value(command, "--manifest", manifest, "FILE",
+            "A list with one audio path a line instead (- for stdin); relative paths count from its "
+            "folder");
+  add_value(command, "--output", output, "DIR", "Directory for the outputs, made if need be");
+  add_value(command, "--resampler", resampler, "soxr|sinc",
+            "For other sample rates: soxr HQ (what librosa does) or torchaudio's windowed sinc "
+            "(default: soxr)");
+  add_value(command, "--channels", channels, "first|mix",
+            "Of several channels the first, as HuggingFace does, or their mean (default: first)");
+  add_value(command, "--max-seconds", max_seconds, "S", "Refuse longer clips");
+  add_value(command, "--num-shards", num_shards, "N", "Do only a share of the inputs: of N shares");
+  add_value(command, "--shard-index", shard_index, "I", "... this one, from 0");
+  command.add_flag("--verify", verify, "Read finished outputs whole and redo those that are damaged");
+}
+
+void ClipOptions::check() const {
+  if (!paths.empty() && !manifest.empty()) {
+    throw UsageError("", "--manifest", "is given beside audio files", "one of the two");
+  }
+  if (paths.empty() && manifest.empty()) {
+    throw UsageError("", "AUDIO", "no audio files", "their paths, or --manifest FILE");
+  }
+  if (output.empty()) throw UsageError("", "--output", "is not given", "a directory");
+  audio(16000);
+  (void)shard();
+}
+
+InputList ClipOptions::inputs() const {
+  InputList list(working_directory());
+  for (const std::string& path : paths) list.add(path);
+  if (!manifest.empty()) read_manifest(manifest, list);
+  list.finish();
+  return list;
+}
+
+AudioOptions ClipOptions::audio(std::int64_t sampling_rate) const {
+  AudioOptions audio;
+  audio.target_sample_rate_hz = static_cast<int>(sampling_rate);
+  audio.resampler = one_of("--resampler", resampler, {"soxr", "sinc"}) == "soxr"
+                        ? AudioOptions::Resampler::soxr
+                        : AudioOptions::Resampler::sinc;
+  audio.channels = one_of("--channels", channels, {"first", "mix"}) == "first"
+                       ? AudioOptions::Channels::first
+                       : AudioOptions::Channels::mix;
+  if (!max_seconds.empty()) {
+    audio.max_seconds = positive_number("--max-seconds", max_seconds, kMaxSeconds);
+  }
+  return audio;
+}
+
+Shard ClipOptions::shard() const {
+  return choose_shard(environment_variable, given(num_shards), given(shard_index));
+}
+
+}  // namespace w2vbert::cli

@@ -1,0 +1,68 @@
+// The options that several subcommands share, as words and as what the words mean.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "w2vbert/audio/audio_file.h"
+#include "w2vbert/pipeline/extraction.h"
+#include "w2vbert/pipeline/input_list.h"
+#include "w2vbert/pipeline/shard.h"
+
+namespace w2vbert::cli {
+
+// An option that takes a value; `placeholder` stands for it in the help.
+CLI::Option* add_value(CLI::App& command, const std::string& name, std::string& value,
+                       const std::string& placeholder, const std::string& help);
+
+struct OutputOptions {
+  bool quiet = false;
+  bool json = false;
+  void add_to(CLI::App& command);
+};
+
+struct ModelOptions {
+  std::string model;
+  std::string device = "cpu";
+  std::string dtype = "float32";
+  std::string engine = "reference";
+  std::string attn_implementation = "sdpa";
+  std::string threads;
+  std::string prefix;
+  bool lenient = false;
+
+  void add_to(CLI::App& command);
+  // Looks at every word and, for a CUDA device, at the machine.
+  ModelRequest request() const;
+};
+
+// Checks --threads and gives LibTorch that many, or the cores this process may use. To be called
+// before any work.
+void apply_threads(const std::string& threads);
+
+// The audio files, how they are read, and which of them this process does.
+struct ClipOptions {
+  std::vector<std::string> paths;
+  std::string manifest;
+  std::string output;
+  std::string resampler = "soxr";
+  std::string channels = "first";
+  std::string max_seconds;
+  std::string num_shards;
+  std::string shard_index;
+  bool verify = false;
+
+  void add_to(CLI::App& command);
+  InputList inputs() const;
+  AudioOptions audio(std::int64_t sampling_rate) const;
+  Shard shard() const;
+  void check() const;  // what can be wrong with the words alone
+};
+
+// One line a warning of LoadReport, on stderr.
+class Reporter;
+
+}  // namespace w2vbert::cli

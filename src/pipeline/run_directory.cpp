@@ -1,0 +1,175 @@
+#include "w2vbert/pipeline/run_directory.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "descriptor.h"
+#include "w2vbert/checkpoint/safetensors_header.h"
+#include "w2vbert/core/durable_file.h"
+#include "w2vbert/core/error.h"
+#include "w2vbert/core/file.h"
+#include "w2vbert/core/text.h"
+#include "w2vbert/pipeline/input_list.h"
+#include "w2vbert/pipeline/place.h"
+#include "w2vbert/pipeline/sha256.h"
+
+namespace w2vbert {
+namespace {
+
+constexpr std::string_view kRecordName = "run.json";
+constexpr std::uint64_t kMaxRecordBytes = 1 << 20;
+constexpr std::uint64_t kMaxOutputHeaderBytes = 1 << 20;  // a few hundred tensors at most
+constexpr std::size_t kBlockBytes = 1 << 20;
+
+std::string metadata_value(const SafetensorsHeader& header, std::string_view name) {
+  for (const auto& [key, value] : header.metadata) {
+    if (key == name) return value;
+  }
+  return {};
+}
+
+std::string data_digest(const InputFile& file, std::uint64_t data_offset) {
+  Sha256 sha;
+  std::vector<std::byte> block(kBlockBytes);
+  for (std::uint64_t at = data_offset; at < file.size();) {
+    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(block.size(), file.size() - at));
+    file.read_at(at, block.data(), count);
+    sha.add(std::span(block).first(count));
+    at += count;
+  }
+  return sha.hex();
+}
+
+}  // namespace
+
+RunDirectory::RunDirectory(std::string path, Fingerprint fingerprint, Shard shard)
+    : path_(std::move(path)), fingerprint_(std::move(fingerprint)), digest_(fingerprint_.digest()) {
+  while (path_.size() > 1 && path_.ends_with('/')) path_.pop_back();
+  if (path_.empty()) throw StorageError("", "", "the output directory has no name", "a directory");
+  failures_path_ = path_ + "/failures";
+  if (shard.count > 1) {
+    failures_path_.append(".").append(std::to_string(shard.index));
+    failures_path_.append("-of-").append(std::to_string(shard.count));
+  }
+  failures_path_ += ".jsonl";
+  made_ = make_directories(path_);
+  try {
+    try_writing(path_);
+    read_record();
+  } catch (...) {
+    for (auto it = made_.rbegin(); it != made_.rend(); ++it) ::rmdir(it->c_str());
+    throw;
+  }
+}
+
+RunDirectory::~RunDirectory() {
+  // rmdir leaves a directory that is not empty.
+  for (auto it = made_.rbegin(); it != made_.rend(); ++it) ::rmdir(it->c_str());
+}
+
+void RunDirectory::read_record() {
+  const std::string path = path_ + "/" + std::string(kRecordName);
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0 && errno == ENOENT) return;
+  const Fingerprint there = parse_run_record(read_small_file<UsageError>(path, kMaxRecordBytes), path);
+  check_same_run(there, fingerprint_, path);
+  record_found_ = true;
+}
+
+std::string RunDirectory::output_path(std::string_view name) const {
+  return path_ + "/" + std::string(name) + std::string(kOutputEnding);
+}
+
+OutputState RunDirectory::state_of(std::string_view name, bool verify) const {
+  const std::string path = output_path(name);
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return OutputState::kAbsent;
+    fail_storage(path, "cannot be looked at", errno);
+  }
+  const auto not_ours = [&](std::string_view problem) {
+    return UsageError(path, "", problem, "an output of this run, or another output directory");
+  };
+  if (!S_ISREG(status.st_mode)) throw not_ours("is no regular file");
+  std::string found;
+  try {
+    const auto file = InputFile::open<CheckpointError>(path);
+    std::string head(static_cast<std::size_t>(std::min(file.size(), kMaxOutputHeaderBytes)), '\0');
+    file.read_at(0, head.data(), head.size());
+    const SafetensorsHeader header = parse_safetensors_header(head, file.size(), path);
+    found = metadata_value(header, "fingerprint");
+    if (found == digest_ && verify &&
+        metadata_value(header, "sha256") != data_digest(file, header.data_offset)) {
+      return OutputState::kDamaged;
+    }
+  } catch (const CheckpointError&) {
+    if (!record_found_) throw not_ours("is no output of this run");
+    return OutputState::kDamaged;
+  }
+  if (found != digest_) {
+    throw not_ours(found.empty() ? "is no output of this program" : "belongs to another run");
+  }
+  return OutputState::kFinished;
+}
+
+std::size_t RunDirectory::remove_stale_temporaries(std::string_view folder) const {
+  std::string path = path_;
+  if (!folder.empty()) path.append("/").append(folder);
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return 0;
+  return w2vbert::remove_stale_temporaries(path);
+}
+
+void RunDirectory::start() {
+  const std::string path = path_ + "/" + std::string(kRecordName);
+  if (!record_found_) {
+    try {
+      write_durably(path, run_record(fingerprint_));
+    } catch (const StorageError&) {
+      // Another process may have begun another run here meanwhile: say which field differs.
+      read_record();
+      if (!record_found_) throw;
+    }
+    record_found_ = true;
+  }
+  if (::unlink(failures_path_.c_str()) != 0 && errno != ENOENT) {
+    fail_storage(failures_path_, "cannot be removed", errno);
+  }
+}
+
+void RunDirectory::prepare(std::string_view name) {
+  const std::size_t slash = name.rfind('/');
+  if (slash == std::string_view::npos) return;
+  make_directories(path_ + "/" + std::string(name.substr(0, slash)));
+}
+
+void RunDirectory::remove_damaged(std::string_view name, const std::string& input_path) const {
+  const std::string path = output_path(name);
+  if (is_same_file(path, input_path)) {
+    throw UsageError(input_path, "", "would be overwritten by its own output",
+                     "another output directory");
+  }
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) fail_storage(path, "cannot be removed", errno);
+}
+
+void RunDirectory::record(const ClipFailure& failure) {
+  const nlohmann::ordered_json line = {{"path", failure.path},
+                                       {"stage", failure.stage},
+                                       {"kind", failure.kind},
+                                       {"message", failure.message}};
+  Descriptor file(::open(failures_path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
+  if (file.number() < 0) fail_storage(failures_path_, "cannot be written", errno);
+  using Handler = nlohmann::ordered_json::error_handler_t;
+  write_all(file.number(), line.dump(-1, ' ', false, Handler::replace) + "\n", failures_path_);
+  if (::fsync(file.number()) != 0 || !file.close()) {
+    fail_storage(failures_path_, "cannot be written", errno);
+  }
+}
+
+}  // namespace w2vbert

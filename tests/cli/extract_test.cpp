@@ -1,0 +1,526 @@
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "cli/program.h"
+#include "cli/small_model.h"
+#include "core/temporary_directory.h"
+
+namespace w2vbert {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::Contains;
+using testing::Each;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+using testing::UnorderedElementsAre;
+
+using Words = std::vector<std::string>;
+
+std::string content_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+std::vector<nlohmann::json> lines_of(const std::string& path) {
+  std::ifstream file(path);
+  std::vector<nlohmann::json> lines;
+  for (std::string line; std::getline(file, line);) lines.push_back(nlohmann::json::parse(line));
+  return lines;
+}
+
+// Everything below `directory`, as paths relative to it.
+std::vector<std::string> files_in(const std::string& directory) {
+  std::vector<std::string> files;
+  std::error_code missing;
+  for (const auto& entry : fs::recursive_directory_iterator(directory, missing)) {
+    if (!entry.is_directory()) files.push_back(fs::relative(entry.path(), directory));
+  }
+  return files;
+}
+
+struct Stamp {
+  ino_t inode;
+  std::int64_t seconds;
+  std::int64_t nanoseconds;
+  bool operator==(const Stamp&) const = default;
+};
+
+Stamp stamp_of(const std::string& path) {
+  struct stat status {};
+  EXPECT_EQ(::stat(path.c_str(), &status), 0) << path;
+  return {status.st_ino, status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
+}
+
+class Extract : public testing::Test {
+ protected:
+  void SetUp() override {
+    make_small_model(model_);
+    write_clip(a_, 16000, 1);
+    write_clip(b_, 12345, 2);
+  }
+
+  Words words(const Words& more = {}) const {
+    Words all = {"extract", a_, b_, "--model", model_, "--output", out_, "--threads", "1"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  Words one(const std::string& path, const Words& more = {}) const {
+    Words all = {"extract", path, "--model", model_, "--output", out_, "--threads", "1"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  static Words with(Words words, const Words& more) {
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+  // Ends with `status` and one error line; leaves no output.
+  void expect_refusal(const Words& words, int status, const testing::Matcher<std::string>& line,
+                      const Conditions& conditions = {}) {
+    const Result result = run_program(words, conditions);
+    EXPECT_EQ(result.status, status) << result.err;
+    EXPECT_THAT(result.errors(), ElementsAre(line));
+    EXPECT_THAT(files_in(out_), IsEmpty());
+  }
+
+  TemporaryDirectory scratch_;
+  std::string model_ = scratch_ / "model";
+  std::string a_ = scratch_ / "clips/x/a.wav";
+  std::string b_ = scratch_ / "clips/y/b.wav";
+  std::string out_ = scratch_ / "out";
+};
+
+TEST_F(Extract, WritesTheLastHiddenStateAndTheMaskOfEachFile) {
+  const Result result = run_program(words());
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.out, IsEmpty());
+  EXPECT_THAT(files_in(out_),
+              UnorderedElementsAre("x/a.safetensors", "y/b.safetensors", "run.json"));
+  const auto tensors = tensors_of(out_ + "/x/a.safetensors");
+  ASSERT_THAT(tensors, SizeIs(2));
+  // 16000 samples: 98 fbank frames, two to a row
+  EXPECT_EQ(tensors.at("last_hidden_state").sizes(), at::IntArrayRef({49, kSmallHiddenSize}));
+  EXPECT_EQ(tensors.at("last_hidden_state").scalar_type(), at::kFloat);
+  EXPECT_EQ(tensors.at("attention_mask").sizes(), at::IntArrayRef({49}));
+  EXPECT_EQ(tensors.at("attention_mask").scalar_type(), at::kLong);
+}
+
+TEST_F(Extract, WritesTheRowOfAnOddLastFrameWithMaskZero) {
+  write_clip(a_, 16160, 1);  // 99 fbank frames
+  ASSERT_EQ(run_program(one(a_)).status, 0);
+  const auto tensors = tensors_of(out_ + "/a.safetensors");
+  EXPECT_EQ(tensors.at("last_hidden_state").size(0), 50);
+  EXPECT_EQ(tensors.at("attention_mask").sum().item<std::int64_t>(), 49);
+}
+
+TEST_F(Extract, WritesTheStatesAskedFor) {
+  ASSERT_EQ(run_program(words({"--states", "all"})).status, 0);
+  const auto all = tensors_of(out_ + "/x/a.safetensors");
+  EXPECT_THAT(all, SizeIs(kSmallLayers + 2));
+  out_ = scratch_ / "some";
+  ASSERT_EQ(run_program(words({"--states", "2,0,2"})).status, 0);
+  const auto some = tensors_of(out_ + "/x/a.safetensors");
+  ASSERT_THAT(some, SizeIs(3));
+  EXPECT_TRUE(at::equal(some.at("hidden_states.0"), all.at("hidden_states.0")));
+  EXPECT_TRUE(at::equal(some.at("hidden_states.2"), all.at("hidden_states.2")));
+  out_ = scratch_ / "last";
+  ASSERT_EQ(run_program(words()).status, 0);
+  EXPECT_TRUE(at::equal(tensors_of(out_ + "/x/a.safetensors").at("last_hidden_state"),
+                        all.at("hidden_states.3")));
+}
+
+TEST_F(Extract, RefusesStatesThatTheModelHasNot) {
+  expect_refusal(words({"--states", "4"}), 2, AllOf(HasSubstr("--states"), HasSubstr("0 to 3")));
+  for (const std::string states : {"1,x", "1,", ",1", "-1", "1 ,2", "ALL", "1.0"}) {
+    expect_refusal(words({"--states", states}), 2, HasSubstr("--states"));
+  }
+}
+
+TEST_F(Extract, StoresWhatTheComputationTypeGives) {
+  for (const auto& [name, dtype] :
+       {std::pair{"bfloat16", at::kBFloat16}, std::pair{"float16", at::kHalf}}) {
+    out_ = scratch_ / name;
+    ASSERT_EQ(run_program(words({"--dtype", name})).status, 0);
+    EXPECT_EQ(tensors_of(out_ + "/x/a.safetensors").at("last_hidden_state").scalar_type(), dtype);
+  }
+}
+
+TEST_F(Extract, AppliesStatistics) {
+  const at::Tensor mean = at::linspace(-1, 1, kSmallHiddenSize);
+  const at::Tensor var = at::linspace(0.5, 2, kSmallHiddenSize);
+  write_safetensors(scratch_ / "stats.safetensors", {{"mean", mean}, {"var", var}});
+  ASSERT_EQ(run_program(words({"--states", "2"})).status, 0);
+  const at::Tensor plain = tensors_of(out_ + "/x/a.safetensors").at("hidden_states.2");
+  out_ = scratch_ / "normalised";
+  ASSERT_EQ(run_program(words({"--states", "2", "--stats", scratch_ / "stats.safetensors"})).status, 0);
+  EXPECT_TRUE(at::equal(tensors_of(out_ + "/x/a.safetensors").at("hidden_states.2"),
+                        (plain - mean) / at::sqrt(var)));
+}
+
+TEST_F(Extract, RefusesStatisticsThatDoNotFit) {
+  const std::string stats = scratch_ / "stats.safetensors";
+  expect_refusal(words({"--stats", stats}), 4, HasSubstr("stats.safetensors"));
+  write_safetensors(stats, {{"mean", at::zeros(kSmallHiddenSize)}});
+  expect_refusal(words({"--stats", stats}), 4, HasSubstr("var: is missing"));
+  write_safetensors(stats, {{"mean", at::zeros(kSmallHiddenSize)}, {"var", at::ones(5)}}, {},
+                    IfPresent::kReplace);
+  expect_refusal(words({"--stats", stats}), 4, HasSubstr("var"));
+}
+
+TEST_F(Extract, GivesTheSameBytesWhateverElseIsDone) {
+  ASSERT_EQ(run_program(words()).status, 0);
+  const std::string together = content_of(out_ + "/x/a.safetensors");
+  out_ = scratch_ / "reversed";
+  ASSERT_EQ(run_program({"extract", b_, a_, "--model", model_, "--output", out_, "--threads", "1"}).status, 0);
+  EXPECT_EQ(content_of(out_ + "/x/a.safetensors"), together);
+  out_ = scratch_ / "again";
+  ASSERT_EQ(run_program(words(), {.working_directory = "/tmp"}).status, 0);
+  EXPECT_EQ(content_of(out_ + "/x/a.safetensors"), together);
+  EXPECT_EQ(content_of(out_ + "/run.json"), content_of(scratch_ / "reversed" + "/run.json"));
+}
+
+TEST_F(Extract, ResumesWithoutTouchingWhatIsFinished) {
+  ASSERT_EQ(run_program(words()).status, 0);
+  const Stamp a = stamp_of(out_ + "/x/a.safetensors");
+  const Stamp b = stamp_of(out_ + "/y/b.safetensors");
+  const Stamp record = stamp_of(out_ + "/run.json");
+  const std::string before = content_of(out_ + "/y/b.safetensors");
+  Result again = run_program(words({"--json"}));
+  ASSERT_EQ(again.status, 0) << again.err;
+  EXPECT_EQ(nlohmann::json::parse(again.out)["finished_before"], 2);
+  EXPECT_EQ(stamp_of(out_ + "/x/a.safetensors"), a);
+  EXPECT_EQ(stamp_of(out_ + "/y/b.safetensors"), b);
+  EXPECT_EQ(stamp_of(out_ + "/run.json"), record);
+
+  fs::remove(out_ + "/x/a.safetensors");
+  fs::resize_file(out_ + "/y/b.safetensors", before.size() - 1);
+  again = run_program(words({"--json"}));
+  ASSERT_EQ(again.status, 0) << again.err;
+  const auto report = nlohmann::json::parse(again.out);
+  EXPECT_EQ(report["done"], 2);
+  EXPECT_EQ(report["redone"], 1);
+  EXPECT_EQ(content_of(out_ + "/y/b.safetensors"), before);
+}
+
+TEST_F(Extract, NeedsNoWeightsWhenAllIsFinished) {
+  ASSERT_EQ(run_program(words()).status, 0);
+  // Past the first 4 KiB of every tensor, so that the model still counts as the same.
+  const std::string weights = model_ + "/model.safetensors";
+  const Stamp stamp = stamp_of(out_ + "/x/a.safetensors");
+  EXPECT_EQ(run_program(words({"--threads=2"})).status, 2);  // --threads twice
+  const Result again = run_program(
+      {"extract", a_, b_, "--model", model_, "--output", out_, "--threads", "2"});
+  EXPECT_EQ(again.status, 0) << again.err;
+  EXPECT_EQ(stamp_of(out_ + "/x/a.safetensors"), stamp);
+}
+
+TEST_F(Extract, FindsFlippedBitsWhenAskedTo) {
+  ASSERT_EQ(run_program(words()).status, 0);
+  const std::string path = out_ + "/x/a.safetensors";
+  const std::string whole = content_of(path);
+  std::string damaged = whole;
+  damaged.back() = static_cast<char>(damaged.back() ^ 1);
+  std::ofstream(path, std::ios::binary) << damaged;
+  EXPECT_EQ(run_program(words()).status, 0);
+  EXPECT_EQ(content_of(path), damaged);
+  EXPECT_EQ(run_program(words({"--verify"})).status, 0);
+  EXPECT_EQ(content_of(path), whole);
+}
+
+TEST_F(Extract, RemovesTheTemporariesOfDeadProcesses) {
+  ASSERT_EQ(run_program(words()).status, 0);
+  char host[256] = {};
+  ASSERT_EQ(::gethostname(host, sizeof host - 1), 0);
+  std::string name(host);
+  std::replace(name.begin(), name.end(), '.', '-');
+  // No process has this number: it is above the largest that Linux gives.
+  const std::string dead = out_ + "/x/.a.safetensors." + name + ".999999999.0123456789abcdef.tmp";
+  const std::string alive = out_ + "/x/.a.safetensors." + name + "." + std::to_string(::getpid()) +
+                            ".0123456789abcdef.tmp";
+  std::ofstream{dead};
+  std::ofstream{alive};
+  ASSERT_EQ(run_program(words()).status, 0);
+  EXPECT_FALSE(fs::exists(dead));
+  EXPECT_TRUE(fs::exists(alive));
+}
+
+TEST_F(Extract, RefusesTheDirectoryOfAnotherRunAndNamesTheField) {
+  ASSERT_EQ(run_program(words()).status, 0);
+  const auto expect_different = [&](const Words& words, const std::string& field) {
+    const Stamp stamp = stamp_of(out_ + "/x/a.safetensors");
+    const Result result = run_program(words);
+    EXPECT_EQ(result.status, 2) << result.err;
+    EXPECT_THAT(result.errors(), ElementsAre(HasSubstr("run.json: " + field + ": ")));
+    EXPECT_EQ(stamp_of(out_ + "/x/a.safetensors"), stamp);
+  };
+  expect_different(words({"--states", "1"}), "states");
+  expect_different(words({"--dtype", "bfloat16"}), "dtype");
+  expect_different(words({"--attn-implementation", "eager"}), "attn_implementation");
+  expect_different(words({"--resampler", "sinc"}), "resampler");
+  expect_different(words({"--channels", "mix"}), "channels");
+  expect_different({"features", a_, b_, "--output", out_}, "command");
+  write_safetensors(scratch_ / "stats.safetensors", {{"mean", at::zeros(kSmallHiddenSize)},
+                                                     {"var", at::ones(kSmallHiddenSize)}});
+  expect_different(words({"--stats", scratch_ / "stats.safetensors"}), "stats");
+  change_tensors(model_ + "/model.safetensors",
+                 [](auto& tensors) { tensors.at("feature_projection.projection.bias")[3] += 1; });
+  expect_different(words(), "model");
+}
+
+TEST_F(Extract, RefusesFilesOfAnotherOriginInItsPlace) {
+  write_safetensors(scratch_ / "plain.safetensors", {{"x", at::zeros(3)}});
+  fs::create_directories(out_ + "/x");
+  fs::copy_file(scratch_ / "plain.safetensors", out_ + "/x/a.safetensors");
+  Result result = run_program(words());
+  EXPECT_EQ(result.status, 2);
+  EXPECT_THAT(result.errors(), ElementsAre(HasSubstr("x/a.safetensors")));
+  std::ofstream(out_ + "/x/a.safetensors") << "my own notes";
+  result = run_program(words());
+  EXPECT_EQ(result.status, 2);
+  EXPECT_EQ(content_of(out_ + "/x/a.safetensors"), "my own notes");
+  EXPECT_THAT(files_in(out_), ElementsAre("x/a.safetensors"));
+}
+
+TEST_F(Extract, RefusesARecordThatIsNone) {
+  fs::create_directories(out_);
+  std::ofstream(out_ + "/run.json") << "{\"fingerprint\":";
+  const Result result = run_program(words());
+  EXPECT_EQ(result.status, 2);
+  EXPECT_THAT(result.errors(), ElementsAre(HasSubstr("run.json")));
+}
+
+TEST_F(Extract, FailsTheBadFilesAndDoesTheRest) {
+  const std::string text = scratch_ / "clips/text.wav";
+  const std::string brief = scratch_ / "clips/brief.wav";
+  const std::string cut = scratch_ / "clips/cut.wav";
+  const std::string missing = scratch_ / "clips/missing.wav";
+  const std::string folder = scratch_ / "clips/folder.wav";
+  std::ofstream(text) << "this is no audio\n";
+  write_clip(brief, 559);
+  write_clip(cut, 16000);
+  fs::resize_file(cut, 20000);
+  fs::create_directories(folder);
+  const Result result = run_program(with(words(), {text, brief, cut, missing, folder}));
+  EXPECT_EQ(result.status, 3) << result.err;
+  EXPECT_THAT(result.errors(),
+              ElementsAre(HasSubstr("text.wav"), HasSubstr("brief.wav"), HasSubstr("cut.wav"),
+                          HasSubstr("missing.wav"), HasSubstr("folder.wav")));
+  EXPECT_THAT(files_in(out_), UnorderedElementsAre("x/a.safetensors", "y/b.safetensors", "run.json",
+                                                   "failures.jsonl"));
+  const auto failures = lines_of(out_ + "/failures.jsonl");
+  ASSERT_THAT(failures, SizeIs(5));
+  EXPECT_EQ(failures[0]["path"], text);
+  EXPECT_EQ(failures[0]["stage"], "read");
+  EXPECT_EQ(failures[0]["kind"], "audio");
+  EXPECT_THAT(failures[0]["message"].get<std::string>(), HasSubstr("text.wav: "));
+  EXPECT_EQ(failures[3]["kind"], "not_found");
+  EXPECT_EQ(failures[4]["kind"], "not_a_file");
+
+  // Mended, the same command does what was left and drops the failures.
+  for (const std::string& path : {text, brief, cut, missing}) write_clip(path, 8000);
+  fs::remove_all(folder);
+  write_clip(folder, 8000);
+  const Result again = run_program(with(words(), {text, brief, cut, missing, folder}));
+  EXPECT_EQ(again.status, 0) << again.err;
+  EXPECT_FALSE(fs::exists(out_ + "/failures.jsonl"));
+  EXPECT_THAT(files_in(out_), SizeIs(8));
+}
+
+TEST_F(Extract, RefusesTwoInputsOfOneName) {
+  write_clip(scratch_ / "clips/x/a.flac", 8000);
+  expect_refusal(with(words(), {scratch_ / "clips/x/a.flac"}), 2,
+                 AllOf(HasSubstr("a.flac"), HasSubstr("a.wav")));
+}
+
+TEST_F(Extract, RefusesAnOutputThatWouldReplaceItsInput) {
+  make_small_model(scratch_ / "in");
+  const std::string input = scratch_ / "in/model.safetensors";
+  const Stamp stamp = stamp_of(input);
+  out_ = scratch_ / "in";
+  const Result result = run_program(one(input));
+  EXPECT_EQ(result.status, 2) << result.err;
+  EXPECT_EQ(stamp_of(input), stamp);
+}
+
+TEST_F(Extract, FindsABadPlaceBeforeItLoadsTheModel) {
+  std::ofstream(scratch_ / "file") << "x";
+  for (const std::string& place : {scratch_ / "file", scratch_ / "file/below",
+                                   std::string("/proc/nowhere"), std::string("/sys/nowhere")}) {
+    const Result result = run_program({"extract", a_, "--model", model_, "--output", place});
+    EXPECT_EQ(result.status, 5) << result.err;
+    EXPECT_THAT(result.errors(), ElementsAre(HasSubstr(place)));
+  }
+  Conditions full;  // like a disk or a quota that is full
+  full.file_size_limit = 100;
+  expect_refusal(words(), 5, HasSubstr("out"), full);
+}
+
+TEST_F(Extract, EndsWithTheStorageStatusWhenItFillsUpLater) {
+  Conditions filling;  // enough for the probe and the record, not for an output
+  filling.file_size_limit = 4096;
+  const Result result = run_program(words(), filling);
+  EXPECT_EQ(result.status, 5) << result.err;
+  EXPECT_THAT(result.errors(), ElementsAre(HasSubstr("a.safetensors")));
+  EXPECT_THAT(files_in(out_), ElementsAre("run.json"));
+}
+
+TEST_F(Extract, ReadsAManifest) {
+  std::ofstream(scratch_ / "clips/list.txt") << "x/a.wav\r\n\n" << b_ << "\n";
+  const Words words = {"extract", "--model", model_, "--output", out_, "--manifest"};
+  ASSERT_EQ(run_program(with(words, {scratch_ / "clips/list.txt"})).status, 0);
+  EXPECT_THAT(files_in(out_),
+              UnorderedElementsAre("x/a.safetensors", "y/b.safetensors", "run.json"));
+  out_ = scratch_ / "from_stdin";
+  Conditions conditions;
+  conditions.input = "clips/x/a.wav\nclips/y/b.wav";
+  conditions.working_directory = scratch_.path();
+  ASSERT_EQ(run_program({"extract", "--model", model_, "--output", out_, "--manifest", "-"}, conditions)
+                .status, 0);
+  EXPECT_THAT(files_in(out_),
+              UnorderedElementsAre("x/a.safetensors", "y/b.safetensors", "run.json"));
+}
+
+TEST_F(Extract, RefusesABadManifest) {
+  std::ofstream(scratch_ / "empty.txt") << "\n";
+  for (const std::string& path : {scratch_ / "empty.txt", scratch_ / "missing.txt", scratch_.path()}) {
+    expect_refusal({"extract", "--model", model_, "--output", out_, "--manifest", path}, 2,
+                   HasSubstr(path));
+  }
+}
+
+TEST_F(Extract, DividesTheWorkAmongProcesses) {
+  Words many = {"extract", "--model", model_, "--output", out_, "--threads", "1"};
+  std::vector<std::string> expected = {"run.json"};
+  for (int i = 0; i < 12; ++i) {
+    const std::string name = std::to_string(i);
+    write_clip(scratch_ / "many/" + name + ".wav", 4000, i);
+    many.push_back(scratch_ / "many/" + name + ".wav");
+    expected.push_back(name + ".safetensors");
+  }
+  std::size_t done = 0;
+  for (const std::string rank : {"0", "1", "2"}) {
+    Conditions conditions;
+    conditions.environment = {{"RANK", rank}, {"WORLD_SIZE", "3"}};
+    const Result result = run_program(with(many, {"--json"}), conditions);
+    ASSERT_EQ(result.status, 0) << result.err;
+    done += nlohmann::json::parse(result.out)["done"].get<std::size_t>();
+  }
+  EXPECT_EQ(done, 12U);
+  EXPECT_THAT(files_in(out_), testing::UnorderedElementsAreArray(expected));
+  Conditions half;
+  half.environment = {{"RANK", "0"}};
+  EXPECT_EQ(run_program(many, half).status, 2);
+}
+
+TEST_F(Extract, EndsBetweenClipsOnASignal) {
+  Words many = {"extract", "--model", model_, "--output", out_, "--threads", "1"};
+  for (int i = 0; i < 300; ++i) {
+    const std::string path = scratch_ / "many/" + std::to_string(i) + ".wav";
+    write_clip(path, 32000, i);
+    many.push_back(path);
+  }
+  for (const int signal : {SIGTERM, SIGINT}) {
+    Conditions conditions;
+    conditions.signal = signal;
+    conditions.signal_after = out_ + "/run.json";
+    const Result result = run_program(many, conditions);
+    EXPECT_EQ(result.status, 128 + signal) << result.err;
+    EXPECT_THAT(result.errors(), IsEmpty());
+    EXPECT_THAT(result.err, HasSubstr("stopped by a signal"));
+    for (const std::string& file : files_in(out_)) EXPECT_EQ(file.find(".tmp"), std::string::npos);
+    EXPECT_LT(files_in(out_).size(), 301U);
+    fs::remove_all(out_);
+  }
+}
+
+TEST_F(Extract, RunsWithItsDescriptorsClosedAndStdoutAnywhere) {
+  Conditions closed;
+  closed.closed = {0, 1, 2};
+  EXPECT_EQ(run_program(words(), closed).status, 0);
+  const auto tensors = tensors_of(out_ + "/x/a.safetensors");
+  EXPECT_THAT(tensors, SizeIs(2));
+  out_ = scratch_ / "full";
+  Conditions full;
+  full.stdout_path = "/dev/full";
+  EXPECT_EQ(run_program(words({"--json"}), full).status, 0);
+}
+
+TEST_F(Extract, IsQuietWhenAsked) {
+  const Result quiet = run_program(with(words({"--quiet"}), {scratch_ / "missing.wav"}));
+  EXPECT_EQ(quiet.status, 3);
+  EXPECT_THAT(quiet.errors(), SizeIs(1));
+  EXPECT_EQ(quiet.err, quiet.errors().front() + "\n");
+  EXPECT_THAT(quiet.out, IsEmpty());
+}
+
+TEST_F(Extract, ReportsToMachines) {
+  const Result result = run_program(with(words({"--json"}), {scratch_ / "missing.wav"}));
+  EXPECT_EQ(result.status, 3);
+  const auto report = nlohmann::json::parse(result.out);
+  ASSERT_THAT(report["clips"], SizeIs(2));
+  EXPECT_EQ(report["clips"][0]["output"], out_ + "/clips/x/a.safetensors");
+  EXPECT_EQ(report["clips"][0]["frames"], 49);
+  EXPECT_DOUBLE_EQ(report["clips"][0]["audio_seconds"], 1.0);
+  EXPECT_GT(report["clips"][0]["compute_seconds"], 0);
+  ASSERT_THAT(report["failures"], SizeIs(1));
+  EXPECT_EQ(report["failures"][0]["kind"], "not_found");
+  EXPECT_EQ(report["done"], 2);
+  EXPECT_EQ(report["failed"], 1);
+}
+
+TEST_F(Extract, TakesNamesThatLookLikeOptionsOrLists) {
+  write_clip(scratch_ / "odd/--model", 8000);
+  write_clip(scratch_ / "odd/[a,b]", 8000);
+  write_clip(scratch_ / "odd/features", 8000);
+  Conditions conditions;
+  conditions.working_directory = scratch_ / "odd";
+  const Result result = run_program({"extract", "--model", model_, "--output", out_, "[a,b]",
+                                     "features", "--", "--model"},
+                                    conditions);
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(files_in(out_), UnorderedElementsAre("--model.safetensors", "[a,b].safetensors",
+                                                   "features.safetensors", "run.json"));
+}
+
+TEST_F(Extract, RefusesLongerClipsThanAllowed) {
+  const Result result = run_program(words({"--max-seconds", "0.9"}));
+  EXPECT_EQ(result.status, 3);
+  EXPECT_THAT(result.errors(), ElementsAre(HasSubstr("a.wav")));
+  EXPECT_THAT(files_in(out_), Contains("y/b.safetensors"));
+}
+
+TEST_F(Extract, WritesFeatures) {
+  ASSERT_EQ(run_program({"features", a_, b_, "--output", out_}).status, 0);
+  const auto tensors = tensors_of(out_ + "/x/a.safetensors");
+  ASSERT_THAT(tensors, SizeIs(2));
+  EXPECT_EQ(tensors.at("input_features").sizes(), at::IntArrayRef({49, 160}));
+  EXPECT_EQ(tensors.at("input_features").scalar_type(), at::kFloat);
+  EXPECT_EQ(tensors.at("attention_mask").scalar_type(), at::kLong);
+}
+
+TEST_F(Extract, TakesTheSettingsOfTheFeaturesFromTheModel) {
+  write_clip(a_, 16160, 1);  // an odd number of frames: the padding value shows
+  ASSERT_EQ(run_program({"features", a_, "--output", out_}).status, 0);
+  ASSERT_EQ(run_program({"features", a_, "--output", out_ + "1", "--model", model_}).status, 0);
+  const at::Tensor plain = tensors_of(out_ + "/a.safetensors").at("input_features");
+  const at::Tensor of_model = tensors_of(out_ + "1/a.safetensors").at("input_features");
+  EXPECT_EQ(plain[49][159].item<float>(), 0);
+  EXPECT_EQ(of_model[49][159].item<float>(), 1);
+}
+
+}  // namespace
+}  // namespace w2vbert
