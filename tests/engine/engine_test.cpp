@@ -1,0 +1,138 @@
+#include "w2vbert/engine/engine.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "w2vbert/core/error.h"
+
+namespace w2vbert {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+class ReferenceEngineTest : public ::testing::Test {
+ protected:
+  ReferenceEngineTest() {
+    Wav2Vec2BertConfig config;
+    config.hidden_size = 32;
+    config.num_hidden_layers = 3;
+    config.num_attention_heads = 4;
+    config.intermediate_size = 48;
+    torch::manual_seed(5);
+    model_ = Wav2Vec2BertModel(config);
+    model_->eval();
+  }
+  static EngineClip clip(std::int64_t frames) {
+    EngineClip made{torch::randn({frames, 160}), torch::ones({frames}, torch::kLong)};
+    made.attention_mask[frames - 1] = 0;  // the odd last frame that the extractor pads
+    return made;
+  }
+  std::vector<torch::Tensor> states_of_model(const EngineClip& of) {
+    const torch::NoGradGuard no_grad;
+    ForwardOptions options;
+    options.output_hidden_states = true;
+    return *model_
+                ->forward(of.input_features.unsqueeze(0), of.attention_mask.unsqueeze(0), {},
+                          options)
+                .hidden_states;
+  }
+  Wav2Vec2BertModel model_{nullptr};
+};
+
+TEST_F(ReferenceEngineTest, GivesTheAskedStatesInTheirOrder) {
+  ReferenceEngine engine(model_);
+  EXPECT_EQ(engine.num_hidden_layers(), 3);
+  const EngineClip one = clip(9);
+  const auto all = states_of_model(one);
+  const auto states = engine.states({one}, {3, 0, Engine::kLastHiddenState, 1});
+  ASSERT_THAT(states, SizeIs(1));
+  ASSERT_THAT(states[0], SizeIs(4));
+  EXPECT_TRUE(torch::equal(states[0][0], all[3][0]));
+  EXPECT_TRUE(torch::equal(states[0][1], all[0][0]));
+  EXPECT_TRUE(torch::equal(states[0][2], all[3][0]));
+  EXPECT_TRUE(torch::equal(states[0][3], all[1][0]));
+  EXPECT_EQ(states[0][0].sizes(), (std::vector<std::int64_t>{9, 32}));
+  EXPECT_FALSE(states[0][0].requires_grad());
+}
+
+TEST_F(ReferenceEngineTest, GivesEachClipTheRowsItHasAlone) {
+  ReferenceEngine engine(model_);
+  const std::vector<EngineClip> clips = {clip(5), clip(12), clip(2)};
+  const auto together = engine.states(clips, {2, 3});
+  for (std::size_t i = 0; i < clips.size(); ++i) {
+    const auto alone = engine.states({clips[i]}, {2, 3});
+    EXPECT_TRUE(torch::equal(together[i][0], alone[0][0]));
+    EXPECT_TRUE(torch::equal(together[i][1], alone[0][1]));
+    EXPECT_TRUE(torch::equal(alone[0][0], states_of_model(clips[i])[2][0]));
+  }
+}
+
+TEST_F(ReferenceEngineTest, ComputesNoLayerThatNobodyAsksFor) {
+  // Poison the last layer: a NaN would show in any state after it.
+  {
+    const torch::NoGradGuard no_grad;
+    for (auto& parameter : model_->encoder->layers->children().back()->parameters()) {
+      parameter.fill_(NAN);
+    }
+  }
+  ReferenceEngine engine(model_);
+  const auto states = engine.states({clip(6)}, {2});
+  EXPECT_FALSE(states[0][0].isnan().any().item<bool>());
+  EXPECT_TRUE(engine.states({clip(6)}, {3})[0][0].isnan().any().item<bool>());
+  // Layers are not even run: without the last one's weights there is nothing to multiply with.
+  for (auto& parameter : model_->encoder->layers->children().back()->parameters()) {
+    parameter.set_data(torch::empty({0}));
+  }
+  EXPECT_NO_THROW(engine.states({clip(6)}, {0, 1, 2}));
+  EXPECT_ANY_THROW(engine.states({clip(6)}, {3}));
+  EXPECT_ANY_THROW(engine.states({clip(6)}, {0, Engine::kLastHiddenState}));
+}
+
+TEST_F(ReferenceEngineTest, TakesAllFramesAsValidWithoutAMask) {
+  ReferenceEngine engine(model_);
+  EngineClip one = clip(6);
+  one.attention_mask = torch::ones({6}, torch::kLong);
+  const auto with = engine.states({one}, {3});
+  one.attention_mask = torch::Tensor();
+  EXPECT_TRUE(torch::equal(with[0][0], engine.states({one}, {3})[0][0]));
+}
+
+TEST_F(ReferenceEngineTest, CastsFeaturesToTheModelsDtype) {
+  model_->to(torch::kBFloat16);
+  ReferenceEngine engine(model_);
+  EXPECT_EQ(engine.states({clip(6)}, {3})[0][0].scalar_type(), torch::kBFloat16);
+}
+
+TEST_F(ReferenceEngineTest, RefusesStatesTheModelHasNot) {
+  ReferenceEngine engine(model_);
+  for (const std::int64_t state : {4, -2, 1000}) {
+    try {
+      engine.states({clip(6)}, {0, state});
+      FAIL() << state;
+    } catch (const UsageError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("state " + std::to_string(state)));
+      EXPECT_THAT(error.what(), HasSubstr("0 to 3"));
+    }
+  }
+}
+
+TEST_F(ReferenceEngineTest, RefusesABatchWhereAClipIsDue) {
+  ReferenceEngine engine(model_);
+  EngineClip one = clip(6);
+  one.input_features = one.input_features.unsqueeze(0);
+  EXPECT_THROW(engine.states({one}, {0}), c10::ValueError);
+  one = clip(6);
+  one.attention_mask = one.attention_mask.unsqueeze(0);
+  EXPECT_THROW(engine.states({one}, {0}), c10::ValueError);
+  EXPECT_THROW(engine.states({EngineClip{}}, {0}), c10::ValueError);
+}
+
+}  // namespace
+}  // namespace w2vbert
