@@ -31,21 +31,16 @@ function(w2vbert_library name)
     $<INSTALL_INTERFACE:include>)
   target_compile_features(${name} PUBLIC cxx_std_20)
   target_link_libraries(${name} PRIVATE $<BUILD_INTERFACE:w2vbert_options>)
-  set_target_properties(${name} PROPERTIES
-    POSITION_INDEPENDENT_CODE ON
-    CXX_EXTENSIONS OFF
-    CXX_VISIBILITY_PRESET hidden
-    VISIBILITY_INLINES_HIDDEN ON)
 endfunction()
 
-# w2vbert_precompile(TARGET): compile TARGET against the shared precompiled torch/torch.h.
+# w2vbert_precompile(TARGET): compile TARGET against the shared src/precompiled.h.
 function(w2vbert_precompile name)
   if(NOT W2VBERT_PRECOMPILE_HEADERS)
     return()
   endif()
   target_compile_options(${name} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>)
   if(name STREQUAL "w2vbert_modules")
-    target_precompile_headers(${name} PRIVATE <torch/torch.h>)
+    target_precompile_headers(${name} PRIVATE "${PROJECT_SOURCE_DIR}/src/precompiled.h")
   else()
     get_target_property(type ${name} TYPE)
     if(type STREQUAL "EXECUTABLE")

@@ -1,6 +1,7 @@
 #include "w2vbert/models/semantic_encoder.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 namespace w2vbert {
 namespace {

@@ -1,6 +1,6 @@
 #include "w2vbert/models/wav2vec2_bert_model.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "w2vbert/core/error.h"
 #include "w2vbert/nn/check_inputs.h"

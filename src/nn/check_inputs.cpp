@@ -1,6 +1,6 @@
 #include "w2vbert/nn/check_inputs.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace w2vbert {
 namespace {
@@ -42,6 +42,17 @@ void check_attention_mask(const at::Tensor& mask, const char* name, const at::Te
     TORCH_CHECK_VALUE(mask.eq(0).logical_or(mask.eq(1)).all().item<bool>(), name,
                       ": holds other values, expected zeros and ones");
   }
+}
+
+void check_bidirectional_mask(const at::Tensor& mask, const char* name,
+                              const at::Tensor& hidden_states, bool sdpa) {
+  if (!mask.defined()) return;
+  const auto batch = hidden_states.size(0);
+  const auto frames = hidden_states.size(1);
+  TORCH_CHECK_VALUE(mask.sizes() == at::IntArrayRef({batch, 1, frames, frames}), name, ": shape ",
+                    mask.sizes(), ", expected (", batch, ", 1, ", frames, ", ", frames, ")");
+  const auto dtype = sdpa ? at::kBool : hidden_states.scalar_type();
+  TORCH_CHECK_VALUE(mask.scalar_type() == dtype, name, ": ", mask.scalar_type(), ", expected ", dtype);
 }
 
 }  // namespace w2vbert

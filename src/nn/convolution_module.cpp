@@ -1,6 +1,6 @@
 #include "w2vbert/nn/convolution_module.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "w2vbert/core/padding_mask.h"
 #include "w2vbert/nn/check_inputs.h"

@@ -1,7 +1,7 @@
 #include "w2vbert/nn/encoder.h"
 
 #include <ATen/CPUGeneratorImpl.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <limits>
 #include <mutex>

@@ -1,6 +1,6 @@
 #include "w2vbert/nn/encoder_layer.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "w2vbert/nn/check_inputs.h"
 #include "w2vbert/nn/initialization.h"

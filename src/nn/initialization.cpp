@@ -1,6 +1,7 @@
 #include "w2vbert/nn/initialization.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cmath>
 

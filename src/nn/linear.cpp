@@ -1,6 +1,6 @@
 #include "w2vbert/nn/linear.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace w2vbert {
 

@@ -1,6 +1,6 @@
 #include "w2vbert/nn/self_attention.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cmath>
 
@@ -32,6 +32,8 @@ void Wav2Vec2BertSelfAttentionImpl::reset() {
 Wav2Vec2BertSelfAttentionImpl::Output Wav2Vec2BertSelfAttentionImpl::forward(
     const torch::Tensor& hidden_states, const torch::Tensor& attention_mask) {
   check_hidden_states(hidden_states, "hidden_states", config_.hidden_size, linear_q->weight);
+  check_bidirectional_mask(attention_mask, "attention_mask", hidden_states,
+                           config_.attn_implementation == "sdpa");
   const auto batch = hidden_states.size(0);
   const auto frames = hidden_states.size(1);
   const auto to_heads = [&](const torch::Tensor& projected) {  // (B, T, C) -> (B, H, T, D)

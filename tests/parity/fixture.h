@@ -1,7 +1,7 @@
 // Reads what scripts/export_parity_fixtures.py has written.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <cstdlib>

@@ -1,6 +1,9 @@
 // Replays the cases of scripts/export_parity_fixtures.py on any device, without GoogleTest, and prints
 // a table: parity_replay FIXTURES [DEVICE] [REPORT.json]. Exit status 1 when any bit differs.
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+#include <torch/version.h>
+#include <torch/utils.h>
 
 #include <fstream>
 #include <iomanip>
@@ -18,7 +21,7 @@ struct Row {
   std::int64_t values = 0;
   std::int64_t differing = 0;
   double largest = 0.0;
-  std::string first;  // the first output that differs, in forward order
+  std::string first = {};  // the first output that differs, in forward order
 
   void compare(const std::string& what, const torch::Tensor& ours, const torch::Tensor& theirs) {
     ++compared;

@@ -14,4 +14,9 @@ void check_hidden_states(const at::Tensor& tensor, const char* name, std::int64_
 // integer or floating, of zeros and ones. The values are looked at on the CPU only.
 void check_attention_mask(const at::Tensor& mask, const char* name, const at::Tensor& hidden_states);
 
+// `mask` is undefined, or what bidirectional_mask() (core/padding_mask.h) makes for `hidden_states`
+// (B, T, C): (B, 1, T, T), bool for sdpa and `hidden_states`' dtype for eager.
+void check_bidirectional_mask(const at::Tensor& mask, const char* name,
+                              const at::Tensor& hidden_states, bool sdpa);
+
 }  // namespace w2vbert

@@ -1,0 +1,142 @@
+#include "w2vbert/models/wav2vec2_bert_model.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <thread>
+
+#include "nn/small_config.h"
+#include "w2vbert/core/error.h"
+#include "w2vbert/models/semantic_encoder.h"
+
+namespace w2vbert::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+class BaseModel : public ::testing::Test {
+ protected:
+  BaseModel() {
+    torch::manual_seed(21);
+    model_ = Wav2Vec2BertModel(config_);
+    model_->eval();
+  }
+  torch::Tensor features(std::int64_t batch, std::int64_t frames) const {
+    return torch::randn({batch, frames, config_.feature_projection_input_dim});
+  }
+
+  const torch::NoGradGuard no_grad_;
+  const Wav2Vec2BertConfig config_ = small_config();
+  Wav2Vec2BertModel model_{nullptr};
+};
+
+TEST_F(BaseModel, TheSameSeedGivesTheSameModelAndAnotherAnother) {
+  torch::manual_seed(21);
+  const Wav2Vec2BertModel twin(config_);
+  torch::manual_seed(22);
+  const Wav2Vec2BertModel other(config_);
+  for (const auto& item : model_->named_parameters()) {
+    EXPECT_TRUE(item.value().equal(twin->named_parameters()[item.key()])) << item.key();
+  }
+  EXPECT_FALSE(model_->masked_spec_embed.equal(other->masked_spec_embed));
+}
+
+TEST_F(BaseModel, ReplacesMarkedFramesAlsoInEvaluation) {
+  const auto input = features(2, 5);
+  auto marked = torch::zeros({2, 5}, torch::kBool);
+  marked[0][3] = true;
+  ForwardOptions first;
+  first.stop_after = 0;
+  const auto plain = model_->forward(input, {}, {}, first).last_hidden_state;
+  const auto output = model_->forward(input, {}, marked, first).last_hidden_state;
+  EXPECT_TRUE(output[0][3].equal(model_->masked_spec_embed));
+  EXPECT_TRUE(output[1].equal(plain[1]));
+  EXPECT_TRUE(output[0][2].equal(plain[0][2]));
+  EXPECT_THROW(model_->forward(input, {}, marked.to(torch::kLong)), c10::ValueError);
+  EXPECT_THROW(model_->forward(input, {}, marked.slice(1, 1)), c10::ValueError);
+}
+
+TEST_F(BaseModel, ACloneHasWeightsOfItsOwn) {
+  const auto copy = std::dynamic_pointer_cast<Wav2Vec2BertModelImpl>(model_->clone());
+  ASSERT_NE(copy, nullptr);
+  const auto input = features(1, 6);
+  EXPECT_TRUE(
+      copy->forward(input).last_hidden_state.equal(model_->forward(input).last_hidden_state));
+  for (auto& parameter : copy->parameters()) parameter.zero_();
+  EXPECT_FALSE(
+      copy->forward(input).last_hidden_state.equal(model_->forward(input).last_hidden_state));
+}
+
+TEST_F(BaseModel, ComputesInTheTypeItIsMovedTo) {
+  for (const auto type : {torch::kBFloat16, torch::kHalf, torch::kDouble}) {
+    Wav2Vec2BertModel moved(config_);
+    moved->to(type);
+    moved->eval();
+    const auto output = moved->forward(features(1, 7).to(type)).last_hidden_state;
+    EXPECT_EQ(output.scalar_type(), type);
+    EXPECT_TRUE(output.isfinite().all().item<bool>()) << type;
+    EXPECT_THROW(moved->forward(features(1, 7)), c10::ValueError) << type;
+  }
+}
+
+TEST_F(BaseModel, TwoThreadsOnOneModelDoNotDisturbEachOther) {
+  const auto input = features(2, 40);
+  const auto expected = model_->forward(input).last_hidden_state;
+  std::vector<torch::Tensor> outputs(4);
+  std::vector<std::thread> threads;
+  for (auto& output : outputs) {
+    threads.emplace_back([&] {
+      const torch::NoGradGuard no_grad;
+      for (int i = 0; i < 5; ++i) output = model_->forward(input).last_hidden_state;
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  for (const auto& output : outputs) EXPECT_TRUE(output.equal(expected));
+}
+
+TEST_F(BaseModel, NamesTheConfigKeyThatItDoesNotSupport) {
+  const auto refusal = [](const Wav2Vec2BertConfig& config) {
+    try {
+      const Wav2Vec2BertModel model(config);
+    } catch (const ConfigError& error) {
+      return std::string(error.what());
+    }
+    return std::string("no ConfigError");
+  };
+  auto config = config_;
+  config.position_embeddings_type = "rotary";
+  EXPECT_THAT(refusal(config), HasSubstr("position_embeddings_type: rotary is not supported"));
+  config = config_;
+  config.add_adapter = true;
+  config.output_hidden_size = config.hidden_size;
+  EXPECT_THAT(refusal(config), HasSubstr("add_adapter: true is not supported"));
+}
+
+TEST_F(BaseModel, SemanticEncoderNormalisesItsStateAndRunsNoLaterLayer) {
+  const auto mean = torch::randn({config_.hidden_size});
+  const auto var = torch::rand({config_.hidden_size}) + 0.1;
+  SemanticEncoder encoder(model_, mean, var, 2);
+  const auto input = features(2, 6);
+  auto mask = torch::ones({2, 6}, torch::kLong);
+  mask[1].slice(0, 4) = 0;
+  ForwardOptions all;
+  all.output_hidden_states = true;
+  const auto state = model_->forward(input, mask, {}, all).hidden_states->at(2);
+  EXPECT_TRUE(encoder->encode(input, mask).equal((state - mean) / torch::sqrt(var)));
+  EXPECT_TRUE(SemanticEncoder(model_, torch::Tensor(), torch::Tensor(), 2)
+                  ->encode(input, mask)
+                  .equal(state));
+  // Poisoned, the last layer would show.
+  for (auto& parameter : model_->encoder->layers[2]->parameters()) parameter.fill_(NAN);
+  EXPECT_TRUE(encoder->encode(input, mask).isfinite().all().item<bool>());
+
+  EXPECT_THROW(SemanticEncoder(model_, mean, var, 4), c10::ValueError);
+  EXPECT_THROW(SemanticEncoder(model_, mean, torch::Tensor(), 2), c10::ValueError);
+  EXPECT_THROW(SemanticEncoder(model_, mean.slice(0, 1), var, 2), c10::ValueError);
+  EXPECT_EQ(SemanticEncoderImpl::kDefaultState, 17);
+}
+
+}  // namespace
+}  // namespace w2vbert::testing
