@@ -6,10 +6,12 @@
 #include <array>
 #include <map>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/text.h"
+#include "w2vbert/nn/non_persistent_buffers.h"
 
 namespace w2vbert {
 namespace {
@@ -22,13 +24,29 @@ constexpr std::array<std::string_view, 4> kLoadableTypes = {"F16", "BF16", "F32"
 
 using Tensors = std::vector<std::pair<std::string, at::Tensor>>;
 
-// Parameters and buffers under their dotted names, in the module's order.
+// The buffers of `module` that HF does not save.
+std::unordered_set<const void*> non_persistent_buffers(const torch::nn::Module& module) {
+  std::unordered_set<const void*> found;
+  const auto add = [&](const torch::nn::Module& one) {
+    if (dynamic_cast<const NonPersistentBuffers*>(&one) == nullptr) return;
+    for (const at::Tensor& buffer : one.buffers(/*recurse=*/false)) {
+      found.insert(buffer.unsafeGetTensorImpl());
+    }
+  };
+  add(module);
+  for (const auto& child : module.modules(/*include_self=*/false)) add(*child);
+  return found;
+}
+
+// Parameters and persistent buffers under their dotted names, in the module's order.
 Tensors state_dict_of(const torch::nn::Module& module) {
   Tensors tensors;
   for (const auto& item : module.named_parameters(/*recurse=*/true)) {
     tensors.emplace_back(item.key(), item.value());
   }
+  const auto left_out = non_persistent_buffers(module);
   for (const auto& item : module.named_buffers(/*recurse=*/true)) {
+    if (left_out.contains(item.value().unsafeGetTensorImpl())) continue;
     tensors.emplace_back(item.key(), item.value());
   }
   return tensors;

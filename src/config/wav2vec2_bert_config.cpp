@@ -19,7 +19,7 @@ constexpr double kMaxLabels = 1 << 24;
 constexpr double kMaxParameters = 1e11;  // 170 times the published model
 constexpr double kNoLimit = 0;           // words and flags
 
-// HF's ACT2FN without prelu and xielu, which have parameters of their own.
+// HF's ACT2FN without xielu, whose parameters are bfloat16 in a model of any dtype.
 constexpr std::string_view kActivations[] = {"gelu",
                                              "gelu_10",
                                              "gelu_accurate",
@@ -33,6 +33,7 @@ constexpr std::string_view kActivations[] = {"gelu",
                                              "leaky_relu",
                                              "linear",
                                              "mish",
+                                             "prelu",
                                              "quick_gelu",
                                              "relu",
                                              "relu2",
@@ -241,6 +242,10 @@ void Config::validate(const std::string& path) const {
         std::to_string(hidden_size) + " gives heads of odd size " + std::to_string(head_size()),
         "an even head size for rotary positions");
   }
+  if (position_embeddings_type == "relative" && hidden_size % 2 != 0) {
+    reader.fail("hidden_size", std::to_string(hidden_size),
+                "an even number for relative positions");
+  }
   if (conv_depthwise_kernel_size % 2 == 0) {
     reader.fail("conv_depthwise_kernel_size", std::to_string(conv_depthwise_kernel_size),
                 "an odd number");
@@ -249,7 +254,7 @@ void Config::validate(const std::string& path) const {
     reader.fail("use_intermediate_ffn_before_adapter", "true without add_adapter",
                 "add_adapter to be true as well");
   }
-  if (add_adapter && output_hidden_size.value_or(0) % num_attention_heads != 0) {
+  if (add_adapter && adapter_size() % num_attention_heads != 0) {
     reader.fail("output_hidden_size", std::to_string(*output_hidden_size),
                 "a multiple of num_attention_heads = " + std::to_string(num_attention_heads) +
                     " for the adapter");
@@ -288,8 +293,7 @@ double Config::parameter_count() const {
   count += real(num_hidden_layers) * (2 * ffn(width) + attention + convolution + 4 * norm(width));
   if (!add_adapter) return count;
 
-  const std::int64_t asked = output_hidden_size.value_or(0);
-  const double output = real(asked == 0 ? hidden_size : asked);
+  const double output = real(adapter_size());
   const double kernel = real(adapter_kernel_size);
   if (output != width) count += linear(width, output) + norm(output);
   count += real(num_adapter_layers) * (3 * norm(output) + 2 * linear(output * kernel, 2 * output) +

@@ -15,8 +15,8 @@ using torch::Tensor;
 
 const double kSqrtTwoOverPi = std::sqrt(2.0 / std::numbers::pi);
 
-const std::map<std::string, Activation>& activations() {
-  static const std::map<std::string, Activation> functions = {
+const std::map<std::string, ActivationFunction>& activations() {
+  static const std::map<std::string, ActivationFunction> functions = {
       {"gelu", [](const Tensor& x) { return torch::gelu(x); }},
       {"gelu_10", [](const Tensor& x) { return torch::clip(torch::gelu(x), -10, 10); }},
       {"gelu_accurate",
@@ -63,11 +63,12 @@ const std::map<std::string, Activation>& activations() {
 
 }  // namespace
 
-Activation activation(const std::string& name, const std::string& config_key) {
+ActivationFunction activation_function(const std::string& name, const std::string& config_key) {
   const auto found = activations().find(name);
   if (found != activations().end()) return found->second;
   std::string known = "one of";
   for (const auto& [known_name, function] : activations()) known += ' ' + known_name;
+  known += " prelu";
   throw ConfigError("config", config_key, '"' + name + "\" is not supported", known);
 }
 

@@ -26,8 +26,9 @@ at::Tensor zero_padded_frames(const at::Tensor& hidden_states, const at::Tensor&
 }
 
 at::Tensor bidirectional_mask(const at::Tensor& attention_mask, const at::Tensor& hidden_states,
-                              bool sdpa) {
+                              bool sdpa, bool position_bias) {
   if (!attention_mask.defined()) return {};
+  if (sdpa && !position_bias && attention_mask.to(at::kBool).all().item<bool>()) return {};
   const auto batch = attention_mask.size(0);
   const auto frames = attention_mask.size(1);
   const at::Tensor keys = attention_mask.to(at::kBool)  // (B, T) -> (B, 1, T, T)

@@ -2,23 +2,28 @@
 
 #include <torch/types.h>
 
-#include "w2vbert/core/error.h"
+#include <mutex>
+#include <random>
+
 #include "w2vbert/nn/check_inputs.h"
 #include "w2vbert/nn/initialization.h"
+#include "w2vbert/nn/spec_augment.h"
 
 namespace w2vbert {
 namespace {
 
-// The one place that says what of HF's Wav2Vec2BertModel is not here yet.
-void check_supported(const Wav2Vec2BertConfig& config) {
-  if (config.position_embeddings_type != "relative_key") {
-    throw ConfigError("config", "position_embeddings_type",
-                      config.position_embeddings_type.value_or("null") + " is not supported",
-                      "\"relative_key\"");
-  }
-  if (config.add_adapter) {
-    throw ConfigError("config", "add_adapter", "true is not supported", "false");
-  }
+NumpyRandom& process_random() {
+  static NumpyRandom random(std::random_device{}());
+  return random;
+}
+
+// HF has one generator for the process; drawing from it here is safe from any thread.
+torch::Tensor draw_mask(std::int64_t batch, std::int64_t length, const SpecAugmentAxis& axis,
+                        const torch::Tensor& attention_mask, NumpyRandom* random) {
+  if (random != nullptr) return compute_mask_indices(batch, length, axis, attention_mask, *random);
+  static std::mutex mutex;
+  const std::lock_guard<std::mutex> lock(mutex);
+  return compute_mask_indices(batch, length, axis, attention_mask, process_random());
 }
 
 }  // namespace
@@ -26,7 +31,6 @@ void check_supported(const Wav2Vec2BertConfig& config) {
 Wav2Vec2BertModelImpl::Wav2Vec2BertModelImpl(Wav2Vec2BertConfig model_config)
     : config(std::move(model_config)) {
   config.validate();
-  check_supported(config);
   reset();
 }
 
@@ -39,6 +43,11 @@ void Wav2Vec2BertModelImpl::reset() {
     masked_spec_embed = register_parameter("masked_spec_embed", values);
   }
   encoder = register_module("encoder", Wav2Vec2BertEncoder(config));
+  if (config.add_adapter) adapter = register_module("adapter", Wav2Vec2BertAdapter(config));
+  if (config.use_intermediate_ffn_before_adapter) {
+    intermediate_ffn =
+        register_module("intermediate_ffn", Wav2Vec2BertFeedForward(config, "relu"));
+  }
   if (!SkipInitialization::active()) init_weights(*this, config);
 }
 
@@ -48,21 +57,36 @@ Wav2Vec2BertBaseModelOutput Wav2Vec2BertModelImpl::forward(const torch::Tensor& 
                                                            const ForwardOptions& options) {
   auto projected = feature_projection(input_features);
   check_attention_mask(attention_mask, "attention_mask", input_features);
-  const auto hidden_states = mask_hidden_states(projected.hidden_states, mask_time_indices);
+  auto hidden_states = mask_hidden_states(projected.hidden_states, mask_time_indices,
+                                          attention_mask, options.spec_augment_random);
   auto encoded = encoder(hidden_states, attention_mask, options);
+  hidden_states = encoded.last_hidden_state;
+  if (!options.stop_after) {
+    if (!intermediate_ffn.is_empty()) {
+      hidden_states = hidden_states + intermediate_ffn(hidden_states) * 0.5;
+    }
+    if (!adapter.is_empty()) hidden_states = adapter(hidden_states, attention_mask);
+  }
 
   Wav2Vec2BertBaseModelOutput output;
-  output.last_hidden_state = encoded.last_hidden_state;
+  output.last_hidden_state = hidden_states;
   output.extract_features = projected.norm_hidden_states;
   if (options.output_hidden_states) output.hidden_states = std::move(encoded.hidden_states);
   if (options.output_attentions) output.attentions = std::move(encoded.attentions);
   return output;
 }
 
-// HF: _mask_hidden_states.
-torch::Tensor Wav2Vec2BertModelImpl::mask_hidden_states(const torch::Tensor& hidden_states,
-                                                        const torch::Tensor& mask_time_indices) {
+// HF: _mask_hidden_states, which writes into the tensor instead.
+torch::Tensor Wav2Vec2BertModelImpl::mask_hidden_states(torch::Tensor hidden_states,
+                                                        const torch::Tensor& mask_time_indices,
+                                                        const torch::Tensor& attention_mask,
+                                                        NumpyRandom* random) {
   if (!config.apply_spec_augment) return hidden_states;
+  const auto batch = hidden_states.size(0);
+  const auto mask_time = [&](const torch::Tensor& indices) {
+    return torch::where(indices.unsqueeze(-1), masked_spec_embed.to(hidden_states.scalar_type()),
+                        hidden_states);
+  };
   if (mask_time_indices.defined()) {
     check_attention_mask(mask_time_indices, "mask_time_indices", hidden_states);
     TORCH_CHECK_VALUE(mask_time_indices.scalar_type() == torch::kBool,
@@ -70,13 +94,19 @@ torch::Tensor Wav2Vec2BertModelImpl::mask_hidden_states(const torch::Tensor& hid
     TORCH_CHECK_VALUE(masked_spec_embed.defined(),
                       "mask_time_indices: the model has no masked_spec_embed, expected "
                       "mask_time_prob or mask_feature_prob above 0 in its config");
-    return torch::where(mask_time_indices.unsqueeze(-1),
-                        masked_spec_embed.to(hidden_states.scalar_type()), hidden_states);
+    hidden_states = mask_time(mask_time_indices);
+  } else if (config.mask_time_prob > 0.0 && is_training()) {
+    const SpecAugmentAxis axis{config.mask_time_prob, config.mask_time_length,
+                               config.mask_time_min_masks};
+    hidden_states = mask_time(draw_mask(batch, hidden_states.size(1), axis, attention_mask, random)
+                                  .to(hidden_states.device()));
   }
-  if (is_training() && (config.mask_time_prob > 0.0 || config.mask_feature_prob > 0.0)) {
-    throw ConfigError("config", "apply_spec_augment",
-                      "true in training mode, where the masks would be drawn, is not supported",
-                      "false, or mask_time_indices given to forward");
+  if (config.mask_feature_prob > 0.0 && is_training()) {
+    const SpecAugmentAxis axis{config.mask_feature_prob, config.mask_feature_length,
+                               config.mask_feature_min_masks};
+    const auto indices =
+        draw_mask(batch, config.hidden_size, axis, {}, random).to(hidden_states.device());
+    hidden_states = hidden_states.masked_fill(indices.unsqueeze(1), 0.0);  // (B, 1, C)
   }
   return hidden_states;
 }

@@ -27,7 +27,7 @@ void Wav2Vec2BertConvolutionModuleImpl::reset() {
       make_conv1d(Options(channels, channels, kernel_size).groups(channels).bias(false)));
   depthwise_layer_norm =
       register_module("depthwise_layer_norm", make_layer_norm(channels, config_));
-  activation = w2vbert::activation(config_.hidden_act, "hidden_act");
+  activation = register_module("activation", Activation(config_.hidden_act, "hidden_act"));
   pointwise_conv2 =
       register_module("pointwise_conv2", make_conv1d(Options(channels, channels, 1).bias(false)));
   dropout = register_module("dropout", torch::nn::Dropout(config_.conformer_conv_dropout));

@@ -1,36 +1,26 @@
 #include "w2vbert/nn/encoder.h"
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
-
-#include <limits>
-#include <mutex>
 
 #include "w2vbert/core/padding_mask.h"
 #include "w2vbert/nn/check_inputs.h"
 #include "w2vbert/nn/initialization.h"
+#include "w2vbert/nn/layer_drop.h"
 
 namespace w2vbert {
-namespace {
-
-// HF: torch.rand([]), once per layer and in evaluation too. The same draw from the same generator,
-// without a tensor on the CPU.
-float draw_uniform() {
-  constexpr int kBits = std::numeric_limits<float>::digits;  // what at::uniform_ keeps of 32
-  auto generator = at::detail::getDefaultCPUGenerator();
-  const std::lock_guard<std::mutex> lock(generator.mutex());
-  const auto bits = at::check_generator<at::CPUGeneratorImpl>(generator)->random();
-  return static_cast<float>(bits & ((1U << kBits) - 1)) / static_cast<float>(1U << kBits);
-}
-
-}  // namespace
-
 Wav2Vec2BertEncoderImpl::Wav2Vec2BertEncoderImpl(Wav2Vec2BertConfig config)
     : config_(std::move(config)) {
   reset();
 }
 
 void Wav2Vec2BertEncoderImpl::reset() {
+  if (config_.position_embeddings_type == "relative") {
+    embed_positions_relative =
+        register_module("embed_positions", Wav2Vec2BertRelPositionalEmbedding(config_));
+  } else if (config_.position_embeddings_type == "rotary") {
+    embed_positions_rotary =
+        register_module("embed_positions", Wav2Vec2BertRotaryPositionalEmbedding(config_));
+  }
   dropout = register_module("dropout", torch::nn::Dropout(config_.hidden_dropout));
   layers = register_module("layers", torch::nn::ModuleList());
   for (std::int64_t i = 0; i < config_.num_hidden_layers; ++i) {
@@ -49,19 +39,22 @@ Wav2Vec2BertEncoderImpl::Output Wav2Vec2BertEncoderImpl::forward(
   check_attention_mask(attention_mask, "attention_mask", hidden_states);
 
   hidden_states = zero_padded_frames(hidden_states, attention_mask);
-  const auto bidirectional =
-      bidirectional_mask(attention_mask, hidden_states, config_.attn_implementation == "sdpa");
+  const auto& positions = config_.position_embeddings_type;
+  const bool position_bias = positions == "relative_key" || positions == "relative";
+  const auto bidirectional = bidirectional_mask(
+      attention_mask, hidden_states, config_.attn_implementation == "sdpa", position_bias);
   hidden_states = dropout(hidden_states);
+  const auto relative_position_embeddings = embed_positions(hidden_states);
 
   Output output;
   for (std::int64_t i = 0; i < layers_to_run; ++i) {
-    const bool skip_the_layer = draw_uniform() < config_.layerdrop && is_training();
+    const bool skip_the_layer = draw_uniform() < static_cast<float>(config_.layerdrop) && is_training();
     if (skip_the_layer) continue;
     if (options.output_hidden_states && output.hidden_states.empty()) {
       output.hidden_states.push_back(hidden_states);
     }
     const auto layer = layers[static_cast<std::size_t>(i)]->as<Wav2Vec2BertEncoderLayer>()->forward(
-        hidden_states, bidirectional, attention_mask);
+        hidden_states, bidirectional, relative_position_embeddings, attention_mask);
     hidden_states = layer.hidden_states;
     if (options.output_hidden_states) output.hidden_states.push_back(hidden_states);
     if (options.output_attentions && layer.attn_weights.defined()) {
@@ -73,6 +66,13 @@ Wav2Vec2BertEncoderImpl::Output Wav2Vec2BertEncoderImpl::forward(
   }
   output.last_hidden_state = hidden_states;
   return output;
+}
+
+// Undefined for the types that need none: "relative_key" and null.
+torch::Tensor Wav2Vec2BertEncoderImpl::embed_positions(const torch::Tensor& hidden_states) {
+  if (!embed_positions_relative.is_empty()) return embed_positions_relative(hidden_states);
+  if (!embed_positions_rotary.is_empty()) return embed_positions_rotary(hidden_states);
+  return {};
 }
 
 void Wav2Vec2BertEncoderImpl::pretty_print(std::ostream& stream) const {

@@ -28,7 +28,7 @@ void Wav2Vec2BertEncoderLayerImpl::reset() {
 
 Wav2Vec2BertEncoderLayerImpl::Output Wav2Vec2BertEncoderLayerImpl::forward(
     torch::Tensor hidden_states, const torch::Tensor& attention_mask,
-    const torch::Tensor& conv_attention_mask) {
+    const torch::Tensor& relative_position_embeddings, const torch::Tensor& conv_attention_mask) {
   check_hidden_states(hidden_states, "hidden_states", config_.hidden_size, final_layer_norm->weight);
 
   // 1. Feed-forward 1
@@ -40,7 +40,7 @@ Wav2Vec2BertEncoderLayerImpl::Output Wav2Vec2BertEncoderLayerImpl::forward(
   // 2. Self-attention
   residual = hidden_states;
   hidden_states = self_attn_layer_norm(hidden_states);
-  const auto attention = self_attn(hidden_states, attention_mask);
+  const auto attention = self_attn(hidden_states, attention_mask, relative_position_embeddings);
   hidden_states = self_attn_dropout(attention.attn_output);
   hidden_states = hidden_states + residual;
 

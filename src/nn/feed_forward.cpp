@@ -7,8 +7,12 @@
 
 namespace w2vbert {
 
-Wav2Vec2BertFeedForwardImpl::Wav2Vec2BertFeedForwardImpl(Wav2Vec2BertConfig config)
-    : config_(std::move(config)) {
+Wav2Vec2BertFeedForwardImpl::Wav2Vec2BertFeedForwardImpl(Wav2Vec2BertConfig config,
+                                                         std::optional<std::string> act_fn,
+                                                         std::optional<std::int64_t> hidden_size)
+    : config_(std::move(config)),
+      act_fn_(std::move(act_fn)),
+      hidden_size_(hidden_size.value_or(config_.hidden_size)) {
   reset();
 }
 
@@ -16,16 +20,17 @@ void Wav2Vec2BertFeedForwardImpl::reset() {
   intermediate_dropout =
       register_module("intermediate_dropout", torch::nn::Dropout(config_.activation_dropout));
   intermediate_dense = register_module("intermediate_dense",
-                                       make_linear(config_.hidden_size, config_.intermediate_size));
-  intermediate_act_fn = activation(config_.hidden_act, "hidden_act");
-  output_dense = register_module("output_dense",
-                                 make_linear(config_.intermediate_size, config_.hidden_size));
+                                       make_linear(hidden_size_, config_.intermediate_size));
+  intermediate_act_fn = register_module(
+      "intermediate_act_fn", act_fn_ ? Activation(*act_fn_, "adapter_act")
+                                     : Activation(config_.hidden_act, "hidden_act"));
+  output_dense =
+      register_module("output_dense", make_linear(config_.intermediate_size, hidden_size_));
   output_dropout = register_module("output_dropout", torch::nn::Dropout(config_.hidden_dropout));
 }
 
 torch::Tensor Wav2Vec2BertFeedForwardImpl::forward(torch::Tensor hidden_states) {
-  check_hidden_states(hidden_states, "hidden_states", config_.hidden_size,
-                      intermediate_dense->weight);
+  check_hidden_states(hidden_states, "hidden_states", hidden_size_, intermediate_dense->weight);
   hidden_states = intermediate_dense(hidden_states);
   hidden_states = intermediate_act_fn(hidden_states);
   hidden_states = intermediate_dropout(hidden_states);
@@ -36,9 +41,9 @@ torch::Tensor Wav2Vec2BertFeedForwardImpl::forward(torch::Tensor hidden_states) 
 }
 
 void Wav2Vec2BertFeedForwardImpl::pretty_print(std::ostream& stream) const {
-  stream << "w2vbert::Wav2Vec2BertFeedForward(" << config_.hidden_size << " -> "
-         << config_.intermediate_size << " -> " << config_.hidden_size << ", "
-         << config_.hidden_act << ")";
+  stream << "w2vbert::Wav2Vec2BertFeedForward(" << hidden_size_ << " -> "
+         << config_.intermediate_size << " -> " << hidden_size_ << ", "
+         << act_fn_.value_or(config_.hidden_act) << ")";
 }
 
 }  // namespace w2vbert

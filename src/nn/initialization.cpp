@@ -1,10 +1,13 @@
 #include "w2vbert/nn/initialization.h"
 
+#include <torch/nn/init.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
 #include <cmath>
+#include <string>
 
+#include "w2vbert/nn/am_softmax_loss.h"
 #include "w2vbert/nn/feature_projection.h"
 
 namespace w2vbert {
@@ -32,6 +35,8 @@ void init_module(torch::nn::Module& module, const Wav2Vec2BertConfig& config) {
       const double bound = std::sqrt(1.0 / fan_in);  // groups / (in_channels * kernel)
       conv->bias.uniform_(-bound, bound);
     }
+  } else if (auto* objective = module.as<AMSoftmaxLossImpl>()) {
+    objective->weight.normal_();
   } else if (auto* projection = module.as<Wav2Vec2BertFeatureProjectionImpl>()) {
     const auto in_features = static_cast<double>(projection->projection->options.in_features());
     const double bound = std::sqrt(1.0 / in_features);
@@ -39,7 +44,13 @@ void init_module(torch::nn::Module& module, const Wav2Vec2BertConfig& config) {
     projection->projection->bias.uniform_(-bound, bound);
   }
   for (auto& parameter : module.named_parameters(/*recurse=*/false)) {
-    if (parameter.key() == "masked_spec_embed") parameter.value().uniform_();
+    const std::string& name = parameter.key();
+    torch::Tensor values = parameter.value();
+    if (name == "masked_spec_embed") values.uniform_();
+    if (name == "pos_bias_u" || name == "pos_bias_v") torch::nn::init::xavier_uniform_(values);
+    if (name == "layer_weights") {
+      values.fill_(1.0 / (static_cast<double>(config.num_hidden_layers) + 1));
+    }
   }
 }
 

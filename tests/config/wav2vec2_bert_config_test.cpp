@@ -234,14 +234,14 @@ TEST(Wav2Vec2BertConfig, TakesFlagsOnlyWhereFlagsAreDue) {
 
 TEST(Wav2Vec2BertConfig, KnowsTheActivationsOfTransformers) {
   for (const char* key : {"hidden_act", "adapter_act"}) {
-    for (const char* word : {"gelu", "gelu_new", "relu", "silu", "swish", "tanh", "linear"}) {
+    for (const char* word : {"gelu", "gelu_new", "relu", "silu", "swish", "tanh", "linear", "prelu"}) {
       EXPECT_EQ(refusal(with(key, std::string("\"") + word + "\"")), "accepted") << word;
     }
     expect_refused(
-        key, {"\"Swish\"", "\"\"", "\"prelu\"", "\"selu\"", "\"swish\\u0000\""},
+        key, {"\"Swish\"", "\"\"", "\"xielu\"", "\"selu\"", "\"swish\\u0000\""},
         "expected one of gelu, gelu_10, gelu_accurate, gelu_fast, gelu_new, gelu_python, "
         "gelu_python_tanh, gelu_pytorch_tanh, hardswish, laplace, leaky_relu, linear, "
-        "mish, quick_gelu, relu, relu2, relu6, sigmoid, silu, sqrtsoftplus, swish, tanh");
+        "mish, prelu, quick_gelu, relu, relu2, relu6, sigmoid, silu, sqrtsoftplus, swish, tanh");
     expect_refused(key, {"null", "1", "[\"relu\"]", "true"}, "expected a string");
   }
 }

@@ -71,7 +71,7 @@ TEST_P(SelfAttention, SeesNothingOfMaskedKeysAndStaysFiniteWithoutAny) {
   auto mask = torch::ones({2, 7}, torch::kLong);
   mask[0].slice(0, 4) = 0;
   mask[1] = 0;
-  const auto expanded = bidirectional_mask(mask, input, sdpa());
+  const auto expanded = bidirectional_mask(mask, input, sdpa(), /*position_bias=*/true);
   const auto before = module_->forward(input, expanded).attn_output;
   auto changed = input.clone();
   changed[0].slice(0, 4).add_(1.0);
@@ -82,7 +82,7 @@ TEST_P(SelfAttention, SeesNothingOfMaskedKeysAndStaysFiniteWithoutAny) {
 
 TEST_P(SelfAttention, RefusesAMaskThatWouldBeBroadcastOrOfAnotherForm) {
   const auto input = torch::randn({2, 5, config_.hidden_size}, torch::kDouble);
-  const auto good = bidirectional_mask(torch::ones({2, 5}, torch::kLong), input, sdpa());
+  const auto good = bidirectional_mask(torch::ones({2, 5}, torch::kLong), input, sdpa(), true);
   EXPECT_NO_THROW(module_->forward(input, good));
   const torch::Tensor bad[] = {
       good.slice(0, 0, 1),                              // one row for two

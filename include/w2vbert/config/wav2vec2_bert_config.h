@@ -85,6 +85,10 @@ struct Wav2Vec2BertConfig {
   void validate(const std::string& path = "config") const;
 
   std::int64_t head_size() const { return hidden_size / num_attention_heads; }
+  // Width E of the adapter. HF: output_hidden_size, where null and 0 mean hidden_size.
+  std::int64_t adapter_size() const {
+    return output_hidden_size.value_or(0) == 0 ? hidden_size : *output_hidden_size;
+  }
 
   // Parameters of a Wav2Vec2BertModel of this config, without those of an activation (prelu).
   double parameter_count() const;

@@ -13,10 +13,11 @@ at::Tensor zero_padded_frames(const at::Tensor& hidden_states, const at::Tensor&
 // (B, T) for an attention over T frames; undefined in, undefined out.
 //   sdpa:  bool (B, 1, T, T), true where the key may be attended to
 //   eager: `hidden_states`' dtype, 0 there and the lowest finite value elsewhere
-// HF leaves a mask of ones out. That changes no bit as long as a position bias is added to the scores,
-// and looking would wait for the device, so it stays here.
+// HF leaves a mask of ones out. For eager, and for sdpa with a `position_bias`, that changes no bit,
+// and looking would wait for the device, so it stays here. For sdpa without a bias it decides which
+// kernel runs: a mask of ones gives an undefined one, and this waits for the device, as HF does.
 at::Tensor bidirectional_mask(const at::Tensor& attention_mask, const at::Tensor& hidden_states,
-                              bool sdpa);
+                              bool sdpa, bool position_bias);
 
 // The lowest finite value of a floating-point dtype: torch.finfo(dtype).min.
 double lowest_finite(at::ScalarType dtype);

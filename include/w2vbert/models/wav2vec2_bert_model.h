@@ -3,25 +3,16 @@
 #include <torch/nn/cloneable.h>
 #include <torch/nn/pimpl.h>
 
-#include <optional>
-#include <vector>
-
 #include "w2vbert/config/wav2vec2_bert_config.h"
+#include "w2vbert/models/modeling_outputs.h"
+#include "w2vbert/nn/adapter.h"
 #include "w2vbert/nn/encoder.h"
 #include "w2vbert/nn/feature_projection.h"
+#include "w2vbert/nn/feed_forward.h"
 
 namespace w2vbert {
 
-// HF: transformers/modeling_outputs.py, Wav2Vec2BaseModelOutput.
-struct Wav2Vec2BertBaseModelOutput {
-  torch::Tensor last_hidden_state;  // (B, T, C)
-  torch::Tensor extract_features;   // (B, T, F): normalised, before the projection
-  std::optional<std::vector<torch::Tensor>> hidden_states;  // L + 1 of (B, T, C)
-  std::optional<std::vector<torch::Tensor>> attentions;     // L of (B, H, T, T); with sdpa empty
-};
-
-// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertModel, with position_embeddings_type "relative_key" and
-// without adapter. Anything else that the config may ask for is a ConfigError naming key and value.
+// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertModel. Gradient checkpointing is not here.
 class Wav2Vec2BertModelImpl : public torch::nn::Cloneable<Wav2Vec2BertModelImpl> {
  public:
   // What HF's base_model_prefix is: checkpoints of other classes hold the names below behind it.
@@ -34,7 +25,8 @@ class Wav2Vec2BertModelImpl : public torch::nn::Cloneable<Wav2Vec2BertModelImpl>
 
   // `input_features` (B, T, F), of the parameters' dtype. `attention_mask` (B, T), zero where a frame
   // is padding, or undefined. `mask_time_indices` bool (B, T): frames replaced by masked_spec_embed;
-  // ignored when apply_spec_augment is false. Throws c10::ValueError; the module stays usable.
+  // ignored when apply_spec_augment is false. Without them, in training mode, SpecAugment draws its
+  // own from options.spec_augment_random. Throws c10::ValueError; the module stays usable.
   Wav2Vec2BertBaseModelOutput forward(const torch::Tensor& input_features,
                                       const torch::Tensor& attention_mask = {},
                                       const torch::Tensor& mask_time_indices = {},
@@ -44,10 +36,13 @@ class Wav2Vec2BertModelImpl : public torch::nn::Cloneable<Wav2Vec2BertModelImpl>
   torch::Tensor masked_spec_embed;  // (C), undefined when both mask_*_prob are 0
   Wav2Vec2BertFeatureProjection feature_projection = nullptr;
   Wav2Vec2BertEncoder encoder = nullptr;
+  Wav2Vec2BertAdapter adapter = nullptr;               // with add_adapter
+  Wav2Vec2BertFeedForward intermediate_ffn = nullptr;  // use_intermediate_ffn_before_adapter
 
  private:
-  torch::Tensor mask_hidden_states(const torch::Tensor& hidden_states,
-                                   const torch::Tensor& mask_time_indices);
+  torch::Tensor mask_hidden_states(torch::Tensor hidden_states,
+                                   const torch::Tensor& mask_time_indices,
+                                   const torch::Tensor& attention_mask, NumpyRandom* random);
 };
 TORCH_MODULE(Wav2Vec2BertModel);
 

@@ -8,7 +8,7 @@
 #include <torch/nn/pimpl.h>
 
 #include "w2vbert/config/wav2vec2_bert_config.h"
-#include "w2vbert/core/activations.h"
+#include "w2vbert/nn/activation.h"
 
 namespace w2vbert {
 
@@ -30,7 +30,7 @@ class Wav2Vec2BertConvolutionModuleImpl
   torch::nn::GLU glu = nullptr;
   torch::nn::Conv1d depthwise_conv = nullptr;
   torch::nn::LayerNorm depthwise_layer_norm = nullptr;
-  Activation activation;
+  Activation activation = nullptr;
   torch::nn::Conv1d pointwise_conv2 = nullptr;
   torch::nn::Dropout dropout = nullptr;
 

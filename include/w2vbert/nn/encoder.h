@@ -10,7 +10,10 @@
 #include <vector>
 
 #include "w2vbert/config/wav2vec2_bert_config.h"
+#include "w2vbert/core/numpy_random.h"
 #include "w2vbert/nn/encoder_layer.h"
+#include "w2vbert/nn/relative_positional_embedding.h"
+#include "w2vbert/nn/rotary_positional_embedding.h"
 
 namespace w2vbert {
 
@@ -19,8 +22,11 @@ struct ForwardOptions {
   bool output_hidden_states = false;
   bool output_attentions = false;
   // The last of `hidden_states` that is needed, 0..num_hidden_layers: later layers are not computed,
-  // and last_hidden_state is that state. Not in HF; the states are the same bits.
+  // and last_hidden_state is that state, without adapter. Not in HF; the states are the same bits.
   std::optional<std::int64_t> stop_after;
+  // Draws SpecAugment's masks in training. Null: one of the whole process, as NumPy's is in HF, with
+  // a seed of its own (core/numpy_random.h).
+  NumpyRandom* spec_augment_random = nullptr;
 };
 
 // HF: modeling_wav2vec2_bert.py, Wav2Vec2BertEncoder.
@@ -38,14 +44,20 @@ class Wav2Vec2BertEncoderImpl : public torch::nn::Cloneable<Wav2Vec2BertEncoderI
   void pretty_print(std::ostream& stream) const override;
 
   // `hidden_states` (B, T, C), of the parameters' dtype; `attention_mask` (B, T), zero where a frame
-  // is padding, or undefined. Throws c10::ValueError.
+  // is padding, or undefined. With sdpa and position_embeddings_type "rotary" or null the mask is
+  // looked at, which waits for the device, as HF does. Throws c10::ValueError.
   Output forward(torch::Tensor hidden_states, const torch::Tensor& attention_mask = {},
                  const ForwardOptions& options = {});
 
+  // HF: both are called embed_positions; "relative" has the one, "rotary" the other.
+  Wav2Vec2BertRelPositionalEmbedding embed_positions_relative = nullptr;
+  Wav2Vec2BertRotaryPositionalEmbedding embed_positions_rotary = nullptr;
   torch::nn::Dropout dropout = nullptr;
   torch::nn::ModuleList layers = nullptr;  // of Wav2Vec2BertEncoderLayer
 
  private:
+  torch::Tensor embed_positions(const torch::Tensor& hidden_states);
+
   Wav2Vec2BertConfig config_;
 };
 TORCH_MODULE(Wav2Vec2BertEncoder);

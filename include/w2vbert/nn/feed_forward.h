@@ -4,16 +4,23 @@
 #include <torch/nn/modules/dropout.h>
 #include <torch/nn/pimpl.h>
 
+#include <cstdint>
+#include <optional>
+#include <string>
+
 #include "w2vbert/config/wav2vec2_bert_config.h"
-#include "w2vbert/core/activations.h"
+#include "w2vbert/nn/activation.h"
 #include "w2vbert/nn/linear.h"
 
 namespace w2vbert {
 
-// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertFeedForward.
+// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertFeedForward. C is hidden_size.
 class Wav2Vec2BertFeedForwardImpl : public torch::nn::Cloneable<Wav2Vec2BertFeedForwardImpl> {
  public:
-  explicit Wav2Vec2BertFeedForwardImpl(Wav2Vec2BertConfig config);
+  // Absent: the config's hidden_act and hidden_size.
+  explicit Wav2Vec2BertFeedForwardImpl(Wav2Vec2BertConfig config,
+                                       std::optional<std::string> act_fn = {},
+                                       std::optional<std::int64_t> hidden_size = {});
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
@@ -22,12 +29,14 @@ class Wav2Vec2BertFeedForwardImpl : public torch::nn::Cloneable<Wav2Vec2BertFeed
 
   torch::nn::Dropout intermediate_dropout = nullptr;
   Linear intermediate_dense = nullptr;
-  Activation intermediate_act_fn;
+  Activation intermediate_act_fn = nullptr;
   Linear output_dense = nullptr;
   torch::nn::Dropout output_dropout = nullptr;
 
  private:
   Wav2Vec2BertConfig config_;
+  std::optional<std::string> act_fn_;
+  std::int64_t hidden_size_;
 };
 TORCH_MODULE(Wav2Vec2BertFeedForward);
 

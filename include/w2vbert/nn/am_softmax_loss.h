@@ -1,0 +1,32 @@
+#pragma once
+
+#include <torch/nn/cloneable.h>
+#include <torch/nn/pimpl.h>
+
+#include <cstdint>
+
+namespace w2vbert {
+
+// HF: modeling_wav2vec2_bert.py, AMSoftmaxLoss.
+class AMSoftmaxLossImpl : public torch::nn::Cloneable<AMSoftmaxLossImpl> {
+ public:
+  AMSoftmaxLossImpl(std::int64_t input_dim, std::int64_t num_labels, double scale = 30.0,
+                    double margin = 0.4);
+  void reset() override;
+  void pretty_print(std::ostream& stream) const override;
+
+  // `hidden_states` (B, input_dim), `labels` whole numbers from 0 to num_labels - 1, B of them ->
+  // scalar.
+  torch::Tensor forward(torch::Tensor hidden_states, const torch::Tensor& labels);
+
+  torch::Tensor weight;  // (input_dim, num_labels)
+
+ private:
+  std::int64_t input_dim_;
+  std::int64_t num_labels_;
+  double scale_;
+  double margin_;
+};
+TORCH_MODULE(AMSoftmaxLoss);
+
+}  // namespace w2vbert

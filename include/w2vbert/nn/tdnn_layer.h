@@ -1,0 +1,36 @@
+#pragma once
+
+#include <torch/nn/cloneable.h>
+#include <torch/nn/pimpl.h>
+
+#include <cstdint>
+
+#include "w2vbert/config/wav2vec2_bert_config.h"
+#include "w2vbert/nn/linear.h"
+
+namespace w2vbert {
+
+// HF: modeling_wav2vec2_bert.py, TDNNLayer: a dilated convolution whose kernel is stored as a Linear.
+class TDNNLayerImpl : public torch::nn::Cloneable<TDNNLayerImpl> {
+ public:
+  explicit TDNNLayerImpl(Wav2Vec2BertConfig config, std::int64_t layer_id = 0);
+  void reset() override;
+  void pretty_print(std::ostream& stream) const override;
+
+  // `hidden_states` (B, T, in) of the parameters' dtype -> (B, T - (kernel - 1) * dilation, out).
+  // Throws c10::ValueError.
+  torch::Tensor forward(torch::Tensor hidden_states);
+
+  Linear kernel = nullptr;  // weight (out, kernel * in)
+
+ private:
+  Wav2Vec2BertConfig config_;
+  std::int64_t layer_id_;
+  std::int64_t in_conv_dim_;
+  std::int64_t out_conv_dim_;
+  std::int64_t kernel_size_;
+  std::int64_t dilation_;
+};
+TORCH_MODULE(TDNNLayer);
+
+}  // namespace w2vbert
