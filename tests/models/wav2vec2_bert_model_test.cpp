@@ -1,6 +1,5 @@
 #include "w2vbert/models/wav2vec2_bert_model.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -8,13 +7,10 @@
 #include <thread>
 
 #include "nn/small_config.h"
-#include "w2vbert/core/error.h"
 #include "w2vbert/models/semantic_encoder.h"
 
 namespace w2vbert::testing {
 namespace {
-
-using ::testing::HasSubstr;
 
 class BaseModel : public ::testing::Test {
  protected:
@@ -96,22 +92,40 @@ TEST_F(BaseModel, TwoThreadsOnOneModelDoNotDisturbEachOther) {
   for (const auto& output : outputs) EXPECT_TRUE(output.equal(expected));
 }
 
-TEST_F(BaseModel, NamesTheConfigKeyThatItDoesNotSupport) {
-  const auto refusal = [](const Wav2Vec2BertConfig& config) {
-    try {
-      const Wav2Vec2BertModel model(config);
-    } catch (const ConfigError& error) {
-      return std::string(error.what());
-    }
-    return std::string("no ConfigError");
-  };
+TEST_F(BaseModel, StopsBeforeTheAdapterWhenOneStateIsWanted) {
   auto config = config_;
-  config.position_embeddings_type = "rotary";
-  EXPECT_THAT(refusal(config), HasSubstr("position_embeddings_type: rotary is not supported"));
-  config = config_;
   config.add_adapter = true;
-  config.output_hidden_size = config.hidden_size;
-  EXPECT_THAT(refusal(config), HasSubstr("add_adapter: true is not supported"));
+  config.use_intermediate_ffn_before_adapter = true;
+  config.output_hidden_size = 12;
+  Wav2Vec2BertModel model(config);
+  model->eval();
+  const auto input = features(2, 9);
+  ForwardOptions options;
+  options.output_hidden_states = true;
+  const auto all = model->forward(input, {}, {}, options);
+  EXPECT_EQ(all.last_hidden_state.sizes(), at::IntArrayRef({2, 5, 12}));
+  options.stop_after = 3;
+  EXPECT_TRUE(model->forward(input, {}, {}, options)
+                  .last_hidden_state.equal(all.hidden_states->at(3)));
+}
+
+TEST_F(BaseModel, DrawsTheMasksOfSpecAugmentFromTheGeneratorItIsGiven) {
+  auto config = config_;
+  config.mask_time_length = 3;
+  config.layerdrop = 0.0;
+  config.conformer_conv_dropout = 0.0;
+  Wav2Vec2BertModel model(config);
+  model->train();
+  const auto input = features(2, 20);
+  const auto states = [&](std::uint32_t seed) {
+    NumpyRandom random(seed);
+    ForwardOptions options;
+    options.spec_augment_random = &random;
+    return model->forward(input, {}, {}, options).last_hidden_state;
+  };
+  EXPECT_TRUE(states(5).equal(states(5)));
+  EXPECT_FALSE(states(5).equal(states(6)));
+  EXPECT_THROW(model->forward(features(1, 2)), c10::ValueError);  // shorter than a span
 }
 
 TEST_F(BaseModel, SemanticEncoderNormalisesItsStateAndRunsNoLaterLayer) {

@@ -1,0 +1,99 @@
+#include "w2vbert/models/any_model.h"
+
+#include <algorithm>
+#include <type_traits>
+
+#include "w2vbert/core/error.h"
+#include "w2vbert/core/text.h"
+#include "w2vbert/models/wav2vec2_bert_for_audio_frame_classification.h"
+#include "w2vbert/models/wav2vec2_bert_for_ctc.h"
+#include "w2vbert/models/wav2vec2_bert_for_sequence_classification.h"
+#include "w2vbert/models/wav2vec2_bert_for_xvector.h"
+#include "w2vbert/models/wav2vec2_bert_model.h"
+
+namespace w2vbert {
+namespace {
+
+template <class Output>
+ModelOutputs named(const Output& output) {
+  ModelOutputs outputs;
+  const auto add = [&](const std::string& name, const torch::Tensor& tensor) {
+    if (tensor.defined()) outputs.emplace_back(name, tensor);
+  };
+  if constexpr (std::is_same_v<Output, Wav2Vec2BertBaseModelOutput>) {
+    add("last_hidden_state", output.last_hidden_state);
+    add("extract_features", output.extract_features);
+  } else {
+    add("loss", output.loss);
+    add("logits", output.logits);
+  }
+  if constexpr (std::is_same_v<Output, XVectorOutput>) add("embeddings", output.embeddings);
+  const auto add_numbered = [&](const std::string& name, const auto& tensors) {
+    for (std::size_t i = 0; tensors && i < tensors->size(); ++i) {
+      add(name + "." + std::to_string(i), (*tensors)[i]);
+    }
+  };
+  add_numbered("hidden_states", output.hidden_states);
+  add_numbered("attentions", output.attentions);
+  return outputs;
+}
+
+}  // namespace
+
+template <class Holder>
+void AnyModel::hold(const Wav2Vec2BertConfig& config) {
+  Holder model(config);
+  module_ = model.ptr();
+  forward_ = [model](const ModelInputs& inputs, const ForwardOptions& options) mutable {
+    if constexpr (std::is_same_v<Holder, Wav2Vec2BertModel>) {
+      return named(model->forward(inputs.input_features, inputs.attention_mask,
+                                  inputs.mask_time_indices, options));
+    } else {
+      return named(model->forward(inputs.input_features, inputs.attention_mask, inputs.labels,
+                                  options));
+    }
+  };
+}
+
+AnyModel::AnyModel(const Wav2Vec2BertConfig& config) {
+  std::string known;
+  for (const std::string& name : classes()) known += (known.empty() ? "" : ", ") + name;
+  if (config.architectures.empty()) {
+    throw ConfigError("config", "architectures", "names no class", known);
+  }
+  const std::string& name = config.architectures.front();
+  if (name == "Wav2Vec2BertModel") {
+    hold<Wav2Vec2BertModel>(config);
+  } else if (name == "Wav2Vec2BertForCTC") {
+    hold<Wav2Vec2BertForCTC>(config);
+  } else if (name == "Wav2Vec2BertForSequenceClassification") {
+    hold<Wav2Vec2BertForSequenceClassification>(config);
+  } else if (name == "Wav2Vec2BertForAudioFrameClassification") {
+    hold<Wav2Vec2BertForAudioFrameClassification>(config);
+  } else if (name == "Wav2Vec2BertForXVector") {
+    hold<Wav2Vec2BertForXVector>(config);
+  } else {
+    throw ConfigError("config", "architectures",
+                      "names " + quote_bytes(name) + ", which is not known", known);
+  }
+}
+
+const std::vector<std::string>& AnyModel::classes() {
+  static const std::vector<std::string> kClasses = {
+      "Wav2Vec2BertForAudioFrameClassification", "Wav2Vec2BertForCTC",
+      "Wav2Vec2BertForSequenceClassification", "Wav2Vec2BertForXVector", "Wav2Vec2BertModel"};
+  return kClasses;
+}
+
+const std::vector<std::string>& AnyModel::inputs(const std::string& class_name) {
+  static const std::vector<std::string> kOfBase = {"input_features", "attention_mask",
+                                                   "mask_time_indices"};
+  static const std::vector<std::string> kOfHeads = {"input_features", "attention_mask", "labels"};
+  return class_name == "Wav2Vec2BertModel" ? kOfBase : kOfHeads;
+}
+
+ModelOutputs AnyModel::forward(const ModelInputs& inputs, const ForwardOptions& options) {
+  return forward_(inputs, options);
+}
+
+}  // namespace w2vbert

@@ -1,0 +1,57 @@
+#include "head.h"
+
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include "w2vbert/core/error.h"
+#include "w2vbert/nn/initialization.h"
+
+namespace w2vbert {
+
+void init_head(torch::nn::Module& head, const Wav2Vec2BertConfig& config) {
+  if (SkipInitialization::active()) return;
+  for (const auto& child : head.children()) {
+    if (child->as<Wav2Vec2BertModelImpl>() == nullptr) init_weights(*child, config);
+  }
+}
+
+torch::Tensor make_layer_weights(const Wav2Vec2BertConfig& config) {
+  const auto states = config.num_hidden_layers + 1;
+  return torch::full({states}, 1.0 / static_cast<double>(states));
+}
+
+void refuse_adapter(const Wav2Vec2BertConfig& config, const char* class_name) {
+  if (!config.add_adapter) return;
+  throw ConfigError("config", "add_adapter",
+                    std::string("true is not supported by ") + class_name, "false");
+}
+
+void freeze(Wav2Vec2BertModel& model) {
+  for (auto& parameter : model->parameters()) parameter.set_requires_grad(false);
+}
+
+HeadInput head_input(Wav2Vec2BertModel& model, const torch::Tensor& layer_weights,
+                     const torch::Tensor& input_features, const torch::Tensor& attention_mask,
+                     const ForwardOptions& options) {
+  HeadInput result;
+  if (!layer_weights.defined()) {
+    result.base = model(input_features, attention_mask, torch::Tensor(), options);
+    result.hidden_states = result.base.last_hidden_state;
+    return result;
+  }
+  ForwardOptions with_states = options;
+  with_states.output_hidden_states = true;
+  result.base = model(input_features, attention_mask, torch::Tensor(), with_states);
+  const auto& states = *result.base.hidden_states;
+  TORCH_CHECK_VALUE(static_cast<std::int64_t>(states.size()) == layer_weights.size(0),
+                    "use_weighted_layer_sum: ", states.size(), " states, expected ",
+                    layer_weights.size(0),
+                    " (layers were dropped: set layerdrop to 0 for training, as HF needs it too)");
+  const auto norm_weights = torch::softmax(layer_weights, -1);
+  result.hidden_states =  // (B, L + 1, T, C) -> (B, T, C)
+      (torch::stack(states, 1) * norm_weights.view({-1, 1, 1})).sum(1);
+  if (!options.output_hidden_states) result.base.hidden_states.reset();
+  return result;
+}
+
+}  // namespace w2vbert

@@ -1,0 +1,33 @@
+// What the four heads share.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include "w2vbert/models/wav2vec2_bert_model.h"
+
+namespace w2vbert {
+
+// HF's initialisation of a head: of everything but the base model, which has initialised itself.
+void init_head(torch::nn::Module& head, const Wav2Vec2BertConfig& config);
+
+// What HF's classification heads call layer_weights: (L + 1).
+torch::Tensor make_layer_weights(const Wav2Vec2BertConfig& config);
+
+// HF: a head without adapter support raises ValueError. Throws ConfigError.
+void refuse_adapter(const Wav2Vec2BertConfig& config, const char* class_name);
+
+// HF: freeze_base_model.
+void freeze(Wav2Vec2BertModel& model);
+
+struct HeadInput {
+  torch::Tensor hidden_states;  // (B, T, C)
+  Wav2Vec2BertBaseModelOutput base;
+};
+
+// Runs the base model. `layer_weights` defined: the states' mean, weighted with its softmax; else
+// last_hidden_state.
+HeadInput head_input(Wav2Vec2BertModel& model, const torch::Tensor& layer_weights,
+                     const torch::Tensor& input_features, const torch::Tensor& attention_mask,
+                     const ForwardOptions& options);
+
+}  // namespace w2vbert

@@ -1,0 +1,90 @@
+#include "w2vbert/models/wav2vec2_bert_for_ctc.h"
+
+#include <torch/types.h>
+
+#include "head.h"
+#include "w2vbert/core/error.h"
+#include "w2vbert/models/output_lengths.h"
+#include "w2vbert/nn/initialization.h"
+
+namespace w2vbert {
+namespace {
+
+at::Reduction::Reduction reduction(const std::string& name) {
+  if (name == "none") return at::Reduction::None;
+  return name == "mean" ? at::Reduction::Mean : at::Reduction::Sum;
+}
+
+void check_labels(const torch::Tensor& labels, const torch::Tensor& input_features,
+                  std::int64_t vocab_size) {
+  TORCH_CHECK_VALUE(labels.scalar_type() == torch::kLong && labels.dim() == 2 &&
+                        labels.size(0) == input_features.size(0) && labels.size(1) > 0,
+                    "labels: ", labels.scalar_type(), " ", labels.sizes(), ", expected Long (",
+                    input_features.size(0), ", targets)");
+  const auto largest = labels.max().item<std::int64_t>();
+  TORCH_CHECK_VALUE(largest < vocab_size, "labels: ", largest, ", expected less than vocab_size = ",
+                    vocab_size);
+}
+
+}  // namespace
+
+Wav2Vec2BertForCTCImpl::Wav2Vec2BertForCTCImpl(Wav2Vec2BertConfig model_config)
+    : config(std::move(model_config)) {
+  if (!config.vocab_size) {
+    throw ConfigError("config", "vocab_size", "null is not supported by Wav2Vec2BertForCTC",
+                      "the size of the vocabulary");
+  }
+  reset();
+}
+
+void Wav2Vec2BertForCTCImpl::reset() {
+  wav2vec2_bert = register_module("wav2vec2_bert", Wav2Vec2BertModel(config));
+  dropout = register_module("dropout", torch::nn::Dropout(config.final_dropout));
+  const auto width = config.add_adapter ? config.adapter_size() : config.hidden_size;
+  lm_head = register_module("lm_head", make_linear(width, *config.vocab_size));
+  init_head(*this, config);
+}
+
+CausalLMOutput Wav2Vec2BertForCTCImpl::forward(const torch::Tensor& input_features,
+                                               const torch::Tensor& attention_mask,
+                                               const torch::Tensor& labels,
+                                               const ForwardOptions& options) {
+  if (labels.defined()) check_labels(labels, input_features, *config.vocab_size);
+  auto base = wav2vec2_bert(input_features, attention_mask, torch::Tensor(), options);
+  auto hidden_states = dropout(base.last_hidden_state);
+
+  CausalLMOutput output;
+  output.logits = lm_head(hidden_states);  // (B, T', E) -> (B, T', V)
+  output.hidden_states = std::move(base.hidden_states);
+  output.attentions = std::move(base.attentions);
+  if (!labels.defined()) return output;
+
+  if (!config.pad_token_id) {
+    throw ConfigError("config", "pad_token_id", "null is not supported by the CTC loss",
+                      "the number of the blank");
+  }
+  const auto mask = attention_mask.defined()
+                        ? attention_mask
+                        : torch::ones({input_features.size(0), input_features.size(1)},
+                                      input_features.options().dtype(torch::kLong));
+  const auto input_lengths =
+      get_feat_extract_output_lengths(config, mask.sum({-1})).to(torch::kLong);
+  const auto labels_mask = labels >= 0;
+  const auto target_lengths = labels_mask.sum(-1);
+  const auto flattened_targets = labels.masked_select(labels_mask);
+  const auto log_probs =  // (B, T', V) -> (T', B, V)
+      torch::log_softmax(output.logits, -1, torch::kFloat).transpose(0, 1);
+  // HF turns cuDNN off here. Its CTC is not used for long targets, so no global setting is touched.
+  output.loss = torch::ctc_loss(log_probs, flattened_targets, input_lengths, target_lengths,
+                                *config.pad_token_id, reduction(config.ctc_loss_reduction),
+                                config.ctc_zero_infinity);
+  return output;
+}
+
+void Wav2Vec2BertForCTCImpl::freeze_base_model() { freeze(wav2vec2_bert); }
+
+void Wav2Vec2BertForCTCImpl::pretty_print(std::ostream& stream) const {
+  stream << "w2vbert::Wav2Vec2BertForCTC(" << *config.vocab_size << " tokens)";
+}
+
+}  // namespace w2vbert

@@ -1,0 +1,64 @@
+#include "w2vbert/models/wav2vec2_bert_for_sequence_classification.h"
+
+#include <torch/types.h>
+
+#include "head.h"
+#include "w2vbert/models/output_lengths.h"
+#include "w2vbert/nn/initialization.h"
+
+namespace w2vbert {
+
+Wav2Vec2BertForSequenceClassificationImpl::Wav2Vec2BertForSequenceClassificationImpl(
+    Wav2Vec2BertConfig model_config)
+    : config(std::move(model_config)) {
+  refuse_adapter(config, "Wav2Vec2BertForSequenceClassification");
+  reset();
+}
+
+void Wav2Vec2BertForSequenceClassificationImpl::reset() {
+  wav2vec2_bert = register_module("wav2vec2_bert", Wav2Vec2BertModel(config));
+  if (config.use_weighted_layer_sum) {
+    layer_weights = register_parameter("layer_weights", make_layer_weights(config));
+  }
+  projector =
+      register_module("projector", make_linear(config.hidden_size, config.classifier_proj_size));
+  classifier =
+      register_module("classifier", make_linear(config.classifier_proj_size, config.num_labels));
+  init_head(*this, config);
+}
+
+SequenceClassifierOutput Wav2Vec2BertForSequenceClassificationImpl::forward(
+    const torch::Tensor& input_features, const torch::Tensor& attention_mask,
+    const torch::Tensor& labels, const ForwardOptions& options) {
+  auto input = head_input(wav2vec2_bert, layer_weights, input_features, attention_mask, options);
+  auto hidden_states = projector(input.hidden_states);
+  torch::Tensor pooled_output;  // (B, classifier_proj_size)
+  if (!attention_mask.defined()) {
+    pooled_output = hidden_states.mean(1);
+  } else {
+    const auto padding_mask =
+        get_feature_vector_attention_mask(config, hidden_states.size(1), attention_mask);
+    hidden_states = hidden_states.masked_fill(padding_mask.logical_not().unsqueeze(-1), 0.0);
+    pooled_output = hidden_states.sum(1) / padding_mask.sum(1).view({-1, 1});
+  }
+
+  SequenceClassifierOutput output;
+  output.logits = classifier(pooled_output);
+  if (labels.defined()) {
+    TORCH_CHECK_VALUE(labels.scalar_type() == torch::kLong && labels.numel() == output.logits.size(0),
+                      "labels: ", labels.scalar_type(), " ", labels.sizes(), ", expected Long (",
+                      output.logits.size(0), ")");
+    output.loss = torch::cross_entropy_loss(output.logits, labels.view(-1));
+  }
+  output.hidden_states = std::move(input.base.hidden_states);
+  output.attentions = std::move(input.base.attentions);
+  return output;
+}
+
+void Wav2Vec2BertForSequenceClassificationImpl::freeze_base_model() { freeze(wav2vec2_bert); }
+
+void Wav2Vec2BertForSequenceClassificationImpl::pretty_print(std::ostream& stream) const {
+  stream << "w2vbert::Wav2Vec2BertForSequenceClassification(" << config.num_labels << " labels)";
+}
+
+}  // namespace w2vbert

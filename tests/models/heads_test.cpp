@@ -1,0 +1,142 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include "nn/small_config.h"
+#include "w2vbert/core/error.h"
+#include "w2vbert/models/any_model.h"
+#include "w2vbert/models/output_lengths.h"
+#include "w2vbert/models/wav2vec2_bert_for_audio_frame_classification.h"
+#include "w2vbert/models/wav2vec2_bert_for_ctc.h"
+#include "w2vbert/models/wav2vec2_bert_for_sequence_classification.h"
+#include "w2vbert/models/wav2vec2_bert_for_xvector.h"
+
+namespace w2vbert::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+Wav2Vec2BertConfig head_config() {
+  auto config = small_config();
+  config.vocab_size = 7;
+  config.num_labels = 3;
+  config.tdnn_dim = {8, 10};
+  config.tdnn_kernel = {3, 2};
+  config.tdnn_dilation = {1, 2};
+  config.xvector_output_dim = 6;
+  return config;
+}
+
+template <class Holder>
+std::string refusal(const Wav2Vec2BertConfig& config) {
+  try {
+    const Holder model(config);
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "no ConfigError";
+}
+
+torch::Tensor features(const Wav2Vec2BertConfig& config, std::int64_t frames) {
+  return torch::randn({2, frames, config.feature_projection_input_dim});
+}
+
+TEST(Heads, RefuseTheConfigsThatHuggingFaceRefuses) {
+  auto config = head_config();
+  config.vocab_size.reset();
+  EXPECT_THAT(refusal<Wav2Vec2BertForCTC>(config), HasSubstr("vocab_size: null"));
+  config = head_config();
+  config.add_adapter = true;
+  const auto adapter = HasSubstr("add_adapter: true");
+  EXPECT_THAT(refusal<Wav2Vec2BertForSequenceClassification>(config), adapter);
+  EXPECT_THAT(refusal<Wav2Vec2BertForAudioFrameClassification>(config), adapter);
+  config.output_hidden_size = 12;
+  EXPECT_THAT(refusal<Wav2Vec2BertForXVector>(config), HasSubstr("output_hidden_size: 12"));
+}
+
+TEST(Heads, AnyModelNamesTheClassesItKnows) {
+  auto config = head_config();
+  EXPECT_THAT(refusal<AnyModel>(config), HasSubstr("architectures: names no class"));
+  config.architectures = {"Wav2Vec2BertForPreTraining"};
+  EXPECT_THAT(refusal<AnyModel>(config),
+              AllOf(HasSubstr("Wav2Vec2BertForPreTraining"), HasSubstr("Wav2Vec2BertForCTC")));
+  for (const auto& name : AnyModel::classes()) {
+    config.architectures = {name};
+    EXPECT_EQ(refusal<AnyModel>(config), "no ConfigError") << name;
+  }
+}
+
+TEST(ForCTC, RefusesLabelsOutsideTheVocabularyAndABlankOfNull) {
+  auto config = head_config();
+  const auto input = features(config, 12);
+  Wav2Vec2BertForCTC model(config);
+  EXPECT_THROW(model->forward(input, {}, torch::full({2, 3}, 7, torch::kLong)), c10::ValueError);
+  EXPECT_THROW(model->forward(input, {}, torch::ones({3}, torch::kLong)), c10::ValueError);
+  EXPECT_THROW(model->forward(input, {}, torch::ones({2, 3})), c10::ValueError);
+  config.pad_token_id.reset();
+  const auto labels = torch::ones({2, 3}, torch::kLong);
+  EXPECT_THROW(Wav2Vec2BertForCTC(config)->forward(input, {}, labels), ConfigError);
+}
+
+TEST(ForCTC, TrainsTheHeadAloneWhenTheBaseModelIsFrozen) {
+  Wav2Vec2BertForCTC model(head_config());
+  model->eval();
+  model->freeze_base_model();
+  model->forward(features(model->config, 12), {}, torch::ones({2, 3}, torch::kLong)).loss.backward();
+  EXPECT_TRUE(model->lm_head->weight.grad().defined());
+  for (const auto& parameter : model->wav2vec2_bert->parameters()) {
+    EXPECT_FALSE(parameter.requires_grad());
+  }
+}
+
+TEST(ForAudioFrameClassification, RefusesLabelsThatAreNotOneHot) {
+  Wav2Vec2BertForAudioFrameClassification model(head_config());
+  EXPECT_THROW(model->forward(features(model->config, 6), {}, torch::ones({2, 6}, torch::kLong)),
+               c10::ValueError);
+}
+
+TEST(ForXVector, RefusesFewerFramesThanItsConvolutionsNeed) {
+  Wav2Vec2BertForXVector model(head_config());
+  model->eval();
+  EXPECT_THROW(model->forward(features(model->config, 4)), c10::ValueError);
+  EXPECT_EQ(model->forward(features(model->config, 6)).embeddings.sizes(),
+            at::IntArrayRef({2, 6}));
+}
+
+TEST(Heads, ReturnStatesOnlyOnRequestAlsoWhereTheyAreWeighted) {
+  auto config = head_config();
+  config.use_weighted_layer_sum = true;
+  Wav2Vec2BertForSequenceClassification model(config);
+  model->eval();
+  const auto input = features(config, 6);
+  EXPECT_FALSE(model->forward(input).hidden_states.has_value());
+  ForwardOptions options;
+  options.output_hidden_states = true;
+  EXPECT_EQ(model->forward(input, {}, {}, options).hidden_states->size(), 4U);
+  model->train();
+  model->wav2vec2_bert->config.layerdrop = 1.0;
+  options.stop_after = 1;
+  EXPECT_THROW(model->forward(input, {}, {}, options), c10::ValueError);
+}
+
+// HF: 18 frames by the convolution, 19 by the formula (kernel 5, stride 2, 37 frames).
+TEST(OutputLengths, CountHalfTheKernelAsPadding) {
+  auto config = head_config();
+  config.add_adapter = true;
+  config.adapter_kernel_size = 5;
+  const auto lengths = get_feat_extract_output_lengths(config, torch::tensor({37, 1}));
+  EXPECT_TRUE(lengths.equal(torch::tensor({19, 1})));
+  EXPECT_TRUE(get_feat_extract_output_lengths(config, lengths, false).equal(lengths));
+  EXPECT_TRUE(get_tdnn_output_lengths(config, torch::tensor({10, 2})).equal(torch::tensor({7, -1})));
+}
+
+TEST(OutputLengths, APoolingMaskIsAPrefixAndOfNoFramesTheWholeRow) {
+  const auto mask = torch::tensor({0, 1, 1, 0, 0, 0}).view({2, 3});
+  const auto pooled = get_feature_vector_attention_mask(head_config(), 3, mask);
+  EXPECT_TRUE(pooled.equal(torch::tensor({1, 1, 0, 1, 1, 1}).view({2, 3}).to(torch::kBool)));
+}
+
+}  // namespace
+}  // namespace w2vbert::testing
