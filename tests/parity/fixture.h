@@ -13,7 +13,10 @@
 #include "w2vbert/checkpoint/checkpoint.h"
 #include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/core/error.h"
+#include "w2vbert/models/any_model.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
+#include "w2vbert/nn/am_softmax_loss.h"
+#include "w2vbert/nn/tdnn_layer.h"
 
 namespace w2vbert::testing {
 
@@ -27,7 +30,13 @@ struct Case {
 
   // Undefined when the case has none of this name.
   torch::Tensor tensor(const std::string& name_in_case) const {
-    return tensors.find(name_in_case) ? tensors.read(name_in_case).to(device) : torch::Tensor();
+    if (!tensors.find(name_in_case)) return {};
+    const auto value = tensors.read(name_in_case).to(device);
+    const auto names = settings.find("transposed");
+    const bool transposed = names != settings.end() && ("," + names->second + ",")
+                                                           .find("," + name_in_case + ",") !=
+                                                       std::string::npos;
+    return transposed ? value.transpose(1, 2).contiguous().transpose(1, 2) : value;
   }
   torch::ScalarType dtype() const {
     const auto& name_of_dtype = settings.at("dtype");
@@ -36,14 +45,41 @@ struct Case {
   }
   bool flag(const std::string& key) const { return settings.at(key) == "1"; }
 
-  Wav2Vec2BertModel load_model() const {
+  // AnyModel: of the class that the checkpoint is of; Wav2Vec2BertModel: the base model in it.
+  template <class Model>
+  Model load() const {
     FromPretrainedOptions options;
     options.device = device;
     options.dtype = dtype();
     options.attn_implementation = settings.at("attn_implementation");
-    auto model = from_pretrained<Wav2Vec2BertModel>(model_directory, options);
+    auto model = from_pretrained<Model>(model_directory, options);
     model->train(flag("train"));
     return model;
+  }
+
+  ModelInputs inputs() const {
+    return {tensor("inputs/input_features"), tensor("inputs/attention_mask"),
+            tensor("inputs/mask_time_indices"), tensor("inputs/labels")};
+  }
+
+  // What PyTorch's activation modules call their argument: "input" or "x".
+  std::string argument_of(const std::string& module) const {
+    return tensors.find("modules/" + module + "/input/x") ? "x" : "input";
+  }
+
+  // Under AnyModel's names. The committed fixtures have a "/" before the number.
+  torch::Tensor output(const std::string& name_of_output) const {
+    auto value = tensor("outputs/" + name_of_output);
+    const auto dot = name_of_output.find('.');
+    if (value.defined() || dot == std::string::npos) return value;
+    return tensor("outputs/" + name_of_output.substr(0, dot) + "/" + name_of_output.substr(dot + 1));
+  }
+
+  // How many outputs PyTorch had.
+  std::size_t output_count() const {
+    return static_cast<std::size_t>(
+        std::count_if(tensors.tensors().begin(), tensors.tensors().end(),
+                      [](const auto& one) { return one.name.starts_with("outputs/"); }));
   }
 };
 
@@ -74,6 +110,7 @@ struct Difference {
 };
 
 inline Difference difference(const torch::Tensor& ours, const torch::Tensor& theirs) {
+  if (ours.numel() == 0) return {};
   const auto differs = ours.ne(theirs).logical_and(ours.isnan().logical_and(theirs.isnan()).logical_not());
   const auto delta = (ours.to(torch::kDouble) - theirs.to(torch::kDouble)).abs();
   return {differs.sum().item<std::int64_t>(),
@@ -93,18 +130,39 @@ inline std::vector<torch::Tensor> replay(torch::nn::Module& module, const Case& 
     return {convolution->forward(input("hidden_states"), input("attention_mask"))};
   }
   if (auto* attention = module.as<Wav2Vec2BertSelfAttention>()) {
-    const auto output = attention->forward(input("hidden_states"), input("attention_mask"));
+    const auto output = attention->forward(input("hidden_states"), input("attention_mask"),
+                                           input("relative_position_embeddings"));
     if (!output.attn_weights.defined()) return {output.attn_output};
     return {output.attn_output, output.attn_weights};
   }
   if (auto* layer = module.as<Wav2Vec2BertEncoderLayer>()) {
     return {layer->forward(input("hidden_states"), input("attention_mask"),
-                           input("conv_attention_mask"))
+                           input("relative_position_embeddings"), input("conv_attention_mask"))
                 .hidden_states};
   }
   if (auto* projection = module.as<Wav2Vec2BertFeatureProjection>()) {
     const auto output = projection->forward(input("hidden_states"));
     return {output.hidden_states, output.norm_hidden_states};
+  }
+  if (auto* activation = module.as<Activation>()) {
+    return {activation->forward(input(one.argument_of(name).c_str()))};
+  }
+  if (auto* relative = module.as<Wav2Vec2BertRelPositionalEmbedding>()) {
+    return {relative->forward(input("hidden_states"))};
+  }
+  if (auto* rotary = module.as<Wav2Vec2BertRotaryPositionalEmbedding>()) {
+    return {rotary->forward(input("hidden_states"))};
+  }
+  if (auto* layer = module.as<Wav2Vec2BertAdapterLayer>()) {
+    return {layer->forward(input("hidden_states"), input("sub_sampled_lengths"))};
+  }
+  if (auto* adapter = module.as<Wav2Vec2BertAdapter>()) {
+    return {adapter->forward(input("hidden_states"), input("attention_mask"))};
+  }
+  if (auto* tdnn = module.as<TDNNLayer>()) return {tdnn->forward(input("hidden_states"))};
+  if (auto* loss = module.as<AMSoftmaxLoss>()) {
+    if (!input("labels").defined()) return {};
+    return {loss->forward(input("hidden_states"), input("labels"))};
   }
   return {};
 }

@@ -68,7 +68,7 @@ TEST_F(Parity, EverySubmoduleGivesPyTorchsBitsForPyTorchsInput) {
     if (one.flag("train")) continue;  // random draws: only the whole chain can be compared
     at::set_num_threads(std::stoi(one.settings.at("threads")));
     const torch::AutoGradMode grad(one.flag("grad"));
-    auto model = one.load_model();
+    auto model = one.load<AnyModel>();
     Findings findings;
     for (const auto& item : model->named_modules("", /*include_self=*/false)) {
       const auto outputs = replay(*item.value(), one, item.key());
@@ -89,27 +89,18 @@ TEST_F(Parity, TheWholeModelGivesPyTorchsBits) {
   for (const Case& one : cases_) {
     at::set_num_threads(std::stoi(one.settings.at("threads")));
     const torch::AutoGradMode grad(one.flag("grad"));
-    auto model = one.load_model();
+    auto model = one.load<AnyModel>();
+    const auto seed = std::stoull(one.settings.at("seed"));
+    NumpyRandom spec_augment(static_cast<std::uint32_t>(seed));
     ForwardOptions options;
     options.output_hidden_states = true;
     options.output_attentions = true;
-    torch::manual_seed(std::stoull(one.settings.at("seed")));
-    const auto output =
-        model->forward(one.tensor("inputs/input_features"), one.tensor("inputs/attention_mask"),
-                       one.tensor("inputs/mask_time_indices"), options);
+    options.spec_augment_random = &spec_augment;
+    torch::manual_seed(seed);
+    const auto outputs = model.forward(one.inputs(), options);
     Findings findings;
-    findings.compare("extract_features", output.extract_features, one.tensor("outputs/extract_features"));
-    for (std::size_t i = 0; i < output.hidden_states->size(); ++i) {
-      findings.compare("hidden_states." + std::to_string(i), output.hidden_states->at(i),
-                       one.tensor("outputs/hidden_states/" + std::to_string(i)));
-    }
-    EXPECT_FALSE(one.tensors.find("outputs/hidden_states/" + std::to_string(output.hidden_states->size())));
-    for (std::size_t i = 0; i < output.attentions->size(); ++i) {
-      findings.compare("attentions." + std::to_string(i), output.attentions->at(i),
-                       one.tensor("outputs/attentions/" + std::to_string(i)));
-    }
-    EXPECT_EQ(output.attentions->empty(), one.settings.at("attn_implementation") == "sdpa");
-    findings.compare("last_hidden_state", output.last_hidden_state, one.tensor("outputs/last_hidden_state"));
+    for (const auto& [name, output] : outputs) findings.compare(name, output, one.output(name));
+    EXPECT_EQ(outputs.size(), one.output_count()) << one.name;
     compared += findings.compared();
     EXPECT_THAT(findings.lines(), ::testing::IsEmpty()) << one.name;
   }
@@ -120,7 +111,7 @@ TEST_F(Parity, TheWholeModelGivesPyTorchsBits) {
 TEST_F(Parity, NamesAndShapesAreThoseOfTheCheckpointThatTransformersSaved) {
   for (const Case& one : cases_) {
     const auto checkpoint = Checkpoint::open(one.model_directory);
-    const Wav2Vec2BertModel model(Wav2Vec2BertConfig::from_pretrained(one.model_directory));
+    const AnyModel model(Wav2Vec2BertConfig::from_pretrained(one.model_directory));
     const auto report = compare_state_dict(*model, checkpoint);
     EXPECT_THAT(report.missing, ::testing::IsEmpty()) << one.name;
     EXPECT_THAT(report.unexpected, ::testing::IsEmpty()) << one.name;
@@ -138,7 +129,7 @@ TEST_F(Parity, TheSameSeedGivesTheSameNewWeightsAsInPython) {
     if (!(seed_file >> seed)) continue;  // this model's weights are not as they were initialised
     ++compared;
     torch::manual_seed(seed);
-    const Wav2Vec2BertModel model(Wav2Vec2BertConfig::from_pretrained(one.model_directory));
+    const AnyModel model(Wav2Vec2BertConfig::from_pretrained(one.model_directory));
     const auto checkpoint = Checkpoint::open(one.model_directory);
     for (const auto& parameter : model->named_parameters()) {
       EXPECT_TRUE(parameter.value().equal(checkpoint.read(parameter.key())))
@@ -153,7 +144,7 @@ TEST_F(Parity, StoppingEarlyGivesTheSameBitsAsRunningAllLayers) {
     if (one.flag("train")) continue;
     at::set_num_threads(std::stoi(one.settings.at("threads")));
     const torch::AutoGradMode grad(one.flag("grad"));
-    auto model = one.load_model();
+    auto model = one.load<Wav2Vec2BertModel>();
     Findings findings;
     for (std::int64_t state = 0; state <= model->config.num_hidden_layers; ++state) {
       ForwardOptions options;
@@ -162,7 +153,7 @@ TEST_F(Parity, StoppingEarlyGivesTheSameBitsAsRunningAllLayers) {
           model->forward(one.tensor("inputs/input_features"), one.tensor("inputs/attention_mask"),
                          one.tensor("inputs/mask_time_indices"), options);
       findings.compare("state " + std::to_string(state), output.last_hidden_state,
-                       one.tensor("outputs/hidden_states/" + std::to_string(state)));
+                       one.output("hidden_states." + std::to_string(state)));
     }
     EXPECT_THAT(findings.lines(), ::testing::IsEmpty()) << one.name;
   }
@@ -175,12 +166,12 @@ TEST_F(Parity, TheSemanticEncoderIsANormalisedState) {
   ASSERT_NE(found, cases_.end());
   const Case& one = *found;
   at::set_num_threads(std::stoi(one.settings.at("threads")));
-  auto model = one.load_model();
+  auto model = one.load<Wav2Vec2BertModel>();
   const auto width = model->config.hidden_size;
   const auto mean = torch::randn({width}).to(one.dtype());
   const auto var = (torch::rand({width}) + 0.5).to(one.dtype());
   SemanticEncoder encoder(model, mean, var, 1);
-  const auto state = one.tensor("outputs/hidden_states/1");
+  const auto state = one.output("hidden_states.1");
   Findings findings;
   findings.compare("state 1", encoder->encode(one.tensor("inputs/input_features"),
                                               one.tensor("inputs/attention_mask")),

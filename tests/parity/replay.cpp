@@ -42,7 +42,7 @@ Row run(const Case& one) {
   Row row{one.name};
   at::set_num_threads(std::stoi(one.settings.at("threads")));
   const torch::AutoGradMode grad(one.flag("grad"));
-  auto model = one.load_model();
+  auto model = one.load<AnyModel>();
   for (const auto& item : model->named_modules("", /*include_self=*/false)) {
     const auto outputs = replay(*item.value(), one, item.key());
     for (std::size_t i = 0; i < outputs.size(); ++i) {
@@ -52,14 +52,9 @@ Row run(const Case& one) {
   }
   ForwardOptions options;
   options.output_hidden_states = true;
-  const auto output =
-      model->forward(one.tensor("inputs/input_features"), one.tensor("inputs/attention_mask"),
-                     one.tensor("inputs/mask_time_indices"), options);
-  for (std::size_t i = 0; i < output.hidden_states->size(); ++i) {
-    row.compare("hidden_states." + std::to_string(i), output.hidden_states->at(i),
-                one.tensor("outputs/hidden_states/" + std::to_string(i)));
+  for (const auto& [name, output] : model.forward(one.inputs(), options)) {
+    row.compare(name, output, one.output(name));
   }
-  row.compare("last_hidden_state", output.last_hidden_state, one.tensor("outputs/last_hidden_state"));
   return row;
 }
 
