@@ -64,7 +64,8 @@ Run add_forward(CLI::App& program) {
       "forward", "Run the class that config.json names on tensors, and write what it returns");
   const auto options = std::make_shared<ForwardOptionsGiven>();
   add_value(command, "--input", options->input, "IN.safetensors",
-            "input_features (B, T, 160); optional attention_mask and mask_time_indices (B, T)");
+            "input_features (B, T, 160); optional attention_mask (B, T), mask_time_indices (B, T), and "
+            "labels for the classes that have a loss");
   add_value(command, "--output", options->output, "OUT.safetensors",
             "Gets HuggingFace's output fields under their names; replaced if it is there");
   command.add_flag("--output-hidden-states", options->output_hidden_states,

@@ -96,9 +96,10 @@ std::string summary(const Inspection& inspection) {
   for (const std::string& name : inspection.architectures) {
     classes += (classes.empty() ? "" : ", ") + quote_bytes(name);
   }
-  text += fmt::format("config.json  {}; against Wav2Vec2BertModel: {} found, {} missing, {} of another "
+  text += fmt::format("config.json  {}; against {}: {} found, {} missing, {} of another "
                       "shape or type, {} unexpected\n",
-                      classes.empty() ? "names no architecture" : classes, comparison.loaded,
+                      classes.empty() ? "names no architecture" : classes, inspection.compared_with,
+                      comparison.loaded,
                       comparison.missing.size(), comparison.mismatched.size(),
                       comparison.unexpected.size());
   for (const std::string& name : comparison.missing) {
@@ -141,6 +142,7 @@ Json json_of(const Inspection& inspection) {
                             {"expected", mismatch.expected}});
     }
     report["architectures"] = inspection.architectures;
+    report["compared_with"] = inspection.compared_with;
     report["found"] = comparison.loaded;
     report["missing"] = comparison.missing;
     report["mismatched"] = std::move(mismatched);

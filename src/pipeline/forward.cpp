@@ -7,8 +7,8 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <functional>
 #include <map>
+#include <optional>
 #include <sstream>
 #include <utility>
 
@@ -17,7 +17,7 @@
 #include "w2vbert/checkpoint/model_directory.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/text.h"
-#include "w2vbert/models/wav2vec2_bert_model.h"
+#include "w2vbert/models/any_model.h"
 #include "w2vbert/pipeline/place.h"
 
 namespace w2vbert {
@@ -81,19 +81,15 @@ Inputs read_inputs(const std::string& path, const Wav2Vec2BertConfig& config,
   }
   check_mask(inputs, "attention_mask", features, path);
   check_mask(inputs, "mask_time_indices", features, path);
+  const at::Tensor labels = input_of(inputs, "labels");
+  if (labels.defined() && (labels.is_floating_point() || labels.is_complex())) {
+    throw UsageError(path, "labels", "is " + sizes(labels), "whole numbers");
+  }
   return inputs;
 }
 
-void add_numbered(NamedTensors& outputs, const std::string& name,
-                  const std::optional<std::vector<at::Tensor>>& tensors) {
-  if (!tensors) return;
-  for (std::size_t i = 0; i < tensors->size(); ++i) {
-    outputs.emplace_back(name + "." + std::to_string(i), (*tensors)[i]);
-  }
-}
-
-NamedTensors run_base_model(const ForwardRequest& request, const std::string& directory,
-                            const Inputs& inputs, ForwardSummary& summary) {
+NamedTensors run_model(const ForwardRequest& request, const std::string& directory,
+                       const Inputs& inputs, ForwardSummary& summary) {
   FromPretrainedOptions options;
   options.device = request.model.device;
   options.dtype = request.model.dtype;
@@ -102,57 +98,32 @@ NamedTensors run_base_model(const ForwardRequest& request, const std::string& di
   options.load.lenient = request.model.lenient;
   if (options.load.lenient) at::manual_seed(0);
   auto start = Clock::now();
-  auto loaded = load_pretrained<Wav2Vec2BertModel>(directory, options);
+  auto loaded = load_pretrained<AnyModel>(directory, options);
   summary.load_seconds = seconds_since(start);
   summary.report = std::move(loaded.report);
 
-  const auto device = request.model.device;
-  at::Tensor mask = input_of(inputs, "attention_mask");
-  at::Tensor masked_time = input_of(inputs, "mask_time_indices");
-  if (mask.defined()) mask = mask.to(device);
-  if (masked_time.defined()) masked_time = masked_time.to(device, at::kBool);
+  const auto on_device = [&](const char* name, std::optional<at::ScalarType> dtype = {}) {
+    const at::Tensor tensor = input_of(inputs, name);
+    return tensor.defined()
+               ? tensor.to(request.model.device, dtype.value_or(tensor.scalar_type()))
+               : tensor;
+  };
+  ModelInputs given;
+  given.input_features = on_device("input_features", request.model.dtype);
+  given.attention_mask = on_device("attention_mask");
+  given.mask_time_indices = on_device("mask_time_indices", at::kBool);
+  given.labels = on_device("labels", at::kLong);
   ForwardOptions wanted;
   wanted.output_hidden_states = request.output_hidden_states;
   wanted.output_attentions = request.output_attentions;
   start = Clock::now();
-  const Wav2Vec2BertBaseModelOutput result =
-      loaded.model->forward(input_of(inputs, "input_features").to(device, request.model.dtype), mask,
-                            masked_time, wanted);
-  NamedTensors outputs;
-  outputs.emplace_back("last_hidden_state", result.last_hidden_state);
-  outputs.emplace_back("extract_features", result.extract_features);
-  add_numbered(outputs, "hidden_states", result.hidden_states);
-  add_numbered(outputs, "attentions", result.attentions);
+  NamedTensors outputs = loaded.model.forward(given, wanted);
   for (auto& [name, tensor] : outputs) tensor = tensor.to(at::kCPU).contiguous();
   summary.compute_seconds = seconds_since(start);
   return outputs;
 }
 
-struct Architecture {
-  std::vector<std::string> inputs;
-  std::function<NamedTensors(const ForwardRequest&, const std::string& directory, const Inputs&,
-                             ForwardSummary&)>
-      run;
-};
-
-const std::map<std::string, Architecture>& architectures() {
-  static const std::map<std::string, Architecture> kArchitectures = {
-      {"Wav2Vec2BertModel",
-       {{"input_features", "attention_mask", "mask_time_indices"}, run_base_model}},
-  };
-  return kArchitectures;
-}
-
 }  // namespace
-
-const std::vector<std::string>& supported_architectures() {
-  static const std::vector<std::string> kNames = [] {
-    std::vector<std::string> names;
-    for (const auto& [name, architecture] : architectures()) names.push_back(name);
-    return names;
-  }();
-  return kNames;
-}
 
 ForwardSummary run_forward(const ForwardRequest& request) {
   const at::NoGradGuard no_grad;
@@ -163,19 +134,19 @@ ForwardSummary run_forward(const ForwardRequest& request) {
   config.validate(config_path);
   ForwardSummary summary;
   std::string list;
-  for (const std::string& name : supported_architectures()) list += (list.empty() ? "" : ", ") + name;
+  for (const std::string& name : AnyModel::classes()) list += (list.empty() ? "" : ", ") + name;
   if (config.architectures.empty()) {
     throw ConfigError(config_path, "architectures", "names no class", list);
   }
   summary.architecture = config.architectures.front();
-  const auto found = architectures().find(summary.architecture);
-  if (found == architectures().end()) {
+  const auto& known = AnyModel::classes();
+  if (std::find(known.begin(), known.end(), summary.architecture) == known.end()) {
     throw ConfigError(config_path, "architectures",
-                      "names " + quote_bytes(summary.architecture) + ", which is not there yet", list);
+                      "names " + quote_bytes(summary.architecture) + ", which is not known", list);
   }
-  const Inputs inputs = read_inputs(request.input, config, found->second.inputs);
+  const Inputs inputs = read_inputs(request.input, config, AnyModel::inputs(summary.architecture));
   check_output_file(request.output, request.input);
-  const NamedTensors outputs = found->second.run(request, model.path, inputs, summary);
+  const NamedTensors outputs = run_model(request, model.path, inputs, summary);
   for (const auto& [name, tensor] : outputs) summary.outputs.push_back(name);
   write_safetensors(request.output, outputs, {}, IfPresent::kReplace);
   return summary;

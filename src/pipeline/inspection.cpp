@@ -11,7 +11,7 @@
 #include "w2vbert/config/wav2vec2_bert_config.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/file.h"
-#include "w2vbert/models/wav2vec2_bert_model.h"
+#include "w2vbert/models/any_model.h"
 #include "w2vbert/nn/initialization.h"
 
 namespace w2vbert {
@@ -74,7 +74,15 @@ LoadReport compare_with_config(const std::string& directory, const Checkpoint& c
   const Wav2Vec2BertConfig config = Wav2Vec2BertConfig::from_pretrained(directory);
   result.architectures = config.architectures;
   const SkipInitialization skip;  // nothing is written to the parameters: they cost no memory
-  const Wav2Vec2BertModel model(config);
+  const auto& known = AnyModel::classes();
+  const bool is_known = !config.architectures.empty() &&
+                        std::find(known.begin(), known.end(), config.architectures.front()) !=
+                            known.end();
+  Wav2Vec2BertConfig compared = config;
+  // Another class may still hold the base model.
+  if (!is_known) compared.architectures = {"Wav2Vec2BertModel"};
+  result.compared_with = compared.architectures.front();
+  const AnyModel model(compared);
   return compare_state_dict(*model, checkpoint, options);
 }
 

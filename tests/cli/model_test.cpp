@@ -318,10 +318,10 @@ TEST_F(Model, RefusesABadInputFile) {
 }
 
 TEST_F(Model, NamesTheClassesItCanRun) {
-  set_config("architectures", nlohmann::json::array({"Wav2Vec2BertForXVector"}));
+  set_config("architectures", nlohmann::json::array({"Wav2Vec2BertForPreTraining"}));
   Result result = forward();
   EXPECT_EQ(result.status, 4);
-  EXPECT_THAT(result.errors(), ElementsAre(AllOf(HasSubstr("architectures"), HasSubstr("Wav2Vec2BertForXVector"),
+  EXPECT_THAT(result.errors(), ElementsAre(AllOf(HasSubstr("architectures"), HasSubstr("Wav2Vec2BertForPreTraining"),
                                                  HasSubstr("Wav2Vec2BertModel"))));
   set_config("architectures", nullptr);
   result = forward();

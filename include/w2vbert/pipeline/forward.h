@@ -26,12 +26,10 @@ struct ForwardSummary {
   LoadReport report;
 };
 
-// The classes that forward can run, by the name in config.json's `architectures`.
-const std::vector<std::string>& supported_architectures();
-
-// Runs the class that config.json names in architectures[0] in eval mode on the tensors of `input`
-// (input_features (B, T, F), cast to the computation dtype; optional attention_mask (B, T) and
-// mask_time_indices (B, T)) and writes what it returns under HF's names. Throws ConfigError,
+// Runs the class that config.json names in architectures[0] (models/any_model.h) in eval mode on the
+// tensors of `input` (input_features (B, T, F), cast to the computation dtype; optional
+// attention_mask (B, T); mask_time_indices (B, T) for the base model, labels as HF takes them for the
+// others) and writes what it returns under HF's names, with labels also the loss. Throws ConfigError,
 // CheckpointError; UsageError for an input tensor that is missing, unknown or does not fit;
 // StorageError, before the model is loaded if the place is bad.
 ForwardSummary run_forward(const ForwardRequest& request);

@@ -27,8 +27,10 @@ struct Inspection {
   std::uint64_t bytes = 0;                        // of tensor data
   std::map<std::string, std::uint64_t> elements_by_dtype;
   std::vector<std::string> warnings;
-  // For a model directory: against the tree of Wav2Vec2BertModel that its config.json asks for.
+  // For a model directory: against the tree that its config.json asks for, of the class that
+  // architectures[0] names, or of Wav2Vec2BertModel where that is not known.
   std::optional<LoadReport> comparison;
+  std::string compared_with;
   std::vector<std::string> architectures;
 
   bool complete() const { return !comparison || comparison->complete(); }
