@@ -287,10 +287,11 @@ def export(model, inputs, path, metadata, device="cpu", grad=False, train=False,
         else:
             for index, item in enumerate(value or ()):
                 tensors[f"outputs/{field}.{index}"] = item
-    # An operation may round differently on a view: (B, T, C) whose memory is (B, C, T).
+    # An operation may round differently on a view: (B, T, C) whose memory is (B, C, T). Strides say it
+    # also of a single frame, which is_contiguous() does not.
     transposed = [name for name, value in tensors.items()
-                  if value.dim() == 3 and not value.is_contiguous()
-                  and value.transpose(1, 2).is_contiguous()]
+                  if value.dim() == 3 and value.stride() != torch.empty(value.shape).stride()
+                  and value.stride() == torch.empty(value.mT.shape).mT.stride()]
     metadata = {
         **metadata,
         "dtype": str(model.dtype).removeprefix("torch."),

@@ -36,7 +36,9 @@ struct Case {
     const bool transposed = names != settings.end() && ("," + names->second + ",")
                                                            .find("," + name_in_case + ",") !=
                                                        std::string::npos;
-    return transposed ? value.transpose(1, 2).contiguous().transpose(1, 2) : value;
+    if (!transposed) return value;
+    const auto turned = value.transpose(1, 2);
+    return torch::empty(turned.sizes(), value.options()).copy_(turned).transpose(1, 2);
   }
   torch::ScalarType dtype() const {
     const auto& name_of_dtype = settings.at("dtype");
