@@ -5,13 +5,13 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <functional>
 #include <map>
 #include <sstream>
 #include <utility>
 
+#include "stopwatch.h"
 #include "w2vbert/checkpoint/checkpoint.h"
 #include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/checkpoint/model_directory.h"
@@ -23,12 +23,7 @@
 namespace w2vbert {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using Inputs = std::map<std::string, at::Tensor>;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 std::string sizes(const at::Tensor& tensor) {
   std::ostringstream text;
@@ -101,9 +96,9 @@ NamedTensors run_base_model(const ForwardRequest& request, const std::string& di
   options.load.prefix = request.model.prefix;
   options.load.lenient = request.model.lenient;
   if (options.load.lenient) at::manual_seed(0);
-  auto start = Clock::now();
+  Stopwatch watch;
   auto loaded = load_pretrained<Wav2Vec2BertModel>(directory, options);
-  summary.load_seconds = seconds_since(start);
+  summary.load_seconds = watch.seconds();
   summary.report = std::move(loaded.report);
 
   const auto device = request.model.device;
@@ -114,7 +109,7 @@ NamedTensors run_base_model(const ForwardRequest& request, const std::string& di
   ForwardOptions wanted;
   wanted.output_hidden_states = request.output_hidden_states;
   wanted.output_attentions = request.output_attentions;
-  start = Clock::now();
+  watch = Stopwatch();
   const Wav2Vec2BertBaseModelOutput result =
       loaded.model->forward(input_of(inputs, "input_features").to(device, request.model.dtype), mask,
                             masked_time, wanted);
@@ -124,7 +119,7 @@ NamedTensors run_base_model(const ForwardRequest& request, const std::string& di
   add_numbered(outputs, "hidden_states", result.hidden_states);
   add_numbered(outputs, "attentions", result.attentions);
   for (auto& [name, tensor] : outputs) tensor = tensor.to(at::kCPU).contiguous();
-  summary.compute_seconds = seconds_since(start);
+  summary.compute_seconds = watch.seconds();
   return outputs;
 }
 
