@@ -3,8 +3,9 @@
 # compile and link against the finished libraries. This file is installed beside the CMake package
 # of w2vbert and serves projects that use it as well.
 #
-# Looks in: Torch_DIR (<root>/share/cmake/Torch), the entries of CMAKE_PREFIX_PATH (the root itself,
-# or a folder that holds torch/), and the PyTorch of the active Python virtual environment.
+# Looks in: Torch_DIR (<root>/share/cmake/Torch), the entries of CMAKE_PREFIX_PATH, the variable or the
+# environment's (the root itself, or a folder that holds torch/), and the PyTorch of the active Python
+# virtual environment.
 # Defines:
 #   w2vbert::libtorch_cpu  headers, libtorch_cpu and libc10: enough to compile and to run on the CPU
 #   w2vbert::libtorch      the same, and the CUDA backend when this LibTorch has one
@@ -18,7 +19,10 @@ if(Torch_DIR)
   get_filename_component(_root "${Torch_DIR}/../../.." ABSOLUTE)
   list(APPEND _roots "${_root}")
 endif()
-foreach(_prefix IN LISTS CMAKE_PREFIX_PATH)
+set(_prefixes ${CMAKE_PREFIX_PATH})
+string(REPLACE ":" ";" _environment_prefixes "$ENV{CMAKE_PREFIX_PATH}")
+list(APPEND _prefixes ${_environment_prefixes})
+foreach(_prefix IN LISTS _prefixes)
   list(APPEND _roots "${_prefix}" "${_prefix}/torch")
   get_filename_component(_root "${_prefix}/../.." ABSOLUTE)  # .../torch/share/cmake
   list(APPEND _roots "${_root}")

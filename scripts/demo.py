@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import textwrap
 import time
 
 SEED = 0
@@ -47,7 +48,9 @@ def make_model(directory, settings):
     """A seeded checkpoint, saved by transformers itself."""
     import torch
     from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertModel
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     torch.manual_seed(SEED)
     partial = directory.with_name(directory.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -98,7 +101,8 @@ def synthesised_clip(path):
 def run(program, *words):
     """Runs the program; its messages go to the terminal, its stdout comes back."""
     command = [program, *map(str, words)]
-    say("$ " + " ".join(["w2vbert", *map(str, words)]))
+    say("$ " + textwrap.fill(" ".join(["w2vbert", *map(str, words)]), 100, subsequent_indent="    ",
+                             break_long_words=False, break_on_hyphens=False))
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if result.returncode != 0:
         sys.exit(f"error: {command[1]} ended with status {result.returncode}")
@@ -251,34 +255,37 @@ def main():
         names[link.stem] = clip
 
     say()
-    for line in run(arguments.program, "inspect", model).splitlines()[-8:]:
+    table, summary = run(arguments.program, "inspect", model).split("\n\n", 1)
+    rows = table.splitlines()
+    for line in [*rows[:3], f"... {len(rows) - 1} tensors", *summary.splitlines()]:
         say("  " + line)
     common = ["--model", model, "--threads", arguments.threads]
     for folder in ("features", "states"):
         shutil.rmtree(output / folder, ignore_errors=True)
     say()
-    run(arguments.program, "features", *sorted(links.iterdir()), "--model", model,
-        "--output", output / "features")
-    report = json.loads(run(arguments.program, "extract", *sorted(links.iterdir()), *common,
-                            "--states", "all", "--engine", "reference", "--json", "--output", output / "states"))
+    inputs = sorted(links.iterdir())
+    run(arguments.program, "features", *inputs, *common, "--output", output / "features")
+    report = json.loads(run(arguments.program, "extract", *inputs, *common, "--states", "all",
+                            "--engine", "reference", "--json", "--output", output / "states"))
     speeds = {pathlib.Path(clip["output"]).stem: clip["compute_seconds"] for clip in report["clips"]}
 
     say("\nthe same clips in PyTorch (transformers, its default attention, float32)")
     pytorch = PyTorch(model, arguments.threads)
     pytorch.states(*pytorch.features(pytorch.load_audio(clips[0])[0]).values())  # warm-up
-    header = (f"{'clip':<34}{'seconds':>8}{'frames':>7}{'shape':>12}{'w2vbert':>9}{'PyTorch':>9}"
-              f"{'audio to states':>17}{'encoder alone':>15}")
-    say("\n" + header + "\n" + f"{'':<61}{'x real time':>18}{'max |difference|':>17}{'':>15}")
+    width = max(len(stem) for stem in names)
+    say(f"\n{'':<{width}}{'':>23}{'speed (x real time)':>21}{'largest |difference|':>28}")
+    say(f"{'clip':<{width}}{'seconds':>9}{'frames x width':>16}{'w2vbert':>10}{'PyTorch':>9}"
+        f"{'audio to states':>17}{'encoder alone':>15}")
     results = []
     for stem, clip in names.items():
         result = compare(pytorch, str(clip), stem, output / "features" / f"{stem}.safetensors",
                          output / "states" / f"{stem}.safetensors")
         results.append(result)
         speed, torch_speed = result.seconds / speeds[stem], result.seconds / result.torch_seconds
-        shape = "x".join(map(str, result.states[-1].shape))
+        shape = " x ".join(map(str, result.states[-1].shape))
         alone = "0 bits" if result.bits == 0 else f"{result.encoder:.1e}"
-        say(f"{stem[:33]:<34}{result.seconds:>8.2f}{result.frames:>7}{shape:>12}{speed:>9.1f}"
-            f"{torch_speed:>9.1f}{result.chain:>17.1e}{alone:>15}")
+        say(f"{stem:<{width}}{result.seconds:>9.2f}{shape:>16}{speed:>10.1f}{torch_speed:>9.1f}"
+            f"{result.chain:>17.1e}{alone:>15}")
 
     picture = output / "hidden_states.png"
     draw(results[0], picture)

@@ -17,7 +17,6 @@ namespace {
 
 constexpr std::string_view kSingleFile = "model.safetensors";
 constexpr std::string_view kIndexFile = "model.safetensors.index.json";
-constexpr std::uint64_t kMaxIndexBytes = 100'000'000;
 // What is converted, or copied to another device, goes through a buffer of this size.
 constexpr std::uint64_t kStagingBytes = 16 << 20;
 
@@ -31,13 +30,6 @@ struct Place {
   const TensorInfo* tensor;  // in that file's header
   std::size_t listed;        // in State::tensors
 };
-
-std::string shape_text(const std::vector<std::int64_t>& shape) {
-  std::string text = "(";
-  for (const std::int64_t size : shape)
-    text += (text.size() > 1 ? ", " : "") + std::to_string(size);
-  return text + ")";
-}
 
 OpenFile open_safetensors(const std::string& path) {
   InputFile file = InputFile::open<CheckpointError>(path);
@@ -82,7 +74,7 @@ struct Checkpoint::State {
   }
 
   void open_shards(const std::string& index_path) {
-    const std::string text = read_small_file<CheckpointError>(index_path, kMaxIndexBytes);
+    const std::string text = read_small_file<CheckpointError>(index_path, kMaxShardIndexBytes);
     const ShardIndex index = parse_shard_index(text, index_path);
     const std::size_t slash = index_path.rfind('/');
     const std::string directory = slash == std::string::npos ? "" : index_path.substr(0, slash + 1);
@@ -206,7 +198,7 @@ void Checkpoint::read_into(std::string_view name, const at::Tensor& destination)
   TORCH_CHECK_VALUE(destination.defined() && destination.sizes() == at::IntArrayRef(tensor.shape),
                     quote_bytes(name), " has shape ", shape_text(tensor.shape),
                     " in the checkpoint, the tensor to read into ",
-                    destination.defined() ? shape_text(destination.sizes().vec()) : "is undefined");
+                    destination.defined() ? shape_text(destination.sizes()) : "is undefined");
   const at::Tensor target = destination.detach();
   const bool plain = target.is_cpu() && target.is_contiguous();
   if (plain && target.scalar_type() == type) {

@@ -52,13 +52,6 @@ Tensors state_dict_of(const torch::nn::Module& module) {
   return tensors;
 }
 
-std::string shape_text(at::IntArrayRef shape) {
-  std::string text = "(";
-  for (const std::int64_t size : shape)
-    text += (text.size() > 1 ? ", " : "") + std::to_string(size);
-  return text + ")";
-}
-
 std::string with_dot(const std::string& prefix) {
   return prefix.empty() || prefix.ends_with('.') ? prefix : prefix + ".";
 }

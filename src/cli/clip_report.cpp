@@ -101,6 +101,7 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
   events.planned = [&](const ClipRunPlan& plan) {
     to_do = plan.to_do();
     messages.say(plan_line(plan));
+    show_progress();
   };
   events.finished = [&](const ClipReport& clip) {
     ++done;

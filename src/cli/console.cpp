@@ -100,7 +100,7 @@ void Messages::progress(std::size_t done, std::size_t total, std::string_view re
     if (due(kLineInterval)) say(counts + " " + std::string(remark));
     return;
   }
-  if (!due(kBarInterval) && done != total) return;
+  if (!due(kBarInterval) && done != 0 && done != total) return;
   const std::size_t cells = kBarCells * done / total;
   std::string bar = "[";
   bar.append(cells, '#').append(kBarCells - cells, '.').append("] ");

@@ -1,5 +1,5 @@
 // w2vbert inspect: the tensors of a checkpoint, and what a model directory lacks.
-#include <fmt/ranges.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <functional>
@@ -24,10 +24,6 @@ struct InspectOptions {
   std::string prefix;
   OutputOptions output;
 };
-
-std::string shape_text(const std::vector<std::int64_t>& shape) {
-  return fmt::format("({})", fmt::join(shape, ", "));
-}
 
 std::string file_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 

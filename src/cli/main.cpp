@@ -61,7 +61,7 @@ int run_program(const std::vector<std::string>& words) {
     program.parse(reversed);
   } catch (const CLI::CallForHelp&) {
     const auto chosen = program.get_subcommands();
-    print_result(chosen.empty() ? program.help() : chosen.front()->help());
+    print_result(chosen.empty() ? program.help() : chosen.front()->help(program.get_name()));
     return kDone;
   } catch (const CLI::CallForVersion& version) {
     print_result(std::string(version.what()) + "\n");

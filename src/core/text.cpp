@@ -64,4 +64,12 @@ std::string quote_bytes(std::string_view bytes, std::size_t limit) {
   return out;
 }
 
+std::string shape_text(std::span<const std::int64_t> shape) {
+  std::string text = "(";
+  for (const std::int64_t size : shape) {
+    text += (text.size() > 1 ? ", " : "") + std::to_string(size);
+  }
+  return text + ")";
+}
+
 }  // namespace w2vbert

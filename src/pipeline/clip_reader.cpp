@@ -2,25 +2,18 @@
 
 #include <ATen/ATen.h>
 
-#include <chrono>
 #include <utility>
 
+#include "stopwatch.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 
 // Clips ready and waiting: enough to hide reading, few enough to keep memory flat.
 constexpr std::size_t kMaxReady = 1;
-// Two fbank frames of 400 samples, 160 apart: of one frame HF's own features are NaN, for the unbiased
-// variance of one row is.
-constexpr std::int64_t kMinSamples = 560;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
+constexpr std::int64_t kMinSamples = SeamlessM4TFeatureExtractor::kMinSamples;
 
 }  // namespace
 
@@ -77,9 +70,9 @@ ReadClip ClipReader::read(std::size_t index) const {
   const at::NoGradGuard no_grad;
   ReadClip clip;
   const std::string path = inputs_.path(index);
-  auto start = Clock::now();
+  Stopwatch watch;
   const Waveform waveform = load_audio(path, request_.audio);
-  clip.read_seconds = seconds_since(start);
+  clip.read_seconds = watch.seconds();
   clip.samples = static_cast<std::int64_t>(waveform.samples.size());
   clip.sample_rate_hz = waveform.sample_rate_hz;
   clip.source_sample_rate_hz = waveform.source_rate;
@@ -89,11 +82,11 @@ ReadClip ClipReader::read(std::size_t index) const {
                      std::to_string(clip.sample_rate_hz) + " Hz",
                      "at least " + std::to_string(kMinSamples));
   }
-  start = Clock::now();
+  watch = Stopwatch();
   const SeamlessM4TFeatureExtractor::Features features = extractor_({waveform.samples});
   clip.features.input_features = features.input_features[0];  // (1, T, F) -> (T, F)
   clip.features.attention_mask = features.attention_mask[0];  // (1, T) -> (T)
-  clip.feature_seconds = seconds_since(start);
+  clip.feature_seconds = watch.seconds();
   return clip;
 }
 

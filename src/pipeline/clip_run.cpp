@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <chrono>
 #include <memory>
 #include <optional>
 #include <set>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "clip_reader.h"
+#include "stopwatch.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/text.h"
 #include "w2vbert/pipeline/failure.h"
@@ -20,11 +20,6 @@
 namespace w2vbert {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 std::string folder_of(const std::string& name) {
   const std::size_t slash = name.rfind('/');
@@ -103,13 +98,13 @@ struct ClipWork {
     report.read_seconds = clip.read_seconds;
 
     stage = "model";
-    auto start = Clock::now();
+    Stopwatch watch;
     NamedTensors tensors = function(clip.features);
     for (auto& [name, tensor] : tensors) tensor = tensor.to(at::kCPU).contiguous();
-    report.compute_seconds = clip.feature_seconds + seconds_since(start);
+    report.compute_seconds = clip.feature_seconds + watch.seconds();
 
     stage = "write";
-    start = Clock::now();
+    watch = Stopwatch();
     const SafetensorsMetadata metadata = {
         {"fingerprint", directory.digest()},
         {"input", quote_bytes(report.name, report.name.size() * 4)},
@@ -122,7 +117,7 @@ struct ClipWork {
     };
     directory.prepare(report.name);
     write_safetensors(report.output, tensors, metadata);
-    report.write_seconds = seconds_since(start);
+    report.write_seconds = watch.seconds();
     return report;
   }
 };
@@ -145,7 +140,7 @@ ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
   const ClipFunction function = request.prepare();
   directory.start();
   const ClipWork work{inputs, function, directory};
-  const auto start = Clock::now();
+  const Stopwatch watch;
   for (std::size_t i = 0; i < plan.pending.size(); ++i) {
     if (request.stop_requested()) {
       summary.stopped = true;
@@ -174,7 +169,7 @@ ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
       events.failed(*failure);
     }
   }
-  summary.elapsed_seconds = seconds_since(start);
+  summary.elapsed_seconds = watch.seconds();
   return summary;
 }
 

@@ -179,8 +179,11 @@ Extraction::Extraction(ModelRequest request, const std::string& states, const st
   }
   if (!stats.empty()) {
     const Checkpoint file = Checkpoint::open(stats);
-    mean_ = read_statistic(file, "mean", config_.hidden_size);
-    var_ = read_statistic(file, "var", config_.hidden_size);
+    // The states are the encoder's; only last_hidden_state is what an adapter makes of them.
+    const bool of_adapter = states_.empty() && config_.add_adapter;
+    const std::int64_t channels = of_adapter ? config_.adapter_size() : config_.hidden_size;
+    mean_ = read_statistic(file, "mean", channels);
+    var_ = read_statistic(file, "var", channels);
     Sha256 sha;
     for (const at::Tensor& value : {mean_, var_}) {
       const at::Tensor wide = value.to(at::kDouble);  // holds every float type's values exactly

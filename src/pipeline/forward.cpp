@@ -5,13 +5,13 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <map>
 #include <optional>
 #include <sstream>
 #include <utility>
 
+#include "stopwatch.h"
 #include "w2vbert/checkpoint/checkpoint.h"
 #include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/checkpoint/model_directory.h"
@@ -23,12 +23,7 @@
 namespace w2vbert {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using Inputs = std::map<std::string, at::Tensor>;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 std::string sizes(const at::Tensor& tensor) {
   std::ostringstream text;
@@ -97,9 +92,9 @@ NamedTensors run_model(const ForwardRequest& request, const std::string& directo
   options.load.prefix = request.model.prefix;
   options.load.lenient = request.model.lenient;
   if (options.load.lenient) at::manual_seed(0);
-  auto start = Clock::now();
+  Stopwatch watch;
   auto loaded = load_pretrained<AnyModel>(directory, options);
-  summary.load_seconds = seconds_since(start);
+  summary.load_seconds = watch.seconds();
   summary.report = std::move(loaded.report);
 
   const auto on_device = [&](const char* name, std::optional<at::ScalarType> dtype = {}) {
@@ -116,10 +111,10 @@ NamedTensors run_model(const ForwardRequest& request, const std::string& directo
   ForwardOptions wanted;
   wanted.output_hidden_states = request.output_hidden_states;
   wanted.output_attentions = request.output_attentions;
-  start = Clock::now();
+  watch = Stopwatch();
   NamedTensors outputs = loaded.model.forward(given, wanted);
   for (auto& [name, tensor] : outputs) tensor = tensor.to(at::kCPU).contiguous();
-  summary.compute_seconds = seconds_since(start);
+  summary.compute_seconds = watch.seconds();
   return outputs;
 }
 

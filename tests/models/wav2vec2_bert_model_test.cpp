@@ -39,6 +39,18 @@ TEST_F(BaseModel, TheSameSeedGivesTheSameModelAndAnotherAnother) {
   EXPECT_FALSE(model_->masked_spec_embed.equal(other->masked_spec_embed));
 }
 
+// HF: `initializer_range or 0.02`.
+TEST_F(BaseModel, AnInitializerRangeOfZeroCountsAsAbsent) {
+  auto config = config_;
+  const auto weight_with = [&](double range) {
+    config.initializer_range = range;
+    torch::manual_seed(21);
+    return Wav2Vec2BertModel(config)->named_parameters()["encoder.layers.0.ffn1.output_dense.weight"];
+  };
+  EXPECT_TRUE(weight_with(0.0).equal(weight_with(0.02)));
+  EXPECT_FALSE(weight_with(0.03).equal(weight_with(0.02)));
+}
+
 TEST_F(BaseModel, ReplacesMarkedFramesAlsoInEvaluation) {
   const auto input = features(2, 5);
   auto marked = torch::zeros({2, 5}, torch::kBool);

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -14,5 +16,8 @@ std::string quote_bytes(std::string_view bytes, std::size_t limit = 200);
 // Bytes of the UTF-8 character at the start of `bytes`; 0 when there is no valid one: overlong
 // forms, surrogates, anything above U+10FFFF.
 std::size_t utf8_character_length(std::string_view bytes);
+
+// "(2, 80)"; "()" for a scalar.
+std::string shape_text(std::span<const std::int64_t> shape);
 
 }  // namespace w2vbert
