@@ -3,7 +3,6 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 #include <torch/version.h>
-#include <torch/utils.h>
 
 #include <fstream>
 #include <iomanip>
