@@ -17,6 +17,7 @@ ALLOWED = {
     # nn for the guard that builds a module without initialising what a checkpoint will fill
     "checkpoint": {"core", "config", "nn"},
     "engine": {"core", "config", "nn", "models"},
+    "parity": {"core", "config", "nn", "models", "checkpoint"},
     "pipeline": {"core", "config", "audio", "features", "nn", "models", "checkpoint", "engine"},
 }
 ALLOWED["cli"] = set(ALLOWED)

@@ -1,223 +1,39 @@
 #!/usr/bin/env python3
-"""Writes what transformers computes, module by module, for the parity tests to compare with.
+"""Writes what PyTorch computes for a model and a clip, module by module, for `w2vbert parity` to compare
+with:
 
-  export_parity_fixtures.py OUT                 the cases of the test suite
-  export_parity_fixtures.py OUT --only rotary   those with "rotary" in their name
-  export_parity_fixtures.py OUT --golden        the one small case that is committed
-  export_parity_fixtures.py OUT --model DIR --features FEATURES.safetensors
-                                                any model and input
+  export_parity_fixtures.py REF.safetensors --model DIR_OR_ID --audio CLIP.wav [CLIP.wav ...]
+  export_parity_fixtures.py REF.safetensors --model DIR_OR_ID --features IN.safetensors
+  w2vbert parity --model DIR_OR_ID --reference REF.safetensors --report report.html
 
-OUT/models/<model>/ is a checkpoint saved by transformers. OUT/cases/<case>.safetensors holds
+The model is of the class that config.json names, and comes from a directory or the local Hub cache. The
+clips make one batch, padded by the model's feature extractor. REF.safetensors holds
   inputs/<argument>                       of the model
-  outputs/<field>, outputs/<field>.<n> where the field is a list
+  outputs/<field>, outputs/<field>.<n>    where the field is a list
   modules/<name>/input/<argument>, modules/<name>/output/<n>   of every submodule, by its HF name
-modules only of a case in evaluation. As metadata: transposed
-(tensors that were views of transposed memory), model, dtype, attn_implementation, threads, grad, train, seed, torch, transformers.
+  backward/<field>, gradients/<parameter> with --grad: what was sent backward (the loss itself, where
+                                          there is one), and the gradient of every parameter
+and as metadata the modules' order (each when it ended), tensors that were views of transposed memory or
+did not start at an aligned address (both can change how an operation rounds), and the settings and
+versions on this side. With --train, modules are left out: only the whole chain draws the
+same random numbers.
 """
 
 import argparse
-import dataclasses
 import inspect
 import pathlib
+import sys
 
 import numpy
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig
+from transformers import AutoConfig, SeamlessM4TFeatureExtractor
 
-TINY = dict(hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=80)
-HEAD = dict(TINY, classifier_proj_size=20, tdnn_dim=[24, 24, 40], tdnn_kernel=[5, 3, 1],
-            tdnn_dilation=[1, 2, 1], xvector_output_dim=18, vocab_size=12, num_labels=5)
-CTC = dict(HEAD, architecture="Wav2Vec2BertForCTC")
-SEQUENCE = dict(HEAD, architecture="Wav2Vec2BertForSequenceClassification")
-FRAME = dict(HEAD, architecture="Wav2Vec2BertForAudioFrameClassification")
-XVECTOR = dict(HEAD, architecture="Wav2Vec2BertForXVector")
-DROPOUT = dict(hidden_dropout=0.1, activation_dropout=0.2, attention_dropout=0.15,
-               feat_proj_dropout=0.1, conformer_conv_dropout=0.1, final_dropout=0.3)
-ADAPTER = dict(TINY, add_adapter=True)
-
-# Settings of the config, and `architecture` for another class than Wav2Vec2BertModel.
-MODELS = {
-    # Published positions and kernel at a small width.
-    "small": dict(hidden_size=48, num_hidden_layers=3, num_attention_heads=4, intermediate_size=80),
-    # Odd sizes everywhere, clipping within a few frames, a short kernel.
-    "odd": dict(hidden_size=21, num_hidden_layers=2, num_attention_heads=3, intermediate_size=35,
-                feature_projection_input_dim=10, left_max_position_embeddings=3,
-                right_max_position_embeddings=2, conv_depthwise_kernel_size=3, layer_norm_eps=1e-3),
-    # One head, no distance to the right, kernel 1, no masked_spec_embed, another activation.
-    "onehead": dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=1, intermediate_size=64,
-                    right_max_position_embeddings=0, conv_depthwise_kernel_size=1,
-                    mask_time_prob=0.0, hidden_act="gelu"),
-    # Every layer is as wide as the published model's.
-    "wide": dict(num_hidden_layers=2),
-    # As initialised: what the same seed has to give in C++ (as all whose name starts with "fresh").
-    "fresh": dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=40),
-    # Random draws in training mode.
-    "dropout": dict(hidden_size=48, num_hidden_layers=6, num_attention_heads=4, intermediate_size=80,
-                    **DROPOUT, layerdrop=0.4, apply_spec_augment=False),
-    # Other positions; the table of "relative" has to grow for 37 frames.
-    "relative": dict(TINY, position_embeddings_type="relative"),
-    "relative_grows": dict(TINY, position_embeddings_type="relative", max_source_positions=20),
-    "rotary": dict(TINY, position_embeddings_type="rotary", rotary_embedding_base=500),
-    "nopositions": dict(TINY, position_embeddings_type=None),
-    "wide_relative": dict(num_hidden_layers=1, position_embeddings_type="relative"),
-    "wide_rotary": dict(num_hidden_layers=1, position_embeddings_type="rotary"),
-    "fresh_relative": dict(TINY, position_embeddings_type="relative"),
-    # Adapters: HF's defaults, another width and the FFN before it, kernels whose length formula and
-    # convolution disagree, several layers, none.
-    "adapter": dict(ADAPTER),
-    "adapter_proj": dict(ADAPTER, output_hidden_size=32, num_adapter_layers=2, adapter_act="gelu",
-                         use_intermediate_ffn_before_adapter=True),
-    "adapter_k5s2": dict(ADAPTER, adapter_kernel_size=5, position_embeddings_type="rotary"),
-    "adapter_k4s3": dict(ADAPTER, adapter_kernel_size=4, adapter_stride=3, num_adapter_layers=3),
-    "adapter_k1s1": dict(ADAPTER, adapter_kernel_size=1, adapter_stride=1),
-    "adapter_0layers": dict(ADAPTER, output_hidden_size=32, num_adapter_layers=0),
-    "wide_adapter": dict(num_hidden_layers=1, add_adapter=True,
-                         use_intermediate_ffn_before_adapter=True),
-    "fresh_adapter": dict(ADAPTER, output_hidden_size=32, num_adapter_layers=2,
-                          use_intermediate_ffn_before_adapter=True),
-    # Heads.
-    "ctc": dict(CTC),
-    "ctc_adapter": dict(CTC, add_adapter=True, output_hidden_size=32, ctc_loss_reduction="mean",
-                        ctc_zero_infinity=True, pad_token_id=3),
-    "sequence": dict(SEQUENCE),
-    "sequence_weighted": dict(SEQUENCE, use_weighted_layer_sum=True),
-    "frame": dict(FRAME),
-    "frame_weighted": dict(FRAME, use_weighted_layer_sum=True),
-    "xvector": dict(XVECTOR),
-    "xvector_weighted": dict(XVECTOR, use_weighted_layer_sum=True, add_adapter=True,
-                             adapter_stride=1),
-    "fresh_ctc": dict(CTC, add_adapter=True),
-    "fresh_sequence": dict(SEQUENCE, use_weighted_layer_sum=True),
-    "fresh_frame": dict(FRAME, use_weighted_layer_sum=True),
-    "fresh_xvector": dict(XVECTOR, use_weighted_layer_sum=True, position_embeddings_type="relative"),
-    # Training: SpecAugment on both axes, everything that draws.
-    "augment": dict(TINY, mask_time_prob=0.3, mask_time_length=4, mask_feature_prob=0.2,
-                    mask_feature_length=5, mask_feature_min_masks=1, layerdrop=0.0, **DROPOUT),
-    "augment_adapter": dict(CTC, add_adapter=True, num_adapter_layers=3, layerdrop=0.5,
-                            use_intermediate_ffn_before_adapter=True, mask_time_length=3,
-                            position_embeddings_type="rotary", **DROPOUT),
-    "augment_relative": dict(SEQUENCE, position_embeddings_type="relative", layerdrop=0.0,
-                             mask_time_length=3, **DROPOUT),
-}
-ACTIVATIONS = ("gelu_10", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_python", "gelu_python_tanh",
-               "gelu_pytorch_tanh", "hardswish", "laplace", "leaky_relu", "linear", "mish", "prelu",
-               "quick_gelu", "relu", "relu2", "relu6", "sigmoid", "silu", "sqrtsoftplus", "tanh")
-for activation in ACTIVATIONS:
-    MODELS[f"act_{activation}"] = dict(
-        hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=40,
-        add_adapter=True, hidden_act=activation, adapter_act=activation)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BASE = "Wav2Vec2BertModel"
-FRESH = "fresh"  # models whose name starts so
-SMALL_RANGE = 0.1  # of the small models' weights: wide enough for every operation to matter
-
-
-@dataclasses.dataclass
-class Case:
-    model: str
-    dtype: str = "float32"
-    attn: str = "sdpa"
-    mask: str = "none"  # none, ones, ragged, holes, left, empty_row
-    batch: int = 3
-    frames: int = 37
-    grad: bool = False
-    train: bool = False
-    mask_time_indices: bool = False
-    labels: bool = False
-
-    @property
-    def name(self):
-        words = [self.model, self.dtype, self.attn, self.mask, f"{self.batch}x{self.frames}"]
-        words += [flag for flag in ("grad", "train", "mask_time_indices", "labels") if getattr(self, flag)]
-        return "-".join(words)
-
-
-def suite():
-    for model in ("small", "odd", "onehead"):
-        for attn in ("eager", "sdpa"):
-            for dtype in DTYPES:
-                for mask in ("none", "ragged", "holes", "empty_row"):
-                    yield Case(model, dtype, attn, mask)
-            yield Case(model, attn=attn, mask="ones")
-            yield Case(model, attn=attn, mask="left")
-            yield Case(model, attn=attn, batch=1, frames=1)
-            yield Case(model, attn=attn, mask="ragged", frames=2)
-            yield Case(model, attn=attn, mask="ragged", batch=2, frames=150)
-            yield Case(model, attn=attn, mask="ragged", grad=True)
-    yield Case("fresh")
-    yield Case("small", mask="ragged", mask_time_indices=True)
-    for attn in ("eager", "sdpa"):
-        yield Case("dropout", attn=attn, mask="ragged", train=True)
-        for dtype in ("float32", "bfloat16"):
-            yield Case("wide", dtype, attn, "none", batch=1, frames=150)
-            yield Case("wide", dtype, attn, "ragged", batch=2, frames=101)
-
-
-    for case in families():
-        yield case
-
-
-def families():
-    """Other positions, adapters, activations, heads and training."""
-    for model in ("relative", "rotary", "nopositions", "adapter", "adapter_proj"):
-        for attn in ("eager", "sdpa"):
-            for mask in ("none", "ones", "ragged", "empty_row", "holes", "left"):
-                yield Case(model, attn=attn, mask=mask)
-            for dtype in ("bfloat16", "float16"):
-                yield Case(model, dtype, attn, "ragged")
-            yield Case(model, attn=attn, mask="ragged", batch=1, frames=2)
-            yield Case(model, attn=attn, mask="ragged", batch=2, frames=150)
-            yield Case(model, attn=attn, mask="ragged", grad=True)
-            yield Case(model, attn=attn, batch=1, frames=5, grad=True)
-    for model in ("relative_grows", "adapter_k5s2", "adapter_k4s3", "adapter_k1s1", "adapter_0layers"):
-        for attn in ("eager", "sdpa"):
-            yield Case(model, attn=attn)
-            yield Case(model, attn=attn, mask="ragged")
-            yield Case(model, "bfloat16", attn, "ragged")
-    for model in ("wide_relative", "wide_rotary", "wide_adapter"):
-        for attn in ("eager", "sdpa"):
-            yield Case(model, attn=attn, mask="none", batch=1, frames=101)
-            yield Case(model, attn=attn, mask="ragged", batch=2, frames=70)
-        yield Case(model, "bfloat16", mask="ragged", batch=2, frames=70)
-    for activation in ACTIVATIONS:
-        for dtype in ("float32", "bfloat16"):
-            yield Case(f"act_{activation}", dtype, mask="ragged")
-    for model in ("ctc", "ctc_adapter", "sequence", "sequence_weighted", "frame", "frame_weighted",
-                  "xvector", "xvector_weighted"):
-        for mask in ("none", "ones", "ragged", "holes", "left", "empty_row"):
-            yield Case(model, mask=mask, labels=True)
-        for dtype in ("bfloat16", "float16"):
-            yield Case(model, dtype, mask="ragged", labels=True)
-        yield Case(model, attn="eager", mask="ragged", labels=True)
-        yield Case(model, mask="ragged", grad=True, labels=True)
-        yield Case(model, mask="ragged", batch=1)
-    for model in ("fresh_relative", "fresh_adapter", "fresh_ctc", "fresh_sequence", "fresh_frame",
-                  "fresh_xvector"):
-        yield Case(model)
-    for attn in ("eager", "sdpa"):
-        for mask in ("none", "ragged", "empty_row"):
-            yield Case("augment", attn=attn, mask=mask, train=True)
-            yield Case("augment_relative", attn=attn, mask=mask, train=True, labels=True)
-        yield Case("augment_adapter", attn=attn, mask="ragged", train=True, labels=True, frames=90)
-        yield Case("augment_adapter", "bfloat16", attn, "none", train=True, labels=True, frames=90)
-
-
-def attention_mask(kind, batch, frames):
-    """(B, T) int64, or None."""
-    mask = torch.ones(batch, frames, dtype=torch.long)
-    for row in range(batch):
-        length = max(1, frames - row * (frames // max(batch, 1)) - 1)
-        if kind == "ragged":
-            mask[row, length:] = 0
-        elif kind == "left":
-            mask[row, : frames - length] = 0
-        elif kind == "holes":
-            mask[row, row :: 3] = 0
-    if kind == "empty_row":
-        mask[-1] = 0
-    return None if kind == "none" else mask
+CLASSES = (BASE, "Wav2Vec2BertForCTC", "Wav2Vec2BertForSequenceClassification",
+           "Wav2Vec2BertForAudioFrameClassification", "Wav2Vec2BertForXVector")
 
 
 def own_memory(model):
@@ -234,15 +50,21 @@ def tensors_of(output):
     return []
 
 
-def record_modules(model, tensors):
+ALIGNMENT = 64  # of every allocation of PyTorch's on the CPU; views may start elsewhere
+
+
+def record_modules(model, tensors, order, misaligned):
     """Hooks that keep a copy of what goes into and comes out of every submodule."""
 
     def hook(name):
         def keep(module, args, kwargs, output):
+            order.append(name)
             bound = inspect.signature(module.forward).bind(*args, **kwargs)
             for argument, value in bound.arguments.items():
                 if isinstance(value, torch.Tensor):
                     tensors[f"modules/{name}/input/{argument}"] = value.detach().clone()
+                    if value.numel() > 0 and value.data_ptr() % ALIGNMENT:
+                        misaligned[f"modules/{name}/input/{argument}"] = value.data_ptr() % ALIGNMENT
             for index, value in enumerate(tensors_of(output)):
                 tensors[f"modules/{name}/output/{index}"] = value.detach().clone()
 
@@ -252,26 +74,69 @@ def record_modules(model, tensors):
             for name, module in model.named_modules() if name]
 
 
-def make_labels(config, case, model):
-    """As the loss of the class takes them; of CTC's rows one is padded."""
-    name = type(model).__name__
-    if name.endswith("ForCTC"):
-        labels = torch.randint(1, config.vocab_size, (case.batch, 4))
-        labels[0, 2:] = -100
-        return labels
-    if name.endswith("ForAudioFrameClassification"):
-        classes = torch.randint(0, config.num_labels, (case.batch, case.frames))
-        return torch.nn.functional.one_hot(classes, config.num_labels)
-    return torch.randint(0, config.num_labels, (case.batch,))
+def record_outputs(output, tensors):
+    for field, value in output.items():
+        if isinstance(value, torch.Tensor):
+            tensors[f"outputs/{field}"] = value
+        else:
+            for index, item in enumerate(value or ()):
+                tensors[f"outputs/{field}.{index}"] = item
 
 
-def export(model, inputs, path, metadata, device="cpu", grad=False, train=False, seed=0):
+def record_gradients(model, output, tensors):
+    """Of the loss; without labels, of the first output times random numbers."""
+    field = "loss" if output.get("loss") is not None else next(iter(output))
+    sent = torch.ones_like(output[field]) if field == "loss" else torch.randn_like(output[field])
+    output[field].backward(sent)
+    tensors[f"backward/{field}"] = sent
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            tensors[f"gradients/{name}"] = parameter.grad
+
+
+def transposed(tensors):
+    """Names of the (B, T, C) whose memory is (B, C, T): an operation may round differently on such a view.
+    Strides say it also of a single frame, which is_contiguous() does not."""
+    return [name for name, value in tensors.items()
+            if value.dim() == 3 and value.stride() != torch.empty(value.shape).stride()
+            and value.stride() == torch.empty(value.mT.shape).mT.stride()]
+
+
+def settings_of(model):
+    """What the bits depend on, and who computed them."""
+    return {
+        "architecture": type(model).__name__,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "attn_implementation": model.config._attn_implementation,
+        "device": str(model.device),
+        "device_name": torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else "",
+        "threads": str(torch.get_num_threads()),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def write(path, tensors, metadata):
+    # clone(): safetensors refuses tensors that share memory.
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, metadata)
+
+
+def export(model, inputs, path, metadata, device="cpu", grad=False, train=False,
+           gradient_checkpointing=False, seed=0):
+    """`inputs`: what the model's forward takes, None for what is not given. `grad`: in grad mode, where
+    PyTorch picks other kernels, and with gradients."""
     own_memory(model)
     model.to(device).train(train)
-    inputs = {name: None if value is None else value.to(device) for name, value in inputs.items()}
-    tensors = {f"inputs/{name}": value for name, value in inputs.items() if value is not None}
-    # With random draws only the whole chain can be compared.
-    hooks = [] if train else record_modules(model, tensors)
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    inputs = {name: value.to(device) for name, value in inputs.items() if value is not None}
+    tensors = {f"inputs/{name}": value for name, value in inputs.items()}
+    order, misaligned = [], {}
+    hooks = [] if train else record_modules(model, tensors, order, misaligned)
     torch.manual_seed(seed)
     numpy.random.seed(seed)
     with torch.set_grad_enabled(grad):
@@ -279,116 +144,79 @@ def export(model, inputs, path, metadata, device="cpu", grad=False, train=False,
         output = model(**inputs, output_hidden_states=True, output_attentions=attentions)
     for hook in hooks:
         hook.remove()
-    for field, value in output.items():
-        if isinstance(value, torch.Tensor):
-            tensors[f"outputs/{field}"] = value
-        else:
-            for index, item in enumerate(value or ()):
-                tensors[f"outputs/{field}.{index}"] = item
-    # An operation may round differently on a view: (B, T, C) whose memory is (B, C, T). Strides say it
-    # also of a single frame, which is_contiguous() does not.
-    transposed = [name for name, value in tensors.items()
-                  if value.dim() == 3 and value.stride() != torch.empty(value.shape).stride()
-                  and value.stride() == torch.empty(value.mT.shape).mT.stride()]
+    record_outputs(output, tensors)
+    if grad:
+        record_gradients(model, output, tensors)
     metadata = {
         **metadata,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "attn_implementation": model.config._attn_implementation,
-        "threads": str(torch.get_num_threads()),
+        **settings_of(model),
         "grad": str(int(grad)),
         "train": str(int(train)),
+        "gradient_checkpointing": str(int(gradient_checkpointing)),
         "seed": str(seed),
-        "transposed": ",".join(transposed),
-        "device": str(model.device),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
+        "order": ",".join(order),
+        "transposed": ",".join(transposed(tensors)),
+        "misaligned": ",".join(f"{name}={offset}" for name, offset in misaligned.items()),
     }
-    # clone(): safetensors refuses tensors that share memory.
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata)
+    write(path, tensors, metadata)
 
 
-def make_model(name, directory):
-    settings = dict(MODELS[name])
-    architecture = settings.pop("architecture", BASE)
-    fresh = name.startswith(FRESH)
-    if not name.startswith("wide") and not fresh:
-        settings["initializer_range"] = SMALL_RANGE
-    seed = sum(name.encode())
-    torch.manual_seed(seed)
-    model = getattr(transformers, architecture)(Wav2Vec2BertConfig(**settings))
-    if not fresh:
-        # New biases are 0 and new norms 1: a missing bias or a swapped norm would not show.
-        for parameter in model.parameters():
-            if parameter.dim() == 1:
-                parameter.data += 0.2 * torch.randn_like(parameter)
-    model.save_pretrained(directory)
-    SeamlessM4TFeatureExtractor(padding_value=1.0).save_pretrained(directory)
-    if fresh:
-        (directory / "seed.txt").write_text(f"{seed}\n")
+def class_of(model):
+    """What config.json names, as AutoModel does not; the base model where it names none of the family."""
+    names = AutoConfig.from_pretrained(model, local_files_only=True).architectures or [BASE]
+    return names[0] if names[0] in CLASSES else BASE
 
 
-def export_cases(cases, out, device="cpu"):
-    for number, case in enumerate(cases):
-        directory = out / "models" / case.model
-        if not (directory / "model.safetensors").exists():
-            make_model(case.model, directory)
-        architecture = getattr(transformers, MODELS[case.model].get("architecture", BASE))
-        model = architecture.from_pretrained(
-            directory, dtype=DTYPES[case.dtype], attn_implementation=case.attn)
-        torch.manual_seed(1000 + number)
-        width = model.config.feature_projection_input_dim
-        inputs = {
-            "input_features": torch.randn(case.batch, case.frames, width).to(model.dtype),
-            "attention_mask": attention_mask(case.mask, case.batch, case.frames),
-        }
-        if case.mask_time_indices:
-            inputs["mask_time_indices"] = torch.rand(case.batch, case.frames) < 0.3
-        if case.labels:
-            inputs["labels"] = make_labels(model.config, case, model)
-        export(model, inputs, out / "cases" / f"{case.name}.safetensors", {"model": case.model},
-               device, case.grad, case.train, seed=number)
-    print(f"{number + 1} cases in {out}")
+def features_of_clips(paths, model):
+    import soundfile  # not needed with --features
+    import soxr
+
+    extractor = SeamlessM4TFeatureExtractor.from_pretrained(model, local_files_only=True)
+    clips = []
+    for path in paths:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        clips.append(soxr.resample(samples[:, 0], rate, extractor.sampling_rate))
+    return dict(extractor(clips, sampling_rate=extractor.sampling_rate, return_tensors="pt"))
 
 
-def export_given(arguments):
-    config = Wav2Vec2BertConfig.from_pretrained(arguments.model, local_files_only=True)
-    model = getattr(transformers, (config.architectures or [BASE])[0]).from_pretrained(
-        arguments.model, dtype=DTYPES[arguments.dtype], attn_implementation=arguments.attn,
-        local_files_only=True)
-    features = load_file(arguments.features)
-    inputs = {name: value if value.dim() == (3 if name == "input_features" else 2) else value[None]
-              for name, value in features.items() if name in ("input_features", "attention_mask")}
-    inputs["input_features"] = inputs["input_features"].to(model.dtype)
-    export(model, inputs, arguments.out / "cases" / f"given-{arguments.dtype}-{arguments.attn}.safetensors",
-           {"model": str(pathlib.Path(arguments.model).resolve())}, arguments.device)
+def batch(features):
+    """Of a file that `w2vbert features` or `w2vbert forward` takes: with a batch dimension."""
+    dimensions = {"input_features": 3, "attention_mask": 2, "mask_time_indices": 2}
+    return {name: value[None] if value.dim() < dimensions.get(name, 0) else value
+            for name, value in features.items()}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=pathlib.Path)
-    parser.add_argument("--golden", action="store_true")
-    parser.add_argument("--only", nargs="+", default=[""], help="parts of cases' names")
-    parser.add_argument("--model")
-    parser.add_argument("--features", help="safetensors with input_features and attention_mask")
+    parser.add_argument("reference", type=pathlib.Path, metavar="REF.safetensors")
+    parser.add_argument("--model", required=True, metavar="DIR_OR_ID")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--audio", nargs="+", metavar="CLIP")
+    source.add_argument("--features", metavar="IN.safetensors",
+                        help="what `w2vbert forward` takes: input_features, and attention_mask, labels, ...")
+    parser.add_argument("--architecture", choices=CLASSES, help="default: what config.json names")
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
-    parser.add_argument("--attn", choices=("eager", "sdpa"), default="sdpa")
+    parser.add_argument("--attn-implementation", choices=("eager", "sdpa"), default="sdpa")
     parser.add_argument("--device", default="cpu", help="where PyTorch computes; default: %(default)s")
     parser.add_argument("--threads", type=int, help="default: PyTorch's")
+    parser.add_argument("--grad", action="store_true", help="in grad mode, and gradients as well")
+    parser.add_argument("--train", action="store_true", help="in training mode")
+    parser.add_argument("--seed", type=int, default=0, help="of PyTorch and NumPy; default: %(default)s")
     arguments = parser.parse_args()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    if arguments.model:
-        export_given(arguments)
-    elif arguments.golden:
-        export_cases([Case("odd", mask="ragged", batch=2, frames=7)], arguments.out)
-    else:
-        export_cases([case for case in suite() if any(part in case.name for part in arguments.only)],
-                     arguments.out, arguments.device)
+    model = getattr(transformers, arguments.architecture or class_of(arguments.model)).from_pretrained(
+        arguments.model, dtype=DTYPES[arguments.dtype], local_files_only=True,
+        attn_implementation=arguments.attn_implementation)
+    inputs = (features_of_clips(arguments.audio, arguments.model) if arguments.audio
+              else batch(load_file(arguments.features)))
+    inputs["input_features"] = inputs["input_features"].to(model.dtype)
+    export(model, inputs, arguments.reference, {"model": arguments.model}, arguments.device,
+           arguments.grad, arguments.train, seed=arguments.seed)
+    print(arguments.reference)
 
 
 if __name__ == "__main__":

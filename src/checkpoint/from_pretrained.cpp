@@ -13,6 +13,7 @@ PretrainedSource find_pretrained(const std::string& path_or_id,
   source.config = Wav2Vec2BertConfig::from_pretrained(source.directory);
   if (options.attn_implementation) source.config.attn_implementation = *options.attn_implementation;
   if (options.num_hidden_layers) source.config.num_hidden_layers = *options.num_hidden_layers;
+  if (options.architecture) source.config.architectures = {*options.architecture};
   source.config.validate(source.directory + "/config.json");
   return source;
 }

@@ -52,6 +52,7 @@ int run_program(const std::vector<std::string>& words) {
   commands["extract"] = add_extract(program);
   commands["forward"] = add_forward(program);
   commands["inspect"] = add_inspect(program);
+  commands["parity"] = add_parity(program);
   commands["doctor"] = add_doctor(program);
 
   check_words(program, words);

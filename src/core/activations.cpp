@@ -15,29 +15,34 @@ using torch::Tensor;
 
 const double kSqrtTwoOverPi = std::sqrt(2.0 / std::numbers::pi);
 
+// x is used twice, and the gradients of both uses are added in the order in which the forward pass met
+// them: one statement each, in HF's order, for C++ may evaluate operands in any.
+
+Tensor gelu_tanh(const Tensor& x) {
+  const Tensor half = x * 0.5;
+  return half * (torch::tanh((x + torch::pow(x, 3.0) * 0.044715) * kSqrtTwoOverPi) + 1.0);
+}
+
+Tensor gelu_fast(const Tensor& x) {
+  const Tensor half = x * 0.5;
+  const Tensor scaled = x * 0.7978845608;
+  return half * (torch::tanh(scaled * (x * 0.044715 * x + 1.0)) + 1.0);
+}
+
+Tensor gelu_python(const Tensor& x) {
+  const Tensor half = x * 0.5;
+  return half * (torch::erf(x / std::sqrt(2.0)) + 1.0);
+}
+
 const std::map<std::string, ActivationFunction>& activations() {
   static const std::map<std::string, ActivationFunction> functions = {
       {"gelu", [](const Tensor& x) { return torch::gelu(x); }},
       {"gelu_10", [](const Tensor& x) { return torch::clip(torch::gelu(x), -10, 10); }},
-      {"gelu_accurate",
-       [](const Tensor& x) {
-         return x * 0.5 * (torch::tanh((x + torch::pow(x, 3) * 0.044715) * kSqrtTwoOverPi) + 1);
-       }},
-      {"gelu_fast",
-       [](const Tensor& x) {
-         return x * 0.5 *
-                (torch::tanh(x * 0.7978845608 * (x * 0.044715 * x + 1.0)) + 1.0);
-       }},
-      {"gelu_new",
-       [](const Tensor& x) {
-         return x * 0.5 * (torch::tanh((x + torch::pow(x, 3.0) * 0.044715) * kSqrtTwoOverPi) + 1.0);
-       }},
-      {"gelu_python",
-       [](const Tensor& x) { return x * 0.5 * (torch::erf(x / std::sqrt(2.0)) + 1.0); }},
-      {"gelu_python_tanh",
-       [](const Tensor& x) {
-         return x * 0.5 * (torch::tanh((x + torch::pow(x, 3.0) * 0.044715) * kSqrtTwoOverPi) + 1.0);
-       }},
+      {"gelu_accurate", gelu_tanh},
+      {"gelu_fast", gelu_fast},
+      {"gelu_new", gelu_tanh},
+      {"gelu_python", gelu_python},
+      {"gelu_python_tanh", gelu_tanh},
       {"gelu_pytorch_tanh", [](const Tensor& x) { return torch::gelu(x, "tanh"); }},
       {"hardswish", [](const Tensor& x) { return torch::hardswish(x); }},
       {"laplace",

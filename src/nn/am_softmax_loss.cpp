@@ -23,6 +23,7 @@ AMSoftmaxLossImpl::AMSoftmaxLossImpl(std::int64_t input_dim, std::int64_t num_la
 }
 
 void AMSoftmaxLossImpl::reset() {
+  loss = register_module("loss", torch::nn::CrossEntropyLoss());
   weight = register_parameter("weight", SkipInitialization::active()
                                             ? torch::empty({input_dim_, num_labels_})
                                             : torch::randn({input_dim_, num_labels_}));
@@ -35,7 +36,7 @@ torch::Tensor AMSoftmaxLossImpl::forward(torch::Tensor hidden_states, const torc
   const auto psi = cos_theta - margin_;
   const auto onehot = torch::one_hot(classes, num_labels_);
   const auto logits = torch::where(onehot.to(torch::kBool), psi, cos_theta) * scale_;
-  return torch::cross_entropy_loss(logits, classes);
+  return loss(logits, classes);
 }
 
 void AMSoftmaxLossImpl::pretty_print(std::ostream& stream) const {

@@ -4,6 +4,7 @@
 
 #include "w2vbert/core/padding_mask.h"
 #include "w2vbert/nn/check_inputs.h"
+#include "w2vbert/nn/gradient_checkpoint.h"
 #include "w2vbert/nn/initialization.h"
 #include "w2vbert/nn/layer_drop.h"
 
@@ -53,8 +54,10 @@ Wav2Vec2BertEncoderImpl::Output Wav2Vec2BertEncoderImpl::forward(
     if (options.output_hidden_states && output.hidden_states.empty()) {
       output.hidden_states.push_back(hidden_states);
     }
-    const auto layer = layers[static_cast<std::size_t>(i)]->as<Wav2Vec2BertEncoderLayer>()->forward(
-        hidden_states, bidirectional, relative_position_embeddings, attention_mask);
+    const auto layer = run_layer(layers->ptr<Wav2Vec2BertEncoderLayerImpl>(static_cast<std::size_t>(i)),
+                                 hidden_states, bidirectional, relative_position_embeddings,
+                                 attention_mask);
+    if (options.output_hidden_states) output.hidden_states.back() = layer.input;
     hidden_states = layer.hidden_states;
     if (options.output_hidden_states) output.hidden_states.push_back(hidden_states);
     if (options.output_attentions && layer.attn_weights.defined()) {
@@ -68,12 +71,45 @@ Wav2Vec2BertEncoderImpl::Output Wav2Vec2BertEncoderImpl::forward(
   return output;
 }
 
+// HF: GradientCheckpointingLayer.
+Wav2Vec2BertEncoderImpl::LayerRun Wav2Vec2BertEncoderImpl::run_layer(
+    std::shared_ptr<Wav2Vec2BertEncoderLayerImpl> layer, const torch::Tensor& hidden_states,
+    const torch::Tensor& attention_mask, const torch::Tensor& relative_position_embeddings,
+    const torch::Tensor& conv_attention_mask) const {
+  if (!gradient_checkpointing || !is_training()) {
+    const auto output = layer->forward(hidden_states, attention_mask, relative_position_embeddings,
+                                       conv_attention_mask);
+    return {hidden_states, output.hidden_states, output.attn_weights};
+  }
+  const auto run = [=](const torch::Tensor& input) -> std::vector<torch::Tensor> {
+    const auto output =
+        layer->forward(input, attention_mask, relative_position_embeddings, conv_attention_mask);
+    return {input, output.hidden_states, output.attn_weights};
+  };
+  auto outputs = gradient_checkpoint(run, hidden_states, layer->parameters());
+  outputs.resize(3);  // sdpa gives no weights
+  return {outputs[0], outputs[1], outputs[2]};
+}
+
 // Undefined for the types that need none: "relative_key" and null.
 torch::Tensor Wav2Vec2BertEncoderImpl::embed_positions(const torch::Tensor& hidden_states) {
   if (!embed_positions_relative.is_empty()) return embed_positions_relative(hidden_states);
   if (!embed_positions_rotary.is_empty()) return embed_positions_rotary(hidden_states);
   return {};
 }
+
+namespace {
+
+void set_gradient_checkpointing(torch::nn::Module& model, bool value) {
+  model.apply([value](torch::nn::Module& module) {
+    if (auto* encoder = module.as<Wav2Vec2BertEncoder>()) encoder->gradient_checkpointing = value;
+  });
+}
+
+}  // namespace
+
+void gradient_checkpointing_enable(torch::nn::Module& model) { set_gradient_checkpointing(model, true); }
+void gradient_checkpointing_disable(torch::nn::Module& model) { set_gradient_checkpointing(model, false); }
 
 void Wav2Vec2BertEncoderImpl::pretty_print(std::ostream& stream) const {
   stream << "w2vbert::Wav2Vec2BertEncoder(" << config_.num_hidden_layers << " layers of "

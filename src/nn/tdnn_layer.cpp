@@ -21,6 +21,7 @@ TDNNLayerImpl::TDNNLayerImpl(Wav2Vec2BertConfig config, std::int64_t layer_id)
 
 void TDNNLayerImpl::reset() {
   kernel = register_module("kernel", make_linear(in_conv_dim_ * kernel_size_, out_conv_dim_));
+  activation = register_module("activation", torch::nn::ReLU());
 }
 
 torch::Tensor TDNNLayerImpl::forward(torch::Tensor hidden_states) {
@@ -38,7 +39,7 @@ torch::Tensor TDNNLayerImpl::forward(torch::Tensor hidden_states) {
   hidden_states =
       torch::conv1d(hidden_states, weight, kernel->bias, stride, padding, {dilation_});
   hidden_states = hidden_states.transpose(1, 2);  // (B, out, T') -> (B, T', out)
-  return torch::relu(hidden_states);
+  return activation(hidden_states);
 }
 
 void TDNNLayerImpl::pretty_print(std::ostream& stream) const {

@@ -21,6 +21,8 @@ struct FromPretrainedOptions {
   c10::ScalarType dtype = c10::ScalarType::Float;
   std::optional<std::string> attn_implementation;  // "sdpa" or "eager"
   std::optional<std::int64_t> num_hidden_layers;   // fewer than the file holds: the first ones
+  // Instead of the config's architectures[0], which AnyModel alone looks at.
+  std::optional<std::string> architecture;
   LoadOptions load;
 };
 

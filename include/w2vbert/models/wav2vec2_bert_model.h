@@ -12,7 +12,7 @@
 
 namespace w2vbert {
 
-// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertModel. Gradient checkpointing is not here.
+// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertModel.
 class Wav2Vec2BertModelImpl : public torch::nn::Cloneable<Wav2Vec2BertModelImpl> {
  public:
   // What HF's base_model_prefix is: checkpoints of other classes hold the names below behind it.
@@ -25,8 +25,9 @@ class Wav2Vec2BertModelImpl : public torch::nn::Cloneable<Wav2Vec2BertModelImpl>
 
   // `input_features` (B, T, F), of the parameters' dtype. `attention_mask` (B, T), zero where a frame
   // is padding, or undefined. `mask_time_indices` bool (B, T): frames replaced by masked_spec_embed;
-  // ignored when apply_spec_augment is false. Without them, in training mode, SpecAugment draws its
-  // own from options.spec_augment_random. Throws c10::ValueError; the module stays usable.
+  // ignored when apply_spec_augment is false; they are counted, which waits for the device, as HF does.
+  // Without them, in training mode, SpecAugment draws its own from options.spec_augment_random. Throws
+  // c10::ValueError; the module stays usable.
   Wav2Vec2BertBaseModelOutput forward(const torch::Tensor& input_features,
                                       const torch::Tensor& attention_mask = {},
                                       const torch::Tensor& mask_time_indices = {},

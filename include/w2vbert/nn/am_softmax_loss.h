@@ -1,6 +1,7 @@
 #pragma once
 
 #include <torch/nn/cloneable.h>
+#include <torch/nn/modules/loss.h>
 #include <torch/nn/pimpl.h>
 
 #include <cstdint>
@@ -19,6 +20,7 @@ class AMSoftmaxLossImpl : public torch::nn::Cloneable<AMSoftmaxLossImpl> {
   // scalar.
   torch::Tensor forward(torch::Tensor hidden_states, const torch::Tensor& labels);
 
+  torch::nn::CrossEntropyLoss loss = nullptr;
   torch::Tensor weight;  // (input_dim, num_labels)
 
  private:

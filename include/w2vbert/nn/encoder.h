@@ -49,6 +49,10 @@ class Wav2Vec2BertEncoderImpl : public torch::nn::Cloneable<Wav2Vec2BertEncoderI
   Output forward(torch::Tensor hidden_states, const torch::Tensor& attention_mask = {},
                  const ForwardOptions& options = {});
 
+  // In training, each layer's activations are computed again in the backward pass instead of being
+  // kept (nn/gradient_checkpoint.h).
+  bool gradient_checkpointing = false;
+
   // HF: both are called embed_positions; "relative" has the one, "rotary" the other.
   Wav2Vec2BertRelPositionalEmbedding embed_positions_relative = nullptr;
   Wav2Vec2BertRotaryPositionalEmbedding embed_positions_rotary = nullptr;
@@ -57,9 +61,24 @@ class Wav2Vec2BertEncoderImpl : public torch::nn::Cloneable<Wav2Vec2BertEncoderI
 
  private:
   torch::Tensor embed_positions(const torch::Tensor& hidden_states);
+  struct LayerRun {
+    // The layer's input, to be used by whoever else needs it: with gradient checkpointing its gradients
+    // are then added in the order in which they are without.
+    torch::Tensor input;
+    torch::Tensor hidden_states;
+    torch::Tensor attn_weights;
+  };
+  LayerRun run_layer(std::shared_ptr<Wav2Vec2BertEncoderLayerImpl> layer,
+                     const torch::Tensor& hidden_states, const torch::Tensor& attention_mask,
+                     const torch::Tensor& relative_position_embeddings,
+                     const torch::Tensor& conv_attention_mask) const;
 
   Wav2Vec2BertConfig config_;
 };
 TORCH_MODULE(Wav2Vec2BertEncoder);
+
+// HF: the methods of these names of every model. `model`: any class, or what holds one.
+void gradient_checkpointing_enable(torch::nn::Module& model);
+void gradient_checkpointing_disable(torch::nn::Module& model);
 
 }  // namespace w2vbert

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <torch/nn/cloneable.h>
+#include <torch/nn/modules/activation.h>
 #include <torch/nn/pimpl.h>
 
 #include <cstdint>
@@ -22,6 +23,7 @@ class TDNNLayerImpl : public torch::nn::Cloneable<TDNNLayerImpl> {
   torch::Tensor forward(torch::Tensor hidden_states);
 
   Linear kernel = nullptr;  // weight (out, kernel * in)
+  torch::nn::ReLU activation = nullptr;
 
  private:
   Wav2Vec2BertConfig config_;
