@@ -15,28 +15,34 @@ using torch::Tensor;
 
 const double kSqrtTwoOverPi = std::sqrt(2.0 / std::numbers::pi);
 
+// Where x is used three times, each use has a statement of its own, in HF's order: C++ may evaluate the
+// operands of one expression in any order, and x's gradient is a sum in the order of its uses.
 const std::map<std::string, ActivationFunction>& activations() {
   static const std::map<std::string, ActivationFunction> functions = {
       {"gelu", [](const Tensor& x) { return torch::gelu(x); }},
       {"gelu_10", [](const Tensor& x) { return torch::clip(torch::gelu(x), -10, 10); }},
       {"gelu_accurate",
        [](const Tensor& x) {
-         return x * 0.5 * (torch::tanh((x + torch::pow(x, 3) * 0.044715) * kSqrtTwoOverPi) + 1);
+         const Tensor half = x * 0.5;
+         return half * (torch::tanh((x + torch::pow(x, 3) * 0.044715) * kSqrtTwoOverPi) + 1);
        }},
       {"gelu_fast",
        [](const Tensor& x) {
-         return x * 0.5 *
-                (torch::tanh(x * 0.7978845608 * (x * 0.044715 * x + 1.0)) + 1.0);
+         const Tensor half = x * 0.5;
+         const Tensor scaled = x * 0.7978845608;
+         return half * (torch::tanh(scaled * (x * 0.044715 * x + 1.0)) + 1.0);
        }},
       {"gelu_new",
        [](const Tensor& x) {
-         return x * 0.5 * (torch::tanh((x + torch::pow(x, 3.0) * 0.044715) * kSqrtTwoOverPi) + 1.0);
+         const Tensor half = x * 0.5;
+         return half * (torch::tanh((x + torch::pow(x, 3.0) * 0.044715) * kSqrtTwoOverPi) + 1.0);
        }},
       {"gelu_python",
        [](const Tensor& x) { return x * 0.5 * (torch::erf(x / std::sqrt(2.0)) + 1.0); }},
       {"gelu_python_tanh",
        [](const Tensor& x) {
-         return x * 0.5 * (torch::tanh((x + torch::pow(x, 3.0) * 0.044715) * kSqrtTwoOverPi) + 1.0);
+         const Tensor half = x * 0.5;
+         return half * (torch::tanh((x + torch::pow(x, 3.0) * 0.044715) * kSqrtTwoOverPi) + 1.0);
        }},
       {"gelu_pytorch_tanh", [](const Tensor& x) { return torch::gelu(x, "tanh"); }},
       {"hardswish", [](const Tensor& x) { return torch::hardswish(x); }},

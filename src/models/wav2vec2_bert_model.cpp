@@ -86,9 +86,9 @@ torch::Tensor Wav2Vec2BertModelImpl::mask_hidden_states(torch::Tensor hidden_sta
                                                         NumpyRandom* random) {
   if (!config.apply_spec_augment) return hidden_states;
   const auto batch = hidden_states.size(0);
-  const auto mask_time = [&](const torch::Tensor& indices) {
-    return torch::where(indices.unsqueeze(-1), masked_spec_embed.to(hidden_states.scalar_type()),
-                        hidden_states);
+  const auto mask_time = [&](const torch::Tensor& indices) {  // (B, T)
+    // Not torch::where: masked_spec_embed's gradient is a sum, over the marked frames only, as in HF.
+    return hidden_states.index_put({indices}, masked_spec_embed.to(hidden_states.scalar_type()));
   };
   if (mask_time_indices.defined()) {
     check_attention_mask(mask_time_indices, "mask_time_indices", hidden_states);
