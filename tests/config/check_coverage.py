@@ -49,9 +49,10 @@ STATUSES = ("mirrored", "refused", "no effect")
 FIRST_ROW = "| in transformers | here | where, or why | test |"
 
 # A value of every kind that JSON has. Nothing here is expected of any of them: transformers says.
-CANDIDATES = [None, True, False, 0, 1, 2, 3, 33, 2048, 8000, -1, 0.25, 2.5, "", "x", "eager", "gelu", "mean", "rotary",
-              "float16", "4.0.0", "regression", "Wav2Vec2BertForCTC", "SeamlessM4TFeatureExtractor", "left",
-              [], [5], [1.5], ["x"], [8, 9, 10, 11, 12], {}, {"x": 1}, {"0": "no", "1": "yes", "2": "may be"}]
+CANDIDATES = [None, True, False, 0, 1, 2, 3, 33, 2048, 8000, -1, 0.25, 2.5, "", "x", "eager", "gelu", "mean",
+              "rotary", "float16", "4.0.0", "regression", "Wav2Vec2BertForCTC", "SeamlessM4TFeatureExtractor",
+              "left", [], [5], [1.5], ["x"], [8, 9, 10, 11, 12], {}, {"x": 1},
+              {"0": "no", "1": "yes", "2": "may be"}]
 # Where a key alone says nothing.
 BESIDE = {"use_intermediate_ffn_before_adapter": {"add_adapter": True},
           "feature_size": {"num_mel_bins": 33}, "num_mel_bins": {"feature_size": 33}}
@@ -239,7 +240,7 @@ def table_problems(tables, heading, names):
 # ---- whether it is true ---------------------------------------------------------------------------------
 
 def read_by_this_library(program, root, cases):
-    """(directory, what this library reads or {"error": its line}) of each config.json and preprocessor_config.json."""
+    """(directory, what this library reads or {"error": its line}) of each pair of config files."""
     directories = []
     for number, (model, features) in enumerate(cases):
         directory = root / str(number)
@@ -348,7 +349,8 @@ def main():
         root = pathlib.Path(folder)
         tried = [try_keys(program, root / "fields", tables.get("Fields of config.json", {}), "model"),
                  try_keys(program, root / "keys", tables.get("Other keys of config.json", {}), "model"),
-                 try_keys(program, root / "extractor", tables.get("Keys of preprocessor_config.json", {}), "features"),
+                 try_keys(program, root / "extractor", tables.get("Keys of preprocessor_config.json", {}),
+                          "features"),
                  try_activations(program, root / "activations", tables.get("Activations", {}))]
     for found, _ in tried:
         problems += found
