@@ -91,6 +91,16 @@ class ConfigReader {
     return word;
   }
 
+  // What HF annotates as `bool | None`: null counts as false.
+  bool flag_or_null(const JsonValue& root, const char* key, bool otherwise) const {
+    const JsonValue* value = root.find(key);
+    if (!value) return otherwise;
+    if (value->is_null()) return false;
+    const auto* flag = value->get_if<bool>();
+    if (!flag) fail(key, value->describe(), "true, false or null");
+    return *flag;
+  }
+
   std::int64_t integer(const JsonValue& value, const char* key, const char* expected) const {
     if (const auto* number = value.get_if<std::uint64_t>()) {
       if (*number <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {

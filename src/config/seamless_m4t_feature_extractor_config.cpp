@@ -24,6 +24,11 @@ const Field kFields[] = {
 Config read(const JsonValue& root, const std::string& path) {
   const ConfigReader reader(path);
   reader.read_word(root, {"feature_extractor_type"}, kExtractors);
+  for (const char* key : {"mel_filters", "window"}) {  // HF would take these for its own
+    if (const JsonValue* value = root.find(key)) {
+      reader.fail(key, value->describe() + " is not supported", "no such key: they are computed");
+    }
+  }
   Config config;
   for (const Field& field : kFields) reader.read(root, field, config);
   config.validate(path);

@@ -122,13 +122,69 @@ const Field kFields[] = {
     {"conformer_conv_dropout", &Config::conformer_conv_dropout, 0, 1,
      "dropout of the convolution module"},
     {"architectures", &Config::architectures, kNoLimit, kNoLimit, "the class of the checkpoint"},
-    {"output_hidden_states", &Config::output_hidden_states, kNoLimit, kNoLimit,
-     "a default of HF's calls"},
-    {"output_attentions", &Config::output_attentions, kNoLimit, kNoLimit,
-     "a default of HF's calls"},
     {"problem_type", &Config::problem_type, kNoLimit, kNoLimit, "not used by the losses",
      kProblems},
 };
+
+// Keys that mean something to HF's loading or to its config class, and that are not supported here.
+// docs/parity.md says what each does there.
+void refuse_keys(const ConfigReader& reader, const JsonValue& root) {
+  const auto is_empty = [](const JsonValue& value) {
+    const auto* object = value.get_if<JsonValue::Object>();
+    return object && object->empty();
+  };
+  const auto refuse = [&](const char* key, const std::string& expected, auto is_harmless) {
+    const JsonValue* value = root.find(key);
+    if (!value || is_harmless(*value)) return;
+    reader.fail(key, value->describe() + " is not supported", expected);
+  };
+  const auto null = [](const JsonValue& value) { return value.is_null(); };
+  const auto null_or_empty = [&](const JsonValue& value) {
+    return value.is_null() || is_empty(value);
+  };
+  refuse("quantization_config", "null: a checkpoint in float32, float16 or bfloat16", null);
+  refuse("transformers_weights", "null: the weights in model.safetensors or its index", null);
+  for (const char* key : {"fusion_config", "layer_types", "rope_parameters", "rope_scaling"}) {
+    refuse(key, "null", null);
+  }
+  refuse("per_layer_config", "null or an empty object: HF fails when layers differ", null_or_empty);
+  refuse("attribute_map", "no such key: it would rename the others", is_empty);
+  for (const char* key :
+       {"inputs_to_logits_ratio", "is_heterogeneous", "per_layer_attributes", "use_return_dict"}) {
+    refuse(key, "no such key: HF computes it and fails to set it",
+           [](const JsonValue&) { return false; });
+  }
+  if (reader.flag_or_null(root, "is_causal", false)) {
+    reader.fail("is_causal", "true is not supported", "false or null");
+  }
+  const JsonValue* return_dict = root.find("return_dict");
+  if (return_dict && !return_dict->is_null() && !reader.flag_or_null(root, "return_dict", true)) {
+    reader.fail("return_dict", "false is not supported", "true or null: HF's heads fail with it");
+  }
+}
+
+// HF has a type for these and does nothing with them in this model.
+void check_unused_keys(const ConfigReader& reader, const JsonValue& root) {
+  if (const JsonValue* value = root.find("chunk_size_feed_forward")) {
+    reader.integer(*value, "chunk_size_feed_forward", "an integer");
+  }
+  if (const JsonValue* value = root.find("is_encoder_decoder"); value && !value->get_if<bool>()) {
+    reader.fail("is_encoder_decoder", value->describe(), "true or false");
+  }
+  if (const JsonValue* value = root.find("transformers_version");
+      value && !value->is_null() && !value->get_if<std::string>()) {
+    reader.fail("transformers_version", value->describe(), "a string or null");
+  }
+}
+
+// HF (modeling_utils.py) answers a config that asks for sdpa and for attention weights with an
+// error, and one that asks for weights alone with none, as sdpa gives none.
+void check_attentions(const ConfigReader& reader, const Config& config, bool attention_given) {
+  if (config.output_attentions && attention_given && config.attn_implementation == "sdpa") {
+    reader.fail("output_attentions", "true is not supported with attn_implementation = sdpa",
+                "attn_implementation = eager");
+  }
+}
 
 // An integer, a list of integers, or null.
 void read_eos_token_id(const ConfigReader& reader, const JsonValue& root, Config& config) {
@@ -143,6 +199,14 @@ void read_eos_token_id(const ConfigReader& reader, const JsonValue& root, Config
   for (const JsonValue& id : *list) {
     config.eos_token_id.push_back(reader.integer(id, kKey, kExpected));
   }
+}
+
+std::string list_text(const std::vector<std::int64_t>& list) {
+  std::string text = "[";
+  for (const std::int64_t number : list) {
+    text += (text.size() > 1 ? ", " : "") + std::to_string(number);
+  }
+  return text + "]";
 }
 
 // HF (configuration_utils.py, PreTrainedConfig): num_labels counts id2label; where both are given
@@ -166,13 +230,18 @@ void read_labels(const ConfigReader& reader, const JsonValue& root, Config& conf
       }
     }
     config.num_labels = static_cast<std::int64_t>(labels->size());
+    if (labels->empty() && !root.find("num_labels")) {
+      reader.fail("id2label", "an empty object, which makes num_labels = 0", "one label or more");
+    }
   }
   if (const JsonValue* value = root.find("label2id");
       value && !value->is_null() && !value->get_if<JsonValue::Object>()) {
     reader.fail("label2id", value->describe(), "an object of names and numbers");
   }
   const JsonValue* count = root.find("num_labels");
-  if (count && !count->is_null()) {
+  const JsonValue* names = root.find("id2label");
+  // HF: null counts as absent beside id2label only.
+  if (count && !(count->is_null() && names && !names->is_null())) {
     const std::int64_t labels = reader.integer(*count, "num_labels", "an integer");
     if (labels != config.num_labels) config.id2label.clear();
     config.num_labels = labels;
@@ -190,25 +259,19 @@ Config Config::from_json(std::string_view text, const std::string& path) {
       reader.fail("model_type", type->describe(), "\"wav2vec2-bert\"");
     }
   }
-  if (const JsonValue* quantization = root.find("quantization_config");
-      quantization && !quantization->is_null()) {
-    reader.fail("quantization_config", "quantised checkpoints are not supported",
-                "a checkpoint in float32, float16 or bfloat16");
-  }
-  if (const JsonValue* causal = root.find("is_causal")) {
-    const auto* flag = causal->get_if<bool>();
-    if (!flag) reader.fail("is_causal", causal->describe(), "true or false");
-    if (*flag) reader.fail("is_causal", "true is not supported", "false");
-  }
+  refuse_keys(reader, root);
+  check_unused_keys(reader, root);
   Config config;
+  config.output_hidden_states = reader.flag_or_null(root, "output_hidden_states", false);
+  config.output_attentions = reader.flag_or_null(root, "output_attentions", false);
   for (const Field& field : kFields) reader.read(root, field, config);
   read_eos_token_id(reader, root, config);
   read_labels(reader, root, config);
   config.dtype = reader.read_word(root, {"torch_dtype", "dtype"}, kDtypes);
-  if (const auto word =
-          reader.read_word(root, {"attn_implementation", "_attn_implementation"}, kAttentions)) {
-    config.attn_implementation = *word;
-  }
+  const auto attention =
+      reader.read_word(root, {"attn_implementation", "_attn_implementation"}, kAttentions);
+  if (attention) config.attn_implementation = *attention;
+  check_attentions(reader, config, attention.has_value());
   if (config.output_hidden_size.value_or(0) == 0) config.output_hidden_size = config.hidden_size;
   config.validate(path);
   return config;
@@ -259,13 +322,23 @@ void Config::validate(const std::string& path) const {
                 "a multiple of num_attention_heads = " + std::to_string(num_attention_heads) +
                     " for the adapter");
   }
-  if (tdnn_kernel.size() != tdnn_dim.size() || tdnn_dilation.size() != tdnn_dim.size()) {
-    reader.fail("tdnn_kernel", "tdnn_dim, tdnn_kernel and tdnn_dilation have different lengths",
-                "one length");
-  }
+  const auto check_length = [&](const char* key, const std::vector<std::int64_t>& list) {
+    if (list.size() == tdnn_dim.size()) return;
+    reader.fail(key, list_text(list), "as many numbers as tdnn_dim = " + list_text(tdnn_dim));
+  };
+  check_length("tdnn_kernel", tdnn_kernel);
+  check_length("tdnn_dilation", tdnn_dilation);
   if (parameter_count() > kMaxParameters) {
-    reader.fail("hidden_size, intermediate_size, num_hidden_layers",
-                "a model of " + describe(JsonScalar(parameter_count())) + " parameters",
+    std::string sizes = "hidden_size = " + std::to_string(hidden_size) +
+                        ", intermediate_size = " + std::to_string(intermediate_size) +
+                        ", num_hidden_layers = " + std::to_string(num_hidden_layers);
+    if (add_adapter) {
+      sizes += ", output_hidden_size = " + std::to_string(adapter_size()) +
+               ", num_adapter_layers = " + std::to_string(num_adapter_layers) +
+               ", adapter_kernel_size = " + std::to_string(adapter_kernel_size);
+    }
+    reader.fail("",
+                sizes + ": a model of " + describe(JsonScalar(parameter_count())) + " parameters",
                 "at most " + describe(JsonScalar(kMaxParameters)));
   }
 }

@@ -59,7 +59,7 @@ AnyModel::AnyModel(const Wav2Vec2BertConfig& config) {
   std::string known;
   for (const std::string& name : classes()) known += (known.empty() ? "" : ", ") + name;
   if (config.architectures.empty()) {
-    throw ConfigError("config", "architectures", "names no class", known);
+    throw ConfigError("config", "architectures", "absent or empty, which names no class", known);
   }
   const std::string& name = config.architectures.front();
   if (name == "Wav2Vec2BertModel") {

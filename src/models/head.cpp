@@ -44,13 +44,15 @@ HeadInput head_input(Wav2Vec2BertModel& model, const torch::Tensor& layer_weight
   result.base = model(input_features, attention_mask, torch::Tensor(), with_states);
   const auto& states = *result.base.hidden_states;
   TORCH_CHECK_VALUE(static_cast<std::int64_t>(states.size()) == layer_weights.size(0),
-                    "use_weighted_layer_sum: ", states.size(), " states, expected ",
-                    layer_weights.size(0),
-                    " (layers were dropped: set layerdrop to 0 for training, as HF needs it too)");
+                    "use_weighted_layer_sum: true with ", states.size(), " states, expected ",
+                    layer_weights.size(0), " (layers were dropped: layerdrop = ",
+                    model->config.layerdrop, " has to be 0 for training, as in HF)");
   const auto norm_weights = torch::softmax(layer_weights, -1);
   result.hidden_states =  // (B, L + 1, T, C) -> (B, T, C)
       (torch::stack(states, 1) * norm_weights.view({-1, 1, 1})).sum(1);
-  if (!options.output_hidden_states) result.base.hidden_states.reset();
+  if (!options.output_hidden_states.value_or(model->config.output_hidden_states)) {
+    result.base.hidden_states.reset();
+  }
   return result;
 }
 

@@ -22,7 +22,7 @@ SemanticEncoderImpl::SemanticEncoderImpl(Wav2Vec2BertModel base, torch::Tensor m
       state_(state) {
   const auto& config = model->config;
   TORCH_CHECK_VALUE(state_ >= 0 && state_ <= config.num_hidden_layers, "state: ", state_,
-                    ", expected from 0 to ", config.num_hidden_layers);
+                    ", expected from 0 to num_hidden_layers = ", config.num_hidden_layers);
   if (mean.defined() || var.defined()) {
     check_statistics(mean, "mean", config.hidden_size);
     check_statistics(var, "var", config.hidden_size);
@@ -43,6 +43,8 @@ torch::Tensor SemanticEncoderImpl::encode(const torch::Tensor& input_features,
   const torch::NoGradGuard no_grad;
   ForwardOptions options;
   options.stop_after = state_;
+  options.output_hidden_states = false;
+  options.output_attentions = false;
   const auto state = model(input_features, attention_mask, torch::Tensor(), options)
                          .last_hidden_state;
   if (!mean.defined()) return state;

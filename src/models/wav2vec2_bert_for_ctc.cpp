@@ -26,6 +26,17 @@ void check_labels(const torch::Tensor& labels, const torch::Tensor& input_featur
                     vocab_size);
 }
 
+// The number of the CTC blank. HF: null is a TypeError, a number outside the vocabulary an error of
+// torch's.
+std::int64_t check_blank(const Wav2Vec2BertConfig& config) {
+  const auto& blank = config.pad_token_id;
+  if (blank && *blank >= 0 && *blank < *config.vocab_size) return *blank;
+  throw ConfigError("config", "pad_token_id",
+                    (blank ? std::to_string(*blank) : "null") + " is not supported by the CTC loss",
+                    "the number of the blank, from 0 to below vocab_size = " +
+                        std::to_string(*config.vocab_size));
+}
+
 }  // namespace
 
 Wav2Vec2BertForCTCImpl::Wav2Vec2BertForCTCImpl(Wav2Vec2BertConfig model_config)
@@ -59,10 +70,7 @@ CausalLMOutput Wav2Vec2BertForCTCImpl::forward(const torch::Tensor& input_featur
   output.attentions = std::move(base.attentions);
   if (!labels.defined()) return output;
 
-  if (!config.pad_token_id) {
-    throw ConfigError("config", "pad_token_id", "null is not supported by the CTC loss",
-                      "the number of the blank");
-  }
+  const auto blank = check_blank(config);
   const auto mask = attention_mask.defined()
                         ? attention_mask
                         : torch::ones({input_features.size(0), input_features.size(1)},
@@ -76,7 +84,7 @@ CausalLMOutput Wav2Vec2BertForCTCImpl::forward(const torch::Tensor& input_featur
       torch::log_softmax(output.logits, -1, torch::kFloat).transpose(0, 1);
   // HF turns cuDNN off here. Its CTC is not used for long targets, so no global setting is touched.
   output.loss = torch::ctc_loss(log_probs, flattened_targets, input_lengths, target_lengths,
-                                *config.pad_token_id, reduction(config.ctc_loss_reduction),
+                                blank, reduction(config.ctc_loss_reduction),
                                 config.ctc_zero_infinity);
   return output;
 }

@@ -17,6 +17,10 @@ Wav2Vec2BertForXVectorImpl::Wav2Vec2BertForXVectorImpl(Wav2Vec2BertConfig model_
                           " is not supported by Wav2Vec2BertForXVector",
                       "hidden_size = " + std::to_string(config.hidden_size));
   }
+  if (config.tdnn_dim.empty()) {
+    throw ConfigError("config", "tdnn_dim", "[] is not supported by Wav2Vec2BertForXVector",
+                      "one width or more");
+  }
   reset();
 }
 

@@ -55,11 +55,14 @@ Wav2Vec2BertBaseModelOutput Wav2Vec2BertModelImpl::forward(const torch::Tensor& 
                                                            const torch::Tensor& attention_mask,
                                                            const torch::Tensor& mask_time_indices,
                                                            const ForwardOptions& options) {
+  ForwardOptions wanted = options;
+  wanted.output_hidden_states = options.output_hidden_states.value_or(config.output_hidden_states);
+  wanted.output_attentions = options.output_attentions.value_or(config.output_attentions);
   auto projected = feature_projection(input_features);
   check_attention_mask(attention_mask, "attention_mask", input_features);
   auto hidden_states = mask_hidden_states(projected.hidden_states, mask_time_indices,
                                           attention_mask, options.spec_augment_random);
-  auto encoded = encoder(hidden_states, attention_mask, options);
+  auto encoded = encoder(hidden_states, attention_mask, wanted);
   hidden_states = encoded.last_hidden_state;
   if (!options.stop_after) {
     if (!intermediate_ffn.is_empty()) {
@@ -71,8 +74,8 @@ Wav2Vec2BertBaseModelOutput Wav2Vec2BertModelImpl::forward(const torch::Tensor& 
   Wav2Vec2BertBaseModelOutput output;
   output.last_hidden_state = hidden_states;
   output.extract_features = projected.norm_hidden_states;
-  if (options.output_hidden_states) output.hidden_states = std::move(encoded.hidden_states);
-  if (options.output_attentions) output.attentions = std::move(encoded.attentions);
+  if (*wanted.output_hidden_states) output.hidden_states = std::move(encoded.hidden_states);
+  if (*wanted.output_attentions) output.attentions = std::move(encoded.attentions);
   return output;
 }
 
@@ -83,7 +86,8 @@ torch::Tensor Wav2Vec2BertModelImpl::mask_hidden_states(torch::Tensor hidden_sta
                                                         NumpyRandom* random) {
   if (!config.apply_spec_augment) return hidden_states;
   const auto batch = hidden_states.size(0);
-  const auto mask_time = [&](const torch::Tensor& indices) {
+  const auto mask_time = [&](const torch::Tensor& indices) {  // (B, T)
+    // Not torch::where: masked_spec_embed's gradient is a sum, over the marked frames only, as in HF.
     return hidden_states.index_put({indices}, masked_spec_embed.to(hidden_states.scalar_type()));
   };
   if (mask_time_indices.defined()) {
@@ -91,18 +95,19 @@ torch::Tensor Wav2Vec2BertModelImpl::mask_hidden_states(torch::Tensor hidden_sta
     TORCH_CHECK_VALUE(mask_time_indices.scalar_type() == torch::kBool,
                       "mask_time_indices: ", mask_time_indices.scalar_type(), ", expected Bool");
     TORCH_CHECK_VALUE(masked_spec_embed.defined(),
-                      "mask_time_indices: the model has no masked_spec_embed, expected "
-                      "mask_time_prob or mask_feature_prob above 0 in its config");
+                      "mask_time_indices: the model has no masked_spec_embed, as mask_time_prob = ",
+                      config.mask_time_prob, " and mask_feature_prob = ", config.mask_feature_prob,
+                      " in its config, expected one of them above 0");
     hidden_states = mask_time(mask_time_indices);
   } else if (config.mask_time_prob > 0.0 && is_training()) {
     const SpecAugmentAxis axis{config.mask_time_prob, config.mask_time_length,
-                               config.mask_time_min_masks};
+                               config.mask_time_min_masks, "mask_time_length"};
     hidden_states = mask_time(draw_mask(batch, hidden_states.size(1), axis, attention_mask, random)
                                   .to(hidden_states.device()));
   }
   if (config.mask_feature_prob > 0.0 && is_training()) {
     const SpecAugmentAxis axis{config.mask_feature_prob, config.mask_feature_length,
-                               config.mask_feature_min_masks};
+                               config.mask_feature_min_masks, "mask_feature_length"};
     const auto indices =
         draw_mask(batch, config.hidden_size, axis, {}, random).to(hidden_states.device());
     hidden_states = hidden_states.masked_fill(indices.unsqueeze(1), 0.0);  // (B, 1, C)

@@ -47,24 +47,26 @@ Wav2Vec2BertEncoderImpl::Output Wav2Vec2BertEncoderImpl::forward(
   hidden_states = dropout(hidden_states);
   const auto relative_position_embeddings = embed_positions(hidden_states);
 
+  const bool output_hidden_states = options.output_hidden_states.value_or(false);
+  const bool output_attentions = options.output_attentions.value_or(false);
   Output output;
   for (std::int64_t i = 0; i < layers_to_run; ++i) {
     const bool skip_the_layer = draw_uniform() < static_cast<float>(config_.layerdrop) && is_training();
     if (skip_the_layer) continue;
-    if (options.output_hidden_states && output.hidden_states.empty()) {
+    if (output_hidden_states && output.hidden_states.empty()) {
       output.hidden_states.push_back(hidden_states);
     }
     const auto layer = run_layer(layers->ptr<Wav2Vec2BertEncoderLayerImpl>(static_cast<std::size_t>(i)),
                                  hidden_states, bidirectional, relative_position_embeddings,
                                  attention_mask);
-    if (options.output_hidden_states) output.hidden_states.back() = layer.input;
+    if (output_hidden_states) output.hidden_states.back() = layer.input;
     hidden_states = layer.hidden_states;
-    if (options.output_hidden_states) output.hidden_states.push_back(hidden_states);
-    if (options.output_attentions && layer.attn_weights.defined()) {
+    if (output_hidden_states) output.hidden_states.push_back(hidden_states);
+    if (output_attentions && layer.attn_weights.defined()) {
       output.attentions.push_back(layer.attn_weights);
     }
   }
-  if (options.output_hidden_states && layers_to_run == 0) {
+  if (output_hidden_states && layers_to_run == 0) {
     output.hidden_states.push_back(hidden_states);
   }
   output.last_hidden_state = hidden_states;

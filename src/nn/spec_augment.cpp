@@ -9,8 +9,8 @@ torch::Tensor compute_mask_indices(std::int64_t batch, std::int64_t length,
                                    const SpecAugmentAxis& axis, const torch::Tensor& attention_mask,
                                    NumpyRandom& random) {
   const auto mask_length = axis.mask_length;
-  TORCH_CHECK_VALUE(mask_length >= 1, "mask_length: ", mask_length, ", expected 1 or more");
-  TORCH_CHECK_VALUE(mask_length <= length, "mask_length: ", mask_length,
+  TORCH_CHECK_VALUE(mask_length >= 1, axis.length_key, ": ", mask_length, ", expected 1 or more");
+  TORCH_CHECK_VALUE(mask_length <= length, axis.length_key, ": ", mask_length,
                     ", expected at most the ", length, " positions of the axis");
   const double epsilon = random.rand();  // for probabilistic rounding
   const auto num_masked_spans = [&](std::int64_t input_length) {

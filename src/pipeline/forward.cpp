@@ -109,8 +109,8 @@ NamedTensors run_model(const ForwardRequest& request, const std::string& directo
   given.mask_time_indices = on_device("mask_time_indices", at::kBool);
   given.labels = on_device("labels", at::kLong);
   ForwardOptions wanted;
-  wanted.output_hidden_states = request.output_hidden_states;
-  wanted.output_attentions = request.output_attentions;
+  if (request.output_hidden_states) wanted.output_hidden_states = true;
+  if (request.output_attentions) wanted.output_attentions = true;
   watch = Stopwatch();
   NamedTensors outputs = loaded.model.forward(given, wanted);
   for (auto& [name, tensor] : outputs) tensor = tensor.to(at::kCPU).contiguous();
@@ -131,7 +131,7 @@ ForwardSummary run_forward(const ForwardRequest& request) {
   std::string list;
   for (const std::string& name : AnyModel::classes()) list += (list.empty() ? "" : ", ") + name;
   if (config.architectures.empty()) {
-    throw ConfigError(config_path, "architectures", "names no class", list);
+    throw ConfigError(config_path, "architectures", "absent or empty, which names no class", list);
   }
   summary.architecture = config.architectures.front();
   const auto& known = AnyModel::classes();

@@ -5,7 +5,9 @@ the same clips: hidden states bit for bit, features within a tolerance.
 
 The model is a small seeded one that transformers saves here, whole and in shards."""
 
+import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -155,6 +157,28 @@ class Comparison(unittest.TestCase):
                 for name, tensor in fields.items():
                     with self.subTest(name, attention=attention, given=sorted(given)):
                         self.assertTrue(same_bits(got[name], tensor))
+
+    def test_forward_returns_what_the_config_asks_for(self):
+        asking = self.folder / "asking"
+        shutil.copytree(self.folder / "whole", asking)
+        config = json.loads((asking / "config.json").read_text())
+        config.update(output_hidden_states=True, output_attentions=True)
+        (asking / "config.json").write_text(json.dumps(config))
+        features = torch.randn(1, 9, 160, generator=torch.Generator().manual_seed(3))
+        save_file({"input_features": features}, self.folder / "asking.safetensors")
+        for attention in ("sdpa", "eager"):
+            run("forward", "--model", asking, "--input", self.folder / "asking.safetensors", "--output",
+                self.folder / "asked.safetensors", "--attn-implementation", attention, "--threads", THREADS)
+            got = load_file(self.folder / "asked.safetensors")
+            model = Wav2Vec2BertModel.from_pretrained(asking)
+            model.config._attn_implementation = attention
+            with torch.no_grad():
+                expected = model(features)
+            self.assertEqual(len(expected.hidden_states), 5)
+            self.assertEqual(len(expected.attentions), 4 if attention == "eager" else 0)
+            for name in ("hidden_states", "attentions"):
+                numbers = sorted(int(key.split(".")[1]) for key in got if key.startswith(f"{name}."))
+                self.assertEqual(numbers, list(range(len(expected[name]))))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ except ImportError as error:
 # Fields of PreTrainedConfig that mean nothing here, or that other fields hold.
 NOT_READ = {"transformers_version", "return_dict", "chunk_size_feed_forward", "is_encoder_decoder", "label2id"}
 # What this library has besides.
-EXTRA = {"parameter_count", "num_labels", "output_attentions"}
+EXTRA = {"parameter_count", "num_labels", "output_attentions", "attn_implementation"}
 
 SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
 CONFIGS = [
@@ -58,7 +58,7 @@ EXTRACTORS = [{}, {"padding_value": 1}, {"padding_value": -2.5, "stride": 3}, {"
               {"num_mel_bins": 40, "feature_size": 40}, {"return_attention_mask": False}]
 
 
-def expected_model(directory):
+def config_values(directory):
     config = Wav2Vec2BertConfig.from_pretrained(directory)
     names = {field.name for field in dataclasses.fields(config)} - NOT_READ
     values = {name: getattr(config, name) for name in names}
@@ -67,9 +67,23 @@ def expected_model(directory):
     values["id2label"] = {str(key): label for key, label in config.id2label.items()}
     values["num_labels"] = config.num_labels
     values["output_attentions"] = config.output_attentions
-    with torch.device("meta"):
-        values["parameter_count"] = sum(p.numel() for p in Wav2Vec2BertModel(config).parameters())
+    values["attn_implementation"] = config._attn_implementation or "sdpa"  # what a model makes of None
+    # One end token or a list of one, and none or an empty list, mean the same.
+    end = values["eos_token_id"]
+    values["eos_token_id"] = (end[0] if len(end) == 1 else end or None) if isinstance(end, list) else end
+    values["architectures"] = values["architectures"] or None
+    # None counts as false in transformers' calls.
+    values["output_hidden_states"] = bool(values["output_hidden_states"])
+    values["output_attentions"] = bool(values["output_attentions"])
     return json.loads(json.dumps(values))
+
+
+def expected_model(directory):
+    values = config_values(directory)
+    with torch.device("meta"):
+        model = Wav2Vec2BertModel(Wav2Vec2BertConfig.from_pretrained(directory))
+    values["parameter_count"] = sum(p.numel() for p in model.parameters())
+    return values
 
 
 def expected_features(directory):

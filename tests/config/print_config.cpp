@@ -77,6 +77,7 @@ Json to_json(const w2vbert::Wav2Vec2BertConfig& config) {
       {"conformer_conv_dropout", config.conformer_conv_dropout},
       {"architectures", config.architectures.empty() ? Json(nullptr) : Json(config.architectures)},
       {"dtype", or_null(config.dtype)},
+      {"attn_implementation", config.attn_implementation},
       {"output_hidden_states", config.output_hidden_states},
       {"output_attentions", config.output_attentions},
       {"problem_type", or_null(config.problem_type)},

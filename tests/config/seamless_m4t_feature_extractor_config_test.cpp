@@ -90,6 +90,13 @@ TEST(SeamlessM4TFeatureExtractorConfig, TakesAnyFinitePaddingValue) {
   EXPECT_THAT(message_of([&] { config.validate(); }), HasSubstr("padding_value: nan"));
 }
 
+TEST(SeamlessM4TFeatureExtractorConfig, ComputesItsFiltersAndItsWindow) {
+  for (const char* key : {"mel_filters", "window"}) {
+    EXPECT_THAT(refusal(std::string("{\"") + key + "\":[1]}"),
+                HasSubstr(std::string(key) + ": a list is not supported, expected no such key"));
+  }
+}
+
 TEST(SeamlessM4TFeatureExtractorConfig, PadsOnTheRightOnly) {
   EXPECT_THAT(refusal(R"({"padding_side":"left"})"),
               HasSubstr("padding_side: \"left\", expected right"));

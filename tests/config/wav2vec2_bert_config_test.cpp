@@ -225,16 +225,33 @@ TEST(Wav2Vec2BertConfig, WantsAPositiveEpsilon) {
 
 TEST(Wav2Vec2BertConfig, TakesFlagsOnlyWhereFlagsAreDue) {
   for (const char* key : {"apply_spec_augment", "ctc_zero_infinity", "use_weighted_layer_sum",
-                          "add_adapter", "use_intermediate_ffn_before_adapter",
-                          "output_hidden_states", "output_attentions", "is_causal"}) {
+                          "add_adapter", "use_intermediate_ffn_before_adapter"}) {
     expect_refused(key, {"1", "0", "\"true\"", "null", "[]"}, "expected true or false");
     EXPECT_EQ(refusal(with(key, "false")), "accepted");
   }
+  for (const char* key : {"output_hidden_states", "output_attentions", "is_causal"}) {
+    expect_refused(key, {"1", "0", "\"true\"", "[]"}, "expected true, false or null");
+    EXPECT_EQ(refusal(with(key, "false")), "accepted");
+    EXPECT_EQ(refusal(with(key, "null")), "accepted");
+  }
+}
+
+TEST(Wav2Vec2BertConfig, ReadsWhatForwardsReturnUnlessTheyAreTold) {
+  EXPECT_TRUE(parse(R"({"output_hidden_states":true})").output_hidden_states);
+  EXPECT_FALSE(parse(R"({"output_hidden_states":null})").output_hidden_states);
+  EXPECT_TRUE(parse(R"({"output_attentions":true})").output_attentions);
+  EXPECT_TRUE(
+      parse(R"({"output_attentions":true,"attn_implementation":"eager"})").output_attentions);
+  EXPECT_EQ(refusal(R"({"output_attentions":true,"_attn_implementation":"sdpa"})"),
+            std::string(kPath) +
+                ": output_attentions: true is not supported with "
+                "attn_implementation = sdpa, expected attn_implementation = eager");
 }
 
 TEST(Wav2Vec2BertConfig, KnowsTheActivationsOfTransformers) {
   for (const char* key : {"hidden_act", "adapter_act"}) {
-    for (const char* word : {"gelu", "gelu_new", "relu", "silu", "swish", "tanh", "linear", "prelu"}) {
+    for (const char* word :
+         {"gelu", "gelu_new", "relu", "silu", "swish", "tanh", "linear", "prelu"}) {
       EXPECT_EQ(refusal(with(key, std::string("\"") + word + "\"")), "accepted") << word;
     }
     expect_refused(
@@ -287,8 +304,40 @@ TEST(Wav2Vec2BertConfig, IsForThisModelOnly) {
 
 TEST(Wav2Vec2BertConfig, RefusesWhatWouldChangeTheComputationUnseen) {
   expect_refused("quantization_config", {"{\"bits\": 4}", "{}", "true"},
-                 "expected a checkpoint in");
-  expect_refused("is_causal", {"true"}, "expected false");
+                 "is not supported, expected null: a checkpoint in");
+  expect_refused("is_causal", {"true"}, "true is not supported, expected false");
+  expect_refused("per_layer_config", {"{\"0\": {\"intermediate_size\": 8}}", "[]"},
+                 "is not supported, expected null or an empty object");
+  expect_refused("transformers_weights", {"\"other.safetensors\""},
+                 "\"other.safetensors\" is not supported, expected null");
+  for (const char* key : {"fusion_config", "layer_types", "rope_parameters", "rope_scaling"}) {
+    expect_refused(key, {"{\"x\": 1}", "true"}, "is not supported, expected null");
+    EXPECT_EQ(refusal(with(key, "null")), "accepted") << key;
+  }
+  expect_refused("attribute_map", {"{\"hidden_size\": \"vocab_size\"}", "null"},
+                 "is not supported, expected no such key");
+  expect_refused("return_dict", {"false"}, "false is not supported, expected true or null");
+  for (const char* key : {"per_layer_config", "attribute_map"}) {
+    EXPECT_EQ(refusal(with(key, "{}")), "accepted") << key;
+  }
+  for (const char* key :
+       {"per_layer_config", "transformers_weights", "quantization_config", "return_dict"}) {
+    EXPECT_EQ(refusal(with(key, "null")), "accepted") << key;
+  }
+}
+
+TEST(Wav2Vec2BertConfig, RefusesKeysThatHuggingFaceComputes) {
+  for (const char* key :
+       {"inputs_to_logits_ratio", "is_heterogeneous", "per_layer_attributes", "use_return_dict"}) {
+    expect_refused(key, {"320", "true", "null"}, "is not supported, expected no such key");
+  }
+}
+
+TEST(Wav2Vec2BertConfig, ChecksTheTypesOfWhatHasNoEffect) {
+  expect_refused("chunk_size_feed_forward", {"\"a\"", "true", "null", "1.5"},
+                 "expected an integer");
+  expect_refused("is_encoder_decoder", {"1", "null"}, "expected true or false");
+  expect_refused("transformers_version", {"3", "[]"}, "expected a string or null");
 }
 
 TEST(Wav2Vec2BertConfig, ReadsListsOfIntegers) {
@@ -299,8 +348,11 @@ TEST(Wav2Vec2BertConfig, ReadsListsOfIntegers) {
                    "expected a list of integers");
     expect_refused(key, {"[1,2,3,1,0]", "[1,-2,3,1,1]"}, "expected from 1 to ");
   }
-  EXPECT_THAT(refusal(with("tdnn_dim", "[512]")),
-              AllOf(HasSubstr("tdnn_dim, tdnn_kernel and tdnn_dilation have different lengths")));
+  EXPECT_THAT(
+      refusal(with("tdnn_dim", "[512]")),
+      HasSubstr("tdnn_kernel: [5, 3, 3, 1, 1], expected as many numbers as tdnn_dim = [512]"));
+  EXPECT_THAT(refusal(with("tdnn_dilation", "[]")),
+              HasSubstr("tdnn_dilation: [], expected as many numbers as tdnn_dim = [512, 512, "));
 }
 
 TEST(Wav2Vec2BertConfig, ReadsOneEndTokenOrSeveral) {
@@ -343,9 +395,11 @@ TEST(Wav2Vec2BertConfig, RefusesLabelsThatAreNone) {
   expect_refused("id2label", {"{\"0\":1}", "{\"0\":null}"}, "expected a string");
   expect_refused("id2label", {"{\"0\":\"a\",\"00\":\"b\"}"}, "expected each number once");
   expect_refused("label2id", {"[\"a\"]", "1"}, "expected an object of names and numbers");
-  expect_refused("num_labels", {"1.5", "true", "\"2\""}, "expected an integer");
+  expect_refused("num_labels", {"1.5", "true", "\"2\"", "null"}, "expected an integer");
+  EXPECT_EQ(parse(R"({"num_labels":null,"id2label":{"0":"a"}})").num_labels, 1);
   expect_refused("num_labels", {"0", "-1", "4294967296"}, "expected from 1 to ");
-  EXPECT_THAT(refusal(R"({"id2label":{}})"), HasSubstr("num_labels: 0"));
+  EXPECT_THAT(refusal(R"({"id2label":{}})"),
+              HasSubstr("id2label: an empty object, which makes num_labels = 0, expected"));
 }
 
 TEST(Wav2Vec2BertConfig, WantsTwoLabelsToTellApart) {
@@ -386,10 +440,11 @@ TEST(Wav2Vec2BertConfig, FillsInTheAdaptersWidth) {
 
 TEST(Wav2Vec2BertConfig, RefusesAModelThatNoMachineHolds) {
   EXPECT_THAT(refusal(R"({"hidden_size":1048576,"intermediate_size":1048576})"),
-              AllOf(HasSubstr("hidden_size"), HasSubstr("parameters"), HasSubstr("1e+11")));
+              AllOf(HasSubstr("hidden_size = 1048576, intermediate_size = 1048576, "),
+                    HasSubstr("parameters"), HasSubstr("1e+11")));
   EXPECT_THAT(
       refusal(R"({"add_adapter":true,"num_adapter_layers":4096,"adapter_kernel_size":999})"),
-      HasSubstr("parameters"));
+      AllOf(HasSubstr("num_adapter_layers = 4096"), HasSubstr("parameters")));
 }
 
 TEST(Wav2Vec2BertConfig, ValidatesHandMadeConfigs) {

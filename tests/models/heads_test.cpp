@@ -54,11 +54,15 @@ TEST(Heads, RefuseTheConfigsThatHuggingFaceRefuses) {
   EXPECT_THAT(refusal<Wav2Vec2BertForAudioFrameClassification>(config), adapter);
   config.output_hidden_size = 12;
   EXPECT_THAT(refusal<Wav2Vec2BertForXVector>(config), HasSubstr("output_hidden_size: 12"));
+  config = head_config();
+  config.tdnn_dim = config.tdnn_kernel = config.tdnn_dilation = {};
+  EXPECT_EQ(refusal<Wav2Vec2BertModel>(config), "no ConfigError");
+  EXPECT_THAT(refusal<Wav2Vec2BertForXVector>(config), HasSubstr("tdnn_dim: []"));
 }
 
 TEST(Heads, AnyModelNamesTheClassesItKnows) {
   auto config = head_config();
-  EXPECT_THAT(refusal<AnyModel>(config), HasSubstr("architectures: names no class"));
+  EXPECT_THAT(refusal<AnyModel>(config), HasSubstr("architectures: absent or empty, which names no class"));
   config.architectures = {"Wav2Vec2BertForPreTraining"};
   EXPECT_THAT(refusal<AnyModel>(config),
               AllOf(HasSubstr("Wav2Vec2BertForPreTraining"), HasSubstr("Wav2Vec2BertForCTC")));
@@ -75,9 +79,23 @@ TEST(ForCTC, RefusesLabelsOutsideTheVocabularyAndABlankOfNull) {
   EXPECT_THROW(model->forward(input, {}, torch::full({2, 3}, 7, torch::kLong)), c10::ValueError);
   EXPECT_THROW(model->forward(input, {}, torch::ones({3}, torch::kLong)), c10::ValueError);
   EXPECT_THROW(model->forward(input, {}, torch::ones({2, 3})), c10::ValueError);
-  config.pad_token_id.reset();
   const auto labels = torch::ones({2, 3}, torch::kLong);
-  EXPECT_THROW(Wav2Vec2BertForCTC(config)->forward(input, {}, labels), ConfigError);
+  const auto refusal_of_blank = [&](std::optional<std::int64_t> blank) -> std::string {
+    config.pad_token_id = blank;
+    try {
+      Wav2Vec2BertForCTC(config)->forward(input, {}, labels);
+    } catch (const ConfigError& error) {
+      return error.what();
+    }
+    return "no ConfigError";
+  };
+  const std::string rest =
+      " is not supported by the CTC loss, expected the number of the blank, from 0 to below "
+      "vocab_size = 7";
+  EXPECT_EQ(refusal_of_blank({}), "config: pad_token_id: null" + rest);
+  EXPECT_EQ(refusal_of_blank(7), "config: pad_token_id: 7" + rest);
+  EXPECT_EQ(refusal_of_blank(-1), "config: pad_token_id: -1" + rest);
+  EXPECT_EQ(refusal_of_blank(6), "no ConfigError");
 }
 
 TEST(ForCTC, TrainsTheHeadAloneWhenTheBaseModelIsFrozen) {
@@ -108,6 +126,8 @@ TEST(ForXVector, RefusesFewerFramesThanItsConvolutionsNeed) {
 TEST(Heads, ReturnStatesOnlyOnRequestAlsoWhereTheyAreWeighted) {
   auto config = head_config();
   config.use_weighted_layer_sum = true;
+  config.apply_spec_augment = false;
+  config.layerdrop = 1.0;
   Wav2Vec2BertForSequenceClassification model(config);
   model->eval();
   const auto input = features(config, 6);
@@ -116,9 +136,37 @@ TEST(Heads, ReturnStatesOnlyOnRequestAlsoWhereTheyAreWeighted) {
   options.output_hidden_states = true;
   EXPECT_EQ(model->forward(input, {}, {}, options).hidden_states->size(), 4U);
   model->train();
-  model->wav2vec2_bert->config.layerdrop = 1.0;
-  options.stop_after = 1;
-  EXPECT_THROW(model->forward(input, {}, {}, options), c10::ValueError);
+  try {
+    model->forward(input, {}, {}, options);
+    FAIL() << "layers are missing";
+  } catch (const c10::ValueError& error) {
+    EXPECT_THAT(error.msg(), AllOf(HasSubstr("use_weighted_layer_sum: true with "),
+                                   HasSubstr("layerdrop = 1 has to be 0")));
+  }
+}
+
+// HF: the call's argument first, then the config's.
+TEST(Heads, ReturnWhatTheConfigAsksForUnlessTheCallSaysOtherwise) {
+  auto config = head_config();
+  config.output_hidden_states = true;
+  config.output_attentions = true;
+  config.attn_implementation = "eager";
+  const auto input = features(config, 9);
+  ForwardOptions neither;
+  neither.output_hidden_states = false;
+  neither.output_attentions = false;
+  for (const bool weighted : {false, true}) {
+    config.use_weighted_layer_sum = weighted;
+    Wav2Vec2BertForSequenceClassification model(config);
+    model->eval();
+    const auto output = model->forward(input);
+    ASSERT_TRUE(output.hidden_states.has_value() && output.attentions.has_value());
+    EXPECT_EQ(output.hidden_states->size(), 4U);
+    EXPECT_EQ(output.attentions->size(), 3U);
+    const auto without = model->forward(input, {}, {}, neither);
+    EXPECT_FALSE(without.hidden_states.has_value());
+    EXPECT_FALSE(without.attentions.has_value());
+  }
 }
 
 // HF: 18 frames by the convolution, 19 by the formula (kernel 5, stride 2, 37 frames).

@@ -1,5 +1,6 @@
 #include "w2vbert/models/wav2vec2_bert_model.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -137,7 +138,12 @@ TEST_F(BaseModel, DrawsTheMasksOfSpecAugmentFromTheGeneratorItIsGiven) {
   };
   EXPECT_TRUE(states(5).equal(states(5)));
   EXPECT_FALSE(states(5).equal(states(6)));
-  EXPECT_THROW(model->forward(features(1, 2)), c10::ValueError);  // shorter than a span
+  try {
+    model->forward(features(1, 2));
+    FAIL() << "2 frames are shorter than a span";
+  } catch (const c10::ValueError& error) {
+    EXPECT_THAT(error.msg(), ::testing::HasSubstr("mask_time_length: 3, expected at most the 2"));
+  }
 }
 
 TEST_F(BaseModel, SemanticEncoderNormalisesItsStateAndRunsNoLaterLayer) {

@@ -19,8 +19,9 @@ namespace w2vbert {
 
 // Which of a forward's intermediate results are wanted, and how far it goes.
 struct ForwardOptions {
-  bool output_hidden_states = false;
-  bool output_attentions = false;
+  // Not given: as the model's config says, as in HF.
+  std::optional<bool> output_hidden_states;
+  std::optional<bool> output_attentions;
   // The last of `hidden_states` that is needed, 0..num_hidden_layers: later layers are not computed,
   // and last_hidden_state is that state, without adapter. Not in HF; the states are the same bits.
   std::optional<std::int64_t> stop_after;

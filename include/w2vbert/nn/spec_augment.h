@@ -13,6 +13,7 @@ struct SpecAugmentAxis {
   double mask_prob = 0.0;
   std::int64_t mask_length = 1;
   std::int64_t min_masks = 0;
+  const char* length_key = "mask_length";  // what errors call mask_length
 };
 
 // HF: modeling_wav2vec2_bert.py, _compute_mask_indices. `attention_mask` (B, length), whose rows' sums
