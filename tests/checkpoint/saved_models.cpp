@@ -1,8 +1,11 @@
-// The C++ half of compare_saved_models.py.
+// The C++ half of compare_saved_models.py and compare_lora.py.
 //   saved_models write DIRECTORY   saves models of every class and of varied configs into it, each in
 //                                  a directory of its own, and prints a line of JSON about each
 //   saved_models check DIRECTORY   loads each again from <its directory>.again, as transformers saved
 //                                  it, and compares all bits; exit 1 where they differ
+//   saved_models merge             loads the model with the adapter that a line of stdin names,
+//                                  "MODEL<tab>ADAPTER<tab>DTYPE<tab>OUTPUT", and saves it; prints a
+//                                  line each: "merged", or what was wrong
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -12,11 +15,13 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <random>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/checkpoint/save_pretrained.h"
+#include "w2vbert/core/error.h"
 #include "w2vbert/models/any_model.h"
 
 namespace w2vbert {
@@ -118,6 +123,28 @@ void write(const std::string& root) {
   });
 }
 
+void merge() {
+  for (std::string line; std::getline(std::cin, line);) {
+    std::istringstream fields(line);
+    std::string model, adapter, dtype, output;
+    std::getline(fields, model, '\t');
+    std::getline(fields, adapter, '\t');
+    std::getline(fields, dtype, '\t');
+    std::getline(fields, output, '\t');
+    FromPretrainedOptions options;
+    options.lora = adapter;
+    for (const auto type : {torch::kFloat, torch::kHalf, torch::kBFloat16, torch::kDouble}) {
+      if (dtype == c10::toString(type)) options.dtype = type;
+    }
+    try {
+      save_pretrained(from_pretrained<AnyModel>(model, options), output);
+      std::cout << "merged\n";
+    } catch (const Error& error) {
+      std::cout << error.what() << '\n';
+    }
+  }
+}
+
 int check(const std::string& root) {
   int different = 0;
   for_each_case(root, [&](const std::string& directory, const std::string& architecture, int number,
@@ -160,7 +187,8 @@ int main(int count, char** arguments) {
     const std::string what = count == 3 ? arguments[1] : "";
     if (what == "write") return w2vbert::write(arguments[2]), 0;
     if (what == "check") return w2vbert::check(arguments[2]);
-    std::cerr << "usage: saved_models write|check DIRECTORY\n";
+    if (count == 2 && std::string(arguments[1]) == "merge") return w2vbert::merge(), 0;
+    std::cerr << "usage: saved_models write|check DIRECTORY, or saved_models merge\n";
     return 2;
   } catch (const std::exception& error) {
     std::cerr << error.what() << '\n';
