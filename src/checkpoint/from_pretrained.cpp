@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "w2vbert/checkpoint/lora.h"
 #include "w2vbert/checkpoint/model_directory.h"
 
 namespace w2vbert {
@@ -33,6 +34,16 @@ void place_module(torch::nn::Module& module, const FromPretrainedOptions& option
   for (at::Tensor& buffer : module.buffers()) {
     if (buffer.device() != options.device) buffer.set_data(buffer.to(options.device));
   }
+}
+
+void merge_adapter(torch::nn::Module& module, const FromPretrainedOptions& options,
+                   LoadReport& report) {
+  if (!options.lora) return;
+  MergeLoraOptions merge;
+  merge.base_model_prefix = options.load.base_model_prefix;
+  merge.fewer_layers = options.num_hidden_layers.has_value();
+  const LoraReport merged = merge_lora(module, *options.lora, merge);
+  report.warnings.insert(report.warnings.end(), merged.warnings.begin(), merged.warnings.end());
 }
 
 }  // namespace w2vbert

@@ -6,12 +6,11 @@
 #include <array>
 #include <map>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 
+#include "state_dict.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/text.h"
-#include "w2vbert/nn/non_persistent_buffers.h"
 
 namespace w2vbert {
 namespace {
@@ -21,36 +20,6 @@ constexpr std::size_t kMaxListed = 20;
 constexpr std::size_t kMaxListBytes = 900;
 constexpr std::string_view kWarningMark = "[Wav2Vec-BERT] ";
 constexpr std::array<std::string_view, 4> kLoadableTypes = {"F16", "BF16", "F32", "F64"};
-
-using Tensors = std::vector<std::pair<std::string, at::Tensor>>;
-
-// The buffers of `module` that HF does not save.
-std::unordered_set<const void*> non_persistent_buffers(const torch::nn::Module& module) {
-  std::unordered_set<const void*> found;
-  const auto add = [&](const torch::nn::Module& one) {
-    if (dynamic_cast<const NonPersistentBuffers*>(&one) == nullptr) return;
-    for (const at::Tensor& buffer : one.buffers(/*recurse=*/false)) {
-      found.insert(buffer.unsafeGetTensorImpl());
-    }
-  };
-  add(module);
-  for (const auto& child : module.modules(/*include_self=*/false)) add(*child);
-  return found;
-}
-
-// Parameters and persistent buffers under their dotted names, in the module's order.
-Tensors state_dict_of(const torch::nn::Module& module) {
-  Tensors tensors;
-  for (const auto& item : module.named_parameters(/*recurse=*/true)) {
-    tensors.emplace_back(item.key(), item.value());
-  }
-  const auto left_out = non_persistent_buffers(module);
-  for (const auto& item : module.named_buffers(/*recurse=*/true)) {
-    if (left_out.contains(item.value().unsafeGetTensorImpl())) continue;
-    tensors.emplace_back(item.key(), item.value());
-  }
-  return tensors;
-}
 
 std::string with_dot(const std::string& prefix) {
   return prefix.empty() || prefix.ends_with('.') ? prefix : prefix + ".";
@@ -122,7 +91,7 @@ Plan make_plan(const torch::nn::Module& module, const Checkpoint& checkpoint,
     const CheckpointTensor* source = nullptr;
     bool in_doubt = false;
   };
-  const Tensors own = state_dict_of(module);
+  const NamedTensors own = state_dict_of(module);
   std::unordered_map<std::string, Wanted> wanted;
   for (const auto& [name, tensor] : own) wanted[name].target = tensor;
 

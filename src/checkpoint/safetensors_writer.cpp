@@ -35,10 +35,24 @@ Entry entry_of(const std::string& name, const at::Tensor& tensor) {
   return {name, *dtype_name, std::move(plain)};
 }
 
-}  // namespace
+// A whole file in memory, the tensors where they are.
+struct Contents {
+  std::string header;
+  std::vector<Entry> entries;
 
-Committed write_safetensors(const std::string& path, const NamedTensors& tensors,
-                            const SafetensorsMetadata& metadata, IfPresent if_present) {
+  std::vector<std::span<const std::byte>> pieces() const {
+    std::vector<std::span<const std::byte>> pieces = {std::as_bytes(std::span(header))};
+    for (const Entry& entry : entries) {
+      if (entry.bytes.nbytes() == 0) continue;
+      pieces.emplace_back(static_cast<const std::byte*>(entry.bytes.const_data_ptr()),
+                          entry.bytes.nbytes());
+    }
+    return pieces;
+  }
+};
+
+Contents contents_of(const std::string& path, const NamedTensors& tensors,
+                     const SafetensorsMetadata& metadata) {
   std::vector<Entry> entries;
   entries.reserve(tensors.size());
   for (const auto& [name, tensor] : tensors) entries.push_back(entry_of(name, tensor));
@@ -59,19 +73,25 @@ Committed write_safetensors(const std::string& path, const NamedTensors& tensors
     infos.push_back(std::move(info));
   }
 
-  std::string header;
   try {
-    header = serialize_safetensors_header(infos, metadata, path);
+    return {serialize_safetensors_header(infos, metadata, path), std::move(entries)};
   } catch (const CheckpointError& error) {  // names are the caller's, not a file's
     TORCH_CHECK_VALUE(false, "safetensors: ", error.what());
   }
-  std::vector<std::span<const std::byte>> pieces = {std::as_bytes(std::span(header))};
-  for (const Entry& entry : entries) {
-    if (entry.bytes.nbytes() == 0) continue;
-    pieces.emplace_back(static_cast<const std::byte*>(entry.bytes.const_data_ptr()),
-                        entry.bytes.nbytes());
-  }
-  return write_durably(path, pieces, if_present);
+}
+
+}  // namespace
+
+Committed write_safetensors(const std::string& path, const NamedTensors& tensors,
+                            const SafetensorsMetadata& metadata, IfPresent if_present) {
+  const Contents contents = contents_of(path, tensors, metadata);
+  return write_durably(path, contents.pieces(), if_present);
+}
+
+StagedFile stage_safetensors(const std::string& path, const NamedTensors& tensors,
+                             const SafetensorsMetadata& metadata) {
+  const Contents contents = contents_of(path, tensors, metadata);
+  return StagedFile(path, contents.pieces());
 }
 
 }  // namespace w2vbert

@@ -1,6 +1,12 @@
 #include "w2vbert/checkpoint/shard_index.h"
 
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <charconv>
+#include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/json.h"
@@ -11,13 +17,17 @@ namespace {
 
 constexpr std::size_t kMaxShards = 100'000;
 constexpr std::size_t kMaxFileNameBytes = 255;  // NAME_MAX
+constexpr std::size_t kShardDigits = 5;         // at least
+constexpr std::string_view kStem = "model";
+constexpr std::string_view kOf = "-of-";
+constexpr std::string_view kExtension = ".safetensors";
 
 bool is_plain_file_name(std::string_view name) {
   return !name.empty() && name != "." && name != ".." && name.size() <= kMaxFileNameBytes &&
          name.find_first_of(std::string_view("/\\\n\0", 4)) == std::string_view::npos;
 }
 
-// Collects weight_map and metadata.total_size from the reader's events; the rest is ignored.
+// Collects weight_map and the metadata's numbers from the reader's events; the rest is ignored.
 class IndexHandler : public JsonHandler {
  public:
   IndexHandler(const std::string& path, ShardIndex& index)
@@ -31,8 +41,10 @@ class IndexHandler : public JsonHandler {
       const auto* file = std::get_if<std::string_view>(&value);
       if (!file) fail_entry(describe(value));
       add(*file);
-    } else if (section_ == "metadata" && key_ == "total_size") {
-      if (const auto* bytes = std::get_if<std::uint64_t>(&value)) index_.total_size = *bytes;
+    } else if (section_ == "metadata") {
+      const auto* number = std::get_if<std::uint64_t>(&value);
+      if (number && key_ == "total_size") index_.total_size = *number;
+      if (number && key_ == "total_parameters") index_.total_parameters = *number;
     }
   }
   void begin_object() override {
@@ -90,7 +102,98 @@ class IndexHandler : public JsonHandler {
   std::set<std::string, std::less<>> shards_;
 };
 
+std::string padded(std::size_t number) {
+  const std::string digits = std::to_string(number);
+  return std::string(kShardDigits - std::min(kShardDigits, digits.size()), '0') + digits;
+}
+
+// Takes a number of kShardDigits or more from the front; whether there was one.
+bool take_number(std::string_view& text) {
+  const auto other = std::find_if_not(text.begin(), text.end(),
+                                      [](unsigned char c) { return std::isdigit(c) != 0; });
+  const auto digits = static_cast<std::size_t>(other - text.begin());
+  text.remove_prefix(digits);
+  return digits >= kShardDigits;
+}
+
+bool take_prefix(std::string_view& text, std::string_view prefix) {
+  if (!text.starts_with(prefix)) return false;
+  text.remove_prefix(prefix.size());
+  return true;
+}
+
+std::string_view without_spaces(std::string_view text) {
+  const std::size_t first = text.find_first_not_of(" \t\r\n");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
+}
+
 }  // namespace
+
+std::string serialize_shard_index(const ShardIndex& index, const std::string& path) {
+  nlohmann::json metadata = nlohmann::json::object();  // sorted, as HF writes it
+  if (index.total_parameters) metadata["total_parameters"] = *index.total_parameters;
+  if (index.total_size) metadata["total_size"] = *index.total_size;
+  const nlohmann::json root = {{"metadata", metadata}, {"weight_map", index.weight_map}};
+  try {
+    return root.dump(2, ' ', /*ensure_ascii=*/true) + "\n";
+  } catch (const nlohmann::json::exception&) {  // its text would carry the input
+    throw CheckpointError(path, "weight_map", "holds a name that is not UTF-8", "UTF-8");
+  }
+}
+
+std::vector<std::vector<std::size_t>> split_into_shards(std::span<const std::uint64_t> sizes,
+                                                        std::uint64_t max_shard_size) {
+  std::vector<std::vector<std::size_t>> shards;
+  std::vector<std::size_t> current;
+  std::uint64_t current_size = 0;
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    if (sizes[i] > max_shard_size) {
+      shards.push_back({i});
+      continue;
+    }
+    if (sizes[i] > max_shard_size - current_size) {
+      shards.push_back(std::exchange(current, {}));
+      current_size = 0;
+    }
+    current.push_back(i);
+    current_size += sizes[i];
+  }
+  if (!current.empty()) shards.push_back(std::move(current));
+  return shards;
+}
+
+std::string shard_file_name(std::size_t shard, std::size_t shards) {
+  std::string name(kStem);
+  if (shards != 1) name += "-" + padded(shard + 1) + std::string(kOf) + padded(shards);
+  return name + std::string(kExtension);
+}
+
+bool is_shard_file_name(std::string_view name) {
+  return take_prefix(name, kStem) && take_prefix(name, "-") && take_number(name) &&
+         take_prefix(name, kOf) && take_number(name) && name == kExtension;
+}
+
+std::optional<std::uint64_t> parse_shard_size(std::string_view text) {
+  constexpr std::array<std::pair<std::string_view, double>, 4> kUnits = {
+      {{"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}}};
+  constexpr double kLimit = 9223372036854775808.0;  // 2^63
+  text = without_spaces(text);
+  if (text.size() < 2) return std::nullopt;
+  std::string unit(text.substr(text.size() - 2));
+  for (char& c : unit) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  const std::string_view digits = without_spaces(text.substr(0, text.size() - 2));
+  double number = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
+  for (const auto& [name, factor] : kUnits) {
+    if (unit != name) continue;
+    const double bytes = number * factor;
+    if (!(bytes >= 0 && bytes < kLimit)) return std::nullopt;  // NaN too
+    return static_cast<std::uint64_t>(bytes);
+  }
+  return std::nullopt;
+}
 
 ShardIndex parse_shard_index(std::string_view text, const std::string& path) {
   ShardIndex index;

@@ -37,6 +37,8 @@ struct ConfigField {
   double most;
   const char* meaning;
   std::span<const std::string_view> words = {};  // none: any word
+  bool omit_default =
+      false;  // HF's PreTrainedConfig has the key, and writes what is not its default
 };
 
 inline std::string range_text(double least, double most) {

@@ -1,6 +1,8 @@
 #include "w2vbert/config/seamless_m4t_feature_extractor_config.h"
 
+#include "config_json.h"
 #include "config_table.h"
+#include "w2vbert/core/durable_file.h"
 
 namespace w2vbert {
 namespace {
@@ -9,6 +11,8 @@ using Config = SeamlessM4TFeatureExtractorConfig;
 using Field = ConfigField<Config>;
 
 constexpr std::string_view kExtractors[] = {"SeamlessM4TFeatureExtractor"};
+constexpr const char* kPreprocessorFile = "preprocessor_config.json";
+constexpr const char* kProcessorFile = "processor_config.json";
 constexpr std::string_view kSides[] = {"right"};
 
 const Field kFields[] = {
@@ -58,12 +62,12 @@ Config Config::from_json(std::string_view text, const std::string& path) {
 }
 
 Config Config::from_pretrained(const std::string& directory) {
-  const std::string processor = join_path(directory, "processor_config.json");
+  const std::string processor = join_path(directory, kProcessorFile);
   if (exists(processor)) {
     const JsonValue root = parse_config(read_config_text(processor), processor);
     if (const JsonValue* nested = find_nested(root, processor)) return read(*nested, processor);
   }
-  const std::string preprocessor = join_path(directory, "preprocessor_config.json");
+  const std::string preprocessor = join_path(directory, kPreprocessorFile);
   if (!exists(preprocessor)) {
     throw ConfigError(directory, "",
                       "has neither preprocessor_config.json nor a processor_config.json with a "
@@ -71,6 +75,31 @@ Config Config::from_pretrained(const std::string& directory) {
                       "one of them: it says how audio becomes features");
   }
   return read(parse_config(read_config_text(preprocessor), preprocessor), preprocessor);
+}
+
+std::string Config::to_json() const {
+  validate();
+  ConfigMembers members;
+  for (const Field& field : kFields) add_field(members, field, *this);
+  members["feature_extractor_type"] = std::string(kExtractors[0]);
+  return config_text(members);
+}
+
+void Config::save_pretrained(const std::string& directory) const {
+  const std::string text = to_json();
+  make_directories(directory);
+  // HF writes beside it a file that it will not read.
+  const std::string processor = join_path(directory, kProcessorFile);
+  if (exists(processor)) {
+    const JsonValue root = parse_config(read_config_text(processor), processor);
+    const JsonValue* nested = find_nested(root, processor);
+    if (nested && read(*nested, processor).to_json() != text) {
+      throw StorageError(processor, "feature_extractor",
+                         "holds other settings and goes before " + std::string(kPreprocessorFile),
+                         "no such file, or the same settings");
+    }
+  }
+  write_durably(join_path(directory, kPreprocessorFile), text, IfPresent::kReplace);
 }
 
 void Config::validate(const std::string& path) const {

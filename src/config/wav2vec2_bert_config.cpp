@@ -3,6 +3,7 @@
 #include <array>
 #include <charconv>
 
+#include "config_json.h"
 #include "config_table.h"
 
 namespace w2vbert {
@@ -18,6 +19,8 @@ constexpr double kMaxTokens = 1 << 24;
 constexpr double kMaxLabels = 1 << 24;
 constexpr double kMaxParameters = 1e11;  // 170 times the published model
 constexpr double kNoLimit = 0;           // words and flags
+constexpr bool kOmitDefault = true;
+constexpr const char* kModelType = "wav2vec2-bert";
 
 // HF's ACT2FN without xielu, whose parameters are bfloat16 in a model of any dtype.
 constexpr std::string_view kActivations[] = {"gelu",
@@ -121,9 +124,10 @@ const Field kFields[] = {
      "kernel K of the depthwise convolution, odd"},
     {"conformer_conv_dropout", &Config::conformer_conv_dropout, 0, 1,
      "dropout of the convolution module"},
-    {"architectures", &Config::architectures, kNoLimit, kNoLimit, "the class of the checkpoint"},
-    {"problem_type", &Config::problem_type, kNoLimit, kNoLimit, "not used by the losses",
-     kProblems},
+    {"architectures", &Config::architectures, kNoLimit, kNoLimit, "the class of the checkpoint",
+     {}, kOmitDefault},
+    {"problem_type", &Config::problem_type, kNoLimit, kNoLimit, "not used by the losses", kProblems,
+     kOmitDefault},
 };
 
 // Keys that mean something to HF's loading or to its config class, and that are not supported here.
@@ -210,7 +214,8 @@ std::string list_text(const std::vector<std::int64_t>& list) {
 }
 
 // HF (configuration_utils.py, PreTrainedConfig): num_labels counts id2label; where both are given
-// and differ, num_labels wins and the labels get new names. label2id alone says nothing.
+// and differ, num_labels wins and the labels get new names. label2id says nothing, and is kept
+// beside the id2label that it came with.
 void read_labels(const ConfigReader& reader, const JsonValue& root, Config& config) {
   if (const JsonValue* value = root.find("id2label"); value && !value->is_null()) {
     const auto* labels = value->get_if<JsonValue::Object>();
@@ -234,9 +239,18 @@ void read_labels(const ConfigReader& reader, const JsonValue& root, Config& conf
       reader.fail("id2label", "an empty object, which makes num_labels = 0", "one label or more");
     }
   }
-  if (const JsonValue* value = root.find("label2id");
-      value && !value->is_null() && !value->get_if<JsonValue::Object>()) {
-    reader.fail("label2id", value->describe(), "an object of names and numbers");
+  if (const JsonValue* value = root.find("label2id"); value && !value->is_null()) {
+    const auto* ids = value->get_if<JsonValue::Object>();
+    if (!ids) reader.fail("label2id", value->describe(), "an object of names and numbers");
+    auto& label2id = config.label2id.emplace();
+    for (const auto& [label, id] : *ids) {
+      // transformers' example scripts write the numbers as strings.
+      if (const auto* text = id.get_if<std::string>()) {
+        label2id.emplace(label, *text);
+      } else {
+        label2id.emplace(label, reader.integer(id, "label2id", "an object of names and numbers"));
+      }
+    }
   }
   const JsonValue* count = root.find("num_labels");
   const JsonValue* names = root.find("id2label");
@@ -246,6 +260,41 @@ void read_labels(const ConfigReader& reader, const JsonValue& root, Config& conf
     if (labels != config.num_labels) config.id2label.clear();
     config.num_labels = labels;
   }
+  if (config.id2label.empty()) config.label2id.reset();
+}
+
+std::map<std::int64_t, std::string> default_labels(std::int64_t count) {
+  std::map<std::int64_t, std::string> labels;
+  for (std::int64_t id = 0; id < count; ++id) labels[id] = "LABEL_" + std::to_string(id);
+  return labels;
+}
+
+nlohmann::ordered_json label2id_json(const std::map<std::int64_t, std::string>& id2label) {
+  std::map<std::string, std::int64_t> ids;
+  for (const auto& [id, label] : id2label) ids[label] = id;
+  return ids;
+}
+
+// HF leaves out each of the two where it is what a new config has.
+void add_labels(ConfigMembers& members, const Config& config) {
+  const auto usual = default_labels(Config().num_labels);
+  const bool named = !config.id2label.empty() &&
+                     static_cast<std::int64_t>(config.id2label.size()) == config.num_labels;
+  const auto labels = named ? config.id2label : default_labels(config.num_labels);
+  if (labels != usual) {
+    auto& id2label = members["id2label"] = nlohmann::ordered_json::object();
+    for (const auto& [id, label] : labels) id2label[std::to_string(id)] = label;
+  }
+  nlohmann::ordered_json label2id;
+  if (!named) {
+    label2id = label2id_json(labels);
+  } else if (config.label2id) {
+    label2id = nlohmann::ordered_json::object();
+    for (const auto& [label, id] : *config.label2id) {
+      std::visit([&, &name = label](const auto& value) { label2id[name] = value; }, id);
+    }
+  }
+  if (label2id != label2id_json(usual)) members["label2id"] = label2id;
 }
 
 }  // namespace
@@ -255,8 +304,8 @@ Config Config::from_json(std::string_view text, const std::string& path) {
   const ConfigReader reader(path);
   if (const JsonValue* type = root.find("model_type")) {
     const auto* word = type->get_if<std::string>();
-    if (!word || *word != "wav2vec2-bert") {
-      reader.fail("model_type", type->describe(), "\"wav2vec2-bert\"");
+    if (!word || *word != kModelType) {
+      reader.fail("model_type", type->describe(), '"' + std::string(kModelType) + '"');
     }
   }
   refuse_keys(reader, root);
@@ -280,6 +329,22 @@ Config Config::from_json(std::string_view text, const std::string& path) {
 Config Config::from_pretrained(const std::string& directory) {
   const std::string path = join_path(directory, "config.json");
   return from_json(read_config_text(path), path);
+}
+
+std::string Config::to_json() const {
+  validate();
+  ConfigMembers members;
+  for (const Field& field : kFields) add_field(members, field, *this);
+  members["model_type"] = kModelType;
+  members["output_hidden_size"] = adapter_size();
+  auto& eos = members["eos_token_id"] = to_config_json(eos_token_id);
+  if (eos_token_id.empty()) eos = nullptr;
+  if (eos_token_id.size() == 1) eos = eos_token_id.front();
+  if (dtype) members["dtype"] = *dtype;
+  if (output_hidden_states) members["output_hidden_states"] = true;
+  if (output_attentions) members["output_attentions"] = true;
+  add_labels(members, *this);
+  return config_text(members);
 }
 
 void Config::validate(const std::string& path) const {

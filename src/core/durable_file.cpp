@@ -15,6 +15,7 @@
 #include <cstring>
 #include <memory>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "w2vbert/core/error.h"
@@ -201,30 +202,87 @@ void sync_directory(const std::string& directory, const std::string& path) {
   }
 }
 
-}  // namespace
-
-Committed write_durably(const std::string& path, Pieces pieces, IfPresent if_present) {
+// A temporary beside `path` that holds `pieces`, synchronised; returns its path.
+std::string write_temporary(const std::string& path, Pieces pieces) {
   const SplitPath parts = split(path);
   const std::string temporary_path = parts.directory + temporary_name(parts.name);
   Descriptor file(
       ::open(temporary_path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666));
   if (file.get() < 0) fail(path, "cannot be created", errno);
   Temporary temporary(temporary_path);
-
   for (const auto& piece : pieces) write_all(file.get(), piece, path);
   // A failed fsync is never tried again: the kernel has dropped the pages and would report success.
   if (::fsync(file.get()) != 0) fail(path, "cannot be synchronised", errno);
   if (const int error = file.close()) fail(path, "cannot be closed", error);
+  temporary.gone();
+  return temporary_path;
+}
 
-  if (if_present == IfPresent::kReplace) {
-    if (::rename(temporary.path().c_str(), path.c_str()) != 0) {
-      fail(path, "cannot be put in place", errno);
+std::string parent_of(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+}  // namespace
+
+StagedFile::StagedFile(const std::string& path, Pieces pieces)
+    : path_(path), temporary_(write_temporary(path, pieces)) {}
+
+StagedFile::StagedFile(const std::string& path, std::string_view text)
+    : StagedFile(path, std::array<std::span<const std::byte>, 1>{std::as_bytes(std::span(text))}) {}
+
+StagedFile::StagedFile(StagedFile&& other) noexcept
+    : path_(std::move(other.path_)), temporary_(std::exchange(other.temporary_, {})) {}
+
+StagedFile::~StagedFile() {
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void StagedFile::put_in_place() {
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    fail(path_, "cannot be put in place", errno);
+  }
+  temporary_.clear();
+}
+
+void synchronise_directory(const std::string& directory) { sync_directory(directory, directory); }
+
+std::vector<std::string> make_directories(const std::string& path) {
+  std::vector<std::string> made;
+  for (std::size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
+    const std::string part = path.substr(0, end);
+    if (::mkdir(part.c_str(), 0777) == 0) {
+      made.push_back(part);
+      sync_directory(parent_of(part), path);
+    } else if (errno != EEXIST) {
+      const int error = errno;
+      struct stat status {};
+      // mkdir of a directory that is there may give EROFS or EACCES as well.
+      if (::stat(part.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
+        fail(path, "cannot be made", error);
+      }
     }
-    temporary.gone();
+    if (end == std::string::npos) break;
+  }
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) fail(path, "cannot be made", errno);
+  if (!S_ISDIR(status.st_mode)) {
+    throw StorageError(path, "", "is no directory", "a directory that can be written");
+  }
+  return made;
+}
+
+Committed write_durably(const std::string& path, Pieces pieces, IfPresent if_present) {
+  const SplitPath parts = split(path);
+  if (if_present == IfPresent::kReplace) {
+    StagedFile staged(path, pieces);
+    staged.put_in_place();
     sync_directory(parts.directory, path);
     return Committed::kWritten;
   }
 
+  Temporary temporary(write_temporary(path, pieces));
   Committed committed = Committed::kWritten;
   if (const int error = link_as(temporary, path)) {
     if (error != EEXIST) fail(path, "cannot be put in place", error);

@@ -44,6 +44,7 @@ template <class Holder>
 void AnyModel::hold(const Wav2Vec2BertConfig& config) {
   Holder model(config);
   module_ = model.ptr();
+  config_ = &model->config;
   forward_ = [model](const ModelInputs& inputs, const ForwardOptions& options) mutable {
     if constexpr (std::is_same_v<Holder, Wav2Vec2BertModel>) {
       return named(model->forward(inputs.input_features, inputs.attention_mask,

@@ -15,14 +15,6 @@
 namespace w2vbert {
 namespace {
 
-void synchronise_directory(const std::string& path) {
-  const Descriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  // EINVAL: a file system that cannot; nothing more can be done there.
-  if (directory.number() < 0 || (::fsync(directory.number()) != 0 && errno != EINVAL)) {
-    fail_storage(path, "cannot be synchronised", errno);
-  }
-}
-
 std::string parent_of(const std::string& path) {
   const std::size_t slash = path.rfind('/');
   if (slash == std::string::npos) return ".";
@@ -30,31 +22,6 @@ std::string parent_of(const std::string& path) {
 }
 
 }  // namespace
-
-std::vector<std::string> make_directories(const std::string& path) {
-  std::vector<std::string> made;
-  for (std::size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
-    const std::string part = path.substr(0, end);
-    if (::mkdir(part.c_str(), 0777) == 0) {
-      made.push_back(part);
-      synchronise_directory(parent_of(part));
-    } else if (errno != EEXIST) {
-      const int error = errno;
-      struct stat status {};
-      // mkdir of a directory that is there may give EROFS or EACCES as well.
-      if (::stat(part.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
-        fail_storage(path, "cannot be made", error);
-      }
-    }
-    if (end == std::string::npos) break;
-  }
-  struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) fail_storage(path, "cannot be made", errno);
-  if (!S_ISDIR(status.st_mode)) {
-    throw StorageError(path, "", "is no directory", "a directory that can be written");
-  }
-  return made;
-}
 
 void try_writing(const std::string& directory) {
   int number = ::open(directory.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);

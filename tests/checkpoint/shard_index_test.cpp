@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "w2vbert/core/error.h"
 
@@ -42,6 +44,7 @@ TEST(ShardIndex, MapsTensorsToFiles) {
   EXPECT_THAT(index.weight_map,
               ElementsAre(Pair("a", "one.st"), Pair("b", "two.st"), Pair("c", "one.st")));
   EXPECT_EQ(index.total_size, 28U);
+  EXPECT_EQ(index.total_parameters, 5U);
 }
 
 TEST(ShardIndex, NeedsNoMetadata) {
@@ -118,6 +121,64 @@ TEST(ShardIndex, HasAHundredMillionBytesAtMost) {
   text.resize(kMaxShardIndexBytes, ' ');
   EXPECT_EQ(refusal(text), "accepted");
   EXPECT_THAT(refusal(text + ' '), HasSubstr("at most 100000000"));
+}
+
+TEST(ShardIndex, IsWrittenAsItIsRead) {
+  ShardIndex index;
+  index.weight_map = {{"b", "two.st"}, {"a\"\n\xC3\xA4", "one.st"}};
+  index.total_size = 28;
+  index.total_parameters = 7;
+  const std::string text = serialize_shard_index(index, kPath);
+  const ShardIndex back = parse(text);
+  EXPECT_EQ(back.weight_map, index.weight_map);
+  EXPECT_EQ(back.total_size, 28U);
+  EXPECT_EQ(back.total_parameters, 7U);
+  EXPECT_THAT(text, ::testing::EndsWith("}\n"));
+  index.weight_map = {{"\xFF", "x"}};
+  EXPECT_THROW(serialize_shard_index(index, kPath), CheckpointError);
+}
+
+// Beside these examples, whole models are compared with transformers in save_pretrained_test.
+TEST(SplitIntoShards, FillsOneAfterAnotherAndGivesALargeTensorItsOwn) {
+  using Shards = std::vector<std::vector<std::size_t>>;
+  const auto split = [](std::vector<std::uint64_t> sizes, std::uint64_t most) {
+    return split_into_shards(sizes, most);
+  };
+  EXPECT_EQ(split({6, 6, 2, 6, 2, 2}, 10), (Shards{{0}, {1, 2}, {3, 4, 5}}));
+  EXPECT_EQ(split({4, 11, 6, 1}, 10), (Shards{{1}, {0, 2}, {3}}));
+  EXPECT_EQ(split({1, 2, 3}, 6), (Shards{{0, 1, 2}}));
+  EXPECT_EQ(split({1, 2}, 0), (Shards{{0}, {1}}));
+  EXPECT_EQ(split({~std::uint64_t{0}, 1, ~std::uint64_t{0} - 1}, ~std::uint64_t{0} - 1),
+            (Shards{{0}, {1}, {2}}));
+  EXPECT_EQ(split({}, 10), Shards{});
+}
+
+TEST(ShardFileName, IsTransformers) {
+  EXPECT_EQ(shard_file_name(0, 1), "model.safetensors");
+  EXPECT_EQ(shard_file_name(0, 3), "model-00001-of-00003.safetensors");
+  EXPECT_EQ(shard_file_name(122, 123456), "model-00123-of-123456.safetensors");
+  EXPECT_TRUE(is_shard_file_name("model-00123-of-123456.safetensors"));
+  for (const char* other :
+       {"model.safetensors", "model-1-of-2.safetensors", "model-00001-of-00002.bin",
+        "my-model-00001-of-00002.safetensors", "model-00001-of-00002.safetensors.index.json",
+        "model-00001-of-0000x.safetensors", "model-00001-of-00002", ""}) {
+    EXPECT_FALSE(is_shard_file_name(other)) << other;
+  }
+}
+
+// Expected values: huggingface_hub's parse_size_to_int, but for what it takes as a size and is
+// none.
+TEST(ParseShardSize, KnowsPowersOfAThousand) {
+  EXPECT_EQ(parse_shard_size("50GB"), 50'000'000'000U);
+  EXPECT_EQ(parse_shard_size("5kb"), 5'000U);
+  EXPECT_EQ(parse_shard_size("  1.5 Mb\n"), 1'500'000U);
+  EXPECT_EQ(parse_shard_size("0.0019KB"), 1U);
+  EXPECT_EQ(parse_shard_size("1e-1TB"), 100'000'000'000U);
+  EXPECT_EQ(parse_shard_size("0MB"), 0U);
+  for (const char* bad : {"", "5", "GB", "5GiB", "5 G", "-1MB", "infTB", "nanKB", "1e300TB", "5B",
+                          "1,5MB", "0x1KB", "1 2KB", "10000000TB"}) {
+    EXPECT_EQ(parse_shard_size(bad), std::nullopt) << bad;
+  }
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 """Configs as transformers saves them, read by this library: every field must come out as transformers
-itself reads it back, and the parameter count must be that of the model transformers builds.
+itself reads it back, and the parameter count must be that of the model transformers builds. What this
+library saves of them must be the text that transformers saves, and mean the same to transformers.
 
 usage: compare_with_transformers.py PRINT_CONFIG   (exit 77: transformers is not installed)"""
 
@@ -21,6 +22,8 @@ except ImportError as error:
 NOT_READ = {"transformers_version", "return_dict", "chunk_size_feed_forward", "is_encoder_decoder", "label2id"}
 # What this library has besides.
 EXTRA = {"parameter_count", "num_labels", "output_attentions", "attn_implementation"}
+# In RAW: read and stored by transformers, without meaning to it; not kept by this library.
+NOT_KEPT = {"transformers_version", "codevector_dim", "num_negatives", "_name_or_path"}
 
 SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
 CONFIGS = [
@@ -40,6 +43,13 @@ CONFIGS = [
     {**SMALL, "eos_token_id": [5, 7], "num_labels": 5},
     {**SMALL, "id2label": {0: "no", 1: "yes", 2: "may be"}, "problem_type": "regression"},
     {**SMALL, "id2label": {0: "no", 1: "yes"}, "num_labels": 4},
+    {**SMALL, "id2label": {0: "n\u00f6", 1: "\u65e5\U0001f600", 2: "\"\\\n\x7f"},
+     "label2id": {"n\u00f6": 0, "\u65e5\U0001f600": 1, "\"\\\n\x7f": 2}},
+    {**SMALL, "id2label": {i: f"label {i}" for i in range(12)}, "label2id": {f"label {i}": i for i in range(12)}},
+    {**SMALL, "id2label": {0: "no", 1: "yes"}, "label2id": {"no": "0", "yes": "1"}},
+    {**SMALL, "id2label": {0: "LABEL_0", 1: "LABEL_1"}},
+    {**SMALL, "num_labels": 12},
+    {**SMALL, "initializer_range": 1e-5, "layer_norm_eps": 1.5e-7, "final_dropout": 1 / 3, "layerdrop": 1e-300},
     {**SMALL, "label2id": {"a": 0, "b": 1, "c": 2}},
     {**SMALL, "dtype": "float16", "architectures": ["Wav2Vec2BertForCTC"]},
     {**SMALL, "tdnn_dim": [8, 9], "tdnn_kernel": [3, 1], "tdnn_dilation": [2, 1]},
@@ -53,6 +63,8 @@ RAW = [  # config.json as text: what transformers reads and does not write
     {**SMALL, "output_hidden_size": 0},
     {**SMALL, "id2label": {"3": "c", "1": "a"}, "num_labels": 2},
     {**SMALL, "num_labels": 7, "label2id": {"a": 0}},
+    {**SMALL, "id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0, "b": 1}, "num_labels": 3},
+    {**SMALL, "attn_implementation": "eager", "output_attentions": True},
 ]
 EXTRACTORS = [{}, {"padding_value": 1}, {"padding_value": -2.5, "stride": 3}, {"sampling_rate": 8000},
               {"num_mel_bins": 40, "feature_size": 40}, {"return_attention_mask": False}]
@@ -93,6 +105,23 @@ def expected_features(directory):
     return {name: getattr(extractor, name) for name in names}
 
 
+def saved_differences(what, ours, config, directory):
+    """Between what this library saves of a config, and transformers"""
+    config.save_pretrained(directory)
+    text = "".join(line for line in (directory / "config.json").read_text().splitlines(keepends=True)
+                   if not any(line.startswith(f'  "{key}":') for key in NOT_KEPT))
+    yield from differences(f"saved of {what}", json.loads(ours), json.loads(text))
+    numbers = [field.name for field in dataclasses.fields(config) if isinstance(field.default, float)]
+    if all(isinstance(getattr(config, name), float) for name in numbers) and ours != text:
+        yield f"saved of {what}: other text:\n{ours}\ntransformers writes\n{text}"
+    (directory / "config.json").write_text(ours)
+    ours, theirs = (value.to_dict() for value in (Wav2Vec2BertConfig.from_pretrained(directory), config))
+    for key in NOT_KEPT:
+        theirs.pop(key, None)
+        ours.pop(key, None)
+    yield from differences(f"read again of {what}", ours, theirs)
+
+
 def differences(what, ours, theirs):
     for key in sorted(ours.keys() | theirs.keys()):
         if key not in ours or key not in theirs or ours[key] != theirs[key]:
@@ -128,6 +157,12 @@ def main():
                 continue
             problems += differences(settings, ours["model"], expected_model(directory))
             problems += differences(settings, ours["features"], expected_features(directory))
+            config = Wav2Vec2BertConfig.from_pretrained(directory)
+            again = directory / "again"
+            problems += saved_differences(settings, ours["saved_model"], config, again)
+            SeamlessM4TFeatureExtractor.from_pretrained(directory).save_pretrained(again)
+            theirs = json.loads((again / "preprocessor_config.json").read_text())
+            problems += differences(settings, json.loads(ours["saved_features"]), theirs)
     print("\n".join(problems))
     print(f"{len(CONFIGS + RAW)} configs, {len(problems)} differences")
     return 1 if problems else 0

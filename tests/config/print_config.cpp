@@ -1,5 +1,5 @@
-// Prints how this library reads a model directory's configs, as JSON, for
-// compare_with_transformers.py.
+// Prints how this library reads a model directory's configs, and what it saves of them, as JSON,
+// for compare_with_transformers.py.
 #include <exception>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -106,9 +106,12 @@ int main(int count, char** arguments) {
     Json line;
     try {
       const std::string directory = arguments[i];
-      line["model"] = to_json(w2vbert::Wav2Vec2BertConfig::from_pretrained(directory));
-      line["features"] =
-          to_json(w2vbert::SeamlessM4TFeatureExtractorConfig::from_pretrained(directory));
+      const auto model = w2vbert::Wav2Vec2BertConfig::from_pretrained(directory);
+      const auto features = w2vbert::SeamlessM4TFeatureExtractorConfig::from_pretrained(directory);
+      line["model"] = to_json(model);
+      line["features"] = to_json(features);
+      line["saved_model"] = model.to_json();
+      line["saved_features"] = features.to_json();
     } catch (const std::exception& error) {
       line["error"] = error.what();
     }

@@ -159,5 +159,49 @@ TEST(SeamlessM4TFeatureExtractorConfig, DoesNotHangOnAPipe) {
               HasSubstr("is a pipe"));
 }
 
+TEST(SeamlessM4TFeatureExtractorConfig, SavesWhatIsReadBack) {
+  const TemporaryDirectory directory;
+  const std::string place = directory / "new/model";
+  const Config config = parse(
+      R"({"padding_value":1.5,"stride":3,"num_mel_bins":40,"feature_size":40,"sampling_rate":8000,)"
+      R"("return_attention_mask":false})");
+  config.save_pretrained(place);
+  const Config back = Config::from_pretrained(place);
+  EXPECT_EQ(back.padding_value, 1.5);
+  EXPECT_EQ(back.stride, 3);
+  EXPECT_EQ(back.num_mel_bins, 40);
+  EXPECT_EQ(back.sampling_rate, 8000);
+  EXPECT_FALSE(back.return_attention_mask);
+  Config{}.save_pretrained(place);  // over what is there
+  EXPECT_EQ(Config::from_pretrained(place).to_json(), Config{}.to_json());
+  EXPECT_THAT(Config{}.to_json(),
+              HasSubstr(R"("feature_extractor_type": "SeamlessM4TFeatureExtractor")"));
+}
+
+TEST(SeamlessM4TFeatureExtractorConfig, SavesNothingBesideAFileThatGoesBeforeIt) {
+  const TemporaryDirectory directory;
+  const std::string processor = directory / "processor_config.json";
+  write(processor, R"({"feature_extractor":{"stride":3}})");
+  try {
+    Config{}.save_pretrained(directory.path());
+    FAIL();
+  } catch (const StorageError& error) {
+    EXPECT_THAT(error.what(), AllOf(HasSubstr(processor), HasSubstr("goes before")));
+  }
+  EXPECT_FALSE(std::ifstream(directory / "preprocessor_config.json").is_open());
+  write(processor, R"({"feature_extractor":{"stride":2}})");
+  Config{}.save_pretrained(directory.path());
+  write(processor, R"({"processor_class":"Wav2Vec2BertProcessor"})");
+  Config{}.save_pretrained(directory.path());
+  EXPECT_TRUE(std::ifstream(directory / "preprocessor_config.json").is_open());
+}
+
+TEST(SeamlessM4TFeatureExtractorConfig, SaysWhenThePlaceCannotBeWritten) {
+  const TemporaryDirectory directory;
+  write(directory / "file", "");
+  EXPECT_THROW(Config{}.save_pretrained(directory / "file"), StorageError);
+  EXPECT_THROW(Config{}.save_pretrained("/proc/w2vbert"), StorageError);
+}
+
 }  // namespace
 }  // namespace w2vbert

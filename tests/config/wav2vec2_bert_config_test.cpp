@@ -8,6 +8,7 @@
 #include <limits>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "core/temporary_directory.h"
@@ -20,6 +21,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::Pair;
 
 constexpr const char* kPath = "dir/config.json";
@@ -394,7 +396,8 @@ TEST(Wav2Vec2BertConfig, RefusesLabelsThatAreNone) {
                  "expected an integer");
   expect_refused("id2label", {"{\"0\":1}", "{\"0\":null}"}, "expected a string");
   expect_refused("id2label", {"{\"0\":\"a\",\"00\":\"b\"}"}, "expected each number once");
-  expect_refused("label2id", {"[\"a\"]", "1"}, "expected an object of names and numbers");
+  expect_refused("label2id", {"[\"a\"]", "1", R"({"a":1.5})", R"({"a":null})", R"({"a":[0]})"},
+                 "expected an object of names and numbers");
   expect_refused("num_labels", {"1.5", "true", "\"2\"", "null"}, "expected an integer");
   EXPECT_EQ(parse(R"({"num_labels":null,"id2label":{"0":"a"}})").num_labels, 1);
   expect_refused("num_labels", {"0", "-1", "4294967296"}, "expected from 1 to ");
@@ -461,6 +464,67 @@ TEST(Wav2Vec2BertConfig, ValidatesHandMadeConfigs) {
   config = {};
   config.hidden_act = "no";
   EXPECT_THAT(message_of([&] { config.validate(); }), HasSubstr("hidden_act: \"no\""));
+}
+
+TEST(Wav2Vec2BertConfig, WritesTextThatReadsBackAsTheSame) {
+  const std::string text = R"({"hidden_size":64,"num_attention_heads":4,"add_adapter":true,)"
+                           R"("output_hidden_size":32,"vocab_size":7,"pad_token_id":null,)"
+                           R"("eos_token_id":[5,6],"position_embeddings_type":null,)"
+                           R"("hidden_dropout":1,"layer_norm_eps":1e-7,"tdnn_dim":[3,4],)"
+                           R"("tdnn_kernel":[1,2],"tdnn_dilation":[2,1],"dtype":"bfloat16",)"
+                           R"("architectures":["Wav2Vec2BertForCTC"],"ctc_zero_infinity":true,)"
+                           R"("id2label":{"0":"n\u00f6","7":"x"},"label2id":{"n\u00f6":"0","x":7},)"
+                           R"("problem_type":"regression","output_attentions":true})";
+  const std::string written = parse(text).to_json();
+  const Wav2Vec2BertConfig back = parse(written);
+  EXPECT_EQ(back.hidden_size, 64);
+  EXPECT_EQ(back.output_hidden_size, 32);
+  EXPECT_EQ(back.vocab_size, 7);
+  EXPECT_EQ(back.pad_token_id, std::nullopt);
+  EXPECT_THAT(back.eos_token_id, ElementsAre(5, 6));
+  EXPECT_EQ(back.position_embeddings_type, std::nullopt);
+  EXPECT_EQ(back.hidden_dropout, 1.0);
+  EXPECT_EQ(back.layer_norm_eps, 1e-7);
+  EXPECT_THAT(back.tdnn_dim, ElementsAre(3, 4));
+  EXPECT_EQ(back.dtype, "bfloat16");
+  EXPECT_THAT(back.architectures, ElementsAre("Wav2Vec2BertForCTC"));
+  EXPECT_THAT(back.id2label, ElementsAre(Pair(0, "n\xC3\xB6"), Pair(7, "x")));
+  ASSERT_TRUE(back.label2id.has_value());
+  EXPECT_EQ(std::get<std::string>(back.label2id->at("n\xC3\xB6")), "0");
+  EXPECT_EQ(std::get<std::int64_t>(back.label2id->at("x")), 7);
+  EXPECT_EQ(back.problem_type, "regression");
+  EXPECT_TRUE(back.output_attentions);
+  EXPECT_EQ(back.to_json(), written);
+}
+
+// The text itself is compared with that of transformers in compare_with_transformers.py.
+TEST(Wav2Vec2BertConfig, WritesWhatIsAskedForByAHandMadeConfig) {
+  Wav2Vec2BertConfig config;
+  EXPECT_EQ(config.to_json(), parse("{}").to_json());
+  EXPECT_THAT(config.to_json(), Not(HasSubstr("label")));
+  config.id2label = {{0, "a"}};  // another number than num_labels: as if it was not there
+  EXPECT_EQ(config.to_json(), parse("{}").to_json());
+  config.num_labels = 1;
+  EXPECT_THAT(config.to_json(), AllOf(HasSubstr(R"("0": "a")"), HasSubstr(R"("label2id": null)")));
+  config.id2label.clear();
+  EXPECT_THAT(config.to_json(),
+              AllOf(HasSubstr(R"("0": "LABEL_0")"), HasSubstr(R"("LABEL_0": 0)")));
+  config.num_labels = 3;
+  EXPECT_EQ(parse(config.to_json()).num_labels, 3);
+  config.eos_token_id.clear();
+  EXPECT_THAT(config.to_json(), HasSubstr(R"("eos_token_id": null)"));
+}
+
+TEST(Wav2Vec2BertConfig, WritesNothingThatCannotBeRead) {
+  Wav2Vec2BertConfig config;
+  config.hidden_size = -64;
+  EXPECT_THAT(message_of([&] { config.to_json(); }), HasSubstr("hidden_size: -64"));
+  config = {};
+  config.hidden_dropout = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_THAT(message_of([&] { config.to_json(); }), HasSubstr("hidden_dropout"));
+  config = {};
+  config.architectures = {"\xFF"};
+  EXPECT_THAT(message_of([&] { config.to_json(); }), HasSubstr("not UTF-8"));
 }
 
 }  // namespace

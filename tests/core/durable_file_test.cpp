@@ -23,6 +23,7 @@
 #include <sstream>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/temporary_directory.h"
@@ -104,6 +105,7 @@ int __wrap_rename(const char* from, const char* to) {
 namespace w2vbert {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
@@ -415,6 +417,42 @@ TEST(WriteDurably, LetsExactlyOneOfManyRacersWin) {
     EXPECT_EQ(contents(path), kSample);
   }
   EXPECT_EQ(names_in(directory.path()).size(), 20u);
+}
+
+TEST(StagedFile, ChangesNothingUntilItIsPutInPlace) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "a";
+  write_durably(path, "old");
+  {
+    const StagedFile dropped(path, "new");
+    EXPECT_EQ(contents(path), "old");
+    EXPECT_EQ(names_in(directory.path()).size(), 2U);
+  }
+  EXPECT_THAT(names_in(directory.path()), UnorderedElementsAre("a"));
+  StagedFile staged(path, "new");
+  StagedFile moved(std::move(staged));
+  moved.put_in_place();
+  EXPECT_EQ(contents(path), "new");
+  EXPECT_EQ(moved.path(), path);
+  EXPECT_THAT(names_in(directory.path()), UnorderedElementsAre("a"));
+}
+
+TEST(StagedFile, SaysWhenThePlaceCannotBeTaken) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "a";
+  std::filesystem::create_directory(path);
+  StagedFile staged(path, "new");
+  EXPECT_THROW(staged.put_in_place(), StorageError);
+  EXPECT_THROW(StagedFile(directory / "none/a", "new"), StorageError);
+}
+
+TEST(MakeDirectories, MakesWhatIsMissing) {
+  const TemporaryDirectory directory;
+  EXPECT_THAT(make_directories(directory / "a/b"), ElementsAre(directory / "a", directory / "a/b"));
+  EXPECT_THAT(make_directories(directory / "a/b"), IsEmpty());
+  write_durably(directory / "file", "");
+  EXPECT_THROW(make_directories(directory / "file"), StorageError);
+  EXPECT_THROW(make_directories(directory / "file/b"), StorageError);
 }
 
 TEST(TemporaryName, IsReadFromTheRight) {

@@ -23,6 +23,8 @@ struct FromPretrainedOptions {
   std::optional<std::int64_t> num_hidden_layers;   // fewer than the file holds: the first ones
   // Instead of the config's architectures[0], which AnyModel alone looks at.
   std::optional<std::string> architecture;
+  // Directory of a PEFT LoRA adapter, merged into the loaded weights (checkpoint/lora.h).
+  std::optional<std::string> lora;
   LoadOptions load;
 };
 
@@ -47,8 +49,12 @@ PretrainedSource find_pretrained(const std::string& path_or_id,
 void place_module(torch::nn::Module& module, const FromPretrainedOptions& options,
                   bool uninitialized);
 
-// HF's `from_pretrained`: reads the config, builds the module, loads the weights (load_state_dict),
-// ends in eval mode. ModuleHolder is made with TORCH_MODULE and constructed from the config. Throws
+// Merges options.lora, if there is one; its warnings are added to the report's.
+void merge_adapter(torch::nn::Module& module, const FromPretrainedOptions& options,
+                   LoadReport& report);
+
+// HF's `from_pretrained`: reads the config, builds the module, loads the weights (load_state_dict)
+// and the adapter, ends in eval mode. ModuleHolder is made with TORCH_MODULE and constructed from the config. Throws
 // ConfigError, CheckpointError.
 template <class ModuleHolder>
 Pretrained<ModuleHolder> load_pretrained(const std::string& path_or_id,
@@ -63,6 +69,7 @@ Pretrained<ModuleHolder> load_pretrained(const std::string& path_or_id,
   }
   place_module(*result.model, options, !options.load.lenient);
   result.report = load_state_dict(*result.model, checkpoint, options.load);
+  merge_adapter(*result.model, options, result.report);
   result.model->eval();
   result.config = std::move(source.config);
   return result;

@@ -24,4 +24,8 @@ Committed write_safetensors(const std::string& path, const NamedTensors& tensors
                             const SafetensorsMetadata& metadata = {},
                             IfPresent if_present = IfPresent::kCompare);
 
+// The same file beside its place, to be put there later.
+StagedFile stage_safetensors(const std::string& path, const NamedTensors& tensors,
+                             const SafetensorsMetadata& metadata = {});
+
 }  // namespace w2vbert

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 namespace w2vbert {
@@ -73,6 +74,9 @@ struct Wav2Vec2BertConfig {
   // Empty: LABEL_0, LABEL_1, ..., as HF names the labels when the file has none, or another number
   // of them than num_labels.
   std::map<std::int64_t, std::string> id2label;
+  // Beside an id2label, whose inverse it is in HF; kept for to_json() and used nowhere. Absent:
+  // null, as HF has it then.
+  std::optional<std::map<std::string, std::variant<std::int64_t, std::string>>> label2id;
 
   // Reads the text of a config.json. Unknown keys are ignored. Throws ConfigError naming `path`,
   // the key, what is there and what was expected; calls validate().
@@ -80,6 +84,13 @@ struct Wav2Vec2BertConfig {
 
   // Reads <directory>/config.json.
   static Wav2Vec2BertConfig from_pretrained(const std::string& directory);
+
+  // The text of a config.json as HF's save_pretrained writes it (PreTrainedConfig.to_json_string),
+  // but for transformers_version, which is left out; keys that from_json() ignored are not there.
+  // Two things that mean the same are written in one way: 0 as 0.0 where a key holds any number, an
+  // eos_token_id of one entry as that entry. attn_implementation is not written, as in HF. Throws
+  // ConfigError.
+  std::string to_json() const;
 
   // Ranges and agreement of the fields with one another. Throws ConfigError naming `path`.
   void validate(const std::string& path = "config") const;

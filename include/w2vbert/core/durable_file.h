@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace w2vbert {
 
@@ -30,7 +31,37 @@ Committed write_durably(const std::string& path, std::span<const std::span<const
 Committed write_durably(const std::string& path, std::string_view text,
                         IfPresent if_present = IfPresent::kCompare);
 
-// The temporaries of write_durably: .<name>.<host>.<pid>.<random>.tmp. `host` has dots replaced.
+// A file that lies whole and synchronised beside its place and is not put there yet: for several
+// files of which none may be replaced before all of them are ready. Without put_in_place() the
+// temporary goes with the object, and nothing has changed.
+class StagedFile {
+ public:
+  // Writes `pieces`, one after another. Throws StorageError as write_durably does.
+  StagedFile(const std::string& path, std::span<const std::span<const std::byte>> pieces);
+  StagedFile(const std::string& path, std::string_view text);
+  StagedFile(StagedFile&& other) noexcept;
+  StagedFile& operator=(StagedFile&&) = delete;
+  StagedFile(const StagedFile&) = delete;
+  ~StagedFile();
+
+  const std::string& path() const { return path_; }
+  // In one step, over what is there. It survives a power cut after synchronise_directory().
+  void put_in_place();
+
+ private:
+  std::string path_;
+  std::string temporary_;  // empty: gone
+};
+
+// Makes what was put in place in and removed from `directory` survive a power cut. Throws
+// StorageError.
+void synchronise_directory(const std::string& directory);
+
+// Makes `path` and what is missing above it, durably; returns what was made, outermost first.
+// Throws StorageError(path).
+std::vector<std::string> make_directories(const std::string& path);
+
+// The temporaries of both: .<name>.<host>.<pid>.<random>.tmp. `host` has dots replaced.
 struct TemporaryName {
   std::string host;
   std::int64_t pid = 0;

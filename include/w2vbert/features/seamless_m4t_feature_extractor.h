@@ -52,6 +52,8 @@ class SeamlessM4TFeatureExtractor {
 
   // The settings of a model directory; ConfigError when it has none.
   static SeamlessM4TFeatureExtractor from_pretrained(const std::string& directory);
+  // Writes them, as SeamlessM4TFeatureExtractorConfig::save_pretrained.
+  void save_pretrained(const std::string& directory) const { config_.save_pretrained(directory); }
 
   // `clips`: one channel each, -1..1, at config().sampling_rate. As in HF a clip of 400 to 559
   // samples is one frame, whose normalised values are NaN; 240 to 399 samples are no frame at all;

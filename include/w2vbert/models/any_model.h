@@ -40,6 +40,7 @@ class AnyModel {
   // Throws as the class does.
   ModelOutputs forward(const ModelInputs& inputs, const ForwardOptions& options = {});
 
+  const Wav2Vec2BertConfig& config() const { return *config_; }
   torch::nn::Module& operator*() const { return *module_; }
   torch::nn::Module* operator->() const { return module_.get(); }
 
@@ -48,6 +49,7 @@ class AnyModel {
   void hold(const Wav2Vec2BertConfig& config);
 
   std::shared_ptr<torch::nn::Module> module_;
+  const Wav2Vec2BertConfig* config_ = nullptr;  // the module's own
   std::function<ModelOutputs(const ModelInputs&, const ForwardOptions&)> forward_;
 };
 

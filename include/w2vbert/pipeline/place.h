@@ -2,13 +2,8 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
 namespace w2vbert {
-
-// Makes `path` and what is missing above it, durably; returns what was made, outermost first. Throws
-// StorageError(path).
-std::vector<std::string> make_directories(const std::string& path);
 
 // Creates, writes, synchronises and removes a file in `directory`: what every output will need.
 // Throws StorageError(directory).

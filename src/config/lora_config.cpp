@@ -1,0 +1,370 @@
+#include "w2vbert/config/lora_config.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <regex>
+
+#include "config_table.h"
+
+namespace w2vbert {
+namespace {
+
+using Config = LoraConfig;
+using Field = ConfigField<Config>;
+
+constexpr double kMaxRank = 1 << 20;
+constexpr double kMaxAlpha = 1e9;
+constexpr double kNoLimit = 0;
+constexpr std::string_view kBiases[] = {"none", "all", "lora_only"};
+constexpr std::string_view kPeftTypes[] = {"LORA"};
+// Those that leave the base weights as they are.
+constexpr std::string_view kInitialisations[] = {"gaussian", "eva", "orthogonal"};
+
+const Field kFields[] = {
+    {"r", &Config::r, 1, kMaxRank, "the rank"},
+    {"lora_alpha", &Config::lora_alpha, -kMaxAlpha, kMaxAlpha, "the scale times the rank"},
+    {"use_rslora", &Config::use_rslora, kNoLimit, kNoLimit, "the scale is over the root of r"},
+    {"fan_in_fan_out", &Config::fan_in_fan_out, kNoLimit, kNoLimit, "weights are stored (in, out)"},
+    {"bias", &Config::bias, kNoLimit, kNoLimit, "the biases that are trained", kBiases},
+    {"lora_bias", &Config::lora_bias, kNoLimit, kNoLimit, "lora_B has a bias"},
+    {"modules_to_save", &Config::modules_to_save, kNoLimit, kNoLimit, "modules replaced whole"},
+};
+// Of the same file, read by hand.
+constexpr std::string_view kReadByHand[] = {
+    "peft_type",           "init_lora_weights", "target_modules", "exclude_modules",
+    "layers_to_transform", "layers_pattern",    "rank_pattern",   "alpha_pattern"};
+// Keys that change nothing once an adapter is trained, or only the variants refused below.
+constexpr std::string_view kWithoutEffect[] = {
+    "auto_mapping",   "base_model_name_or_path", "corda_config", "ensure_weight_tying",
+    "eva_config",     "inference_mode",          "loftq_config", "lora_dropout",
+    "lora_ga_config", "megatron_core",           "peft_version", "qalora_group_size",
+    "revision",       "runtime_config",          "task_type"};
+// Kinds of LoRA that merge otherwise, or not at all.
+constexpr std::string_view kNotSupported[] = {"alora_invocation_tokens",
+                                              "arrow_config",
+                                              "kasa_config",
+                                              "layer_replication",
+                                              "megatron_config",
+                                              "monteclora_config",
+                                              "use_bdlora",
+                                              "use_dora",
+                                              "use_qalora",
+                                              "target_parameters",
+                                              "velora_config",
+                                              "trainable_token_indices"};
+
+template <typename Words>
+bool among(const Words& words, std::string_view word) {
+  return std::find(std::begin(words), std::end(words), word) != std::end(words);
+}
+
+// null, false, "", [], {}: nothing is asked for.
+bool says_nothing(const JsonValue& value) {
+  if (value.is_null()) return true;
+  if (const auto* flag = value.get_if<bool>()) return !*flag;
+  if (const auto* text = value.get_if<std::string>()) return text->empty();
+  if (const auto* list = value.get_if<JsonValue::Array>()) return list->empty();
+  if (const auto* object = value.get_if<JsonValue::Object>()) return object->empty();
+  return false;
+}
+
+bool is_word(unsigned char c) { return std::isalnum(c) != 0 || c == '_'; }
+
+// What means the same in Python's regular expressions and in ECMAScript's.
+bool is_plain_pattern(std::string_view pattern) {
+  constexpr std::size_t kMaxBytes = 1024;  // std::regex compiles by recursion
+  if (pattern.empty() || pattern.size() > kMaxBytes) return false;
+  for (std::size_t i = 0; i < pattern.size(); ++i) {
+    const char c = pattern[i];
+    const char next = i + 1 < pattern.size() ? pattern[i + 1] : '\0';
+    const bool repeats = c == '*' || c == '+' || c == '?';
+    if ((repeats && (next == '*' || next == '+')) || (c == '[' && (next == '[' || next == ']'))) {
+      return false;  // possessive in Python; character classes by name
+    }
+    if (c == '\\') {
+      if (next != '.' && next != 'd' && next != 'w' && next != '-') return false;
+      ++i;
+    } else if (c == '(' && next == '?') {
+      if (pattern.substr(i).starts_with("(?:")) {
+        i += 2;
+        continue;
+      }
+      return false;
+    } else if (!is_word(static_cast<unsigned char>(c)) &&
+               std::string_view(".-*+?|()[]").find(c) == std::string_view::npos) {
+      return false;
+    }
+  }
+  return true;
+}
+
+std::regex compiled(const std::string& pattern) {
+  auto flags = std::regex::ECMAScript;
+#ifdef __GLIBCXX__
+  // In time linear in the name, whatever the pattern.
+  flags |= std::regex_constants::__polynomial;
+#endif
+  return std::regex(pattern, flags);
+}
+
+bool matches(const std::string& pattern, const std::string& name) {
+  return std::regex_match(name, compiled(pattern));
+}
+
+// PEFT: get_pattern_key (utils/other.py)
+std::string at_the_end(const std::string& pattern) { return "(?:.*\\.)?(?:" + pattern + ")"; }
+
+void check_pattern(const ConfigReader& reader, const char* key, const std::string& pattern) {
+  constexpr const char* kExpected =
+      "a regular expression of letters, digits and . _ - \\. \\d \\w * + ? | ( ) [ ]";
+  const std::string shown = describe(JsonScalar(std::string_view(pattern)));
+  if (!is_plain_pattern(pattern)) reader.fail(key, shown, kExpected);
+  try {
+    compiled(pattern);
+  } catch (const std::regex_error&) {
+    reader.fail(key, shown + " is no regular expression", kExpected);
+  }
+}
+
+std::vector<std::string> read_names(const ConfigReader& reader, const JsonValue& value,
+                                    const char* key, const char* expected) {
+  const auto* list = value.get_if<JsonValue::Array>();
+  if (!list) reader.fail(key, value.describe(), expected);
+  std::vector<std::string> names;
+  for (const JsonValue& element : *list) {
+    const auto* name = element.get_if<std::string>();
+    if (!name || name->empty()) reader.fail(key, "holds " + element.describe(), expected);
+    names.push_back(*name);
+  }
+  return names;
+}
+
+// A list of names, a regular expression, or null.
+void read_modules(const ConfigReader& reader, const JsonValue& root, const char* key,
+                  std::vector<std::string>& names, std::optional<std::string>& pattern) {
+  const JsonValue* value = root.find(key);
+  if (!value || value->is_null()) return;
+  if (const auto* text = value->get_if<std::string>()) {
+    if (*text == "all-linear") {
+      reader.fail(key, "\"all-linear\"", "the names of the modules, which PEFT saves in its place");
+    }
+    check_pattern(reader, key, *text);
+    pattern = *text;
+  } else {
+    names = read_names(reader, *value, key, "a list of module names, a regular expression or null");
+  }
+}
+
+void read_layers(const ConfigReader& reader, const JsonValue& root, Config& config) {
+  constexpr const char* kNumbers = "an integer, a list of integers or null";
+  if (const JsonValue* value = root.find("layers_to_transform"); value && !value->is_null()) {
+    if (const auto* list = value->get_if<JsonValue::Array>()) {
+      for (const JsonValue& number : *list) {
+        config.layers_to_transform.push_back(
+            reader.integer(number, "layers_to_transform", kNumbers));
+      }
+    } else {
+      config.layers_to_transform = {reader.integer(*value, "layers_to_transform", kNumbers)};
+    }
+  }
+  if (const JsonValue* value = root.find("layers_pattern"); value && !value->is_null()) {
+    constexpr const char* kExpected = "a name, a list of names or null";
+    if (const auto* text = value->get_if<std::string>()) {
+      if (!text->empty()) config.layers_pattern = {*text};
+    } else {
+      config.layers_pattern = read_names(reader, *value, "layers_pattern", kExpected);
+    }
+    for (const std::string& name : config.layers_pattern) {
+      if (!std::all_of(name.begin(), name.end(), is_word)) {
+        reader.fail("layers_pattern", describe(JsonScalar(std::string_view(name))),
+                    "letters, digits and _");
+      }
+    }
+  }
+  const bool by_number = !config.layers_to_transform.empty() || !config.layers_pattern.empty();
+  if (config.target_pattern && by_number) {
+    reader.fail("layers_to_transform", "is given beside a target_modules that is a text", "null");
+  }
+}
+
+template <typename Number, typename Read>
+void read_patterns(const ConfigReader& reader, const JsonValue& root, const char* key,
+                   std::vector<std::pair<std::string, Number>>& patterns, Read read) {
+  const JsonValue* value = root.find(key);
+  if (!value || value->is_null()) return;
+  const auto* object = value->get_if<JsonValue::Object>();
+  if (!object) reader.fail(key, value->describe(), "an object of regular expressions and numbers");
+  for (const auto& [pattern, number] : *object) {
+    check_pattern(reader, key, pattern);
+    patterns.emplace_back(pattern, read(number));
+  }
+}
+
+void read_initialisation(const ConfigReader& reader, const JsonValue& root) {
+  constexpr const char* kKey = "init_lora_weights";
+  const JsonValue* value = root.find(kKey);
+  if (!value || value->is_null() || value->get_if<bool>()) return;
+  const auto* word = value->get_if<std::string>();
+  if (!word) reader.fail(kKey, value->describe(), "true, false or a word");
+  if (among(kInitialisations, *word)) return;
+  reader.fail(
+      kKey, value->describe() + " changes the base weights, or merges otherwise",
+      "true, false, \"gaussian\", \"eva\" or \"orthogonal\" (PEFT's save_pretrained converts "
+      "with path_initial_model_for_weight_conversion)");
+}
+
+bool is_known(const std::string& key) {
+  return among(kReadByHand, key) || among(kWithoutEffect, key) || among(kNotSupported, key) ||
+         std::any_of(std::begin(kFields), std::end(kFields),
+                     [&](const Field& field) { return key == field.key; });
+}
+
+bool is_end_of(const std::string& name, const std::string& module) {
+  return module == name || (module.size() > name.size() && module.ends_with(name) &&
+                            module[module.size() - name.size() - 1] == '.');
+}
+
+std::vector<std::string> parts_of(const std::string& name) {
+  std::vector<std::string> parts;
+  for (std::size_t begin = 0; begin <= name.size();) {
+    const std::size_t end = std::min(name.find('.', begin), name.size());
+    parts.push_back(name.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
+}
+
+// The layer's number in a module's name. PEFT: the first part of digits behind two others (or
+// behind one that is a layers_pattern) and before another.
+std::optional<std::int64_t> layer_number(const std::string& module,
+                                         const std::vector<std::string>& layers_pattern) {
+  constexpr std::size_t kMaxDigits = 18;
+  const std::vector<std::string> parts = parts_of(module);
+  const auto is_number = [&](std::size_t i) {
+    return i + 1 < parts.size() && !parts[i].empty() && parts[i].size() <= kMaxDigits &&
+           std::all_of(parts[i].begin(), parts[i].end(),
+                       [](unsigned char c) { return std::isdigit(c) != 0; });
+  };
+  if (layers_pattern.empty()) {
+    for (std::size_t i = 2; i < parts.size(); ++i) {
+      if (is_number(i)) return std::stoll(parts[i]);
+    }
+    return std::nullopt;
+  }
+  for (const std::string& name : layers_pattern) {
+    for (std::size_t i = 1; i < parts.size(); ++i) {
+      if (parts[i - 1] == name && is_number(i)) return std::stoll(parts[i]);
+    }
+  }
+  return std::nullopt;
+}
+
+template <typename Number>
+Number by_pattern(const std::vector<std::pair<std::string, Number>>& patterns,
+                  const std::string& module, Number otherwise) {
+  for (const auto& [pattern, number] : patterns) {
+    if (matches(at_the_end(pattern), module)) return number;
+  }
+  return otherwise;
+}
+
+}  // namespace
+
+Config Config::from_json(std::string_view text, const std::string& path) {
+  const JsonValue root = parse_config(text, path);
+  const ConfigReader reader(path);
+  // First: what the other keys mean depends on it.
+  const JsonValue* type = root.find("peft_type");
+  if (!type || type->is_null()) reader.fail("peft_type", "is missing", "LORA");
+  reader.read_word(root, {"peft_type"}, kPeftTypes);
+  for (const std::string_view key : kNotSupported) {
+    const JsonValue* value = root.find(key);
+    if (!value || says_nothing(*value)) continue;
+    reader.fail(std::string(key), value->describe() + " is not supported", "plain LoRA");
+  }
+  for (const auto& [key, value] : *root.get_if<JsonValue::Object>()) {
+    if (is_known(key) || says_nothing(value)) continue;
+    reader.fail(key, value.describe() + " under a key that is not known",
+                "an adapter_config.json of PEFT's LoRA");
+  }
+  Config config;
+  for (const Field& field : kFields) {
+    reader.read(root, field, config);
+    reader.check(field, config);
+  }
+  read_initialisation(reader, root);
+  read_modules(reader, root, "target_modules", config.target_modules, config.target_pattern);
+  read_modules(reader, root, "exclude_modules", config.exclude_modules, config.exclude_pattern);
+  for (const std::string& name : config.modules_to_save) {
+    if (!name.empty() && is_plain_pattern(name) &&
+        name.find_first_of("\\*+?|()[]") == std::string::npos) {
+      continue;
+    }
+    reader.fail("modules_to_save", describe(JsonScalar(std::string_view(name))),
+                "names of modules");
+  }
+  read_layers(reader, root, config);
+  read_patterns(reader, root, "rank_pattern", config.rank_pattern, [&](const JsonValue& value) {
+    const std::int64_t rank = reader.integer(value, "rank_pattern", "integers");
+    if (rank < 1 || static_cast<double>(rank) > kMaxRank) {
+      reader.fail("rank_pattern", value.describe(), range_text(1, kMaxRank));
+    }
+    return rank;
+  });
+  read_patterns(reader, root, "alpha_pattern", config.alpha_pattern, [&](const JsonValue& value) {
+    const auto* real = value.get_if<double>();
+    const double alpha =
+        real ? *real : static_cast<double>(reader.integer(value, "alpha_pattern", "numbers"));
+    if (!(alpha >= -kMaxAlpha && alpha <= kMaxAlpha)) {
+      reader.fail("alpha_pattern", value.describe(), range_text(-kMaxAlpha, kMaxAlpha));
+    }
+    return alpha;
+  });
+  return config;
+}
+
+Config Config::from_pretrained(const std::string& directory) {
+  const std::string path = join_path(directory, "adapter_config.json");
+  return from_json(read_config_text(path), path);
+}
+
+bool Config::targets(const std::string& module) const {
+  const auto names = [&](const std::vector<std::string>& ends) {
+    return std::any_of(ends.begin(), ends.end(),
+                       [&](const std::string& end) { return is_end_of(end, module); });
+  };
+  if (exclude_pattern ? matches(*exclude_pattern, module) : names(exclude_modules)) return false;
+  // PEFT: a module that is saved whole, and all that is in it, is never a target.
+  for (const std::string& saved : modules_to_save) {
+    if (matches("(?:|.*\\.)" + saved + "(?:|\\..*)", module)) return false;
+  }
+  if (target_pattern) return matches(*target_pattern, module);
+  // PEFT: a whole name counts in any layer.
+  if (std::find(target_modules.begin(), target_modules.end(), module) != target_modules.end()) {
+    return true;
+  }
+  if (!names(target_modules)) return false;
+  if (layers_to_transform.empty()) return true;
+  const auto number = layer_number(module, layers_pattern);
+  return number && std::find(layers_to_transform.begin(), layers_to_transform.end(), *number) !=
+                       layers_to_transform.end();
+}
+
+bool Config::saves(const std::string& module) const {
+  // PEFT: by the letters alone, so that "norm" means "final_layer_norm" too.
+  return std::any_of(modules_to_save.begin(), modules_to_save.end(),
+                     [&](const std::string& end) { return module.ends_with(end); });
+}
+
+std::int64_t Config::rank_of(const std::string& module) const {
+  return by_pattern(rank_pattern, module, r);
+}
+
+double Config::scaling_of(const std::string& module) const {
+  const double alpha = by_pattern(alpha_pattern, module, lora_alpha);
+  const auto rank = static_cast<double>(rank_of(module));
+  return use_rslora ? alpha / std::sqrt(rank) : alpha / rank;
+}
+
+}  // namespace w2vbert
