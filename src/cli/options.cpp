@@ -63,6 +63,9 @@ void ModelOptions::add_to(CLI::App& command) {
             "Threads (default: the cores this process may use)");
   add_value(command, "--prefix", prefix, "NAME",
             "What stands before every tensor's name in the checkpoint, such as semantic_model.");
+  add_value(command, "--lora", lora, "DIR",
+            "A PEFT LoRA adapter (adapter_config.json and adapter_model.safetensors) to merge into the "
+            "weights");
   command.add_flag("--lenient", lenient,
                    "Initialise missing tensors as HuggingFace does, with a warning each");
 }
@@ -84,6 +87,7 @@ ModelRequest ModelOptions::request() const {
   request.attn_implementation = attn_implementation;
   request.lenient = lenient;
   request.prefix = prefix;
+  request.lora = lora;
   request.device = parse_device(device);
   return request;
 }

@@ -91,6 +91,7 @@ NamedTensors run_model(const ForwardRequest& request, const std::string& directo
   options.attn_implementation = request.model.attn_implementation;
   options.load.prefix = request.model.prefix;
   options.load.lenient = request.model.lenient;
+  if (!request.model.lora.empty()) options.lora = request.model.lora;
   if (options.load.lenient) at::manual_seed(0);
   Stopwatch watch;
   auto loaded = load_pretrained<AnyModel>(directory, options);

@@ -26,6 +26,7 @@ struct ModelRequest {
   std::string attn_implementation = "sdpa";
   bool lenient = false;
   std::string prefix;
+  std::string lora;  // directory of a PEFT adapter that is merged into the weights; "": none
 };
 
 // "float32", "bfloat16" or "float16"; nothing for another word, and for another type "".
@@ -69,11 +70,15 @@ class Extraction {
   at::Tensor mean_, var_;             // (C), undefined without statistics
   std::string stats_digest_;
   std::string model_identity_;
+  std::string lora_identity_;  // empty without one
 };
 
 // SHA-256 over a model's bytes, as far as they can be told cheaply: its config files, the headers of
 // its weight files and the first 4 KiB of each tensor.
 std::string model_identity(const std::string& model_directory,
                            const std::vector<std::string>& weight_files);
+// The same of a PEFT adapter's directory: over every byte of its two files. Throws ConfigError,
+// CheckpointError for one that cannot be merged into any model.
+std::string lora_identity(const std::string& directory);
 
 }  // namespace w2vbert
