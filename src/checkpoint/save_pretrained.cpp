@@ -17,6 +17,7 @@
 #include "w2vbert/checkpoint/safetensors_writer.h"
 #include "w2vbert/checkpoint/shard_index.h"
 #include "w2vbert/core/durable_file.h"
+#include "w2vbert/core/dtype.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/file.h"
 #include "w2vbert/core/text.h"
@@ -28,15 +29,6 @@ constexpr const char* kConfigFile = "config.json";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
 constexpr const char* kAdapterFile = "adapter_config.json";
 constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
-
-struct DtypeName {
-  c10::ScalarType dtype;
-  const char* name;
-};
-constexpr std::array kDtypes = {DtypeName{c10::ScalarType::Float, "float32"},
-                                DtypeName{c10::ScalarType::Half, "float16"},
-                                DtypeName{c10::ScalarType::BFloat16, "bfloat16"},
-                                DtypeName{c10::ScalarType::Double, "float64"}};
 
 // HF: model.__class__.__name__
 std::string class_name_of(const torch::nn::Module& module) {
@@ -59,12 +51,10 @@ std::string dtype_name_of_module(const torch::nn::Module& module) {
     const at::Tensor& parameter = item.value();
     TORCH_CHECK_VALUE(!parameter.is_meta(), "save_pretrained: ", item.key(),
                       " is on the meta device and has no values");
-    const auto* known = std::find_if(kDtypes.begin(), kDtypes.end(), [&](const DtypeName& name) {
-      return name.dtype == parameter.scalar_type();
-    });
-    TORCH_CHECK_VALUE(known != kDtypes.end(), "save_pretrained: ", item.key(), " has dtype ",
+    const std::string name = dtype_name(parameter.scalar_type());
+    TORCH_CHECK_VALUE(!name.empty(), "save_pretrained: ", item.key(), " has dtype ",
                       parameter.scalar_type(), ", expected float32, float16, bfloat16 or float64");
-    if (dtype.empty()) dtype = known->name;
+    if (dtype.empty()) dtype = name;
   }
   TORCH_CHECK_VALUE(!dtype.empty(), "save_pretrained: the module has no parameters");
   return dtype;

@@ -88,10 +88,7 @@ std::string summary(const Inspection& inspection) {
   if (!inspection.comparison) return text;
 
   const LoadReport& comparison = *inspection.comparison;
-  std::string classes;
-  for (const std::string& name : inspection.architectures) {
-    classes += (classes.empty() ? "" : ", ") + quote_bytes(name);
-  }
+  const std::string classes = quote_bytes(comma_list(inspection.architectures));
   text += fmt::format("config.json  {}; against {}: {} found, {} missing, {} of another "
                       "shape or type, {} unexpected\n",
                       classes.empty() ? "names no architecture" : classes, inspection.compared_with,

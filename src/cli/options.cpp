@@ -9,6 +9,7 @@
 
 #include "command_line.h"
 #include "w2vbert/core/device.h"
+#include "w2vbert/core/dtype.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/threads.h"
 #include "w2vbert/pipeline/manifest.h"
@@ -63,6 +64,9 @@ void ModelOptions::add_to(CLI::App& command) {
             "Threads (default: the cores this process may use)");
   add_value(command, "--prefix", prefix, "NAME",
             "What stands before every tensor's name in the checkpoint, such as semantic_model.");
+  add_value(command, "--lora", lora, "DIR",
+            "A PEFT LoRA adapter (adapter_config.json and adapter_model.safetensors) to merge into the "
+            "weights");
   command.add_flag("--lenient", lenient,
                    "Initialise missing tensors as HuggingFace does, with a warning each");
 }
@@ -84,6 +88,7 @@ ModelRequest ModelOptions::request() const {
   request.attn_implementation = attn_implementation;
   request.lenient = lenient;
   request.prefix = prefix;
+  request.lora = lora;
   request.device = parse_device(device);
   return request;
 }

@@ -32,6 +32,7 @@ struct ModelOptions {
   std::string attn_implementation = "sdpa";
   std::string threads;
   std::string prefix;
+  std::string lora;
   bool lenient = false;
 
   void add_to(CLI::App& command);

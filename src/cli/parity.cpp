@@ -38,12 +38,8 @@ ParityOptions parity_options(ParityOptionsGiven& given, const Reference& referen
     model.threads = std::to_string(std::min(reference.threads(), usable_cores()));
   }
   apply_threads(model.threads);
-  const ModelRequest request = model.request();
   ParityOptions options;
-  options.load.device = request.device;
-  options.load.dtype = request.dtype;
-  options.load.attn_implementation = request.attn_implementation;
-  options.load.load.prefix = request.prefix;
+  options.load = load_options(model.request());
   if (!given.tolerance.empty()) {
     options.tolerance = parse_number<double>(given.tolerance);
     if (!options.tolerance || *options.tolerance < 0) {
@@ -118,6 +114,7 @@ Run add_parity(CLI::App& program) {
             "Threads (default: the reference's, but no more than the cores this process may use)");
   add_value(command, "--prefix", model.prefix, "NAME",
             "What stands before every tensor's name in the checkpoint, such as semantic_model.");
+  add_value(command, "--lora", model.lora, "DIR", "A PEFT LoRA adapter to merge into the weights");
   given->output.add_to(command);
   command.footer(
       "Example:\n  build/venv/bin/python scripts/export_parity_fixtures.py ref.safetensors --model MODEL "

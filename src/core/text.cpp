@@ -64,6 +64,12 @@ std::string quote_bytes(std::string_view bytes, std::size_t limit) {
   return out;
 }
 
+std::string comma_list(std::span<const std::string> words) {
+  std::string list;
+  for (const std::string& word : words) list += (list.empty() ? "" : ", ") + word;
+  return list;
+}
+
 std::string shape_text(std::span<const std::int64_t> shape) {
   std::string text = "(";
   for (const std::int64_t size : shape) {

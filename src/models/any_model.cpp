@@ -57,12 +57,7 @@ void AnyModel::hold(const Wav2Vec2BertConfig& config) {
 }
 
 AnyModel::AnyModel(const Wav2Vec2BertConfig& config) {
-  std::string known;
-  for (const std::string& name : classes()) known += (known.empty() ? "" : ", ") + name;
-  if (config.architectures.empty()) {
-    throw ConfigError("config", "architectures", "absent or empty, which names no class", known);
-  }
-  const std::string& name = config.architectures.front();
+  const std::string& name = class_of(config);
   if (name == "Wav2Vec2BertModel") {
     hold<Wav2Vec2BertModel>(config);
   } else if (name == "Wav2Vec2BertForCTC") {
@@ -71,12 +66,22 @@ AnyModel::AnyModel(const Wav2Vec2BertConfig& config) {
     hold<Wav2Vec2BertForSequenceClassification>(config);
   } else if (name == "Wav2Vec2BertForAudioFrameClassification") {
     hold<Wav2Vec2BertForAudioFrameClassification>(config);
-  } else if (name == "Wav2Vec2BertForXVector") {
-    hold<Wav2Vec2BertForXVector>(config);
   } else {
-    throw ConfigError("config", "architectures",
-                      "names " + quote_bytes(name) + ", which is not known", known);
+    hold<Wav2Vec2BertForXVector>(config);
   }
+}
+
+const std::string& AnyModel::class_of(const Wav2Vec2BertConfig& config, const std::string& path) {
+  if (config.architectures.empty()) {
+    throw ConfigError(path, "architectures", "absent or empty, which names no class",
+                      comma_list(classes()));
+  }
+  const std::string& name = config.architectures.front();
+  if (std::find(classes().begin(), classes().end(), name) == classes().end()) {
+    throw ConfigError(path, "architectures", "names " + quote_bytes(name) + ", which is not known",
+                      comma_list(classes()));
+  }
+  return name;
 }
 
 const std::vector<std::string>& AnyModel::classes() {

@@ -12,6 +12,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "w2vbert/core/dtype.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/text.h"
 #include "w2vbert/parity/replay.h"
@@ -31,15 +32,6 @@ constexpr std::array<Worth, 4> kWorths = {{{"float64", 1e-12, 1e-10},
                                            {"float16", 1e-2, 5e-2},
                                            {"bfloat16", 8e-2, 4e-1}}};
 
-std::string dtype_word(torch::ScalarType dtype) {
-  switch (dtype) {
-    case torch::kBFloat16: return "bfloat16";
-    case torch::kHalf: return "float16";
-    case torch::kDouble: return "float64";
-    default: return "float32";
-  }
-}
-
 // "2.11.0+cu130" -> "2.11.0": the arithmetic on a CPU is the same in every build of a version.
 std::string release(const std::string& version) { return version.substr(0, version.find('+')); }
 
@@ -50,7 +42,7 @@ std::map<std::string, std::string> settings_here(const Reference& reference,
           {"attn_implementation", attn_implementation},
           {"cpu_capability", at::get_cpu_capability()},
           {"device", load.device.str()},
-          {"dtype", dtype_word(load.dtype)},
+          {"dtype", dtype_name(load.dtype)},
           {"grad", reference.setting("grad")},
           {"threads", std::to_string(at::get_num_threads())},
           {"torch", TORCH_VERSION},

@@ -1,13 +1,13 @@
 #include "w2vbert/parity/reference.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <optional>
 #include <string_view>
 #include <utility>
 
 #include "w2vbert/checkpoint/safetensors_header.h"
+#include "w2vbert/core/dtype.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/file.h"
 #include "w2vbert/core/padding_mask.h"
@@ -98,14 +98,7 @@ std::string Reference::setting(const std::string& key) const {
 }
 
 torch::ScalarType Reference::dtype() const {
-  constexpr std::array<std::pair<const char*, torch::ScalarType>, 4> kDtypes = {
-      {{"float32", torch::kFloat},
-       {"bfloat16", torch::kBFloat16},
-       {"float16", torch::kHalf},
-       {"float64", torch::kDouble}}};
-  for (const auto& [name, dtype] : kDtypes) {
-    if (setting("dtype") == name) return dtype;
-  }
+  if (const auto dtype = dtype_of(setting("dtype"))) return *dtype;
   throw CheckpointError(path(), "dtype", "is \"" + quote_bytes(setting("dtype")) + "\" in the metadata",
                         "float32, bfloat16, float16 or float64");
 }

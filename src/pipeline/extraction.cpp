@@ -9,9 +9,11 @@
 #include <utility>
 
 #include "w2vbert/checkpoint/checkpoint.h"
-#include "w2vbert/checkpoint/from_pretrained.h"
+#include "w2vbert/checkpoint/lora.h"
 #include "w2vbert/checkpoint/model_directory.h"
 #include "w2vbert/checkpoint/safetensors_header.h"
+#include "w2vbert/config/lora_config.h"
+#include "w2vbert/core/dtype.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/file.h"
 #include "w2vbert/core/text.h"
@@ -26,17 +28,9 @@ namespace {
 
 constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
 constexpr std::uint64_t kIdentityBytesPerTensor = 4096;
-constexpr std::uint64_t kLengthBytes = 8;
+constexpr std::uint64_t kIdentityBlockBytes = 1 << 20;
 // Raised when the same request would give other bytes.
 constexpr const char* kOutputFormat = "1";
-
-struct DtypeName {
-  c10::ScalarType dtype;
-  const char* name;
-};
-constexpr DtypeName kDtypeNames[] = {{c10::ScalarType::Float, "float32"},
-                                     {c10::ScalarType::BFloat16, "bfloat16"},
-                                     {c10::ScalarType::Half, "float16"}};
 
 std::string states_name(const std::vector<std::int64_t>& states) {
   if (states.empty()) return "last_hidden_state";
@@ -83,20 +77,6 @@ at::Tensor read_statistic(const Checkpoint& file, const std::string& name, std::
 }
 
 }  // namespace
-
-std::optional<c10::ScalarType> dtype_of(const std::string& name) {
-  for (const DtypeName& entry : kDtypeNames) {
-    if (name == entry.name) return entry.dtype;
-  }
-  return std::nullopt;
-}
-
-std::string dtype_name(c10::ScalarType dtype) {
-  for (const DtypeName& entry : kDtypeNames) {
-    if (dtype == entry.dtype) return entry.name;
-  }
-  return "";
-}
 
 std::vector<std::int64_t> parse_states(const std::string& text, std::int64_t num_hidden_layers) {
   std::vector<std::int64_t> states;
@@ -162,6 +142,23 @@ std::string model_identity(const std::string& model_directory,
   return sha.hex();
 }
 
+std::string lora_identity(const std::string& directory) {
+  const LoraFiles files = find_lora(directory);
+  LoraConfig::from_pretrained(directory);
+  Sha256 sha;
+  const std::string config = read_small_file<ConfigError>(files.config, kMaxConfigBytes);
+  sha.add(std::to_string(config.size()) + ":" + config);
+  const auto file = InputFile::open<CheckpointError>(files.weights);
+  parse_safetensors_header(read_safetensors_head(file), file.size(), files.weights);
+  std::string block;
+  for (std::uint64_t at = 0; at < file.size(); at += block.size()) {
+    block.resize(static_cast<std::size_t>(std::min(file.size() - at, kIdentityBlockBytes)));
+    file.read_at(at, block.data(), block.size());
+    sha.add(block);
+  }
+  return sha.hex();
+}
+
 Extraction::Extraction(ModelRequest request, const std::string& states, const std::string& stats)
     : request_(std::move(request)) {
   const ModelDirectory model = resolve_model(request_.model);
@@ -193,6 +190,7 @@ Extraction::Extraction(ModelRequest request, const std::string& states, const st
     stats_digest_ = sha.hex();
   }
   model_identity_ = model_identity(directory_, model.weight_files);
+  if (!request_.lora.empty()) lora_identity_ = lora_identity(request_.lora);
 }
 
 Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
@@ -207,20 +205,14 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
   fields.emplace_back("attn_implementation", request_.attn_implementation);
   fields.emplace_back("prefix", request_.prefix);
   fields.emplace_back("lenient", request_.lenient ? "true" : "false");
+  // Only then: runs without an adapter keep the fingerprint that they have always had.
+  if (!lora_identity_.empty()) fields.emplace_back("lora", lora_identity_);
   add_audio(fingerprint, audio);
   return fingerprint;
 }
 
 ClipFunction Extraction::load(LoadReport* report) const {
-  FromPretrainedOptions options;
-  options.device = request_.device;
-  options.dtype = request_.dtype;
-  options.attn_implementation = request_.attn_implementation;
-  options.load.prefix = request_.prefix;
-  options.load.lenient = request_.lenient;
-  // What a lenient load initialises is the same in every run.
-  if (request_.lenient) at::manual_seed(0);
-  auto loaded = load_pretrained<Wav2Vec2BertModel>(directory_, options);
+  auto loaded = load_pretrained<Wav2Vec2BertModel>(directory_, load_options(request_));
   if (report) *report = std::move(loaded.report);
   const auto engine = std::make_shared<ReferenceEngine>(std::move(loaded.model));
 

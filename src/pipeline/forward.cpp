@@ -57,12 +57,10 @@ void check_mask(const Inputs& inputs, const std::string& name, const at::Tensor&
 Inputs read_inputs(const std::string& path, const Wav2Vec2BertConfig& config,
                    const std::vector<std::string>& known) {
   const Checkpoint file = Checkpoint::open(path);
-  std::string list;
-  for (const std::string& name : known) list += (list.empty() ? "" : ", ") + name;
   Inputs inputs;
   for (const CheckpointTensor& tensor : file.tensors()) {
     if (std::find(known.begin(), known.end(), tensor.name) == known.end()) {
-      throw UsageError(path, tensor.name, "is no input of this class", list);
+      throw UsageError(path, tensor.name, "is no input of this class", comma_list(known));
     }
     inputs[tensor.name] = file.read(tensor.name);
   }
@@ -85,13 +83,7 @@ Inputs read_inputs(const std::string& path, const Wav2Vec2BertConfig& config,
 
 NamedTensors run_model(const ForwardRequest& request, const std::string& directory,
                        const Inputs& inputs, ForwardSummary& summary) {
-  FromPretrainedOptions options;
-  options.device = request.model.device;
-  options.dtype = request.model.dtype;
-  options.attn_implementation = request.model.attn_implementation;
-  options.load.prefix = request.model.prefix;
-  options.load.lenient = request.model.lenient;
-  if (options.load.lenient) at::manual_seed(0);
+  const FromPretrainedOptions options = load_options(request.model);
   Stopwatch watch;
   auto loaded = load_pretrained<AnyModel>(directory, options);
   summary.load_seconds = watch.seconds();
@@ -128,17 +120,7 @@ ForwardSummary run_forward(const ForwardRequest& request) {
   config.attn_implementation = request.model.attn_implementation;
   config.validate(config_path);
   ForwardSummary summary;
-  std::string list;
-  for (const std::string& name : AnyModel::classes()) list += (list.empty() ? "" : ", ") + name;
-  if (config.architectures.empty()) {
-    throw ConfigError(config_path, "architectures", "absent or empty, which names no class", list);
-  }
-  summary.architecture = config.architectures.front();
-  const auto& known = AnyModel::classes();
-  if (std::find(known.begin(), known.end(), summary.architecture) == known.end()) {
-    throw ConfigError(config_path, "architectures",
-                      "names " + quote_bytes(summary.architecture) + ", which is not known", list);
-  }
+  summary.architecture = AnyModel::class_of(config, config_path);
   const Inputs inputs = read_inputs(request.input, config, AnyModel::inputs(summary.architecture));
   check_output_file(request.output, request.input);
   const NamedTensors outputs = run_model(request, model.path, inputs, summary);

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import unittest
 
+import peft
 import soundfile
 import soxr
 import torch
@@ -116,6 +117,30 @@ class Comparison(unittest.TestCase):
                     for index, state in enumerate(expected):
                         with self.subTest(stem, dtype=name, attention=attention, state=index):
                             self.assertTrue(same_bits(got[f"hidden_states.{index}"], state[0]))
+
+    def test_an_adapter_gives_the_bits_that_peft_gives(self):
+        for dtype in (torch.float32, torch.bfloat16):
+            name = str(dtype).removeprefix("torch.")
+            model = self.load(dtype, "sdpa")
+            adapter, output = self.folder / f"adapter-{name}", self.folder / f"adapted-{name}"
+            torch.manual_seed(3)
+            adapted = peft.get_peft_model(self.load(dtype, "sdpa"), peft.LoraConfig(
+                r=4, lora_alpha=3, bias="lora_only",
+                target_modules=["linear_q", "linear_v", "pointwise_conv1", "distance_embedding"]))
+            with torch.no_grad():  # lora_B starts at zero
+                for parameter in adapted.parameters():
+                    parameter += 0.1 * torch.randn_like(parameter)
+            adapted.save_pretrained(adapter, save_embedding_layers=False)
+            merged = peft.PeftModel.from_pretrained(model, adapter).merge_and_unload().eval()
+            run("extract", *self.inputs, "--model", self.folder / "whole", "--output", output, "--lora", adapter,
+                "--dtype", name, "--threads", THREADS)
+            for stem, features in self.features.items():
+                with torch.no_grad():
+                    expected = merged(features["input_features"][None].to(dtype),
+                                      attention_mask=features["attention_mask"][None]).last_hidden_state
+                got = load_file(output / f"{stem}.safetensors")["last_hidden_state"]
+                with self.subTest(stem, dtype=name):
+                    self.assertTrue(same_bits(got, expected[0]))
 
     def test_shards_give_the_bits_of_the_whole(self):
         for name in ("whole", "shards"):

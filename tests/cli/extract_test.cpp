@@ -281,6 +281,40 @@ TEST_F(Extract, RefusesTheDirectoryOfAnotherRunAndNamesTheField) {
   expect_different(words(), "model");
 }
 
+TEST_F(Extract, NeverMixesRunsWithDifferentAdapters) {
+  const std::string lora = scratch_ / "lora";
+  make_small_lora(lora, 1);
+  ASSERT_EQ(run_program(words()).status, 0);
+  const auto expect_another_run = [&](const Words& words) {
+    const Result result = run_program(words);
+    EXPECT_EQ(result.status, 2) << result.err;
+    EXPECT_THAT(result.errors(), ElementsAre(HasSubstr("run.json: lora: ")));
+  };
+  expect_another_run(words({"--lora", lora}));
+  fs::remove_all(out_);
+  ASSERT_EQ(run_program(words({"--lora", lora})).status, 0);
+  const Stamp stamp = stamp_of(out_ + "/x/a.safetensors");
+  EXPECT_EQ(run_program(words({"--lora", lora})).status, 0);
+  const std::string elsewhere = scratch_ / "moved";
+  fs::rename(lora, elsewhere);  // the same adapter, wherever it lies
+  EXPECT_EQ(run_program(words({"--lora", elsewhere})).status, 0);
+  EXPECT_EQ(stamp_of(out_ + "/x/a.safetensors"), stamp);
+  expect_another_run(words());
+  // Its last value, and its config.
+  const std::string weights = elsewhere + "/adapter_model.safetensors";
+  const std::string whole = content_of(weights);
+  std::string changed = whole;
+  changed[changed.size() - 2] = static_cast<char>(changed[changed.size() - 2] ^ 1);
+  std::ofstream(weights, std::ios::binary) << changed;
+  expect_another_run(words({"--lora", elsewhere}));
+  std::ofstream(weights, std::ios::binary) << whole;
+  EXPECT_EQ(run_program(words({"--lora", elsewhere})).status, 0);
+  std::ofstream(elsewhere + "/adapter_config.json")
+      << R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["linear_q"]})";
+  expect_another_run(words({"--lora", elsewhere}));
+  EXPECT_EQ(stamp_of(out_ + "/x/a.safetensors"), stamp);
+}
+
 TEST_F(Extract, RefusesFilesOfAnotherOriginInItsPlace) {
   write_safetensors(scratch_ / "plain.safetensors", {{"x", at::zeros(3)}});
   fs::create_directories(out_ + "/x");

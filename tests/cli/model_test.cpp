@@ -181,6 +181,52 @@ TEST_F(Model, IsFoundBehindItsPrefixOnlyWhenAskedTo) {
   EXPECT_EQ(run_program({"inspect", model_, "--prefix", "semantic_model."}).status, 0);
 }
 
+TEST_F(Model, IsRunWithAnAdapter) {
+  const std::string lora = scratch_ / "lora";
+  make_small_lora(lora);
+  ASSERT_EQ(extract({"--lora", lora}).status, 0);
+  ASSERT_EQ(forward({"--lora", lora}).status, 0);
+  const at::Tensor states = tensors_of(out_ + "/clip.safetensors").at("last_hidden_state");
+  const at::Tensor outputs = tensors_of(result_).at("last_hidden_state");
+  // By hand: the weights that the adapter makes of the model's.
+  const Tensors adapter = tensors_of(lora + "/adapter_model.safetensors");
+  change([&](Tensors& tensors) {
+    for (auto& [name, tensor] : tensors) {
+      if (!name.ends_with("linear_q.weight")) continue;
+      const std::string module = "base_model.model." + name.substr(0, name.rfind('.'));
+      tensor.add_(at::matmul(adapter.at(module + ".lora_B.weight"),
+                             adapter.at(module + ".lora_A.weight"))
+                      .mul(1.5));
+    }
+  });
+  fs::remove_all(out_);
+  ASSERT_EQ(extract().status, 0);
+  ASSERT_EQ(forward().status, 0);
+  EXPECT_TRUE(at::equal(tensors_of(out_ + "/clip.safetensors").at("last_hidden_state"), states));
+  EXPECT_TRUE(at::equal(tensors_of(result_).at("last_hidden_state"), outputs));
+}
+
+TEST_F(Model, IsNotRunWithAnAdapterThatDoesNotFit) {
+  const std::string lora = scratch_ / "lora";
+  make_small_lora(lora);
+  const auto expect_bad = [&](const testing::Matcher<std::string>& line) {
+    for (const Result& result : {extract({"--lora", lora}), forward({"--lora", lora})}) {
+      EXPECT_EQ(result.status, 4) << result.err;
+      EXPECT_THAT(result.errors(), ElementsAre(line));
+    }
+    EXPECT_FALSE(fs::exists(out_ + "/clip.safetensors"));
+    EXPECT_FALSE(fs::exists(result_));
+  };
+  change_tensors(lora + "/adapter_model.safetensors", [](Tensors& tensors) {
+    tensors["base_model.model.encoder.layers.0.self_attn.linear_q.lora_B.weight"] = at::ones({2, 2});
+  });
+  expect_bad(AllOf(HasSubstr("linear_q.lora_B.weight: has shape (2, 2)"), HasSubstr("(32, 2)")));
+  std::ofstream(lora + "/adapter_config.json") << R"({"peft_type": "LORA", "use_dora": true})";
+  expect_bad(HasSubstr("adapter_config.json: use_dora: true is not supported"));
+  fs::remove(lora + "/adapter_config.json");
+  expect_bad(HasSubstr("has no adapter_config.json"));
+}
+
 TEST_F(Model, IsFoundInTheHubCache) {
   const std::string cache = scratch_ / "cache";
   const std::string revision = cache + "/models--someone--small/snapshots/abc";

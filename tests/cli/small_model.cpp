@@ -54,6 +54,23 @@ void make_small_model(const std::string& directory) {
   write_safetensors(directory + "/model.safetensors", tensors, {{"format", "pt"}});
 }
 
+void make_small_lora(const std::string& directory, int seed) {
+  constexpr std::int64_t kRank = 2;
+  std::filesystem::create_directories(directory);
+  std::ofstream(directory + "/adapter_config.json")
+      << R"({"peft_type": "LORA", "r": 2, "lora_alpha": 3, "target_modules": ["linear_q"]})";
+  torch::manual_seed(static_cast<std::uint64_t>(seed));
+  NamedTensors tensors;
+  for (std::int64_t layer = 0; layer < kSmallLayers; ++layer) {
+    const std::string name =
+        "base_model.model.encoder.layers." + std::to_string(layer) + ".self_attn.linear_q.";
+    tensors.emplace_back(name + "lora_A.weight", torch::randn({kRank, kSmallHiddenSize}));
+    tensors.emplace_back(name + "lora_B.weight", torch::randn({kSmallHiddenSize, kRank}));
+  }
+  write_safetensors(directory + "/adapter_model.safetensors", tensors, {{"format", "pt"}},
+                    IfPresent::kReplace);
+}
+
 std::map<std::string, at::Tensor> tensors_of(const std::string& path) {
   const Checkpoint checkpoint = Checkpoint::open(path);
   std::map<std::string, at::Tensor> tensors;

@@ -16,6 +16,9 @@ constexpr std::int64_t kSmallHiddenSize = 32;
 // config.json, preprocessor_config.json and model.safetensors in `directory`, which is made.
 void make_small_model(const std::string& directory);
 
+// A LoRA adapter for it in `directory`, which is made: linear_q of every layer. `seed`: its values.
+void make_small_lora(const std::string& directory, int seed = 0);
+
 // Loads the tensors of a file, lets `change` have them, and writes them back.
 void change_tensors(const std::string& path,
                     const std::function<void(std::map<std::string, at::Tensor>&)>& change);

@@ -386,6 +386,7 @@ TEST(Wav2Vec2BertConfig, CountsItsLabels) {
   EXPECT_EQ(renamed.num_labels, 3);
   EXPECT_THAT(renamed.id2label, IsEmpty());
   EXPECT_EQ(parse(R"({"label2id":{"a":0,"b":1,"c":2}})").num_labels, 2);
+  EXPECT_EQ(parse(R"({"label2id":{"a":0,"b":1,"c":2}})").label2id, std::nullopt);
 }
 
 TEST(Wav2Vec2BertConfig, RefusesLabelsThatAreNone) {

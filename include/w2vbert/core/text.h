@@ -17,6 +17,9 @@ std::string quote_bytes(std::string_view bytes, std::size_t limit = 200);
 // forms, surrogates, anything above U+10FFFF.
 std::size_t utf8_character_length(std::string_view bytes);
 
+// "a, b, c".
+std::string comma_list(std::span<const std::string> words);
+
 // "(2, 80)"; "()" for a scalar.
 std::string shape_text(std::span<const std::int64_t> shape);
 

@@ -30,8 +30,11 @@ using ModelOutputs = std::vector<std::pair<std::string, torch::Tensor>>;
 class AnyModel {
  public:
   AnyModel(std::nullptr_t) {}  // NOLINT(google-explicit-constructor): as TORCH_MODULE's holders
-  // Throws ConfigError: architectures names no class, or none of classes().
-  explicit AnyModel(const Wav2Vec2BertConfig& config);
+  explicit AnyModel(const Wav2Vec2BertConfig& config);  // throws as class_of does
+
+  // architectures[0]. Throws ConfigError naming `path`: there is none, or it is none of classes().
+  static const std::string& class_of(const Wav2Vec2BertConfig& config,
+                                     const std::string& path = "config");
 
   // The names that architectures[0] may have, and what of ModelInputs their forward takes.
   static const std::vector<std::string>& classes();

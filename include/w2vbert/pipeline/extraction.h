@@ -1,11 +1,7 @@
 // A model that turns clips into hidden states, found and checked before its weights are read.
 #pragma once
 
-#include <c10/core/Device.h>
-#include <c10/core/ScalarType.h>
-
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,22 +11,9 @@
 #include "w2vbert/config/wav2vec2_bert_config.h"
 #include "w2vbert/pipeline/clip_run.h"
 #include "w2vbert/pipeline/fingerprint.h"
+#include "w2vbert/pipeline/model_request.h"
 
 namespace w2vbert {
-
-struct ModelRequest {
-  std::string model;  // directory or Hub id
-  c10::Device device = c10::Device(c10::kCPU);
-  c10::ScalarType dtype = c10::ScalarType::Float;
-  std::string engine = "reference";
-  std::string attn_implementation = "sdpa";
-  bool lenient = false;
-  std::string prefix;
-};
-
-// "float32", "bfloat16" or "float16"; nothing for another word, and for another type "".
-std::optional<c10::ScalarType> dtype_of(const std::string& name);
-std::string dtype_name(c10::ScalarType dtype);
 
 // "all" (0 to num_hidden_layers) or numbers between commas -> sorted, each once. Throws UsageError for
 // anything else, and for a state beyond the last layer.
@@ -69,11 +52,15 @@ class Extraction {
   at::Tensor mean_, var_;             // (C), undefined without statistics
   std::string stats_digest_;
   std::string model_identity_;
+  std::string lora_identity_;  // empty without one
 };
 
 // SHA-256 over a model's bytes, as far as they can be told cheaply: its config files, the headers of
 // its weight files and the first 4 KiB of each tensor.
 std::string model_identity(const std::string& model_directory,
                            const std::vector<std::string>& weight_files);
+// The same of a PEFT adapter's directory: over every byte of its two files. Throws ConfigError,
+// CheckpointError for one that cannot be merged into any model.
+std::string lora_identity(const std::string& directory);
 
 }  // namespace w2vbert

@@ -1,0 +1,28 @@
+// Which model is asked for, and how it is to run.
+#pragma once
+
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
+
+#include <string>
+
+#include "w2vbert/checkpoint/from_pretrained.h"
+
+namespace w2vbert {
+
+struct ModelRequest {
+  std::string model;  // directory or Hub id
+  c10::Device device = c10::Device(c10::kCPU);
+  c10::ScalarType dtype = c10::ScalarType::Float;
+  std::string engine = "reference";
+  std::string attn_implementation = "sdpa";
+  bool lenient = false;
+  std::string prefix;
+  std::string lora;  // directory of a PEFT adapter that is merged into the weights; "": none
+};
+
+// How it is loaded. For a lenient load this seeds LibTorch's generator: what is initialised then is the
+// same in every run.
+FromPretrainedOptions load_options(const ModelRequest& request);
+
+}  // namespace w2vbert

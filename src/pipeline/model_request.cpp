@@ -1,0 +1,18 @@
+#include "w2vbert/pipeline/model_request.h"
+
+#include <ATen/ATen.h>
+
+namespace w2vbert {
+FromPretrainedOptions load_options(const ModelRequest& request) {
+  FromPretrainedOptions options;
+  options.device = request.device;
+  options.dtype = request.dtype;
+  options.attn_implementation = request.attn_implementation;
+  options.load.prefix = request.prefix;
+  options.load.lenient = request.lenient;
+  if (!request.lora.empty()) options.lora = request.lora;
+  if (request.lenient) at::manual_seed(0);
+  return options;
+}
+
+}  // namespace w2vbert
