@@ -4,6 +4,7 @@
 #include <w2vbert/audio/audio_file.h>
 #include <w2vbert/checkpoint/checkpoint.h>
 #include <w2vbert/checkpoint/load.h>
+#include <w2vbert/checkpoint/save_pretrained.h>
 #include <w2vbert/core/error.h>
 #include <w2vbert/core/file.h>
 #include <w2vbert/core/json.h>
@@ -35,7 +36,9 @@ constexpr const char* kUsage =
     "  --learning-rate X    default 0.001\n"
     "  --seed N             default 0\n"
     "  --adamw              AdamW instead of SGD with momentum\n"
-    "  --train-all          the base model too, not the head alone\n";
+    "  --train-all          the base model too, not the head alone\n"
+    "  --gradient-checkpointing   less memory: a layer's activations are computed again\n"
+    "  --output DIR         save the model there, as transformers saves it\n";
 
 struct Arguments {
   std::vector<std::string> files;
@@ -44,6 +47,8 @@ struct Arguments {
   std::uint32_t seed = 0;
   bool adamw = false;
   bool train_all = false;
+  bool gradient_checkpointing = false;
+  std::string output;
 };
 
 Arguments parse(int argc, char** argv) {
@@ -71,6 +76,10 @@ Arguments parse(int argc, char** argv) {
       arguments.adamw = true;
     } else if (word == "--train-all") {
       arguments.train_all = true;
+    } else if (word == "--gradient-checkpointing") {
+      arguments.gradient_checkpointing = true;
+    } else if (word == "--output") {
+      arguments.output = value();
     } else {
       arguments.files.push_back(word);
     }
@@ -230,6 +239,7 @@ void run(const Arguments& arguments) {
   const auto labels =
       torch::nn::utils::rnn::pad_sequence(transcripts, /*batch_first=*/true, kIgnored);
   if (!arguments.train_all) model->freeze_base_model();
+  if (arguments.gradient_checkpointing) w2vbert::gradient_checkpointing_enable(*model);
 
   std::vector<torch::Tensor> trained;
   for (const auto& parameter : model->parameters()) {
@@ -249,6 +259,10 @@ void run(const Arguments& arguments) {
     optimizer->step();
     std::printf("step %d loss %.9g\n", step, loss.item<double>());
     std::fflush(stdout);
+  }
+  if (!arguments.output.empty()) {
+    w2vbert::save_pretrained(model, arguments.output);
+    extractor.save_pretrained(arguments.output);
   }
 
   model->eval();

@@ -45,6 +45,9 @@ def main(words=None):
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--adamw", action="store_true", help="AdamW instead of SGD with momentum")
     parser.add_argument("--train-all", action="store_true", help="the base model too, not the head alone")
+    parser.add_argument("--gradient-checkpointing", action="store_true",
+                        help="less memory: a layer's activations are computed again")
+    parser.add_argument("--output", type=pathlib.Path, help="save the model there")
     arguments = parser.parse_args(words)
 
     paths, transcripts = read_clips(arguments.clips)
@@ -59,6 +62,8 @@ def main(words=None):
     if not arguments.train_all:
         for parameter in model.wav2vec2_bert.parameters():
             parameter.requires_grad = False
+    if arguments.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
 
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if arguments.adamw:
@@ -74,6 +79,9 @@ def main(words=None):
         loss.backward()
         optimizer.step()
         print(f"step {step} loss {loss.item():.9g}", flush=True)
+    if arguments.output:
+        model.save_pretrained(arguments.output)
+        extractor.save_pretrained(arguments.output)
 
     model.eval()
     with torch.no_grad():

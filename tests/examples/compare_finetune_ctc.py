@@ -1,5 +1,5 @@
 """Runs examples/finetune_ctc.cpp and examples/finetune_ctc.py on small seeded models and recorded speech: every
-loss and every decoded text has to be the same, to the last digit, and the loss has to fall.
+loss, every decoded text and every bit of the saved model has to be the same, and the loss has to fall.
 
 usage: compare_finetune_ctc.py FINETUNE_CTC   (exit 77: transformers or Debian's recordings are not installed)"""
 
@@ -16,6 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "examples")
 try:
     import finetune_ctc
     import torch
+    from safetensors.torch import load_file
     from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertForCTC, Wav2Vec2BertModel
     from transformers.utils import logging
 except ImportError as error:
@@ -65,6 +66,13 @@ def losses_of(lines):
     return [float(line.split()[3]) for line in lines if line.startswith("step ")]
 
 
+def compare_saved(ours, theirs):
+    left, right = (load_file(directory / "model.safetensors") for directory in (ours, theirs))
+    if left.keys() != right.keys():
+        return [f"other tensors are saved: {left.keys() ^ right.keys()}"]
+    return [f"{name} is saved with other values" for name in left if not torch.equal(left[name], right[name])]
+
+
 def are_close(ours, theirs):
     left, right = losses_of([ours]), losses_of([theirs])
     return (len(left) == len(right) == 1 and ours.split()[:3] == theirs.split()[:3] and
@@ -82,13 +90,15 @@ def main():
         folder = pathlib.Path(root)
         save_models(folder, write_clips(folder))
         for model, options in [("base", []), ("base", ["--train-all", "--seed", "3"]),
-                               ("relative", ["--train-all"]), ("rotary", ["--train-all"]), ("base", ["--adamw"])]:
+                               ("relative", ["--train-all"]),
+                               ("rotary", ["--train-all", "--gradient-checkpointing"]), ("rotary", ["--train-all"]), ("base", ["--adamw"])]:
             words = [*(str(folder / name) for name in (model, "clips.tsv", "vocab.json")), "--learning-rate", "0.01",
                      *options]
-            program = subprocess.run([sys.argv[1], *words], check=True, stdout=subprocess.PIPE, text=True).stdout
+            saved = [folder / "saved" / side for side in ("here", "python")]
+            program = subprocess.run([sys.argv[1], *words, "--output", str(saved[0])], check=True, stdout=subprocess.PIPE, text=True).stdout
             printed = io.StringIO()
             with contextlib.redirect_stdout(printed):
-                finetune_ctc.main(words)
+                finetune_ctc.main([*words, "--output", str(saved[1])])
             what = f"{model} {' '.join(options)}"
             print(f"== {what}\n{program}", end="")
             ours, theirs = program.splitlines(), printed.getvalue().splitlines()
@@ -97,6 +107,8 @@ def main():
             for left, right in zip(ours, theirs):
                 if left != right and not ("--adamw" in options and are_close(left, right)):
                     problems.append(f"{what}: {left!r}, in Python {right!r}")
+            if "--adamw" not in options:
+                problems += [f"{what}: {problem}" for problem in compare_saved(*saved)]
             losses = losses_of(ours)
             if not losses[-1] < 0.95 * losses[0]:
                 problems.append(f"{what}: the loss goes from {losses[0]} to {losses[-1]}")
