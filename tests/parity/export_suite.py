@@ -254,10 +254,14 @@ def make_model(name, directory):
 
 
 def export_cases(cases, out, device="cpu"):
+    for left_over in (out / "cases").glob("*.safetensors"):  # of an earlier run, perhaps of another suite
+        left_over.unlink()
+    made = set()
     for number, case in enumerate(cases):
         directory = out / "models" / case.model
-        if not (directory / "model.safetensors").exists():
+        if case.model not in made:
             make_model(case.model, directory)
+            made.add(case.model)
         architecture = getattr(transformers, MODELS[case.model].get("architecture", BASE))
         model = architecture.from_pretrained(
             directory, dtype=DTYPES[case.dtype], attn_implementation=case.attn)
