@@ -242,7 +242,8 @@ struct Layer {
 // What lies before the layers, each layer, and what follows.
 std::vector<Layer> layers_of(const ParityResult& result) {
   std::vector<Layer> layers;
-  const auto group_of = [](const std::string& name) {
+  const auto group_of = [](const std::string& row_name) {
+    const std::string name = row_name.substr(0, row_name.find('['));  // of a second output
     for (const std::string stem : {"encoder.layers.", "adapter.layers."}) {
       const std::size_t at = name.find(stem);
       if (at == std::string::npos) continue;
@@ -325,7 +326,8 @@ std::string layer_picture(const ParityResult& result, const Layer& layer) {
   constexpr double kNames = 250, kBars = 190;
   double at = 10;
   for (const ParityRow* row : layer.modules) {
-    std::string name = row->name.size() > layer.title.size() ? row->name.substr(layer.title.size() + 1) : "(whole)";
+    std::string name = row->name == layer.title ? "(whole)" : row->name.substr(layer.title.size());
+    if (name.starts_with('.')) name.erase(0, 1);
     const double share = axis.place(row->error.empty() ? row->comparison.largest : INFINITY);
     svg += fmt::format("<text x='{}' y='{:.1f}' text-anchor='end'>{}</text>", kNames - 6, at + 11, escaped(name));
     svg += fmt::format("<rect x='{}' y='{:.1f}' width='{:.1f}' height='11' fill='{}'><title>{}</title></rect>",
@@ -334,7 +336,8 @@ std::string layer_picture(const ParityResult& result, const Layer& layer) {
     at += kRowHeight;
   }
   if (layer.state) {
-    const Plot plot{520, 10, 340, height, axis};
+    constexpr double kMaxPlotHeight = 180;
+    const Plot plot{520, 10, 340, std::min(height, kMaxPlotHeight), axis};
     svg += plot.frame(true);
     const auto& frames = layer.state->comparison.frames;
     if (frames.empty()) {
@@ -345,7 +348,7 @@ std::string layer_picture(const ParityResult& result, const Layer& layer) {
       svg += plot.line(frames[row], kRowColours[row % 4]);
     }
     svg += fmt::format("<text x='690' y='{}' text-anchor='middle'>{} of the whole model: max |Δ| over the frames</text>",
-                       height + 26, escaped(layer.state->name));
+                       plot.top + plot.height + 18, escaped(layer.state->name));
   }
   return svg + "</svg>";
 }
