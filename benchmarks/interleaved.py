@@ -73,45 +73,55 @@ def select_contestants(known, wanted, unwanted):
 # ---- which of them fit into memory at once ---------------------------------------------------------
 
 # Of the weights in the contestant's own type: frozen and packed copies stand beside the plain ones.
-COPIES = {"fused": 1.3, "hf-compile-freezing": 2.2, "onnxruntime": 2}
+COPIES = {"fused": 1.3, "hf-compile-freezing": 2.2}
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
 PROCESS_BYTES = 0.8e9
+FUSED_TURN_BYTES = 1.5e9
+PEER_TURN_BYTES = 600  # for each pair of frames: (T, T, 64) distances, (16, T, T) scores, several of each
+ONNX_TURN_BYTES = 1200
+ONNX_ARENA_BYTES = 3500  # what its arena takes and keeps
+ONNX_LONGEST_IN_ARENA = 1500  # frames; longer clips run without it
 
 
 def memory_needs(contestant, parameters, frames):
-    """(bytes it holds between its turns, bytes it takes in its turn besides), estimated for what is not
-    this program from HuggingFace's (T, T, 64) distances and the scores of 16 heads, several of each."""
+    """Estimates: (bytes it holds between its turns, bytes it takes in its turn besides)."""
     if contestant.kind == "added":
         return 0, 0
     size = DTYPE_BYTES[contestant.dtype]
     held = parameters * size * COPIES.get(contestant.what, 1) + PROCESS_BYTES
-    turn = 1.5e9 if contestant.kind == "program" else frames * frames * 1024 * max(size, 2) / 4
-    if contestant.what == "onnxruntime":  # keeps what it once had
-        return held + turn, 0
-    return held, turn
+    if contestant.kind == "program":
+        return held, FUSED_TURN_BYTES
+    if contestant.what == "onnxruntime":
+        held += ONNX_ARENA_BYTES * min(frames, ONNX_LONGEST_IN_ARENA) ** 2
+        return held, ONNX_TURN_BYTES * frames**2 if frames > ONNX_LONGEST_IN_ARENA else 0
+    return held, PEER_TURN_BYTES * frames**2 * max(size, 2) / 4
+
+
+def total_memory(contestants, parameters, frames):
+    needs = [memory_needs(contestant, parameters, frames) for contestant in contestants]
+    return sum(held for held, _ in needs) + max((turn for _, turn in needs), default=0)
 
 
 def group_contestants(contestants, parameters, frames, available):
-    """Lists that fit into `available` bytes. The program stands in each one of its type, so that every
-    ratio comes from one interleaved run."""
+    """Lists that fit into `available` bytes, or hold one peer. The program stands in each one of its
+    type, so that every ratio comes from one interleaved run."""
+    families = {"float32": [], "bfloat16": []}
+    for contestant in contestants:
+        family = "float32" if contestant.dtype == "int8" else contestant.dtype
+        families.setdefault(family, []).append(contestant)
     groups = []
-    for family in (("float32", "int8"), ("bfloat16",), None):
-        named = {"float32", "int8", "bfloat16"}
-        members = [contestant for contestant in contestants
-                   if (contestant.dtype in family if family else contestant.dtype not in named)]
+    for members in families.values():
         references = [contestant for contestant in members if contestant.kind == "program"]
-        open_group = list(references)
-        for contestant in members:
-            if contestant in references:
-                continue
-            needs = [memory_needs(member, parameters, frames) for member in [*open_group, contestant]]
-            total = sum(held for held, _ in needs) + max(turn for _, turn in needs)
-            if total > available and len(open_group) > len(references):
-                groups.append(open_group)
-                open_group = list(references)
-            open_group.append(contestant)
-        if open_group:
-            groups.append(open_group)
+        peers = [contestant for contestant in members if contestant.kind != "program"]
+        own = [list(references)] if references and not peers else []
+        for peer in peers:
+            for group in own:
+                if total_memory([*group, peer], parameters, frames) <= available:
+                    group.append(peer)
+                    break
+            else:
+                own.append([*references, peer])
+        groups += own
     return groups
 
 

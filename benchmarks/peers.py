@@ -22,12 +22,9 @@ import sys
 import time
 
 import numpy as np
+from interleaved import ONNX_LONGEST_IN_ARENA, Skipped
 
 CHECKED = 8  # values of the last frame
-
-
-class Skipped(Exception):
-    """Why a peer cannot take part."""
 
 
 def random_features(frames, clips=1):
@@ -125,7 +122,8 @@ class Compiled(Transformers):
 
 
 class OnnxRuntime:
-    """What torch.onnx.export makes of the model with sdpa attention, for any length."""
+    """What torch.onnx.export makes of the model with sdpa attention, for any length. Its arena
+    would take 20 GiB for a clip of 60 s and keep them; clips over 30 s run without it."""
 
     def versions(self):
         return [version("onnxruntime"), version("torch"), version("onnxscript")]
@@ -137,11 +135,18 @@ class OnnxRuntime:
 
         kind = " ".join(["onnx", *self.versions()])
         folder = converted(model, cache, kind, lambda to: self.export(model, to))
+        self.path, self.threads = folder / "model.onnx", threads
+        self.open_session(arena=True)
+
+    def open_session(self, arena):
+        import onnxruntime
+
+        self.arena, self.session = arena, None
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(folder / "model.onnx", options,
-                                                    providers=["CPUExecutionProvider"])
+        options.enable_cpu_mem_arena = arena
+        self.session = onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
 
     @staticmethod
     def export(model, folder):
@@ -164,6 +169,9 @@ class OnnxRuntime:
     def inputs(self, features, mask):
         if mask is not None:
             raise Skipped("exported without a mask")
+        arena = features.shape[1] <= ONNX_LONGEST_IN_ARENA
+        if arena != self.arena:
+            self.open_session(arena)
         return {"input_features": features}
 
     def run(self, inputs):

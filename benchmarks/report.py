@@ -109,11 +109,14 @@ def table(report):
                   markdown(["", "GiB"], [[name, f"{peak / 2**30:.2f}"] for name, peak in peaks.items()])]
     cold = report.get("cold_start")
     if cold:
+        own = cold["results"].get("w2vbert")
+        body = [[name, f"{result['seconds_min']:.2f}", f"{result['seconds_median']:.2f}",
+                 str(len(result["seconds"])),
+                 f"{result['seconds_median'] / own['seconds_median']:.2f}" if own and result != own else ""]
+                for name, result in cold["results"].items()]
         lines += ["", f"**process start to the result of a {cold['audio_seconds']:g} s clip, "
                       f"{count(cold['threads'])}**", "",
-                  markdown(["", "s, min", "s, median", "runs"],
-                           [[name, f"{result['seconds_min']:.2f}", f"{result['seconds_median']:.2f}",
-                             str(len(result["seconds"]))] for name, result in cold["results"].items()])]
+                  markdown(["", "s, min", "s, median", "runs", "w2vbert is x times as fast"], body)]
     for entry in report["disagreements"]:
         lines += ["", f"{entry['contestant']}: its values differ from {entry['reference']}'s by up to "
                       f"{entry['difference']:.2g}"]

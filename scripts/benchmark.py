@@ -4,6 +4,7 @@ they take turns, length by length, on the same clips and threads. docs/benchmark
 import argparse
 import datetime
 import functools
+import importlib.metadata
 import json
 import math
 import multiprocessing
@@ -71,7 +72,8 @@ def parse_arguments():
     parser.add_argument("--memory", metavar="GIB", type=float,
                         help="what may be used; default: nine tenths of what is available")
     parser.add_argument("--output", type=pathlib.Path, metavar="JSON",
-                        help="default: benchmarks/results/<cpu>-<date>.json")
+                        help="default: benchmarks/results/<cpu>-<date>.json, with --cold-start "
+                             "<cpu>-<date>-cold-start.json")
     parser.add_argument("--cold-start", action="store_true",
                         help="instead: whole processes, from their start to the result of a 5 s clip")
     parser.add_argument("--table", type=pathlib.Path, metavar="JSON", help="only print an earlier run")
@@ -175,7 +177,8 @@ class Run:
         day = datetime.date.today().isoformat()
         where = machine()
         slug = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((R|TM)\)", "", where["cpu"]).lower()).strip("-")
-        self.output = arguments.output or ROOT / "benchmarks/results" / f"{slug}-{day}.json"
+        suffix = "-cold-start" if arguments.cold_start else ""
+        self.output = arguments.output or ROOT / "benchmarks/results" / f"{slug}-{day}{suffix}.json"
         self.parameters = 0
         self.report = {
             "date": day, "command": command_line(), "machine": where,
@@ -221,8 +224,8 @@ class Run:
                     self.run_group(group, threads, self.single)
         if "ragged" in arguments.tasks:
             members = [contestant for contestant in arguments.contestants if contestant.takes_ragged]
-            # A padded batch of 16 takes what one clip of four times its length takes.
-            longest = round(4 * LONGEST * FRAMES_PER_SECOND)
+            # A padded batch of 16 takes about what one clip of 2.5 times its length takes.
+            longest = round(2.5 * LONGEST * FRAMES_PER_SECOND)
             for group in self.groups(members, longest):
                 self.run_group(group, arguments.threads[0], self.ragged)
         self.save()
@@ -303,6 +306,8 @@ class Run:
 
     def cold_start(self):
         threads = self.arguments.threads[0]
+        self.report["versions"] += [f"{package} {importlib.metadata.version(package)}"
+                                    for package in ("torch", "transformers")]
         self.report["cold_start"] = cold_start(self.model, self.arguments.program, threads,
                                                self.arguments.rounds, functools.partial(self.skip, threads))
         self.save()

@@ -195,9 +195,8 @@ class Groups(unittest.TestCase):
         for group in groups:
             self.assertEqual(group[0].kind, "program")
             self.assertGreater(len(group), 1)
-            needs = [interleaved.memory_needs(one, 580e6, 3000) for one in group]
             if len(group) > 2:
-                self.assertLessEqual(sum(held for held, _ in needs) + max(turn for _, turn in needs), 20e9)
+                self.assertLessEqual(interleaved.total_memory(group, 580e6, 3000), 20e9)
 
 
 if __name__ == "__main__":
