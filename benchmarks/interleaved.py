@@ -335,16 +335,20 @@ class Group:
                 else:
                     self.workers[contestant.name] = worker
                     self.versions[contestant.name] = worker.versions
-        except BaseException:
-            self.__exit__()
+        except BaseException as error:
+            self.__exit__(type(error))
             raise
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, error, *_):
         for name in list(self.workers):
-            self.peaks[name] = self.workers.pop(name).close()
+            worker = self.workers.pop(name)
+            if error is None:
+                self.peaks[name] = worker.close()
+            else:
+                worker.kill()
 
     def ask(self, name, request):
         """None where the worker does not survive it."""
