@@ -1,23 +1,18 @@
-#!/usr/bin/env python3
-"""Times a whole process, from its start to the hidden states of one 5 s clip in a file: this program
-against a Python script that does the same with transformers, in turns.
+"""A whole process, from its start to the hidden states of one 5 s clip in a file: this program against
+a Python script that does the same with transformers, in turns. scripts/benchmark --cold-start runs it."""
 
-  scripts/demo --full        # makes the model, 2.3 GB, once
-  build/venv/bin/python benchmarks/cold_start.py [--model DIR] [--threads 2] [--rounds 5]
-
-The page cache is warm: one untimed round goes before. Prints minimum and median of each, and the
-ratio of the medians."""
-
-import argparse
-import os
 import pathlib
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import wave
 
+from interleaved import bind_to, environment_of
+from report import summary
+
+SECONDS = 5
 PYTHON = """
 import sys
 model, clip, output, threads = sys.argv[1:]
@@ -33,50 +28,48 @@ numpy.save(output, states[0].numpy())
 """
 
 
-def default_model():
-    cache = os.environ.get("W2VBERT_CACHE") or pathlib.Path(
-        os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "w2vbert"
-    return max(pathlib.Path(cache).glob("demo-full-*"), default=None)
+def noise(path):
+    import random
+
+    random.seed(0)
+    samples = [int(min(max(random.gauss(0, 3000), -32768), 32767)) for _ in range(SECONDS * 16000)]
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes(b"".join(sample.to_bytes(2, "little", signed=True) for sample in samples))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=default_model(), help="default: that of scripts/demo --full")
-    parser.add_argument("--program", default="build/bin/w2vbert")
-    parser.add_argument("--threads", default=str(len(os.sched_getaffinity(0))))
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    if arguments.model is None:
-        sys.exit("error: no model, run scripts/demo --full once or give --model")
-
-    import numpy as np
-    import soundfile
-
+def cold_start(model, program, threads, rounds, on_skip):
+    """The page cache is warm: one untimed round goes before. `on_skip(name, reason)` hears of a command
+    that fails."""
     with tempfile.TemporaryDirectory() as scratch:
-        clip = f"{scratch}/clip.wav"
-        soundfile.write(clip, np.random.default_rng(0).standard_normal(80000) * 0.1, 16000, subtype="PCM_16")
-        output = f"{scratch}/output"
+        folder = pathlib.Path(scratch)
+        clip, output = folder / "clip.wav", folder / "output"
+        noise(clip)
         commands = {
-            "transformers": [sys.executable, "-c", PYTHON, str(arguments.model), clip, f"{scratch}/states.npy",
-                             arguments.threads],
-            "w2vbert": [arguments.program, "extract", clip, "--model", str(arguments.model), "--output", output,
-                        "--threads", arguments.threads, "--quiet"],
+            "transformers": [sys.executable, "-c", PYTHON, str(model), str(clip), str(folder / "states.npy"),
+                             str(threads)],
+            "w2vbert": [program, "extract", str(clip), "--model", str(model), "--output", str(output),
+                        "--threads", str(threads), "--quiet"],
         }
         times = {name: [] for name in commands}
-        for round_number in range(arguments.rounds + 1):
-            for name, command in commands.items():
+        for number in range(rounds + 1):
+            for name, command in list(commands.items()):
                 shutil.rmtree(output, ignore_errors=True)
                 start = time.perf_counter()
-                subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                if round_number > 0:
-                    times[name].append(time.perf_counter() - start)
-    for name, seconds in times.items():
-        print(f"{name:13}{arguments.threads} threads: min {min(seconds):6.2f} s, "
-              f"median {statistics.median(seconds):6.2f} s")
-    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
-    print(f"ratio        {medians['transformers'] / medians['w2vbert']:.2f}")
-
-
-if __name__ == "__main__":
-    main()
+                try:
+                    run = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                         env=environment_of(threads), preexec_fn=bind_to(threads))
+                    seconds = time.perf_counter() - start
+                    words = run.stderr.decode(errors="replace").strip().split("\n")[-1][:300]
+                    problem = f"exit status {run.returncode}: {words}" if run.returncode else None
+                except OSError as error:
+                    problem = f"{error.filename}: {error.strerror}"
+                if problem:
+                    on_skip(name, problem)
+                    del commands[name]
+                elif number > 0:
+                    times[name].append(seconds)
+    return {"audio_seconds": SECONDS, "threads": threads,
+            "results": {name: summary(seconds, SECONDS) for name, seconds in times.items() if seconds}}

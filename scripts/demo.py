@@ -61,22 +61,38 @@ def make_model(directory, settings):
     partial.rename(directory)
 
 
-def model_directory(arguments):
-    if arguments.model:
-        return arguments.model
-    if arguments.full:
-        import transformers
+def cache_folder():
+    """As scripts/setup has it."""
+    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(os.environ.get("W2VBERT_CACHE") or pathlib.Path(home) / "w2vbert")
 
-        home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-        cache = pathlib.Path(os.environ.get("W2VBERT_CACHE") or pathlib.Path(home) / "w2vbert")
-        directory = cache / f"demo-full-transformers-{transformers.__version__}-seed{SEED}"
-        settings = {}
-    else:
-        directory, settings = arguments.output / "model", SMALL
+
+def full_model_directory():
+    """Of --full, whether it is there or not."""
+    import importlib.metadata
+
+    return cache_folder() / f"demo-full-transformers-{importlib.metadata.version('transformers')}-seed{SEED}"
+
+
+def make_model_once(directory, settings):
     if not (directory / "model.safetensors").exists():
         say(f"making a seeded checkpoint in {directory}")
         directory.parent.mkdir(parents=True, exist_ok=True)
         make_model(directory, settings)
+
+
+def make_full_model():
+    make_model_once(full_model_directory(), {})
+
+
+def model_directory(arguments):
+    if arguments.model:
+        return arguments.model
+    if arguments.full:
+        make_full_model()
+        return str(full_model_directory())
+    directory = arguments.output / "model"
+    make_model_once(directory, SMALL)
     return str(directory)
 
 
