@@ -77,9 +77,16 @@ void say_warnings(const LoadReport& report, Messages& messages) {
   for (const std::string& warning : report.warnings) messages.say(warning);
 }
 
+void say_engine(const EngineChoice& engine, Messages& messages) {
+  if (!engine.reason.empty()) {
+    messages.say(fmt::format("--engine fused falls back on {}: {}", engine.name, engine.reason));
+  }
+}
+
 int run_over_clips(const std::string& command, const ClipOptions& options,
                    const OutputOptions& output, const InputList& inputs, const Fingerprint& fingerprint,
-                   ClipRunRequest request, Messages& messages) {
+                   ClipRunRequest request, Messages& messages,
+                   const std::vector<std::pair<std::string, std::string>>& about) {
   RunDirectory directory(options.output, fingerprint, request.shard);
   catch_stop_signals();
   request.stop_requested = [] { return stop_signal() != 0; };
@@ -122,6 +129,7 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
     Json report = {{"command", command},
                    {"output", options.output},
                    {"fingerprint", directory.digest()}};
+    for (const auto& [name, value] : about) report[name] = value;
     report.update(json_of(summary));
     report["clips"] = std::move(clips);
     report["failures"] = std::move(failures);

@@ -1,8 +1,9 @@
 // What features and extract have in common: running over clips and saying how it went.
 #pragma once
 
-#include <functional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "options.h"
 #include "w2vbert/pipeline/clip_run.h"
@@ -12,12 +13,16 @@ namespace w2vbert::cli {
 
 class Messages;
 
-// Runs over the clips and reports; returns the exit status.
+// Runs over the clips and reports; returns the exit status. `about`: what --json says of the run besides.
 int run_over_clips(const std::string& command, const ClipOptions& options,
                    const OutputOptions& output, const InputList& inputs, const Fingerprint& fingerprint,
-                   ClipRunRequest request, Messages& messages);
+                   ClipRunRequest request, Messages& messages,
+                   const std::vector<std::pair<std::string, std::string>>& about = {});
 
 // The warnings of a load, one line each.
 void say_warnings(const LoadReport& report, Messages& messages);
+
+// One line when another engine runs than the one that was asked for.
+void say_engine(const EngineChoice& engine, Messages& messages);
 
 }  // namespace w2vbert::cli

@@ -14,6 +14,7 @@ Run add_extract(CLI::App& program);
 Run add_forward(CLI::App& program);
 Run add_inspect(CLI::App& program);
 Run add_parity(CLI::App& program);
+Run add_bench(CLI::App& program);
 Run add_doctor(CLI::App& program);
 
 }  // namespace w2vbert::cli

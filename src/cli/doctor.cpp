@@ -24,6 +24,7 @@
 #include "w2vbert/core/device.h"
 #include "w2vbert/core/text.h"
 #include "w2vbert/core/threads.h"
+#include "w2vbert/engine/fused_encoder.h"
 #include "w2vbert/pipeline/version.h"
 
 namespace w2vbert::cli {
@@ -83,6 +84,14 @@ Finding onednn_finding() {
   return finding;
 }
 
+Finding engine_finding() {
+  Finding finding{"fused engine", "float32 on the CPU: " + FusedEncoder::kernels(), ""};
+  if (finding.value.find("no oneDNN") != std::string::npos) {
+    finding.advice = "oneDNN has no matrix kernels for this processor (AVX2 is the least): slow";
+  }
+  return finding;
+}
+
 Finding mkl_finding() {
   Finding finding{"MKL", at::hasMKL() ? "yes" : "no", ""};
   if (!at::hasMKL()) finding.advice = "this LibTorch was built without MKL; other bits than PyTorch's";
@@ -126,6 +135,7 @@ int run(const DoctorOptions& options) {
       cpu_finding(),
       threads_finding(),
       onednn_finding(),
+      engine_finding(),
       mkl_finding(),
       std::move(cuda),
       hub_finding(),
@@ -143,8 +153,8 @@ int run(const DoctorOptions& options) {
   }
   std::string text;
   for (const Finding& finding : findings) {
-    text += fmt::format("{:<12}{}\n", finding.name, finding.value);
-    if (!finding.advice.empty()) text += fmt::format("{:<12}-> {}\n", "", finding.advice);
+    text += fmt::format("{:<13}{}\n", finding.name, finding.value);
+    if (!finding.advice.empty()) text += fmt::format("{:<13}-> {}\n", "", finding.advice);
   }
   text += "\n" + at::show_config();
   print_result(text);

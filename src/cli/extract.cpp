@@ -34,10 +34,13 @@ int run_extract(const ExtractOptions& options) {
     LoadReport report;
     const ClipFunction function = extraction.load(&report);
     say_warnings(report, messages);
+    say_engine(extraction.engine(), messages);
     return function;
   };
   return run_over_clips("extract", options.clips, options.output, inputs,
-                        extraction.fingerprint(request.audio), request, messages);
+                        extraction.fingerprint(request.audio), request, messages,
+                        {{"engine", extraction.engine().name},
+                         {"engine_reason", extraction.engine().reason}});
 }
 
 }  // namespace

@@ -38,6 +38,7 @@ int run(const ForwardOptionsGiven& options) {
   Messages messages(options.report.quiet);
   const ForwardSummary summary = run_forward(request);
   say_warnings(summary.report, messages);
+  say_engine(summary.engine, messages);
   if (options.output_attentions && options.model.attn_implementation == "sdpa") {
     messages.say("sdpa gives no attention weights, as in HuggingFace; --attn-implementation eager does");
   }
@@ -48,6 +49,8 @@ int run(const ForwardOptionsGiven& options) {
     using Json = nlohmann::ordered_json;
     const Json report = {{"command", "forward"},
                          {"architecture", summary.architecture},
+                         {"engine", summary.engine.name},
+                         {"engine_reason", summary.engine.reason},
                          {"output", options.output},
                          {"tensors", summary.outputs},
                          {"load_seconds", summary.load_seconds},

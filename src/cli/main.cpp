@@ -53,6 +53,7 @@ int run_program(const std::vector<std::string>& words) {
   commands["forward"] = add_forward(program);
   commands["inspect"] = add_inspect(program);
   commands["parity"] = add_parity(program);
+  commands["bench"] = add_bench(program);
   commands["doctor"] = add_doctor(program);
 
   check_words(program, words);

@@ -28,7 +28,7 @@ struct ModelOptions {
   std::string model;
   std::string device = "cpu";
   std::string dtype = "float32";
-  std::string engine = "reference";
+  std::string engine = "fused";
   std::string attn_implementation = "sdpa";
   std::string threads;
   std::string prefix;

@@ -6,9 +6,61 @@
 #include <string>
 #include <utility>
 
+#include "w2vbert/core/dtype.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
+namespace {
+
+struct WantedStates {
+  std::vector<std::int64_t> numbers;  // of each entry; last_hidden_state begins as the last one
+  std::vector<std::int64_t> rising;   // the same, each once
+  bool last_hidden_state = false;
+};
+
+// Throws UsageError for a state that the model has not.
+WantedStates sort_out(const std::vector<std::int64_t>& wanted, std::int64_t layers) {
+  WantedStates which;
+  for (const std::int64_t state : wanted) {
+    if (state != Engine::kLastHiddenState && (state < 0 || state > layers)) {
+      throw UsageError("", "state " + std::to_string(state), "is not one of the model's",
+                       "0 to " + std::to_string(layers));
+    }
+    if (state == Engine::kLastHiddenState) which.last_hidden_state = true;
+    which.numbers.push_back(state == Engine::kLastHiddenState ? layers : state);
+  }
+  which.rising = which.numbers;
+  std::sort(which.rising.begin(), which.rising.end());
+  which.rising.erase(std::unique(which.rising.begin(), which.rising.end()), which.rising.end());
+  return which;
+}
+
+void check_clip(const EngineClip& clip) {
+  TORCH_CHECK_VALUE(clip.input_features.defined() && clip.input_features.dim() == 2,
+                    "input_features of one clip: expected (T, F), got ",
+                    clip.input_features.defined() ? clip.input_features.dim() : 0, " dimensions");
+  TORCH_CHECK_VALUE(!clip.attention_mask.defined() || clip.attention_mask.dim() == 1,
+                    "attention_mask of one clip: expected (T), got ",
+                    clip.attention_mask.defined() ? clip.attention_mask.dim() : 0, " dimensions");
+}
+
+}  // namespace
+
+EngineChoice choose_engine(const std::string& engine, const Wav2Vec2BertConfig& config,
+                           c10::Device device, c10::ScalarType dtype) {
+  if (engine != "fused") return {engine, ""};
+  if (!device.is_cpu()) return {"reference", "the device is " + device.str() + ", not cpu"};
+  if (dtype != at::kFloat) {
+    return {"reference", "the dtype is " + dtype_name(dtype) + ", not float32"};
+  }
+  if (const auto refusal = FusedEncoder::refusal(config)) return {"reference", *refusal};
+  return {"fused", ""};
+}
+
+std::unique_ptr<Engine> make_engine(const std::string& name, Wav2Vec2BertModel model) {
+  if (name == "fused") return std::make_unique<FusedEngine>(std::move(model));
+  return std::make_unique<ReferenceEngine>(std::move(model));
+}
 
 ReferenceEngine::ReferenceEngine(Wav2Vec2BertModel model) : model_(std::move(model)) {}
 
@@ -16,34 +68,19 @@ std::int64_t ReferenceEngine::num_hidden_layers() const { return model_->config.
 
 std::vector<std::vector<at::Tensor>> ReferenceEngine::states(
     const std::vector<EngineClip>& clips, const std::vector<std::int64_t>& wanted) {
-  const std::int64_t layers = num_hidden_layers();
-  std::int64_t highest = 0;
-  bool wants_last = false;
-  for (const std::int64_t state : wanted) {
-    if (state != kLastHiddenState && (state < 0 || state > layers)) {
-      throw UsageError("", "state " + std::to_string(state), "is not one of the model's",
-                       "0 to " + std::to_string(layers));
-    }
-    highest = std::max(highest, state);
-    wants_last = wants_last || state == kLastHiddenState;
-  }
+  const WantedStates which = sort_out(wanted, num_hidden_layers());
   ForwardOptions options;
   options.output_hidden_states = true;
-  if (!wants_last) options.stop_after = highest;
+  if (!which.last_hidden_state && !which.rising.empty()) options.stop_after = which.rising.back();
 
   const at::NoGradGuard no_grad;
   const at::TensorOptions of_model = model_->parameters().front().options();
   std::vector<std::vector<at::Tensor>> results;
   results.reserve(clips.size());
   for (const EngineClip& clip : clips) {
-    TORCH_CHECK_VALUE(clip.input_features.defined() && clip.input_features.dim() == 2,
-                      "input_features of one clip: expected (T, F), got ",
-                      clip.input_features.defined() ? clip.input_features.dim() : 0, " dimensions");
+    check_clip(clip);
     at::Tensor mask;
     if (clip.attention_mask.defined()) {
-      TORCH_CHECK_VALUE(clip.attention_mask.dim() == 1,
-                        "attention_mask of one clip: expected (T), got ", clip.attention_mask.dim(),
-                        " dimensions");
       mask = clip.attention_mask.to(of_model.device()).unsqueeze(0);  // (T) -> (1, T)
     }
     const at::Tensor features =
@@ -57,6 +94,47 @@ std::vector<std::vector<at::Tensor>> ReferenceEngine::states(
                                    : output.hidden_states->at(static_cast<std::size_t>(state));
       states_of_clip.push_back(rows.squeeze(0));  // (1, T, C) -> (T, C)
     }
+  }
+  return results;
+}
+
+FusedEngine::FusedEngine(Wav2Vec2BertModel model)
+    : model_(std::move(model)), encoder_(model_, /*release_weights=*/true) {}
+
+std::int64_t FusedEngine::num_hidden_layers() const { return model_->config.num_hidden_layers; }
+
+std::vector<std::vector<at::Tensor>> FusedEngine::states(const std::vector<EngineClip>& clips,
+                                                         const std::vector<std::int64_t>& wanted) {
+  const WantedStates which = sort_out(wanted, num_hidden_layers());
+  const at::NoGradGuard no_grad;
+  std::vector<FusedEncoder::Clip> inputs;
+  inputs.reserve(clips.size());
+  for (const EngineClip& clip : clips) {
+    check_clip(clip);
+    inputs.push_back({clip.input_features.cpu(), clip.attention_mask});
+  }
+  const std::vector<at::Tensor> rows =
+      encoder_.forward(inputs, which.rising);  // (sum of T, C) each
+
+  std::vector<std::vector<at::Tensor>> results;
+  results.reserve(clips.size());
+  std::int64_t begin = 0;
+  for (std::size_t i = 0; i < clips.size(); ++i) {
+    const std::int64_t frames = clips[i].input_features.size(0);
+    std::vector<at::Tensor>& states_of_clip = results.emplace_back();
+    for (std::size_t entry = 0; entry < wanted.size(); ++entry) {
+      const auto found =
+          std::lower_bound(which.rising.begin(), which.rising.end(), which.numbers[entry]);
+      at::Tensor state =
+          rows[static_cast<std::size_t>(found - which.rising.begin())].narrow(0, begin, frames);
+      if (wanted[entry] == kLastHiddenState) {
+        const at::Tensor& mask = clips[i].attention_mask;
+        state = model_->after_encoder(state.unsqueeze(0), mask.defined() ? mask.unsqueeze(0) : mask)
+                    .squeeze(0);
+      }
+      states_of_clip.push_back(clips.size() == 1 ? state : state.clone());
+    }
+    begin += frames;
   }
   return results;
 }

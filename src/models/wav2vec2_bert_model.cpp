@@ -64,12 +64,7 @@ Wav2Vec2BertBaseModelOutput Wav2Vec2BertModelImpl::forward(const torch::Tensor& 
                                           attention_mask, options.spec_augment_random);
   auto encoded = encoder(hidden_states, attention_mask, wanted);
   hidden_states = encoded.last_hidden_state;
-  if (!options.stop_after) {
-    if (!intermediate_ffn.is_empty()) {
-      hidden_states = hidden_states + intermediate_ffn(hidden_states) * 0.5;
-    }
-    if (!adapter.is_empty()) hidden_states = adapter(hidden_states, attention_mask);
-  }
+  if (!options.stop_after) hidden_states = after_encoder(hidden_states, attention_mask);
 
   Wav2Vec2BertBaseModelOutput output;
   output.last_hidden_state = hidden_states;
@@ -77,6 +72,15 @@ Wav2Vec2BertBaseModelOutput Wav2Vec2BertModelImpl::forward(const torch::Tensor& 
   if (*wanted.output_hidden_states) output.hidden_states = std::move(encoded.hidden_states);
   if (*wanted.output_attentions) output.attentions = std::move(encoded.attentions);
   return output;
+}
+
+torch::Tensor Wav2Vec2BertModelImpl::after_encoder(torch::Tensor hidden_states,
+                                                   const torch::Tensor& attention_mask) {
+  if (!intermediate_ffn.is_empty()) {
+    hidden_states = hidden_states + intermediate_ffn(hidden_states) * 0.5;
+  }
+  if (!adapter.is_empty()) hidden_states = adapter(hidden_states, attention_mask);
+  return hidden_states;
 }
 
 // HF: _mask_hidden_states, which writes into the tensor instead.

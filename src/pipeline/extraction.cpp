@@ -17,7 +17,6 @@
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/file.h"
 #include "w2vbert/core/text.h"
-#include "w2vbert/engine/engine.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
 #include "w2vbert/pipeline/parse_number.h"
 #include "w2vbert/pipeline/sha256.h"
@@ -166,6 +165,7 @@ Extraction::Extraction(ModelRequest request, const std::string& states, const st
   config_ = Wav2Vec2BertConfig::from_pretrained(directory_);
   config_.attn_implementation = request_.attn_implementation;
   config_.validate(directory_ + "/config.json");
+  engine_ = choose_engine(request_.engine, config_, request_.device, request_.dtype);
   features_ = SeamlessM4TFeatureExtractorConfig::from_pretrained(directory_);
   if (!states.empty()) states_ = parse_states(states, config_.num_hidden_layers);
   if (features_.num_mel_bins * features_.stride != config_.feature_projection_input_dim) {
@@ -201,8 +201,10 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
   fields.emplace_back("stats", stats_digest_.empty() ? "none" : stats_digest_);
   fields.emplace_back("dtype", dtype_name(request_.dtype));
   fields.emplace_back("device", request_.device.is_cpu() ? "cpu" : "cuda");
-  fields.emplace_back("engine", request_.engine);
-  fields.emplace_back("attn_implementation", request_.attn_implementation);
+  fields.emplace_back("engine", engine_.name);
+  if (engine_.name == "reference") {  // the fused engine has one way of its own
+    fields.emplace_back("attn_implementation", request_.attn_implementation);
+  }
   fields.emplace_back("prefix", request_.prefix);
   fields.emplace_back("lenient", request_.lenient ? "true" : "false");
   // Only then: runs without an adapter keep the fingerprint that they have always had.
@@ -214,7 +216,7 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
 ClipFunction Extraction::load(LoadReport* report) const {
   auto loaded = load_pretrained<Wav2Vec2BertModel>(directory_, load_options(request_));
   if (report) *report = std::move(loaded.report);
-  const auto engine = std::make_shared<ReferenceEngine>(std::move(loaded.model));
+  const std::shared_ptr<Engine> engine = make_engine(engine_.name, std::move(loaded.model));
 
   std::vector<std::int64_t> wanted = states_;
   if (wanted.empty()) wanted.push_back(Engine::kLastHiddenState);

@@ -17,6 +17,7 @@
 #include "w2vbert/checkpoint/model_directory.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/text.h"
+#include "w2vbert/engine/fuse.h"
 #include "w2vbert/models/any_model.h"
 #include "w2vbert/pipeline/place.h"
 
@@ -86,6 +87,7 @@ NamedTensors run_model(const ForwardRequest& request, const std::string& directo
   const FromPretrainedOptions options = load_options(request.model);
   Stopwatch watch;
   auto loaded = load_pretrained<AnyModel>(directory, options);
+  if (summary.engine.name == "fused") fuse(*loaded.model);
   summary.load_seconds = watch.seconds();
   summary.report = std::move(loaded.report);
 
@@ -121,6 +123,12 @@ ForwardSummary run_forward(const ForwardRequest& request) {
   config.validate(config_path);
   ForwardSummary summary;
   summary.architecture = AnyModel::class_of(config, config_path);
+  summary.engine =
+      choose_engine(request.model.engine, config, request.model.device, request.model.dtype);
+  const bool attentions = request.output_attentions || config.output_attentions;
+  if (summary.engine.name == "fused" && attentions && config.attn_implementation == "eager") {
+    summary.engine = {"reference", "attentions are asked for"};
+  }
   const Inputs inputs = read_inputs(request.input, config, AnyModel::inputs(summary.architecture));
   check_output_file(request.output, request.input);
   const NamedTensors outputs = run_model(request, model.path, inputs, summary);

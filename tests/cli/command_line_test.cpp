@@ -87,7 +87,6 @@ TEST(CommandLine, RefusesUnknownWords) {
   expect_usage_error(extract("--dtype", "int8"), HasSubstr("--dtype"));
   expect_usage_error(extract("--attn-implementation", "flash"), HasSubstr("--attn-implementation"));
   expect_usage_error(extract("--engine", "fast"), HasSubstr("--engine"));
-  expect_usage_error(extract("--engine", "fused"), HasSubstr("not there yet"));
   expect_usage_error(extract("--resampler", "linear"), HasSubstr("--resampler"));
   expect_usage_error(extract("--channels", "last"), HasSubstr("--channels"));
   expect_usage_error(extract("--num-shards", "2"), HasSubstr("--num-shards: given without"));

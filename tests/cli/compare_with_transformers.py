@@ -30,6 +30,14 @@ RECORDED = [  # Debian's pocketsphinx-testdata and alsa-utils: 16 kHz and 48 kHz
 ]
 
 
+BITS = ("--engine", "reference")
+FUSED_TOLERANCE = 2e-5  # relative to max(1, |x|), docs/numerics.md
+
+
+def distance(got, expected):
+    return float(((got - expected).abs() / expected.abs().clamp_min(1)).max())
+
+
 def run(*words):
     command = [str(PROGRAM), *map(str, words)]
     result = subprocess.run(command, capture_output=True, text=True)
@@ -105,7 +113,7 @@ class Comparison(unittest.TestCase):
                 output = self.folder / f"states-{name}-{attention}"
                 run("extract", *self.inputs, "--model", self.folder / "whole", "--output", output,
                     "--states", "all", "--dtype", name, "--attn-implementation", attention,
-                    "--threads", THREADS)
+                    "--threads", THREADS, *BITS)
                 model = self.load(dtype, attention)
                 for stem, features in self.features.items():
                     with torch.no_grad():
@@ -117,6 +125,21 @@ class Comparison(unittest.TestCase):
                     for index, state in enumerate(expected):
                         with self.subTest(stem, dtype=name, attention=attention, state=index):
                             self.assertTrue(same_bits(got[f"hidden_states.{index}"], state[0]))
+
+    def test_fused_hidden_states_are_those_of_the_model(self):
+        output = self.folder / "states-fused"
+        run("extract", *self.inputs, "--model", self.folder / "whole", "--output", output, "--states", "all")
+        model = self.load(torch.float32, "sdpa")
+        for stem, features in self.features.items():
+            with torch.no_grad():
+                expected = model(features["input_features"][None],
+                                 attention_mask=features["attention_mask"][None],
+                                 output_hidden_states=True).hidden_states
+            got = load_file(output / f"{stem}.safetensors")
+            self.assertEqual(len(got), len(expected) + 1)
+            for index, state in enumerate(expected):
+                with self.subTest(stem, state=index):
+                    self.assertLess(distance(got[f"hidden_states.{index}"], state[0]), FUSED_TOLERANCE)
 
     def test_an_adapter_gives_the_bits_that_peft_gives(self):
         for dtype in (torch.float32, torch.bfloat16):
@@ -133,7 +156,7 @@ class Comparison(unittest.TestCase):
             adapted.save_pretrained(adapter, save_embedding_layers=False)
             merged = peft.PeftModel.from_pretrained(model, adapter).merge_and_unload().eval()
             run("extract", *self.inputs, "--model", self.folder / "whole", "--output", output, "--lora", adapter,
-                "--dtype", name, "--threads", THREADS)
+                "--dtype", name, "--threads", THREADS, *BITS)
             for stem, features in self.features.items():
                 with torch.no_grad():
                     expected = merged(features["input_features"][None].to(dtype),
@@ -167,7 +190,7 @@ class Comparison(unittest.TestCase):
             for attention in ("sdpa", "eager"):
                 run("forward", "--model", self.folder / "whole", "--input", self.folder / "in.safetensors",
                     "--output", self.folder / "out.safetensors", "--output-hidden-states",
-                    "--output-attentions", "--attn-implementation", attention, "--threads", THREADS)
+                    "--output-attentions", "--attn-implementation", attention, "--threads", THREADS, *BITS)
                 got = load_file(self.folder / "out.safetensors")
                 model = self.load(torch.float32, attention)
                 with torch.no_grad():
@@ -182,6 +205,25 @@ class Comparison(unittest.TestCase):
                 for name, tensor in fields.items():
                     with self.subTest(name, attention=attention, given=sorted(given)):
                         self.assertTrue(same_bits(got[name], tensor))
+
+    def test_fused_forward_returns_the_fields_of_the_model(self):
+        generator = torch.Generator().manual_seed(4)
+        given = {"input_features": torch.randn(3, 21, 160, generator=generator),
+                 "attention_mask": torch.ones(3, 21, dtype=torch.int64)}
+        given["attention_mask"][1, 13:] = 0
+        save_file(given, self.folder / "in.safetensors")
+        run("forward", "--model", self.folder / "whole", "--input", self.folder / "in.safetensors",
+            "--output", self.folder / "out.safetensors", "--output-hidden-states")
+        got = load_file(self.folder / "out.safetensors")
+        with torch.no_grad():
+            expected = self.load(torch.float32, "sdpa")(**given, output_hidden_states=True)
+        fields = {"last_hidden_state": expected.last_hidden_state,
+                  "extract_features": expected.extract_features}
+        fields.update({f"hidden_states.{index}": state for index, state in enumerate(expected.hidden_states)})
+        self.assertEqual(sorted(got), sorted(fields))
+        for name, tensor in fields.items():
+            with self.subTest(name):
+                self.assertLess(distance(got[name], tensor), FUSED_TOLERANCE)
 
     def test_forward_returns_what_the_config_asks_for(self):
         asking = self.folder / "asking"

@@ -269,7 +269,7 @@ TEST_F(Extract, RefusesTheDirectoryOfAnotherRunAndNamesTheField) {
   };
   expect_different(words({"--states", "1"}), "states");
   expect_different(words({"--dtype", "bfloat16"}), "dtype");
-  expect_different(words({"--attn-implementation", "eager"}), "attn_implementation");
+  expect_different(words({"--engine", "reference"}), "engine");
   expect_different(words({"--resampler", "sinc"}), "resampler");
   expect_different(words({"--channels", "mix"}), "channels");
   expect_different({"features", a_, b_, "--output", out_}, "command");

@@ -3,12 +3,16 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "w2vbert/engine/fused_encoder.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
 
 namespace w2vbert {
@@ -18,6 +22,15 @@ struct EngineClip {
   at::Tensor input_features;  // (T, F)
   at::Tensor attention_mask;  // (T), 0 or 1; undefined: all frames are valid
 };
+
+// Which engine runs a model that is asked to run on `engine` ("fused" or "reference"): the fused
+// one runs what it can, all else falls back on the reference.
+struct EngineChoice {
+  std::string name;    // "fused" or "reference"
+  std::string reason;  // why not "fused" although it was asked for; else empty
+};
+EngineChoice choose_engine(const std::string& engine, const Wav2Vec2BertConfig& config,
+                           c10::Device device, c10::ScalarType dtype);
 
 class Engine {
  public:
@@ -53,5 +66,28 @@ class ReferenceEngine : public Engine {
  private:
   Wav2Vec2BertModel model_;
 };
+
+// The fused encoder, all clips in one batch; an adapter, which follows it, runs through the
+// modules, one clip at a time. float32 on a CPU.
+class FusedEngine : public Engine {
+ public:
+  // Takes the model over: its encoder's weights are packed and freed. Throws c10::ValueError for
+  // what FusedEncoder::refusal names.
+  explicit FusedEngine(Wav2Vec2BertModel model);
+
+  std::string_view name() const override { return "fused"; }
+  std::int64_t num_hidden_layers() const override;
+  std::vector<std::vector<at::Tensor>> states(const std::vector<EngineClip>& clips,
+                                              const std::vector<std::int64_t>& wanted) override;
+
+  FusedEncoder& encoder() { return encoder_; }
+
+ private:
+  Wav2Vec2BertModel model_;
+  FusedEncoder encoder_;
+};
+
+// Of a choice by choose_engine; takes the model over.
+std::unique_ptr<Engine> make_engine(const std::string& name, Wav2Vec2BertModel model);
 
 }  // namespace w2vbert

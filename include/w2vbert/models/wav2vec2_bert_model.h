@@ -33,6 +33,10 @@ class Wav2Vec2BertModelImpl : public torch::nn::Cloneable<Wav2Vec2BertModelImpl>
                                       const torch::Tensor& mask_time_indices = {},
                                       const ForwardOptions& options = {});
 
+  // What follows the encoder: the intermediate feed-forward and the adapter, where the config has them;
+  // else `hidden_states` (B, T, C) itself.
+  torch::Tensor after_encoder(torch::Tensor hidden_states, const torch::Tensor& attention_mask = {});
+
   Wav2Vec2BertConfig config;
   torch::Tensor masked_spec_embed;  // (C), undefined when both mask_*_prob are 0
   Wav2Vec2BertFeatureProjection feature_projection = nullptr;

@@ -47,8 +47,9 @@ class Wav2Vec2BertEncoderImpl : public torch::nn::Cloneable<Wav2Vec2BertEncoderI
   // `hidden_states` (B, T, C), of the parameters' dtype; `attention_mask` (B, T), zero where a frame
   // is padding, or undefined. With sdpa and position_embeddings_type "rotary" or null the mask is
   // looked at, which waits for the device, as HF does. Throws c10::ValueError.
-  Output forward(torch::Tensor hidden_states, const torch::Tensor& attention_mask = {},
-                 const ForwardOptions& options = {});
+  // Virtual for what computes the same in another way (engine/fuse.h).
+  virtual Output forward(torch::Tensor hidden_states, const torch::Tensor& attention_mask = {},
+                         const ForwardOptions& options = {});
 
   // In training, each layer's activations are computed again in the backward pass instead of being
   // kept (nn/gradient_checkpoint.h).

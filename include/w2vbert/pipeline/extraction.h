@@ -9,6 +9,7 @@
 #include "w2vbert/checkpoint/load.h"
 #include "w2vbert/config/seamless_m4t_feature_extractor_config.h"
 #include "w2vbert/config/wav2vec2_bert_config.h"
+#include "w2vbert/engine/engine.h"
 #include "w2vbert/pipeline/clip_run.h"
 #include "w2vbert/pipeline/fingerprint.h"
 #include "w2vbert/pipeline/model_request.h"
@@ -35,6 +36,7 @@ class Extraction {
 
   const Wav2Vec2BertConfig& config() const noexcept { return config_; }
   const SeamlessM4TFeatureExtractorConfig& features() const noexcept { return features_; }
+  const EngineChoice& engine() const noexcept { return engine_; }
   Fingerprint fingerprint(const AudioOptions& audio) const;
 
   // Loads the weights. The function's tensors are last_hidden_state, or hidden_states.<n> for each
@@ -48,6 +50,7 @@ class Extraction {
   std::string directory_;
   Wav2Vec2BertConfig config_;
   SeamlessM4TFeatureExtractorConfig features_;
+  EngineChoice engine_;
   std::vector<std::int64_t> states_;  // empty: last_hidden_state
   at::Tensor mean_, var_;             // (C), undefined without statistics
   std::string stats_digest_;

@@ -14,7 +14,7 @@ struct ModelRequest {
   std::string model;  // directory or Hub id
   c10::Device device = c10::Device(c10::kCPU);
   c10::ScalarType dtype = c10::ScalarType::Float;
-  std::string engine = "reference";
+  std::string engine = "fused";
   std::string attn_implementation = "sdpa";
   bool lenient = false;
   std::string prefix;

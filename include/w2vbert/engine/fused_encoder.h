@@ -1,0 +1,66 @@
+// The encoder as the fused engine runs it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "w2vbert/models/wav2vec2_bert_model.h"
+
+namespace w2vbert {
+
+// The float32 inference of one Wav2Vec2BertModel's feature projection and encoder on a CPU, from
+// weights that are laid out once for it. Clips of any lengths lie one behind the other in one
+// matrix: there is no padding between them, and a clip's rows do not depend on its neighbours, its
+// place among them or the number of threads, to the last bit. Against the mirror the states differ
+// by rounding (docs/numerics.md).
+class FusedEncoder {
+ public:
+  // Why this encoder cannot run a model of that config, or nothing when it can.
+  static std::optional<std::string> refusal(const Wav2Vec2BertConfig& config);
+
+  // The instruction set of its loops, and whose matrix products it runs on: "AVX512, oneDNN".
+  static std::string kernels();
+
+  // Packs the weights of `model`, which is on the CPU. With `release_weights` the modules' own
+  // copies are freed as soon as they are packed: the model can no longer be run. Throws
+  // c10::ValueError for what refusal() names.
+  explicit FusedEncoder(Wav2Vec2BertModel model, bool release_weights = false);
+  ~FusedEncoder();
+  FusedEncoder(FusedEncoder&&) noexcept;
+  FusedEncoder& operator=(FusedEncoder&&) noexcept;
+
+  struct Clip {
+    at::Tensor input;  // (T, F) features or (T, C) projected; a CPU tensor of any float type
+    at::Tensor
+        attention_mask;  // (T), zero where a frame is padding; undefined: all frames are valid
+  };
+
+  // hidden_states[n] of every clip for each n of `states` (from 0 to num_hidden_layers, rising), as
+  // HF numbers them: float32 matrices (sum of T, C), the clips' rows in their order. Layers past
+  // the last state are not computed. With `projected`, the inputs are what the feature projection
+  // gives. Two calls at once wait for each other. Throws c10::ValueError for inputs of another
+  // shape.
+  std::vector<at::Tensor> forward(const std::vector<Clip>& clips,
+                                  const std::vector<std::int64_t>& states, bool projected = false);
+
+  // Seconds that the forwards so far have spent, by step; filled while `set_profiling(true)`.
+  struct Step {
+    std::string name;
+    double seconds = 0;
+    double flops = 0;  // of matrix products
+  };
+  void set_profiling(bool on);
+  std::vector<Step> profile() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace w2vbert

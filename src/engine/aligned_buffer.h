@@ -1,0 +1,29 @@
+// Memory that kernels work in.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+namespace w2vbert {
+
+// Floats on a cache line's border that grow when more are asked for and never shrink: from one
+// batch to the next the engine neither allocates nor lets the kernel map fresh pages.
+class AlignedBuffer {
+ public:
+  // At least `count` floats, of any value; what the buffer held is lost if it has to grow. Throws
+  // c10::Error when there is no memory, as LibTorch's tensors do.
+  float* at_least(std::int64_t count);
+  const float* data() const { return data_.get(); }
+  float* data() { return data_.get(); }
+  bool empty() const { return size_ == 0; }
+
+ private:
+  struct Free {
+    void operator()(float* data) const;
+  };
+  std::unique_ptr<float, Free> data_;
+  std::int64_t size_ = 0;
+};
+
+}  // namespace w2vbert

@@ -1,0 +1,423 @@
+#include "w2vbert/engine/fused_encoder.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <functional>
+#include <mutex>
+#include <utility>
+
+#include "aligned_buffer.h"
+#include "packed_linear.h"
+#include "parallel_tasks.h"
+#include "ragged_attention.h"
+#include "ragged_batch.h"
+#include "row_blocks.h"
+#include "tile_gemm.h"
+#include "vector_kernels.h"
+
+namespace w2vbert {
+namespace {
+
+// Rows that one task normalises.
+constexpr std::int64_t kRowsPerTask = 16;
+// Rows of the feed-forward's inner matrix that exist at once.
+constexpr std::int64_t kInnerRows = 2048;
+
+void parallel_rows(std::int64_t rows, const std::function<void(std::int64_t, std::int64_t)>& task) {
+  parallel_tasks((rows + kRowsPerTask - 1) / kRowsPerTask, [&](std::int64_t block) {
+    const std::int64_t first = block * kRowsPerTask;
+    task(first, std::min(kRowsPerTask, rows - first));
+  });
+}
+
+// Frees what a module's parameter holds.
+void release(const at::Tensor& parameter) {
+  if (parameter.defined()) parameter.set_data(at::empty({0}, parameter.options()));
+}
+
+struct Norm {
+  AlignedBuffer weight, bias;
+  std::int64_t width = 0;
+  float eps = 0;
+
+  Norm() = default;
+  explicit Norm(const torch::nn::LayerNorm& module)
+      : width(module->weight.size(0)), eps(static_cast<float>(module->options.eps())) {
+    const auto copy = [&](const at::Tensor& from, AlignedBuffer& to) {
+      const at::Tensor values = from.to(at::kFloat).contiguous();
+      std::copy_n(values.const_data_ptr<float>(), width, to.at_least(width));
+    };
+    copy(module->weight, weight);
+    copy(module->bias, bias);
+  }
+
+  // `rows` rows at x -> y, on the calling thread.
+  void rows(const float* x, std::int64_t rows, float* y) const {
+    vector_kernels().layer_norm(x, rows, width, weight.data(), bias.data(), eps, y);
+  }
+  void forward(const float* x, std::int64_t rows_of_x, float* y) const {
+    parallel_rows(rows_of_x, [&](std::int64_t first, std::int64_t count) {
+      rows(x + first * width, count, y + first * width);
+    });
+  }
+};
+
+// (C, 1, K) -> (C / chunk, K, chunk), zero behind the last channel.
+AlignedBuffer chunked(const at::Tensor& weight) {
+  const std::int64_t channels = weight.size(0);
+  const std::int64_t padded = round_up(channels, kDepthwiseChunk);
+  const at::Tensor chunks = at::constant_pad_nd(weight.to(at::kFloat).reshape({channels, -1}),
+                                                {0, 0, 0, padded - channels})
+                                .reshape({padded / kDepthwiseChunk, kDepthwiseChunk, -1})
+                                .transpose(1, 2)
+                                .contiguous();
+  AlignedBuffer buffer;
+  std::copy_n(chunks.const_data_ptr<float>(), chunks.numel(), buffer.at_least(chunks.numel()));
+  return buffer;
+}
+
+// Wav2Vec2BertFeedForward in half steps: the 0.5 of the layer is in output_dense.
+struct FeedForward {
+  PackedLinear intermediate_dense, output_dense;
+
+  FeedForward() = default;
+  FeedForward(const Wav2Vec2BertFeedForward& module, bool release_weights)
+      : intermediate_dense(module->intermediate_dense->weight, module->intermediate_dense->bias),
+        output_dense(module->output_dense->weight, module->output_dense->bias, 0.5f) {
+    if (release_weights) {
+      release(module->intermediate_dense->weight);
+      release(module->output_dense->weight);
+    }
+  }
+};
+
+struct Layer {
+  Norm ffn1_layer_norm, self_attn_layer_norm, conv_layer_norm, depthwise_layer_norm,
+      ffn2_layer_norm, final_layer_norm;
+  FeedForward ffn1, ffn2;
+  PackedLinear linear_qkv, linear_out, pointwise_conv1, pointwise_conv2;
+  RaggedAttention attention;
+  AlignedBuffer depthwise_conv;
+
+  Layer(Wav2Vec2BertEncoderLayerImpl& module, const Wav2Vec2BertConfig& config,
+        bool release_weights);
+};
+
+PackedLinear pack_qkv(const Wav2Vec2BertSelfAttention& module, std::int64_t head_size) {
+  const float scaling = 1.0f / std::sqrt(static_cast<float>(head_size));
+  const at::Tensor weight =
+      at::cat({module->linear_q->weight.to(at::kFloat) * scaling,
+               module->linear_k->weight.to(at::kFloat), module->linear_v->weight.to(at::kFloat)});
+  const at::Tensor bias =
+      at::cat({module->linear_q->bias.to(at::kFloat) * scaling,
+               module->linear_k->bias.to(at::kFloat), module->linear_v->bias.to(at::kFloat)});
+  return PackedLinear(weight, bias, 1.0f, head_size);
+}
+
+Layer::Layer(Wav2Vec2BertEncoderLayerImpl& module, const Wav2Vec2BertConfig& config,
+             bool release_weights)
+    : ffn1_layer_norm(module.ffn1_layer_norm),
+      self_attn_layer_norm(module.self_attn_layer_norm),
+      conv_layer_norm(module.conv_module->layer_norm),
+      depthwise_layer_norm(module.conv_module->depthwise_layer_norm),
+      ffn2_layer_norm(module.ffn2_layer_norm),
+      final_layer_norm(module.final_layer_norm),
+      ffn1(module.ffn1, release_weights),
+      ffn2(module.ffn2, release_weights) {
+  const std::int64_t head_size = config.hidden_size / config.num_attention_heads;
+  const auto& embedding = module.self_attn->distance_embedding;
+  attention =
+      RaggedAttention(config.num_attention_heads, head_size,
+                      embedding.is_empty() ? at::Tensor() : embedding->weight,
+                      config.left_max_position_embeddings, config.right_max_position_embeddings);
+  linear_qkv = pack_qkv(module.self_attn, head_size);
+  linear_out =
+      PackedLinear(module.self_attn->linear_out->weight, module.self_attn->linear_out->bias);
+  auto& conv = module.conv_module;
+  pointwise_conv1 =
+      PackedLinear(PackedLinear::interleave_gates(conv->pointwise_conv1->weight.squeeze(2)), {});
+  depthwise_conv = chunked(conv->depthwise_conv->weight);
+  pointwise_conv2 = PackedLinear(conv->pointwise_conv2->weight.squeeze(2), {});
+  if (release_weights) {
+    for (const auto& linear : {module.self_attn->linear_q, module.self_attn->linear_k,
+                               module.self_attn->linear_v, module.self_attn->linear_out}) {
+      release(linear->weight);
+    }
+    release(conv->pointwise_conv1->weight);
+    release(conv->pointwise_conv2->weight);
+  }
+}
+
+}  // namespace
+
+struct FusedEncoder::Impl {
+  Wav2Vec2BertConfig config;
+  Norm projection_layer_norm;
+  PackedLinear projection;
+  std::vector<Layer> layers;
+
+  // Matrices of the batch, with room for a granule of rows more.
+  AlignedBuffer input, hidden, normal, wide, attended;
+  RaggedAttention::Scratch attention;
+  std::mutex mutex;
+
+  bool profiling = false;
+  std::vector<Step> steps;
+  std::chrono::steady_clock::time_point step_began;
+
+  std::int64_t channels() const { return config.hidden_size; }
+  static float* room(AlignedBuffer& buffer, std::int64_t rows, std::int64_t width) {
+    return buffer.at_least((rows + kRowGranule) * width);
+  }
+
+  void feed_forward(const FeedForward& ffn, const float* x, std::int64_t rows, float* hidden_states,
+                    const char* name_in, const char* name_out);
+  void self_attention(const Layer& layer, const RaggedBatch& batch, const float* x, float* y);
+  void convolution(const Layer& layer, const RaggedBatch& batch, float* x);
+  void run_layer(std::size_t index, const RaggedBatch& batch, float* hidden_states);
+  void done(const char* step, double flops = 0);
+};
+
+void FusedEncoder::Impl::done(const char* step, double flops) {
+  if (!profiling) return;
+  const auto now = std::chrono::steady_clock::now();
+  auto found =
+      std::find_if(steps.begin(), steps.end(), [&](const Step& s) { return s.name == step; });
+  if (found == steps.end()) found = steps.insert(steps.end(), Step{step});
+  found->seconds += std::chrono::duration<double>(now - step_began).count();
+  found->flops += flops;
+  step_began = now;
+}
+
+namespace {
+
+double flops_of(const PackedLinear& linear, std::int64_t rows) {
+  return 2.0 * static_cast<double>(rows) * static_cast<double>(linear.in_features()) *
+         static_cast<double>(linear.out_features());
+}
+
+}  // namespace
+
+// hidden_states += ffn(x), in blocks of rows: the inner matrix of all rows would be the largest of
+// all.
+void FusedEncoder::Impl::feed_forward(const FeedForward& ffn, const float* x, std::int64_t rows,
+                                      float* hidden_states, const char* name_in,
+                                      const char* name_out) {
+  const RowBlocks blocks(rows, kInnerRows);
+  float* inner = room(wide, blocks.size, config.intermediate_size);
+  for (std::int64_t block = 0; block < blocks.count; ++block) {
+    const std::int64_t first = blocks.begin(block) * channels();
+    ffn.intermediate_dense.forward_swish(x + first, blocks.rows_of(block), inner);
+    done(name_in, flops_of(ffn.intermediate_dense, blocks.rows_of(block)));
+    ffn.output_dense.add_to(inner, blocks.rows_of(block), hidden_states + first);
+    done(name_out, flops_of(ffn.output_dense, blocks.rows_of(block)));
+  }
+}
+
+// hidden_states += self_attn(x)
+void FusedEncoder::Impl::self_attention(const Layer& layer, const RaggedBatch& batch,
+                                        const float* x, float* hidden_states) {
+  const std::int64_t rows = batch.rows();
+  const std::int64_t head_size = channels() / config.num_attention_heads;
+  const std::int64_t stride = (rows + kRowGranule) * head_size;
+  float* qkv = wide.at_least(3 * config.num_attention_heads * stride);
+  layer.linear_qkv.forward_panels(x, rows, qkv, stride);
+  done("linear_q, linear_k, linear_v", flops_of(layer.linear_qkv, rows));
+  float* y = room(attended, rows, channels());
+  layer.attention.forward(batch, qkv, stride, attention, y);
+  double flops = 0;
+  for (const RaggedClip& clip : batch.clips()) {
+    flops += 4.0 * static_cast<double>(clip.frames) * static_cast<double>(clip.frames) *
+             static_cast<double>(channels());
+  }
+  done("attention", flops);
+  layer.linear_out.add_to(y, rows, hidden_states);
+  done("linear_out", flops_of(layer.linear_out, rows));
+}
+
+// hidden_states += conv_module(hidden_states)
+void FusedEncoder::Impl::convolution(const Layer& layer, const RaggedBatch& batch,
+                                     float* hidden_states) {
+  const VectorKernels& kernels = vector_kernels();
+  const std::int64_t rows = batch.rows();
+  const std::int64_t width = channels();
+  float* x = room(normal, rows, width);
+  layer.conv_layer_norm.forward(hidden_states, rows, x);
+  batch.zero_padded_frames(x, width);
+  done("layer norms");
+  float* gated = room(attended, rows, width);
+  layer.pointwise_conv1.forward_glu(x, rows, gated, width);
+  done("pointwise_conv1, glu", flops_of(layer.pointwise_conv1, rows));
+
+  struct Block {
+    const RaggedClip* clip;
+    std::int64_t first;
+  };
+  std::vector<Block> blocks;
+  for (const RaggedClip& clip : batch.clips()) {
+    for (std::int64_t first = 0; first < clip.frames; first += kRowsPerTask) {
+      blocks.push_back({&clip, first});
+    }
+  }
+  parallel_tasks(static_cast<std::int64_t>(blocks.size()), [&](std::int64_t task) {
+    const Block& block = blocks[static_cast<std::size_t>(task)];
+    const std::int64_t count = std::min(kRowsPerTask, block.clip->frames - block.first);
+    float* y = x + (block.clip->begin + block.first) * width;
+    kernels.depthwise(gated + block.clip->begin * width, block.first, count, width,
+                      layer.depthwise_conv.data(), config.conv_depthwise_kernel_size, y);
+    layer.depthwise_layer_norm.rows(y, count, y);
+    kernels.swish(y, count * width);
+  });
+  done("depthwise_conv, layer norm, swish",
+       2.0 * static_cast<double>(rows * width * config.conv_depthwise_kernel_size));
+  layer.pointwise_conv2.add_to(x, rows, hidden_states);
+  done("pointwise_conv2", flops_of(layer.pointwise_conv2, rows));
+}
+
+// `normal` holds ffn1_layer_norm(hidden_states), and afterwards the next layer's.
+void FusedEncoder::Impl::run_layer(std::size_t index, const RaggedBatch& batch,
+                                   float* hidden_states) {
+  const Layer& layer = layers[index];
+  const std::int64_t rows = batch.rows();
+  float* x = room(normal, rows, channels());
+  layer.ffn1_layer_norm.forward(hidden_states, rows, x);
+  done("layer norms");
+  feed_forward(layer.ffn1, x, rows, hidden_states, "ffn1 intermediate_dense, swish",
+               "ffn1 output_dense");
+
+  layer.self_attn_layer_norm.forward(hidden_states, rows, x);
+  done("layer norms");
+  self_attention(layer, batch, x, hidden_states);
+
+  convolution(layer, batch, hidden_states);
+
+  layer.ffn2_layer_norm.forward(hidden_states, rows, x);
+  done("layer norms");
+  feed_forward(layer.ffn2, x, rows, hidden_states, "ffn2 intermediate_dense, swish",
+               "ffn2 output_dense");
+  layer.final_layer_norm.forward(hidden_states, rows, hidden_states);
+  done("layer norms");
+}
+
+std::optional<std::string> FusedEncoder::refusal(const Wav2Vec2BertConfig& config) {
+  const auto& positions = config.position_embeddings_type;
+  if (positions && *positions != "relative_key") {
+    return "position_embeddings_type is \"" + *positions + "\", not \"relative_key\" or null";
+  }
+  if (config.hidden_act != "swish" && config.hidden_act != "silu") {
+    return "hidden_act is \"" + config.hidden_act + "\", not \"swish\"";
+  }
+  return {};
+}
+
+std::string FusedEncoder::kernels() {
+  return std::string(vector_kernels().name) + ", " +
+         (tile_gemm_is_onednn() ? "oneDNN" : "no oneDNN: loops of its own");
+}
+
+FusedEncoder::FusedEncoder(Wav2Vec2BertModel model, bool release_weights)
+    : impl_(std::make_unique<Impl>()) {
+  const at::NoGradGuard no_grad;
+  impl_->config = model->config;
+  const auto refused = refusal(model->config);
+  TORCH_CHECK_VALUE(!refused, "the fused engine: ", refused.value_or(""));
+  TORCH_CHECK_VALUE(
+      model->encoder->layers->size() == static_cast<std::size_t>(model->config.num_hidden_layers),
+      "the fused engine: the model is fused already, or has lost its layers");
+  TORCH_CHECK_VALUE(model->parameters().front().device().is_cpu(),
+                    "the fused engine: the model is on ", model->parameters().front().device(),
+                    ", expected cpu");
+  impl_->projection_layer_norm = Norm(model->feature_projection->layer_norm);
+  impl_->projection = PackedLinear(model->feature_projection->projection->weight,
+                                   model->feature_projection->projection->bias);
+  impl_->layers.reserve(static_cast<std::size_t>(model->config.num_hidden_layers));
+  for (const auto& layer : *model->encoder->layers) {
+    impl_->layers.emplace_back(*layer->as<Wav2Vec2BertEncoderLayer>(), model->config,
+                               release_weights);
+  }
+}
+
+FusedEncoder::~FusedEncoder() = default;
+FusedEncoder::FusedEncoder(FusedEncoder&&) noexcept = default;
+FusedEncoder& FusedEncoder::operator=(FusedEncoder&&) noexcept = default;
+
+void FusedEncoder::set_profiling(bool on) {
+  const std::lock_guard<std::mutex> lock(impl_->mutex);
+  impl_->profiling = on;
+  impl_->steps.clear();
+}
+
+std::vector<FusedEncoder::Step> FusedEncoder::profile() const {
+  const std::lock_guard<std::mutex> lock(impl_->mutex);
+  return impl_->steps;
+}
+
+std::vector<at::Tensor> FusedEncoder::forward(const std::vector<Clip>& clips,
+                                              const std::vector<std::int64_t>& states,
+                                              bool projected) {
+  Impl& impl = *impl_;
+  const std::lock_guard<std::mutex> lock(impl.mutex);
+  const at::NoGradGuard no_grad;
+  impl.step_began = std::chrono::steady_clock::now();
+  const std::int64_t input_width =
+      projected ? impl.channels() : impl.config.feature_projection_input_dim;
+  RaggedBatch batch;
+  for (const Clip& clip : clips) {
+    TORCH_CHECK_VALUE(clip.input.defined() && clip.input.dim() == 2 && clip.input.size(0) > 0 &&
+                          clip.input.size(1) == input_width && clip.input.is_floating_point() &&
+                          clip.input.device().is_cpu(),
+                      projected ? "hidden_states" : "input_features",
+                      " of one clip: ", clip.input.defined() ? clip.input.toString() : "undefined",
+                      " ", clip.input.defined() ? clip.input.sizes() : at::IntArrayRef(),
+                      ", expected CPU floats (T, ", input_width, ")");
+    TORCH_CHECK_VALUE(
+        !clip.attention_mask.defined() ||
+            (clip.attention_mask.dim() == 1 && clip.attention_mask.size(0) == clip.input.size(0)),
+        "attention_mask of one clip: ", clip.attention_mask.sizes(), ", expected (",
+        clip.input.size(0), ")");
+    batch.add(clip.input.size(0), clip.attention_mask);
+  }
+  const std::int64_t rows = batch.rows();
+  const std::int64_t width = impl.channels();
+  for (std::size_t i = 0; i < states.size(); ++i) {
+    TORCH_CHECK_VALUE(states[i] >= 0 && states[i] <= impl.config.num_hidden_layers &&
+                          (i == 0 || states[i] > states[i - 1]),
+                      "states: ", states, ", expected rising numbers from 0 to ",
+                      impl.config.num_hidden_layers);
+  }
+  std::vector<at::Tensor> results;
+  if (rows == 0) {
+    results.assign(states.size(), at::empty({0, width}));
+    return results;
+  }
+
+  float* hidden_states = impl.room(impl.hidden, rows, width);
+  float* input = projected ? hidden_states : impl.room(impl.input, rows, input_width);
+  for (std::size_t i = 0; i < clips.size(); ++i) {
+    const RaggedClip& clip = batch.clips()[i];
+    at::from_blob(input + clip.begin * input_width, {clip.frames, input_width}, at::kFloat)
+        .copy_(clips[i].input);
+  }
+  if (!projected) {
+    impl.projection_layer_norm.forward(input, rows, input);
+    impl.projection.forward(input, rows, hidden_states);
+  }
+  batch.zero_padded_frames(hidden_states, width);
+  impl.done("feature projection", projected ? 0 : flops_of(impl.projection, rows));
+
+  std::size_t next = 0;
+  for (std::int64_t state = 0; next < states.size(); ++state) {
+    if (state > 0) impl.run_layer(static_cast<std::size_t>(state - 1), batch, hidden_states);
+    if (states[next] == state) {
+      results.push_back(at::from_blob(hidden_states, {rows, width}, at::kFloat).clone());
+      ++next;
+      impl.done("copying states");
+    }
+  }
+  return results;
+}
+
+}  // namespace w2vbert

@@ -1,0 +1,29 @@
+// Many small independent tasks on LibTorch's threads.
+#pragma once
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+
+namespace w2vbert {
+
+// Calls task(i) for each i in [0, count), in any order. A thread takes the next task when it is
+// done with its last: cores that something else slows down do less.
+template <class Task>
+void parallel_tasks(std::int64_t count, const Task& task) {
+  std::atomic<std::int64_t> next{0};
+  const std::int64_t threads = std::min<std::int64_t>(at::get_num_threads(), count);
+  at::parallel_for(0, threads, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t thread = begin; thread < end; ++thread) {
+      for (;;) {
+        const std::int64_t now = next.fetch_add(1, std::memory_order_relaxed);
+        if (now >= count) break;
+        task(now);
+      }
+    }
+  });
+}
+
+}  // namespace w2vbert

@@ -1,0 +1,42 @@
+#include "ragged_batch.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "row_blocks.h"
+
+namespace w2vbert {
+
+void RaggedBatch::add(std::int64_t frames, const at::Tensor& attention_mask) {
+  RaggedClip clip;
+  clip.begin = rows_;
+  clip.frames = frames;
+  clip.first_panel = key_panels_;
+  if (attention_mask.defined()) {
+    const at::Tensor valid = attention_mask.to(at::kCPU, at::kBool).contiguous();
+    const bool* values = valid.const_data_ptr<bool>();
+    if (!std::all_of(values, values + frames, [](bool value) { return value; })) {
+      clip.key_bias.resize(static_cast<std::size_t>(frames));
+      std::transform(values, values + frames, clip.key_bias.begin(), [](bool value) {
+        return value ? 0.0f : std::numeric_limits<float>::lowest();
+      });
+    }
+  }
+  rows_ += frames;
+  key_panels_ += round_up(frames, kKeyPanel) / kKeyPanel;
+  clips_.push_back(std::move(clip));
+}
+
+void RaggedBatch::zero_padded_frames(float* x, std::int64_t width) const {
+  for (const RaggedClip& clip : clips_) {
+    for (std::size_t frame = 0; frame < clip.key_bias.size(); ++frame) {
+      if (clip.key_bias[frame] != 0.0f) {
+        std::fill_n(x + (clip.begin + static_cast<std::int64_t>(frame)) * width, width, 0.0f);
+      }
+    }
+  }
+}
+
+}  // namespace w2vbert

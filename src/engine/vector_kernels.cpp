@@ -1,0 +1,308 @@
+// Compiled once for each of LibTorch's CPU capabilities, with the flags and names that its own
+// kernels have (CPU_CAPABILITY, CPU_CAPABILITY_<name>): at::vec::Vectorized is then a vector of
+// that instruction set. Nothing else of LibTorch and no template of the standard library is used
+// here, so that no function compiled for a newer CPU can be picked for an older one.
+#include "vector_kernels.h"
+
+#include <ATen/cpu/vec/vec.h>
+
+#define W2VBERT_NAME_OF(x) #x
+#define W2VBERT_NAME(x) W2VBERT_NAME_OF(x)
+
+namespace w2vbert {
+namespace {
+
+using Vec = at::vec::Vectorized<float>;
+constexpr std::int64_t kLanes = Vec::size();
+
+Vec load(const float* x, std::int64_t count) {
+  return count >= kLanes ? Vec::loadu(x) : Vec::loadu(x, count);
+}
+
+void store(const Vec& value, float* x, std::int64_t count) {
+  if (count >= kLanes) {
+    value.store(x);
+  } else {
+    value.store(x, static_cast<int>(count));
+  }
+}
+
+float sum_of(const Vec& value) {
+  float lanes[kLanes];
+  value.store(lanes);
+  for (std::int64_t width = kLanes / 2; width > 0; width /= 2) {
+    for (std::int64_t i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  }
+  return lanes[0];
+}
+
+float max_of(const Vec& value) {
+  float lanes[kLanes];
+  value.store(lanes);
+  float largest = lanes[0];
+  for (std::int64_t i = 1; i < kLanes; ++i) largest = lanes[i] > largest ? lanes[i] : largest;
+  return largest;
+}
+
+Vec sigmoid(const Vec& x) { return Vec(1.0f) / (Vec(1.0f) + x.neg().exp_u20()); }
+
+// Four sums side by side hide the latency of the additions; their order depends on the width alone.
+struct RowSums {
+  Vec part[4] = {Vec(0.0f), Vec(0.0f), Vec(0.0f), Vec(0.0f)};
+  float total() const { return sum_of((part[0] + part[1]) + (part[2] + part[3])); }
+};
+
+void layer_norm(const float* x, std::int64_t rows, std::int64_t width, const float* weight,
+                const float* bias, float eps, float* y) {
+  const std::int64_t whole = width / kLanes * kLanes;
+  const std::int64_t rest = width - whole;
+  for (std::int64_t row = 0; row < rows; ++row, x += width, y += width) {
+    RowSums sums;
+    for (std::int64_t i = 0, turn = 0; i < whole; i += kLanes, ++turn) {
+      sums.part[turn % 4] = sums.part[turn % 4] + Vec::loadu(x + i);
+    }
+    if (rest > 0) sums.part[0] = sums.part[0] + Vec::loadu(x + whole, rest);
+    const float mean = sums.total() / static_cast<float>(width);
+    const Vec means(mean);
+    RowSums squares;
+    for (std::int64_t i = 0, turn = 0; i < whole; i += kLanes, ++turn) {
+      const Vec off = Vec::loadu(x + i) - means;
+      squares.part[turn % 4] = at::vec::fmadd(off, off, squares.part[turn % 4]);
+    }
+    float variance = squares.total();
+    for (std::int64_t i = whole; i < width; ++i) variance += (x[i] - mean) * (x[i] - mean);
+    const Vec scale(1.0f / __builtin_sqrtf(variance / static_cast<float>(width) + eps));
+    for (std::int64_t i = 0; i < width; i += kLanes) {
+      const std::int64_t count = width - i;
+      const Vec normal = (load(x + i, count) - means) * scale;
+      store(at::vec::fmadd(normal, load(weight + i, count), load(bias + i, count)), y + i, count);
+    }
+  }
+}
+
+enum class Then { kNothing, kSwish, kResidual };
+
+template <Then kThen>
+void bias_then(const float* x, const float* bias, std::int64_t rows, std::int64_t columns,
+               std::int64_t ld_x, float* y, std::int64_t ld_y) {
+  for (std::int64_t row = 0; row < rows; ++row, x += ld_x, y += ld_y) {
+    for (std::int64_t i = 0; i < columns; i += kLanes) {
+      const std::int64_t count = columns - i;
+      Vec value = load(x + i, count);
+      if (bias != nullptr) value = value + load(bias + i, count);
+      if constexpr (kThen == Then::kSwish) value = value * sigmoid(value);
+      if constexpr (kThen == Then::kResidual) value = load(y + i, count) + value;
+      store(value, y + i, count);
+    }
+  }
+}
+
+void swish(float* x, std::int64_t count) {
+  bias_then<Then::kSwish>(x, nullptr, 1, count, count, x, count);
+}
+
+void glu(const float* x, std::int64_t gates, std::int64_t rows, std::int64_t columns,
+         std::int64_t ld_x, float* y, std::int64_t ld_y) {
+  for (std::int64_t row = 0; row < rows; ++row, x += ld_x, y += ld_y) {
+    for (std::int64_t i = 0; i < columns; i += kLanes) {
+      const std::int64_t count = columns - i;
+      store(load(x + i, count) * sigmoid(load(x + gates + i, count)), y + i, count);
+    }
+  }
+}
+
+// Up to kRows output rows of one vector of channels stay in registers while the input rows pass by.
+constexpr std::int64_t kRows = 8;
+
+void depthwise_rows(const float* x, std::int64_t first, std::int64_t rows, std::int64_t channels,
+                    const float* weight, std::int64_t kernel_size, std::int64_t count, float* y) {
+  Vec sums[kRows];
+  for (Vec& sum : sums) sum = Vec(0.0f);
+  const std::int64_t earliest = first - (kernel_size - 1);
+  const std::int64_t last = first + rows - 1;
+  for (std::int64_t t = earliest < 0 ? 0 : earliest; t <= last; ++t) {
+    const Vec input = load(x + t * channels, count);
+    const std::int64_t tap = t - earliest;  // of output row 0; one less for each further row
+    if (rows == kRows && tap >= kRows - 1 && tap < kernel_size) {
+      for (std::int64_t row = 0; row < kRows; ++row) {
+        sums[row] =
+            at::vec::fmadd(Vec::loadu(weight + (tap - row) * kDepthwiseChunk), input, sums[row]);
+      }
+    } else {
+      for (std::int64_t row = 0; row < rows; ++row) {
+        if (tap - row < 0 || tap - row >= kernel_size) continue;
+        sums[row] =
+            at::vec::fmadd(Vec::loadu(weight + (tap - row) * kDepthwiseChunk), input, sums[row]);
+      }
+    }
+  }
+  for (std::int64_t row = 0; row < rows; ++row) store(sums[row], y + row * channels, count);
+}
+
+void depthwise(const float* x, std::int64_t first, std::int64_t rows, std::int64_t channels,
+               const float* chunked_weight, std::int64_t kernel_size, float* y) {
+  static_assert(kDepthwiseChunk % kLanes == 0);
+  for (std::int64_t row = 0; row < rows; row += kRows) {
+    const std::int64_t now = rows - row < kRows ? rows - row : kRows;
+    for (std::int64_t channel = 0; channel < channels; channel += kLanes) {
+      const float* weight = chunked_weight +
+                            channel / kDepthwiseChunk * kDepthwiseChunk * kernel_size +
+                            channel % kDepthwiseChunk;
+      depthwise_rows(x + channel, first + row, now, channels, weight, kernel_size,
+                     channels - channel, y + row * channels + channel);
+    }
+  }
+}
+
+void transpose(const float* x, std::int64_t rows, std::int64_t columns, std::int64_t ld_x, float* y,
+               std::int64_t ld_y) {
+  for (std::int64_t column = 0; column < columns; ++column) {
+    float* to = y + column * ld_y;
+    for (std::int64_t row = 0; row < rows; ++row) to[row] = x[row * ld_x + column];
+    for (std::int64_t row = rows; row < ld_y; ++row) to[row] = 0.0f;
+  }
+}
+
+float max_of_range(const float* x, std::int64_t count) {
+  Vec largest(x[0]);
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    largest = at::vec::maximum(largest, Vec::loadu(x + i));
+  }
+  float result = max_of(largest);
+  for (; i < count; ++i) result = x[i] > result ? x[i] : result;
+  return result;
+}
+
+// x = exp(x - shift); adds to `sums`.
+void exp_range(float* x, std::int64_t count, float shift, Vec& sums) {
+  const Vec shifts(shift);
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const Vec value = (Vec::loadu(x + i) - shifts).exp_u20();
+    value.store(x + i);
+    sums = sums + value;
+  }
+  if (i < count) {
+    const Vec value = (Vec::loadu(x + i, count - i) - shifts).exp_u20();
+    value.store(x + i, static_cast<int>(count - i));
+    sums = sums + Vec::loadu(x + i, count - i);
+  }
+}
+
+void add_range(float* x, const float* y, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; i += kLanes) {
+    store(load(x + i, count - i) + load(y + i, count - i), x + i, count - i);
+  }
+}
+
+std::int64_t clamp(std::int64_t value, std::int64_t low, std::int64_t high) {
+  return value < low ? low : value > high ? high : value;
+}
+
+void softmax_block(const ScoreBlock& block) {
+  for (std::int64_t row = 0; row < block.rows; ++row) {
+    float* scores = block.scores + row * block.ld;
+    if (block.key_bias != nullptr) add_range(scores, block.key_bias, block.columns);
+    // Left of the band all keys are `left` away, right of it `right`: there q.e is one number,
+    // which goes into the shift of the exponent instead of into each score.
+    std::int64_t band_begin = 0, band_end = block.columns;
+    float left_bias = 0.0f, right_bias = 0.0f;
+    if (block.relative != nullptr) {
+      const float* relative = block.relative + row * block.ld_relative;
+      const std::int64_t distance = block.distance - row;
+      band_begin = clamp(-block.left - distance, 0, block.columns);
+      band_end = clamp(block.right + 1 - distance, band_begin, block.columns);
+      left_bias = relative[0];
+      right_bias = relative[block.left + block.right];
+      if (band_end > band_begin) {
+        add_range(scores + band_begin, relative + block.left + distance + band_begin,
+                  band_end - band_begin);
+      }
+    }
+    const auto raise = [](float& largest, float value) {
+      if (value > largest) largest = value;
+    };
+    float largest = block.first ? -__FLT_MAX__ : block.row_max[row];
+    if (band_begin > 0) raise(largest, max_of_range(scores, band_begin) + left_bias);
+    if (band_end > band_begin) {
+      raise(largest, max_of_range(scores + band_begin, band_end - band_begin));
+    }
+    if (block.columns > band_end) {
+      raise(largest, max_of_range(scores + band_end, block.columns - band_end) + right_bias);
+    }
+
+    Vec sums(0.0f);
+    exp_range(scores, band_begin, largest - left_bias, sums);
+    exp_range(scores + band_begin, band_end - band_begin, largest, sums);
+    exp_range(scores + band_end, block.columns - band_end, largest - right_bias, sums);
+    for (std::int64_t i = block.columns; i < block.padded_columns; ++i) scores[i] = 0.0f;
+
+    float sum = sum_of(sums);
+    if (!block.first) {
+      const float shrink = __builtin_expf(block.row_max[row] - largest);
+      sum += block.row_sum[row] * shrink;
+      if (shrink != 1.0f) {
+        float* output = block.output + row * block.output_width;
+        const Vec factor(shrink);
+        for (std::int64_t i = 0; i < block.output_width; i += kLanes) {
+          const std::int64_t count = block.output_width - i;
+          store(load(output + i, count) * factor, output + i, count);
+        }
+      }
+    }
+    block.row_sum[row] = sum;
+    block.row_max[row] = largest;
+  }
+}
+
+void scale(const float* x, std::int64_t count, float factor, float* y) {
+  const Vec factors(factor);
+  for (std::int64_t i = 0; i < count; i += kLanes) {
+    store(load(x + i, count - i) * factors, y + i, count - i);
+  }
+}
+
+void gemm(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda,
+          const float* b, std::int64_t ldb, float* c, std::int64_t ldc, bool accumulate) {
+  constexpr std::int64_t kUnroll = 4;
+  for (std::int64_t row = 0; row < m; ++row) {
+    for (std::int64_t column = 0; column < n; column += kUnroll * kLanes) {
+      Vec sums[kUnroll] = {Vec(0.0f), Vec(0.0f), Vec(0.0f), Vec(0.0f)};
+      for (std::int64_t i = 0; i < k; ++i) {
+        const Vec factor(a[row * lda + i]);
+        for (std::int64_t part = 0; part < kUnroll; ++part) {
+          const std::int64_t at = column + part * kLanes;
+          if (at < n)
+            sums[part] = at::vec::fmadd(factor, load(b + i * ldb + at, n - at), sums[part]);
+        }
+      }
+      for (std::int64_t part = 0; part < kUnroll; ++part) {
+        const std::int64_t at = column + part * kLanes;
+        if (at >= n) break;
+        float* to = c + row * ldc + at;
+        store(accumulate ? load(to, n - at) + sums[part] : sums[part], to, n - at);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+namespace CPU_CAPABILITY {
+extern const VectorKernels kVectorKernels;
+const VectorKernels kVectorKernels = {W2VBERT_NAME(CPU_CAPABILITY),
+                                      layer_norm,
+                                      bias_then<Then::kNothing>,
+                                      bias_then<Then::kSwish>,
+                                      bias_then<Then::kResidual>,
+                                      swish,
+                                      glu,
+                                      depthwise,
+                                      transpose,
+                                      softmax_block,
+                                      scale,
+                                      gemm};
+}  // namespace CPU_CAPABILITY
+
+}  // namespace w2vbert

@@ -1,0 +1,368 @@
+// The fused engine against the mirror, which is its oracle.
+#include <ATen/Parallel.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "w2vbert/core/threads.h"
+#include "w2vbert/engine/engine.h"
+#include "w2vbert/engine/fuse.h"
+#include "w2vbert/models/wav2vec2_bert_for_ctc.h"
+
+namespace w2vbert {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+// Of float32 states, relative to max(1, |x|): docs/numerics.md has what was measured.
+constexpr double kTolerance = 2e-5;
+
+double difference(const torch::Tensor& fused, const torch::Tensor& mirror) {
+  const auto error = (fused - mirror).abs() / torch::clamp_min(mirror.abs(), 1.0);
+  return error.max().item<double>();
+}
+
+Wav2Vec2BertModel model_of(const Wav2Vec2BertConfig& config, std::uint64_t seed) {
+  torch::manual_seed(seed);
+  Wav2Vec2BertModel model(config);
+  model->eval();
+  return model;
+}
+
+Wav2Vec2BertConfig small_config() {
+  Wav2Vec2BertConfig config;
+  config.hidden_size = 48;
+  config.num_hidden_layers = 3;
+  config.num_attention_heads = 4;
+  config.intermediate_size = 72;
+  config.vocab_size = 30;
+  return config;
+}
+
+Wav2Vec2BertConfig random_config(std::mt19937& random) {
+  const auto one_of = [&](std::vector<std::int64_t> values) {
+    return values[random() % values.size()];
+  };
+  Wav2Vec2BertConfig config;
+  config.num_attention_heads = one_of({1, 2, 3, 4, 8});
+  // Not a few channels: a LayerNorm over them divides by differences that are mostly rounding.
+  config.hidden_size = config.num_attention_heads * one_of({16, 18, 20, 64, 72});
+  config.num_hidden_layers = one_of({1, 2, 4});
+  config.intermediate_size = one_of({8, 60, 64, 130, 512, 1040});
+  config.conv_depthwise_kernel_size = one_of({1, 3, 7, 31});
+  config.left_max_position_embeddings = one_of({0, 3, 64, 200});
+  config.right_max_position_embeddings = one_of({0, 1, 8, 90});
+  config.feature_projection_input_dim = one_of({32, 160});
+  config.layer_norm_eps = random() % 2 ? 1e-5 : 1e-3;
+  if (random() % 4 == 0) config.position_embeddings_type.reset();
+  return config;
+}
+
+EngineClip random_clip(std::mt19937& random, std::int64_t frames, std::int64_t features) {
+  EngineClip clip{torch::randn({frames, features}), {}};
+  switch (random() % 5) {
+    case 0:  // holes
+      clip.attention_mask = torch::rand({frames}).gt(0.3).to(torch::kLong);
+      break;
+    case 1:  // padding behind, as the extractor leaves it
+      clip.attention_mask = torch::ones({frames}, torch::kLong);
+      clip.attention_mask.slice(0, frames - frames / 3).zero_();
+      break;
+    case 2:
+      clip.attention_mask = torch::ones({frames}, torch::kLong);
+      break;
+    default:
+      break;
+  }
+  return clip;
+}
+
+std::vector<EngineClip> random_clips(std::mt19937& random, std::int64_t features) {
+  std::vector<EngineClip> clips;
+  const auto count = 1 + random() % 4;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::int64_t frames = 1 + static_cast<std::int64_t>(random() % (i == 0 ? 1300 : 150));
+    clips.push_back(random_clip(random, frames, features));
+  }
+  return clips;
+}
+
+std::vector<std::int64_t> all_states(std::int64_t layers) {
+  std::vector<std::int64_t> states(static_cast<std::size_t>(layers) + 1);
+  std::iota(states.begin(), states.end(), 0);
+  return states;
+}
+
+class Threads {
+ public:
+  explicit Threads(int threads) : before_(at::get_num_threads()) { at::set_num_threads(threads); }
+  ~Threads() { at::set_num_threads(before_); }
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+
+ private:
+  int before_;
+};
+
+TEST(FusedEngine, GivesTheMirrorsStatesForRandomConfigsAndRaggedBatches) {
+  for (unsigned seed = 0; seed < 40; ++seed) {
+    std::mt19937 random(seed);
+    const auto config = random_config(random);
+    auto model = model_of(config, seed);
+    const auto clips = random_clips(random, config.feature_projection_input_dim);
+    const auto states = all_states(config.num_hidden_layers);
+    const auto mirror = ReferenceEngine(model).states(clips, states);
+    FusedEngine engine(std::move(model));
+    const auto fused = engine.states(clips, states);
+    ASSERT_THAT(fused, SizeIs(clips.size()));
+    for (std::size_t clip = 0; clip < clips.size(); ++clip) {
+      for (std::size_t state = 0; state < states.size(); ++state) {
+        ASSERT_EQ(fused[clip][state].sizes(), mirror[clip][state].sizes());
+        EXPECT_LT(difference(fused[clip][state], mirror[clip][state]), kTolerance)
+            << "seed " << seed << ", clip " << clip << ", state " << state;
+      }
+    }
+  }
+}
+
+TEST(FusedEngine, GivesAClipTheSameBitsInAnyCompanyAndOnAnyNumberOfThreads) {
+  std::mt19937 random(7);
+  auto config = small_config();
+  config.hidden_size = 128;
+  config.intermediate_size = 1100;  // more than one block of a product's inputs
+  FusedEngine engine(model_of(config, 7));
+  std::vector<EngineClip> clips;
+  for (const std::int64_t frames : {1, 600, 17, 64, 130, 2, 523}) {
+    clips.push_back(random_clip(random, frames, config.feature_projection_input_dim));
+  }
+  const auto states = all_states(config.num_hidden_layers);
+  std::vector<std::vector<torch::Tensor>> alone;
+  for (const auto& clip : clips) alone.push_back(engine.states({clip}, states).front());
+  for (int threads = 1; threads <= std::max(3, usable_cores()); ++threads) {
+    const Threads limited(threads);
+    std::vector<std::size_t> order(clips.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    for (int round = 0; round < 3; ++round) {
+      std::shuffle(order.begin(), order.end(), random);
+      std::vector<EngineClip> batch;
+      for (const auto index : order) batch.push_back(clips[index]);
+      const auto together = engine.states(batch, states);
+      for (std::size_t place = 0; place < order.size(); ++place) {
+        for (std::size_t state = 0; state < states.size(); ++state) {
+          EXPECT_TRUE(torch::equal(together[place][state], alone[order[place]][state]))
+              << "clip " << order[place] << " at " << place << ", state " << state << ", "
+              << threads << " threads";
+        }
+      }
+    }
+  }
+}
+
+TEST(FusedEngine, KeepsNanAndInfinityInTheirClip) {
+  const auto config = small_config();
+  FusedEngine engine(model_of(config, 3));
+  std::mt19937 random(3);
+  const auto states = all_states(config.num_hidden_layers);
+  for (const float poison :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    std::vector<EngineClip> clips;
+    for (const std::int64_t frames : {70, 9, 33}) {
+      clips.push_back({torch::randn({frames, 160}), torch::ones({frames}, torch::kLong)});
+    }
+    const auto before = engine.states(clips, states);
+    clips[1].input_features = torch::full_like(clips[1].input_features, poison);
+    const auto after = engine.states(clips, states);
+    for (std::size_t state = 0; state < states.size(); ++state) {
+      EXPECT_TRUE(torch::equal(after[0][state], before[0][state]));
+      EXPECT_TRUE(torch::equal(after[2][state], before[2][state]));
+    }
+    EXPECT_TRUE(after[1].back().isnan().all().item<bool>());
+    // What was computed before leaves no trace.
+    clips[1].input_features.zero_();
+    const auto clean = engine.states({clips[1], clips[2]}, states);
+    EXPECT_TRUE(clean[0].back().isfinite().all().item<bool>());
+    EXPECT_TRUE(torch::equal(clean[1].back(), before[2].back()));
+  }
+}
+
+TEST(FusedEngine, LetsNothingOutOfPadding) {
+  const auto config = small_config();
+  auto model = model_of(config, 4);
+  FusedEngine engine(std::move(model));
+  EngineClip clip{torch::randn({90, 160}), torch::ones({90}, torch::kLong)};
+  clip.attention_mask.slice(0, 80).zero_();
+  clip.attention_mask.slice(0, 20, 25).zero_();
+  const auto states = all_states(config.num_hidden_layers);
+  const auto before = engine.states({clip}, states).front();
+  const auto padded = clip.attention_mask.eq(0);
+  for (const float poison :
+       {std::numeric_limits<float>::quiet_NaN(), 1e30f, -std::numeric_limits<float>::infinity()}) {
+    clip.input_features.index_put_({padded}, torch::full({1}, poison));
+    const auto after = engine.states({clip}, states).front();
+    for (std::size_t state = 0; state < states.size(); ++state) {
+      EXPECT_TRUE(torch::equal(after[state], before[state])) << poison << ", state " << state;
+    }
+  }
+}
+
+TEST(FusedEngine, TreatsAClipWithoutAnyValidFrameAsTheMirrorDoes) {
+  const auto config = small_config();
+  auto model = model_of(config, 5);
+  const std::vector<EngineClip> clips = {
+      {torch::randn({40, 160}), torch::zeros({40}, torch::kLong)}};
+  const auto mirror = ReferenceEngine(model).states(clips, {3}).front().front();
+  const auto fused = FusedEngine(std::move(model)).states(clips, {3}).front().front();
+  EXPECT_LT(difference(fused, mirror), kTolerance);
+}
+
+TEST(FusedEngine, RunsTheAdapterBehindTheEncoder) {
+  auto config = small_config();
+  config.add_adapter = true;
+  config.use_intermediate_ffn_before_adapter = true;
+  config.num_adapter_layers = 2;
+  config.validate();
+  auto model = model_of(config, 6);
+  std::mt19937 random(6);
+  std::vector<EngineClip> clips;
+  for (const std::int64_t frames : {60, 31}) {
+    clips.push_back({torch::randn({frames, 160}), torch::ones({frames}, torch::kLong)});
+  }
+  const std::vector<std::int64_t> wanted = {Engine::kLastHiddenState, 3, 1};
+  const auto mirror = ReferenceEngine(model).states(clips, wanted);
+  const auto fused = FusedEngine(std::move(model)).states(clips, wanted);
+  for (std::size_t clip = 0; clip < clips.size(); ++clip) {
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      ASSERT_EQ(fused[clip][i].sizes(), mirror[clip][i].sizes());
+      EXPECT_LT(difference(fused[clip][i], mirror[clip][i]), kTolerance);
+    }
+  }
+}
+
+TEST(FusedEngine, ComputesNoLayerThatNobodyAsksFor) {
+  auto model = model_of(small_config(), 8);
+  {
+    const torch::NoGradGuard no_grad;
+    model->encoder->layers[2]->as<Wav2Vec2BertEncoderLayer>()->final_layer_norm->bias.fill_(
+        std::numeric_limits<float>::quiet_NaN());
+  }
+  FusedEngine engine(std::move(model));
+  const std::vector<EngineClip> clips = {{torch::randn({20, 160}), {}}};
+  EXPECT_TRUE(engine.states(clips, {2}).front().front().isfinite().all().item<bool>());
+  EXPECT_TRUE(engine.states(clips, {3}).front().front().isnan().all().item<bool>());
+}
+
+TEST(FusedEngine, GivesEqualResultsToTwoThreadsAtOnce) {
+  FusedEngine engine(model_of(small_config(), 9));
+  const std::vector<EngineClip> one = {{torch::randn({200, 160}), {}}};
+  const std::vector<EngineClip> other = {{torch::randn({70, 160}), {}}};
+  const auto expected_one = engine.states(one, {3}).front().front();
+  const auto expected_other = engine.states(other, {3}).front().front();
+  std::vector<int> wrong(2, 0);
+  const auto repeat = [&](const std::vector<EngineClip>& clips, const torch::Tensor& expected,
+                          int& count) {
+    for (int round = 0; round < 20; ++round) {
+      if (!torch::equal(engine.states(clips, {3}).front().front(), expected)) ++count;
+    }
+  };
+  std::thread thread(repeat, std::cref(one), std::cref(expected_one), std::ref(wrong[0]));
+  repeat(other, expected_other, wrong[1]);
+  thread.join();
+  EXPECT_EQ(wrong, (std::vector<int>{0, 0}));
+}
+
+TEST(FusedEngine, NamesWhatIsWrongWithAnInput) {
+  FusedEngine engine(model_of(small_config(), 10));
+  const auto refuses = [&](const EngineClip& clip, const std::string& text) {
+    try {
+      engine.states({clip}, {3});
+      ADD_FAILURE() << "accepted, expected: " << text;
+    } catch (const c10::Error& error) {
+      EXPECT_THAT(error.what_without_backtrace(), HasSubstr(text));
+    }
+  };
+  refuses({torch::randn({5, 80}), {}}, "expected CPU floats (T, 160)");
+  refuses({torch::randn({0, 160}), {}}, "expected CPU floats (T, 160)");
+  refuses({torch::randn({1, 5, 160}), {}}, "expected (T, F)");
+  refuses({torch::ones({5, 160}, torch::kLong), {}}, "expected CPU floats");
+  refuses({torch::randn({5, 160}), torch::ones({4}, torch::kLong)}, "expected (5)");
+  EXPECT_THAT(engine.states({{torch::randn({5, 160}), {}}}, {3}), SizeIs(1));
+  EXPECT_THAT(engine.states({}, {3}), SizeIs(0));
+}
+
+TEST(ChooseEngine, FallsBackWithAReason) {
+  const auto config = small_config();
+  EXPECT_EQ(choose_engine("fused", config, torch::kCPU, torch::kFloat).name, "fused");
+  EXPECT_EQ(choose_engine("reference", config, torch::kCPU, torch::kFloat).name, "reference");
+  const auto reason_of = [](const Wav2Vec2BertConfig& asked, torch::Device device,
+                            torch::ScalarType dtype) {
+    const auto choice = choose_engine("fused", asked, device, dtype);
+    EXPECT_EQ(choice.name, "reference");
+    return choice.reason;
+  };
+  EXPECT_THAT(reason_of(config, torch::kCUDA, torch::kFloat), HasSubstr("cuda"));
+  EXPECT_THAT(reason_of(config, torch::kCPU, torch::kHalf), HasSubstr("float16"));
+  auto rotary = config;
+  rotary.position_embeddings_type = "rotary";
+  EXPECT_THAT(reason_of(rotary, torch::kCPU, torch::kFloat), HasSubstr("\"rotary\""));
+  auto gelu = config;
+  gelu.hidden_act = "gelu";
+  EXPECT_THAT(reason_of(gelu, torch::kCPU, torch::kFloat), HasSubstr("hidden_act is \"gelu\""));
+}
+
+TEST(Fuse, GivesAHeadTheFusedEncoder) {
+  torch::manual_seed(11);
+  Wav2Vec2BertForCTC mirror(small_config());
+  mirror->eval();
+  auto fused = std::dynamic_pointer_cast<Wav2Vec2BertForCTCImpl>(mirror->clone());
+  fuse(*fused);
+  const torch::NoGradGuard no_grad;
+  const auto features = torch::randn({2, 40, 160});
+  auto mask = torch::ones({2, 40}, torch::kLong);
+  mask[1].slice(0, 25).zero_();
+  ForwardOptions options;
+  options.output_hidden_states = true;
+  const auto expected = mirror->forward(features, mask, {}, options);
+  const auto got = fused->forward(features, mask, {}, options);
+  EXPECT_LT(difference(got.logits, expected.logits), kTolerance);
+  ASSERT_THAT(*got.hidden_states, SizeIs(expected.hidden_states->size()));
+  for (std::size_t i = 0; i < got.hidden_states->size(); ++i) {
+    EXPECT_LT(difference((*got.hidden_states)[i], (*expected.hidden_states)[i]), kTolerance);
+  }
+}
+
+TEST(Fuse, SaysWhatAFusedModelDoesNot) {
+  Wav2Vec2BertModel model = model_of(small_config(), 12);
+  fuse(*model);
+  const auto features = torch::randn({1, 10, 160});
+  const auto refuses = [](const std::function<void()>& call, const std::string& text) {
+    try {
+      call();
+      ADD_FAILURE() << "accepted, expected: " << text;
+    } catch (const c10::Error& error) {
+      EXPECT_THAT(error.what_without_backtrace(), HasSubstr(text));
+    }
+  };
+  refuses([&] { model->forward(features); }, "no gradients");
+  refuses([&] { model->clone(); }, "cannot be cloned");
+  refuses([&] { fuse(*model); }, "fused");
+  model->train();
+  refuses([&] { model->forward(features); }, "call eval()");
+  model->eval();
+  const torch::NoGradGuard no_grad;
+  EXPECT_TRUE(model->forward(features).last_hidden_state.isfinite().all().item<bool>());
+  torch::nn::Linear other(3, 3);
+  refuses([&] { fuse(*other); }, "no Wav2Vec2BertModel");
+}
+
+}  // namespace
+}  // namespace w2vbert
