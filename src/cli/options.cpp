@@ -53,10 +53,11 @@ void ModelOptions::add_to(CLI::App& command) {
   add_value(command, "--model", model, "PATH_OR_ID",
             "A HuggingFace model directory, or a Hub id in the local cache");
   add_value(command, "--device", device, "cpu|cuda[:N]", "Where the model runs (default: cpu)");
-  add_value(command, "--dtype", dtype, "float32|bfloat16|float16",
-            "Type to compute in, and of the outputs (default: float32)");
+  add_value(command, "--dtype", dtype, "float32|bfloat16|float16|int8",
+            "Type to compute in, and of the outputs; int8 is for the fused engine, with outputs in float32 "
+            "(default: float32)");
   add_value(command, "--engine", engine, "fused|reference",
-            "How the model is run: fast (float32 on a CPU; what it cannot run falls back on the "
+            "How the model is run: fast (on a CPU; what it cannot run falls back on the "
             "reference, with a message), or HuggingFace's operations one for one (default: fused)");
   add_value(command, "--attn-implementation", attn_implementation, "eager|sdpa",
             "Which of HuggingFace's attention paths the reference engine follows (default: sdpa)");
@@ -75,7 +76,7 @@ ModelRequest ModelOptions::request() const {
   if (model.empty()) {
     throw UsageError("", "--model", "is not given", "a model directory or a Hub id");
   }
-  one_of("--dtype", dtype, {"float32", "bfloat16", "float16"});
+  one_of("--dtype", dtype, {"float32", "bfloat16", "float16", "int8"});
   one_of("--engine", engine, {"fused", "reference"});
   one_of("--attn-implementation", attn_implementation, {"eager", "sdpa"});
   ModelRequest request;

@@ -39,7 +39,9 @@ ParityOptions parity_options(ParityOptionsGiven& given, const Reference& referen
   }
   apply_threads(model.threads);
   ParityOptions options;
-  options.load = load_options(model.request());
+  const ModelRequest request = model.request();
+  options.load = load_options(
+      request, choose_engine("reference", Wav2Vec2BertConfig(), request.device, request.dtype));
   if (!given.tolerance.empty()) {
     options.tolerance = parse_number<double>(given.tolerance);
     if (!options.tolerance || *options.tolerance < 0) {

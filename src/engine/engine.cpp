@@ -48,17 +48,30 @@ void check_clip(const EngineClip& clip) {
 
 EngineChoice choose_engine(const std::string& engine, const Wav2Vec2BertConfig& config,
                            c10::Device device, c10::ScalarType dtype) {
-  if (engine != "fused") return {engine, ""};
-  if (!device.is_cpu()) return {"reference", "the device is " + device.str() + ", not cpu"};
-  if (dtype != at::kFloat) {
-    return {"reference", "the dtype is " + dtype_name(dtype) + ", not float32"};
+  EngineChoice choice = {"reference", ""};
+  if (engine == "fused") {
+    if (!device.is_cpu()) {
+      choice.reason = "the device is " + device.str() + ", not cpu";
+    } else if (const auto refused = FusedEncoder::refusal(dtype)) {
+      choice.reason = *refused;
+    } else if (const auto refused_config = FusedEncoder::refusal(config)) {
+      choice.reason = *refused_config;
+    } else {
+      choice.name = "fused";
+    }
   }
-  if (const auto refusal = FusedEncoder::refusal(config)) return {"reference", *refusal};
-  return {"fused", ""};
+  if (dtype == at::kChar && choice.name != "fused") {
+    throw UsageError(
+        "", "--dtype",
+        "int8 runs on the fused engine alone" + (choice.reason.empty() ? "" : ": " + choice.reason),
+        "another dtype, or --engine fused where it can run");
+  }
+  return choice;
 }
 
-std::unique_ptr<Engine> make_engine(const std::string& name, Wav2Vec2BertModel model) {
-  if (name == "fused") return std::make_unique<FusedEngine>(std::move(model));
+std::unique_ptr<Engine> make_engine(const EngineChoice& choice, Wav2Vec2BertModel model,
+                                    c10::ScalarType dtype) {
+  if (choice.name == "fused") return std::make_unique<FusedEngine>(std::move(model), dtype);
   return std::make_unique<ReferenceEngine>(std::move(model));
 }
 
@@ -98,8 +111,10 @@ std::vector<std::vector<at::Tensor>> ReferenceEngine::states(
   return results;
 }
 
-FusedEngine::FusedEngine(Wav2Vec2BertModel model)
-    : model_(std::move(model)), encoder_(model_, /*release_weights=*/true) {}
+FusedEngine::FusedEngine(Wav2Vec2BertModel model, c10::ScalarType precision)
+    : model_(std::move(model)),
+      encoder_(model_, precision, /*release_weights=*/true),
+      output_(precision == at::kBFloat16 ? at::kBFloat16 : at::kFloat) {}
 
 std::int64_t FusedEngine::num_hidden_layers() const { return model_->config.num_hidden_layers; }
 
@@ -132,7 +147,9 @@ std::vector<std::vector<at::Tensor>> FusedEngine::states(const std::vector<Engin
         state = model_->after_encoder(state.unsqueeze(0), mask.defined() ? mask.unsqueeze(0) : mask)
                     .squeeze(0);
       }
-      states_of_clip.push_back(clips.size() == 1 ? state : state.clone());
+      // Its own memory: a view would keep the whole batch's.
+      states_of_clip.push_back(
+          state.to(output_, /*non_blocking=*/false, /*copy=*/clips.size() > 1));
     }
     begin += frames;
   }

@@ -22,12 +22,12 @@ Wav2Vec2BertConfig without_layers(Wav2Vec2BertConfig config) {
 // In the place of a Wav2Vec2BertEncoder; has neither layers nor parameters.
 class FusedEncoderModule : public Wav2Vec2BertEncoderImpl {
  public:
-  explicit FusedEncoderModule(Wav2Vec2BertModel model)
+  FusedEncoderModule(Wav2Vec2BertModel model, c10::ScalarType precision)
       : Wav2Vec2BertEncoderImpl(without_layers(model->config)),
         layers_(model->config.num_hidden_layers),
         channels_(model->config.hidden_size),
         attn_implementation_(model->config.attn_implementation),
-        encoder_(std::move(model), /*release_weights=*/true) {}
+        encoder_(std::move(model), precision, /*release_weights=*/true) {}
 
   Output forward(torch::Tensor hidden_states, const torch::Tensor& attention_mask,
                  const ForwardOptions& options) override;
@@ -93,9 +93,9 @@ std::shared_ptr<Wav2Vec2BertModelImpl> find_model(torch::nn::Module& model) {
 
 }  // namespace
 
-void fuse(torch::nn::Module& model) {
+void fuse(torch::nn::Module& model, c10::ScalarType precision) {
   Wav2Vec2BertModel inner(find_model(model));
-  const auto fused = std::make_shared<FusedEncoderModule>(inner);
+  const auto fused = std::make_shared<FusedEncoderModule>(inner, precision);
   fused->train(inner->is_training());
   inner->encoder = Wav2Vec2BertEncoder(
       std::static_pointer_cast<Wav2Vec2BertEncoderImpl>(inner->replace_module("encoder", fused)));

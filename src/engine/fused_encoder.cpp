@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "aligned_buffer.h"
+#include "operand.h"
 #include "packed_linear.h"
 #include "parallel_tasks.h"
 #include "ragged_attention.h"
@@ -17,6 +18,7 @@
 #include "row_blocks.h"
 #include "tile_gemm.h"
 #include "vector_kernels.h"
+#include "w2vbert/core/dtype.h"
 
 namespace w2vbert {
 namespace {
@@ -63,6 +65,15 @@ struct Norm {
       rows(x + first * width, count, y + first * width);
     });
   }
+  // y: what `next` takes.
+  void forward(const float* x, std::int64_t rows_of_x, const PackedLinear& next, Operand& y) const {
+    y.resize(next.precision(), rows_of_x, width);
+    parallel_rows(rows_of_x, [&](std::int64_t first, std::int64_t count) {
+      float* normal = y.staging(first, count);
+      rows(x + first * width, count, normal);
+      y.commit(first, count, normal);
+    });
+  }
 };
 
 // (C, 1, K) -> (C / chunk, K, chunk), zero behind the last channel.
@@ -84,9 +95,11 @@ struct FeedForward {
   PackedLinear intermediate_dense, output_dense;
 
   FeedForward() = default;
-  FeedForward(const Wav2Vec2BertFeedForward& module, bool release_weights)
-      : intermediate_dense(module->intermediate_dense->weight, module->intermediate_dense->bias),
-        output_dense(module->output_dense->weight, module->output_dense->bias, 0.5f) {
+  FeedForward(const Wav2Vec2BertFeedForward& module, c10::ScalarType precision,
+              bool release_weights)
+      : intermediate_dense(module->intermediate_dense->weight, module->intermediate_dense->bias,
+                           precision),
+        output_dense(module->output_dense->weight, module->output_dense->bias, precision, 0.5f) {
     if (release_weights) {
       release(module->intermediate_dense->weight);
       release(module->output_dense->weight);
@@ -103,10 +116,17 @@ struct Layer {
   AlignedBuffer depthwise_conv;
 
   Layer(Wav2Vec2BertEncoderLayerImpl& module, const Wav2Vec2BertConfig& config,
-        bool release_weights);
+        c10::ScalarType precision, bool release_weights);
 };
 
-PackedLinear pack_qkv(const Wav2Vec2BertSelfAttention& module, std::int64_t head_size) {
+// What the products of linear_out and of the convolution module are computed in: in int8 they would
+// make most of the error (docs/numerics.md).
+c10::ScalarType sensitive(c10::ScalarType precision) {
+  return precision == c10::ScalarType::Char ? c10::ScalarType::Float : precision;
+}
+
+PackedLinear pack_qkv(const Wav2Vec2BertSelfAttention& module, std::int64_t head_size,
+                      c10::ScalarType precision) {
   const float scaling = 1.0f / std::sqrt(static_cast<float>(head_size));
   const at::Tensor weight =
       at::cat({module->linear_q->weight.to(at::kFloat) * scaling,
@@ -114,33 +134,35 @@ PackedLinear pack_qkv(const Wav2Vec2BertSelfAttention& module, std::int64_t head
   const at::Tensor bias =
       at::cat({module->linear_q->bias.to(at::kFloat) * scaling,
                module->linear_k->bias.to(at::kFloat), module->linear_v->bias.to(at::kFloat)});
-  return PackedLinear(weight, bias, 1.0f, head_size);
+  return PackedLinear(weight, bias, precision, 1.0f, head_size);
 }
 
 Layer::Layer(Wav2Vec2BertEncoderLayerImpl& module, const Wav2Vec2BertConfig& config,
-             bool release_weights)
+             c10::ScalarType precision, bool release_weights)
     : ffn1_layer_norm(module.ffn1_layer_norm),
       self_attn_layer_norm(module.self_attn_layer_norm),
       conv_layer_norm(module.conv_module->layer_norm),
       depthwise_layer_norm(module.conv_module->depthwise_layer_norm),
       ffn2_layer_norm(module.ffn2_layer_norm),
       final_layer_norm(module.final_layer_norm),
-      ffn1(module.ffn1, release_weights),
-      ffn2(module.ffn2, release_weights) {
+      ffn1(module.ffn1, precision, release_weights),
+      ffn2(module.ffn2, precision, release_weights) {
   const std::int64_t head_size = config.hidden_size / config.num_attention_heads;
   const auto& embedding = module.self_attn->distance_embedding;
   attention =
       RaggedAttention(config.num_attention_heads, head_size,
                       embedding.is_empty() ? at::Tensor() : embedding->weight,
                       config.left_max_position_embeddings, config.right_max_position_embeddings);
-  linear_qkv = pack_qkv(module.self_attn, head_size);
-  linear_out =
-      PackedLinear(module.self_attn->linear_out->weight, module.self_attn->linear_out->bias);
+  linear_qkv = pack_qkv(module.self_attn, head_size, precision);
+  linear_out = PackedLinear(module.self_attn->linear_out->weight,
+                            module.self_attn->linear_out->bias, sensitive(precision));
   auto& conv = module.conv_module;
   pointwise_conv1 =
-      PackedLinear(PackedLinear::interleave_gates(conv->pointwise_conv1->weight.squeeze(2)), {});
+      PackedLinear(PackedLinear::interleave_gates(conv->pointwise_conv1->weight.squeeze(2)), {},
+                   sensitive(precision));
   depthwise_conv = chunked(conv->depthwise_conv->weight);
-  pointwise_conv2 = PackedLinear(conv->pointwise_conv2->weight.squeeze(2), {});
+  pointwise_conv2 =
+      PackedLinear(conv->pointwise_conv2->weight.squeeze(2), {}, sensitive(precision));
   if (release_weights) {
     for (const auto& linear : {module.self_attn->linear_q, module.self_attn->linear_k,
                                module.self_attn->linear_v, module.self_attn->linear_out}) {
@@ -160,7 +182,8 @@ struct FusedEncoder::Impl {
   std::vector<Layer> layers;
 
   // Matrices of the batch, with room for a granule of rows more.
-  AlignedBuffer input, hidden, normal, wide, attended;
+  AlignedBuffer hidden, wide, attended;
+  Operand input, normal, inner, attended_operand;
   RaggedAttention::Scratch attention;
   std::mutex mutex;
 
@@ -173,10 +196,10 @@ struct FusedEncoder::Impl {
     return buffer.at_least((rows + kRowGranule) * width);
   }
 
-  void feed_forward(const FeedForward& ffn, const float* x, std::int64_t rows, float* hidden_states,
+  void feed_forward(const FeedForward& ffn, std::int64_t rows, float* hidden_states,
                     const char* name_in, const char* name_out);
-  void self_attention(const Layer& layer, const RaggedBatch& batch, const float* x, float* y);
-  void convolution(const Layer& layer, const RaggedBatch& batch, float* x);
+  void self_attention(const Layer& layer, const RaggedBatch& batch, float* hidden_states);
+  void convolution(const Layer& layer, const RaggedBatch& batch, float* hidden_states);
   void run_layer(std::size_t index, const RaggedBatch& batch, float* hidden_states);
   void done(const char* step, double flops = 0);
 };
@@ -201,30 +224,32 @@ double flops_of(const PackedLinear& linear, std::int64_t rows) {
 
 }  // namespace
 
-// hidden_states += ffn(x), in blocks of rows: the inner matrix of all rows would be the largest of
-// all.
-void FusedEncoder::Impl::feed_forward(const FeedForward& ffn, const float* x, std::int64_t rows,
+// hidden_states += ffn(normal), in blocks of rows: the inner matrix of all rows would be the
+// largest of all.
+void FusedEncoder::Impl::feed_forward(const FeedForward& ffn, std::int64_t rows,
                                       float* hidden_states, const char* name_in,
                                       const char* name_out) {
   const RowBlocks blocks(rows, kInnerRows);
-  float* inner = room(wide, blocks.size, config.intermediate_size);
+  float* inner_states = room(wide, blocks.size, config.intermediate_size);
   for (std::int64_t block = 0; block < blocks.count; ++block) {
-    const std::int64_t first = blocks.begin(block) * channels();
-    ffn.intermediate_dense.forward_swish(x + first, blocks.rows_of(block), inner);
-    done(name_in, flops_of(ffn.intermediate_dense, blocks.rows_of(block)));
-    ffn.output_dense.add_to(inner, blocks.rows_of(block), hidden_states + first);
-    done(name_out, flops_of(ffn.output_dense, blocks.rows_of(block)));
+    const std::int64_t first = blocks.begin(block);
+    const std::int64_t count = blocks.rows_of(block);
+    ffn.intermediate_dense.forward_swish(normal, first, count, inner_states);
+    inner.assign(ffn.output_dense.precision(), inner_states, count, config.intermediate_size);
+    done(name_in, flops_of(ffn.intermediate_dense, count));
+    ffn.output_dense.add_to(inner, 0, count, hidden_states + first * channels());
+    done(name_out, flops_of(ffn.output_dense, count));
   }
 }
 
-// hidden_states += self_attn(x)
+// hidden_states += self_attn(normal)
 void FusedEncoder::Impl::self_attention(const Layer& layer, const RaggedBatch& batch,
-                                        const float* x, float* hidden_states) {
+                                        float* hidden_states) {
   const std::int64_t rows = batch.rows();
   const std::int64_t head_size = channels() / config.num_attention_heads;
   const std::int64_t stride = (rows + kRowGranule) * head_size;
   float* qkv = wide.at_least(3 * config.num_attention_heads * stride);
-  layer.linear_qkv.forward_panels(x, rows, qkv, stride);
+  layer.linear_qkv.forward_panels(normal, 0, rows, qkv, stride);
   done("linear_q, linear_k, linear_v", flops_of(layer.linear_qkv, rows));
   float* y = room(attended, rows, channels());
   layer.attention.forward(batch, qkv, stride, attention, y);
@@ -233,8 +258,9 @@ void FusedEncoder::Impl::self_attention(const Layer& layer, const RaggedBatch& b
     flops += 4.0 * static_cast<double>(clip.frames) * static_cast<double>(clip.frames) *
              static_cast<double>(channels());
   }
+  attended_operand.assign(layer.linear_out.precision(), y, rows, channels());
   done("attention", flops);
-  layer.linear_out.add_to(y, rows, hidden_states);
+  layer.linear_out.add_to(attended_operand, 0, rows, hidden_states);
   done("linear_out", flops_of(layer.linear_out, rows));
 }
 
@@ -244,12 +270,11 @@ void FusedEncoder::Impl::convolution(const Layer& layer, const RaggedBatch& batc
   const VectorKernels& kernels = vector_kernels();
   const std::int64_t rows = batch.rows();
   const std::int64_t width = channels();
-  float* x = room(normal, rows, width);
-  layer.conv_layer_norm.forward(hidden_states, rows, x);
-  batch.zero_padded_frames(x, width);
+  layer.conv_layer_norm.forward(hidden_states, rows, layer.pointwise_conv1, normal);
+  batch.for_each_padded_row([&](std::int64_t row) { normal.clear_row(row); });
   done("layer norms");
   float* gated = room(attended, rows, width);
-  layer.pointwise_conv1.forward_glu(x, rows, gated, width);
+  layer.pointwise_conv1.forward_glu(normal, 0, rows, gated, width);
   done("pointwise_conv1, glu", flops_of(layer.pointwise_conv1, rows));
 
   struct Block {
@@ -262,41 +287,42 @@ void FusedEncoder::Impl::convolution(const Layer& layer, const RaggedBatch& batc
       blocks.push_back({&clip, first});
     }
   }
+  normal.resize(layer.pointwise_conv2.precision(), rows, width);
   parallel_tasks(static_cast<std::int64_t>(blocks.size()), [&](std::int64_t task) {
     const Block& block = blocks[static_cast<std::size_t>(task)];
     const std::int64_t count = std::min(kRowsPerTask, block.clip->frames - block.first);
-    float* y = x + (block.clip->begin + block.first) * width;
+    const std::int64_t row = block.clip->begin + block.first;
+    float* y = normal.staging(row, count);
     kernels.depthwise(gated + block.clip->begin * width, block.first, count, width,
                       layer.depthwise_conv.data(), config.conv_depthwise_kernel_size, y);
     layer.depthwise_layer_norm.rows(y, count, y);
     kernels.swish(y, count * width);
+    normal.commit(row, count, y);
   });
   done("depthwise_conv, layer norm, swish",
        2.0 * static_cast<double>(rows * width * config.conv_depthwise_kernel_size));
-  layer.pointwise_conv2.add_to(x, rows, hidden_states);
+  layer.pointwise_conv2.add_to(normal, 0, rows, hidden_states);
   done("pointwise_conv2", flops_of(layer.pointwise_conv2, rows));
 }
 
-// `normal` holds ffn1_layer_norm(hidden_states), and afterwards the next layer's.
 void FusedEncoder::Impl::run_layer(std::size_t index, const RaggedBatch& batch,
                                    float* hidden_states) {
   const Layer& layer = layers[index];
   const std::int64_t rows = batch.rows();
-  float* x = room(normal, rows, channels());
-  layer.ffn1_layer_norm.forward(hidden_states, rows, x);
+  layer.ffn1_layer_norm.forward(hidden_states, rows, layer.ffn1.intermediate_dense, normal);
   done("layer norms");
-  feed_forward(layer.ffn1, x, rows, hidden_states, "ffn1 intermediate_dense, swish",
+  feed_forward(layer.ffn1, rows, hidden_states, "ffn1 intermediate_dense, swish",
                "ffn1 output_dense");
 
-  layer.self_attn_layer_norm.forward(hidden_states, rows, x);
+  layer.self_attn_layer_norm.forward(hidden_states, rows, layer.linear_qkv, normal);
   done("layer norms");
-  self_attention(layer, batch, x, hidden_states);
+  self_attention(layer, batch, hidden_states);
 
   convolution(layer, batch, hidden_states);
 
-  layer.ffn2_layer_norm.forward(hidden_states, rows, x);
+  layer.ffn2_layer_norm.forward(hidden_states, rows, layer.ffn2.intermediate_dense, normal);
   done("layer norms");
-  feed_forward(layer.ffn2, x, rows, hidden_states, "ffn2 intermediate_dense, swish",
+  feed_forward(layer.ffn2, rows, hidden_states, "ffn2 intermediate_dense, swish",
                "ffn2 output_dense");
   layer.final_layer_norm.forward(hidden_states, rows, hidden_states);
   done("layer norms");
@@ -315,15 +341,32 @@ std::optional<std::string> FusedEncoder::refusal(const Wav2Vec2BertConfig& confi
 
 std::string FusedEncoder::kernels() {
   return std::string(vector_kernels().name) + ", " +
-         (tile_gemm_is_onednn() ? "oneDNN" : "no oneDNN: loops of its own");
+         (tile_gemm_is_onednn(at::kFloat) ? "oneDNN" : "no oneDNN: loops of its own");
 }
 
-FusedEncoder::FusedEncoder(Wav2Vec2BertModel model, bool release_weights)
+std::optional<std::string> FusedEncoder::refusal(c10::ScalarType precision) {
+  switch (precision) {
+    case c10::ScalarType::Float:
+      return {};
+    case c10::ScalarType::BFloat16:
+      if (tile_gemm_is_onednn(precision)) return {};
+      return "this processor has no instructions for bfloat16 (AVX512_BF16 or AMX)";
+    case c10::ScalarType::Char:
+      if (tile_gemm_is_onednn(precision)) return {};
+      return "this processor has no instructions for int8 (AVX512_VNNI)";
+    default:
+      return "the dtype is " + dtype_name(precision) + ", not float32, bfloat16 or int8";
+  }
+}
+
+FusedEncoder::FusedEncoder(Wav2Vec2BertModel model, c10::ScalarType precision, bool release_weights)
     : impl_(std::make_unique<Impl>()) {
   const at::NoGradGuard no_grad;
   impl_->config = model->config;
   const auto refused = refusal(model->config);
   TORCH_CHECK_VALUE(!refused, "the fused engine: ", refused.value_or(""));
+  TORCH_CHECK_VALUE(precision == at::kFloat || precision == at::kBFloat16 || precision == at::kChar,
+                    "the fused engine: ", precision, ", expected Float, BFloat16 or Char");
   TORCH_CHECK_VALUE(
       model->encoder->layers->size() == static_cast<std::size_t>(model->config.num_hidden_layers),
       "the fused engine: the model is fused already, or has lost its layers");
@@ -332,10 +375,10 @@ FusedEncoder::FusedEncoder(Wav2Vec2BertModel model, bool release_weights)
                     ", expected cpu");
   impl_->projection_layer_norm = Norm(model->feature_projection->layer_norm);
   impl_->projection = PackedLinear(model->feature_projection->projection->weight,
-                                   model->feature_projection->projection->bias);
+                                   model->feature_projection->projection->bias, at::kFloat);
   impl_->layers.reserve(static_cast<std::size_t>(model->config.num_hidden_layers));
   for (const auto& layer : *model->encoder->layers) {
-    impl_->layers.emplace_back(*layer->as<Wav2Vec2BertEncoderLayer>(), model->config,
+    impl_->layers.emplace_back(*layer->as<Wav2Vec2BertEncoderLayer>(), model->config, precision,
                                release_weights);
   }
 }
@@ -395,7 +438,8 @@ std::vector<at::Tensor> FusedEncoder::forward(const std::vector<Clip>& clips,
   }
 
   float* hidden_states = impl.room(impl.hidden, rows, width);
-  float* input = projected ? hidden_states : impl.room(impl.input, rows, input_width);
+  if (!projected) impl.input.resize(impl.projection.precision(), rows, input_width);
+  float* input = projected ? hidden_states : impl.input.staging(0, rows);
   for (std::size_t i = 0; i < clips.size(); ++i) {
     const RaggedClip& clip = batch.clips()[i];
     at::from_blob(input + clip.begin * input_width, {clip.frames, input_width}, at::kFloat)
@@ -403,9 +447,10 @@ std::vector<at::Tensor> FusedEncoder::forward(const std::vector<Clip>& clips,
   }
   if (!projected) {
     impl.projection_layer_norm.forward(input, rows, input);
-    impl.projection.forward(input, rows, hidden_states);
+    impl.projection.forward(impl.input, 0, rows, hidden_states);
   }
-  batch.zero_padded_frames(hidden_states, width);
+  batch.for_each_padded_row(
+      [&](std::int64_t row) { std::fill_n(hidden_states + row * width, width, 0.0f); });
   impl.done("feature projection", projected ? 0 : flops_of(impl.projection, rows));
 
   std::size_t next = 0;

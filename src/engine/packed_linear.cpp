@@ -4,6 +4,8 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <cmath>
+#include <type_traits>
 
 #include "parallel_tasks.h"
 #include "row_blocks.h"
@@ -13,31 +15,100 @@
 namespace w2vbert {
 namespace {
 
-// A product runs over so many inputs before its sums go back to memory: a panel's part of 1024 x 64
-// floats stays in a core's second-level cache while the rows pass.
+// A product of floats runs over so many inputs before its sums go back to memory: a panel's part of
+// them stays in a core's second-level cache while the rows pass, and shorter sums are more exact.
 constexpr std::int64_t kInputBlock = 512;
+constexpr std::int64_t kByteInputBlock = 4096;  // whole numbers, no rounding
 constexpr std::int64_t kMostRows = 512;
 constexpr std::int64_t kTasksPerThread = 4;
+// 255 x 127 for each input has to fit int32.
+constexpr std::int64_t kMostByteInputs = 65'536;
+
+std::int64_t group_of(c10::ScalarType precision) {
+  return precision == c10::ScalarType::Float ? 1 : precision == c10::ScalarType::BFloat16 ? 2 : 4;
+}
 
 }  // namespace
 
-PackedLinear::PackedLinear(const at::Tensor& weight, const at::Tensor& bias, float scale,
-                           std::int64_t panel_width)
-    : in_(weight.size(1)), out_(weight.size(0)), panel_width_(panel_width) {
-  const at::Tensor rows = weight.to(at::kFloat).contiguous();
-  const float* from = rows.const_data_ptr<float>();
-  float* to = panels_.at_least(panels() * in_ * panel_width_);
-  parallel_tasks(panels(), [&](std::int64_t panel) {
-    float* packed = to + panel * in_ * panel_width_;
-    vector_kernels().transpose(from + panel * panel_width_ * in_, width_of(panel), in_, in_, packed,
-                               panel_width_);
-    if (scale != 1.0f) vector_kernels().scale(packed, in_ * panel_width_, scale, packed);
-  });
+PackedLinear::PackedLinear(const at::Tensor& weight, const at::Tensor& bias,
+                           c10::ScalarType precision, float scale, std::int64_t panel_width)
+    : precision_(precision),
+      in_(weight.size(1)),
+      out_(weight.size(0)),
+      panel_width_(panel_width),
+      packed_in_(round_up(in_, group_of(precision))) {
+  at::Tensor rows = weight.to(at::kFloat).contiguous();
+  if (scale != 1.0f) rows = rows * scale;
+  switch (precision) {
+    case c10::ScalarType::BFloat16:
+      pack<c10::BFloat16>(rows);
+      break;
+    case c10::ScalarType::Char:
+      TORCH_CHECK_VALUE(in_ <= kMostByteInputs, "int8: a layer of ", in_, " inputs, expected ",
+                        kMostByteInputs, " at most");
+      pack<std::int8_t>(rows);
+      break;
+    default:
+      pack<float>(rows);
+  }
   if (bias.defined()) {
     const at::Tensor values = bias.to(at::kFloat).contiguous();
     vector_kernels().scale(values.const_data_ptr<float>(), out_, scale,
                            bias_.at_least(panels() * panel_width_));
   }
+}
+
+// `rows` (out, in) float32.
+template <class Weight>
+void PackedLinear::pack(const at::Tensor& rows) {
+  const float* from = rows.const_data_ptr<float>();
+  const std::int64_t size = packed_in_ * panel_width_;  // of a panel
+  const std::int64_t bytes = panels() * size * static_cast<std::int64_t>(sizeof(Weight));
+  auto* to = reinterpret_cast<Weight*>(panels_.at_least((bytes + 3) / 4));
+  if constexpr (std::is_same_v<Weight, std::int8_t>) {
+    column_scale_.at_least(panels() * panel_width_);
+    column_sum_.at_least(panels() * panel_width_);
+  }
+  constexpr std::int64_t kGroup = 4 / static_cast<std::int64_t>(sizeof(Weight));
+  parallel_tasks(panels(), [&](std::int64_t panel) {
+    if constexpr (kGroup == 1) {
+      vector_kernels().transpose(from + panel * panel_width_ * in_, width_of(panel), in_, in_,
+                                 to + panel * size, panel_width_);
+      return;
+    }
+    for (std::int64_t column = 0; column < width_of(panel); ++column) {
+      const float* row = from + (panel * panel_width_ + column) * in_;
+      Weight* packed = to + panel * size + column * kGroup;
+      [[maybe_unused]] float steps = 0;
+      if constexpr (std::is_same_v<Weight, std::int8_t>) {
+        float largest = 0;
+        for (std::int64_t i = 0; i < in_; ++i) {
+          if (!(std::abs(row[i]) <= largest)) largest = std::abs(row[i]);  // keeps NaN
+        }
+        constexpr float kSteps = 127.0f;
+        column_scale_.data()[panel * panel_width_ + column] = largest / kSteps;
+        steps = largest > 0 ? kSteps / largest : 0.0f;
+      }
+      [[maybe_unused]] std::int32_t sum = 0;
+      for (std::int64_t i = 0; i < in_; ++i) {
+        Weight& value = packed[i / kGroup * panel_width_ * kGroup + i % kGroup];
+        if constexpr (std::is_same_v<Weight, std::int8_t>) {
+          value = static_cast<std::int8_t>(std::lrintf(row[i] * steps));
+          sum += value;
+        } else {
+          value = static_cast<Weight>(row[i]);
+        }
+      }
+      if constexpr (std::is_same_v<Weight, std::int8_t>) {
+        reinterpret_cast<std::int32_t*>(column_sum_.data())[panel * panel_width_ + column] = sum;
+      }
+    }
+  });
+}
+
+template <class Weight>
+const Weight* PackedLinear::panel_of(std::int64_t panel) const {
+  return reinterpret_cast<const Weight*>(panels_.data()) + panel * packed_in_ * panel_width_;
 }
 
 std::int64_t PackedLinear::width_of(std::int64_t panel) const {
@@ -62,60 +133,83 @@ void PackedLinear::for_each_tile(std::int64_t rows, const Tile& tile) const {
   });
 }
 
-// The rows' product with one panel: (rows, panel_width), close together in the cache of this
-// thread.
-const float* PackedLinear::product(const float* x, std::int64_t rows, std::int64_t panel) const {
+// The product of `rows` rows from `row` on with one panel: (rows, panel_width), close together in
+// the cache of this thread.
+const float* PackedLinear::product(const Operand& x, std::int64_t row, std::int64_t rows,
+                                   std::int64_t panel) const {
   static thread_local AlignedBuffer memory;
   float* tile = memory.at_least((kMostRows + kRowGranule) * panel_width_);
-  const float* weight = panels_.data() + panel * in_ * panel_width_;
-  for (std::int64_t from = 0; from < in_; from += kInputBlock) {
-    tile_gemm(round_up(rows, kRowGranule), panel_width_, std::min(kInputBlock, in_ - from),
-              x + from, in_, weight + from * panel_width_, panel_width_, tile, panel_width_,
-              from > 0);
+  const std::int64_t rows_computed = round_up(rows, kRowGranule);
+  const std::int64_t block = precision_ == c10::ScalarType::Char ? kByteInputBlock : kInputBlock;
+  for (std::int64_t from = 0; from < packed_in_; from += block) {
+    const std::int64_t count = std::min(block, packed_in_ - from);
+    const std::int64_t at = from * panel_width_;
+    const auto multiply = [&](const auto* input, const auto* weight, auto* output) {
+      tile_gemm(rows_computed, panel_width_, count, input + from, x.ld(), weight + at, panel_width_,
+                output, panel_width_, from > 0);
+    };
+    switch (precision_) {
+      case c10::ScalarType::BFloat16:
+        multiply(x.halves(row), panel_of<c10::BFloat16>(panel), tile);
+        break;
+      case c10::ScalarType::Char:
+        multiply(x.bytes(row), panel_of<std::int8_t>(panel), reinterpret_cast<std::int32_t*>(tile));
+        break;
+      default:
+        multiply(x.floats(row), panel_of<float>(panel), tile);
+    }
+  }
+  if (precision_ == c10::ScalarType::Char) {
+    const std::int64_t column = panel * panel_width_;
+    vector_kernels().dequantize(tile, rows, panel_width_, panel_width_, x.scales(row), x.zeros(row),
+                                column_scale_.data() + column,
+                                reinterpret_cast<const std::int32_t*>(column_sum_.data()) + column);
   }
   return tile;
 }
 
-void PackedLinear::forward(const float* x, std::int64_t rows, float* y) const {
+void PackedLinear::forward(const Operand& x, std::int64_t first, std::int64_t rows,
+                           float* y) const {
   for_each_tile(rows, [&](std::int64_t row, std::int64_t count, std::int64_t panel) {
-    vector_kernels().add_bias(product(x + row * in_, count, panel), bias_of(panel), count,
+    vector_kernels().add_bias(product(x, first + row, count, panel), bias_of(panel), count,
                               width_of(panel), panel_width_, y + row * out_ + panel * panel_width_,
                               out_);
   });
 }
 
-void PackedLinear::forward_swish(const float* x, std::int64_t rows, float* y) const {
+void PackedLinear::forward_swish(const Operand& x, std::int64_t first, std::int64_t rows,
+                                 float* y) const {
   for_each_tile(rows, [&](std::int64_t row, std::int64_t count, std::int64_t panel) {
-    vector_kernels().add_bias_swish(product(x + row * in_, count, panel), bias_of(panel), count,
+    vector_kernels().add_bias_swish(product(x, first + row, count, panel), bias_of(panel), count,
                                     width_of(panel), panel_width_,
                                     y + row * out_ + panel * panel_width_, out_);
   });
 }
 
-void PackedLinear::add_to(const float* x, std::int64_t rows, float* y) const {
+void PackedLinear::add_to(const Operand& x, std::int64_t first, std::int64_t rows, float* y) const {
   for_each_tile(rows, [&](std::int64_t row, std::int64_t count, std::int64_t panel) {
-    vector_kernels().add_bias_residual(product(x + row * in_, count, panel), bias_of(panel), count,
+    vector_kernels().add_bias_residual(product(x, first + row, count, panel), bias_of(panel), count,
                                        width_of(panel), panel_width_,
                                        y + row * out_ + panel * panel_width_, out_);
   });
 }
 
-void PackedLinear::forward_panels(const float* x, std::int64_t rows, float* y,
+void PackedLinear::forward_panels(const Operand& x, std::int64_t first, std::int64_t rows, float* y,
                                   std::int64_t panel_stride) const {
   for_each_tile(rows, [&](std::int64_t row, std::int64_t count, std::int64_t panel) {
-    vector_kernels().add_bias(product(x + row * in_, count, panel), bias_of(panel), count,
+    vector_kernels().add_bias(product(x, first + row, count, panel), bias_of(panel), count,
                               panel_width_, panel_width_,
                               y + panel * panel_stride + row * panel_width_, panel_width_);
   });
 }
 
-void PackedLinear::forward_glu(const float* x, std::int64_t rows, float* y,
+void PackedLinear::forward_glu(const Operand& x, std::int64_t first, std::int64_t rows, float* y,
                                std::int64_t columns) const {
   const std::int64_t half = panel_width_ / 2;
   for_each_tile(rows, [&](std::int64_t row, std::int64_t count, std::int64_t panel) {
-    const std::int64_t first = panel * half;
-    vector_kernels().glu(product(x + row * in_, count, panel), half, count,
-                         std::min(half, columns - first), panel_width_, y + row * columns + first,
+    const std::int64_t column = panel * half;
+    vector_kernels().glu(product(x, first + row, count, panel), half, count,
+                         std::min(half, columns - column), panel_width_, y + row * columns + column,
                          columns);
   });
 }

@@ -2,40 +2,48 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/ScalarType.h>
 
 #include <cstdint>
 
 #include "aligned_buffer.h"
+#include "operand.h"
 
 namespace w2vbert {
 
 // y = x W^T + b. The weight lies in panels of `panel_width` outputs, each (in, panel_width): a
 // product of some rows with one panel is a task of its own, and what follows the product (bias,
 // activation, gate) is done while the task's result is in the cache. The rows' results do not
-// depend on how many rows there are.
+// depend on how many rows there are. In bfloat16 the products' inputs are rounded and their sums
+// float32; in int8 the weight has a scale for each output, and the sums are whole numbers.
 class PackedLinear {
  public:
   static constexpr std::int64_t kPanelWidth = 64;
 
   PackedLinear() = default;
-  // `weight` (out, in) and `bias` (out) or undefined, of any float type, times `scale`.
-  PackedLinear(const at::Tensor& weight, const at::Tensor& bias, float scale = 1.0f,
-               std::int64_t panel_width = kPanelWidth);
+  // `weight` (out, in) and `bias` (out) or undefined, of any float type, times `scale`; for inputs
+  // of `precision`: Float, BFloat16 or Char (int8).
+  PackedLinear(const at::Tensor& weight, const at::Tensor& bias, c10::ScalarType precision,
+               float scale = 1.0f, std::int64_t panel_width = kPanelWidth);
 
+  c10::ScalarType precision() const { return precision_; }
   std::int64_t in_features() const { return in_; }
   std::int64_t out_features() const { return out_; }
   std::int64_t panels() const { return (out_ + panel_width_ - 1) / panel_width_; }
 
-  // x (rows, in) -> y (rows, out). Matrices have room for a granule of rows more.
-  void forward(const float* x, std::int64_t rows, float* y) const;
+  // Of `rows` rows of x (.., in) from `first` on: y (rows, out) = x W^T + b. x has this precision,
+  // and room for a granule of rows more.
+  void forward(const Operand& x, std::int64_t first, std::int64_t rows, float* y) const;
   // y = swish(x W^T + b)
-  void forward_swish(const float* x, std::int64_t rows, float* y) const;
+  void forward_swish(const Operand& x, std::int64_t first, std::int64_t rows, float* y) const;
   // y += x W^T + b
-  void add_to(const float* x, std::int64_t rows, float* y) const;
+  void add_to(const Operand& x, std::int64_t first, std::int64_t rows, float* y) const;
   // y: one matrix (rows, panel_width) for each panel, `panel_stride` floats apart.
-  void forward_panels(const float* x, std::int64_t rows, float* y, std::int64_t panel_stride) const;
+  void forward_panels(const Operand& x, std::int64_t first, std::int64_t rows, float* y,
+                      std::int64_t panel_stride) const;
   // For a weight that `interleave_gates` ordered: y (rows, columns) = a * sigmoid(b).
-  void forward_glu(const float* x, std::int64_t rows, float* y, std::int64_t columns) const;
+  void forward_glu(const Operand& x, std::int64_t first, std::int64_t rows, float* y,
+                   std::int64_t columns) const;
 
   // (2C, in): outputs and their gates -> each panel holds half a panel of outputs, then their
   // gates; where C is no multiple of half a panel, the rest of the last panel is zero.
@@ -44,13 +52,23 @@ class PackedLinear {
  private:
   template <class Tile>
   void for_each_tile(std::int64_t rows, const Tile& tile) const;
-  const float* product(const float* x, std::int64_t rows, std::int64_t panel) const;
+  template <class Weight>
+  void pack(const at::Tensor& rows);
+  template <class Weight>
+  const Weight* panel_of(std::int64_t panel) const;
+  const float* product(const Operand& x, std::int64_t row, std::int64_t rows,
+                       std::int64_t panel) const;
   std::int64_t width_of(std::int64_t panel) const;
   const float* bias_of(std::int64_t panel) const;
 
+  c10::ScalarType precision_ = c10::ScalarType::Float;
   std::int64_t in_ = 0, out_ = 0, panel_width_ = kPanelWidth;
-  AlignedBuffer panels_;  // (panels, in, panel_width)
-  AlignedBuffer bias_;    // (panels, panel_width), or empty
+  std::int64_t packed_in_ = 0;  // in, and zeros up to a whole group
+  // (panels, packed_in, panel_width), the inputs in groups of 1, 2 or 4 (tile_gemm.h)
+  AlignedBuffer panels_;
+  AlignedBuffer bias_;          // (panels, panel_width), or empty
+  AlignedBuffer column_scale_;  // int8: (panels, panel_width)
+  AlignedBuffer column_sum_;    // int8: the same, int32: each output's sum of weights
 };
 
 }  // namespace w2vbert

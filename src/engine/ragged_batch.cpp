@@ -29,12 +29,10 @@ void RaggedBatch::add(std::int64_t frames, const at::Tensor& attention_mask) {
   clips_.push_back(std::move(clip));
 }
 
-void RaggedBatch::zero_padded_frames(float* x, std::int64_t width) const {
+void RaggedBatch::for_each_padded_row(const std::function<void(std::int64_t)>& visit) const {
   for (const RaggedClip& clip : clips_) {
     for (std::size_t frame = 0; frame < clip.key_bias.size(); ++frame) {
-      if (clip.key_bias[frame] != 0.0f) {
-        std::fill_n(x + (clip.begin + static_cast<std::int64_t>(frame)) * width, width, 0.0f);
-      }
+      if (clip.key_bias[frame] != 0.0f) visit(clip.begin + static_cast<std::int64_t>(frame));
     }
   }
 }

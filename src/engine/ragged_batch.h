@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace w2vbert {
@@ -28,8 +29,8 @@ class RaggedBatch {
   std::int64_t rows() const { return rows_; }
   std::int64_t key_panels() const { return key_panels_; }
 
-  // Sets the rows of padding frames to zero.
-  void zero_padded_frames(float* x, std::int64_t width) const;
+  // visit(row) for each row of a padding frame.
+  void for_each_padded_row(const std::function<void(std::int64_t)>& visit) const;
 
  private:
   std::vector<RaggedClip> clips_;

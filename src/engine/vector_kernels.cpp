@@ -263,6 +263,70 @@ void scale(const float* x, std::int64_t count, float factor, float* y) {
   }
 }
 
+void to_bfloat16(const float* x, std::int64_t width, std::int64_t ld, c10::BFloat16* y) {
+  std::int64_t i = 0;
+  for (; i + 2 * kLanes <= width; i += 2 * kLanes) {
+    at::vec::convert_float_bfloat16(Vec::loadu(x + i), Vec::loadu(x + i + kLanes)).store(y + i);
+  }
+  if (i < width) {
+    float rest[2 * kLanes] = {};
+    for (std::int64_t at = i; at < width; ++at) rest[at - i] = x[at];
+    at::vec::convert_float_bfloat16(Vec::loadu(rest), Vec::loadu(rest + kLanes))
+        .store(y + i, static_cast<int>(width - i));
+  }
+  for (i = width; i < ld; ++i) y[i].x = 0;
+}
+
+void quantize(const float* x, std::int64_t width, std::int64_t ld, std::uint8_t* y, float* scale,
+              std::int32_t* zero) {
+  Vec smallest(0.0f), largest(0.0f);
+  std::int64_t i = 0;
+  for (; i + kLanes <= width; i += kLanes) {  // minimum and maximum keep NaN
+    smallest = at::vec::minimum(smallest, Vec::loadu(x + i));
+    largest = at::vec::maximum(largest, Vec::loadu(x + i));
+  }
+  if (i < width) {
+    smallest = at::vec::minimum(smallest, Vec::loadu(x + i, width - i));
+    largest = at::vec::maximum(largest, Vec::loadu(x + i, width - i));
+  }
+  float span = 0.0f, low = 0.0f;
+  float lows[kLanes], highs[kLanes];
+  smallest.store(lows);
+  largest.store(highs);
+  for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+    if (!(lows[lane] >= low)) low = lows[lane];
+  }
+  for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+    if (!(highs[lane] - low <= span)) span = highs[lane] - low;
+  }
+  constexpr float kSteps = 255.0f;
+  *scale = span == 0.0f ? 1.0f : span / kSteps;
+  const float steps = span > 0.0f && span <= __FLT_MAX__ ? kSteps / span : 0.0f;
+  const float offset = __builtin_floorf(-low * steps + 0.5f);
+  *zero = span > 0.0f && span <= __FLT_MAX__ ? static_cast<std::int32_t>(offset) : 0;
+  const float shift = static_cast<float>(*zero) + 0.5f;
+  for (i = 0; i < width; ++i) {
+    const float step = x[i] * steps + shift;
+    y[i] = static_cast<std::uint8_t>(
+        static_cast<std::int32_t>(step < kSteps ? (step > 0.0f ? step : 0.0f) : kSteps));
+  }
+  for (; i < ld; ++i) y[i] = 0;
+}
+
+void dequantize(float* sums, std::int64_t rows, std::int64_t columns, std::int64_t ld,
+                const float* row_scale, const std::int32_t* row_zero, const float* column_scale,
+                const std::int32_t* column_sum) {
+  for (std::int64_t row = 0; row < rows; ++row, sums += ld) {
+    const std::int32_t zero = row_zero[row];
+    const float scale_of_row = row_scale[row];
+    for (std::int64_t i = 0; i < columns; ++i) {
+      std::int32_t sum;
+      __builtin_memcpy(&sum, sums + i, sizeof sum);
+      sums[i] = static_cast<float>(sum - zero * column_sum[i]) * (scale_of_row * column_scale[i]);
+    }
+  }
+}
+
 void gemm(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda,
           const float* b, std::int64_t ldb, float* c, std::int64_t ldc, bool accumulate) {
   constexpr std::int64_t kUnroll = 4;
@@ -302,6 +366,9 @@ const VectorKernels kVectorKernels = {W2VBERT_NAME(CPU_CAPABILITY),
                                       transpose,
                                       softmax_block,
                                       scale,
+                                      to_bfloat16,
+                                      quantize,
+                                      dequantize,
                                       gemm};
 }  // namespace CPU_CAPABILITY
 

@@ -2,9 +2,14 @@
 // chosen when the program runs. Plain pointers: rows are contiguous, `ld` floats apart.
 #pragma once
 
+#include <c10/util/BFloat16.h>
+
 #include <cstdint>
 
 namespace w2vbert {
+
+// Rows of bfloat16 and int8 are so many elements long, or a multiple; zero behind their width.
+inline constexpr std::int64_t kNarrowGranule = 64;
 
 // Weights of the depthwise convolution are kept in chunks of so many channels, (C / chunk, K,
 // chunk), so that one chunk's taps lie side by side.
@@ -58,6 +63,17 @@ struct VectorKernels {
   void (*softmax_block)(const ScoreBlock& block);
   // y[i] = x[i] * factor
   void (*scale)(const float* x, std::int64_t count, float factor, float* y);
+  // y (ld) = x (width), rounded to nearest; zero behind it.
+  void (*to_bfloat16)(const float* x, std::int64_t width, std::int64_t ld, c10::BFloat16* y);
+  // x = (y - zero) * scale for the bytes y (ld), which span x's values and 0; NaN makes the scale
+  // NaN.
+  void (*quantize)(const float* x, std::int64_t width, std::int64_t ld, std::uint8_t* y,
+                   float* scale, std::int32_t* zero);
+  // In place, from int32 sums over bytes to float32:
+  // (sum - row_zero * column_sum) * (row_scale * column_scale).
+  void (*dequantize)(float* sums, std::int64_t rows, std::int64_t columns, std::int64_t ld,
+                     const float* row_scale, const std::int32_t* row_zero,
+                     const float* column_scale, const std::int32_t* column_sum);
   // C (+)= A B, for machines on which oneDNN has no kernel: each element sums over k in order.
   void (*gemm)(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda,
                const float* b, std::int64_t ldb, float* c, std::int64_t ldc, bool accumulate);

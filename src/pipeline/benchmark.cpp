@@ -42,9 +42,9 @@ Benchmark::Benchmark(const ModelRequest& request) : request_(request) {
   config_.attn_implementation = request.attn_implementation;
   config_.validate(model.path + "/config.json");
   choice_ = choose_engine(request.engine, config_, request.device, request.dtype);
-  auto loaded = load_pretrained<Wav2Vec2BertModel>(model.path, load_options(request));
+  auto loaded = load_pretrained<Wav2Vec2BertModel>(model.path, load_options(request, choice_));
   report_ = std::move(loaded.report);
-  engine_ = make_engine(choice_.name, std::move(loaded.model));
+  engine_ = make_engine(choice_, std::move(loaded.model), request.dtype);
 }
 
 double Benchmark::run(const std::vector<std::int64_t>& lengths) {

@@ -84,10 +84,10 @@ Inputs read_inputs(const std::string& path, const Wav2Vec2BertConfig& config,
 
 NamedTensors run_model(const ForwardRequest& request, const std::string& directory,
                        const Inputs& inputs, ForwardSummary& summary) {
-  const FromPretrainedOptions options = load_options(request.model);
+  const FromPretrainedOptions options = load_options(request.model, summary.engine);
   Stopwatch watch;
   auto loaded = load_pretrained<AnyModel>(directory, options);
-  if (summary.engine.name == "fused") fuse(*loaded.model);
+  if (summary.engine.name == "fused") fuse(*loaded.model, request.model.dtype);
   summary.load_seconds = watch.seconds();
   summary.report = std::move(loaded.report);
 
@@ -98,7 +98,7 @@ NamedTensors run_model(const ForwardRequest& request, const std::string& directo
                : tensor;
   };
   ModelInputs given;
-  given.input_features = on_device("input_features", request.model.dtype);
+  given.input_features = on_device("input_features", options.dtype);
   given.attention_mask = on_device("attention_mask");
   given.mask_time_indices = on_device("mask_time_indices", at::kBool);
   given.labels = on_device("labels", at::kLong);
@@ -107,7 +107,10 @@ NamedTensors run_model(const ForwardRequest& request, const std::string& directo
   if (request.output_attentions) wanted.output_attentions = true;
   watch = Stopwatch();
   NamedTensors outputs = loaded.model.forward(given, wanted);
-  for (auto& [name, tensor] : outputs) tensor = tensor.to(at::kCPU).contiguous();
+  const bool narrow = request.model.dtype == at::kBFloat16;  // which a fused model's outputs are not
+  for (auto& [name, tensor] : outputs) {
+    tensor = tensor.to(at::kCPU, narrow ? at::kBFloat16 : tensor.scalar_type()).contiguous();
+  }
   summary.compute_seconds = watch.seconds();
   return outputs;
 }

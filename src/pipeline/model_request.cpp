@@ -3,10 +3,10 @@
 #include <ATen/ATen.h>
 
 namespace w2vbert {
-FromPretrainedOptions load_options(const ModelRequest& request) {
+FromPretrainedOptions load_options(const ModelRequest& request, const EngineChoice& engine) {
   FromPretrainedOptions options;
   options.device = request.device;
-  options.dtype = request.dtype;
+  options.dtype = engine.parameters(request.dtype);
   options.attn_implementation = request.attn_implementation;
   options.load.prefix = request.prefix;
   options.load.lenient = request.lenient;

@@ -84,7 +84,7 @@ TEST(CommandLine, RefusesUnknownWords) {
     return std::vector<std::string>{"extract", "a.wav", "--model", "m", "--output", "out", option, word};
   };
   expect_usage_error(extract("--device", "gpu"), HasSubstr("gpu"));
-  expect_usage_error(extract("--dtype", "int8"), HasSubstr("--dtype"));
+  expect_usage_error(extract("--dtype", "int4"), HasSubstr("--dtype"));
   expect_usage_error(extract("--attn-implementation", "flash"), HasSubstr("--attn-implementation"));
   expect_usage_error(extract("--engine", "fast"), HasSubstr("--engine"));
   expect_usage_error(extract("--resampler", "linear"), HasSubstr("--resampler"));

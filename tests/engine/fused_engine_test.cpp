@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "w2vbert/core/error.h"
 #include "w2vbert/core/threads.h"
 #include "w2vbert/engine/engine.h"
 #include "w2vbert/engine/fuse.h"
@@ -103,6 +104,12 @@ std::vector<std::int64_t> all_states(std::int64_t layers) {
   return states;
 }
 
+double cosine(const torch::Tensor& one, const torch::Tensor& other) {
+  return torch::cosine_similarity(one.flatten().to(torch::kDouble),
+                                  other.flatten().to(torch::kDouble), 0)
+      .item<double>();
+}
+
 class Threads {
  public:
   explicit Threads(int threads) : before_(at::get_num_threads()) { at::set_num_threads(threads); }
@@ -167,6 +174,66 @@ TEST(FusedEngine, GivesAClipTheSameBitsInAnyCompanyAndOnAnyNumberOfThreads) {
     }
   }
 }
+
+// In every precision, also where the processor has no instructions for it.
+class FusedEnginePrecision : public ::testing::TestWithParam<torch::ScalarType> {};
+
+TEST_P(FusedEnginePrecision, StaysNearTheMirror) {
+  for (unsigned seed = 0; seed < 6; ++seed) {
+    std::mt19937 random(seed);
+    auto config = random_config(random);
+    config.layer_norm_eps = 1e-5;
+    auto model = model_of(config, seed);
+    const auto clips = random_clips(random, config.feature_projection_input_dim);
+    const auto states = all_states(config.num_hidden_layers);
+    const auto mirror = ReferenceEngine(model).states(clips, states);
+    FusedEngine engine(std::move(model), GetParam());
+    const auto computed = engine.states(clips, states);
+    for (std::size_t clip = 0; clip < clips.size(); ++clip) {
+      for (std::size_t state = 0; state < states.size(); ++state) {
+        EXPECT_EQ(computed[clip][state].scalar_type(),
+                  GetParam() == torch::kBFloat16 ? torch::kBFloat16 : torch::kFloat);
+        EXPECT_GT(cosine(computed[clip][state], mirror[clip][state]), 0.999)
+            << "seed " << seed << ", clip " << clip << ", state " << state;
+      }
+    }
+  }
+}
+
+TEST_P(FusedEnginePrecision, GivesAClipTheSameBitsInAnyCompany) {
+  std::mt19937 random(8);
+  const auto config = small_config();
+  FusedEngine engine(model_of(config, 8), GetParam());
+  std::vector<EngineClip> clips;
+  for (const std::int64_t frames : {1, 70, 17}) {
+    clips.push_back(random_clip(random, frames, config.feature_projection_input_dim));
+  }
+  const auto together = engine.states(clips, {3});
+  const Threads limited(1);
+  for (std::size_t clip = 0; clip < clips.size(); ++clip) {
+    EXPECT_TRUE(
+        torch::equal(engine.states({clips[clip]}, {3}).front().front(), together[clip].front()));
+  }
+}
+
+TEST_P(FusedEnginePrecision, KeepsNanAndInfinityInTheirClip) {
+  const auto config = small_config();
+  FusedEngine engine(model_of(config, 3), GetParam());
+  const std::vector<EngineClip> clips = {{torch::randn({20, 160}), {}},
+                                         {torch::randn({9, 160}), {}}};
+  const auto before = engine.states(clips, {3});
+  for (const float poison :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    const std::vector<EngineClip> poisoned = {clips[0], {torch::full({9, 160}, poison), {}}};
+    const auto after = engine.states(poisoned, {3});
+    EXPECT_TRUE(torch::equal(after[0].front(), before[0].front()));
+    EXPECT_TRUE(after[1].front().isnan().all().item<bool>());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, FusedEnginePrecision,
+                         ::testing::Values(torch::kFloat, torch::kBFloat16, torch::kChar),
+                         [](const auto& of) { return std::string(c10::toString(of.param)); });
 
 TEST(FusedEngine, KeepsNanAndInfinityInTheirClip) {
   const auto config = small_config();
@@ -311,6 +378,12 @@ TEST(ChooseEngine, FallsBackWithAReason) {
   };
   EXPECT_THAT(reason_of(config, torch::kCUDA, torch::kFloat), HasSubstr("cuda"));
   EXPECT_THAT(reason_of(config, torch::kCPU, torch::kHalf), HasSubstr("float16"));
+  try {
+    choose_engine("reference", config, torch::kCPU, torch::kChar);
+    ADD_FAILURE() << "int8 without the fused engine";
+  } catch (const UsageError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("--dtype: int8 runs on the fused engine alone"));
+  }
   auto rotary = config;
   rotary.position_embeddings_type = "rotary";
   EXPECT_THAT(reason_of(rotary, torch::kCPU, torch::kFloat), HasSubstr("\"rotary\""));

@@ -28,7 +28,12 @@ struct EngineClip {
 struct EngineChoice {
   std::string name;    // "fused" or "reference"
   std::string reason;  // why not "fused" although it was asked for; else empty
+  // What the model's parameters are loaded as: the fused engine takes them in float32.
+  c10::ScalarType parameters(c10::ScalarType dtype) const {
+    return name == "fused" ? c10::ScalarType::Float : dtype;
+  }
 };
+// Throws UsageError for int8 (Char), which only the fused engine has, where that cannot run.
 EngineChoice choose_engine(const std::string& engine, const Wav2Vec2BertConfig& config,
                            c10::Device device, c10::ScalarType dtype);
 
@@ -67,13 +72,14 @@ class ReferenceEngine : public Engine {
   Wav2Vec2BertModel model_;
 };
 
-// The fused encoder, all clips in one batch; an adapter, which follows it, runs through the
-// modules, one clip at a time. float32 on a CPU.
+// The fused encoder in float32, bfloat16 or int8 (Char), all clips in one batch; an adapter, which
+// follows it, runs through the modules, one clip at a time. On a CPU; the states are bfloat16 if
+// the precision is, else float32.
 class FusedEngine : public Engine {
  public:
   // Takes the model over: its encoder's weights are packed and freed. Throws c10::ValueError for
   // what FusedEncoder::refusal names.
-  explicit FusedEngine(Wav2Vec2BertModel model);
+  explicit FusedEngine(Wav2Vec2BertModel model, c10::ScalarType precision = c10::ScalarType::Float);
 
   std::string_view name() const override { return "fused"; }
   std::int64_t num_hidden_layers() const override;
@@ -85,9 +91,11 @@ class FusedEngine : public Engine {
  private:
   Wav2Vec2BertModel model_;
   FusedEncoder encoder_;
+  c10::ScalarType output_;
 };
 
-// Of a choice by choose_engine; takes the model over.
-std::unique_ptr<Engine> make_engine(const std::string& name, Wav2Vec2BertModel model);
+// Of a choice by choose_engine for that dtype; takes the model over.
+std::unique_ptr<Engine> make_engine(const EngineChoice& choice, Wav2Vec2BertModel model,
+                                    c10::ScalarType dtype);
 
 }  // namespace w2vbert

@@ -1,15 +1,17 @@
 // The fused encoder inside the model classes.
 #pragma once
 
+#include <c10/core/ScalarType.h>
 #include <torch/nn/module.h>
 
 namespace w2vbert {
 
 // Replaces the encoder of the Wav2Vec2BertModel in `model` (that class itself, or one of its heads)
 // by the fused one: the class's forward gives what it gave, to rounding, and faster. For inference
-// in float32 on a CPU: the encoder's weights are packed and freed, so that the model can no longer
-// be trained, saved, moved or cloned, and gives no attentions. Throws c10::ValueError for a model
-// that the fused encoder cannot run (FusedEncoder::refusal), or without a Wav2Vec2BertModel.
-void fuse(torch::nn::Module& model);
+// on a CPU, in float32 but for the layers' products, which have `precision`: the encoder's weights
+// are packed and freed, so that the model can no longer be trained, saved, moved or cloned, and
+// gives no attentions. Throws c10::ValueError for a model that the fused encoder cannot run
+// (FusedEncoder::refusal), or without a Wav2Vec2BertModel.
+void fuse(torch::nn::Module& model, c10::ScalarType precision = c10::ScalarType::Float);
 
 }  // namespace w2vbert

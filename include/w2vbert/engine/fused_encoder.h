@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/ScalarType.h>
 
 #include <cstdint>
 #include <functional>
@@ -14,7 +15,7 @@
 
 namespace w2vbert {
 
-// The float32 inference of one Wav2Vec2BertModel's feature projection and encoder on a CPU, from
+// The inference of one Wav2Vec2BertModel's feature projection and encoder on a CPU, from
 // weights that are laid out once for it. Clips of any lengths lie one behind the other in one
 // matrix: there is no padding between them, and a clip's rows do not depend on its neighbours, its
 // place among them or the number of threads, to the last bit. Against the mirror the states differ
@@ -27,10 +28,17 @@ class FusedEncoder {
   // The instruction set of its loops, and whose matrix products it runs on: "AVX512, oneDNN".
   static std::string kernels();
 
-  // Packs the weights of `model`, which is on the CPU. With `release_weights` the modules' own
-  // copies are freed as soon as they are packed: the model can no longer be run. Throws
-  // c10::ValueError for what refusal() names.
-  explicit FusedEncoder(Wav2Vec2BertModel model, bool release_weights = false);
+  // Why a precision runs here on slow loops or not at all, or nothing.
+  static std::optional<std::string> refusal(c10::ScalarType precision);
+
+  // `precision` is that of the layers' matrix products: Float, BFloat16, or Char for int8 (a scale
+  // for each row of inputs and each output of a weight; linear_out and the convolution module stay
+  // in float32). All else, the feature projection and attention among it, is float32, and so are
+  // the states. Packs the weights of `model`, which is on the CPU. With `release_weights` the
+  // modules' own copies are freed as soon as they are packed: the model can no longer be run.
+  // Throws c10::ValueError for what refusal() names.
+  explicit FusedEncoder(Wav2Vec2BertModel model, c10::ScalarType precision = c10::ScalarType::Float,
+                        bool release_weights = false);
   ~FusedEncoder();
   FusedEncoder(FusedEncoder&&) noexcept;
   FusedEncoder& operator=(FusedEncoder&&) noexcept;

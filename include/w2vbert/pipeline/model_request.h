@@ -7,13 +7,14 @@
 #include <string>
 
 #include "w2vbert/checkpoint/from_pretrained.h"
+#include "w2vbert/engine/engine.h"
 
 namespace w2vbert {
 
 struct ModelRequest {
   std::string model;  // directory or Hub id
   c10::Device device = c10::Device(c10::kCPU);
-  c10::ScalarType dtype = c10::ScalarType::Float;
+  c10::ScalarType dtype = c10::ScalarType::Float;  // Char: int8
   std::string engine = "fused";
   std::string attn_implementation = "sdpa";
   bool lenient = false;
@@ -23,6 +24,6 @@ struct ModelRequest {
 
 // How it is loaded. For a lenient load this seeds LibTorch's generator: what is initialised then is the
 // same in every run.
-FromPretrainedOptions load_options(const ModelRequest& request);
+FromPretrainedOptions load_options(const ModelRequest& request, const EngineChoice& engine);
 
 }  // namespace w2vbert

@@ -1,0 +1,83 @@
+#include "operand.h"
+
+#include <algorithm>
+
+#include "parallel_tasks.h"
+#include "row_blocks.h"
+#include "vector_kernels.h"
+
+namespace w2vbert {
+namespace {
+
+constexpr std::int64_t kRowsPerTask = 16;
+
+std::int64_t bytes_of(c10::ScalarType precision) {
+  return precision == c10::ScalarType::BFloat16 ? 2 : 1;
+}
+
+}  // namespace
+
+void Operand::make_room(c10::ScalarType precision, std::int64_t rows, std::int64_t width) {
+  precision_ = precision;
+  width_ = width;
+  if (precision_ == c10::ScalarType::Float) {
+    ld_ = width;
+    return;
+  }
+  ld_ = round_up(width, kNarrowGranule);
+  const std::int64_t bytes = (rows + kRowGranule) * ld_ * bytes_of(precision_);
+  narrow_.at_least((bytes + 3) / 4);
+  if (precision_ == c10::ScalarType::Char) {
+    scales_.at_least(rows + kRowGranule);
+    zeros_.at_least(rows + kRowGranule);
+  }
+}
+
+void Operand::resize(c10::ScalarType precision, std::int64_t rows, std::int64_t width) {
+  make_room(precision, rows, width);
+  if (precision_ == c10::ScalarType::Float)
+    floats_ = own_floats_.at_least((rows + kRowGranule) * width);
+}
+
+float* Operand::staging(std::int64_t first, std::int64_t count) {
+  if (precision_ == c10::ScalarType::Float) return floats_ + first * ld_;
+  static thread_local AlignedBuffer memory;
+  return memory.at_least(count * width_);
+}
+
+void Operand::commit(std::int64_t first, std::int64_t count, const float* rows) {
+  if (precision_ == c10::ScalarType::Float) return;  // they are where they belong
+  const VectorKernels& kernels = vector_kernels();
+  for (std::int64_t row = 0; row < count; ++row, rows += width_) {
+    if (precision_ == c10::ScalarType::BFloat16) {
+      kernels.to_bfloat16(rows, width_, ld_, const_cast<c10::BFloat16*>(halves(first + row)));
+    } else {
+      kernels.quantize(rows, width_, ld_, const_cast<std::uint8_t*>(bytes(first + row)),
+                       scales_.data() + first + row, const_cast<std::int32_t*>(zeros(first + row)));
+    }
+  }
+}
+
+void Operand::assign(c10::ScalarType precision, float* x, std::int64_t rows, std::int64_t width) {
+  make_room(precision, rows, width);
+  if (precision_ == c10::ScalarType::Float) {
+    floats_ = x;
+    return;
+  }
+  parallel_tasks((rows + kRowsPerTask - 1) / kRowsPerTask, [&](std::int64_t task) {
+    const std::int64_t first = task * kRowsPerTask;
+    commit(first, std::min(kRowsPerTask, rows - first), x + first * width);
+  });
+}
+
+void Operand::clear_row(std::int64_t row) {
+  if (precision_ == c10::ScalarType::Float) {
+    std::fill_n(floats_ + row * ld_, width_, 0.0f);
+  } else {
+    float* zeros = staging(row, 1);
+    std::fill_n(zeros, width_, 0.0f);
+    commit(row, 1, zeros);
+  }
+}
+
+}  // namespace w2vbert
