@@ -39,7 +39,7 @@ class Contestant:
 
 def known_contestants():
     both = "float32", "bfloat16"
-    known = [Contestant(f"w2vbert-{dtype}", dtype, "program", "fused") for dtype in both]
+    known = [Contestant(f"w2vbert-{dtype}", dtype, "program", "fused") for dtype in (*both, "int8")]
     for peer in ("hf-eager", "hf-sdpa", "hf-compile", "hf-compile-freezing"):
         known += [Contestant(f"{peer}-{dtype}", dtype, "peer", peer) for dtype in both]
     known.append(Contestant("onnxruntime-float32", "float32", "peer", "onnxruntime"))
@@ -288,7 +288,9 @@ class Program(Worker):
         return [*bench_command(self.contestant, self.setting), "--frames", "-"]
 
     def greet(self):
-        self.exchange("10")
+        engine = self.exchange("10")["engine"]
+        if engine != self.contestant.what:
+            raise Skipped(f"runs on the {engine} engine: {self.last_words()}")
         return []
 
     def converse(self, request):

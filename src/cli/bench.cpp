@@ -102,7 +102,8 @@ int serve(Benchmark& benchmark) {
     BenchmarkResult result;
     result.lengths = lengths_of(line);
     result.seconds_min = benchmark.run(result.lengths);
-    const Json json = {{"frames", result.frames()},
+    const Json json = {{"engine", benchmark.engine().name},
+                       {"frames", result.frames()},
                        {"seconds", result.seconds_min},
                        {"rtf", result.seconds_min / result.audio_seconds()}};
     print_result(json.dump() + "\n");

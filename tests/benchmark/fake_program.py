@@ -21,7 +21,7 @@ def main():
     for line in sys.stdin:
         frames = sum(map(int, line.split(",")))
         seconds = frames / 4000
-        print(json.dumps({"frames": frames, "seconds": seconds, "rtf": seconds / frames * 50}), flush=True)
+        print(json.dumps({"engine": "fused", "frames": frames, "seconds": seconds, "rtf": seconds / frames * 50}), flush=True)
 
 
 if __name__ == "__main__":

@@ -91,6 +91,7 @@ TEST_F(Bench, AnswersEachLineOfStdin) {
   for (const int frames : {4, 12}) {
     ASSERT_TRUE(std::getline(lines, line));
     const json answer = json::parse(line);
+    EXPECT_EQ(answer["engine"], "fused");
     EXPECT_EQ(answer["frames"], frames);
     EXPECT_GT(answer["seconds"], 0.0);
     EXPECT_GT(answer["rtf"], 0.0);
