@@ -218,7 +218,7 @@ class Run:
         if "single" in arguments.tasks:
             for threads in arguments.threads:
                 for contestant in arguments.contestants:
-                    if contestant.kind == "program":
+                    if contestant.kind == "program" and contestant.dtype == "float32":  # the floor's dtype
                         self.floor(contestant, threads)
                 for group in self.groups(arguments.contestants, max(arguments.frames)):
                     self.run_group(group, threads, self.single)
