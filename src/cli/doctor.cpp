@@ -85,7 +85,7 @@ Finding onednn_finding() {
 }
 
 Finding engine_finding() {
-  Finding finding{"fused engine", "float32 on the CPU: " + FusedEncoder::kernels(), ""};
+  Finding finding{"fused engine", FusedEncoder::kernels(), ""};
   if (finding.value.find("no oneDNN") != std::string::npos) {
     finding.advice = "oneDNN has no matrix kernels for this processor (AVX2 is the least): slow";
   }

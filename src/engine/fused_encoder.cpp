@@ -340,8 +340,12 @@ std::optional<std::string> FusedEncoder::refusal(const Wav2Vec2BertConfig& confi
 }
 
 std::string FusedEncoder::kernels() {
-  return std::string(vector_kernels().name) + ", " +
-         (tile_gemm_is_onednn(at::kFloat) ? "oneDNN" : "no oneDNN: loops of its own");
+  std::string text = vector_kernels().name;
+  text += tile_gemm_is_onednn(at::kFloat) ? ", oneDNN: float32" : ", no oneDNN: float32";
+  for (const auto precision : {at::kBFloat16, at::kChar}) {
+    if (tile_gemm_is_onednn(precision)) text += ", " + dtype_name(precision);
+  }
+  return text;
 }
 
 std::optional<std::string> FusedEncoder::refusal(c10::ScalarType precision) {

@@ -25,7 +25,8 @@ class FusedEncoder {
   // Why this encoder cannot run a model of that config, or nothing when it can.
   static std::optional<std::string> refusal(const Wav2Vec2BertConfig& config);
 
-  // The instruction set of its loops, and whose matrix products it runs on: "AVX512, oneDNN".
+  // The instruction set of its loops, whose matrix products it runs on and in which precisions:
+  // "AVX512, oneDNN: float32, int8".
   static std::string kernels();
 
   // Why a precision runs here on slow loops or not at all, or nothing.
