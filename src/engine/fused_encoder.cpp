@@ -23,17 +23,8 @@
 namespace w2vbert {
 namespace {
 
-// Rows that one task normalises.
-constexpr std::int64_t kRowsPerTask = 16;
 // Rows of the feed-forward's inner matrix that exist at once.
 constexpr std::int64_t kInnerRows = 2048;
-
-void parallel_rows(std::int64_t rows, const std::function<void(std::int64_t, std::int64_t)>& task) {
-  parallel_tasks((rows + kRowsPerTask - 1) / kRowsPerTask, [&](std::int64_t block) {
-    const std::int64_t first = block * kRowsPerTask;
-    task(first, std::min(kRowsPerTask, rows - first));
-  });
-}
 
 // Frees what a module's parameter holds.
 void release(const at::Tensor& parameter) {
@@ -94,7 +85,6 @@ AlignedBuffer chunked(const at::Tensor& weight) {
 struct FeedForward {
   PackedLinear intermediate_dense, output_dense;
 
-  FeedForward() = default;
   FeedForward(const Wav2Vec2BertFeedForward& module, c10::ScalarType precision,
               bool release_weights)
       : intermediate_dense(module->intermediate_dense->weight, module->intermediate_dense->bias,
@@ -277,27 +267,16 @@ void FusedEncoder::Impl::convolution(const Layer& layer, const RaggedBatch& batc
   layer.pointwise_conv1.forward_glu(normal, 0, rows, gated, width);
   done("pointwise_conv1, glu", flops_of(layer.pointwise_conv1, rows));
 
-  struct Block {
-    const RaggedClip* clip;
-    std::int64_t first;
-  };
-  std::vector<Block> blocks;
-  for (const RaggedClip& clip : batch.clips()) {
-    for (std::int64_t first = 0; first < clip.frames; first += kRowsPerTask) {
-      blocks.push_back({&clip, first});
-    }
-  }
+  const std::vector<RaggedBlock> blocks = batch.blocks(kRowsPerTask);
   normal.resize(layer.pointwise_conv2.precision(), rows, width);
   parallel_tasks(static_cast<std::int64_t>(blocks.size()), [&](std::int64_t task) {
-    const Block& block = blocks[static_cast<std::size_t>(task)];
-    const std::int64_t count = std::min(kRowsPerTask, block.clip->frames - block.first);
-    const std::int64_t row = block.clip->begin + block.first;
-    float* y = normal.staging(row, count);
-    kernels.depthwise(gated + block.clip->begin * width, block.first, count, width,
+    const RaggedBlock& block = blocks[static_cast<std::size_t>(task)];
+    float* y = normal.staging(block.begin(), block.rows);
+    kernels.depthwise(gated + block.clip->begin * width, block.first, block.rows, width,
                       layer.depthwise_conv.data(), config.conv_depthwise_kernel_size, y);
-    layer.depthwise_layer_norm.rows(y, count, y);
-    kernels.swish(y, count * width);
-    normal.commit(row, count, y);
+    layer.depthwise_layer_norm.rows(y, block.rows, y);
+    kernels.swish(y, block.rows * width);
+    normal.commit(block.begin(), block.rows, y);
   });
   done("depthwise_conv, layer norm, swish",
        2.0 * static_cast<double>(rows * width * config.conv_depthwise_kernel_size));

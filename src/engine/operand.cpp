@@ -9,8 +9,6 @@
 namespace w2vbert {
 namespace {
 
-constexpr std::int64_t kRowsPerTask = 16;
-
 std::int64_t bytes_of(c10::ScalarType precision) {
   return precision == c10::ScalarType::BFloat16 ? 2 : 1;
 }
@@ -64,9 +62,8 @@ void Operand::assign(c10::ScalarType precision, float* x, std::int64_t rows, std
     floats_ = x;
     return;
   }
-  parallel_tasks((rows + kRowsPerTask - 1) / kRowsPerTask, [&](std::int64_t task) {
-    const std::int64_t first = task * kRowsPerTask;
-    commit(first, std::min(kRowsPerTask, rows - first), x + first * width);
+  parallel_rows(rows, [&](std::int64_t first, std::int64_t count) {
+    commit(first, count, x + first * width);
   });
 }
 

@@ -28,8 +28,6 @@ class Operand {
   // Sets a row to zero.
   void clear_row(std::int64_t row);
 
-  c10::ScalarType precision() const { return precision_; }
-  std::int64_t width() const { return width_; }
   std::int64_t ld() const { return ld_; }  // elements from row to row
   const float* floats(std::int64_t row) const { return floats_ + row * ld_; }
   const c10::BFloat16* halves(std::int64_t row) const {

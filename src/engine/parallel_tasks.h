@@ -26,4 +26,16 @@ void parallel_tasks(std::int64_t count, const Task& task) {
   });
 }
 
+// Rows that one task works on where nothing but the rows matters.
+inline constexpr std::int64_t kRowsPerTask = 16;
+
+// Calls task(first, count) for blocks of `rows` rows.
+template <class Task>
+void parallel_rows(std::int64_t rows, const Task& task) {
+  parallel_tasks((rows + kRowsPerTask - 1) / kRowsPerTask, [&](std::int64_t block) {
+    const std::int64_t first = block * kRowsPerTask;
+    task(first, std::min(kRowsPerTask, rows - first));
+  });
+}
+
 }  // namespace w2vbert

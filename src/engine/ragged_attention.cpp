@@ -21,11 +21,6 @@ constexpr std::int64_t kKeyPanel = RaggedBatch::kKeyPanel;
 constexpr std::int64_t kKeyGranule = 16;
 static_assert(kKeyBlock % kKeyPanel == 0 && kKeyPanel % kKeyGranule == 0);
 
-struct QueryBlock {
-  const RaggedClip* clip;
-  std::int64_t first;  // query, counted from the clip's first row
-};
-
 }  // namespace
 
 RaggedAttention::RaggedAttention(std::int64_t heads, std::int64_t head_size,
@@ -55,22 +50,17 @@ void RaggedAttention::forward(const RaggedBatch& batch, const float* qkv, std::i
     }
   });
 
-  std::vector<QueryBlock> blocks;
-  for (const RaggedClip& clip : batch.clips()) {
-    for (std::int64_t first = 0; first < clip.frames; first += kQueryBlock) {
-      blocks.push_back({&clip, first});
-    }
-  }
+  const std::vector<RaggedBlock> blocks = batch.blocks(kQueryBlock);
   const std::int64_t width = heads_ * head_size_;
   const auto block_count = static_cast<std::int64_t>(blocks.size());
   parallel_tasks(heads_ * block_count, [&](std::int64_t task) {
     // One head's blocks follow each other: its keys and values stay in the cache.
     const std::int64_t head = task / block_count;
-    const QueryBlock& block = blocks[static_cast<std::size_t>(task % block_count)];
+    const RaggedBlock& block = blocks[static_cast<std::size_t>(task % block_count)];
     const RaggedClip& clip = *block.clip;
-    const std::int64_t rows = std::min(kQueryBlock, clip.frames - block.first);
+    const std::int64_t rows = block.rows;
     const std::int64_t rows_computed = round_up(rows, kRowGranule);
-    const float* queries = qkv + head * stride + (clip.begin + block.first) * head_size_;
+    const float* queries = qkv + head * stride + block.begin() * head_size_;
     const float* values = qkv + (2 * heads_ + head) * stride + clip.begin * head_size_;
     const float* clip_keys = keys + (head * batch.key_panels() + clip.first_panel) * panel_size;
 
@@ -129,7 +119,7 @@ void RaggedAttention::forward(const RaggedBatch& batch, const float* qkv, std::i
     }
     for (std::int64_t row = 0; row < rows; ++row) {
       kernels.scale(output + row * head_size_, head_size_, 1.0f / row_sum[row],
-                    y + (clip.begin + block.first + row) * width + head * head_size_);
+                    y + (block.begin() + row) * width + head * head_size_);
     }
   });
 }

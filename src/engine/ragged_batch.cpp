@@ -29,6 +29,16 @@ void RaggedBatch::add(std::int64_t frames, const at::Tensor& attention_mask) {
   clips_.push_back(std::move(clip));
 }
 
+std::vector<RaggedBlock> RaggedBatch::blocks(std::int64_t size) const {
+  std::vector<RaggedBlock> blocks;
+  for (const RaggedClip& clip : clips_) {
+    for (std::int64_t first = 0; first < clip.frames; first += size) {
+      blocks.push_back({&clip, first, std::min(size, clip.frames - first)});
+    }
+  }
+  return blocks;
+}
+
 void RaggedBatch::for_each_padded_row(const std::function<void(std::int64_t)>& visit) const {
   for (const RaggedClip& clip : clips_) {
     for (std::size_t frame = 0; frame < clip.key_bias.size(); ++frame) {

@@ -18,6 +18,15 @@ struct RaggedClip {
   std::vector<float> key_bias;
 };
 
+// Some rows of one clip.
+struct RaggedBlock {
+  const RaggedClip* clip;
+  std::int64_t first;  // counted from the clip's first row
+  std::int64_t rows;
+
+  std::int64_t begin() const { return clip->begin + first; }  // in the matrix
+};
+
 class RaggedBatch {
  public:
   static constexpr std::int64_t kKeyPanel = 64;
@@ -28,6 +37,9 @@ class RaggedBatch {
   const std::vector<RaggedClip>& clips() const { return clips_; }
   std::int64_t rows() const { return rows_; }
   std::int64_t key_panels() const { return key_panels_; }
+
+  // All rows in blocks of `size` and, at a clip's end, fewer; valid while the batch is not changed.
+  std::vector<RaggedBlock> blocks(std::int64_t size) const;
 
   // visit(row) for each row of a padding frame.
   void for_each_padded_row(const std::function<void(std::int64_t)>& visit) const;
