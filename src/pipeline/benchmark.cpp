@@ -38,9 +38,7 @@ double BenchmarkResult::audio_seconds() const {
 
 Benchmark::Benchmark(const ModelRequest& request) : request_(request) {
   const ModelDirectory model = resolve_model(request.model);
-  config_ = Wav2Vec2BertConfig::from_pretrained(model.path);
-  config_.attn_implementation = request.attn_implementation;
-  config_.validate(model.path + "/config.json");
+  config_ = load_config(request, model.path);
   choice_ = choose_engine(request.engine, config_, request.device, request.dtype);
   auto loaded = load_pretrained<Wav2Vec2BertModel>(model.path, load_options(request, choice_));
   report_ = std::move(loaded.report);

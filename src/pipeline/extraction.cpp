@@ -162,9 +162,7 @@ Extraction::Extraction(ModelRequest request, const std::string& states, const st
     : request_(std::move(request)) {
   const ModelDirectory model = resolve_model(request_.model);
   directory_ = model.path;
-  config_ = Wav2Vec2BertConfig::from_pretrained(directory_);
-  config_.attn_implementation = request_.attn_implementation;
-  config_.validate(directory_ + "/config.json");
+  config_ = load_config(request_, directory_);
   engine_ = choose_engine(request_.engine, config_, request_.device, request_.dtype);
   features_ = SeamlessM4TFeatureExtractorConfig::from_pretrained(directory_);
   if (!states.empty()) states_ = parse_states(states, config_.num_hidden_layers);

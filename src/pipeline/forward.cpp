@@ -121,9 +121,7 @@ ForwardSummary run_forward(const ForwardRequest& request) {
   const at::NoGradGuard no_grad;
   const ModelDirectory model = resolve_model(request.model.model);
   const std::string config_path = model.path + "/config.json";
-  Wav2Vec2BertConfig config = Wav2Vec2BertConfig::from_pretrained(model.path);
-  config.attn_implementation = request.model.attn_implementation;
-  config.validate(config_path);
+  const Wav2Vec2BertConfig config = load_config(request.model, model.path);
   ForwardSummary summary;
   summary.architecture = AnyModel::class_of(config, config_path);
   summary.engine =

@@ -3,6 +3,13 @@
 #include <ATen/ATen.h>
 
 namespace w2vbert {
+Wav2Vec2BertConfig load_config(const ModelRequest& request, const std::string& directory) {
+  Wav2Vec2BertConfig config = Wav2Vec2BertConfig::from_pretrained(directory);
+  config.attn_implementation = request.attn_implementation;
+  config.validate(directory + "/config.json");
+  return config;
+}
+
 FromPretrainedOptions load_options(const ModelRequest& request, const EngineChoice& engine) {
   FromPretrainedOptions options;
   options.device = request.device;

@@ -22,6 +22,9 @@ struct ModelRequest {
   std::string lora;  // directory of a PEFT adapter that is merged into the weights; "": none
 };
 
+// The config in `directory`, with the attention asked for and validated. Throws ConfigError.
+Wav2Vec2BertConfig load_config(const ModelRequest& request, const std::string& directory);
+
 // How it is loaded. For a lenient load this seeds LibTorch's generator: what is initialised then is the
 // same in every run.
 FromPretrainedOptions load_options(const ModelRequest& request, const EngineChoice& engine);
