@@ -19,15 +19,15 @@ extern const VectorKernels kVectorKernels;
 #endif
 
 const VectorKernels& vector_kernels() {
-  static const VectorKernels& chosen = []() -> const VectorKernels& {
+  static const VectorKernels* const chosen = [] {
 #if defined(__x86_64__)
     const std::string capability = at::get_cpu_capability();
-    if (capability == "AVX512") return AVX512::kVectorKernels;
-    if (capability == "AVX2") return AVX2::kVectorKernels;
+    if (capability == "AVX512") return &AVX512::kVectorKernels;
+    if (capability == "AVX2") return &AVX2::kVectorKernels;
 #endif
-    return DEFAULT::kVectorKernels;
+    return &DEFAULT::kVectorKernels;
   }();
-  return chosen;
+  return *chosen;
 }
 
 }  // namespace w2vbert
