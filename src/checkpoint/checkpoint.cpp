@@ -225,4 +225,31 @@ void Checkpoint::read_into(std::string_view name, const at::Tensor& destination)
   open.file.check_unchanged();
 }
 
+void Checkpoint::read_rows(std::string_view name, std::int64_t first, std::int64_t count,
+                           float* to) const {
+  const Place& place = state_->place_of(name);
+  const TensorInfo& tensor = *place.tensor;
+  const OpenFile& open = state_->files[place.file];
+  const at::ScalarType type = readable_type(tensor, state_->file_paths[place.file]);
+  TORCH_CHECK_VALUE(!tensor.shape.empty() && first >= 0 && count >= 0 &&
+                        first <= tensor.shape[0] - count,
+                    quote_bytes(name), ": rows ", first, " to ", first + count, " of ",
+                    shape_text(tensor.shape));
+  if (tensor.shape[0] == 0) return;
+  const std::uint64_t row_bytes =
+      (tensor.end - tensor.begin) / static_cast<std::uint64_t>(tensor.shape[0]);
+  const std::uint64_t offset = static_cast<std::uint64_t>(first) * row_bytes;
+  const std::uint64_t bytes = static_cast<std::uint64_t>(count) * row_bytes;
+  if (type == at::kFloat) {
+    read_bytes(open, tensor, offset, to, bytes);
+  } else {
+    const auto numel =
+        static_cast<std::int64_t>(bytes) / static_cast<std::int64_t>(c10::elementSize(type));
+    const at::Tensor rows = at::empty(numel, at::TensorOptions().dtype(type));
+    read_bytes(open, tensor, offset, rows.mutable_data_ptr(), bytes);
+    at::from_blob(to, {numel}, at::kFloat).copy_(rows);
+  }
+  open.file.check_unchanged();
+}
+
 }  // namespace w2vbert

@@ -32,6 +32,7 @@ bool is_loadable(const CheckpointTensor& tensor) {
 
 struct Match {
   const CheckpointTensor* source;
+  std::string name;  // the module's
   at::Tensor target;
 };
 
@@ -143,7 +144,7 @@ Plan make_plan(const torch::nn::Module& module, const Checkpoint& checkpoint,
   }
   for (auto& [name, want] : wanted) {
     if (want.source != nullptr && !want.in_doubt)
-      plan.matches.push_back({want.source, want.target});
+      plan.matches.push_back({want.source, name, want.target});
   }
   std::sort(plan.matches.begin(), plan.matches.end(),
             [](const Match& a, const Match& b) { return a.source < b.source; });
@@ -151,11 +152,18 @@ Plan make_plan(const torch::nn::Module& module, const Checkpoint& checkpoint,
   return plan;
 }
 
+// The first value decides for nearly every tensor there is.
 bool is_nan_throughout(const at::Tensor& tensor) {
   if (tensor.numel() == 0 || !tensor.is_floating_point()) return false;
-  // The first value decides for nearly every tensor there is.
   if (!at::isnan(tensor.flatten().narrow(0, 0, 1)).item<bool>()) return false;
   return at::isnan(tensor).all().item<bool>();
+}
+
+bool is_nan_throughout(const Checkpoint& checkpoint, const CheckpointTensor& tensor) {
+  if (tensor.shape.empty() || tensor.bytes == 0) return false;
+  const at::Tensor row = at::empty(c10::multiply_integers(tensor.shape) / tensor.shape[0]);
+  checkpoint.read_rows(tensor.name, 0, 1, row.mutable_data_ptr<float>());
+  return at::isnan(row[0]).item<bool>() && is_nan_throughout(checkpoint.read(tensor.name));
 }
 
 std::string counted(std::size_t count, const char* what) {
@@ -224,8 +232,14 @@ LoadReport load_state_dict(torch::nn::Module& module, const Checkpoint& checkpoi
                               "; it keeps its initial values");
   }
   for (const Match& match : plan.matches) {
-    checkpoint.read_into(match.source->name, match.target);
-    if (is_nan_throughout(match.target.detach())) {
+    const bool leave = options.leave && options.leave(match.name);
+    if (leave) {
+      report.left.emplace(match.target.unsafeGetTensorImpl(), match.source->name);
+    } else {
+      checkpoint.read_into(match.source->name, match.target);
+    }
+    if (leave ? is_nan_throughout(checkpoint, *match.source)
+              : is_nan_throughout(match.target.detach())) {
       report.warnings.push_back(quote_bytes(match.source->name) + ": every value is NaN");
     }
   }

@@ -1,21 +1,44 @@
 #include "aligned_buffer.h"
 
 #include <c10/core/impl/alloc_cpu.h>
+#include <c10/util/Exception.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 
 namespace w2vbert {
+namespace {
 
-void AlignedBuffer::Free::operator()(float* data) const { c10::free_cpu(data); }
+// From here on memory comes from the system: its pages are zero, and nobody has to write that.
+constexpr std::size_t kLarge = 1 << 20;
+
+}  // namespace
+
+void AlignedBuffer::Free::operator()(float* data) const {
+  if (mapped > 0) {
+    ::munmap(data, mapped);
+  } else {
+    c10::free_cpu(data);
+  }
+}
+
+std::unique_ptr<float, AlignedBuffer::Free> AlignedBuffer::allocate(std::size_t bytes) {
+  if (bytes >= kLarge) {
+    void* const map =
+        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    TORCH_CHECK_WITH(OutOfMemoryError, map != MAP_FAILED, "can't allocate ", bytes, " bytes");
+    return {static_cast<float*>(map), Free(bytes)};
+  }
+  auto* const data = static_cast<float*>(c10::alloc_cpu(bytes));
+  std::fill_n(data, bytes / sizeof(float), 0.0f);
+  return {data, Free()};
+}
 
 float* AlignedBuffer::at_least(std::int64_t count) {
   if (count > size_) {
     data_.reset();
     size_ = 0;
-    data_.reset(
-        static_cast<float*>(c10::alloc_cpu(static_cast<std::size_t>(count) * sizeof(float))));
-    // Stale numbers are multiplied and thrown away behind the last row: let them be numbers.
-    std::fill_n(data_.get(), count, 0.0f);
+    data_ = allocate(static_cast<std::size_t>(count) * sizeof(float));
     size_ = count;
   }
   return data_.get();

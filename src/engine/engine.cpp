@@ -70,8 +70,9 @@ EngineChoice choose_engine(const std::string& engine, const Wav2Vec2BertConfig& 
 }
 
 std::unique_ptr<Engine> make_engine(const EngineChoice& choice, Wav2Vec2BertModel model,
-                                    c10::ScalarType dtype) {
-  if (choice.name == "fused") return std::make_unique<FusedEngine>(std::move(model), dtype);
+                                    c10::ScalarType dtype,
+                                    const FusedEncoder::WeightReader& reader) {
+  if (choice.name == "fused") return std::make_unique<FusedEngine>(std::move(model), dtype, reader);
   return std::make_unique<ReferenceEngine>(std::move(model));
 }
 
@@ -111,9 +112,10 @@ std::vector<std::vector<at::Tensor>> ReferenceEngine::states(
   return results;
 }
 
-FusedEngine::FusedEngine(Wav2Vec2BertModel model, c10::ScalarType precision)
+FusedEngine::FusedEngine(Wav2Vec2BertModel model, c10::ScalarType precision,
+                         const FusedEncoder::WeightReader& reader)
     : model_(std::move(model)),
-      encoder_(model_, precision, /*release_weights=*/true),
+      encoder_(model_, precision, /*release_weights=*/true, reader),
       output_(precision == at::kBFloat16 ? at::kBFloat16 : at::kFloat) {}
 
 std::int64_t FusedEngine::num_hidden_layers() const { return model_->config.num_hidden_layers; }

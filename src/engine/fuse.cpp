@@ -7,7 +7,6 @@
 #include <string>
 #include <utility>
 
-#include "w2vbert/engine/fused_encoder.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
 
 namespace w2vbert {
@@ -22,12 +21,13 @@ Wav2Vec2BertConfig without_layers(Wav2Vec2BertConfig config) {
 // In the place of a Wav2Vec2BertEncoder; has neither layers nor parameters.
 class FusedEncoderModule : public Wav2Vec2BertEncoderImpl {
  public:
-  FusedEncoderModule(Wav2Vec2BertModel model, c10::ScalarType precision)
+  FusedEncoderModule(Wav2Vec2BertModel model, c10::ScalarType precision,
+                     const FusedEncoder::WeightReader& reader)
       : Wav2Vec2BertEncoderImpl(without_layers(model->config)),
         layers_(model->config.num_hidden_layers),
         channels_(model->config.hidden_size),
         attn_implementation_(model->config.attn_implementation),
-        encoder_(std::move(model), precision, /*release_weights=*/true) {}
+        encoder_(std::move(model), precision, /*release_weights=*/true, reader) {}
 
   Output forward(torch::Tensor hidden_states, const torch::Tensor& attention_mask,
                  const ForwardOptions& options) override;
@@ -93,9 +93,10 @@ std::shared_ptr<Wav2Vec2BertModelImpl> find_model(torch::nn::Module& model) {
 
 }  // namespace
 
-void fuse(torch::nn::Module& model, c10::ScalarType precision) {
+void fuse(torch::nn::Module& model, c10::ScalarType precision,
+          const FusedEncoder::WeightReader& reader) {
   Wav2Vec2BertModel inner(find_model(model));
-  const auto fused = std::make_shared<FusedEncoderModule>(inner, precision);
+  const auto fused = std::make_shared<FusedEncoderModule>(inner, precision, reader);
   fused->train(inner->is_training());
   inner->encoder = Wav2Vec2BertEncoder(
       std::static_pointer_cast<Wav2Vec2BertEncoderImpl>(inner->replace_module("encoder", fused)));

@@ -3,10 +3,12 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <functional>
 #include <mutex>
+#include <string_view>
 #include <utility>
 
 #include "aligned_buffer.h"
@@ -25,11 +27,6 @@ namespace {
 
 // Rows of the feed-forward's inner matrix that exist at once.
 constexpr std::int64_t kInnerRows = 2048;
-
-// Frees what a module's parameter holds.
-void release(const at::Tensor& parameter) {
-  if (parameter.defined()) parameter.set_data(at::empty({0}, parameter.options()));
-}
 
 struct Norm {
   AlignedBuffer weight, bias;
@@ -81,20 +78,51 @@ AlignedBuffer chunked(const at::Tensor& weight) {
   return buffer;
 }
 
+// Where the weights of the layers come from, and in what they are packed.
+struct Packing {
+  const FusedEncoder::WeightReader& reader;
+  c10::ScalarType precision;
+  bool release_weights;
+
+  // Of a linear layer, or of a pointwise convolution (out, in, 1).
+  WeightRows rows(const at::Tensor& weight) const {
+    const std::int64_t width = weight.numel() / std::max<std::int64_t>(1, weight.size(0));
+    return {weight.size(0), width,
+            [weight, width, this](std::int64_t first, std::int64_t count, float* to) {
+              if (reader && reader(weight, first, count, to)) return;
+              at::from_blob(to, {count, width}, at::kFloat)
+                  .copy_(weight.detach().narrow(0, first, count).reshape({count, width}));
+            }};
+  }
+  PackedLinear pack(const at::Tensor& weight, const at::Tensor& bias, c10::ScalarType type,
+                    float scale = 1.0f) const {
+    PackedLinear packed(rows(weight), bias, type, scale);
+    release(weight);
+    return packed;
+  }
+  // Frees what a parameter holds, if that is wanted.
+  void release(const at::Tensor& parameter) const {
+    if (release_weights) parameter.set_data(at::empty({0}, parameter.options()));
+  }
+  // What the products of linear_out and of the convolution module are computed in: in int8 they
+  // would make most of the error (docs/numerics.md).
+  c10::ScalarType sensitive() const {
+    return precision == c10::ScalarType::Char ? c10::ScalarType::Float : precision;
+  }
+  c10::ScalarType attention() const {
+    return precision == c10::ScalarType::BFloat16 ? precision : c10::ScalarType::Float;
+  }
+};
+
 // Wav2Vec2BertFeedForward in half steps: the 0.5 of the layer is in output_dense.
 struct FeedForward {
   PackedLinear intermediate_dense, output_dense;
 
-  FeedForward(const Wav2Vec2BertFeedForward& module, c10::ScalarType precision,
-              bool release_weights)
-      : intermediate_dense(module->intermediate_dense->weight, module->intermediate_dense->bias,
-                           precision),
-        output_dense(module->output_dense->weight, module->output_dense->bias, precision, 0.5f) {
-    if (release_weights) {
-      release(module->intermediate_dense->weight);
-      release(module->output_dense->weight);
-    }
-  }
+  FeedForward(const Wav2Vec2BertFeedForward& module, const Packing& packing)
+      : intermediate_dense(packing.pack(module->intermediate_dense->weight,
+                                        module->intermediate_dense->bias, packing.precision)),
+        output_dense(packing.pack(module->output_dense->weight, module->output_dense->bias,
+                                  packing.precision, 0.5f)) {}
 };
 
 struct Layer {
@@ -106,61 +134,59 @@ struct Layer {
   AlignedBuffer depthwise_conv;
 
   Layer(Wav2Vec2BertEncoderLayerImpl& module, const Wav2Vec2BertConfig& config,
-        c10::ScalarType precision, bool release_weights);
+        const Packing& packing);
 };
 
-// What the products of linear_out and of the convolution module are computed in: in int8 they would
-// make most of the error (docs/numerics.md).
-c10::ScalarType sensitive(c10::ScalarType precision) {
-  return precision == c10::ScalarType::Char ? c10::ScalarType::Float : precision;
-}
-
+// One panel for each head's queries, keys and values; the queries are scaled.
 PackedLinear pack_qkv(const Wav2Vec2BertSelfAttention& module, std::int64_t head_size,
-                      c10::ScalarType precision) {
+                      const Packing& packing) {
   const float scaling = 1.0f / std::sqrt(static_cast<float>(head_size));
-  const at::Tensor weight =
-      at::cat({module->linear_q->weight.to(at::kFloat) * scaling,
-               module->linear_k->weight.to(at::kFloat), module->linear_v->weight.to(at::kFloat)});
+  const std::array<WeightRows, 3> parts = {packing.rows(module->linear_q->weight),
+                                           packing.rows(module->linear_k->weight),
+                                           packing.rows(module->linear_v->weight)};
+  const std::int64_t rows = parts[0].rows, width = parts[0].width;
+  const auto read = [&](std::int64_t first, std::int64_t count, float* to) {
+    parts[static_cast<std::size_t>(first / rows)].read(first % rows, count, to);
+    if (first < rows) vector_kernels().scale(to, count * width, scaling, to);
+  };
   const at::Tensor bias =
       at::cat({module->linear_q->bias.to(at::kFloat) * scaling,
                module->linear_k->bias.to(at::kFloat), module->linear_v->bias.to(at::kFloat)});
-  return PackedLinear(weight, bias, precision, 1.0f, head_size);
+  PackedLinear packed({3 * rows, width, read}, bias, packing.precision, 1.0f, head_size);
+  for (const auto& linear : {module->linear_q, module->linear_k, module->linear_v}) {
+    packing.release(linear->weight);
+  }
+  return packed;
 }
 
 Layer::Layer(Wav2Vec2BertEncoderLayerImpl& module, const Wav2Vec2BertConfig& config,
-             c10::ScalarType precision, bool release_weights)
+             const Packing& packing)
     : ffn1_layer_norm(module.ffn1_layer_norm),
       self_attn_layer_norm(module.self_attn_layer_norm),
       conv_layer_norm(module.conv_module->layer_norm),
       depthwise_layer_norm(module.conv_module->depthwise_layer_norm),
       ffn2_layer_norm(module.ffn2_layer_norm),
       final_layer_norm(module.final_layer_norm),
-      ffn1(module.ffn1, precision, release_weights),
-      ffn2(module.ffn2, precision, release_weights) {
+      ffn1(module.ffn1, packing),
+      ffn2(module.ffn2, packing) {
   const std::int64_t head_size = config.hidden_size / config.num_attention_heads;
-  const auto& embedding = module.self_attn->distance_embedding;
+  const auto& self_attn = module.self_attn;
+  const auto& embedding = self_attn->distance_embedding;
   attention =
       RaggedAttention(config.num_attention_heads, head_size,
                       embedding.is_empty() ? at::Tensor() : embedding->weight,
-                      config.left_max_position_embeddings, config.right_max_position_embeddings);
-  linear_qkv = pack_qkv(module.self_attn, head_size, precision);
-  linear_out = PackedLinear(module.self_attn->linear_out->weight,
-                            module.self_attn->linear_out->bias, sensitive(precision));
-  auto& conv = module.conv_module;
+                      config.left_max_position_embeddings, config.right_max_position_embeddings,
+                      packing.attention());
+  linear_qkv = pack_qkv(self_attn, head_size, packing);
+  linear_out =
+      packing.pack(self_attn->linear_out->weight, self_attn->linear_out->bias, packing.sensitive());
+  const auto& conv = module.conv_module;
   pointwise_conv1 =
-      PackedLinear(PackedLinear::interleave_gates(conv->pointwise_conv1->weight.squeeze(2)), {},
-                   sensitive(precision));
+      PackedLinear(PackedLinear::interleave_gates(packing.rows(conv->pointwise_conv1->weight)), {},
+                   packing.sensitive());
+  packing.release(conv->pointwise_conv1->weight);
   depthwise_conv = chunked(conv->depthwise_conv->weight);
-  pointwise_conv2 =
-      PackedLinear(conv->pointwise_conv2->weight.squeeze(2), {}, sensitive(precision));
-  if (release_weights) {
-    for (const auto& linear : {module.self_attn->linear_q, module.self_attn->linear_k,
-                               module.self_attn->linear_v, module.self_attn->linear_out}) {
-      release(linear->weight);
-    }
-    release(conv->pointwise_conv1->weight);
-    release(conv->pointwise_conv2->weight);
-  }
+  pointwise_conv2 = packing.pack(conv->pointwise_conv2->weight, {}, packing.sensitive());
 }
 
 }  // namespace
@@ -342,7 +368,25 @@ std::optional<std::string> FusedEncoder::refusal(c10::ScalarType precision) {
   }
 }
 
-FusedEncoder::FusedEncoder(Wav2Vec2BertModel model, c10::ScalarType precision, bool release_weights)
+bool FusedEncoder::packs(const std::string& parameter_name) {
+  constexpr std::string_view kLayers = "encoder.layers.";
+  constexpr std::array<std::string_view, 10> kWeights = {
+      "ffn1.intermediate_dense.weight",     "ffn1.output_dense.weight",
+      "ffn2.intermediate_dense.weight",     "ffn2.output_dense.weight",
+      "self_attn.linear_q.weight",          "self_attn.linear_k.weight",
+      "self_attn.linear_v.weight",          "self_attn.linear_out.weight",
+      "conv_module.pointwise_conv1.weight", "conv_module.pointwise_conv2.weight"};
+  const std::size_t layers = parameter_name.find(kLayers);
+  if (layers == std::string::npos || (layers > 0 && parameter_name[layers - 1] != '.')) return false;
+  const std::size_t number = layers + kLayers.size();
+  const std::size_t dot = parameter_name.find('.', number);
+  if (dot == std::string::npos) return false;
+  const std::string_view weight = std::string_view(parameter_name).substr(dot + 1);
+  return std::find(kWeights.begin(), kWeights.end(), weight) != kWeights.end();
+}
+
+FusedEncoder::FusedEncoder(Wav2Vec2BertModel model, c10::ScalarType precision, bool release_weights,
+                           const WeightReader& reader)
     : impl_(std::make_unique<Impl>()) {
   const at::NoGradGuard no_grad;
   impl_->config = model->config;
@@ -357,12 +401,12 @@ FusedEncoder::FusedEncoder(Wav2Vec2BertModel model, c10::ScalarType precision, b
                     "the fused engine: the model is on ", model->parameters().front().device(),
                     ", expected cpu");
   impl_->projection_layer_norm = Norm(model->feature_projection->layer_norm);
-  impl_->projection = PackedLinear(model->feature_projection->projection->weight,
+  impl_->projection = PackedLinear(rows_of(model->feature_projection->projection->weight),
                                    model->feature_projection->projection->bias, at::kFloat);
   impl_->layers.reserve(static_cast<std::size_t>(model->config.num_hidden_layers));
+  const Packing packing = {reader, precision, release_weights};
   for (const auto& layer : *model->encoder->layers) {
-    impl_->layers.emplace_back(*layer->as<Wav2Vec2BertEncoderLayer>(), model->config, precision,
-                               release_weights);
+    impl_->layers.emplace_back(*layer->as<Wav2Vec2BertEncoderLayer>(), model->config, packing);
   }
 }
 

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <type_traits>
 
 #include "parallel_tasks.h"
 #include "row_blocks.h"
@@ -30,27 +29,24 @@ std::int64_t group_of(c10::ScalarType precision) {
 
 }  // namespace
 
-PackedLinear::PackedLinear(const at::Tensor& weight, const at::Tensor& bias,
+WeightRows rows_of(const at::Tensor& weight) {
+  const at::Tensor rows = weight.detach().to(at::kFloat).contiguous();
+  return {rows.size(0), rows.size(1), [rows](std::int64_t first, std::int64_t count, float* to) {
+            const std::int64_t width = rows.size(1);
+            std::copy_n(rows.const_data_ptr<float>() + first * width, count * width, to);
+          }};
+}
+
+PackedLinear::PackedLinear(const WeightRows& weight, const at::Tensor& bias,
                            c10::ScalarType precision, float scale, std::int64_t panel_width)
     : precision_(precision),
-      in_(weight.size(1)),
-      out_(weight.size(0)),
+      in_(weight.width),
+      out_(weight.rows),
       panel_width_(panel_width),
       packed_in_(round_up(in_, group_of(precision))) {
-  at::Tensor rows = weight.to(at::kFloat).contiguous();
-  if (scale != 1.0f) rows = rows * scale;
-  switch (precision) {
-    case c10::ScalarType::BFloat16:
-      pack<c10::BFloat16>(rows);
-      break;
-    case c10::ScalarType::Char:
-      TORCH_CHECK_VALUE(in_ <= kMostByteInputs, "int8: a layer of ", in_, " inputs, expected ",
-                        kMostByteInputs, " at most");
-      pack<std::int8_t>(rows);
-      break;
-    default:
-      pack<float>(rows);
-  }
+  TORCH_CHECK_VALUE(precision != c10::ScalarType::Char || in_ <= kMostByteInputs,
+                    "int8: a layer of ", in_, " inputs, expected ", kMostByteInputs, " at most");
+  pack(weight, scale);
   if (bias.defined()) {
     const at::Tensor values = bias.to(at::kFloat).contiguous();
     vector_kernels().scale(values.const_data_ptr<float>(), out_, scale,
@@ -58,52 +54,48 @@ PackedLinear::PackedLinear(const at::Tensor& weight, const at::Tensor& bias,
   }
 }
 
-// `rows` (out, in) float32.
-template <class Weight>
-void PackedLinear::pack(const at::Tensor& rows) {
-  const float* from = rows.const_data_ptr<float>();
-  const std::int64_t size = packed_in_ * panel_width_;  // of a panel
-  const std::int64_t bytes = panels() * size * static_cast<std::int64_t>(sizeof(Weight));
-  auto* to = reinterpret_cast<Weight*>(panels_.at_least((bytes + 3) / 4));
-  if constexpr (std::is_same_v<Weight, std::int8_t>) {
+void PackedLinear::pack(const WeightRows& weight, float scale) {
+  panels_.at_least(panels() * packed_in_ / group_of(precision_) * panel_width_);
+  if (precision_ == c10::ScalarType::Char) {
     column_scale_.at_least(panels() * panel_width_);
     column_sum_.at_least(panels() * panel_width_);
   }
-  constexpr std::int64_t kGroup = 4 / static_cast<std::int64_t>(sizeof(Weight));
   parallel_tasks(panels(), [&](std::int64_t panel) {
-    if constexpr (kGroup == 1) {
-      vector_kernels().transpose(from + panel * panel_width_ * in_, width_of(panel), in_, in_,
-                                 to + panel * size, panel_width_);
-      return;
-    }
-    for (std::int64_t column = 0; column < width_of(panel); ++column) {
-      const float* row = from + (panel * panel_width_ + column) * in_;
-      Weight* packed = to + panel * size + column * kGroup;
-      [[maybe_unused]] float steps = 0;
-      if constexpr (std::is_same_v<Weight, std::int8_t>) {
-        float largest = 0;
-        for (std::int64_t i = 0; i < in_; ++i) {
-          if (!(std::abs(row[i]) <= largest)) largest = std::abs(row[i]);  // keeps NaN
-        }
-        constexpr float kSteps = 127.0f;
-        column_scale_.data()[panel * panel_width_ + column] = largest / kSteps;
-        steps = largest > 0 ? kSteps / largest : 0.0f;
-      }
-      [[maybe_unused]] std::int32_t sum = 0;
-      for (std::int64_t i = 0; i < in_; ++i) {
-        Weight& value = packed[i / kGroup * panel_width_ * kGroup + i % kGroup];
-        if constexpr (std::is_same_v<Weight, std::int8_t>) {
-          value = static_cast<std::int8_t>(std::lrintf(row[i] * steps));
-          sum += value;
-        } else {
-          value = static_cast<Weight>(row[i]);
-        }
-      }
-      if constexpr (std::is_same_v<Weight, std::int8_t>) {
-        reinterpret_cast<std::int32_t*>(column_sum_.data())[panel * panel_width_ + column] = sum;
-      }
-    }
+    static thread_local AlignedBuffer memory;
+    const std::int64_t count = width_of(panel);
+    float* rows = memory.at_least(panel_width_ * in_);
+    weight.read(panel * panel_width_, count, rows);
+    if (scale != 1.0f) vector_kernels().scale(rows, count * in_, scale, rows);
+    pack_panel(panel, rows);
   });
+}
+
+// `rows` (width_of(panel), in) -> (packed_in / group, panel_width, group). A group of inputs has
+// four bytes: it moves as one float does.
+void PackedLinear::pack_panel(std::int64_t panel, const float* rows) {
+  const VectorKernels& kernels = vector_kernels();
+  const std::int64_t groups = packed_in_ / group_of(precision_);
+  float* to = panels_.data() + panel * groups * panel_width_;
+  const std::int64_t count = width_of(panel);
+  if (precision_ == c10::ScalarType::Float) {
+    kernels.transpose(rows, count, groups, groups, to, panel_width_);
+    return;
+  }
+  static thread_local AlignedBuffer memory;
+  float* narrow = memory.at_least(panel_width_ * groups);
+  for (std::int64_t row = 0; row < count; ++row) {
+    if (precision_ == c10::ScalarType::BFloat16) {
+      kernels.to_bfloat16(rows + row * in_, in_, packed_in_,
+                          reinterpret_cast<c10::BFloat16*>(narrow + row * groups));
+    } else {
+      const std::int64_t column = panel * panel_width_ + row;
+      kernels.quantize_weight(rows + row * in_, in_, packed_in_,
+                              reinterpret_cast<std::int8_t*>(narrow + row * groups),
+                              column_scale_.data() + column,
+                              reinterpret_cast<std::int32_t*>(column_sum_.data()) + column);
+    }
+  }
+  kernels.transpose(narrow, count, groups, groups, to, panel_width_);
 }
 
 template <class Weight>
@@ -214,14 +206,25 @@ void PackedLinear::forward_glu(const Operand& x, std::int64_t first, std::int64_
   });
 }
 
-at::Tensor PackedLinear::interleave_gates(const at::Tensor& weight) {
+WeightRows PackedLinear::interleave_gates(const WeightRows& weight) {
   const std::int64_t half = kPanelWidth / 2;
-  const std::int64_t outputs = weight.size(0) / 2;
-  const at::Tensor padded = at::constant_pad_nd(  // (2, C, in) -> (2, C', in)
-      weight.reshape({2, outputs, weight.size(1)}), {0, 0, 0, round_up(outputs, half) - outputs});
-  return padded.reshape({2, -1, half, weight.size(1)})
-      .transpose(0, 1)
-      .reshape({-1, weight.size(1)});
+  const std::int64_t outputs = weight.rows / 2;
+  const std::int64_t width = weight.width;
+  const auto read = [weight, half, outputs, width](std::int64_t first, std::int64_t count,
+                                                   float* to) {
+    while (count > 0) {  // as many as are side by side
+      const std::int64_t output = first / kPanelWidth * half + first % half;
+      const std::int64_t some = std::min(count, half - first % half);
+      const std::int64_t there = std::clamp<std::int64_t>(outputs - output, 0, some);
+      const bool gate = first % kPanelWidth >= half;
+      if (there > 0) weight.read(gate ? outputs + output : output, there, to);
+      std::fill(to + there * width, to + some * width, 0.0f);
+      to += some * width;
+      first += some;
+      count -= some;
+    }
+  };
+  return {2 * round_up(outputs, half), width, read};
 }
 
 }  // namespace w2vbert

@@ -5,11 +5,20 @@
 #include <c10/core/ScalarType.h>
 
 #include <cstdint>
+#include <functional>
 
 #include "aligned_buffer.h"
 #include "operand.h"
 
 namespace w2vbert {
+
+// The rows of a weight (rows, width), wherever they lie: read(first, count, to) writes rows
+// [first, first + count) as float32, one behind the other. Called from several threads at once.
+struct WeightRows {
+  std::int64_t rows = 0, width = 0;
+  std::function<void(std::int64_t first, std::int64_t count, float* to)> read;
+};
+WeightRows rows_of(const at::Tensor& weight);  // of any float type
 
 // y = x W^T + b. The weight lies in panels of `panel_width` outputs, each (in, panel_width): a
 // product of some rows with one panel is a task of its own, and what follows the product (bias,
@@ -23,7 +32,7 @@ class PackedLinear {
   PackedLinear() = default;
   // `weight` (out, in) and `bias` (out) or undefined, of any float type, times `scale`; for inputs
   // of `precision`: Float, BFloat16 or Char (int8).
-  PackedLinear(const at::Tensor& weight, const at::Tensor& bias, c10::ScalarType precision,
+  PackedLinear(const WeightRows& weight, const at::Tensor& bias, c10::ScalarType precision,
                float scale = 1.0f, std::int64_t panel_width = kPanelWidth);
 
   c10::ScalarType precision() const { return precision_; }
@@ -47,13 +56,13 @@ class PackedLinear {
 
   // (2C, in): outputs and their gates -> each panel holds half a panel of outputs, then their
   // gates; where C is no multiple of half a panel, the rest of the last panel is zero.
-  static at::Tensor interleave_gates(const at::Tensor& weight);
+  static WeightRows interleave_gates(const WeightRows& weight);
 
  private:
   template <class Tile>
   void for_each_tile(std::int64_t rows, const Tile& tile) const;
-  template <class Weight>
-  void pack(const at::Tensor& rows);
+  void pack(const WeightRows& weight, float scale);
+  void pack_panel(std::int64_t panel, const float* rows);
   template <class Weight>
   const Weight* panel_of(std::int64_t panel) const;
   const float* product(const Operand& x, std::int64_t row, std::int64_t rows,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/ScalarType.h>
 
 #include <cstdint>
 
@@ -14,17 +15,20 @@ namespace w2vbert {
 // matrix of all queries by all keys is ever in memory. e[d] depends on a score's diagonal alone,
 // and all diagonals beyond `left` and `right` share one: q.e is a narrow matrix (queries, left + 1
 // + right), added to a band of the scores. (The idea of the online softmax: Milakov and Gimelshein
-// 2018, Dao et al. 2022.)
+// 2018, Dao et al. 2022.) In bfloat16 the products' inputs are rounded: q, k, e, v and the
+// exponentials; scores, softmax and sums are float32.
 class RaggedAttention {
  public:
   RaggedAttention() = default;
-  // `distance_embedding` (left + 1 + right, D), or undefined: no positions.
+  // `distance_embedding` (left + 1 + right, D), or undefined: no positions. `precision` is Float
+  // or BFloat16.
   RaggedAttention(std::int64_t heads, std::int64_t head_size, const at::Tensor& distance_embedding,
-                  std::int64_t left, std::int64_t right);
+                  std::int64_t left, std::int64_t right, c10::ScalarType precision);
 
   // Room that calls share.
   struct Scratch {
-    AlignedBuffer keys;  // (heads, key panels of the batch, D, kKeyPanel): transposed keys
+    AlignedBuffer keys;    // of each head, in panels of kKeyPanel keys: (D, kKeyPanel)
+    AlignedBuffer values;  // of each head: (keys, D), zero behind a clip's last
   };
 
   // `qkv`: 3 x heads matrices (rows, D), `stride` floats apart: the queries (scaled by D^-0.5),
@@ -33,7 +37,12 @@ class RaggedAttention {
                float* y) const;
 
  private:
+  template <class Element>
+  void forward_in(const RaggedBatch& batch, const float* qkv, std::int64_t stride, Scratch& scratch,
+                  float* y) const;
+
   std::int64_t heads_ = 0, head_size_ = 0, left_ = 0, right_ = 0;
+  c10::ScalarType precision_ = c10::ScalarType::Float;
   std::int64_t distances_ = 0;   // left + 1 + right, rounded up to whole vectors; 0: no positions
   AlignedBuffer distance_keys_;  // (D, distances_)
 };

@@ -44,6 +44,17 @@ float max_of(const Vec& value) {
   return largest;
 }
 
+// at::vec's minimum and maximum keep NaN too.
+float max_or_nan_of(const Vec& value) {
+  float lanes[kLanes];
+  value.store(lanes);
+  float largest = lanes[0];
+  for (std::int64_t i = 1; i < kLanes; ++i) {
+    if (lanes[i] > largest || lanes[i] != lanes[i]) largest = lanes[i];
+  }
+  return largest;
+}
+
 Vec sigmoid(const Vec& x) { return Vec(1.0f) / (Vec(1.0f) + x.neg().exp_u20()); }
 
 // Four sums side by side hide the latency of the additions; their order depends on the width alone.
@@ -154,12 +165,35 @@ void depthwise(const float* x, std::int64_t first, std::int64_t rows, std::int64
   }
 }
 
+constexpr std::int64_t kTransposed = 16;  // rows and columns of what is transposed at once
+
 void transpose(const float* x, std::int64_t rows, std::int64_t columns, std::int64_t ld_x, float* y,
                std::int64_t ld_y) {
+  float block[kTransposed][kTransposed];
+  for (std::int64_t row = 0; row < rows; row += kTransposed) {
+    const std::int64_t high = rows - row < kTransposed ? rows - row : kTransposed;
+    for (std::int64_t column = 0; column < columns; column += kTransposed) {
+      const std::int64_t wide = columns - column < kTransposed ? columns - column : kTransposed;
+      const float* from = x + row * ld_x + column;
+      float* to = y + column * ld_y + row;
+      if (high < kTransposed || wide < kTransposed) {
+        for (std::int64_t i = 0; i < wide; ++i) {
+          for (std::int64_t j = 0; j < high; ++j) to[i * ld_y + j] = from[j * ld_x + i];
+        }
+        continue;
+      }
+      // Each row is touched once: rows that lie a multiple of 4096 bytes apart share a place in
+      // the cache.
+      for (std::int64_t j = 0; j < kTransposed; ++j) {
+        __builtin_memcpy(block[j], from + j * ld_x, sizeof block[j]);
+      }
+      for (std::int64_t i = 0; i < kTransposed; ++i) {
+        for (std::int64_t j = 0; j < kTransposed; ++j) to[i * ld_y + j] = block[j][i];
+      }
+    }
+  }
   for (std::int64_t column = 0; column < columns; ++column) {
-    float* to = y + column * ld_y;
-    for (std::int64_t row = 0; row < rows; ++row) to[row] = x[row * ld_x + column];
-    for (std::int64_t row = rows; row < ld_y; ++row) to[row] = 0.0f;
+    for (std::int64_t row = rows; row < ld_y; ++row) y[column * ld_y + row] = 0.0f;
   }
 }
 
@@ -277,28 +311,36 @@ void to_bfloat16(const float* x, std::int64_t width, std::int64_t ld, c10::BFloa
   for (i = width; i < ld; ++i) y[i].x = 0;
 }
 
+std::uint16_t bfloat16_bits(float x) {
+  std::uint32_t bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  constexpr std::uint32_t kBelowHalf = 0x7fff, kNan = 0x7fc0;
+  const std::uint32_t nearest = (bits + kBelowHalf + (bits >> 16 & 1)) >> 16;  // ties to even
+  return static_cast<std::uint16_t>(x == x ? nearest : kNan);
+}
+
+void pair_rows(const float* x, std::int64_t rows, std::int64_t width, std::int64_t padded_rows,
+               c10::BFloat16* y) {
+  for (std::int64_t row = 0; row < padded_rows; row += 2, x += 2 * width, y += 2 * width) {
+    const bool has_first = row < rows, has_second = row + 1 < rows;
+    for (std::int64_t i = 0; i < width; ++i) {
+      y[2 * i].x = has_first ? bfloat16_bits(x[i]) : std::uint16_t{0};
+      y[2 * i + 1].x = has_second ? bfloat16_bits(x[width + i]) : std::uint16_t{0};
+    }
+  }
+}
+
 void quantize(const float* x, std::int64_t width, std::int64_t ld, std::uint8_t* y, float* scale,
               std::int32_t* zero) {
   Vec smallest(0.0f), largest(0.0f);
   std::int64_t i = 0;
-  for (; i + kLanes <= width; i += kLanes) {  // minimum and maximum keep NaN
-    smallest = at::vec::minimum(smallest, Vec::loadu(x + i));
-    largest = at::vec::maximum(largest, Vec::loadu(x + i));
+  for (; i < width; i += kLanes) {
+    const Vec values = load(x + i, width - i);
+    smallest = at::vec::minimum(smallest, values);
+    largest = at::vec::maximum(largest, values);
   }
-  if (i < width) {
-    smallest = at::vec::minimum(smallest, Vec::loadu(x + i, width - i));
-    largest = at::vec::maximum(largest, Vec::loadu(x + i, width - i));
-  }
-  float span = 0.0f, low = 0.0f;
-  float lows[kLanes], highs[kLanes];
-  smallest.store(lows);
-  largest.store(highs);
-  for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-    if (!(lows[lane] >= low)) low = lows[lane];
-  }
-  for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-    if (!(highs[lane] - low <= span)) span = highs[lane] - low;
-  }
+  const float low = -max_or_nan_of(smallest.neg());
+  const float span = max_or_nan_of(largest) - low;
   constexpr float kSteps = 255.0f;
   *scale = span == 0.0f ? 1.0f : span / kSteps;
   const float steps = span > 0.0f && span <= __FLT_MAX__ ? kSteps / span : 0.0f;
@@ -311,6 +353,28 @@ void quantize(const float* x, std::int64_t width, std::int64_t ld, std::uint8_t*
         static_cast<std::int32_t>(step < kSteps ? (step > 0.0f ? step : 0.0f) : kSteps));
   }
   for (; i < ld; ++i) y[i] = 0;
+}
+
+void quantize_weight(const float* x, std::int64_t width, std::int64_t ld, std::int8_t* y,
+                     float* scale, std::int32_t* sum) {
+  Vec sizes(0.0f);
+  for (std::int64_t i = 0; i < width; i += kLanes) {
+    sizes = at::vec::maximum(sizes, load(x + i, width - i).abs());
+  }
+  const float largest = max_or_nan_of(sizes);
+  constexpr float kSteps = 127.0f;
+  constexpr float kToWhole = 12582912.0f;  // 1.5 * 2^23: what is added to it is rounded to even
+  *scale = largest / kSteps;
+  const float steps = largest > 0.0f && largest <= __FLT_MAX__ ? kSteps / largest : 0.0f;
+  std::int32_t total = 0;
+  for (std::int64_t i = 0; i < width; ++i) {
+    const float whole = (x[i] * steps + kToWhole) - kToWhole;
+    const auto step = static_cast<std::int32_t>(whole == whole ? whole : 0.0f);
+    y[i] = static_cast<std::int8_t>(step);
+    total += step;
+  }
+  for (std::int64_t i = width; i < ld; ++i) y[i] = 0;
+  *sum = total;
 }
 
 void dequantize(float* sums, std::int64_t rows, std::int64_t columns, std::int64_t ld,
@@ -367,7 +431,9 @@ const VectorKernels kVectorKernels = {W2VBERT_NAME(CPU_CAPABILITY),
                                       softmax_block,
                                       scale,
                                       to_bfloat16,
+                                      pair_rows,
                                       quantize,
+                                      quantize_weight,
                                       dequantize,
                                       gemm};
 }  // namespace CPU_CAPABILITY

@@ -65,10 +65,17 @@ struct VectorKernels {
   void (*scale)(const float* x, std::int64_t count, float factor, float* y);
   // y (ld) = x (width), rounded to nearest; zero behind it.
   void (*to_bfloat16)(const float* x, std::int64_t width, std::int64_t ld, c10::BFloat16* y);
+  // (rows, width) -> (padded_rows / 2, width, 2), rounded to nearest; zero behind the last row.
+  void (*pair_rows)(const float* x, std::int64_t rows, std::int64_t width,
+                    std::int64_t padded_rows, c10::BFloat16* y);
   // x = (y - zero) * scale for the bytes y (ld), which span x's values and 0; NaN makes the scale
   // NaN.
   void (*quantize)(const float* x, std::int64_t width, std::int64_t ld, std::uint8_t* y,
                    float* scale, std::int32_t* zero);
+  // x = y * scale for the whole numbers y (ld) from -127 to 127; zero behind x's width. NaN makes
+  // the scale NaN. `sum`: that of y.
+  void (*quantize_weight)(const float* x, std::int64_t width, std::int64_t ld, std::int8_t* y,
+                          float* scale, std::int32_t* sum);
   // In place, from int32 sums over bytes to float32:
   // (sum - row_zero * column_sum) * (row_scale * column_scale).
   void (*dequantize)(float* sums, std::int64_t rows, std::int64_t columns, std::int64_t ld,

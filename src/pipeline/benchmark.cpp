@@ -41,8 +41,9 @@ Benchmark::Benchmark(const ModelRequest& request) : request_(request) {
   config_ = load_config(request, model.path);
   choice_ = choose_engine(request.engine, config_, request.device, request.dtype);
   auto loaded = load_pretrained<Wav2Vec2BertModel>(model.path, load_options(request, choice_));
+  engine_ = make_engine(choice_, std::move(loaded.model), request.dtype,
+                        weight_reader(loaded.checkpoint, loaded.report));
   report_ = std::move(loaded.report);
-  engine_ = make_engine(choice_, std::move(loaded.model), request.dtype);
 }
 
 double Benchmark::run(const std::vector<std::int64_t>& lengths) {

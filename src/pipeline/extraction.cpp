@@ -213,8 +213,10 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
 
 ClipFunction Extraction::load(LoadReport* report) const {
   auto loaded = load_pretrained<Wav2Vec2BertModel>(directory_, load_options(request_, engine_));
+  const std::shared_ptr<Engine> engine =
+      make_engine(engine_, std::move(loaded.model), request_.dtype,
+                  weight_reader(loaded.checkpoint, loaded.report));
   if (report) *report = std::move(loaded.report);
-  const std::shared_ptr<Engine> engine = make_engine(engine_, std::move(loaded.model), request_.dtype);
 
   std::vector<std::int64_t> wanted = states_;
   if (wanted.empty()) wanted.push_back(Engine::kLastHiddenState);

@@ -87,7 +87,9 @@ NamedTensors run_model(const ForwardRequest& request, const std::string& directo
   const FromPretrainedOptions options = load_options(request.model, summary.engine);
   Stopwatch watch;
   auto loaded = load_pretrained<AnyModel>(directory, options);
-  if (summary.engine.name == "fused") fuse(*loaded.model, request.model.dtype);
+  if (summary.engine.name == "fused") {
+    fuse(*loaded.model, request.model.dtype, weight_reader(loaded.checkpoint, loaded.report));
+  }
   summary.load_seconds = watch.seconds();
   summary.report = std::move(loaded.report);
 

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <utility>
+
 namespace w2vbert {
 Wav2Vec2BertConfig load_config(const ModelRequest& request, const std::string& directory) {
   Wav2Vec2BertConfig config = Wav2Vec2BertConfig::from_pretrained(directory);
@@ -19,7 +21,22 @@ FromPretrainedOptions load_options(const ModelRequest& request, const EngineChoi
   options.load.lenient = request.lenient;
   if (!request.lora.empty()) options.lora = request.lora;
   if (request.lenient) at::manual_seed(0);
+  if (engine.name == "fused" && !request.lenient && !options.lora) {
+    options.load.leave = FusedEncoder::packs;
+  }
   return options;
+}
+
+FusedEncoder::WeightReader weight_reader(std::shared_ptr<const Checkpoint> checkpoint,
+                                         const LoadReport& report) {
+  if (report.left.empty()) return {};
+  return [checkpoint = std::move(checkpoint), left = report.left](
+             const at::Tensor& parameter, std::int64_t first, std::int64_t count, float* rows) {
+    const auto found = left.find(parameter.unsafeGetTensorImpl());
+    if (found == left.end()) return false;
+    checkpoint->read_rows(found->second, first, count, rows);
+    return true;
+  };
 }
 
 }  // namespace w2vbert

@@ -148,6 +148,29 @@ TEST(Checkpoint, ConvertsTensorsLargerThanTheStagingBuffer) {
   EXPECT_TRUE(same_bits(destination, value.to(torch::kFloat)));
 }
 
+TEST(Checkpoint, ReadsSomeRowsAsFloat32) {
+  const TemporaryDirectory directory;
+  NamedTensors tensors;
+  for (const auto type : {torch::kFloat, torch::kHalf, torch::kBFloat16, torch::kDouble}) {
+    tensors.emplace_back(c10::toString(type), torch::randn({7, 3, 1}).to(type));
+  }
+  tensors.emplace_back("scalar", torch::tensor(1.0F));
+  write_safetensors(directory / "model.safetensors", tensors);
+  const Checkpoint checkpoint = Checkpoint::open(directory.path());
+  for (const auto& [name, tensor] : tensors) {
+    if (name == "scalar") continue;
+    const auto rows = torch::empty({4, 3, 1});
+    checkpoint.read_rows(name, 2, 4, rows.mutable_data_ptr<float>());
+    EXPECT_TRUE(same_bits(rows, tensor.slice(0, 2, 6).to(torch::kFloat))) << name;
+    EXPECT_THROW(checkpoint.read_rows(name, 4, 4, rows.mutable_data_ptr<float>()), c10::ValueError);
+    EXPECT_THROW(checkpoint.read_rows(name, -1, 1, rows.mutable_data_ptr<float>()),
+                 c10::ValueError);
+  }
+  float value = 0;
+  EXPECT_THROW(checkpoint.read_rows("scalar", 0, 1, &value), c10::ValueError);
+  EXPECT_THAT(message_of([&] { checkpoint.read_rows("other", 0, 1, &value); }), HasSubstr("other"));
+}
+
 TEST(Checkpoint, RefusesADestinationOfAnotherShape) {
   const TemporaryDirectory directory;
   write_safetensors(directory / "a", {{"x", torch::randn({3, 4})}});

@@ -25,6 +25,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::Pair;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 
@@ -290,6 +291,31 @@ TEST_F(LoadStateDict, WarnsOfWeightsThatAreNaNThroughout) {
   Base base;
   const LoadReport report = load_state_dict(*base, checkpoint(tensors));
   EXPECT_THAT(report.warnings, ElementsAre("dense.weight: every value is NaN"));
+}
+
+TEST_F(LoadStateDict, LeavesInTheFileWhatItIsToldTo) {
+  Headed headed;
+  NamedTensors tensors = random_base();
+  tensors[1].second.fill_(std::numeric_limits<float>::quiet_NaN());
+  LoadOptions options;
+  options.leave = [](const std::string& name) {
+    return name == "wav2vec2_bert.dense.weight" || name == "wav2vec2_bert.norm.bias";
+  };
+  auto& dense = headed->wav2vec2_bert->dense;
+  const auto before = dense->weight.detach().clone();
+  const LoadReport report =
+      load_state_dict(*headed, checkpoint(joined(tensors, head())), options);
+  EXPECT_TRUE(torch::equal(dense->weight, before));
+  EXPECT_TRUE(torch::equal(dense->bias, tensors[2].second));
+  EXPECT_EQ(report.loaded, 7);
+  EXPECT_THAT(report.left,
+              UnorderedElementsAre(
+                  Pair(dense->weight.unsafeGetTensorImpl(), "dense.weight"),
+                  Pair(headed->wav2vec2_bert->norm->bias.unsafeGetTensorImpl(), "norm.bias")));
+  EXPECT_THAT(report.warnings, ElementsAre(HasSubstr("every value is NaN")));
+
+  tensors[1].second = torch::randn({4, 2});  // checked all the same
+  EXPECT_THAT(refusal(*headed, joined(tensors, head()), options), HasSubstr("has shape (4, 2)"));
 }
 
 TEST_F(LoadStateDict, HandsOnTheCheckpointsWarnings) {

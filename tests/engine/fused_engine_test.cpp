@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <numeric>
 #include <random>
 #include <string>
@@ -345,6 +346,56 @@ TEST(FusedEngine, GivesEqualResultsToTwoThreadsAtOnce) {
   repeat(other, expected_other, wrong[1]);
   thread.join();
   EXPECT_EQ(wrong, (std::vector<int>{0, 0}));
+}
+
+TEST_P(FusedEnginePrecision, TakesWeightsFromAReader) {
+  const auto config = small_config();
+  auto model = model_of(config, 4);
+  const std::vector<EngineClip> clips = {{torch::randn({37, 160}), {}}};
+  auto expected = FusedEngine(model_of(config, 4), GetParam()).states(clips, {0, 3});
+
+  std::map<const c10::TensorImpl*, torch::Tensor> elsewhere;
+  for (const auto& parameter : model->named_parameters()) {
+    if (!FusedEncoder::packs(parameter.key())) continue;
+    const torch::Tensor& weight = parameter.value();
+    elsewhere[weight.unsafeGetTensorImpl()] = weight.detach().clone();
+    torch::NoGradGuard no_grad;
+    weight.fill_(std::numeric_limits<float>::quiet_NaN());
+  }
+  EXPECT_THAT(elsewhere, SizeIs(3 * 10));
+  const auto reader = [&](const torch::Tensor& weight, std::int64_t first, std::int64_t count,
+                          float* rows) {
+    const auto found = elsewhere.find(weight.unsafeGetTensorImpl());
+    if (found == elsewhere.end()) return false;
+    const auto wanted = found->second.slice(0, first, first + count).contiguous();
+    std::copy_n(wanted.const_data_ptr<float>(), wanted.numel(), rows);
+    return true;
+  };
+  FusedEngine engine(std::move(model), GetParam(), reader);
+  const auto computed = engine.states(clips, {0, 3});
+  for (std::size_t i = 0; i < 2; ++i) {
+    EXPECT_TRUE(torch::equal(computed[0][i], expected[0][i]));
+  }
+
+  // What goes wrong while a thread packs reaches the caller.
+  const auto fails = [](const torch::Tensor&, std::int64_t, std::int64_t, float*) -> bool {
+    throw CheckpointError("file", "", "was changed");
+  };
+  EXPECT_THROW(FusedEngine(model_of(config, 4), GetParam(), fails), CheckpointError);
+}
+
+// One value among others, not a row of them.
+TEST_P(FusedEnginePrecision, KeepsANanOfAWeight) {
+  auto model = model_of(small_config(), 4);
+  {
+    const torch::NoGradGuard no_grad;
+    const auto layer = model->encoder->layers[2]->as<Wav2Vec2BertEncoderLayer>();
+    layer->ffn2->intermediate_dense->weight[5][7] = std::numeric_limits<float>::quiet_NaN();
+  }
+  FusedEngine engine(std::move(model), GetParam());
+  const auto states = engine.states({{torch::randn({9, 160}), {}}}, {2, 3}).front();
+  EXPECT_FALSE(states[0].isnan().any().item<bool>());
+  EXPECT_TRUE(states[1].isnan().all().item<bool>());
 }
 
 TEST(FusedEngine, NamesWhatIsWrongWithAnInput) {

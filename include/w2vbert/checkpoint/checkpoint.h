@@ -52,6 +52,9 @@ class Checkpoint {
   // those of read(name).to(destination's dtype), rounded to nearest even. A wrong shape is a
   // c10::ValueError.
   void read_into(std::string_view name, const at::Tensor& destination) const;
+  // Rows [first, first + count) of a tensor (rows, ...) of one dimension or more, one behind the
+  // other: the values of read(name).to(float32).
+  void read_rows(std::string_view name, std::int64_t first, std::int64_t count, float* to) const;
 
  private:
   struct State;

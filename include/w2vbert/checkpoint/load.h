@@ -4,7 +4,9 @@
 #include <torch/nn/module.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "w2vbert/checkpoint/checkpoint.h"
@@ -21,6 +23,10 @@ struct LoadOptions {
   // What is missing or of another shape or dtype keeps the values the module was built with, with a
   // warning each, instead of being an error.
   bool lenient = false;
+  // The module's parameters for whose names this says yes are checked as all others, but their
+  // values stay in the file (LoadReport::left), for somebody who reads them in pieces. Null: all
+  // are read.
+  std::function<bool(const std::string& name)> leave = {};
 };
 
 // What a checkpoint and a module have in common. Names are the module's, except for `unexpected`.
@@ -40,6 +46,8 @@ struct LoadReport {
   std::int64_t loaded = 0;
   // A prefix under which the missing names are in the file, with its dot; HF would not find them.
   std::string prefix_found;
+  // Parameters that LoadOptions::leave left in the file, and their names there.
+  std::unordered_map<const c10::TensorImpl*, std::string> left;
 
   bool complete() const { return missing.empty() && mismatched.empty(); }
   // One line: how many of each, and the first names of what is wrong (at most 20, under 1.1 KB).

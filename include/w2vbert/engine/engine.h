@@ -79,7 +79,8 @@ class FusedEngine : public Engine {
  public:
   // Takes the model over: its encoder's weights are packed and freed. Throws c10::ValueError for
   // what FusedEncoder::refusal names.
-  explicit FusedEngine(Wav2Vec2BertModel model, c10::ScalarType precision = c10::ScalarType::Float);
+  explicit FusedEngine(Wav2Vec2BertModel model, c10::ScalarType precision = c10::ScalarType::Float,
+                       const FusedEncoder::WeightReader& reader = {});
 
   std::string_view name() const override { return "fused"; }
   std::int64_t num_hidden_layers() const override;
@@ -94,8 +95,9 @@ class FusedEngine : public Engine {
   c10::ScalarType output_;
 };
 
-// Of a choice by choose_engine for that dtype; takes the model over.
+// Of a choice by choose_engine for that dtype; takes the model over. `reader` is for the fused one.
 std::unique_ptr<Engine> make_engine(const EngineChoice& choice, Wav2Vec2BertModel model,
-                                    c10::ScalarType dtype);
+                                    c10::ScalarType dtype,
+                                    const FusedEncoder::WeightReader& reader = {});
 
 }  // namespace w2vbert

@@ -22,6 +22,13 @@ namespace w2vbert {
 // by rounding (docs/numerics.md).
 class FusedEncoder {
  public:
+  // Rows [first, first + count) of a parameter whose values are not in the module, as float32, one
+  // behind the other; false: they are in the module. Called from several threads at once.
+  using WeightReader = std::function<bool(const at::Tensor& parameter, std::int64_t first,
+                                          std::int64_t count, float* rows)>;
+  // Whether a parameter of that name is one of those that a WeightReader is asked for.
+  static bool packs(const std::string& parameter_name);
+
   // Why this encoder cannot run a model of that config, or nothing when it can.
   static std::optional<std::string> refusal(const Wav2Vec2BertConfig& config);
 
@@ -34,12 +41,12 @@ class FusedEncoder {
 
   // `precision` is that of the layers' matrix products: Float, BFloat16, or Char for int8 (a scale
   // for each row of inputs and each output of a weight; linear_out and the convolution module stay
-  // in float32). All else, the feature projection and attention among it, is float32, and so are
-  // the states. Packs the weights of `model`, which is on the CPU. With `release_weights` the
+  // in float32). All else is float32, and so are the states; only attention's products are bfloat16
+  // if the layers' are. Packs the weights of `model`, which is on the CPU. With `release_weights` the
   // modules' own copies are freed as soon as they are packed: the model can no longer be run.
-  // Throws c10::ValueError for what refusal() names.
+  // Throws c10::ValueError for what refusal() names, and what `reader` throws.
   explicit FusedEncoder(Wav2Vec2BertModel model, c10::ScalarType precision = c10::ScalarType::Float,
-                        bool release_weights = false);
+                        bool release_weights = false, const WeightReader& reader = {});
   ~FusedEncoder();
   FusedEncoder(FusedEncoder&&) noexcept;
   FusedEncoder& operator=(FusedEncoder&&) noexcept;

@@ -4,6 +4,7 @@
 #include <c10/core/Device.h>
 #include <c10/core/ScalarType.h>
 
+#include <memory>
 #include <string>
 
 #include "w2vbert/checkpoint/from_pretrained.h"
@@ -26,7 +27,12 @@ struct ModelRequest {
 Wav2Vec2BertConfig load_config(const ModelRequest& request, const std::string& directory);
 
 // How it is loaded. For a lenient load this seeds LibTorch's generator: what is initialised then is the
-// same in every run.
+// same in every run. What the fused engine packs is left in the file for weight_reader, where nothing
+// has to be done to it before.
 FromPretrainedOptions load_options(const ModelRequest& request, const EngineChoice& engine);
+
+// Reads what the load of `checkpoint` left there.
+FusedEncoder::WeightReader weight_reader(std::shared_ptr<const Checkpoint> checkpoint,
+                                         const LoadReport& report);
 
 }  // namespace w2vbert
