@@ -179,7 +179,7 @@ def chart(report, path):
     columns = [family for family in ("float32", "bfloat16") if any(family == other for _, other in panels)]
     matplotlib.rcParams["svg.hashsalt"] = "w2vbert"
     figure, axes = plt.subplots(len(rows), len(columns), squeeze=False, layout="constrained",
-                                figsize=(1 + 4.6 * len(columns), 0.6 + 3.4 * len(rows)), facecolor="white")
+                                figsize=(1 + 6.4 * len(columns), 0.8 + 3.4 * len(rows)), facecolor="white")
     for (threads, family), lines in panels.items():
         axis = axes[rows.index(threads)][columns.index(family)]
         for (name, dtype), points in lines.items():
@@ -197,7 +197,7 @@ def chart(report, path):
             which(FuncFormatter(lambda value, _: f"{value:.2g}"))
         axis.tick_params(axis="y", which="minor", labelsize=7)
         axis.grid(which="both", color="#dddddd", linewidth=0.6)
-        axis.legend(fontsize=8, framealpha=0.9)
+        axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))  # beside the lines
         axis.set_xlabel("length of the clip, s")
         axis.set_ylabel("RTF, lower is faster")
     for row in range(len(rows)):
