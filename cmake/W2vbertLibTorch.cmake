@@ -49,6 +49,18 @@ if(NOT W2VBERT_LIBTORCH_ROOT)
     "  python3 -c 'import torch; print(torch.__path__[0])'\nprints. Tried:\n  ${_tried}")
 endif()
 
+# LibTorch brings strings and locales of the shared libstdc++; a second, static copy of it in a program
+# does not link, or frees what the other one allocated.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  execute_process(COMMAND "${CMAKE_CXX_COMPILER}" -print-file-name=libstdc++.so
+    OUTPUT_VARIABLE _libstdcxx OUTPUT_STRIP_TRAILING_WHITESPACE)
+  if(_libstdcxx STREQUAL "libstdc++.so")  # what GCC prints when it has none
+    message(FATAL_ERROR
+      "${CMAKE_CXX_COMPILER} has no shared libstdc++, which LibTorch needs. Name another compiler in "
+      "CXX, such as CXX=/usr/bin/g++.")
+  endif()
+endif()
+
 # TORCH_VERSION is put together from three macros there.
 set(_version_header "${W2VBERT_LIBTORCH_ROOT}/include/torch/headeronly/version.h")
 if(NOT EXISTS "${_version_header}")
