@@ -41,10 +41,8 @@ struct BenchOptions {
 
 std::vector<std::int64_t> lengths_of(const std::string& text) {
   std::vector<std::int64_t> lengths;
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    lengths.push_back(whole_number("--frames", text.substr(begin, end - begin), 1, kMostFrames));
-    begin = end + 1;
+  for (const std::string& word : split_at_commas(text)) {
+    lengths.push_back(whole_number("--frames", word, 1, kMostFrames));
   }
   if (static_cast<std::int64_t>(lengths.size()) > kMostClips) {
     throw UsageError("", "--frames", "has " + std::to_string(lengths.size()) + " numbers",

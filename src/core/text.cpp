@@ -1,5 +1,6 @@
 #include "w2vbert/core/text.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -68,6 +69,16 @@ std::string comma_list(std::span<const std::string> words) {
   std::string list;
   for (const std::string& word : words) list += (list.empty() ? "" : ", ") + word;
   return list;
+}
+
+std::vector<std::string> split_at_commas(std::string_view list) {
+  std::vector<std::string> words;
+  for (std::size_t begin = 0; begin <= list.size();) {
+    const std::size_t end = std::min(list.find(',', begin), list.size());
+    words.emplace_back(list.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return words;
 }
 
 std::string shape_text(std::span<const std::int64_t> shape) {

@@ -19,14 +19,10 @@ namespace {
 constexpr std::int64_t kAlignment = 64;  // of LibTorch's allocations, bytes
 constexpr const char* kExpected = "a file of scripts/export_parity_fixtures.py";
 
-std::vector<std::string> split(const std::string& list) {
-  std::vector<std::string> words;
-  for (std::size_t begin = 0; begin < list.size();) {
-    const std::size_t end = std::min(list.find(',', begin), list.size());
-    words.push_back(list.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return words;
+// None in an empty list.
+std::vector<std::string> words_of(const std::string& list) {
+  if (list.empty()) return {};
+  return split_at_commas(list);
 }
 
 template <typename Number>
@@ -55,10 +51,10 @@ Reference::Reference(Checkpoint tensors)
   const auto file = InputFile::open<CheckpointError>(path());
   const auto header = parse_safetensors_header(read_safetensors_head(file), file.size(), path());
   settings_.insert(header.metadata.begin(), header.metadata.end());
-  modules_ = split(setting("order"));
-  transposed_ = split(setting("transposed"));
+  modules_ = words_of(setting("order"));
+  transposed_ = words_of(setting("transposed"));
   std::sort(transposed_.begin(), transposed_.end());
-  for (const std::string& word : split(setting("misaligned"))) {
+  for (const std::string& word : words_of(setting("misaligned"))) {
     const std::size_t equals = std::min(word.find('='), word.size() - 1);
     const auto bytes = whole_number<std::int64_t>(std::string_view(word).substr(equals + 1));
     if (!bytes || *bytes < 0 || *bytes >= kAlignment) {

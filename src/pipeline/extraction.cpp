@@ -84,9 +84,7 @@ std::vector<std::int64_t> parse_states(const std::string& text, std::int64_t num
     return states;
   }
   const std::string range = "0 to " + std::to_string(num_hidden_layers);
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    const std::string word = text.substr(begin, end - begin);
+  for (const std::string& word : split_at_commas(text)) {
     const auto state = parse_number<std::int64_t>(word);
     if (!state) {
       throw UsageError("", "--states", "\"" + quote_bytes(word) + "\" is no number",
@@ -96,7 +94,6 @@ std::vector<std::int64_t> parse_states(const std::string& text, std::int64_t num
       throw UsageError("", "--states", quote_bytes(word) + " is not one of the model's", range);
     }
     states.push_back(*state);
-    begin = end + 1;
   }
   std::sort(states.begin(), states.end());
   states.erase(std::unique(states.begin(), states.end()), states.end());

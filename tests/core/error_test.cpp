@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 #include "w2vbert/core/text.h"
 
@@ -51,6 +52,13 @@ TEST(Utf8CharacterLength, KnowsWhatIsACharacter) {
                             "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xE2\x82", "\xFF"}) {
     EXPECT_EQ(utf8_character_length(wrong), 0U);
   }
+}
+
+TEST(Text, SplitsAtEveryComma) {
+  using Words = std::vector<std::string>;
+  EXPECT_EQ(split_at_commas("a,b"), (Words{"a", "b"}));
+  EXPECT_EQ(split_at_commas(",a,,"), (Words{"", "a", "", ""}));
+  EXPECT_EQ(split_at_commas(""), Words{""});
 }
 
 }  // namespace

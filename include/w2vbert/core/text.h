@@ -1,4 +1,4 @@
-// Turning bytes of unknown origin into text that is safe to show.
+// Text: bytes of unknown origin made safe to show, lists, shapes.
 #pragma once
 
 #include <cstddef>
@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace w2vbert {
 
@@ -19,6 +20,9 @@ std::size_t utf8_character_length(std::string_view bytes);
 
 // "a, b, c".
 std::string comma_list(std::span<const std::string> words);
+
+// "a,,b" -> "a", "", "b"; "" -> "".
+std::vector<std::string> split_at_commas(std::string_view list);
 
 // "(2, 80)"; "()" for a scalar.
 std::string shape_text(std::span<const std::int64_t> shape);
