@@ -308,7 +308,8 @@ def bench_command(contestant, setting):
 
 def gemm_floor_fractions(contestant, setting, frames):
     """{frames: fraction of the time that the matrix products alone would take}, as the program says."""
-    command = [*bench_command(contestant, setting), "--frames", ",".join(map(str, frames)), "--rounds", "2"]
+    command = [*bench_command(contestant, setting), "--frames", ",".join(map(str, frames)),
+               "--rounds", "2"]
     try:
         run = subprocess.run(command, capture_output=True, text=True, check=True,
                              env=environment_of(setting.threads), preexec_fn=bind_to(setting.threads))

@@ -10,6 +10,7 @@ def main():
     parser.add_argument("command", choices=["bench"])
     for option in ("--model", "--dtype", "--engine", "--threads", "--frames"):
         parser.add_argument(option, required=True)
+    parser.add_argument("--rounds")
     parser.add_argument("--json", action="store_true", required=True)
     arguments = parser.parse_args()
     if arguments.dtype == "bfloat16":
