@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "fused_adapter.h"
 #include "w2vbert/core/dtype.h"
 #include "w2vbert/core/error.h"
 
@@ -116,7 +117,9 @@ FusedEngine::FusedEngine(Wav2Vec2BertModel model, c10::ScalarType precision,
                          const FusedEncoder::WeightReader& reader)
     : model_(std::move(model)),
       encoder_(model_, precision, /*release_weights=*/true, reader),
-      output_(precision == at::kBFloat16 ? at::kBFloat16 : at::kFloat) {}
+      output_(precision == at::kBFloat16 ? at::kBFloat16 : at::kFloat) {
+  fuse_adapter(*model_, precision);
+}
 
 std::int64_t FusedEngine::num_hidden_layers() const { return model_->config.num_hidden_layers; }
 

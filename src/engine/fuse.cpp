@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "fused_adapter.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
 
 namespace w2vbert {
@@ -98,6 +99,7 @@ void fuse(torch::nn::Module& model, c10::ScalarType precision,
   Wav2Vec2BertModel inner(find_model(model));
   const auto fused = std::make_shared<FusedEncoderModule>(inner, precision, reader);
   fused->train(inner->is_training());
+  fuse_adapter(*inner, precision);
   inner->encoder = Wav2Vec2BertEncoder(
       std::static_pointer_cast<Wav2Vec2BertEncoderImpl>(inner->replace_module("encoder", fused)));
 }

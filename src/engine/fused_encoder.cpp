@@ -5,13 +5,12 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cmath>
-#include <functional>
 #include <mutex>
 #include <string_view>
 #include <utility>
 
 #include "aligned_buffer.h"
+#include "fused_parts.h"
 #include "operand.h"
 #include "packed_linear.h"
 #include "parallel_tasks.h"
@@ -28,42 +27,6 @@ namespace {
 // Rows of the feed-forward's inner matrix that exist at once.
 constexpr std::int64_t kInnerRows = 2048;
 
-struct Norm {
-  AlignedBuffer weight, bias;
-  std::int64_t width = 0;
-  float eps = 0;
-
-  Norm() = default;
-  explicit Norm(const torch::nn::LayerNorm& module)
-      : width(module->weight.size(0)), eps(static_cast<float>(module->options.eps())) {
-    const auto copy = [&](const at::Tensor& from, AlignedBuffer& to) {
-      const at::Tensor values = from.to(at::kFloat).contiguous();
-      std::copy_n(values.const_data_ptr<float>(), width, to.at_least(width));
-    };
-    copy(module->weight, weight);
-    copy(module->bias, bias);
-  }
-
-  // `rows` rows at x -> y, on the calling thread.
-  void rows(const float* x, std::int64_t rows, float* y) const {
-    vector_kernels().layer_norm(x, rows, width, weight.data(), bias.data(), eps, y);
-  }
-  void forward(const float* x, std::int64_t rows_of_x, float* y) const {
-    parallel_rows(rows_of_x, [&](std::int64_t first, std::int64_t count) {
-      rows(x + first * width, count, y + first * width);
-    });
-  }
-  // y: what `next` takes.
-  void forward(const float* x, std::int64_t rows_of_x, const PackedLinear& next, Operand& y) const {
-    y.resize(next.precision(), rows_of_x, width);
-    parallel_rows(rows_of_x, [&](std::int64_t first, std::int64_t count) {
-      float* normal = y.staging(first, count);
-      rows(x + first * width, count, normal);
-      y.commit(first, count, normal);
-    });
-  }
-};
-
 // (C, 1, K) -> (C / chunk, K, chunk), zero behind the last channel.
 AlignedBuffer chunked(const at::Tensor& weight) {
   const std::int64_t channels = weight.size(0);
@@ -77,42 +40,6 @@ AlignedBuffer chunked(const at::Tensor& weight) {
   std::copy_n(chunks.const_data_ptr<float>(), chunks.numel(), buffer.at_least(chunks.numel()));
   return buffer;
 }
-
-// Where the weights of the layers come from, and in what they are packed.
-struct Packing {
-  const FusedEncoder::WeightReader& reader;
-  c10::ScalarType precision;
-  bool release_weights;
-
-  // Of a linear layer, or of a pointwise convolution (out, in, 1).
-  WeightRows rows(const at::Tensor& weight) const {
-    const std::int64_t width = weight.numel() / std::max<std::int64_t>(1, weight.size(0));
-    return {weight.size(0), width,
-            [weight, width, this](std::int64_t first, std::int64_t count, float* to) {
-              if (reader && reader(weight, first, count, to)) return;
-              at::from_blob(to, {count, width}, at::kFloat)
-                  .copy_(weight.detach().narrow(0, first, count).reshape({count, width}));
-            }};
-  }
-  PackedLinear pack(const at::Tensor& weight, const at::Tensor& bias, c10::ScalarType type,
-                    float scale = 1.0f) const {
-    PackedLinear packed(rows(weight), bias, type, scale);
-    release(weight);
-    return packed;
-  }
-  // Frees what a parameter holds, if that is wanted.
-  void release(const at::Tensor& parameter) const {
-    if (release_weights) parameter.set_data(at::empty({0}, parameter.options()));
-  }
-  // What the products of linear_out and of the convolution module are computed in: in int8 they
-  // would make most of the error (docs/numerics.md).
-  c10::ScalarType sensitive() const {
-    return precision == c10::ScalarType::Char ? c10::ScalarType::Float : precision;
-  }
-  c10::ScalarType attention() const {
-    return precision == c10::ScalarType::BFloat16 ? precision : c10::ScalarType::Float;
-  }
-};
 
 // Wav2Vec2BertFeedForward in half steps: the 0.5 of the layer is in output_dense.
 struct FeedForward {
@@ -137,28 +64,6 @@ struct Layer {
         const Packing& packing);
 };
 
-// One panel for each head's queries, keys and values; the queries are scaled.
-PackedLinear pack_qkv(const Wav2Vec2BertSelfAttention& module, std::int64_t head_size,
-                      const Packing& packing) {
-  const float scaling = 1.0f / std::sqrt(static_cast<float>(head_size));
-  const std::array<WeightRows, 3> parts = {packing.rows(module->linear_q->weight),
-                                           packing.rows(module->linear_k->weight),
-                                           packing.rows(module->linear_v->weight)};
-  const std::int64_t rows = parts[0].rows, width = parts[0].width;
-  const auto read = [&](std::int64_t first, std::int64_t count, float* to) {
-    parts[static_cast<std::size_t>(first / rows)].read(first % rows, count, to);
-    if (first < rows) vector_kernels().scale(to, count * width, scaling, to);
-  };
-  const at::Tensor bias =
-      at::cat({module->linear_q->bias.to(at::kFloat) * scaling,
-               module->linear_k->bias.to(at::kFloat), module->linear_v->bias.to(at::kFloat)});
-  PackedLinear packed({3 * rows, width, read}, bias, packing.precision, 1.0f, head_size);
-  for (const auto& linear : {module->linear_q, module->linear_k, module->linear_v}) {
-    packing.release(linear->weight);
-  }
-  return packed;
-}
-
 Layer::Layer(Wav2Vec2BertEncoderLayerImpl& module, const Wav2Vec2BertConfig& config,
              const Packing& packing)
     : ffn1_layer_norm(module.ffn1_layer_norm),
@@ -170,14 +75,14 @@ Layer::Layer(Wav2Vec2BertEncoderLayerImpl& module, const Wav2Vec2BertConfig& con
       ffn1(module.ffn1, packing),
       ffn2(module.ffn2, packing) {
   const std::int64_t head_size = config.hidden_size / config.num_attention_heads;
+  const auto precision = packing.precision;
   const auto& self_attn = module.self_attn;
   const auto& embedding = self_attn->distance_embedding;
-  attention =
-      RaggedAttention(config.num_attention_heads, head_size,
-                      embedding.is_empty() ? at::Tensor() : embedding->weight,
-                      config.left_max_position_embeddings, config.right_max_position_embeddings,
-                      packing.attention());
-  linear_qkv = pack_qkv(self_attn, head_size, packing);
+  attention = RaggedAttention(
+      config.num_attention_heads, head_size,
+      embedding.is_empty() ? at::Tensor() : embedding->weight, config.left_max_position_embeddings,
+      config.right_max_position_embeddings, RaggedAttention::precision_of(precision));
+  linear_qkv = packing.pack_qkv(self_attn, head_size, precision);
   linear_out =
       packing.pack(self_attn->linear_out->weight, self_attn->linear_out->bias, packing.sensitive());
   const auto& conv = module.conv_module;
@@ -286,7 +191,7 @@ void FusedEncoder::Impl::convolution(const Layer& layer, const RaggedBatch& batc
   const VectorKernels& kernels = vector_kernels();
   const std::int64_t rows = batch.rows();
   const std::int64_t width = channels();
-  layer.conv_layer_norm.forward(hidden_states, rows, layer.pointwise_conv1, normal);
+  layer.conv_layer_norm.forward(hidden_states, rows, layer.pointwise_conv1.precision(), normal);
   batch.for_each_padded_row([&](std::int64_t row) { normal.clear_row(row); });
   done("layer norms");
   float* gated = room(attended, rows, width);
@@ -314,18 +219,20 @@ void FusedEncoder::Impl::run_layer(std::size_t index, const RaggedBatch& batch,
                                    float* hidden_states) {
   const Layer& layer = layers[index];
   const std::int64_t rows = batch.rows();
-  layer.ffn1_layer_norm.forward(hidden_states, rows, layer.ffn1.intermediate_dense, normal);
+  layer.ffn1_layer_norm.forward(hidden_states, rows, layer.ffn1.intermediate_dense.precision(),
+                                normal);
   done("layer norms");
   feed_forward(layer.ffn1, rows, hidden_states, "ffn1 intermediate_dense, swish",
                "ffn1 output_dense");
 
-  layer.self_attn_layer_norm.forward(hidden_states, rows, layer.linear_qkv, normal);
+  layer.self_attn_layer_norm.forward(hidden_states, rows, layer.linear_qkv.precision(), normal);
   done("layer norms");
   self_attention(layer, batch, hidden_states);
 
   convolution(layer, batch, hidden_states);
 
-  layer.ffn2_layer_norm.forward(hidden_states, rows, layer.ffn2.intermediate_dense, normal);
+  layer.ffn2_layer_norm.forward(hidden_states, rows, layer.ffn2.intermediate_dense.precision(),
+                                normal);
   done("layer norms");
   feed_forward(layer.ffn2, rows, hidden_states, "ffn2 intermediate_dense, swish",
                "ffn2 output_dense");
@@ -377,7 +284,8 @@ bool FusedEncoder::packs(const std::string& parameter_name) {
       "self_attn.linear_v.weight",          "self_attn.linear_out.weight",
       "conv_module.pointwise_conv1.weight", "conv_module.pointwise_conv2.weight"};
   const std::size_t layers = parameter_name.find(kLayers);
-  if (layers == std::string::npos || (layers > 0 && parameter_name[layers - 1] != '.')) return false;
+  if (layers == std::string::npos || (layers > 0 && parameter_name[layers - 1] != '.'))
+    return false;
   const std::size_t number = layers + kLayers.size();
   const std::size_t dot = parameter_name.find('.', number);
   if (dot == std::string::npos) return false;

@@ -127,8 +127,8 @@ void PackedLinear::for_each_tile(std::int64_t rows, const Tile& tile) const {
 
 // The product of `rows` rows from `row` on with one panel: (rows, panel_width), close together in
 // the cache of this thread.
-const float* PackedLinear::product(const Operand& x, std::int64_t row, std::int64_t rows,
-                                   std::int64_t panel) const {
+float* PackedLinear::product(const Operand& x, std::int64_t row, std::int64_t rows,
+                             std::int64_t panel) const {
   static thread_local AlignedBuffer memory;
   float* tile = memory.at_least((kMostRows + kRowGranule) * panel_width_);
   const std::int64_t rows_computed = round_up(rows, kRowGranule);
@@ -200,9 +200,13 @@ void PackedLinear::forward_glu(const Operand& x, std::int64_t first, std::int64_
   const std::int64_t half = panel_width_ / 2;
   for_each_tile(rows, [&](std::int64_t row, std::int64_t count, std::int64_t panel) {
     const std::int64_t column = panel * half;
-    vector_kernels().glu(product(x, first + row, count, panel), half, count,
-                         std::min(half, columns - column), panel_width_, y + row * columns + column,
-                         columns);
+    float* tile = product(x, first + row, count, panel);
+    if (!bias_.empty()) {
+      vector_kernels().add_bias(tile, bias_of(panel), count, panel_width_, panel_width_, tile,
+                                panel_width_);
+    }
+    vector_kernels().glu(tile, half, count, std::min(half, columns - column), panel_width_,
+                         y + row * columns + column, columns);
   });
 }
 

@@ -50,7 +50,7 @@ class PackedLinear {
   // y: one matrix (rows, panel_width) for each panel, `panel_stride` floats apart.
   void forward_panels(const Operand& x, std::int64_t first, std::int64_t rows, float* y,
                       std::int64_t panel_stride) const;
-  // For a weight that `interleave_gates` ordered: y (rows, columns) = a * sigmoid(b).
+  // For a weight (and a bias) that `interleave_gates` ordered: y (rows, columns) = a * sigmoid(b).
   void forward_glu(const Operand& x, std::int64_t first, std::int64_t rows, float* y,
                    std::int64_t columns) const;
 
@@ -65,8 +65,7 @@ class PackedLinear {
   void pack_panel(std::int64_t panel, const float* rows);
   template <class Weight>
   const Weight* panel_of(std::int64_t panel) const;
-  const float* product(const Operand& x, std::int64_t row, std::int64_t rows,
-                       std::int64_t panel) const;
+  float* product(const Operand& x, std::int64_t row, std::int64_t rows, std::int64_t panel) const;
   std::int64_t width_of(std::int64_t panel) const;
   const float* bias_of(std::int64_t panel) const;
 

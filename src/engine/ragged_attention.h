@@ -25,6 +25,11 @@ class RaggedAttention {
   RaggedAttention(std::int64_t heads, std::int64_t head_size, const at::Tensor& distance_embedding,
                   std::int64_t left, std::int64_t right, c10::ScalarType precision);
 
+  // What attention is computed in where the layers' products are in `precision`.
+  static c10::ScalarType precision_of(c10::ScalarType precision) {
+    return precision == c10::ScalarType::BFloat16 ? precision : c10::ScalarType::Float;
+  }
+
   // Room that calls share.
   struct Scratch {
     AlignedBuffer keys;    // of each head, in panels of kKeyPanel keys: (D, kKeyPanel)

@@ -293,27 +293,62 @@ TEST(FusedEngine, TreatsAClipWithoutAnyValidFrameAsTheMirrorDoes) {
   EXPECT_LT(difference(fused, mirror), kTolerance);
 }
 
+std::vector<Wav2Vec2BertConfig> adapter_configs() {
+  auto plain = small_config();
+  plain.add_adapter = true;
+  auto two_layers = plain;
+  two_layers.num_adapter_layers = 2;
+  two_layers.use_intermediate_ffn_before_adapter = true;
+  auto narrow = plain;
+  narrow.output_hidden_size = 36;
+  narrow.adapter_kernel_size = 5;
+  narrow.adapter_stride = 3;
+  narrow.adapter_act = "gelu";
+  narrow.attn_implementation = "eager";
+  auto long_kernel = plain;
+  long_kernel.adapter_kernel_size = 8;
+  long_kernel.adapter_stride = 1;
+  return {plain, two_layers, narrow, long_kernel};
+}
+
 TEST(FusedEngine, RunsTheAdapterBehindTheEncoder) {
-  auto config = small_config();
-  config.add_adapter = true;
-  config.use_intermediate_ffn_before_adapter = true;
-  config.num_adapter_layers = 2;
-  config.validate();
-  auto model = model_of(config, 6);
-  std::mt19937 random(6);
-  std::vector<EngineClip> clips;
-  for (const std::int64_t frames : {60, 31}) {
-    clips.push_back({torch::randn({frames, 160}), torch::ones({frames}, torch::kLong)});
-  }
-  const std::vector<std::int64_t> wanted = {Engine::kLastHiddenState, 3, 1};
-  const auto mirror = ReferenceEngine(model).states(clips, wanted);
-  const auto fused = FusedEngine(std::move(model)).states(clips, wanted);
-  for (std::size_t clip = 0; clip < clips.size(); ++clip) {
-    for (std::size_t i = 0; i < wanted.size(); ++i) {
-      ASSERT_EQ(fused[clip][i].sizes(), mirror[clip][i].sizes());
-      EXPECT_LT(difference(fused[clip][i], mirror[clip][i]), kTolerance);
+  for (auto config : adapter_configs()) {
+    config.validate();
+    auto model = model_of(config, 6);
+    const auto mask_of = [](std::int64_t frames, std::int64_t valid) {
+      return torch::arange(frames).lt(valid).to(torch::kLong);
+    };
+    const std::vector<EngineClip> clips = {{torch::randn({60, 160}), {}},
+                                           {torch::randn({31, 160}), mask_of(31, 31)},
+                                           {torch::randn({50, 160}), mask_of(50, 20)},
+                                           {torch::randn({12, 160}), mask_of(12, 0)}};
+    const std::vector<std::int64_t> wanted = {Engine::kLastHiddenState, 3, 1};
+    const auto mirror = ReferenceEngine(model).states(clips, wanted);
+    const auto fused = FusedEngine(std::move(model)).states(clips, wanted);
+    for (std::size_t clip = 0; clip < clips.size(); ++clip) {
+      for (std::size_t i = 0; i < wanted.size(); ++i) {
+        ASSERT_EQ(fused[clip][i].sizes(), mirror[clip][i].sizes());
+        EXPECT_LT(difference(fused[clip][i], mirror[clip][i]), kTolerance)
+            << "kernel " << config.adapter_kernel_size << ", clip " << clip << ", entry " << i;
+      }
     }
   }
+}
+
+TEST(FusedEngine, RefusesAClipThatIsTooShortForTheAdapter) {
+  FusedEngine engine(model_of(adapter_configs()[3], 6));
+  EXPECT_THROW(engine.states({{torch::randn({7, 160}), {}}}, {Engine::kLastHiddenState}),
+               c10::ValueError);
+  EXPECT_THAT(engine.states({{torch::randn({7, 160}), {}}}, {3}), SizeIs(1));
+}
+
+TEST_P(FusedEnginePrecision, RunsTheAdapterNearTheMirror) {
+  auto model = model_of(adapter_configs()[2], 7);
+  const std::vector<EngineClip> clips = {{torch::randn({60, 160}), {}}};
+  const auto mirror = ReferenceEngine(model).states(clips, {Engine::kLastHiddenState});
+  FusedEngine engine(std::move(model), GetParam());
+  const auto fused = engine.states(clips, {Engine::kLastHiddenState});
+  EXPECT_GT(cosine(fused[0][0], mirror[0][0]), 0.999);
 }
 
 TEST(FusedEngine, ComputesNoLayerThatNobodyAsksFor) {
@@ -443,24 +478,30 @@ TEST(ChooseEngine, FallsBackWithAReason) {
   EXPECT_THAT(reason_of(gelu, torch::kCPU, torch::kFloat), HasSubstr("hidden_act is \"gelu\""));
 }
 
-TEST(Fuse, GivesAHeadTheFusedEncoder) {
-  torch::manual_seed(11);
-  Wav2Vec2BertForCTC mirror(small_config());
-  mirror->eval();
-  auto fused = std::dynamic_pointer_cast<Wav2Vec2BertForCTCImpl>(mirror->clone());
-  fuse(*fused);
-  const torch::NoGradGuard no_grad;
-  const auto features = torch::randn({2, 40, 160});
-  auto mask = torch::ones({2, 40}, torch::kLong);
-  mask[1].slice(0, 25).zero_();
-  ForwardOptions options;
-  options.output_hidden_states = true;
-  const auto expected = mirror->forward(features, mask, {}, options);
-  const auto got = fused->forward(features, mask, {}, options);
-  EXPECT_LT(difference(got.logits, expected.logits), kTolerance);
-  ASSERT_THAT(*got.hidden_states, SizeIs(expected.hidden_states->size()));
-  for (std::size_t i = 0; i < got.hidden_states->size(); ++i) {
-    EXPECT_LT(difference((*got.hidden_states)[i], (*expected.hidden_states)[i]), kTolerance);
+TEST(Fuse, GivesAHeadTheFusedEncoderAndAdapter) {
+  for (const auto& config : {small_config(), adapter_configs()[0], adapter_configs()[2]}) {
+    torch::manual_seed(11);
+    Wav2Vec2BertForCTC mirror(config);
+    mirror->eval();
+    auto fused = std::dynamic_pointer_cast<Wav2Vec2BertForCTCImpl>(mirror->clone());
+    fuse(*fused);
+    const torch::NoGradGuard no_grad;
+    const auto features = torch::randn({2, 40, 160});
+    auto mask = torch::ones({2, 40}, torch::kLong);
+    mask[1].slice(0, 25).zero_();
+    ForwardOptions options;
+    options.output_hidden_states = true;
+    const auto expected = mirror->forward(features, mask, {}, options);
+    const auto got = fused->forward(features, mask, {}, options);
+    ASSERT_EQ(got.logits.sizes(), expected.logits.sizes());
+    EXPECT_LT(difference(got.logits, expected.logits), kTolerance);
+    ASSERT_THAT(*got.hidden_states, SizeIs(expected.hidden_states->size()));
+    for (std::size_t i = 0; i < got.hidden_states->size(); ++i) {
+      EXPECT_LT(difference((*got.hidden_states)[i], (*expected.hidden_states)[i]), kTolerance);
+    }
+    if (config.add_adapter) {
+      EXPECT_THAT(fused->wav2vec2_bert->adapter->parameters(), SizeIs(0));
+    }
   }
 }
 

@@ -73,7 +73,7 @@ class ReferenceEngine : public Engine {
 };
 
 // The fused encoder in float32, bfloat16 or int8 (Char), all clips in one batch; an adapter, which
-// follows it, runs through the modules, one clip at a time. On a CPU; the states are bfloat16 if
+// follows it, runs on the same products, one clip at a time. On a CPU; the states are bfloat16 if
 // the precision is, else float32.
 class FusedEngine : public Engine {
  public:
