@@ -1,0 +1,153 @@
+// Times the fused engine's kernels one by one, at the sizes of the published model:
+//   scripts/build kernels_benchmark && build/bin/kernels_benchmark --benchmark_filter=Linear
+// Google Benchmark's options apply. Threads: OMP_NUM_THREADS.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <benchmark/benchmark.h>
+
+#include <cstdint>
+#include <numeric>
+#include <vector>
+
+#include "aligned_buffer.h"
+#include "operand.h"
+#include "packed_linear.h"
+#include "parallel_tasks.h"
+#include "ragged_attention.h"
+#include "ragged_batch.h"
+#include "row_blocks.h"
+#include "tile_gemm.h"
+#include "vector_kernels.h"
+#include "w2vbert/engine/gemm_floor.h"
+
+namespace {
+
+using namespace w2vbert;  // NOLINT: a program of its own
+
+constexpr std::int64_t kChannels = 1024, kInner = 4096, kHeads = 16, kHeadSize = 64;
+constexpr std::int64_t kLeft = 64, kRight = 8, kKernel = 31;
+constexpr float kEps = 1e-5F;
+
+AlignedBuffer random_buffer(std::int64_t count) {
+  AlignedBuffer buffer;
+  at::from_blob(buffer.at_least(count), {count}, at::kFloat).normal_();
+  return buffer;
+}
+
+void count_flops(benchmark::State& state, double of_one) {
+  state.counters["FLOP/s"] = benchmark::Counter(
+      of_one, benchmark::Counter::kIsIterationInvariantRate, benchmark::Counter::kIs1000);
+}
+
+void count_bytes(benchmark::State& state, std::int64_t of_one) {
+  state.SetBytesProcessed(state.iterations() * of_one);
+}
+
+bool lacks(benchmark::State& state, c10::ScalarType precision) {
+  if (tile_gemm_is_onednn(precision)) return false;
+  state.SkipWithError("this processor has no instructions for it");
+  return true;
+}
+
+// rows, in, out
+void packed_linear(benchmark::State& state, c10::ScalarType precision) {
+  if (lacks(state, precision)) return;
+  const std::int64_t rows = state.range(0), in = state.range(1), out = state.range(2);
+  const PackedLinear linear(rows_of(at::randn({out, in})), at::randn({out}), precision);
+  AlignedBuffer x = random_buffer((rows + kRowGranule) * in);
+  AlignedBuffer y = random_buffer((rows + kRowGranule) * out);
+  Operand operand;
+  operand.assign(precision, x.data(), rows, in);
+  for (auto _ : state) linear.forward(operand, 0, rows, y.data());
+  count_flops(state, 2.0 * static_cast<double>(rows * in * out));
+}
+
+// What oneDNN's own linear layers do for the products of one encoder layer.
+void onednn_linears(benchmark::State& state) {
+  const Wav2Vec2BertConfig config;
+  PackedGemmRate rate(config);
+  double fastest = 0;
+  for (auto _ : state) fastest = std::max(fastest, rate.measure(state.range(0), 1));
+  state.counters["FLOP/s"] =
+      benchmark::Counter(fastest, benchmark::Counter::kDefaults, benchmark::Counter::kIs1000);
+}
+
+void attention(benchmark::State& state, c10::ScalarType precision) {
+  if (lacks(state, precision)) return;
+  const std::int64_t frames = state.range(0);
+  RaggedBatch batch;
+  batch.add(frames, {});
+  const std::int64_t stride = (frames + kRowGranule) * kHeadSize;
+  const AlignedBuffer qkv = random_buffer(3 * kHeads * stride);
+  AlignedBuffer y = random_buffer(frames * kChannels);
+  const RaggedAttention module(kHeads, kHeadSize, at::randn({kLeft + 1 + kRight, kHeadSize}), kLeft,
+                               kRight, precision);
+  RaggedAttention::Scratch scratch;
+  for (auto _ : state) module.forward(batch, qkv.data(), stride, scratch, y.data());
+  count_flops(state, 4.0 * static_cast<double>(frames * frames * kChannels));
+}
+
+void layer_norm(benchmark::State& state) {
+  const std::int64_t rows = state.range(0);
+  AlignedBuffer x = random_buffer(rows * kChannels), y = random_buffer(rows * kChannels);
+  const AlignedBuffer weight = random_buffer(kChannels), bias = random_buffer(kChannels);
+  for (auto _ : state) {
+    parallel_rows(rows, [&](std::int64_t first, std::int64_t count) {
+      vector_kernels().layer_norm(x.data() + first * kChannels, count, kChannels, weight.data(),
+                                  bias.data(), kEps, y.data() + first * kChannels);
+    });
+  }
+  count_bytes(state, 2 * rows * kChannels * static_cast<std::int64_t>(sizeof(float)));
+}
+
+void depthwise_conv(benchmark::State& state) {
+  const std::int64_t rows = state.range(0);
+  AlignedBuffer x = random_buffer(rows * kChannels), y = random_buffer(rows * kChannels);
+  const AlignedBuffer weight = random_buffer(kChannels * kKernel);
+  for (auto _ : state) {
+    parallel_rows(rows, [&](std::int64_t first, std::int64_t count) {
+      vector_kernels().depthwise(x.data(), first, count, kChannels, weight.data(), kKernel,
+                                 y.data() + first * kChannels);
+    });
+  }
+  count_flops(state, 2.0 * static_cast<double>(rows * kChannels * kKernel));
+}
+
+// float32 rows to what a layer of that precision takes.
+void operand(benchmark::State& state, c10::ScalarType precision) {
+  const std::int64_t rows = state.range(0);
+  AlignedBuffer x = random_buffer((rows + kRowGranule) * kInner);
+  Operand result;
+  for (auto _ : state) result.assign(precision, x.data(), rows, kInner);
+  count_bytes(state, rows * kInner * static_cast<std::int64_t>(sizeof(float)));
+}
+
+void linear_sizes(benchmark::internal::Benchmark* all) {
+  all->ArgNames({"rows", "in", "out"});
+  for (const std::int64_t rows : {50, 250, 1500}) {
+    all->Args({rows, kChannels, kInner})->Args({rows, kInner, kChannels});
+    all->Args({rows, kChannels, kChannels});
+  }
+}
+
+void frame_counts(benchmark::internal::Benchmark* all) {
+  all->ArgName("frames")->Arg(50)->Arg(250)->Arg(1500)->Arg(6000);
+}
+
+constexpr auto kFloat = c10::ScalarType::Float, kBFloat16 = c10::ScalarType::BFloat16,
+               kChar = c10::ScalarType::Char;
+
+BENCHMARK_CAPTURE(packed_linear, float32, kFloat)->Apply(linear_sizes)->UseRealTime();
+BENCHMARK_CAPTURE(packed_linear, bfloat16, kBFloat16)->Apply(linear_sizes)->UseRealTime();
+BENCHMARK_CAPTURE(packed_linear, int8, kChar)->Apply(linear_sizes)->UseRealTime();
+BENCHMARK(onednn_linears)->ArgName("rows")->Arg(250)->Arg(1500)->UseRealTime();
+BENCHMARK_CAPTURE(attention, float32, kFloat)->Apply(frame_counts)->UseRealTime();
+BENCHMARK_CAPTURE(attention, bfloat16, kBFloat16)->Apply(frame_counts)->UseRealTime();
+BENCHMARK(layer_norm)->ArgName("rows")->Arg(250)->Arg(1500)->UseRealTime();
+BENCHMARK(depthwise_conv)->ArgName("rows")->Arg(250)->Arg(1500)->UseRealTime();
+BENCHMARK_CAPTURE(operand, bfloat16, kBFloat16)->ArgName("rows")->Arg(250)->UseRealTime();
+BENCHMARK_CAPTURE(operand, int8, kChar)->ArgName("rows")->Arg(250)->UseRealTime();
+
+}  // namespace
+
+BENCHMARK_MAIN();
