@@ -41,7 +41,7 @@ struct BenchOptions {
 
 std::vector<std::int64_t> lengths_of(const std::string& text) {
   std::vector<std::int64_t> lengths;
-  for (const std::string& word : split_at_commas(text)) {
+  for (const std::string& word : split(text, ',')) {
     lengths.push_back(whole_number("--frames", word, 1, kMostFrames));
   }
   if (static_cast<std::int64_t>(lengths.size()) > kMostClips) {

@@ -6,6 +6,7 @@
 #include <regex>
 
 #include "config_table.h"
+#include "w2vbert/core/text.h"
 
 namespace w2vbert {
 namespace {
@@ -225,22 +226,12 @@ bool is_end_of(const std::string& name, const std::string& module) {
                             module[module.size() - name.size() - 1] == '.');
 }
 
-std::vector<std::string> parts_of(const std::string& name) {
-  std::vector<std::string> parts;
-  for (std::size_t begin = 0; begin <= name.size();) {
-    const std::size_t end = std::min(name.find('.', begin), name.size());
-    parts.push_back(name.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return parts;
-}
-
 // The layer's number in a module's name. PEFT: the first part of digits behind two others (or
 // behind one that is a layers_pattern) and before another.
 std::optional<std::int64_t> layer_number(const std::string& module,
                                          const std::vector<std::string>& layers_pattern) {
   constexpr std::size_t kMaxDigits = 18;
-  const std::vector<std::string> parts = parts_of(module);
+  const std::vector<std::string> parts = split(module, '.');
   const auto is_number = [&](std::size_t i) {
     return i + 1 < parts.size() && !parts[i].empty() && parts[i].size() <= kMaxDigits &&
            std::all_of(parts[i].begin(), parts[i].end(),

@@ -71,10 +71,10 @@ std::string comma_list(std::span<const std::string> words) {
   return list;
 }
 
-std::vector<std::string> split_at_commas(std::string_view list) {
+std::vector<std::string> split(std::string_view list, char separator) {
   std::vector<std::string> words;
   for (std::size_t begin = 0; begin <= list.size();) {
-    const std::size_t end = std::min(list.find(',', begin), list.size());
+    const std::size_t end = std::min(list.find(separator, begin), list.size());
     words.emplace_back(list.substr(begin, end - begin));
     begin = end + 1;
   }

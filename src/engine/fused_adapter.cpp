@@ -21,10 +21,6 @@
 namespace w2vbert {
 namespace {
 
-float* room(AlignedBuffer& buffer, std::int64_t rows, std::int64_t width) {
-  return buffer.at_least((rows + kRowGranule) * width);
-}
-
 // Clips of equal length, one behind the other in one matrix.
 struct Frames {
   std::int64_t clips, frames;

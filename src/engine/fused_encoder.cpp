@@ -113,9 +113,6 @@ struct FusedEncoder::Impl {
   std::chrono::steady_clock::time_point step_began;
 
   std::int64_t channels() const { return config.hidden_size; }
-  static float* room(AlignedBuffer& buffer, std::int64_t rows, std::int64_t width) {
-    return buffer.at_least((rows + kRowGranule) * width);
-  }
 
   void feed_forward(const FeedForward& ffn, std::int64_t rows, float* hidden_states,
                     const char* name_in, const char* name_out);
@@ -372,7 +369,7 @@ std::vector<at::Tensor> FusedEncoder::forward(const std::vector<Clip>& clips,
     return results;
   }
 
-  float* hidden_states = impl.room(impl.hidden, rows, width);
+  float* hidden_states = room(impl.hidden, rows, width);
   if (!projected) impl.input.resize(impl.projection.precision(), rows, input_width);
   float* input = projected ? hidden_states : impl.input.staging(0, rows);
   for (std::size_t i = 0; i < clips.size(); ++i) {

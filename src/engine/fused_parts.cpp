@@ -42,12 +42,11 @@ void Norm::forward(const float* x, std::int64_t rows_of_x, c10::ScalarType preci
 }
 
 WeightRows Packing::rows(const at::Tensor& weight) const {
-  const std::int64_t width = weight.numel() / std::max<std::int64_t>(1, weight.size(0));
-  return {weight.size(0), width,
-          [weight, width, this](std::int64_t first, std::int64_t count, float* to) {
-            if (reader && reader(weight, first, count, to)) return;
-            at::from_blob(to, {count, width}, at::kFloat)
-                .copy_(weight.detach().narrow(0, first, count).reshape({count, width}));
+  const WeightRows own = rows_of(weight);
+  if (!reader) return own;
+  return {own.rows, own.width,
+          [weight, own, this](std::int64_t first, std::int64_t count, float* to) {
+            if (!reader(weight, first, count, to)) own.read(first, count, to);
           }};
 }
 

@@ -8,10 +8,16 @@
 #include "aligned_buffer.h"
 #include "operand.h"
 #include "packed_linear.h"
+#include "row_blocks.h"
 #include "w2vbert/engine/fused_encoder.h"
 #include "w2vbert/nn/self_attention.h"
 
 namespace w2vbert {
+
+// A matrix (rows, width) with room for a granule of rows more, as the products' inputs need it.
+inline float* room(AlignedBuffer& buffer, std::int64_t rows, std::int64_t width) {
+  return buffer.at_least((rows + kRowGranule) * width);
+}
 
 struct Norm {
   AlignedBuffer weight, bias;
@@ -35,7 +41,7 @@ struct Packing {
   c10::ScalarType precision;
   bool release_weights;
 
-  // Of a linear layer, or of a pointwise convolution (out, in, 1).
+  // rows_of(weight), or what the reader has for it.
   WeightRows rows(const at::Tensor& weight) const;
   PackedLinear pack(const at::Tensor& weight, const at::Tensor& bias, c10::ScalarType type,
                     float scale = 1.0f) const;

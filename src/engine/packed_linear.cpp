@@ -30,10 +30,11 @@ std::int64_t group_of(c10::ScalarType precision) {
 }  // namespace
 
 WeightRows rows_of(const at::Tensor& weight) {
-  const at::Tensor rows = weight.detach().to(at::kFloat).contiguous();
-  return {rows.size(0), rows.size(1), [rows](std::int64_t first, std::int64_t count, float* to) {
-            const std::int64_t width = rows.size(1);
-            std::copy_n(rows.const_data_ptr<float>() + first * width, count * width, to);
+  const std::int64_t width = weight.numel() / std::max<std::int64_t>(1, weight.size(0));
+  return {weight.size(0), width,
+          [weight, width](std::int64_t first, std::int64_t count, float* to) {
+            at::from_blob(to, {count, width}, at::kFloat)
+                .copy_(weight.detach().narrow(0, first, count).reshape({count, width}));
           }};
 }
 

@@ -18,7 +18,8 @@ struct WeightRows {
   std::int64_t rows = 0, width = 0;
   std::function<void(std::int64_t first, std::int64_t count, float* to)> read;
 };
-WeightRows rows_of(const at::Tensor& weight);  // of any float type
+// Of a linear layer's weight, or a pointwise convolution's (out, in, 1), of any float type.
+WeightRows rows_of(const at::Tensor& weight);
 
 // y = x W^T + b. The weight lies in panels of `panel_width` outputs, each (in, panel_width): a
 // product of some rows with one panel is a task of its own, and what follows the product (bias,

@@ -22,7 +22,7 @@ constexpr const char* kExpected = "a file of scripts/export_parity_fixtures.py";
 // None in an empty list.
 std::vector<std::string> words_of(const std::string& list) {
   if (list.empty()) return {};
-  return split_at_commas(list);
+  return split(list, ',');
 }
 
 template <typename Number>

@@ -84,7 +84,7 @@ std::vector<std::int64_t> parse_states(const std::string& text, std::int64_t num
     return states;
   }
   const std::string range = "0 to " + std::to_string(num_hidden_layers);
-  for (const std::string& word : split_at_commas(text)) {
+  for (const std::string& word : split(text, ',')) {
     const auto state = parse_number<std::int64_t>(word);
     if (!state) {
       throw UsageError("", "--states", "\"" + quote_bytes(word) + "\" is no number",

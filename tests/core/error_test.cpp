@@ -54,11 +54,11 @@ TEST(Utf8CharacterLength, KnowsWhatIsACharacter) {
   }
 }
 
-TEST(Text, SplitsAtEveryComma) {
+TEST(Text, SplitsAtEverySeparator) {
   using Words = std::vector<std::string>;
-  EXPECT_EQ(split_at_commas("a,b"), (Words{"a", "b"}));
-  EXPECT_EQ(split_at_commas(",a,,"), (Words{"", "a", "", ""}));
-  EXPECT_EQ(split_at_commas(""), Words{""});
+  EXPECT_EQ(split("a,b", ','), (Words{"a", "b"}));
+  EXPECT_EQ(split(",a,,", ','), (Words{"", "a", "", ""}));
+  EXPECT_EQ(split("", ','), Words{""});
 }
 
 }  // namespace

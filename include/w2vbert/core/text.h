@@ -21,8 +21,8 @@ std::size_t utf8_character_length(std::string_view bytes);
 // "a, b, c".
 std::string comma_list(std::span<const std::string> words);
 
-// "a,,b" -> "a", "", "b"; "" -> "".
-std::vector<std::string> split_at_commas(std::string_view list);
+// At ',': "a,,b" -> "a", "", "b"; "" -> "".
+std::vector<std::string> split(std::string_view list, char separator);
 
 // "(2, 80)"; "()" for a scalar.
 std::string shape_text(std::span<const std::int64_t> shape);
