@@ -62,6 +62,17 @@ struct Layer {
 
   Layer(Wav2Vec2BertEncoderLayerImpl& module, const Wav2Vec2BertConfig& config,
         const Packing& packing);
+
+  std::array<PackedLinear*, 8> linears() {
+    return {&ffn1.intermediate_dense,
+            &ffn1.output_dense,
+            &linear_qkv,
+            &linear_out,
+            &pointwise_conv1,
+            &pointwise_conv2,
+            &ffn2.intermediate_dense,
+            &ffn2.output_dense};
+  }
 };
 
 Layer::Layer(Wav2Vec2BertEncoderLayerImpl& module, const Wav2Vec2BertConfig& config,
@@ -101,6 +112,7 @@ struct FusedEncoder::Impl {
   Norm projection_layer_norm;
   PackedLinear projection;
   std::vector<Layer> layers;
+  bool has_run = false, weights_are_kept = false;
 
   // Matrices of the batch, with room for a granule of rows more.
   AlignedBuffer hidden, wide, attended;
@@ -113,6 +125,7 @@ struct FusedEncoder::Impl {
   std::chrono::steady_clock::time_point step_began;
 
   std::int64_t channels() const { return config.hidden_size; }
+  void keep_weights();
 
   void feed_forward(const FeedForward& ffn, std::int64_t rows, float* hidden_states,
                     const char* name_in, const char* name_out);
@@ -121,6 +134,14 @@ struct FusedEncoder::Impl {
   void run_layer(std::size_t index, const RaggedBatch& batch, float* hidden_states);
   void done(const char* step, double flops = 0);
 };
+
+void FusedEncoder::Impl::keep_weights() {
+  if (weights_are_kept) return;
+  for (Layer& layer : layers) {
+    for (PackedLinear* linear : layer.linears()) linear->keep();
+  }
+  weights_are_kept = true;
+}
 
 void FusedEncoder::Impl::done(const char* step, double flops) {
   if (!profiling) return;
@@ -319,6 +340,11 @@ FusedEncoder::~FusedEncoder() = default;
 FusedEncoder::FusedEncoder(FusedEncoder&&) noexcept = default;
 FusedEncoder& FusedEncoder::operator=(FusedEncoder&&) noexcept = default;
 
+void FusedEncoder::keep_weights() {
+  const std::lock_guard<std::mutex> lock(impl_->mutex);
+  impl_->keep_weights();
+}
+
 void FusedEncoder::set_profiling(bool on) {
   const std::lock_guard<std::mutex> lock(impl_->mutex);
   impl_->profiling = on;
@@ -369,6 +395,9 @@ std::vector<at::Tensor> FusedEncoder::forward(const std::vector<Clip>& clips,
     return results;
   }
 
+  // Several blocks of the feed-forward's rows would read its weights as often.
+  if (impl.has_run || rows > kInnerRows) impl.keep_weights();
+
   float* hidden_states = room(impl.hidden, rows, width);
   if (!projected) impl.input.resize(impl.projection.precision(), rows, input_width);
   float* input = projected ? hidden_states : impl.input.staging(0, rows);
@@ -394,6 +423,7 @@ std::vector<at::Tensor> FusedEncoder::forward(const std::vector<Clip>& clips,
       impl.done("copying states");
     }
   }
+  impl.has_run = true;
   return results;
 }
 

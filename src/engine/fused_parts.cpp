@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <utility>
 
 #include "parallel_tasks.h"
 #include "vector_kernels.h"
@@ -42,12 +43,13 @@ void Norm::forward(const float* x, std::int64_t rows_of_x, c10::ScalarType preci
 }
 
 WeightRows Packing::rows(const at::Tensor& weight) const {
-  const WeightRows own = rows_of(weight);
-  if (!reader) return own;
-  return {own.rows, own.width,
-          [weight, own, this](std::int64_t first, std::int64_t count, float* to) {
-            if (!reader(weight, first, count, to)) own.read(first, count, to);
-          }};
+  WeightRows rows = rows_of(weight);
+  if (!reader) return rows;
+  if (auto read = reader(weight)) {
+    rows.read = std::move(read);
+    rows.in_file = true;
+  }
+  return rows;
 }
 
 PackedLinear Packing::pack(const at::Tensor& weight, const at::Tensor& bias, c10::ScalarType type,
@@ -68,14 +70,16 @@ PackedLinear Packing::pack_qkv(const Wav2Vec2BertSelfAttention& module, std::int
                                            rows(module->linear_k->weight),
                                            rows(module->linear_v->weight)};
   const std::int64_t part_rows = parts[0].rows, width = parts[0].width;
-  const auto read = [&](std::int64_t first, std::int64_t count, float* to) {
+  const auto read = [parts, part_rows, width, scaling](std::int64_t first, std::int64_t count,
+                                                       float* to) {
     parts[static_cast<std::size_t>(first / part_rows)].read(first % part_rows, count, to);
     if (first < part_rows) vector_kernels().scale(to, count * width, scaling, to);
   };
+  const bool in_file = parts[0].in_file && parts[1].in_file && parts[2].in_file;
   const at::Tensor bias =
       at::cat({module->linear_q->bias.to(at::kFloat) * scaling,
                module->linear_k->bias.to(at::kFloat), module->linear_v->bias.to(at::kFloat)});
-  PackedLinear packed({3 * part_rows, width, read}, bias, type, 1.0f, head_size);
+  PackedLinear packed({3 * part_rows, width, read, in_file}, bias, type, 1.0f, head_size);
   for (const auto& linear : {module->linear_q, module->linear_k, module->linear_v}) {
     release(linear->weight);
   }

@@ -37,11 +37,11 @@ struct Norm {
 
 // Where weights come from, and in what they are packed.
 struct Packing {
-  const FusedEncoder::WeightReader& reader;
+  const FusedEncoder::WeightReader& reader;  // or null
   c10::ScalarType precision;
   bool release_weights;
 
-  // rows_of(weight), or what the reader has for it.
+  // rows_of(weight), or the reader's.
   WeightRows rows(const at::Tensor& weight) const;
   PackedLinear pack(const at::Tensor& weight, const at::Tensor& bias, c10::ScalarType type,
                     float scale = 1.0f) const;

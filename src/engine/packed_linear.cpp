@@ -4,7 +4,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <cmath>
+#include <utility>
 
 #include "parallel_tasks.h"
 #include "row_blocks.h"
@@ -44,10 +44,12 @@ PackedLinear::PackedLinear(const WeightRows& weight, const at::Tensor& bias,
       in_(weight.width),
       out_(weight.rows),
       panel_width_(panel_width),
-      packed_in_(round_up(in_, group_of(precision))) {
+      packed_in_(round_up(in_, group_of(precision))),
+      source_(weight),
+      scale_(scale) {
   TORCH_CHECK_VALUE(precision != c10::ScalarType::Char || in_ <= kMostByteInputs,
                     "int8: a layer of ", in_, " inputs, expected ", kMostByteInputs, " at most");
-  pack(weight, scale);
+  if (!weight.in_file) keep();
   if (bias.defined()) {
     const at::Tensor values = bias.to(at::kFloat).contiguous();
     vector_kernels().scale(values.const_data_ptr<float>(), out_, scale,
@@ -55,53 +57,52 @@ PackedLinear::PackedLinear(const WeightRows& weight, const at::Tensor& bias,
   }
 }
 
-void PackedLinear::pack(const WeightRows& weight, float scale) {
-  panels_.at_least(panels() * packed_in_ / group_of(precision_) * panel_width_);
-  if (precision_ == c10::ScalarType::Char) {
-    column_scale_.at_least(panels() * panel_width_);
-    column_sum_.at_least(panels() * panel_width_);
-  }
-  parallel_tasks(panels(), [&](std::int64_t panel) {
-    static thread_local AlignedBuffer memory;
-    const std::int64_t count = width_of(panel);
-    float* rows = memory.at_least(panel_width_ * in_);
-    weight.read(panel * panel_width_, count, rows);
-    if (scale != 1.0f) vector_kernels().scale(rows, count * in_, scale, rows);
-    pack_panel(panel, rows);
-  });
+void PackedLinear::keep() {
+  if (!panels_.empty()) return;
+  AlignedBuffer panels_there;
+  float* to = panels_there.at_least(panels() * panel_size());
+  parallel_tasks(panels(),
+                 [&](std::int64_t panel) { pack_panel(panel, to + panel * panel_size()); });
+  panels_ = std::move(panels_there);
+  source_ = {};
 }
 
-// `rows` (width_of(panel), in) -> (packed_in / group, panel_width, group). A group of inputs has
-// four bytes: it moves as one float does.
-void PackedLinear::pack_panel(std::int64_t panel, const float* rows) {
+std::int64_t PackedLinear::weights_size() const {
+  return packed_in_ / group_of(precision_) * panel_width_;
+}
+
+std::int64_t PackedLinear::panel_size() const {
+  return weights_size() + (precision_ == c10::ScalarType::Char ? 2 * panel_width_ : 0);
+}
+
+// (width_of(panel), in) -> (packed_in / group, panel_width, group). A group of inputs has four
+// bytes: it moves as one float does.
+void PackedLinear::pack_panel(std::int64_t panel, float* to) const {
+  static thread_local AlignedBuffer rows_memory, narrow_memory;
   const VectorKernels& kernels = vector_kernels();
-  const std::int64_t groups = packed_in_ / group_of(precision_);
-  float* to = panels_.data() + panel * groups * panel_width_;
   const std::int64_t count = width_of(panel);
+  float* rows = rows_memory.at_least(panel_width_ * in_);
+  source_.read(panel * panel_width_, count, rows);
+  if (scale_ != 1.0f) kernels.scale(rows, count * in_, scale_, rows);
+  const std::int64_t groups = packed_in_ / group_of(precision_);
   if (precision_ == c10::ScalarType::Float) {
     kernels.transpose(rows, count, groups, groups, to, panel_width_);
     return;
   }
-  static thread_local AlignedBuffer memory;
-  float* narrow = memory.at_least(panel_width_ * groups);
+  float* narrow = narrow_memory.at_least(panel_width_ * groups);
+  float* column_scale = to + weights_size();
+  auto* column_sum = reinterpret_cast<std::int32_t*>(column_scale + panel_width_);
   for (std::int64_t row = 0; row < count; ++row) {
     if (precision_ == c10::ScalarType::BFloat16) {
       kernels.to_bfloat16(rows + row * in_, in_, packed_in_,
                           reinterpret_cast<c10::BFloat16*>(narrow + row * groups));
     } else {
-      const std::int64_t column = panel * panel_width_ + row;
       kernels.quantize_weight(rows + row * in_, in_, packed_in_,
                               reinterpret_cast<std::int8_t*>(narrow + row * groups),
-                              column_scale_.data() + column,
-                              reinterpret_cast<std::int32_t*>(column_sum_.data()) + column);
+                              column_scale + row, column_sum + row);
     }
   }
   kernels.transpose(narrow, count, groups, groups, to, panel_width_);
-}
-
-template <class Weight>
-const Weight* PackedLinear::panel_of(std::int64_t panel) const {
-  return reinterpret_cast<const Weight*>(panels_.data()) + panel * packed_in_ * panel_width_;
 }
 
 std::int64_t PackedLinear::width_of(std::int64_t panel) const {
@@ -112,102 +113,115 @@ const float* PackedLinear::bias_of(std::int64_t panel) const {
   return bias_.empty() ? nullptr : bias_.data() + panel * panel_width_;
 }
 
-// tile(first row, rows, panel): all panels of one block of rows, then the next.
-template <class Tile>
-void PackedLinear::for_each_tile(std::int64_t rows, const Tile& tile) const {
+// All panels of one block of rows, then the next; a panel that is not kept meets all rows at once.
+template <class Function>
+void PackedLinear::for_each_tile(std::int64_t rows, const Function& function) const {
   const std::int64_t tasks = kTasksPerThread * at::get_num_threads();
   const std::int64_t blocks_wanted = std::max<std::int64_t>(1, tasks / panels());
   const std::int64_t size =
       std::min(kMostRows, round_up((rows + blocks_wanted - 1) / blocks_wanted, kRowGranule));
   const RowBlocks blocks(rows, size);
+  if (panels_.empty()) {
+    parallel_tasks(panels(), [&](std::int64_t panel) {
+      static thread_local AlignedBuffer memory;
+      float* weights = memory.at_least(panel_size());
+      pack_panel(panel, weights);
+      for (std::int64_t block = 0; block < blocks.count; ++block) {
+        function(Tile{blocks.begin(block), blocks.rows_of(block), panel, weights});
+      }
+    });
+    return;
+  }
   parallel_tasks(blocks.count * panels(), [&](std::int64_t task) {
-    const std::int64_t block = task / panels();
-    tile(blocks.begin(block), blocks.rows_of(block), task % panels());
+    const std::int64_t block = task / panels(), panel = task % panels();
+    function(Tile{blocks.begin(block), blocks.rows_of(block), panel,
+                  panels_.data() + panel * panel_size()});
   });
 }
 
-// The product of `rows` rows from `row` on with one panel: (rows, panel_width), close together in
-// the cache of this thread.
-float* PackedLinear::product(const Operand& x, std::int64_t row, std::int64_t rows,
-                             std::int64_t panel) const {
+// The product of the tile's rows of x, counted from `first`, with its panel: (rows, panel_width),
+// close together in the cache of this thread.
+float* PackedLinear::product(const Operand& x, std::int64_t first, const Tile& tile) const {
   static thread_local AlignedBuffer memory;
-  float* tile = memory.at_least((kMostRows + kRowGranule) * panel_width_);
-  const std::int64_t rows_computed = round_up(rows, kRowGranule);
+  float* sums = memory.at_least((kMostRows + kRowGranule) * panel_width_);
+  const std::int64_t row = first + tile.row;
+  const std::int64_t rows_computed = round_up(tile.rows, kRowGranule);
   const std::int64_t block = precision_ == c10::ScalarType::Char ? kByteInputBlock : kInputBlock;
   for (std::int64_t from = 0; from < packed_in_; from += block) {
     const std::int64_t count = std::min(block, packed_in_ - from);
     const std::int64_t at = from * panel_width_;
-    const auto multiply = [&](const auto* input, const auto* weight, auto* output) {
-      tile_gemm(rows_computed, panel_width_, count, input + from, x.ld(), weight + at, panel_width_,
-                output, panel_width_, from > 0);
+    const auto multiply = [&](const auto* input, const auto* weights, auto* output) {
+      tile_gemm(rows_computed, panel_width_, count, input + from, x.ld(), weights + at,
+                panel_width_, output, panel_width_, from > 0);
     };
     switch (precision_) {
       case c10::ScalarType::BFloat16:
-        multiply(x.halves(row), panel_of<c10::BFloat16>(panel), tile);
+        multiply(x.halves(row), reinterpret_cast<const c10::BFloat16*>(tile.weights), sums);
         break;
       case c10::ScalarType::Char:
-        multiply(x.bytes(row), panel_of<std::int8_t>(panel), reinterpret_cast<std::int32_t*>(tile));
+        multiply(x.bytes(row), reinterpret_cast<const std::int8_t*>(tile.weights),
+                 reinterpret_cast<std::int32_t*>(sums));
         break;
       default:
-        multiply(x.floats(row), panel_of<float>(panel), tile);
+        multiply(x.floats(row), tile.weights, sums);
     }
   }
   if (precision_ == c10::ScalarType::Char) {
-    const std::int64_t column = panel * panel_width_;
-    vector_kernels().dequantize(tile, rows, panel_width_, panel_width_, x.scales(row), x.zeros(row),
-                                column_scale_.data() + column,
-                                reinterpret_cast<const std::int32_t*>(column_sum_.data()) + column);
+    const float* column_scale = tile.weights + weights_size();
+    vector_kernels().dequantize(sums, tile.rows, panel_width_, panel_width_, x.scales(row),
+                                x.zeros(row), column_scale,
+                                reinterpret_cast<const std::int32_t*>(column_scale + panel_width_));
   }
-  return tile;
+  return sums;
 }
 
 void PackedLinear::forward(const Operand& x, std::int64_t first, std::int64_t rows,
                            float* y) const {
-  for_each_tile(rows, [&](std::int64_t row, std::int64_t count, std::int64_t panel) {
-    vector_kernels().add_bias(product(x, first + row, count, panel), bias_of(panel), count,
-                              width_of(panel), panel_width_, y + row * out_ + panel * panel_width_,
-                              out_);
+  for_each_tile(rows, [&](const Tile& tile) {
+    vector_kernels().add_bias(product(x, first, tile), bias_of(tile.panel), tile.rows,
+                              width_of(tile.panel), panel_width_,
+                              y + tile.row * out_ + tile.panel * panel_width_, out_);
   });
 }
 
 void PackedLinear::forward_swish(const Operand& x, std::int64_t first, std::int64_t rows,
                                  float* y) const {
-  for_each_tile(rows, [&](std::int64_t row, std::int64_t count, std::int64_t panel) {
-    vector_kernels().add_bias_swish(product(x, first + row, count, panel), bias_of(panel), count,
-                                    width_of(panel), panel_width_,
-                                    y + row * out_ + panel * panel_width_, out_);
+  for_each_tile(rows, [&](const Tile& tile) {
+    vector_kernels().add_bias_swish(product(x, first, tile), bias_of(tile.panel), tile.rows,
+                                    width_of(tile.panel), panel_width_,
+                                    y + tile.row * out_ + tile.panel * panel_width_, out_);
   });
 }
 
 void PackedLinear::add_to(const Operand& x, std::int64_t first, std::int64_t rows, float* y) const {
-  for_each_tile(rows, [&](std::int64_t row, std::int64_t count, std::int64_t panel) {
-    vector_kernels().add_bias_residual(product(x, first + row, count, panel), bias_of(panel), count,
-                                       width_of(panel), panel_width_,
-                                       y + row * out_ + panel * panel_width_, out_);
+  for_each_tile(rows, [&](const Tile& tile) {
+    vector_kernels().add_bias_residual(product(x, first, tile), bias_of(tile.panel), tile.rows,
+                                       width_of(tile.panel), panel_width_,
+                                       y + tile.row * out_ + tile.panel * panel_width_, out_);
   });
 }
 
 void PackedLinear::forward_panels(const Operand& x, std::int64_t first, std::int64_t rows, float* y,
                                   std::int64_t panel_stride) const {
-  for_each_tile(rows, [&](std::int64_t row, std::int64_t count, std::int64_t panel) {
-    vector_kernels().add_bias(product(x, first + row, count, panel), bias_of(panel), count,
-                              panel_width_, panel_width_,
-                              y + panel * panel_stride + row * panel_width_, panel_width_);
+  for_each_tile(rows, [&](const Tile& tile) {
+    vector_kernels().add_bias(product(x, first, tile), bias_of(tile.panel), tile.rows, panel_width_,
+                              panel_width_, y + tile.panel * panel_stride + tile.row * panel_width_,
+                              panel_width_);
   });
 }
 
 void PackedLinear::forward_glu(const Operand& x, std::int64_t first, std::int64_t rows, float* y,
                                std::int64_t columns) const {
   const std::int64_t half = panel_width_ / 2;
-  for_each_tile(rows, [&](std::int64_t row, std::int64_t count, std::int64_t panel) {
-    const std::int64_t column = panel * half;
-    float* tile = product(x, first + row, count, panel);
+  for_each_tile(rows, [&](const Tile& tile) {
+    const std::int64_t column = tile.panel * half;
+    float* sums = product(x, first, tile);
     if (!bias_.empty()) {
-      vector_kernels().add_bias(tile, bias_of(panel), count, panel_width_, panel_width_, tile,
-                                panel_width_);
+      vector_kernels().add_bias(sums, bias_of(tile.panel), tile.rows, panel_width_, panel_width_,
+                                sums, panel_width_);
     }
-    vector_kernels().glu(tile, half, count, std::min(half, columns - column), panel_width_,
-                         y + row * columns + column, columns);
+    vector_kernels().glu(sums, half, tile.rows, std::min(half, columns - column), panel_width_,
+                         y + tile.row * columns + column, columns);
   });
 }
 
@@ -229,7 +243,7 @@ WeightRows PackedLinear::interleave_gates(const WeightRows& weight) {
       count -= some;
     }
   };
-  return {2 * round_up(outputs, half), width, read};
+  return {2 * round_up(outputs, half), width, read, weight.in_file};
 }
 
 }  // namespace w2vbert

@@ -17,6 +17,7 @@ namespace w2vbert {
 struct WeightRows {
   std::int64_t rows = 0, width = 0;
   std::function<void(std::int64_t first, std::int64_t count, float* to)> read;
+  bool in_file = false;  // they stay where they are, and can be read again
 };
 // Of a linear layer's weight, or a pointwise convolution's (out, in, 1), of any float type.
 WeightRows rows_of(const at::Tensor& weight);
@@ -26,6 +27,10 @@ WeightRows rows_of(const at::Tensor& weight);
 // activation, gate) is done while the task's result is in the cache. The rows' results do not
 // depend on how many rows there are. In bfloat16 the products' inputs are rounded and their sums
 // float32; in int8 the weight has a scale for each output, and the sums are whole numbers.
+//
+// A weight that is in a file stays there until keep(): each product lays the panel that it needs
+// out in a thread's own memory and forgets it. One pass over a model is faster so than with memory
+// for all of it, which the kernel has to clear first.
 class PackedLinear {
  public:
   static constexpr std::int64_t kPanelWidth = 64;
@@ -35,6 +40,9 @@ class PackedLinear {
   // of `precision`: Float, BFloat16 or Char (int8).
   PackedLinear(const WeightRows& weight, const at::Tensor& bias, c10::ScalarType precision,
                float scale = 1.0f, std::int64_t panel_width = kPanelWidth);
+
+  // Lays the weight out, once for all products that follow.
+  void keep();
 
   c10::ScalarType precision() const { return precision_; }
   std::int64_t in_features() const { return in_; }
@@ -60,24 +68,30 @@ class PackedLinear {
   static WeightRows interleave_gates(const WeightRows& weight);
 
  private:
-  template <class Tile>
-  void for_each_tile(std::int64_t rows, const Tile& tile) const;
-  void pack(const WeightRows& weight, float scale);
-  void pack_panel(std::int64_t panel, const float* rows);
-  template <class Weight>
-  const Weight* panel_of(std::int64_t panel) const;
-  float* product(const Operand& x, std::int64_t row, std::int64_t rows, std::int64_t panel) const;
+  // One task: a block of rows, one panel and its weights.
+  struct Tile {
+    std::int64_t row, rows, panel;
+    const float* weights;
+  };
+  template <class Function>
+  void for_each_tile(std::int64_t rows, const Function& function) const;
+  void pack_panel(std::int64_t panel, float* to) const;
+  float* product(const Operand& x, std::int64_t first, const Tile& tile) const;
   std::int64_t width_of(std::int64_t panel) const;
   const float* bias_of(std::int64_t panel) const;
+  // Floats (or groups of narrower numbers) in a panel's weights, and in a whole panel.
+  std::int64_t weights_size() const;
+  std::int64_t panel_size() const;
 
   c10::ScalarType precision_ = c10::ScalarType::Float;
   std::int64_t in_ = 0, out_ = 0, panel_width_ = kPanelWidth;
   std::int64_t packed_in_ = 0;  // in, and zeros up to a whole group
-  // (panels, packed_in, panel_width), the inputs in groups of 1, 2 or 4 (tile_gemm.h)
+  WeightRows source_;           // until they are kept
+  float scale_ = 1.0f;
+  // Each panel (packed_in, panel_width), the inputs in groups of 1, 2 or 4 (tile_gemm.h). int8:
+  // behind that for each output its scale, and its sum of weights as int32.
   AlignedBuffer panels_;
-  AlignedBuffer bias_;          // (panels, panel_width), or empty
-  AlignedBuffer column_scale_;  // int8: (panels, panel_width)
-  AlignedBuffer column_sum_;    // int8: the same, int32: each output's sum of weights
+  AlignedBuffer bias_;  // (panels, panel_width), or empty
 };
 
 }  // namespace w2vbert

@@ -169,27 +169,24 @@ constexpr std::int64_t kTransposed = 16;  // rows and columns of what is transpo
 
 void transpose(const float* x, std::int64_t rows, std::int64_t columns, std::int64_t ld_x, float* y,
                std::int64_t ld_y) {
-  float block[kTransposed][kTransposed];
+  alignas(64) float block[kTransposed][kTransposed];
   for (std::int64_t row = 0; row < rows; row += kTransposed) {
     const std::int64_t high = rows - row < kTransposed ? rows - row : kTransposed;
     for (std::int64_t column = 0; column < columns; column += kTransposed) {
       const std::int64_t wide = columns - column < kTransposed ? columns - column : kTransposed;
-      const float* from = x + row * ld_x + column;
-      float* to = y + column * ld_y + row;
-      if (high < kTransposed || wide < kTransposed) {
-        for (std::int64_t i = 0; i < wide; ++i) {
-          for (std::int64_t j = 0; j < high; ++j) to[i * ld_y + j] = from[j * ld_x + i];
-        }
-        continue;
-      }
       // Each row is touched once: rows that lie a multiple of 4096 bytes apart share a place in
       // the cache.
-      for (std::int64_t j = 0; j < kTransposed; ++j) {
-        __builtin_memcpy(block[j], from + j * ld_x, sizeof block[j]);
+      const float* from = x + row * ld_x + column;
+      for (std::int64_t j = 0; j < high; ++j) {
+        if (wide == kTransposed) {
+          __builtin_memcpy(block[j], from + j * ld_x, sizeof block[j]);
+        } else {
+          __builtin_memcpy(block[j], from + j * ld_x,
+                           static_cast<std::size_t>(wide) * sizeof(float));
+        }
       }
-      for (std::int64_t i = 0; i < kTransposed; ++i) {
-        for (std::int64_t j = 0; j < kTransposed; ++j) to[i * ld_y + j] = block[j][i];
-      }
+      at::vec::transpose_mxn<float>(&block[0][0], kTransposed, y + column * ld_y + row, ld_y,
+                                    static_cast<int>(high), static_cast<int>(wide));
     }
   }
   for (std::int64_t column = 0; column < columns; ++column) {

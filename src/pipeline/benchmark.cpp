@@ -44,6 +44,7 @@ Benchmark::Benchmark(const ModelRequest& request) : request_(request) {
   engine_ = make_engine(choice_, std::move(loaded.model), request.dtype,
                         weight_reader(loaded.checkpoint, loaded.report));
   report_ = std::move(loaded.report);
+  if (auto* fused = dynamic_cast<FusedEngine*>(engine_.get())) fused->encoder().keep_weights();
 }
 
 double Benchmark::run(const std::vector<std::int64_t>& lengths) {

@@ -156,6 +156,8 @@ ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
       events.finished(report);
     } catch (const StorageError&) {
       throw;
+    } catch (const CheckpointError&) {  // weights that are read as they are needed
+      throw;
     } catch (const c10::AcceleratorError& error) {
       throw DeviceError("", "", "the device is lost: " + one_line(error));
     } catch (...) {

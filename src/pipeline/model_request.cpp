@@ -30,12 +30,13 @@ FromPretrainedOptions load_options(const ModelRequest& request, const EngineChoi
 FusedEncoder::WeightReader weight_reader(std::shared_ptr<const Checkpoint> checkpoint,
                                          const LoadReport& report) {
   if (report.left.empty()) return {};
-  return [checkpoint = std::move(checkpoint), left = report.left](
-             const at::Tensor& parameter, std::int64_t first, std::int64_t count, float* rows) {
+  return [checkpoint = std::move(checkpoint),
+          left = report.left](const at::Tensor& parameter) -> FusedEncoder::RowReader {
     const auto found = left.find(parameter.unsafeGetTensorImpl());
-    if (found == left.end()) return false;
-    checkpoint->read_rows(found->second, first, count, rows);
-    return true;
+    if (found == left.end()) return {};
+    return [checkpoint, name = found->second](std::int64_t first, std::int64_t count, float* rows) {
+      checkpoint->read_rows(name, first, count, rows);
+    };
   };
 }
 

@@ -6,6 +6,7 @@
 #include <torch/utils.h>
 
 #include <algorithm>
+#include <atomic>
 #include <limits>
 #include <map>
 #include <numeric>
@@ -383,40 +384,104 @@ TEST(FusedEngine, GivesEqualResultsToTwoThreadsAtOnce) {
   EXPECT_EQ(wrong, (std::vector<int>{0, 0}));
 }
 
-TEST_P(FusedEnginePrecision, TakesWeightsFromAReader) {
+// Weights that are in a "file", and how often it is read.
+class WeightsElsewhere {
+ public:
+  // Takes the values out of the model.
+  explicit WeightsElsewhere(Wav2Vec2BertModelImpl& model) {
+    const torch::NoGradGuard no_grad;
+    for (const auto& parameter : model.named_parameters()) {
+      if (!FusedEncoder::packs(parameter.key())) continue;
+      const torch::Tensor& weight = parameter.value();
+      values_[weight.unsafeGetTensorImpl()] = weight.detach().clone();
+      weight.fill_(std::numeric_limits<float>::quiet_NaN());
+    }
+  }
+
+  FusedEncoder::WeightReader reader() {
+    return [this](const torch::Tensor& parameter) -> FusedEncoder::RowReader {
+      const auto found = values_.find(parameter.unsafeGetTensorImpl());
+      if (found == values_.end()) return {};
+      return [this, weight = found->second](std::int64_t first, std::int64_t count, float* rows) {
+        if (lost) throw CheckpointError("file", "", "was changed");
+        rows_read += count;
+        const auto wanted = weight.slice(0, first, first + count).contiguous();
+        std::copy_n(wanted.const_data_ptr<float>(), wanted.numel(), rows);
+      };
+    };
+  }
+
+  std::size_t size() const { return values_.size(); }
+  std::int64_t rows() const {
+    std::int64_t sum = 0;
+    for (const auto& [impl, weight] : values_) sum += weight.size(0);
+    return sum;
+  }
+
+  std::atomic<std::int64_t> rows_read{0};
+  std::atomic<bool> lost{false};
+
+ private:
+  std::map<const c10::TensorImpl*, torch::Tensor> values_;
+};
+
+void expect_equal(const std::vector<std::vector<torch::Tensor>>& one,
+                  const std::vector<std::vector<torch::Tensor>>& other) {
+  ASSERT_EQ(one.size(), other.size());
+  for (std::size_t clip = 0; clip < one.size(); ++clip) {
+    ASSERT_EQ(one[clip].size(), other[clip].size());
+    for (std::size_t state = 0; state < one[clip].size(); ++state) {
+      EXPECT_TRUE(torch::equal(one[clip][state], other[clip][state]));
+    }
+  }
+}
+
+TEST_P(FusedEnginePrecision, TakesWeightsFromAFile) {
+  const auto config = small_config();
+  const std::vector<EngineClip> clips = {{torch::randn({37, 160}), {}},
+                                         {torch::randn({1100, 160}), {}}};
+  const auto expected = FusedEngine(model_of(config, 4), GetParam()).states(clips, {0, 3});
+
+  auto model = model_of(config, 4);
+  WeightsElsewhere file(*model);
+  EXPECT_EQ(file.size(), 3u * 10u);
+  FusedEngine engine(std::move(model), GetParam(), file.reader());
+  EXPECT_EQ(file.rows_read, 0);
+  expect_equal(engine.states(clips, {0, 3}), expected);  // each panel as it is needed
+  EXPECT_EQ(file.rows_read, file.rows());
+  expect_equal(engine.states(clips, {0, 3}), expected);  // read once more, and kept
+  EXPECT_EQ(file.rows_read, 2 * file.rows());
+  file.lost = true;
+  expect_equal(engine.states(clips, {0, 3}), expected);
+}
+
+TEST(FusedEngine, KeepsTheWeightsAtOnceForALongClip) {
   const auto config = small_config();
   auto model = model_of(config, 4);
-  const std::vector<EngineClip> clips = {{torch::randn({37, 160}), {}}};
-  auto expected = FusedEngine(model_of(config, 4), GetParam()).states(clips, {0, 3});
+  WeightsElsewhere file(*model);
+  FusedEngine engine(std::move(model), torch::kFloat, file.reader());
+  const std::vector<EngineClip> clips = {{torch::randn({2100, 160}), {}}};
+  const auto once = engine.states(clips, {3});
+  EXPECT_EQ(file.rows_read, file.rows());
+  file.lost = true;
+  expect_equal(engine.states(clips, {3}), once);
+}
 
-  std::map<const c10::TensorImpl*, torch::Tensor> elsewhere;
-  for (const auto& parameter : model->named_parameters()) {
-    if (!FusedEncoder::packs(parameter.key())) continue;
-    const torch::Tensor& weight = parameter.value();
-    elsewhere[weight.unsafeGetTensorImpl()] = weight.detach().clone();
-    torch::NoGradGuard no_grad;
-    weight.fill_(std::numeric_limits<float>::quiet_NaN());
+// What goes wrong while a thread reads reaches the caller, and the engine can be asked again.
+TEST_P(FusedEnginePrecision, SurvivesAFileThatCannotBeRead) {
+  const auto config = small_config();
+  const std::vector<EngineClip> clips = {{torch::randn({9, 160}), {}}};
+  const auto expected = FusedEngine(model_of(config, 4), GetParam()).states(clips, {3});
+  auto model = model_of(config, 4);
+  WeightsElsewhere file(*model);
+  FusedEngine engine(std::move(model), GetParam(), file.reader());
+  for (int again = 0; again < 2; ++again) {  // passing through, keeping
+    file.lost = true;
+    EXPECT_THROW(engine.states(clips, {3}), CheckpointError);
+    EXPECT_THROW(engine.encoder().keep_weights(), CheckpointError);
+    file.lost = false;
+    expect_equal(engine.states(clips, {3}), expected);
   }
-  EXPECT_THAT(elsewhere, SizeIs(3 * 10));
-  const auto reader = [&](const torch::Tensor& weight, std::int64_t first, std::int64_t count,
-                          float* rows) {
-    const auto found = elsewhere.find(weight.unsafeGetTensorImpl());
-    if (found == elsewhere.end()) return false;
-    const auto wanted = found->second.slice(0, first, first + count).contiguous();
-    std::copy_n(wanted.const_data_ptr<float>(), wanted.numel(), rows);
-    return true;
-  };
-  FusedEngine engine(std::move(model), GetParam(), reader);
-  const auto computed = engine.states(clips, {0, 3});
-  for (std::size_t i = 0; i < 2; ++i) {
-    EXPECT_TRUE(torch::equal(computed[0][i], expected[0][i]));
-  }
-
-  // What goes wrong while a thread packs reaches the caller.
-  const auto fails = [](const torch::Tensor&, std::int64_t, std::int64_t, float*) -> bool {
-    throw CheckpointError("file", "", "was changed");
-  };
-  EXPECT_THROW(FusedEngine(model_of(config, 4), GetParam(), fails), CheckpointError);
 }
 
 // One value among others, not a row of them.

@@ -22,10 +22,11 @@ namespace w2vbert {
 // by rounding (docs/numerics.md).
 class FusedEncoder {
  public:
-  // Rows [first, first + count) of a parameter whose values are not in the module, as float32, one
-  // behind the other; false: they are in the module. Called from several threads at once.
-  using WeightReader = std::function<bool(const at::Tensor& parameter, std::int64_t first,
-                                          std::int64_t count, float* rows)>;
+  // Writes rows [first, first + count) of a weight as float32, one behind the other. Called from
+  // several threads at once.
+  using RowReader = std::function<void(std::int64_t first, std::int64_t count, float* rows)>;
+  // For a parameter whose values are in a file instead of the module; null: they are in the module.
+  using WeightReader = std::function<RowReader(const at::Tensor& parameter)>;
   // Whether a parameter of that name is one of those that a WeightReader is asked for.
   static bool packs(const std::string& parameter_name);
 
@@ -42,14 +43,19 @@ class FusedEncoder {
   // `precision` is that of the layers' matrix products: Float, BFloat16, or Char for int8 (a scale
   // for each row of inputs and each output of a weight; linear_out and the convolution module stay
   // in float32). All else is float32, and so are the states; only attention's products are bfloat16
-  // if the layers' are. Packs the weights of `model`, which is on the CPU. With `release_weights` the
-  // modules' own copies are freed as soon as they are packed: the model can no longer be run.
-  // Throws c10::ValueError for what refusal() names, and what `reader` throws.
+  // if the layers' are. Packs the weights of `model`, which is on the CPU. With `release_weights`
+  // the modules' own copies are freed as soon as they are packed: the model can no longer be run.
+  // Weights that are in a file stay there during the first forward if its clips are short, and are
+  // packed before the next one: what runs once starts at once. Throws c10::ValueError for what
+  // refusal() names.
   explicit FusedEncoder(Wav2Vec2BertModel model, c10::ScalarType precision = c10::ScalarType::Float,
                         bool release_weights = false, const WeightReader& reader = {});
   ~FusedEncoder();
   FusedEncoder(FusedEncoder&&) noexcept;
   FusedEncoder& operator=(FusedEncoder&&) noexcept;
+
+  // Packs now what is still in a file. Throws what its reader throws; what is packed stays so.
+  void keep_weights();
 
   struct Clip {
     at::Tensor input;  // (T, F) features or (T, C) projected; a CPU tensor of any float type
@@ -61,7 +67,7 @@ class FusedEncoder {
   // HF numbers them: float32 matrices (sum of T, C), the clips' rows in their order. Layers past
   // the last state are not computed. With `projected`, the inputs are what the feature projection
   // gives. Two calls at once wait for each other. Throws c10::ValueError for inputs of another
-  // shape.
+  // shape, and as keep_weights().
   std::vector<at::Tensor> forward(const std::vector<Clip>& clips,
                                   const std::vector<std::int64_t>& states, bool projected = false);
 
