@@ -10,9 +10,10 @@
 #include <fstream>
 #include <limits>
 #include <optional>
-#include <sstream>
 #include <string_view>
 #include <vector>
+
+#include "control_groups.h"
 
 namespace w2vbert {
 namespace {
@@ -66,44 +67,11 @@ int limit_of_v1(const std::string& directory) {
              : kNoLimit;
 }
 
-// The smallest limit of `group` and of the groups above it. In a container the path may be the
-// host's while the mount shows the container's own group at its top, so what is not there is passed
-// over.
-int smallest_limit(const std::string& mount, std::string group, int (*limit)(const std::string&)) {
-  int smallest = limit(mount);
-  if (group.find("..") != std::string::npos) return smallest;
-  while (group.size() > 1) {
-    smallest = std::min(smallest, limit(mount + group));
-    group.resize(group.rfind('/'));
-  }
-  return smallest;
-}
-
 int limit_of_cgroups(const std::string& root) {
   int smallest = kNoLimit;
-  const std::string mounts = root + "/sys/fs/cgroup";
-  std::ifstream groups(root + "/proc/self/cgroup");  // lines of <id>:<controllers>:<path>
-  for (std::string line; std::getline(groups, line);) {
-    const std::size_t first = line.find(':');
-    const std::size_t second = line.find(':', first + 1);
-    if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1);
-    const std::string group = line.substr(second + 1);
-    if (!group.starts_with('/')) continue;
-    if (controllers.empty()) {
-      for (const char* mount : {"", "/unified"}) {
-        smallest = std::min(smallest, smallest_limit(mounts + mount, group, limit_of_v2));
-      }
-      continue;
-    }
-    std::istringstream names(controllers);
-    for (std::string name; std::getline(names, name, ',');) {
-      if (name != "cpu") continue;
-      for (const std::string& mount : {controllers, name}) {
-        smallest = std::min(smallest, smallest_limit(mounts + "/" + mount, group, limit_of_v1));
-      }
-    }
-  }
+  for_each_control_group(root, "cpu", [&](const std::string& directory, int version) {
+    smallest = std::min(smallest, version == 2 ? limit_of_v2(directory) : limit_of_v1(directory));
+  });
   return smallest;
 }
 

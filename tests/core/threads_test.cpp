@@ -3,29 +3,18 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 
-#include <filesystem>
-#include <fstream>
 #include <string>
 #include <thread>
 
-#include "core/temporary_directory.h"
+#include "core/fake_system.h"
 
 namespace w2vbert {
 namespace {
 
-// A made-up /proc and /sys. This machine may have few CPUs, so limits are tested by how they lower
-// what the affinity mask gives.
-class FakeRoot {
+// This machine may have few CPUs, so limits are tested by how they lower what the affinity mask gives.
+class FakeRoot : public FakeSystem {
  public:
-  void put(const std::string& path, const std::string& text) {
-    const std::string full = directory_.path() + path;
-    std::filesystem::create_directories(std::filesystem::path(full).parent_path());
-    std::ofstream(full) << text;
-  }
-  int cores() const { return usable_cores(directory_.path()); }
-
- private:
-  TemporaryDirectory directory_;
+  int cores() const { return usable_cores(path()); }
 };
 
 int cores_of_mask() {
