@@ -282,7 +282,10 @@ Waveform decode_audio(const std::string& path, const AudioOptions& options) {
 }
 
 Waveform load_audio(const std::string& path, const AudioOptions& options) {
-  Waveform waveform = decode_audio(path, options);
+  return resample_audio(decode_audio(path, options), options, path);
+}
+
+Waveform resample_audio(Waveform waveform, const AudioOptions& options, const std::string& path) {
   const int target = options.target_sample_rate_hz;
   if (waveform.sample_rate_hz != target) {
     waveform.samples = options.resampler == AudioOptions::Resampler::soxr
@@ -291,6 +294,30 @@ Waveform load_audio(const std::string& path, const AudioOptions& options) {
     waveform.sample_rate_hz = target;
   }
   return waveform;
+}
+
+Waveform cut_audio(const Waveform& waveform, double offset_seconds, double duration_seconds,
+                   const std::string& path) {
+  const double rate = waveform.sample_rate_hz;
+  const auto samples = static_cast<double>(waveform.samples.size());
+  const double first = std::floor(offset_seconds * rate);
+  double end = duration_seconds > 0 ? first + std::floor(duration_seconds * rate) : samples;
+  if (!(first >= 0 && first < samples && end > first && end <= samples + rate / 1000)) {
+    throw AudioError(
+        path, "",
+        "has no part from " + seconds_text(offset_seconds) + " s" +
+            (duration_seconds > 0 ? " to " + seconds_text(offset_seconds + duration_seconds) + " s"
+                                  : ""),
+        "a part of its " + seconds_text(samples / rate) + " seconds");
+  }
+  end = std::min(end, samples);
+  return {{waveform.samples.begin() + static_cast<std::ptrdiff_t>(first),
+           waveform.samples.begin() + static_cast<std::ptrdiff_t>(end)},
+          waveform.sample_rate_hz,
+          waveform.source_rate,
+          waveform.source_channels,
+          static_cast<std::int64_t>(end - first),
+          waveform.container};
 }
 
 }  // namespace w2vbert

@@ -36,4 +36,13 @@ Waveform load_audio(const std::string& path, const AudioOptions& options = {});
 // The same without resampling: sample_rate_hz is the file's.
 Waveform decode_audio(const std::string& path, const AudioOptions& options = {});
 
+// To target_sample_rate_hz. `path` is for the AudioError that a resampler may give reason for.
+Waveform resample_audio(Waveform waveform, const AudioOptions& options, const std::string& path);
+
+// `duration_seconds` from `offset_seconds` on; 0: to the end. The borders are cut down to whole
+// samples, as Python's int(seconds * rate) does. Throws AudioError(path) for a part that begins
+// behind the last sample, or ends more than a millisecond behind it.
+Waveform cut_audio(const Waveform& waveform, double offset_seconds, double duration_seconds,
+                   const std::string& path);
+
 }  // namespace w2vbert
