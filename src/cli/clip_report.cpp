@@ -2,12 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "console.h"
 #include "exit_status.h"
 #include "signals.h"
+#include "words.h"
+#include "w2vbert/core/stopwatch.h"
 #include "w2vbert/core/text.h"
 
 namespace w2vbert::cli {
@@ -35,14 +38,6 @@ Json json_of(const ClipFailure& failure) {
           {"message", failure.message}};
 }
 
-std::string speed(double audio_seconds, double seconds) {
-  return seconds > 0 ? fmt::format("{:.1f} x real time", audio_seconds / seconds) : "";
-}
-
-std::string count(std::size_t number, const char* word) {
-  return fmt::format("{} {}{}", number, word, number == 1 ? "" : "s");
-}
-
 std::string plan_line(const ClipRunPlan& plan) {
   std::string line = count(plan.inputs, "clip");
   if (plan.finished > 0) line += fmt::format(", {} finished before", plan.finished);
@@ -57,6 +52,7 @@ std::string summary_line(const ClipRunSummary& summary, const std::string& direc
                                  summary.elapsed_seconds);
   if (summary.done > 0) line += " (" + speed(summary.audio_seconds, summary.elapsed_seconds) + ")";
   if (summary.stopped) line += "; stopped by a signal, the same command again does the rest";
+  if (summary.too_many_failures) line += "; ended, as more failed than --max-failures allows";
   return line + "; " + quote_bytes(directory);
 }
 
@@ -67,9 +63,41 @@ Json json_of(const ClipRunSummary& summary) {
           {"done", summary.done},
           {"failed", summary.failed},
           {"stopped", summary.stopped},
+          {"too_many_failures", summary.too_many_failures},
           {"audio_seconds", summary.audio_seconds},
-          {"elapsed_seconds", summary.elapsed_seconds}};
+          {"elapsed_seconds", summary.elapsed_seconds},
+          {"model_seconds", summary.model_seconds}};
 }
+
+// How far a run is, in the words of the progress bar.
+class RunProgress {
+ public:
+  void planned(std::size_t clips) { to_do_ = clips; }
+  void finished(double audio_seconds) {
+    ++done_;
+    audio_seconds_ += audio_seconds;
+  }
+  void failed() { ++failed_; }
+
+  void show(Messages& messages) const {
+    std::string remark = "clips";
+    const double seconds = watch_.seconds();
+    if (done_ > 0) {
+      remark += ", " + duration(audio_seconds_) + " of audio, " + speed(audio_seconds_, seconds);
+      const std::size_t left = to_do_ - std::min(to_do_, done_ + failed_);
+      if (left > 0) {
+        remark += ", " + duration(seconds * static_cast<double>(left) / static_cast<double>(done_ + failed_)) + " left";
+      }
+    }
+    if (failed_ > 0) remark += fmt::format(", {} failed", failed_);
+    messages.progress(done_ + failed_, to_do_, remark);
+  }
+
+ private:
+  Stopwatch watch_;
+  std::size_t to_do_ = 0, done_ = 0, failed_ = 0;
+  double audio_seconds_ = 0;
+};
 
 }  // namespace
 
@@ -93,35 +121,23 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
 
   Json clips = Json::array();
   Json failures = Json::array();
-  std::size_t to_do = 0;
-  std::size_t done = 0;
-  std::size_t failed = 0;
-  double audio_seconds = 0;
-  double busy_seconds = 0;
-  const auto show_progress = [&] {
-    std::string remark = "clips";
-    if (failed > 0) remark += fmt::format(", {} failed", failed);
-    if (done > 0) remark += ", " + speed(audio_seconds, busy_seconds);
-    messages.progress(done + failed, to_do, remark);
-  };
+  RunProgress progress;
   ClipRunEvents events;
   events.planned = [&](const ClipRunPlan& plan) {
-    to_do = plan.to_do();
+    progress.planned(plan.to_do());
     messages.say(plan_line(plan));
-    show_progress();
+    progress.show(messages);
   };
   events.finished = [&](const ClipReport& clip) {
-    ++done;
-    audio_seconds += clip.audio_seconds;
-    busy_seconds += clip.compute_seconds + clip.write_seconds;
+    progress.finished(clip.audio_seconds);
     if (output.json) clips.push_back(json_of(clip));
-    show_progress();
+    progress.show(messages);
   };
   events.failed = [&](const ClipFailure& failure) {
-    ++failed;
+    progress.failed();
     messages.error(failure.message);
     if (output.json) failures.push_back(json_of(failure));
-    show_progress();
+    progress.show(messages);
   };
   const ClipRunSummary summary = run_clips(inputs, request, directory, events);
   messages.say(summary_line(summary, options.output));
@@ -136,7 +152,8 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
     print_report(report.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
   }
   if (summary.stopped) return kSignalBase + stop_signal();
-  return summary.failed > 0 ? kSomeInputsFailed : kDone;
+  if (summary.too_many_failures) return kSomeInputsFailed;
+  return summary.failed > 0 && !options.allow_failures ? kSomeInputsFailed : kDone;
 }
 
 }  // namespace w2vbert::cli

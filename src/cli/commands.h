@@ -15,6 +15,8 @@ Run add_forward(CLI::App& program);
 Run add_inspect(CLI::App& program);
 Run add_parity(CLI::App& program);
 Run add_bench(CLI::App& program);
+Run add_status(CLI::App& program);
+Run add_verify(CLI::App& program);
 Run add_doctor(CLI::App& program);
 
 }  // namespace w2vbert::cli

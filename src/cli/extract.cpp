@@ -1,7 +1,12 @@
 // w2vbert extract: audio files -> hidden states.
+#include <ATen/Parallel.h>
+
+#include <algorithm>
 #include <memory>
+#include <optional>
 
 #include "clip_report.h"
+#include "command_line.h"
 #include "commands.h"
 #include "console.h"
 #include "options.h"
@@ -10,16 +15,27 @@
 namespace w2vbert::cli {
 namespace {
 
+// Decoding and features take one core for about a hundred times real time; the model is slower.
+constexpr int kCoresPerReader = 8;
+constexpr double kMaxBatchSeconds = 1e6;
+
 struct ExtractOptions {
   ClipOptions clips;
   ModelOptions model;
   OutputOptions output;
   std::string states;
   std::string stats;
+  std::string batch_seconds;
+
+  std::optional<double> batch() const {
+    if (batch_seconds.empty()) return std::nullopt;
+    return positive_number("--batch-seconds", batch_seconds, kMaxBatchSeconds);
+  }
 };
 
 int run_extract(const ExtractOptions& options) {
   options.clips.check();
+  (void)options.batch();
   apply_threads(options.model.threads);
   const InputList inputs = options.clips.inputs();
   check_no_input_is_an_output(inputs, options.clips.output);
@@ -30,9 +46,13 @@ int run_extract(const ExtractOptions& options) {
   request.audio = options.clips.audio(request.features.sampling_rate);
   request.shard = options.clips.shard();
   request.verify = options.clips.verify;
+  request.reading_threads =
+      options.clips.reading_threads(std::max(1, at::get_num_threads() / kCoresPerReader));
+  request.max_failures = options.clips.failures_allowed();
+  request.batch_frames = extraction.batch_frames(options.batch());
   request.prepare = [&] {
     LoadReport report;
-    const ClipFunction function = extraction.load(&report);
+    const BatchFunction function = extraction.load(&report);
     say_warnings(report, messages);
     say_engine(extraction.engine(), messages);
     return function;
@@ -47,7 +67,7 @@ int run_extract(const ExtractOptions& options) {
 
 Run add_extract(CLI::App& program) {
   CLI::App& command = *program.add_subcommand(
-      "extract", "Write the hidden states of each file, one file at a time");
+      "extract", "Write the hidden states of each file");
   const auto options = std::make_shared<ExtractOptions>();
   options->clips.add_to(command);
   add_value(command, "--states", options->states, "N,N,...|all",
@@ -55,6 +75,9 @@ Run add_extract(CLI::App& program) {
             "last_hidden_state; layers past the highest are not computed");
   add_value(command, "--stats", options->stats, "FILE",
             "A safetensors file with mean and var (C): write (x - mean) / sqrt(var)");
+  add_value(command, "--batch-seconds", options->batch_seconds, "S",
+            "Seconds of audio that go through the model together (default: 60, or less where memory is "
+            "short); the outputs do not depend on it");
   options->model.add_to(command);
   options->output.add_to(command);
   command.footer(

@@ -1,4 +1,6 @@
 // w2vbert features: audio files -> what HuggingFace's feature extractor returns for them.
+#include <ATen/Parallel.h>
+
 #include <memory>
 
 #include "clip_report.h"
@@ -26,10 +28,16 @@ int run_features(const FeaturesOptions& options) {
   request.audio = options.clips.audio(request.features.sampling_rate);
   request.shard = options.clips.shard();
   request.verify = options.clips.verify;
+  request.reading_threads = options.clips.reading_threads(at::get_num_threads());
+  request.max_failures = options.clips.failures_allowed();
   request.prepare = [] {
-    return [](const EngineClip& clip) {
-      return NamedTensors{{"input_features", clip.input_features},
-                          {"attention_mask", clip.attention_mask}};
+    return [](const std::vector<EngineClip>& clips) {
+      std::vector<NamedTensors> outputs;
+      for (const EngineClip& clip : clips) {
+        outputs.push_back(
+            {{"input_features", clip.input_features}, {"attention_mask", clip.attention_mask}});
+      }
+      return outputs;
     };
   };
   Messages messages(options.output.quiet);

@@ -54,6 +54,8 @@ int run_program(const std::vector<std::string>& words) {
   commands["inspect"] = add_inspect(program);
   commands["parity"] = add_parity(program);
   commands["bench"] = add_bench(program);
+  commands["status"] = add_status(program);
+  commands["verify"] = add_verify(program);
   commands["doctor"] = add_doctor(program);
 
   check_words(program, words);

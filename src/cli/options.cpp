@@ -1,11 +1,14 @@
 #include "options.h"
 
 #include <ATen/Parallel.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <climits>
+#include <cstdlib>
+#include <limits>
 
 #include "command_line.h"
 #include "w2vbert/core/device.h"
@@ -18,6 +21,7 @@ namespace w2vbert::cli {
 namespace {
 
 constexpr std::int64_t kMaxThreads = 1024;
+constexpr int kMaxReadersByDefault = 16;
 constexpr double kMaxSeconds = 1e6;
 
 std::optional<std::string> environment_variable(const char* name) {
@@ -27,6 +31,21 @@ std::optional<std::string> environment_variable(const char* name) {
 
 std::optional<std::string> given(const std::string& word) {
   return word.empty() ? std::nullopt : std::optional<std::string>(word);
+}
+
+bool is_directory(const std::string& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+// torchrun and srun start a process for each device of a machine; some show each its own alone.
+std::string device_of_launcher() {
+  const auto visible = environment_variable("CUDA_VISIBLE_DEVICES");
+  if (visible && visible->find(',') == std::string::npos) return "cuda";
+  for (const char* name : {"LOCAL_RANK", "SLURM_LOCALID"}) {
+    if (const auto index = environment_variable(name)) return "cuda:" + *index;
+  }
+  return "cuda";
 }
 
 std::string working_directory() {
@@ -52,7 +71,9 @@ void OutputOptions::add_to(CLI::App& command) {
 void ModelOptions::add_to(CLI::App& command) {
   add_value(command, "--model", model, "PATH_OR_ID",
             "A HuggingFace model directory, or a Hub id in the local cache");
-  add_value(command, "--device", device, "cpu|cuda[:N]", "Where the model runs (default: cpu)");
+  add_value(command, "--device", device, "cpu|cuda[:N]",
+            "Where the model runs; cuda is the device of LOCAL_RANK or SLURM_LOCALID if one is set, else "
+            "the first (default: cpu)");
   add_value(command, "--dtype", dtype, "float32|bfloat16|float16|int8",
             "Type to compute in, and of the outputs; int8 is for the fused engine, with outputs in float32 "
             "(default: float32)");
@@ -87,7 +108,7 @@ ModelRequest ModelOptions::request() const {
   request.lenient = lenient;
   request.prefix = prefix;
   request.lora = lora;
-  request.device = parse_device(device);
+  request.device = parse_device(device == "cuda" ? device_of_launcher() : device);
   return request;
 }
 
@@ -99,9 +120,12 @@ void apply_threads(const std::string& threads) {
 
 void ClipOptions::add_to(CLI::App& command) {
   command.add_option("AUDIO", paths, "Audio files: WAV, FLAC, Ogg, MP3 and others")->type_name("");
-  add_value(command, "--manifest", manifest, "FILE",
-            "A list with one audio path a line instead (- for stdin); relative paths count from its "
-            "folder");
+  add_value(command, "--manifest", manifest, "FILE|DIR",
+            "A list of audio files instead (- for stdin), relative paths counting from its folder, or a "
+            "directory, for the audio files in and below it");
+  add_value(command, "--manifest-format", manifest_format, "list|tsv|jsonl|scp",
+            "One path a line, fairseq's TSV, NeMo's JSON lines (with offset and duration), or Kaldi's "
+            "wav.scp (default: by the file's ending, else list)");
   add_value(command, "--output", output, "DIR", "Directory for the outputs, made if need be");
   add_value(command, "--resampler", resampler, "soxr|sinc",
             "For other sample rates: soxr HQ (what librosa does) or torchaudio's windowed sinc "
@@ -111,6 +135,12 @@ void ClipOptions::add_to(CLI::App& command) {
   add_value(command, "--max-seconds", max_seconds, "S", "Refuse longer clips");
   add_value(command, "--num-shards", num_shards, "N", "Do only a share of the inputs: of N shares");
   add_value(command, "--shard-index", shard_index, "I", "... this one, from 0");
+  add_value(command, "--readers", readers, "N",
+            "Threads that decode audio and make features (default: by the cores)");
+  add_value(command, "--max-failures", max_failures, "N",
+            "End the run when more than N files have failed (default: never)");
+  command.add_flag("--allow-failures", allow_failures,
+                   "Exit with 0 although some files failed: for launchers that would start anew");
   command.add_flag("--verify", verify, "Read finished outputs whole and redo those that are damaged");
 }
 
@@ -122,14 +152,28 @@ void ClipOptions::check() const {
     throw UsageError("", "AUDIO", "no audio files", "their paths, or --manifest FILE");
   }
   if (output.empty()) throw UsageError("", "--output", "is not given", "a directory");
+  if (!manifest_format.empty()) {
+    if (manifest.empty()) {
+      throw UsageError("", "--manifest-format", "is given without --manifest", "both");
+    }
+    one_of("--manifest-format", manifest_format, {"list", "tsv", "jsonl", "scp"});
+  }
   audio(16000);
   (void)shard();
+  (void)reading_threads(1);
+  (void)failures_allowed();
 }
 
 InputList ClipOptions::inputs() const {
   InputList list(working_directory());
   for (const std::string& path : paths) list.add(path);
-  if (!manifest.empty()) read_manifest(manifest, list);
+  if (is_directory(manifest)) {
+    read_audio_directory(manifest, list);
+  } else if (!manifest.empty()) {
+    read_manifest(manifest,
+                  parse_manifest_format(manifest_format).value_or(manifest_format_of(manifest)),
+                  list);
+  }
   list.finish();
   return list;
 }
@@ -147,6 +191,17 @@ AudioOptions ClipOptions::audio(std::int64_t sampling_rate) const {
     audio.max_seconds = positive_number("--max-seconds", max_seconds, kMaxSeconds);
   }
   return audio;
+}
+
+int ClipOptions::reading_threads(int by_default) const {
+  if (readers.empty()) return std::min(by_default, kMaxReadersByDefault);
+  return static_cast<int>(whole_number("--readers", readers, 1, kMaxThreads));
+}
+
+std::size_t ClipOptions::failures_allowed() const {
+  constexpr auto kAll = std::numeric_limits<std::int64_t>::max();
+  return static_cast<std::size_t>(
+      max_failures.empty() ? kAll : whole_number("--max-failures", max_failures, 0, kAll));
 }
 
 Shard ClipOptions::shard() const {

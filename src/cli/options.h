@@ -52,18 +52,21 @@ struct ClipOptions {
   std::string resampler = "soxr";
   std::string channels = "first";
   std::string max_seconds;
+  std::string manifest_format;
   std::string num_shards;
   std::string shard_index;
+  std::string readers;
+  std::string max_failures;
+  bool allow_failures = false;
   bool verify = false;
 
   void add_to(CLI::App& command);
   InputList inputs() const;
   AudioOptions audio(std::int64_t sampling_rate) const;
   Shard shard() const;
+  int reading_threads(int by_default) const;
+  std::size_t failures_allowed() const;
   void check() const;  // what can be wrong with the words alone
 };
-
-// One line a warning of LoadReport, on stderr.
-class Reporter;
 
 }  // namespace w2vbert::cli

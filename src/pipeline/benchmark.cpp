@@ -7,7 +7,7 @@
 #include <optional>
 #include <utility>
 
-#include "stopwatch.h"
+#include "w2vbert/core/stopwatch.h"
 #include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/checkpoint/model_directory.h"
 #include "w2vbert/engine/gemm_floor.h"

@@ -21,6 +21,12 @@ class Descriptor {
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
   int number() const noexcept { return number_; }
+  // The number, which is no longer closed here.
+  int release() {
+    const int number = number_;
+    number_ = -1;
+    return number;
+  }
   // Whether it worked: quota and network errors may come here.
   bool close() {
     const int number = number_;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <memory>
 #include <utility>
 
@@ -16,6 +17,7 @@
 #include "w2vbert/core/dtype.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/file.h"
+#include "w2vbert/core/memory.h"
 #include "w2vbert/core/text.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
 #include "w2vbert/pipeline/parse_number.h"
@@ -28,8 +30,11 @@ namespace {
 constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
 constexpr std::uint64_t kIdentityBytesPerTensor = 4096;
 constexpr std::uint64_t kIdentityBlockBytes = 1 << 20;
+// Of audio, that go through the model together: more gains nothing (docs/benchmarks.md).
+constexpr double kBatchSeconds = 60;
+constexpr double kLeastBatchSeconds = 5;
 // Raised when the same request would give other bytes.
-constexpr const char* kOutputFormat = "1";
+constexpr const char* kOutputFormat = "2";
 
 std::string states_name(const std::vector<std::int64_t>& states) {
   if (states.empty()) return "last_hidden_state";
@@ -208,7 +213,24 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
   return fingerprint;
 }
 
-ClipFunction Extraction::load(LoadReport* report) const {
+std::int64_t Extraction::batch_frames(std::optional<double> seconds) const {
+  constexpr double kFbankFramesPerSecond = 100;
+  const auto frames_of = [&](double of_seconds) {
+    const double frames = of_seconds * kFbankFramesPerSecond / static_cast<double>(features_.stride);
+    return std::max<std::int64_t>(1, std::llround(frames));
+  };
+  if (seconds) return frames_of(*seconds);
+  if (engine_.name != "fused") return 1;
+  // Rows of the engine's matrices, and of each state: in the engine's hands, the clip's and the
+  // writer's.
+  const std::int64_t row_bytes = 4 * config_.hidden_size;
+  const auto states = static_cast<std::int64_t>(std::max<std::size_t>(1, states_.size()));
+  const std::int64_t frame_bytes = (8 + 3 * states) * row_bytes;
+  return std::clamp(usable_memory() / 4 / frame_bytes, frames_of(kLeastBatchSeconds),
+                    frames_of(kBatchSeconds));
+}
+
+BatchFunction Extraction::load(LoadReport* report) const {
   auto loaded = load_pretrained<Wav2Vec2BertModel>(directory_, load_options(request_, engine_));
   const std::shared_ptr<Engine> engine =
       make_engine(engine_, std::move(loaded.model), request_.dtype,
@@ -219,18 +241,21 @@ ClipFunction Extraction::load(LoadReport* report) const {
   if (wanted.empty()) wanted.push_back(Engine::kLastHiddenState);
   const at::Tensor mean = mean_.defined() ? mean_.to(request_.device) : at::Tensor();
   const at::Tensor deviation = var_.defined() ? at::sqrt(var_.to(request_.device)) : at::Tensor();
-  return [engine, wanted, mean, deviation](const EngineClip& clip) {
+  return [engine, wanted, mean, deviation](const std::vector<EngineClip>& clips) {
     const at::NoGradGuard no_grad;
-    NamedTensors tensors;
-    const auto states = engine->states({clip}, wanted).front();
-    for (std::size_t i = 0; i < wanted.size(); ++i) {
-      const std::string name = wanted[i] == Engine::kLastHiddenState
-                                   ? "last_hidden_state"
-                                   : "hidden_states." + std::to_string(wanted[i]);
-      tensors.emplace_back(name, mean.defined() ? (states[i] - mean) / deviation : states[i]);
+    const std::vector<std::vector<at::Tensor>> states = engine->states(clips, wanted);
+    std::vector<NamedTensors> outputs(clips.size());
+    for (std::size_t clip = 0; clip < clips.size(); ++clip) {
+      for (std::size_t i = 0; i < wanted.size(); ++i) {
+        const std::string name = wanted[i] == Engine::kLastHiddenState
+                                     ? "last_hidden_state"
+                                     : "hidden_states." + std::to_string(wanted[i]);
+        const at::Tensor& rows = states[clip][i];
+        outputs[clip].emplace_back(name, mean.defined() ? (rows - mean) / deviation : rows);
+      }
+      outputs[clip].emplace_back("attention_mask", clips[clip].attention_mask);
     }
-    tensors.emplace_back("attention_mask", clip.attention_mask);
-    return tensors;
+    return outputs;
   };
 }
 

@@ -11,7 +11,7 @@
 #include <sstream>
 #include <utility>
 
-#include "stopwatch.h"
+#include "w2vbert/core/stopwatch.h"
 #include "w2vbert/checkpoint/checkpoint.h"
 #include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/checkpoint/model_directory.h"

@@ -1,7 +1,10 @@
 #include "w2vbert/pipeline/input_list.h"
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <compare>
+#include <cstdio>
 
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/text.h"
@@ -30,6 +33,20 @@ std::string normalise(std::string_view path) {
   return out.empty() ? "/" : out;
 }
 
+constexpr InputSegment kWholeFile = {-1, 0};
+
+// "-0001500-0004250", in milliseconds; "-0001500" for a part to the end.
+std::string borders(const InputSegment& part) {
+  std::array<char, 64> text{};
+  const auto milliseconds = [](double seconds) { return std::llround(seconds * 1000); };
+  int size = std::snprintf(text.data(), text.size(), "-%07lld", milliseconds(part.offset_seconds));
+  if (part.duration_seconds > 0) {
+    size += std::snprintf(text.data() + size, text.size() - static_cast<std::size_t>(size),
+                          "-%07lld", milliseconds(part.offset_seconds + part.duration_seconds));
+  }
+  return {text.data(), static_cast<std::size_t>(size)};
+}
+
 std::size_t directory_size(std::string_view path) { return path.rfind('/') + 1; }
 
 std::string_view without_extension(std::string_view path) {
@@ -39,70 +56,88 @@ std::string_view without_extension(std::string_view path) {
   return dot == std::string_view::npos || dot <= start ? path : path.substr(0, dot);
 }
 
+// Of an output whose file is <name><kOutputEnding>.
+void check_name(std::string_view name, std::string_view path) {
+  if (name.find('\n') != std::string_view::npos || name.find('\0') != std::string_view::npos) {
+    throw UsageError(path, "", "holds a line break or a NUL byte", "a path without them");
+  }
+  for (std::size_t begin = 0; begin <= name.size();) {
+    const std::size_t end = std::min(name.find('/', begin), name.size());
+    const std::string_view component = name.substr(begin, end - begin);
+    if (component.empty() || component == "." || component == "..") {
+      throw UsageError(path, "",
+                       name.empty() || end == name.size()
+                           ? "gives an output no name"
+                           : "gives an output the name \"" + quote_bytes(name) + "\"",
+                       "the path of an audio file");
+    }
+    const std::size_t bytes = component.size() + (end == name.size() ? kOutputEnding.size() : 0);
+    if (bytes > kMaxComponentBytes) {
+      throw UsageError(path, "", "gives an output a name of " + std::to_string(bytes) + " bytes",
+                       "at most " + std::to_string(kMaxComponentBytes));
+    }
+    begin = end + 1;
+  }
+}
+
 }  // namespace
 
 InputList::InputList(std::string working_directory)
     : working_directory_(std::move(working_directory)) {}
 
-void InputList::add(std::string_view path) {
-  bytes_ += path;
-  ends_.push_back(bytes_.size());
+void InputList::add(std::string_view path) { paths_.add(path); }
+
+void InputList::add(std::string_view path, InputSegment segment) {
+  segments_.resize(size(), kWholeFile);
+  segments_.push_back(segment);
+  paths_.add(path);
 }
 
-std::string_view InputList::stored(std::size_t index) const {
-  const std::uint64_t begin = index == 0 ? 0 : ends_[index - 1];
-  return std::string_view(bytes_).substr(begin, ends_[index] - begin);
+void InputList::add_named(std::string_view name, std::string_view path) {
+  names_.add(name);
+  paths_.add(path);
 }
 
-std::string InputList::path(std::size_t index) const { return std::string(stored(index)); }
+std::string InputList::path(std::size_t index) const { return std::string(paths_[index]); }
+
+std::optional<InputSegment> InputList::segment(std::size_t index) const {
+  if (index >= segments_.size() || segments_[index].offset_seconds < 0) return std::nullopt;
+  return segments_[index];
+}
 
 std::string InputList::normalised(std::size_t index) const {
-  const std::string_view path = stored(index);
+  const std::string_view path = paths_[index];
   if (path.starts_with('/')) return normalise(path);
   return normalise(working_directory_ + "/" + std::string(path));
 }
 
 std::string InputList::name(std::size_t index) const {
+  if (!names_.ends.empty()) return std::string(names_[index]);
   const std::string path = normalised(index);
-  return std::string(without_extension(path).substr(root_size_));
+  std::string name(without_extension(path).substr(root_size_));
+  if (const auto part = segment(index)) name += borders(*part);
+  return name;
 }
 
 void InputList::finish() {
-  if (size() == 0) throw UsageError("", "", "no inputs", "at least one audio file");
-  for (std::size_t i = 0; i < size(); ++i) {
-    if (stored(i).empty()) throw UsageError("", "", "an empty path", "the path of an audio file");
+  if (size() == 0 && bad_rows_.empty()) {
+    throw UsageError("", "", "no inputs", "at least one audio file");
   }
-  std::string root = normalised(0);
-  root.resize(directory_size(root));
-  for (std::size_t i = 1; i < size() && root.size() > 1; ++i) {
-    const std::string path = normalised(i);
-    const auto parts = std::mismatch(root.begin(), root.end(), path.begin(), path.end());
-    root.erase(parts.first, root.end());
+  for (std::size_t i = 0; i < size(); ++i) {
+    if (paths_[i].empty()) throw UsageError("", "", "an empty path", "the path of an audio file");
+  }
+  if (names_.ends.empty() && size() > 0) {
+    std::string root = normalised(0);
     root.resize(directory_size(root));
+    for (std::size_t i = 1; i < size() && root.size() > 1; ++i) {
+      const std::string path = normalised(i);
+      const auto parts = std::mismatch(root.begin(), root.end(), path.begin(), path.end());
+      root.erase(parts.first, root.end());
+      root.resize(directory_size(root));
+    }
+    root_size_ = root.size();
   }
-  root_size_ = root.size();
-
-  for (std::size_t i = 0; i < size(); ++i) {
-    std::string name = this->name(i);
-    const std::size_t start = directory_size(name);
-    const std::string_view file = std::string_view(name).substr(start);
-    if (file.empty() || file == "." || file == "..") {
-      throw UsageError(stored(i), "", "gives an output no name", "the path of an audio file");
-    }
-    name += kOutputEnding;
-    for (std::size_t begin = 0; begin < name.size();) {
-      const std::size_t end = std::min(name.find('/', begin), name.size());
-      if (end - begin > kMaxComponentBytes) {
-        throw UsageError(stored(i), "",
-                         "gives an output a name of " + std::to_string(end - begin) + " bytes",
-                         "at most " + std::to_string(kMaxComponentBytes));
-      }
-      begin = end + 1;
-    }
-    if (name.find('\n') != std::string::npos || name.find('\0') != std::string::npos) {
-      throw UsageError(stored(i), "", "holds a line break or a NUL byte", "a path without them");
-    }
-  }
+  for (std::size_t i = 0; i < size(); ++i) check_name(name(i), paths_[i]);
 
   // By hash, so that the names need not be made again for each comparison; names that share a hash
   // are compared themselves.
@@ -119,9 +154,9 @@ void InputList::finish() {
       const std::size_t first = keys[j - 1].index;
       const std::size_t second = keys[i].index;
       if (name(first) != name(second)) continue;
-      throw UsageError(stored(second), "",
+      throw UsageError(paths_[second], "",
                        "gives the output name \"" + quote_bytes(name(second)) + "\" as " +
-                           quote_bytes(stored(first)) + " does",
+                           quote_bytes(paths_[first]) + " does",
                        "names that differ without their extensions");
     }
   }

@@ -1,119 +1,224 @@
 #include "w2vbert/pipeline/manifest.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
-#include <string_view>
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <filesystem>
 #include <vector>
 
+#include "line_file.h"
 #include "w2vbert/core/error.h"
+#include "w2vbert/core/json.h"
+#include "w2vbert/core/text.h"
+#include "w2vbert/pipeline/parse_number.h"
 
 namespace w2vbert {
 namespace {
 
-constexpr std::string_view kExpected = "a list with one audio path a line";
-constexpr std::size_t kBlockBytes = 1 << 16;
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+constexpr std::string_view kBlanks = " \t";
+// Beyond any recording: 30 years.
+constexpr double kMaxSeconds = 1e9;
 
-class Descriptor {
- public:
-  explicit Descriptor(int number) : number_(number) {}
-  ~Descriptor() {
-    if (number_ > STDERR_FILENO) ::close(number_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int number() const noexcept { return number_; }
-
- private:
-  int number_;
-};
-
-int open_manifest(const std::string& path) {
-  if (path == "-") return STDIN_FILENO;
-  const int number = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (number < 0) throw UsageError(path, "", std::strerror(errno), kExpected);
-  return number;
+std::string_view trimmed(std::string_view text) {
+  const std::size_t begin = text.find_first_not_of(kBlanks);
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(kBlanks) - begin + 1);
 }
 
-// Cuts blocks into lines and keeps what is left of the last one.
-class LineReader {
- public:
-  LineReader(const std::string& path, std::string folder, InputList& inputs)
-      : path_(path), folder_(std::move(folder)), inputs_(inputs) {}
+std::string in_quotes(std::string_view text) {
+  std::string quoted(1, '"');
+  quoted.append(quote_bytes(text)).append(1, '"');
+  return quoted;
+}
 
-  void add_block(std::string_view block) {
-    while (!block.empty()) {
-      const std::size_t end = block.find('\n');
-      line_ += block.substr(0, end);
-      if (line_.size() > kMaxManifestLineBytes) {
-        throw UsageError(path_, place(), "is longer than " + std::to_string(kMaxManifestLineBytes) +
-                         " bytes", kExpected);
-      }
-      if (end == std::string_view::npos) return;
-      add_line();
-      block.remove_prefix(end + 1);
+std::string below(const std::string& folder, std::string_view path) {
+  return path.starts_with('/') ? std::string(path) : folder + std::string(path);
+}
+
+// One row after the other, of any format.
+class ManifestReader {
+ public:
+  ManifestReader(const std::string& path, ManifestFormat format, InputList& inputs)
+      : path_(path),
+        format_(format),
+        folder_(path == "-" ? "" : path.substr(0, path.rfind('/') + 1)),
+        inputs_(inputs) {}
+
+  std::string_view expected() const {
+    switch (format_) {
+      case ManifestFormat::tsv:
+        return "a line with the root directory, then a path below it, a tab and the number of "
+               "samples a line";
+      case ManifestFormat::jsonl:
+        return "one JSON object with \"audio_filepath\" a line";
+      case ManifestFormat::scp:
+        return "a name, a blank and an audio path a line";
+      default:
+        return "a list with one audio path a line";
     }
   }
 
-  void finish() {
-    if (!line_.empty()) add_line();
-    if (rows_ == 0) throw UsageError(path_, "", "is empty", kExpected);
+  void line(std::size_t number, std::string_view bytes) {
+    number_ = number;
+    if (bytes.find('\0') != std::string_view::npos) refuse("holds a NUL byte");
+    if (format_ == ManifestFormat::tsv && number == 1) {
+      root_ = bytes.ends_with('/') || bytes.empty() ? std::string(bytes) : std::string(bytes) + "/";
+      return;
+    }
+    if (trimmed(bytes).empty()) return;
+    ++rows_;
+    switch (format_) {
+      case ManifestFormat::list:
+        inputs_.add(below(folder_, bytes));
+        break;
+      case ManifestFormat::tsv:
+        add_tsv(bytes);
+        break;
+      case ManifestFormat::jsonl:
+        add_jsonl(bytes);
+        break;
+      case ManifestFormat::scp:
+        add_scp(bytes);
+    }
+  }
+
+  void finish() const {
+    if (rows_ == 0) throw UsageError(path_, "", "is empty", expected());
   }
 
  private:
-  std::string place() const { return "line " + std::to_string(number_ + 1); }
+  std::string place() const { return "line " + std::to_string(number_); }
+  [[noreturn]] void refuse(std::string_view problem) const {
+    throw UsageError(path_, place(), problem, expected());
+  }
+  void bad_row(const std::string& problem) {
+    inputs_.add_bad_row({path_ + ": " + place(), problem});
+  }
 
-  void add_line() {
-    std::string_view row = line_;
-    if (number_ == 0 && row.starts_with(kByteOrderMark)) row.remove_prefix(kByteOrderMark.size());
-    if (row.ends_with('\r')) row.remove_suffix(1);
-    if (row.find('\0') != std::string_view::npos) {
-      throw UsageError(path_, place(), "holds a NUL byte", kExpected);
+  void add_tsv(std::string_view row) {
+    const std::vector<std::string> fields = split(row, '\t');
+    if (fields.size() != 2) {
+      bad_row("has " + std::to_string(fields.size()) +
+              " fields, expected a path, a tab and the "
+              "number of samples");
+    } else if (!parse_number<std::uint64_t>(fields[1])) {
+      bad_row(in_quotes(fields[1]) + " is no number of samples");
+    } else {
+      inputs_.add(below(root_, fields[0]));
     }
-    if (row.find_first_not_of(" \t") != std::string_view::npos) {
-      inputs_.add(row.starts_with('/') ? std::string(row) : folder_ + std::string(row));
-      ++rows_;
+  }
+
+  void add_scp(std::string_view row) {
+    row = trimmed(row);
+    if (row.ends_with('|')) refuse("is a command");
+    const std::size_t blank = row.find_first_of(kBlanks);
+    if (blank == std::string_view::npos) {
+      bad_row("has one field, expected a name, a blank and a path");
+      return;
     }
-    ++number_;
-    line_.clear();
+    inputs_.add_named(row.substr(0, blank), below(folder_, trimmed(row.substr(blank))));
+  }
+
+  void add_jsonl(std::string_view row) {
+    std::string audio;
+    std::optional<double> offset, duration;
+    try {
+      const JsonValue object = JsonValue::parse(row);
+      const JsonValue* path = object.find("audio_filepath");
+      const auto* text = path ? path->get_if<std::string>() : nullptr;
+      if (text == nullptr || text->empty()) refuse("has no \"audio_filepath\" that is a string");
+      audio = *text;
+      if (!read_seconds(object, "offset", offset) || !read_seconds(object, "duration", duration)) {
+        return;
+      }
+    } catch (const JsonError& error) {
+      refuse(error.what());
+    }
+    if (audio.find('\0') != std::string::npos) refuse("holds a NUL byte");
+    if (duration && *duration == 0) {
+      bad_row("\"duration\" is 0, expected more");
+    } else if (offset) {
+      inputs_.add(below(folder_, audio), {*offset, duration.value_or(0)});
+    } else {
+      inputs_.add(below(folder_, audio));
+    }
+  }
+
+  // False: the row is bad. A key that is not there, or null, leaves `seconds` empty.
+  bool read_seconds(const JsonValue& object, std::string_view key, std::optional<double>& seconds) {
+    const JsonValue* value = object.find(key);
+    if (value == nullptr || value->is_null()) return true;
+    if (const auto* whole = value->get_if<std::uint64_t>()) seconds = static_cast<double>(*whole);
+    if (const auto* real = value->get_if<double>()) seconds = *real;
+    if (seconds && *seconds >= 0 && *seconds <= kMaxSeconds) return true;
+    bad_row(in_quotes(key) + " is " + value->describe() + ", expected seconds, 0 or more");
+    return false;
   }
 
   const std::string& path_;
+  ManifestFormat format_;
   std::string folder_;
+  std::string root_;  // of a tsv
   InputList& inputs_;
-  std::string line_;
-  std::size_t number_ = 0;  // lines finished
+  std::size_t number_ = 0;
   std::size_t rows_ = 0;
 };
 
+bool is_audio_name(std::string name) {
+  constexpr std::array<std::string_view, 13> kEndings = {".wav", ".flac", ".ogg",  ".oga",  ".opus",
+                                                         ".mp3", ".aif",  ".aiff", ".aifc", ".au",
+                                                         ".caf", ".w64",  ".rf64"};
+  for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return std::any_of(kEndings.begin(), kEndings.end(),
+                     [&](std::string_view ending) { return name.ends_with(ending); });
+}
+
 }  // namespace
 
-void read_manifest(const std::string& path, InputList& inputs) {
-  const Descriptor descriptor(open_manifest(path));
-  if (path != "-") {
-    struct stat status {};
-    if (::fstat(descriptor.number(), &status) != 0) {
-      throw UsageError(path, "", std::strerror(errno), kExpected);
+std::optional<ManifestFormat> parse_manifest_format(std::string_view name) {
+  if (name == "list") return ManifestFormat::list;
+  if (name == "tsv") return ManifestFormat::tsv;
+  if (name == "jsonl") return ManifestFormat::jsonl;
+  if (name == "scp") return ManifestFormat::scp;
+  return std::nullopt;
+}
+
+ManifestFormat manifest_format_of(std::string_view path) {
+  if (path.ends_with(".tsv")) return ManifestFormat::tsv;
+  if (path.ends_with(".jsonl") || path.ends_with(".json")) return ManifestFormat::jsonl;
+  if (path.ends_with(".scp")) return ManifestFormat::scp;
+  return ManifestFormat::list;
+}
+
+void read_manifest(const std::string& path, ManifestFormat format, InputList& inputs) {
+  ManifestReader reader(path, format, inputs);
+  read_lines(path, kMaxManifestLineBytes, reader.expected(),
+             [&](std::size_t number, std::string_view bytes) { reader.line(number, bytes); });
+  reader.finish();
+}
+
+void read_audio_directory(const std::string& path, InputList& inputs) {
+  namespace fs = std::filesystem;
+  std::vector<std::string> files;
+  std::error_code error;
+  fs::recursive_directory_iterator entry(path, error);
+  for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (name.starts_with('.')) {
+      entry.disable_recursion_pending();
+      continue;
     }
-    if (!S_ISREG(status.st_mode)) {
-      throw UsageError(path, "", S_ISDIR(status.st_mode) ? "is a directory" : "is no regular file",
-                       kExpected);
-    }
+    std::error_code no_file;  // a link that leads nowhere, or a directory: passed over
+    if (is_audio_name(name) && entry->is_regular_file(no_file))
+      files.push_back(entry->path().string());
   }
-  LineReader lines(path, path == "-" ? "" : path.substr(0, path.rfind('/') + 1), inputs);
-  std::vector<char> block(kBlockBytes);
-  for (;;) {
-    const ssize_t count = ::read(descriptor.number(), block.data(), block.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) throw UsageError(path, "", std::strerror(errno), kExpected);
-    if (count == 0) break;
-    lines.add_block({block.data(), static_cast<std::size_t>(count)});
-  }
-  lines.finish();
+  if (error)
+    throw UsageError(path, "", "cannot be listed: " + error.message(),
+                     "a directory with audio files");
+  if (files.empty())
+    throw UsageError(path, "", "holds no audio files", "a directory with audio files");
+  std::sort(files.begin(), files.end());
+  for (const std::string& file : files) inputs.add(file);
 }
 
 }  // namespace w2vbert

@@ -24,7 +24,6 @@ namespace {
 
 constexpr std::string_view kRecordName = "run.json";
 constexpr std::uint64_t kMaxRecordBytes = 1 << 20;
-constexpr std::uint64_t kMaxOutputHeaderBytes = 1 << 20;  // a few hundred tensors at most
 constexpr std::size_t kBlockBytes = 1 << 20;
 
 std::string metadata_value(const SafetensorsHeader& header, std::string_view name) {
@@ -48,16 +47,35 @@ std::string data_digest(const InputFile& file, std::uint64_t data_offset) {
 
 }  // namespace
 
+OutputLook look_at_output(const std::string& path, bool verify) {
+  OutputLook look;
+  try {
+    const auto file = InputFile::open<CheckpointError>(path);
+    const SafetensorsHeader header =
+        parse_safetensors_header(read_safetensors_head(file), file.size(), path);
+    look.fingerprint = metadata_value(header, "fingerprint");
+    if (verify && metadata_value(header, "sha256") != data_digest(file, header.data_offset)) {
+      look.problem = quote_bytes(path) + ": holds other data than were written";
+    }
+  } catch (const std::exception& error) {
+    look.problem = error.what();
+  }
+  return look;
+}
+
+Fingerprint read_run_record(const std::string& directory) {
+  const std::string path = directory + "/" + std::string(kRecordName);
+  return parse_run_record(read_small_file<UsageError>(path, kMaxRecordBytes), path);
+}
+
 RunDirectory::RunDirectory(std::string path, Fingerprint fingerprint, Shard shard)
     : path_(std::move(path)), fingerprint_(std::move(fingerprint)), digest_(fingerprint_.digest()) {
   while (path_.size() > 1 && path_.ends_with('/')) path_.pop_back();
   if (path_.empty()) throw StorageError("", "", "the output directory has no name", "a directory");
-  failures_path_ = path_ + "/failures";
   if (shard.count > 1) {
-    failures_path_.append(".").append(std::to_string(shard.index));
-    failures_path_.append("-of-").append(std::to_string(shard.count));
+    share_ = "." + std::to_string(shard.index) + "-of-" + std::to_string(shard.count);
   }
-  failures_path_ += ".jsonl";
+  failures_path_ = path_ + "/failures" + share_ + ".jsonl";
   made_ = make_directories(path_);
   try {
     try_writing(path_);
@@ -77,8 +95,7 @@ void RunDirectory::read_record() {
   const std::string path = path_ + "/" + std::string(kRecordName);
   struct stat status {};
   if (::lstat(path.c_str(), &status) != 0 && errno == ENOENT) return;
-  const Fingerprint there = parse_run_record(read_small_file<UsageError>(path, kMaxRecordBytes), path);
-  check_same_run(there, fingerprint_, path);
+  check_same_run(read_run_record(path_), fingerprint_, path);
   record_found_ = true;
 }
 
@@ -97,18 +114,9 @@ OutputState RunDirectory::state_of(std::string_view name, bool verify) const {
     return UsageError(path, "", problem, "an output of this run, or another output directory");
   };
   if (!S_ISREG(status.st_mode)) throw not_ours("is no regular file");
-  std::string found;
-  try {
-    const auto file = InputFile::open<CheckpointError>(path);
-    std::string head(static_cast<std::size_t>(std::min(file.size(), kMaxOutputHeaderBytes)), '\0');
-    file.read_at(0, head.data(), head.size());
-    const SafetensorsHeader header = parse_safetensors_header(head, file.size(), path);
-    found = metadata_value(header, "fingerprint");
-    if (found == digest_ && verify &&
-        metadata_value(header, "sha256") != data_digest(file, header.data_offset)) {
-      return OutputState::kDamaged;
-    }
-  } catch (const CheckpointError&) {
+  const OutputLook look = look_at_output(path, verify);
+  const std::string& found = look.fingerprint;
+  if (!look.problem.empty() && (found.empty() || found == digest_)) {
     if (!record_found_) throw not_ours("is no output of this run");
     return OutputState::kDamaged;
   }
@@ -126,7 +134,7 @@ std::size_t RunDirectory::remove_stale_temporaries(std::string_view folder) cons
   return w2vbert::remove_stale_temporaries(path);
 }
 
-void RunDirectory::start() {
+void RunDirectory::start(std::size_t inputs, std::size_t finished) {
   const std::string path = path_ + "/" + std::string(kRecordName);
   if (!record_found_) {
     try {
@@ -141,6 +149,13 @@ void RunDirectory::start() {
   if (::unlink(failures_path_.c_str()) != 0 && errno != ENOENT) {
     fail_storage(failures_path_, "cannot be removed", errno);
   }
+  journal_.emplace(path_ + "/journal" + share_ + ".jsonl");
+  journal_->begin(inputs, finished);
+}
+
+void RunDirectory::record(const JournalEntry& output) {
+  const std::lock_guard lock(journal_mutex_);
+  journal_->add(output);
 }
 
 void RunDirectory::prepare(std::string_view name) {

@@ -26,7 +26,8 @@ Shard shard_of(const std::optional<std::string>& index, const char* index_name,
   const Shard shard{number_of(*index, index_name), number_of(*count, count_name)};
   if (shard.count == 0) throw UsageError("", count_name, "is 0", "1 or more");
   if (shard.index >= shard.count) {
-    throw UsageError("", index_name, "is " + *index, "less than " + *count + " (" + count_name + ")");
+    throw UsageError("", index_name, "is " + *index,
+                     "less than " + *count + " (" + count_name + ")");
   }
   return shard;
 }
@@ -45,6 +46,38 @@ std::uint64_t stable_hash(std::string_view text) {
 bool Shard::holds(std::string_view output_name) const {
   return count == 1 || stable_hash(output_name) % count == index;
 }
+
+namespace {
+
+// Of a Slurm array.
+std::optional<Shard> share_of_array(
+    const std::function<std::optional<std::string>(const char*)>& variable) {
+  const auto id = variable("SLURM_ARRAY_TASK_ID");
+  const auto count = variable("SLURM_ARRAY_TASK_COUNT");
+  if (!id && !count) return std::nullopt;
+  if (!id || !count) {
+    throw UsageError(
+        "", id ? "SLURM_ARRAY_TASK_ID" : "SLURM_ARRAY_TASK_COUNT",
+        std::string("given without ") + (id ? "SLURM_ARRAY_TASK_COUNT" : "SLURM_ARRAY_TASK_ID"),
+        "both or neither");
+  }
+  const std::uint64_t task = number_of(*id, "SLURM_ARRAY_TASK_ID");
+  const std::uint64_t tasks = number_of(*count, "SLURM_ARRAY_TASK_COUNT");
+  const std::uint64_t first =
+      number_of(variable("SLURM_ARRAY_TASK_MIN").value_or("0"), "SLURM_ARRAY_TASK_MIN");
+  const std::uint64_t step =
+      number_of(variable("SLURM_ARRAY_TASK_STEP").value_or("1"), "SLURM_ARRAY_TASK_STEP");
+  if (tasks == 1) return std::nullopt;
+  if (step == 0 || task < first || (task - first) % step != 0 || (task - first) / step >= tasks) {
+    throw UsageError("", "SLURM_ARRAY_TASK_ID",
+                     "is " + *id + " in an array of " + *count + " from " + std::to_string(first) +
+                         " in steps of " + std::to_string(step),
+                     "an array without gaps, or --num-shards and --shard-index");
+  }
+  return Shard{(task - first) / step, tasks};
+}
+
+}  // namespace
 
 Shard choose_shard(const std::function<std::optional<std::string>(const char*)>& variable,
                    const std::optional<std::string>& num_shards,
@@ -65,6 +98,11 @@ Shard choose_shard(const std::function<std::optional<std::string>(const char*)>&
   std::optional<Shard> options;
   if (num_shards || shard_index) {
     options = shard_of(shard_index, "--shard-index", num_shards, "--num-shards");
+  }
+  // Explicit options speak for an array's task, whose list may be its own.
+  if (const auto array = options ? std::nullopt : share_of_array(variable)) {
+    const Shard inner = launcher.value_or(Shard{});
+    return {array->index * inner.count + inner.index, array->count * inner.count};
   }
   if (launcher && launcher->count > 1) {
     if (options && *options != *launcher) {

@@ -109,7 +109,8 @@ TEST_F(Extract, WritesTheLastHiddenStateAndTheMaskOfEachFile) {
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(result.out, IsEmpty());
   EXPECT_THAT(files_in(out_),
-              UnorderedElementsAre("x/a.safetensors", "y/b.safetensors", "run.json"));
+              UnorderedElementsAre("x/a.safetensors", "y/b.safetensors", "run.json",
+                                                   "journal.jsonl"));
   const auto tensors = tensors_of(out_ + "/x/a.safetensors");
   ASSERT_THAT(tensors, SizeIs(2));
   // 16000 samples: 98 fbank frames, two to a row
@@ -354,7 +355,7 @@ TEST_F(Extract, FailsTheBadFilesAndDoesTheRest) {
               ElementsAre(HasSubstr("text.wav"), HasSubstr("brief.wav"), HasSubstr("cut.wav"),
                           HasSubstr("missing.wav"), HasSubstr("folder.wav")));
   EXPECT_THAT(files_in(out_), UnorderedElementsAre("x/a.safetensors", "y/b.safetensors", "run.json",
-                                                   "failures.jsonl"));
+                                                   "journal.jsonl", "failures.jsonl"));
   const auto failures = lines_of(out_ + "/failures.jsonl");
   ASSERT_THAT(failures, SizeIs(5));
   EXPECT_EQ(failures[0]["path"], text);
@@ -371,7 +372,7 @@ TEST_F(Extract, FailsTheBadFilesAndDoesTheRest) {
   const Result again = run_program(with(words(), {text, brief, cut, missing, folder}));
   EXPECT_EQ(again.status, 0) << again.err;
   EXPECT_FALSE(fs::exists(out_ + "/failures.jsonl"));
-  EXPECT_THAT(files_in(out_), SizeIs(8));
+  EXPECT_THAT(files_in(out_), SizeIs(9));
 }
 
 TEST_F(Extract, RefusesTwoInputsOfOneName) {
@@ -408,8 +409,8 @@ TEST_F(Extract, EndsWithTheStorageStatusWhenItFillsUpLater) {
   filling.file_size_limit = 4096;
   const Result result = run_program(words(), filling);
   EXPECT_EQ(result.status, 5) << result.err;
-  EXPECT_THAT(result.errors(), ElementsAre(HasSubstr("a.safetensors")));
-  EXPECT_THAT(files_in(out_), ElementsAre("run.json"));
+  EXPECT_THAT(result.errors(), ElementsAre(HasSubstr(".safetensors")));
+  EXPECT_THAT(files_in(out_), UnorderedElementsAre("run.json", "journal.jsonl"));
 }
 
 TEST_F(Extract, ReadsAManifest) {
@@ -417,7 +418,8 @@ TEST_F(Extract, ReadsAManifest) {
   const Words words = {"extract", "--model", model_, "--output", out_, "--manifest"};
   ASSERT_EQ(run_program(with(words, {scratch_ / "clips/list.txt"})).status, 0);
   EXPECT_THAT(files_in(out_),
-              UnorderedElementsAre("x/a.safetensors", "y/b.safetensors", "run.json"));
+              UnorderedElementsAre("x/a.safetensors", "y/b.safetensors", "run.json",
+                                                   "journal.jsonl"));
   out_ = scratch_ / "from_stdin";
   Conditions conditions;
   conditions.input = "clips/x/a.wav\nclips/y/b.wav";
@@ -425,20 +427,145 @@ TEST_F(Extract, ReadsAManifest) {
   ASSERT_EQ(run_program({"extract", "--model", model_, "--output", out_, "--manifest", "-"}, conditions)
                 .status, 0);
   EXPECT_THAT(files_in(out_),
-              UnorderedElementsAre("x/a.safetensors", "y/b.safetensors", "run.json"));
+              UnorderedElementsAre("x/a.safetensors", "y/b.safetensors", "run.json",
+                                                   "journal.jsonl"));
 }
 
 TEST_F(Extract, RefusesABadManifest) {
   std::ofstream(scratch_ / "empty.txt") << "\n";
-  for (const std::string& path : {scratch_ / "empty.txt", scratch_ / "missing.txt", scratch_.path()}) {
+  std::ofstream(scratch_ / "no.jsonl") << "x/a.wav\n";
+  std::ofstream(scratch_ / "commands.scp") << "a sox x/a.wav -t wav - |\n";
+  const std::string folder = scratch_ / "no_audio";
+  fs::create_directories(folder);
+  for (const std::string& path : {scratch_ / "empty.txt", scratch_ / "missing.txt", folder,
+                                  scratch_ / "no.jsonl", scratch_ / "commands.scp"}) {
     expect_refusal({"extract", "--model", model_, "--output", out_, "--manifest", path}, 2,
                    HasSubstr(path));
   }
+  expect_refusal(words({"--manifest-format", "list"}), 2, HasSubstr("--manifest-format"));
+}
+
+TEST_F(Extract, ReadsADirectoryAndFairseqsAndKaldisLists) {
+  const Words words = {"extract", "--model", model_, "--output"};
+  std::ofstream(scratch_ / "train.tsv") << scratch_ / "clips" << "\nx/a.wav\t16000\ny/b.wav\t12345\n";
+  std::ofstream(scratch_ / "wav.scp") << "x/a " << a_ << "\ny/b   " << b_ << "\n";
+  for (const std::string& manifest : {scratch_ / "clips", scratch_ / "train.tsv", scratch_ / "wav.scp"}) {
+    const std::string out = scratch_ / "of" + manifest.substr(manifest.rfind('/') + 1);
+    const Result result = run_program(with(words, {out, "--manifest", manifest}));
+    ASSERT_EQ(result.status, 0) << result.err;
+    EXPECT_THAT(files_in(out), UnorderedElementsAre("x/a.safetensors", "y/b.safetensors", "run.json",
+                                                    "journal.jsonl"));
+  }
+}
+
+TEST_F(Extract, CutsThePartsThatNemosListAsksFor) {
+  std::ofstream(scratch_ / "clips/parts.jsonl")
+      << R"({"audio_filepath": "y/b.wav", "duration": 0.77, "text": "whole"})" << "\n"
+      << R"({"audio_filepath": "x/a.wav", "offset": 0.25, "duration": 0.5})" << "\n"
+      << R"({"audio_filepath": "x/a.wav", "offset": 0.5, "duration": 0.5})" << "\n"
+      << R"({"audio_filepath": "x/a.wav", "offset": 0.75, "duration": 0.5})" << "\n"
+      << R"({"audio_filepath": "x/a.wav", "offset": -1, "duration": 0.5})" << "\n";
+  const Result result = run_program({"extract", "--model", model_, "--output", out_, "--manifest",
+                                     scratch_ / "clips/parts.jsonl", "--threads", "1"});
+  EXPECT_EQ(result.status, 3);
+  EXPECT_THAT(result.errors(), UnorderedElementsAre(AllOf(HasSubstr("x/a.wav"), HasSubstr("1.25 s")),
+                                                    AllOf(HasSubstr("line 5"), HasSubstr("offset"))));
+  EXPECT_THAT(files_in(out_),
+              UnorderedElementsAre("y/b.safetensors", "x/a-0000250-0000750.safetensors",
+                                   "x/a-0000500-0001000.safetensors", "run.json", "journal.jsonl",
+                                   "failures.jsonl"));
+  // The part is what a file of its own gives.
+  const std::string whole = content_of(a_);
+  std::string part = whole.substr(0, 44) + whole.substr(44 + 2 * 4000, 2 * 8000);
+  for (const std::size_t at : {4UL, 40UL}) {
+    const auto bytes = static_cast<std::uint32_t>(at == 4 ? 36 + 16000 : 16000);
+    part.replace(at, 4, reinterpret_cast<const char*>(&bytes), 4);
+  }
+  std::ofstream(scratch_ / "part.wav", std::ios::binary) << part;
+  const std::string alone = scratch_ / "alone";
+  ASSERT_EQ(run_program({"extract", scratch_ / "part.wav", "--model", model_, "--output", alone,
+                         "--threads", "1"}).status, 0);
+  const auto expected = tensors_of(alone + "/part.safetensors");
+  const auto got = tensors_of(out_ + "/x/a-0000250-0000750.safetensors");
+  EXPECT_TRUE(at::equal(got.at("last_hidden_state"), expected.at("last_hidden_state")));
+}
+
+TEST_F(Extract, GivesTheSameBytesInBatchesOfAnySizeAndWithAnyNumberOfReaders) {
+  Words many = {"extract", "--model", model_, "--threads", "1", "--output"};
+  for (int i = 0; i < 20; ++i) write_clip(scratch_ / "many/" + std::to_string(i) + ".wav", 900 * (i + 1), i);
+  many.insert(many.end(), {scratch_ / "one", "--manifest", scratch_ / "many"});
+  ASSERT_EQ(run_program(with(many, {"--batch-seconds", "0.01"})).status, 0);
+  for (const Words& options : {Words{}, Words{"--batch-seconds", "1"}, Words{"--readers", "3"},
+                               Words{"--batch-seconds", "100", "--readers", "2"}}) {
+    many[6] = scratch_ / "other";
+    const Result result = run_program(with(many, options));
+    ASSERT_EQ(result.status, 0) << result.err;
+    for (int i = 0; i < 20; ++i) {
+      const std::string name = "/" + std::to_string(i) + ".safetensors";
+      EXPECT_EQ(content_of(scratch_ / "one" + name), content_of(scratch_ / "other" + name)) << i;
+    }
+    fs::remove_all(scratch_ / "other");
+  }
+}
+
+TEST_F(Extract, EndsWhenTooManyFilesFail) {
+  Words many = words();
+  for (int i = 0; i < 40; ++i) many.push_back(scratch_ / "missing/" + std::to_string(i) + ".wav");
+  const Result ended = run_program(with(many, {"--max-failures", "1", "--batch-seconds", "0.1"}));
+  EXPECT_EQ(ended.status, 3);
+  EXPECT_THAT(ended.err, HasSubstr("--max-failures"));
+  EXPECT_LT(ended.errors().size(), 40U);
+  EXPECT_EQ(run_program(with(many, {"--allow-failures"})).status, 0);
+  EXPECT_THAT(lines_of(out_ + "/failures.jsonl"), SizeIs(40));
+}
+
+TEST_F(Extract, SaysHowFarItIsAndVerifiesItsOutputs) {
+  Words words = {"extract", a_, b_, scratch_ / "missing.wav", "--model", model_, "--output", out_};
+  ASSERT_EQ(run_program(words).status, 3);
+  const Result status = run_program({"status", out_, "--json"});
+  ASSERT_EQ(status.status, 0) << status.err;
+  const auto report = nlohmann::json::parse(status.out);
+  EXPECT_EQ(report["inputs"], 3);
+  EXPECT_EQ(report["outputs"], 2);
+  EXPECT_EQ(report["failed"], 1);
+  EXPECT_NEAR(report["audio_seconds"].get<double>(), 28345 / 16000.0, 1e-6);
+  EXPECT_EQ(report["workers"][0]["done"], 2);
+  EXPECT_EQ(report["workers"][0]["alive"], false);
+  EXPECT_THAT(run_program({"status", out_}).out, HasSubstr("2 outputs of 3 inputs, 1 failed"));
+
+  EXPECT_EQ(run_program({"verify", out_}).status, 0);
+  const std::string damaged = out_ + "/clips/x/a.safetensors";
+  {
+    std::fstream file(damaged, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(-9, std::ios::end);
+    file.put('x');
+  }
+  fs::remove(out_ + "/clips/y/b.safetensors");
+  const Result verify = run_program({"verify", out_, "--json"});
+  EXPECT_EQ(verify.status, 5);
+  EXPECT_THAT(verify.errors(),
+              UnorderedElementsAre(AllOf(HasSubstr("x/a.safetensors"), HasSubstr("other data")),
+                                   AllOf(HasSubstr("y/b.safetensors"), HasSubstr("missing"))));
+  EXPECT_EQ(nlohmann::json::parse(verify.out)["bad"], 1);
+  EXPECT_EQ(run_program({"status", scratch_.path()}).status, 2);
+  EXPECT_EQ(run_program({"verify", scratch_ / "nowhere"}).status, 2);
+}
+
+TEST_F(Extract, CutsATornLineOfItsJournal) {
+  ASSERT_EQ(run_program(one(a_)).status, 0);
+  const std::string journal = out_ + "/journal.jsonl";
+  const std::string before = content_of(journal);
+  std::ofstream(journal, std::ios::app) << "{\"name\": \"to";
+  ASSERT_EQ(run_program(one(a_)).status, 0);
+  const std::string after = content_of(journal);
+  EXPECT_THAT(after, testing::StartsWith(before));
+  for (const auto& line : lines_of(journal)) EXPECT_TRUE(line.contains("name") || line.contains("inputs"));
 }
 
 TEST_F(Extract, DividesTheWorkAmongProcesses) {
   Words many = {"extract", "--model", model_, "--output", out_, "--threads", "1"};
-  std::vector<std::string> expected = {"run.json"};
+  std::vector<std::string> expected = {"run.json", "journal.0-of-3.jsonl", "journal.1-of-3.jsonl",
+                                       "journal.2-of-3.jsonl"};
   for (int i = 0; i < 12; ++i) {
     const std::string name = std::to_string(i);
     write_clip(scratch_ / "many/" + name + ".wav", 4000, i);
@@ -476,7 +603,7 @@ TEST_F(Extract, EndsBetweenClipsOnASignal) {
     EXPECT_THAT(result.errors(), IsEmpty());
     EXPECT_THAT(result.err, HasSubstr("stopped by a signal"));
     for (const std::string& file : files_in(out_)) EXPECT_EQ(file.find(".tmp"), std::string::npos);
-    EXPECT_LT(files_in(out_).size(), 301U);
+    EXPECT_LT(files_in(out_).size(), 302U);
     fs::remove_all(out_);
   }
 }
@@ -527,7 +654,8 @@ TEST_F(Extract, TakesNamesThatLookLikeOptionsOrLists) {
                                     conditions);
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(files_in(out_), UnorderedElementsAre("--model.safetensors", "[a,b].safetensors",
-                                                   "features.safetensors", "run.json"));
+                                                   "features.safetensors", "run.json",
+                                                   "journal.jsonl"));
 }
 
 TEST_F(Extract, RefusesLongerClipsThanAllowed) {

@@ -90,5 +90,40 @@ TEST(InputList, RefusesWhatIsNoFileName) {
   EXPECT_EQ(refusal_of({std::string(243, 'a') + ".wav"}), "accepted");
 }
 
+TEST(InputList, NamesPartsByTheirBorders) {
+  InputList list("/work");
+  list.add("x/a.wav", {1.5, 2.75});
+  list.add("x/a.wav");
+  list.add("x/a.wav", {12345.6784, 0});
+  list.add("x/b.wav");
+  list.finish();
+  EXPECT_EQ(list.name(0), "a-0001500-0004250");
+  EXPECT_EQ(list.name(1), "a");
+  EXPECT_EQ(list.name(2), "a-12345678");
+  EXPECT_EQ(list.name(3), "b");
+  EXPECT_EQ(list.segment(0)->duration_seconds, 2.75);
+  EXPECT_FALSE(list.segment(1));
+  EXPECT_EQ(list.segment(2)->offset_seconds, 12345.6784);
+  EXPECT_FALSE(list.segment(3));
+}
+
+TEST(InputList, TakesNamesAsTheyAreGiven) {
+  InputList list("/work");
+  list.add_named("spk1/utt.1", "x/a.wav");
+  list.add_named("utt2", "y/a.wav");
+  list.finish();
+  EXPECT_EQ(list.name(0), "spk1/utt.1");
+  EXPECT_EQ(list.path(1), "y/a.wav");
+  for (const char* name : {"../a", "/a", "a//b", "a/", ".", "a/../../b"}) {
+    InputList bad("/work");
+    bad.add_named(name, "x/a.wav");
+    EXPECT_THROW(bad.finish(), UsageError) << name;
+  }
+  InputList twice("/work");
+  twice.add_named("a", "x/a.wav");
+  twice.add_named("a", "y/a.wav");
+  EXPECT_THROW(twice.finish(), UsageError);
+}
+
 }  // namespace
 }  // namespace w2vbert

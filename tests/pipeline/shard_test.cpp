@@ -41,6 +41,30 @@ TEST(Shard, IsEverythingInABatchScriptThatRunsOnce) {
   EXPECT_EQ(choose({{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "8"}}), (Shard{0, 1}));
 }
 
+TEST(Shard, ComesFromASlurmArray) {
+  Variables array = {{"SLURM_ARRAY_TASK_ID", "2"}, {"SLURM_ARRAY_TASK_COUNT", "4"}};
+  EXPECT_EQ(choose(array), (Shard{2, 4}));
+  array["SLURM_PROCID"] = "0";  // the batch script itself
+  EXPECT_EQ(choose(array), (Shard{2, 4}));
+  array["SLURM_PROCID"] = "1";  // srun in each task of the array
+  array["SLURM_STEP_NUM_TASKS"] = "3";
+  EXPECT_EQ(choose(array), (Shard{7, 12}));
+  EXPECT_EQ(choose(array, "3", "1"), (Shard{1, 3}));  // a list of its own for each task
+
+  Variables odd = {{"SLURM_ARRAY_TASK_ID", "11"},
+                   {"SLURM_ARRAY_TASK_COUNT", "4"},
+                   {"SLURM_ARRAY_TASK_MIN", "5"},
+                   {"SLURM_ARRAY_TASK_STEP", "2"}};
+  EXPECT_EQ(choose(odd), (Shard{3, 4}));
+  for (const char* id : {"4", "6", "13", "x"}) {
+    odd["SLURM_ARRAY_TASK_ID"] = id;
+    EXPECT_THROW(choose(odd), UsageError) << id;
+    EXPECT_EQ(choose(odd, "1", "0"), (Shard{0, 1}));
+  }
+  EXPECT_EQ(choose({{"SLURM_ARRAY_TASK_ID", "7"}, {"SLURM_ARRAY_TASK_COUNT", "1"}}), (Shard{0, 1}));
+  EXPECT_THROW(choose({{"SLURM_ARRAY_TASK_ID", "0"}}), UsageError);
+}
+
 TEST(Shard, LeavesTheChoiceToTheOptionsUnderALauncherOfOneProcess) {
   EXPECT_EQ(choose({{"SLURM_PROCID", "0"}, {"SLURM_STEP_NUM_TASKS", "1"}}, "5", "4"), (Shard{4, 5}));
 }

@@ -4,7 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <string>
+#include <vector>
 
 #include "w2vbert/audio/audio_file.h"
 #include "w2vbert/checkpoint/safetensors_writer.h"
@@ -16,25 +18,33 @@
 
 namespace w2vbert {
 
-// From one clip's features to the tensors of its output file, on any device.
-using ClipFunction = std::function<NamedTensors(const EngineClip&)>;
+// From the features of some clips to the tensors of each one's output file, on any device. What a
+// clip gives does not depend on the others.
+using BatchFunction = std::function<std::vector<NamedTensors>(const std::vector<EngineClip>&)>;
 
 struct ClipRunRequest {
   AudioOptions audio;
   SeamlessM4TFeatureExtractorConfig features;
   Shard shard;
   bool verify = false;  // outputs that are there are read whole and compared with their digest
-  // Makes the function that the clips go through: loads the model. Called at most once, when there is
-  // something to do, while another thread reads the first clip.
-  std::function<ClipFunction()> prepare;
-  // Asked between two clips; true ends the run.
+  // Clips go through the function together as long as they have so many frames (rows of
+  // input_features); a longer one goes alone.
+  std::int64_t batch_frames = 1;
+  int reading_threads = 1;
+  int writing_threads = 2;  // they wait for the disk, most of the time
+  // The run ends when more clips than this have failed.
+  std::size_t max_failures = std::numeric_limits<std::size_t>::max();
+  // Makes the function that the clips go through: loads the model. Called at most once, when there
+  // is something to do, while other threads read the first clips.
+  std::function<BatchFunction()> prepare;
+  // Asked between two batches; true ends the run.
   std::function<bool()> stop_requested = [] { return false; };
 };
 
 struct ClipRunPlan {
-  std::size_t inputs = 0;    // in this share
-  std::size_t finished = 0;  // done by an earlier run, not touched
-  std::size_t damaged = 0;   // to be redone
+  std::size_t inputs = 0;       // in this share
+  std::size_t finished = 0;     // done by an earlier run, not touched
+  std::size_t damaged = 0;      // to be redone
   std::size_t temporaries = 0;  // of dead processes, removed
   std::size_t to_do() const { return inputs - finished; }
 };
@@ -48,8 +58,9 @@ struct ClipReport {
   int source_channels = 0;
   double audio_seconds = 0;    // after resampling
   double read_seconds = 0;     // decoding and resampling
-  double compute_seconds = 0;  // features and model
+  double compute_seconds = 0;  // features, and of the model's batch this clip's share by its frames
   double write_seconds = 0;
+  std::string sha256;  // of the output's data
 };
 
 struct ClipRunEvents {
@@ -62,15 +73,19 @@ struct ClipRunSummary {
   ClipRunPlan plan;
   std::size_t done = 0;
   std::size_t failed = 0;
-  double audio_seconds = 0;    // of the clips done
-  double elapsed_seconds = 0;  // from the first clip's start, without loading the model
-  bool stopped = false;
+  double audio_seconds = 0;        // of the clips done
+  double elapsed_seconds = 0;      // from the first clip's start, without loading the model
+  double model_seconds = 0;        // of them, in the function that the clips go through
+  bool stopped = false;            // by stop_requested
+  bool too_many_failures = false;  // stopped by max_failures
 };
 
-// Does what `inputs` asks for and `directory` does not hold yet, one clip at a time, in the list's
-// order. A clip that cannot be read or computed is recorded and left out; nothing is written for it.
-// Throws what ends a run: UsageError before any work, ConfigError and CheckpointError from prepare,
-// StorageError, DeviceError.
+// Does what `inputs` asks for and `directory` does not hold yet: some threads read and make
+// features, this one runs the model over what is ready, others write. A clip that cannot be read or
+// computed is recorded and left out; nothing is written for it. A batch for which there is no
+// memory is halved until it fits, and batches stay smaller for a while. Events are called on this
+// thread. Throws what ends a run: UsageError before any work, ConfigError and CheckpointError from
+// prepare, StorageError, DeviceError; what was computed before is written all the same.
 ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
                          RunDirectory& directory, const ClipRunEvents& events = {});
 

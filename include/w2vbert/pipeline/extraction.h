@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,7 +44,12 @@ class Extraction {
   // state, (T, C) in the computation dtype (what HF returns), or in the wider one of it and the
   // statistics' when those are given; and attention_mask (T) int64. `report`, when not null, gets
   // what loading found.
-  ClipFunction load(LoadReport* report = nullptr) const;
+  BatchFunction load(LoadReport* report = nullptr) const;
+
+  // Clips of how many frames (rows of input_features) go through the model together: of `seconds` of
+  // audio, or of a minute, or less where the memory at hand is short; the reference engine, which runs
+  // one clip after the other, gains nothing by batches.
+  std::int64_t batch_frames(std::optional<double> seconds) const;
 
  private:
   ModelRequest request_;

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstddef>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "w2vbert/pipeline/fingerprint.h"
+#include "w2vbert/pipeline/journal.h"
 #include "w2vbert/pipeline/shard.h"
 
 namespace w2vbert {
@@ -20,14 +22,26 @@ struct ClipFailure {
   std::string message;  // one line
 };
 
+// An output file as it lies there.
+struct OutputLook {
+  std::string problem;      // one line with the path: why it is no whole output; empty: it is one
+  std::string fingerprint;  // as far as it could be read
+};
+// Reads the header; with `verify` also the data, which are compared with their digest. Does not throw
+// for what it finds.
+OutputLook look_at_output(const std::string& path, bool verify);
+// The run record of a directory. Throws UsageError: there is none, or it is damaged.
+Fingerprint read_run_record(const std::string& directory);
+
 enum class OutputState {
   kAbsent,
   kFinished,  // whole, and of this run
   kDamaged,   // no readable safetensors file, or its data are not what its header says
 };
 
-// Holds outputs (<name>.safetensors, also in folders below), the run record run.json and the failures
-// of the last run: failures.jsonl, or failures.<index>-of-<count>.jsonl for a share.
+// Holds outputs (<name>.safetensors, also in folders below), the run record run.json, the journal of
+// what was written and the failures of the last run: journal.jsonl and failures.jsonl, or
+// journal.<index>-of-<count>.jsonl and so on for a share.
 class RunDirectory {
  public:
   // Makes the directory if need be, tries a file in it, and reads the run record. Throws StorageError
@@ -50,10 +64,13 @@ class RunDirectory {
   // Returns how many. A folder that is not there has none.
   std::size_t remove_stale_temporaries(std::string_view folder) const;
 
-  // Writes the run record, drops the failures of the last run. To be called before the first output.
-  void start();
-  // Makes the folder of `name`.
+  // Writes the run record, opens the journal, drops the failures of the last run. To be called before
+  // the first output. `inputs`, `finished`: of this share, for the journal.
+  void start(std::size_t inputs, std::size_t finished);
+  // Makes the folder of `name`. Any thread may call this.
   void prepare(std::string_view name);
+  // Appends an output, which is in its place, to the journal. Any thread may call this.
+  void record(const JournalEntry& output);
   // Removes a damaged output, unless it is the input itself (UsageError).
   void remove_damaged(std::string_view name, const std::string& input_path) const;
   // Appends a line to the failures and makes it durable.
@@ -65,7 +82,10 @@ class RunDirectory {
   std::string path_;
   Fingerprint fingerprint_;
   std::string digest_;
+  std::string share_;  // ".<index>-of-<count>", or empty
   std::string failures_path_;
+  std::mutex journal_mutex_;
+  std::optional<Journal> journal_;
   std::vector<std::string> made_;  // directories made by the constructor, outermost first
   bool record_found_ = false;
 };

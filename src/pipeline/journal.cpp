@@ -1,0 +1,134 @@
+#include "w2vbert/pipeline/journal.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <utility>
+
+#include "descriptor.h"
+#include "line_file.h"
+#include "w2vbert/core/error.h"
+#include "w2vbert/core/json.h"
+
+namespace w2vbert {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::size_t kMaxLineBytes = 1 << 20;
+
+// Where the last whole line ends.
+off_t end_of_lines(int descriptor, off_t size, const std::string& path) {
+  std::array<char, 4096> block{};
+  while (size > 0) {
+    const off_t begin =
+        size > static_cast<off_t>(block.size()) ? size - static_cast<off_t>(block.size()) : 0;
+    const ssize_t count =
+        ::pread(descriptor, block.data(), static_cast<std::size_t>(size - begin), begin);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail_storage(path, "cannot be read", errno);
+    if (count == 0) break;
+    const std::size_t end =
+        std::string_view(block.data(), static_cast<std::size_t>(count)).rfind('\n');
+    if (end != std::string_view::npos) return begin + static_cast<off_t>(end) + 1;
+    size = begin;
+  }
+  return 0;
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown";
+}
+
+template <class Number>
+Number number_of(const JsonValue& object, std::string_view name) {
+  const JsonValue* value = object.find(name);
+  if (value == nullptr) return {};
+  if (const auto* whole = value->get_if<std::uint64_t>()) return static_cast<Number>(*whole);
+  if (const auto* real = value->get_if<double>()) return static_cast<Number>(*real);
+  return {};
+}
+
+std::string text_of(const JsonValue& object, std::string_view name) {
+  const JsonValue* value = object.find(name);
+  const auto* text = value ? value->get_if<std::string>() : nullptr;
+  return text ? *text : "";
+}
+
+}  // namespace
+
+Journal::Journal(std::string path) : path_(std::move(path)) {
+  Descriptor file(::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
+  if (file.number() < 0) fail_storage(path_, "cannot be written", errno);
+  struct stat status {};
+  if (::fstat(file.number(), &status) != 0) fail_storage(path_, "cannot be looked at", errno);
+  const off_t end = end_of_lines(file.number(), status.st_size, path_);
+  if (end != status.st_size && ::ftruncate(file.number(), end) != 0) {
+    fail_storage(path_, "cannot be cut", errno);
+  }
+  descriptor_ = file.release();
+}
+
+Journal::~Journal() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void Journal::begin(std::size_t inputs, std::size_t finished) {
+  append(
+      Json{{"inputs", inputs}, {"finished", finished}, {"host", host_name()}, {"pid", ::getpid()}}
+          .dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+void Journal::add(const JournalEntry& entry) {
+  append(Json{{"name", entry.name},
+              {"frames", entry.frames},
+              {"audio_seconds", entry.audio_seconds},
+              {"sha256", entry.sha256}}
+             .dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+void Journal::append(std::string line) {
+  struct stat before {};
+  const bool known = ::fstat(descriptor_, &before) == 0;
+  try {
+    write_all(descriptor_, line + "\n", path_);
+  } catch (...) {
+    // Half a line would spoil the next one.
+    if (known && ::ftruncate(descriptor_, before.st_size) != 0)
+      ::close(std::exchange(descriptor_, -1));
+    throw;
+  }
+}
+
+JournalRead read_journal(const std::string& path) {
+  JournalRead read;
+  read_lines(path, kMaxLineBytes, "a journal", [&](std::size_t, std::string_view line) {
+    try {
+      const JsonValue value = JsonValue::parse(line);
+      if (value.find("inputs") != nullptr) {
+        read.inputs = number_of<std::size_t>(value, "inputs");
+        read.finished = number_of<std::size_t>(value, "finished");
+        read.host = text_of(value, "host");
+        read.pid = number_of<std::int64_t>(value, "pid");
+        read.entries_of_last = 0;
+        ++read.begun;
+      } else if (value.find("name") != nullptr) {
+        read.entries.push_back({text_of(value, "name"), number_of<std::int64_t>(value, "frames"),
+                                number_of<double>(value, "audio_seconds"),
+                                text_of(value, "sha256")});
+        ++read.entries_of_last;
+      }
+    } catch (const JsonError&) {
+      return;  // a line of another kind, or torn in the middle by a lost machine
+    }
+  });
+  return read;
+}
+
+}  // namespace w2vbert

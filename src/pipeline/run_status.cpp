@@ -1,0 +1,208 @@
+#include "w2vbert/pipeline/run_status.h"
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+
+#include "bounded_queue.h"
+#include "line_file.h"
+#include "w2vbert/core/error.h"
+#include "w2vbert/core/text.h"
+#include "w2vbert/pipeline/input_list.h"
+#include "w2vbert/pipeline/journal.h"
+#include "w2vbert/pipeline/parse_number.h"
+#include "w2vbert/pipeline/run_directory.h"
+
+namespace w2vbert {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kMaxFailureBytes = 1 << 20;
+
+// Index and count of "<index>-of-<count>"; {0, 1} for "".
+std::optional<std::pair<std::uint64_t, std::uint64_t>> share_of(std::string_view text) {
+  if (text.empty()) return std::pair<std::uint64_t, std::uint64_t>{0, 1};
+  const std::size_t of = text.find("-of-");
+  if (of == std::string_view::npos) return std::nullopt;
+  const auto index = parse_number<std::uint64_t>(text.substr(0, of));
+  const auto count = parse_number<std::uint64_t>(text.substr(of + 4));
+  if (!index || !count) return std::nullopt;
+  return std::pair{*index, *count};
+}
+
+std::size_t lines_in(const std::string& path) {
+  std::size_t lines = 0;
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return 0;
+  read_lines(path, kMaxFailureBytes, "a list of failures",
+             [&](std::size_t, std::string_view) { ++lines; });
+  return lines;
+}
+
+bool is_alive_here(const WorkerStatus& worker) {
+  std::array<char, 256> host{};
+  if (::gethostname(host.data(), host.size() - 1) != 0 || worker.host != host.data()) return false;
+  return worker.pid > 0 && (::kill(static_cast<pid_t>(worker.pid), 0) == 0 || errno == EPERM);
+}
+
+double seconds_since_change(const std::string& path) {
+  std::error_code error;
+  const auto changed = fs::last_write_time(path, error);
+  if (error) return 0;
+  return std::max(
+      0.0, std::chrono::duration<double>(fs::file_time_type::clock::now() - changed).count());
+}
+
+struct ShareJournal {
+  std::pair<std::uint64_t, std::uint64_t> share;
+  WorkerStatus worker;
+  std::vector<JournalEntry> entries;
+};
+
+std::vector<ShareJournal> read_journals(const std::string& directory) {
+  constexpr std::string_view kBegin = "journal", kEnd = ".jsonl";
+  std::vector<ShareJournal> journals;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    const std::string file = entry.path().filename().string();
+    if (!file.starts_with(kBegin) || !file.ends_with(kEnd)) continue;
+    std::string share = file.substr(kBegin.size(), file.size() - kBegin.size() - kEnd.size());
+    if (share.starts_with('.')) share.erase(0, 1);
+    const auto numbers = share_of(share);
+    if (!numbers) continue;
+    JournalRead read = read_journal(entry.path().string());
+    ShareJournal& journal = journals.emplace_back();
+    journal.share = *numbers;
+    WorkerStatus& worker = journal.worker;
+    worker.share = share;
+    worker.inputs = read.inputs;
+    worker.finished = read.finished;
+    worker.host = read.host;
+    worker.pid = read.pid;
+    worker.done = read.entries_of_last;
+    for (std::size_t i = read.entries.size() - read.entries_of_last; i < read.entries.size(); ++i) {
+      worker.audio_seconds += read.entries[i].audio_seconds;
+    }
+    worker.failed =
+        lines_in(directory + "/failures" + (share.empty() ? "" : "." + share) + ".jsonl");
+    worker.alive = is_alive_here(worker);
+    worker.silent_seconds = seconds_since_change(entry.path().string());
+    journal.entries = std::move(read.entries);
+  }
+  std::sort(journals.begin(), journals.end(), [](const ShareJournal& a, const ShareJournal& b) {
+    return std::pair(a.share.second, a.share.first) < std::pair(b.share.second, b.share.first);
+  });
+  return journals;
+}
+
+std::string without_slashes(std::string directory) {
+  while (directory.size() > 1 && directory.ends_with('/')) directory.pop_back();
+  return directory;
+}
+
+}  // namespace
+
+RunStatus run_status(const std::string& path) {
+  const std::string directory = without_slashes(path);
+  RunStatus status;
+  status.run = read_run_record(directory);
+  std::vector<ShareJournal> journals = read_journals(directory);
+  std::unordered_map<std::string, double> outputs;
+  for (const ShareJournal& journal : journals) {
+    for (const JournalEntry& entry : journal.entries) outputs[entry.name] = entry.audio_seconds;
+  }
+  status.outputs = outputs.size();
+  for (const auto& [name, seconds] : outputs) status.audio_seconds += seconds;
+
+  const auto latest = std::min_element(journals.begin(), journals.end(),
+                                       [](const ShareJournal& a, const ShareJournal& b) {
+                                         return a.worker.silent_seconds < b.worker.silent_seconds;
+                                       });
+  std::size_t begun = 0, inputs = 0;
+  for (const ShareJournal& journal : journals) {
+    if (journal.share.second != latest->share.second) continue;
+    ++begun;
+    inputs += journal.worker.inputs;
+    status.failed += journal.worker.failed;
+  }
+  if (latest != journals.end() && begun == latest->share.second) status.inputs = inputs;
+  for (ShareJournal& journal : journals) status.workers.push_back(std::move(journal.worker));
+  return status;
+}
+
+Verification verify_run(const std::string& path, int threads, const VerifyEvents& events) {
+  const std::string directory = without_slashes(path);
+  const std::string digest = read_run_record(directory).digest();
+  std::unordered_map<std::string, bool> journaled;  // name -> found
+  for (const ShareJournal& journal : read_journals(directory)) {
+    for (const JournalEntry& entry : journal.entries) journaled.emplace(entry.name, false);
+  }
+  std::vector<std::string> outputs;
+  for (const auto& entry : fs::recursive_directory_iterator(directory)) {
+    const std::string output = entry.path().string();
+    if (output.ends_with(kOutputEnding) && !entry.path().filename().string().starts_with('.')) {
+      outputs.push_back(output);
+    }
+  }
+  std::sort(outputs.begin(), outputs.end());
+
+  struct Looked {
+    std::size_t index;
+    OutputLook look;
+    std::uint64_t bytes;
+  };
+  BoundedQueue<Looked> looked(1000);
+  std::atomic<std::size_t> next{0};
+  std::atomic<int> running{threads};
+  std::vector<std::thread> workers;
+  for (int i = 0; i < threads; ++i) {
+    workers.emplace_back([&] {
+      for (std::size_t index = next.fetch_add(1); index < outputs.size();
+           index = next.fetch_add(1)) {
+        std::error_code error;
+        const std::uint64_t bytes = fs::file_size(outputs[index], error);
+        if (!looked.push({index, look_at_output(outputs[index], true), error ? 0 : bytes}, 1))
+          return;
+      }
+      if (running.fetch_sub(1) == 1) looked.close();
+    });
+  }
+  Verification result;
+  while (const std::optional<Looked> one = looked.pop()) {
+    const std::string& output = outputs[one->index];
+    const std::string name = output.substr(
+        directory.size() + 1, output.size() - directory.size() - 1 - kOutputEnding.size());
+    if (const auto found = journaled.find(name); found != journaled.end()) found->second = true;
+    result.gigabytes += static_cast<double>(one->bytes) / 1e9;
+    std::string problem = one->look.problem;
+    if (problem.empty() && one->look.fingerprint != digest) {
+      problem = quote_bytes(output) + ": belongs to another run";
+    }
+    if (!problem.empty()) {
+      ++result.bad;
+      events.bad(problem);
+    }
+    events.progress(++result.outputs, outputs.size());
+  }
+  for (std::thread& worker : workers) worker.join();
+  for (const auto& [name, found] : journaled) {
+    if (found) continue;
+    ++result.missing;
+    events.bad(quote_bytes(directory + "/" + name + std::string(kOutputEnding)) + ": is missing");
+  }
+  return result;
+}
+
+}  // namespace w2vbert

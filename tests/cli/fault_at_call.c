@@ -1,0 +1,129 @@
+// Preloaded into the program: counts its calls that touch files below FAULT_BELOW, and at call number
+// FAULT_AT kills the process, or lets the call fail as a full or broken disk would (FAULT_KIND "kill" or
+// "error"). Without FAULT_AT it writes the number of calls to FAULT_COUNT at the end.
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { kMaxDescriptors = 65536 };
+
+static atomic_long calls;
+static atomic_char watched[kMaxDescriptors];  // descriptors of files below FAULT_BELOW
+
+static int is_below(const char* path) {
+  const char* root = getenv("FAULT_BELOW");
+  return root && strncmp(path, root, strlen(root)) == 0;
+}
+
+static int is_watched(int descriptor) {
+  return descriptor >= 0 && descriptor < kMaxDescriptors && watched[descriptor];
+}
+
+// Whether this call is to fail, with errno set; or does not return.
+static int strikes(int error) {
+  const char* at = getenv("FAULT_AT");
+  const long number = atomic_fetch_add(&calls, 1) + 1;
+  if (!at || number != atol(at)) return 0;
+  if (strcmp(getenv("FAULT_KIND"), "kill") == 0) kill(getpid(), SIGKILL);
+  errno = error;
+  return 1;
+}
+
+__attribute__((destructor)) static void report(void) {
+  const char* path = getenv("FAULT_COUNT");
+  FILE* file = path ? fopen(path, "w") : NULL;
+  if (!file) return;
+  fprintf(file, "%ld\n", (long)calls);
+  fclose(file);
+}
+
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+static int open_with(int (*real)(const char*, int, ...), const char* path, int flags, mode_t mode) {
+  const int below = is_below(path);
+  if (below && strikes(flags & O_CREAT ? ENOSPC : EIO)) return -1;
+  const int descriptor = real(path, flags, mode);
+  if (descriptor >= 0 && descriptor < kMaxDescriptors) watched[descriptor] = (char)below;
+  return descriptor;
+}
+
+int open(const char* path, int flags, ...) {
+  va_list more;
+  va_start(more, flags);
+  const mode_t mode = flags & O_CREAT ? va_arg(more, mode_t) : 0;
+  va_end(more);
+  return open_with(REAL(open), path, flags, mode);
+}
+
+int open64(const char* path, int flags, ...) {
+  va_list more;
+  va_start(more, flags);
+  const mode_t mode = flags & O_CREAT ? va_arg(more, mode_t) : 0;
+  va_end(more);
+  return open_with(REAL(open64), path, flags, mode);
+}
+
+// Every second write is a short one.
+ssize_t write(int descriptor, const void* bytes, size_t count) {
+  if (is_watched(descriptor)) {
+    if (strikes(ENOSPC)) return -1;
+    if (calls % 2 && count > 1) count /= 2;
+  }
+  return REAL(write)(descriptor, bytes, count);
+}
+
+int fsync(int descriptor) {
+  if (is_watched(descriptor) && strikes(EIO)) return -1;
+  return REAL(fsync)(descriptor);
+}
+
+int close(int descriptor) {
+  if (is_watched(descriptor)) {
+    watched[descriptor] = 0;
+    if (strikes(EDQUOT)) {
+      REAL(close)(descriptor);
+      errno = EDQUOT;
+      return -1;
+    }
+  }
+  return REAL(close)(descriptor);
+}
+
+int ftruncate(int descriptor, off_t length) {
+  if (is_watched(descriptor) && strikes(EIO)) return -1;
+  return REAL(ftruncate)(descriptor, length);
+}
+
+int ftruncate64(int descriptor, off64_t length) {
+  if (is_watched(descriptor) && strikes(EIO)) return -1;
+  return REAL(ftruncate64)(descriptor, length);
+}
+
+int link(const char* from, const char* to) {
+  if (is_below(to) && strikes(EROFS)) return -1;
+  return REAL(link)(from, to);
+}
+
+int rename(const char* from, const char* to) {
+  if (is_below(to) && strikes(EROFS)) return -1;
+  return REAL(rename)(from, to);
+}
+
+int unlink(const char* path) {
+  if (is_below(path) && strikes(EROFS)) return -1;
+  return REAL(unlink)(path);
+}
+
+int mkdir(const char* path, mode_t mode) {
+  if (is_below(path) && strikes(EROFS)) return -1;
+  return REAL(mkdir)(path, mode);
+}

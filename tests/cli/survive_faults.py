@@ -1,0 +1,164 @@
+"""Kills `w2vbert extract` at every call that touches its output directory, lets every such call fail, and
+kills it at random moments. Whatever happens: no partial output, no output lost or written twice, the
+right exit status, and the same command again gives the files of an undisturbed run, byte for byte.
+
+    survive_faults.py PROGRAM FAULT_LIBRARY [--random N]"""
+
+import argparse
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy
+import soundfile
+import torch
+from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertModel
+from transformers.utils import logging
+
+parser = argparse.ArgumentParser()
+parser.add_argument("program", type=pathlib.Path)
+parser.add_argument("library", type=pathlib.Path)
+parser.add_argument("--random", type=int, default=12, help="kills at random moments")
+ARGUMENTS = parser.parse_args()
+CLIPS = 3
+AT_ONCE = 2
+
+
+def outputs_of(directory):
+    return {str(path.relative_to(directory)): path for path in directory.rglob("*.safetensors")}
+
+
+def temporaries_of(directory):
+    return [path for path in directory.rglob("*") if path.name.endswith(".tmp")]
+
+
+def stamp(path):
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns
+
+
+class Faults(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        logging.disable_progress_bar()
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.folder = pathlib.Path(folder.name)
+        torch.manual_seed(0)
+        config = Wav2Vec2BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+                                    intermediate_size=32)
+        Wav2Vec2BertModel(config).save_pretrained(cls.folder / "model")
+        SeamlessM4TFeatureExtractor().save_pretrained(cls.folder / "model")
+        noise = numpy.random.default_rng(0)
+        for number in range(CLIPS):
+            path = cls.folder / "clips" / f"speaker{number % 2}" / f"{number}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, 0.1 * noise.standard_normal(4000 + 1000 * number), 16000)
+        count = cls.folder / "count"
+        cls.undisturbed = cls.folder / "undisturbed"
+        result = cls.extract(cls.undisturbed, FAULT_COUNT=str(count))
+        assert result.returncode == 0, result.stderr
+        cls.calls = int(count.read_text())
+        cls.expected = {name: path.read_bytes() for name, path in outputs_of(cls.undisturbed).items()}
+        assert len(cls.expected) == CLIPS
+
+    @classmethod
+    def command(cls, output):
+        return [str(ARGUMENTS.program.resolve()), "extract", "--manifest", str(cls.folder / "clips"), "--model",
+                str(cls.folder / "model"), "--output", str(output), "--threads", "1", "--batch-seconds", "0.5"]
+
+    @classmethod
+    def extract(cls, output, **faults):
+        environment = dict(os.environ, **faults)
+        if faults:
+            environment.update(LD_PRELOAD=str(ARGUMENTS.library.resolve()), FAULT_BELOW=str(output))
+        return subprocess.run(cls.command(output), capture_output=True, text=True, env=environment)
+
+    def check_whole(self, output):
+        """Every output that is there is one of the undisturbed run's."""
+        for name, path in outputs_of(output).items():
+            self.assertEqual(path.read_bytes(), self.expected[name], name)
+
+    def check_resume(self, output):
+        before = {name: stamp(path) for name, path in outputs_of(output).items()}
+        result = self.extract(output)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(set(outputs_of(output)), set(self.expected))
+        self.check_whole(output)
+        self.assertEqual(temporaries_of(output), [])
+        for name, made in before.items():
+            self.assertEqual(stamp(outputs_of(output)[name]), made, f"{name} was written twice")
+        for line in (output / "journal.jsonl").read_text().splitlines():
+            json.loads(line)
+        self.assertEqual((output / "run.json").read_bytes(), (self.undisturbed / "run.json").read_bytes())
+
+    def each_call(self, check):
+        def problem_of(number):
+            try:
+                check(number)
+            except AssertionError as error:
+                return f"call {number} of {self.calls}: {error}"
+            return None
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            problems = [problem for problem in pool.map(problem_of, range(1, self.calls + 1)) if problem]
+        self.assertEqual(problems, [])
+
+    def test_killed_at_every_call(self):
+        def check(number):
+            output = self.folder / f"killed{number}"
+            result = self.extract(output, FAULT_AT=str(number), FAULT_KIND="kill")
+            self.assertEqual(result.returncode, -signal.SIGKILL, result.stderr)
+            self.check_whole(output)
+            self.check_resume(output)
+
+        self.each_call(check)
+
+    def test_every_call_fails(self):
+        def check(number):
+            output = self.folder / f"failed{number}"
+            result = self.extract(output, FAULT_AT=str(number), FAULT_KIND="error")
+            errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+            # 0: what cannot be cleaned or synchronised but is not needed.
+            self.assertIn(result.returncode, (0, 5), result.stderr)
+            self.assertEqual(len(errors), 1 if result.returncode == 5 else 0, result.stderr)
+            self.assertTrue(all(str(output) in line for line in errors), errors)
+            self.check_whole(output)
+            if result.returncode == 0:
+                self.assertEqual(set(outputs_of(output)), set(self.expected))
+            self.check_resume(output)
+
+        self.each_call(check)
+
+    def test_killed_at_random(self):
+        moments = random.Random(1)
+        start = time.perf_counter()
+        self.extract(self.folder / "timed")
+        longest = 1.2 * (time.perf_counter() - start)
+        output = self.folder / "random"
+        for number in range(ARGUMENTS.random):
+            process = subprocess.Popen(self.command(output), stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)
+            try:
+                process.wait(timeout=longest * moments.random())
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            self.check_whole(output)
+            if number % 4 == 3:
+                self.check_resume(output)
+                for path in [*outputs_of(output).values()][: 1 + number % CLIPS]:
+                    path.unlink()
+        self.check_resume(output)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
