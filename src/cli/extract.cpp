@@ -10,6 +10,8 @@
 #include "commands.h"
 #include "console.h"
 #include "options.h"
+#include "w2vbert/core/dtype.h"
+#include "w2vbert/core/error.h"
 #include "w2vbert/pipeline/extraction.h"
 
 namespace w2vbert::cli {
@@ -17,7 +19,8 @@ namespace {
 
 // Decoding and features take one core for about a hundred times real time; the model is slower.
 constexpr int kCoresPerReader = 8;
-constexpr double kMaxBatchSeconds = 1e6;
+constexpr double kMaxSeconds = 1e6;
+constexpr double kOverlapSeconds = 2;  // or a quarter of a piece
 
 struct ExtractOptions {
   ClipOptions clips;
@@ -26,20 +29,45 @@ struct ExtractOptions {
   std::string states;
   std::string stats;
   std::string batch_seconds;
+  std::string chunk_seconds;
+  std::string overlap_seconds;
+  std::string output_dtype;
 
+  ExtractionOptions extraction() const {
+    ExtractionOptions wanted;
+    wanted.states = states;
+    wanted.stats = stats;
+    if (!chunk_seconds.empty()) {
+      wanted.chunk_seconds = positive_number("--chunk-seconds", chunk_seconds, kMaxSeconds);
+      wanted.overlap_seconds = std::min(kOverlapSeconds, wanted.chunk_seconds / 4);
+    }
+    if (!overlap_seconds.empty()) {
+      if (chunk_seconds.empty()) {
+        throw UsageError("", "--overlap-seconds", "is given without --chunk-seconds", "both");
+      }
+      wanted.overlap_seconds =
+          overlap_seconds == "0" ? 0 : positive_number("--overlap-seconds", overlap_seconds, kMaxSeconds);
+    }
+    if (!output_dtype.empty()) {
+      wanted.output_dtype =
+          dtype_of(one_of("--output-dtype", output_dtype, {"float32", "bfloat16", "float16"}));
+    }
+    return wanted;
+  }
   std::optional<double> batch() const {
     if (batch_seconds.empty()) return std::nullopt;
-    return positive_number("--batch-seconds", batch_seconds, kMaxBatchSeconds);
+    return positive_number("--batch-seconds", batch_seconds, kMaxSeconds);
   }
 };
 
 int run_extract(const ExtractOptions& options) {
   options.clips.check();
   (void)options.batch();
+  const ExtractionOptions wanted = options.extraction();
   apply_threads(options.model.threads);
   const InputList inputs = options.clips.inputs();
   check_no_input_is_an_output(inputs, options.clips.output);
-  const Extraction extraction(options.model.request(), options.states, options.stats);
+  const Extraction extraction(options.model.request(), wanted);
   Messages messages(options.output.quiet);
   ClipRunRequest request;
   request.features = extraction.features();
@@ -52,7 +80,7 @@ int run_extract(const ExtractOptions& options) {
   request.batch_frames = extraction.batch_frames(options.batch());
   request.prepare = [&] {
     LoadReport report;
-    const BatchFunction function = extraction.load(&report);
+    const BatchFunction function = extraction.load(request.batch_frames, &report);
     say_warnings(report, messages);
     say_engine(extraction.engine(), messages);
     return function;
@@ -75,6 +103,14 @@ Run add_extract(CLI::App& program) {
             "last_hidden_state; layers past the highest are not computed");
   add_value(command, "--stats", options->stats, "FILE",
             "A safetensors file with mean and var (C): write (x - mean) / sqrt(var)");
+  add_value(command, "--output-dtype", options->output_dtype, "float32|bfloat16|float16",
+            "Type of the states in the files (default: as computed)");
+  add_value(command, "--chunk-seconds", options->chunk_seconds, "S",
+            "Run longer clips through the model in pieces of S seconds: memory and time then grow with "
+            "the length alone, and the states differ from those of the whole clip (default: whole)");
+  add_value(command, "--overlap-seconds", options->overlap_seconds, "S",
+            "By which pieces overlap; the first half of an overlap is the left piece's, the rest the right "
+            "one's (default: 2, or a quarter of a piece)");
   add_value(command, "--batch-seconds", options->batch_seconds, "S",
             "Seconds of audio that go through the model together (default: 60, or less where memory is "
             "short); the outputs do not depend on it");

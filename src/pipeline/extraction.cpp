@@ -30,6 +30,7 @@ namespace {
 constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
 constexpr std::uint64_t kIdentityBytesPerTensor = 4096;
 constexpr std::uint64_t kIdentityBlockBytes = 1 << 20;
+constexpr double kFbankFramesPerSecond = 100;
 // Of audio, that go through the model together: more gains nothing (docs/benchmarks.md).
 constexpr double kBatchSeconds = 60;
 constexpr double kLeastBatchSeconds = 5;
@@ -160,22 +161,36 @@ std::string lora_identity(const std::string& directory) {
   return sha.hex();
 }
 
-Extraction::Extraction(ModelRequest request, const std::string& states, const std::string& stats)
-    : request_(std::move(request)) {
+Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
+    : request_(std::move(request)), output_dtype_(options.output_dtype) {
   const ModelDirectory model = resolve_model(request_.model);
   directory_ = model.path;
   config_ = load_config(request_, directory_);
   engine_ = choose_engine(request_.engine, config_, request_.device, request_.dtype);
   features_ = SeamlessM4TFeatureExtractorConfig::from_pretrained(directory_);
-  if (!states.empty()) states_ = parse_states(states, config_.num_hidden_layers);
+  if (!options.states.empty()) states_ = parse_states(options.states, config_.num_hidden_layers);
   if (features_.num_mel_bins * features_.stride != config_.feature_projection_input_dim) {
     throw ConfigError(directory_, "feature_projection_input_dim",
                       "is " + std::to_string(config_.feature_projection_input_dim),
                       "num_mel_bins x stride = " + std::to_string(features_.num_mel_bins) + " x " +
                           std::to_string(features_.stride) + " of the feature extractor");
   }
-  if (!stats.empty()) {
-    const Checkpoint file = Checkpoint::open(stats);
+  if (options.chunk_seconds > 0) {
+    if (states_.empty() && config_.add_adapter) {
+      throw UsageError("", "--chunk-seconds", "cannot cut what an adapter makes of a clip",
+                       "--states, which are the encoder's");
+    }
+    chunking_.frames = frames_of(options.chunk_seconds);
+    chunking_.overlap = static_cast<std::int64_t>(
+        options.overlap_seconds * kFbankFramesPerSecond / static_cast<double>(features_.stride));
+    if (chunking_.overlap >= chunking_.frames) {
+      throw UsageError("", "--overlap-seconds",
+                       "is as long as a piece, of " + std::to_string(chunking_.frames) + " frames",
+                       "less than --chunk-seconds");
+    }
+  }
+  if (!options.stats.empty()) {
+    const Checkpoint file = Checkpoint::open(options.stats);
     // The states are the encoder's; only last_hidden_state is what an adapter makes of them.
     const bool of_adapter = states_.empty() && config_.add_adapter;
     const std::int64_t channels = of_adapter ? config_.adapter_size() : config_.hidden_size;
@@ -207,18 +222,23 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
   }
   fields.emplace_back("prefix", request_.prefix);
   fields.emplace_back("lenient", request_.lenient ? "true" : "false");
-  // Only then: runs without an adapter keep the fingerprint that they have always had.
+  // Only then: other runs keep the fingerprint that they have always had.
   if (!lora_identity_.empty()) fields.emplace_back("lora", lora_identity_);
+  if (output_dtype_) fields.emplace_back("output_dtype", dtype_name(*output_dtype_));
+  if (chunking_.on()) {
+    fields.emplace_back("chunk_frames", std::to_string(chunking_.frames));
+    fields.emplace_back("overlap_frames", std::to_string(chunking_.overlap));
+  }
   add_audio(fingerprint, audio);
   return fingerprint;
 }
 
+std::int64_t Extraction::frames_of(double seconds) const {
+  const double frames = seconds * kFbankFramesPerSecond / static_cast<double>(features_.stride);
+  return std::max<std::int64_t>(1, std::llround(frames));
+}
+
 std::int64_t Extraction::batch_frames(std::optional<double> seconds) const {
-  constexpr double kFbankFramesPerSecond = 100;
-  const auto frames_of = [&](double of_seconds) {
-    const double frames = of_seconds * kFbankFramesPerSecond / static_cast<double>(features_.stride);
-    return std::max<std::int64_t>(1, std::llround(frames));
-  };
   if (seconds) return frames_of(*seconds);
   if (engine_.name != "fused") return 1;
   // Rows of the engine's matrices, and of each state: in the engine's hands, the clip's and the
@@ -230,7 +250,62 @@ std::int64_t Extraction::batch_frames(std::optional<double> seconds) const {
                     frames_of(kBatchSeconds));
 }
 
-BatchFunction Extraction::load(LoadReport* report) const {
+namespace {
+
+// The states of all clips, those that are cut put together again.
+std::vector<std::vector<at::Tensor>> states_in_chunks(Engine& engine,
+                                                      const std::vector<EngineClip>& clips,
+                                                      const std::vector<std::int64_t>& wanted,
+                                                      const Chunking& chunking,
+                                                      std::int64_t batch_frames) {
+  struct Piece {
+    std::size_t clip;
+    Chunk chunk;
+  };
+  std::vector<Piece> pieces;
+  for (std::size_t clip = 0; clip < clips.size(); ++clip) {
+    for (const Chunk& chunk : chunks_of(clips[clip].input_features.size(0), chunking)) {
+      pieces.push_back({clip, chunk});
+    }
+  }
+  std::vector<std::vector<std::vector<at::Tensor>>> kept(  // (clip, state, piece)
+      clips.size(), std::vector<std::vector<at::Tensor>>(wanted.size()));
+  for (std::size_t begin = 0; begin < pieces.size();) {
+    std::vector<EngineClip> batch;
+    std::size_t end = begin;
+    for (std::int64_t frames = 0; end < pieces.size(); ++end) {
+      const auto& [clip, chunk] = pieces[end];
+      frames += chunk.end - chunk.begin;
+      if (frames > batch_frames && end > begin) break;
+      batch.push_back({clips[clip].input_features.slice(0, chunk.begin, chunk.end),
+                       clips[clip].attention_mask.slice(0, chunk.begin, chunk.end)});
+    }
+    const std::vector<std::vector<at::Tensor>> states = engine.states(batch, wanted);
+    for (std::size_t i = begin; i < end; ++i) {
+      const auto& [clip, chunk] = pieces[i];
+      for (std::size_t state = 0; state < wanted.size(); ++state) {
+        const at::Tensor& rows = states[i - begin][state];
+        const bool whole = chunk.keep_end - chunk.keep_begin == chunk.end - chunk.begin;
+        kept[clip][state].push_back(
+            whole ? rows
+                  : rows.slice(0, chunk.keep_begin - chunk.begin, chunk.keep_end - chunk.begin)
+                        .clone());
+      }
+    }
+    begin = end;
+  }
+  std::vector<std::vector<at::Tensor>> results(clips.size());
+  for (std::size_t clip = 0; clip < clips.size(); ++clip) {
+    for (const std::vector<at::Tensor>& parts : kept[clip]) {
+      results[clip].push_back(parts.size() == 1 ? parts.front() : at::cat(parts));
+    }
+  }
+  return results;
+}
+
+}  // namespace
+
+BatchFunction Extraction::load(std::int64_t batch_frames, LoadReport* report) const {
   auto loaded = load_pretrained<Wav2Vec2BertModel>(directory_, load_options(request_, engine_));
   const std::shared_ptr<Engine> engine =
       make_engine(engine_, std::move(loaded.model), request_.dtype,
@@ -241,17 +316,18 @@ BatchFunction Extraction::load(LoadReport* report) const {
   if (wanted.empty()) wanted.push_back(Engine::kLastHiddenState);
   const at::Tensor mean = mean_.defined() ? mean_.to(request_.device) : at::Tensor();
   const at::Tensor deviation = var_.defined() ? at::sqrt(var_.to(request_.device)) : at::Tensor();
-  return [engine, wanted, mean, deviation](const std::vector<EngineClip>& clips) {
+  return [=, chunking = chunking_, dtype = output_dtype_](const std::vector<EngineClip>& clips) {
     const at::NoGradGuard no_grad;
-    const std::vector<std::vector<at::Tensor>> states = engine->states(clips, wanted);
+    const auto states = states_in_chunks(*engine, clips, wanted, chunking, batch_frames);
     std::vector<NamedTensors> outputs(clips.size());
     for (std::size_t clip = 0; clip < clips.size(); ++clip) {
       for (std::size_t i = 0; i < wanted.size(); ++i) {
         const std::string name = wanted[i] == Engine::kLastHiddenState
                                      ? "last_hidden_state"
                                      : "hidden_states." + std::to_string(wanted[i]);
-        const at::Tensor& rows = states[clip][i];
-        outputs[clip].emplace_back(name, mean.defined() ? (rows - mean) / deviation : rows);
+        at::Tensor rows = states[clip][i];
+        if (mean.defined()) rows = (rows - mean) / deviation;
+        outputs[clip].emplace_back(name, dtype ? rows.to(*dtype) : rows);
       }
       outputs[clip].emplace_back("attention_mask", clips[clip].attention_mask);
     }

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -506,6 +507,64 @@ TEST_F(Extract, GivesTheSameBytesInBatchesOfAnySizeAndWithAnyNumberOfReaders) {
     }
     fs::remove_all(scratch_ / "other");
   }
+}
+
+TEST_F(Extract, CutsLongClipsIntoPiecesAndPutsThemTogether) {
+  const Words reference = {"--engine", "reference", "--states", "2"};
+  const Words pieces = {"--chunk-seconds", "0.4", "--overlap-seconds", "0.1"};
+  ASSERT_EQ(run_program(with(one(a_, reference), pieces)).status, 0);
+  const at::Tensor cut = tensors_of(out_ + "/a.safetensors").at("hidden_states.2");
+  ASSERT_EQ(cut.size(0), 49);
+
+  // 20 frames of 20 ms, overlapping by 5; the last piece ends with the clip. What the model gives for
+  // each piece alone:
+  const std::string features = scratch_ / "features";
+  ASSERT_EQ(run_program({"features", a_, "--model", model_, "--output", features}).status, 0);
+  const at::Tensor input = tensors_of(features + "/a.safetensors").at("input_features");
+  const std::vector<std::array<std::int64_t, 3>> expected = {{0, 0, 17}, {15, 17, 32}, {29, 32, 49}};
+  for (const auto& [begin, keep_begin, keep_end] : expected) {
+    const std::string in = scratch_ / "in.safetensors", out = scratch_ / "out.safetensors";
+    write_safetensors(in, {{"input_features", input.slice(0, begin, begin + 20).unsqueeze(0).contiguous()}},
+                      {}, IfPresent::kReplace);
+    const Result result = run_program({"forward", "--model", model_, "--input", in, "--output", out,
+                                       "--engine", "reference", "--output-hidden-states", "--threads", "1"});
+    ASSERT_EQ(result.status, 0) << result.err;
+    const at::Tensor piece = tensors_of(out).at("hidden_states.2")[0];
+    EXPECT_TRUE(at::equal(cut.slice(0, keep_begin, keep_end),
+                          piece.slice(0, keep_begin - begin, keep_end - begin)));
+  }
+
+  // Other pieces are another run; a clip that is shorter stays whole.
+  EXPECT_EQ(run_program(one(a_, reference)).status, 2);
+  EXPECT_EQ(run_program(with(one(a_, reference), {"--chunk-seconds", "0.5"})).status, 2);
+  out_ = scratch_ / "longer";
+  ASSERT_EQ(run_program(with(one(a_, reference), {"--chunk-seconds", "30"})).status, 0);
+  const at::Tensor longer = tensors_of(out_ + "/a.safetensors").at("hidden_states.2");
+  out_ = scratch_ / "whole";
+  ASSERT_EQ(run_program(one(a_, reference)).status, 0);
+  EXPECT_TRUE(at::equal(longer, tensors_of(out_ + "/a.safetensors").at("hidden_states.2")));
+  EXPECT_FALSE(at::equal(longer, cut));
+
+  out_ = scratch_ / "refused";
+  expect_refusal(one(a_, {"--overlap-seconds", "1"}), 2, HasSubstr("--overlap-seconds"));
+  expect_refusal(one(a_, {"--chunk-seconds", "0"}), 2, HasSubstr("--chunk-seconds"));
+  expect_refusal(one(a_, {"--chunk-seconds", "1", "--overlap-seconds", "1"}), 2,
+                 HasSubstr("--overlap-seconds"));
+}
+
+TEST_F(Extract, StoresAnotherTypeThanItComputes) {
+  ASSERT_EQ(run_program(one(a_)).status, 0);
+  const at::Tensor computed = tensors_of(out_ + "/a.safetensors").at("last_hidden_state");
+  for (const auto& [name, dtype] : {std::pair{"float16", at::kHalf}, {"bfloat16", at::kBFloat16}}) {
+    out_ = scratch_ / name;
+    ASSERT_EQ(run_program(one(a_, {"--output-dtype", name})).status, 0);
+    const auto stored = tensors_of(out_ + "/a.safetensors");
+    EXPECT_TRUE(at::equal(stored.at("last_hidden_state"), computed.to(dtype)));
+    EXPECT_EQ(stored.at("attention_mask").scalar_type(), at::kLong);
+  }
+  EXPECT_EQ(run_program(one(a_)).status, 2);  // another run's directory
+  out_ = scratch_ / "refused";
+  expect_refusal(one(a_, {"--output-dtype", "int8"}), 2, HasSubstr("--output-dtype"));
 }
 
 TEST_F(Extract, EndsWhenTooManyFilesFail) {

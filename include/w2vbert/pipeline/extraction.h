@@ -11,6 +11,7 @@
 #include "w2vbert/config/seamless_m4t_feature_extractor_config.h"
 #include "w2vbert/config/wav2vec2_bert_config.h"
 #include "w2vbert/engine/engine.h"
+#include "w2vbert/pipeline/chunking.h"
 #include "w2vbert/pipeline/clip_run.h"
 #include "w2vbert/pipeline/fingerprint.h"
 #include "w2vbert/pipeline/model_request.h"
@@ -28,12 +29,20 @@ SeamlessM4TFeatureExtractorConfig feature_settings(const std::string& model);
 Fingerprint features_fingerprint(const SeamlessM4TFeatureExtractorConfig& features,
                                  const AudioOptions& audio);
 
+// What is made of the clips.
+struct ExtractionOptions {
+  std::string states;  // as parse_states takes them, or "" for last_hidden_state
+  std::string stats;   // a safetensors file with mean and var (C), or ""
+  // Long clips go through the model in pieces of so many seconds, which overlap; 0: whole.
+  double chunk_seconds = 0;
+  double overlap_seconds = 0;
+  std::optional<c10::ScalarType> output_dtype;  // of the states in the files; default: as computed
+};
+
 class Extraction {
  public:
-  // Reads configs, headers and statistics, no weights. `states` as parse_states takes them, or ""
-  // for last_hidden_state; `stats` a safetensors file with mean and var (C), or "". Throws
-  // ConfigError, CheckpointError, UsageError.
-  Extraction(ModelRequest request, const std::string& states, const std::string& stats);
+  // Reads configs, headers and statistics, no weights. Throws ConfigError, CheckpointError, UsageError.
+  Extraction(ModelRequest request, const ExtractionOptions& options);
 
   const Wav2Vec2BertConfig& config() const noexcept { return config_; }
   const SeamlessM4TFeatureExtractorConfig& features() const noexcept { return features_; }
@@ -41,10 +50,11 @@ class Extraction {
   Fingerprint fingerprint(const AudioOptions& audio) const;
 
   // Loads the weights. The function's tensors are last_hidden_state, or hidden_states.<n> for each
-  // state, (T, C) in the computation dtype (what HF returns), or in the wider one of it and the
-  // statistics' when those are given; and attention_mask (T) int64. `report`, when not null, gets
-  // what loading found.
-  BatchFunction load(LoadReport* report = nullptr) const;
+  // state, (T, C) in output_dtype, else in the computation dtype (what HF returns), or in the wider one
+  // of it and the statistics' when those are given; and attention_mask (T) int64. In one call of the
+  // engine there are `batch_frames` frames at most, or one clip or piece of one. `report`, when not
+  // null, gets what loading found.
+  BatchFunction load(std::int64_t batch_frames, LoadReport* report = nullptr) const;
 
   // Clips of how many frames (rows of input_features) go through the model together: of `seconds` of
   // audio, or of a minute, or less where the memory at hand is short; the reference engine, which runs
@@ -52,6 +62,8 @@ class Extraction {
   std::int64_t batch_frames(std::optional<double> seconds) const;
 
  private:
+  std::int64_t frames_of(double seconds) const;  // 1 at least
+
   ModelRequest request_;
   std::string directory_;
   Wav2Vec2BertConfig config_;
@@ -60,6 +72,8 @@ class Extraction {
   std::vector<std::int64_t> states_;  // empty: last_hidden_state
   at::Tensor mean_, var_;             // (C), undefined without statistics
   std::string stats_digest_;
+  Chunking chunking_;
+  std::optional<c10::ScalarType> output_dtype_;
   std::string model_identity_;
   std::string lora_identity_;  // empty without one
 };
