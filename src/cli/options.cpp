@@ -98,39 +98,56 @@ void apply_threads(const std::string& threads) {
 }
 
 void ClipOptions::add_to(CLI::App& command) {
+  add_inputs_to(command);
+  add_value(command, "--output", output, "DIR", "Directory for the outputs, made if need be");
+  add_audio_to(command);
+  add_value(command, "--num-shards", num_shards, "N", "Do only a share of the inputs: of N shares");
+  add_value(command, "--shard-index", shard_index, "I", "... this one, from 0");
+  command.add_flag("--verify", verify, "Read finished outputs whole and redo those that are damaged");
+}
+
+void ClipOptions::add_inputs_to(CLI::App& command) {
   command.add_option("AUDIO", paths, "Audio files: WAV, FLAC, Ogg, MP3 and others")->type_name("");
   add_value(command, "--manifest", manifest, "FILE",
             "A list with one audio path a line instead (- for stdin); relative paths count from its "
             "folder");
-  add_value(command, "--output", output, "DIR", "Directory for the outputs, made if need be");
+}
+
+void ClipOptions::add_audio_to(CLI::App& command) {
   add_value(command, "--resampler", resampler, "soxr|sinc",
             "For other sample rates: soxr HQ (what librosa does) or torchaudio's windowed sinc "
             "(default: soxr)");
   add_value(command, "--channels", channels, "first|mix",
             "Of several channels the first, as HuggingFace does, or their mean (default: first)");
   add_value(command, "--max-seconds", max_seconds, "S", "Refuse longer clips");
-  add_value(command, "--num-shards", num_shards, "N", "Do only a share of the inputs: of N shares");
-  add_value(command, "--shard-index", shard_index, "I", "... this one, from 0");
-  command.add_flag("--verify", verify, "Read finished outputs whole and redo those that are damaged");
 }
 
 void ClipOptions::check() const {
+  check_inputs();
+  if (output.empty()) throw UsageError("", "--output", "is not given", "a directory");
+  (void)shard();
+}
+
+void ClipOptions::check_inputs() const {
   if (!paths.empty() && !manifest.empty()) {
     throw UsageError("", "--manifest", "is given beside audio files", "one of the two");
   }
   if (paths.empty() && manifest.empty()) {
     throw UsageError("", "AUDIO", "no audio files", "their paths, or --manifest FILE");
   }
-  if (output.empty()) throw UsageError("", "--output", "is not given", "a directory");
   audio(16000);
-  (void)shard();
 }
 
 InputList ClipOptions::inputs() const {
+  InputList list = unnamed_inputs();
+  list.finish();
+  return list;
+}
+
+InputList ClipOptions::unnamed_inputs() const {
   InputList list(working_directory());
   for (const std::string& path : paths) list.add(path);
   if (!manifest.empty()) read_manifest(manifest, list);
-  list.finish();
   return list;
 }
 

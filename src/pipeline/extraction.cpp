@@ -161,14 +161,8 @@ Extraction::Extraction(ModelRequest request, const std::string& states, const st
   directory_ = model.path;
   config_ = load_config(request_, directory_);
   engine_ = choose_engine(request_.engine, config_, request_.device, request_.dtype);
-  features_ = SeamlessM4TFeatureExtractorConfig::from_pretrained(directory_);
+  features_ = load_features(config_, directory_);
   if (!states.empty()) states_ = parse_states(states, config_.num_hidden_layers);
-  if (features_.num_mel_bins * features_.stride != config_.feature_projection_input_dim) {
-    throw ConfigError(directory_, "feature_projection_input_dim",
-                      "is " + std::to_string(config_.feature_projection_input_dim),
-                      "num_mel_bins x stride = " + std::to_string(features_.num_mel_bins) + " x " +
-                          std::to_string(features_.stride) + " of the feature extractor");
-  }
   if (!stats.empty()) {
     const Checkpoint file = Checkpoint::open(stats);
     // The states are the encoder's; only last_hidden_state is what an adapter makes of them.
