@@ -146,7 +146,10 @@ InputList ClipOptions::inputs() const {
 
 InputList ClipOptions::unnamed_inputs() const {
   InputList list(working_directory());
-  for (const std::string& path : paths) list.add(path);
+  for (const std::string& path : paths) {
+    if (path.empty()) throw UsageError("", "", "an empty path", "the path of an audio file");
+    list.add(path);
+  }
   if (!manifest.empty()) read_manifest(manifest, list);
   return list;
 }

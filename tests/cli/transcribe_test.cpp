@@ -182,6 +182,7 @@ TEST_F(Transcribe, RefusesAModelWithoutATokenizerOrAHead) {
 TEST_F(Transcribe, RefusesWordsThatMakeNoSense) {
   expect_refusal({"transcribe", "--model", model_}, 2, HasSubstr("AUDIO"));
   expect_refusal({"transcribe", a_}, 2, HasSubstr("--model"));
+  expect_refusal(words({""}), 2, HasSubstr("an empty path"));
   expect_refusal(words({"--manifest", "x"}), 2, HasSubstr("--manifest"));
   expect_refusal(words({"--resampler", "x"}), 2, HasSubstr("--resampler"));
 }
