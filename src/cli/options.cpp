@@ -119,20 +119,9 @@ void apply_threads(const std::string& threads) {
 }
 
 void ClipOptions::add_to(CLI::App& command) {
-  command.add_option("AUDIO", paths, "Audio files: WAV, FLAC, Ogg, MP3 and others")->type_name("");
-  add_value(command, "--manifest", manifest, "FILE|DIR",
-            "A list of audio files instead (- for stdin), relative paths counting from its folder, or a "
-            "directory, for the audio files in and below it");
-  add_value(command, "--manifest-format", manifest_format, "list|tsv|jsonl|scp",
-            "One path a line, fairseq's TSV, NeMo's JSON lines (with offset and duration), or Kaldi's "
-            "wav.scp (default: by the file's ending, else list)");
+  add_inputs_to(command);
   add_value(command, "--output", output, "DIR", "Directory for the outputs, made if need be");
-  add_value(command, "--resampler", resampler, "soxr|sinc",
-            "For other sample rates: soxr HQ (what librosa does) or torchaudio's windowed sinc "
-            "(default: soxr)");
-  add_value(command, "--channels", channels, "first|mix",
-            "Of several channels the first, as HuggingFace does, or their mean (default: first)");
-  add_value(command, "--max-seconds", max_seconds, "S", "Refuse longer clips");
+  add_audio_to(command);
   add_value(command, "--num-shards", num_shards, "N", "Do only a share of the inputs: of N shares");
   add_value(command, "--shard-index", shard_index, "I", "... this one, from 0");
   add_value(command, "--readers", readers, "N",
@@ -144,14 +133,40 @@ void ClipOptions::add_to(CLI::App& command) {
   command.add_flag("--verify", verify, "Read finished outputs whole and redo those that are damaged");
 }
 
+void ClipOptions::add_inputs_to(CLI::App& command) {
+  command.add_option("AUDIO", paths, "Audio files: WAV, FLAC, Ogg, MP3 and others")->type_name("");
+  add_value(command, "--manifest", manifest, "FILE|DIR",
+            "A list of audio files instead (- for stdin), relative paths counting from its folder, or a "
+            "directory, for the audio files in and below it");
+  add_value(command, "--manifest-format", manifest_format, "list|tsv|jsonl|scp",
+            "One path a line, fairseq's TSV, NeMo's JSON lines (with offset and duration), or Kaldi's "
+            "wav.scp (default: by the file's ending, else list)");
+}
+
+void ClipOptions::add_audio_to(CLI::App& command) {
+  add_value(command, "--resampler", resampler, "soxr|sinc",
+            "For other sample rates: soxr HQ (what librosa does) or torchaudio's windowed sinc "
+            "(default: soxr)");
+  add_value(command, "--channels", channels, "first|mix",
+            "Of several channels the first, as HuggingFace does, or their mean (default: first)");
+  add_value(command, "--max-seconds", max_seconds, "S", "Refuse longer clips");
+}
+
 void ClipOptions::check() const {
+  check_inputs();
+  if (output.empty()) throw UsageError("", "--output", "is not given", "a directory");
+  (void)shard();
+  (void)reading_threads(1);
+  (void)failures_allowed();
+}
+
+void ClipOptions::check_inputs() const {
   if (!paths.empty() && !manifest.empty()) {
     throw UsageError("", "--manifest", "is given beside audio files", "one of the two");
   }
   if (paths.empty() && manifest.empty()) {
     throw UsageError("", "AUDIO", "no audio files", "their paths, or --manifest FILE");
   }
-  if (output.empty()) throw UsageError("", "--output", "is not given", "a directory");
   if (!manifest_format.empty()) {
     if (manifest.empty()) {
       throw UsageError("", "--manifest-format", "is given without --manifest", "both");
@@ -159,14 +174,20 @@ void ClipOptions::check() const {
     one_of("--manifest-format", manifest_format, {"list", "tsv", "jsonl", "scp"});
   }
   audio(16000);
-  (void)shard();
-  (void)reading_threads(1);
-  (void)failures_allowed();
 }
 
 InputList ClipOptions::inputs() const {
+  InputList list = unnamed_inputs();
+  list.finish();
+  return list;
+}
+
+InputList ClipOptions::unnamed_inputs() const {
   InputList list(working_directory());
-  for (const std::string& path : paths) list.add(path);
+  for (const std::string& path : paths) {
+    if (path.empty()) throw UsageError("", "", "an empty path", "the path of an audio file");
+    list.add(path);
+  }
   if (is_directory(manifest)) {
     read_audio_directory(manifest, list);
   } else if (!manifest.empty()) {
@@ -174,7 +195,6 @@ InputList ClipOptions::inputs() const {
                   parse_manifest_format(manifest_format).value_or(manifest_format_of(manifest)),
                   list);
   }
-  list.finish();
   return list;
 }
 

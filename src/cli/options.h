@@ -60,13 +60,17 @@ struct ClipOptions {
   bool allow_failures = false;
   bool verify = false;
 
-  void add_to(CLI::App& command);
+  void add_to(CLI::App& command);         // all of it, of which these are parts
+  void add_inputs_to(CLI::App& command);  // AUDIO, --manifest
+  void add_audio_to(CLI::App& command);   // --resampler, --channels, --max-seconds
   InputList inputs() const;
+  InputList unnamed_inputs() const;  // whose outputs need no names: two may be of one name
   AudioOptions audio(std::int64_t sampling_rate) const;
   Shard shard() const;
   int reading_threads(int by_default) const;
   std::size_t failures_allowed() const;
-  void check() const;  // what can be wrong with the words alone
+  void check() const;         // what can be wrong with the words alone
+  void check_inputs() const;  // the same without --output and the share
 };
 
 }  // namespace w2vbert::cli

@@ -208,10 +208,11 @@ class ConfigReader {
 };
 
 // The text of a config file as a JSON object. Throws ConfigError.
-inline JsonValue parse_config(std::string_view text, const std::string& path) {
-  if (text.size() > kMaxConfigBytes) {
+inline JsonValue parse_config(std::string_view text, const std::string& path,
+                              std::uint64_t max_bytes = kMaxConfigBytes) {
+  if (text.size() > max_bytes) {
     throw ConfigError(path, "", "has " + std::to_string(text.size()) + " bytes",
-                      "at most " + std::to_string(kMaxConfigBytes));
+                      "at most " + std::to_string(max_bytes));
   }
   try {
     JsonValue root = JsonValue::parse(text);

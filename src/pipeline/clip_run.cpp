@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <exception>
 #include <set>
-#include <span>
 #include <utility>
 #include <vector>
 
+#include "batch_runner.h"
 #include "clip_reader.h"
 #include "output_writer.h"
 #include "w2vbert/core/error.h"
@@ -58,8 +58,7 @@ Plan plan_run(const InputList& inputs, const ClipRunRequest& request,
   for (const BadRow& row : inputs.bad_rows()) {
     if (!request.shard.holds(row.place)) continue;
     ++plan.counts.inputs;
-    plan.bad_rows.push_back(
-        {row.place, "manifest", "row", quote_bytes(row.place) + ": " + row.problem});
+    plan.bad_rows.push_back(failure_of(row));
   }
   plan.counts.damaged = damaged.size();
   // All has been looked at and nothing refused: from here on the directory may change.
@@ -69,75 +68,6 @@ Plan plan_run(const InputList& inputs, const ClipRunRequest& request,
   for (const std::size_t i : damaged) directory.remove_damaged(inputs.name(i), inputs.path(i));
   return plan;
 }
-
-// Runs batches through the model, and keeps them so small that memory suffices.
-class BatchRunner {
- public:
-  BatchRunner(const BatchFunction& function, std::int64_t most_frames)
-      : function_(function), most_frames_(most_frames), frames_(most_frames) {}
-
-  // How many frames the next batch may have.
-  std::int64_t frames() const { return frames_; }
-  double seconds() const { return seconds_; }
-
-  struct Result {
-    NamedTensors tensors;
-    std::exception_ptr failure;
-    double seconds = 0;  // this clip's share
-  };
-  // One result for each clip. Throws DeviceError, CheckpointError.
-  std::vector<Result> run(const std::vector<EngineClip>& clips) {
-    frames_ = std::min(most_frames_, frames_ + std::max<std::int64_t>(1, most_frames_ / 16));
-    std::vector<Result> results(clips.size());
-    run(clips, results);
-    return results;
-  }
-
- private:
-  void run(std::span<const EngineClip> clips, std::span<Result> results) {
-    std::exception_ptr failure;
-    bool out_of_memory = false;
-    const Stopwatch watch;
-    try {
-      std::vector<NamedTensors> outputs = function_({clips.begin(), clips.end()});
-      std::int64_t frames = 0;
-      for (const EngineClip& clip : clips) frames += clip.input_features.size(0);
-      for (std::size_t i = 0; i < clips.size(); ++i) {
-        for (auto& [name, tensor] : outputs[i]) tensor = tensor.to(at::kCPU).contiguous();
-        results[i].tensors = std::move(outputs[i]);
-      }
-      const double seconds = watch.seconds();
-      seconds_ += seconds;
-      for (std::size_t i = 0; i < clips.size(); ++i) {
-        results[i].seconds = seconds * static_cast<double>(clips[i].input_features.size(0)) /
-                             static_cast<double>(frames);
-      }
-      return;
-    } catch (const c10::AcceleratorError& error) {
-      throw DeviceError("", "", "the device is lost: " + one_line(error));
-    } catch (const CheckpointError&) {  // weights that are read as they are needed
-      throw;
-    } catch (const std::exception& error) {
-      failure = std::current_exception();
-      out_of_memory = is_out_of_memory(error);
-    }
-    // Outside the handler, which may hold the batch's memory.
-    if (clips.size() == 1) {
-      results.front().failure = failure;
-      return;
-    }
-    failure = nullptr;
-    if (out_of_memory) frames_ = std::max<std::int64_t>(1, frames_ / 2);
-    const std::size_t half = clips.size() / 2;
-    run(clips.first(half), results.first(half));
-    run(clips.subspan(half), results.subspan(half));
-  }
-
-  const BatchFunction& function_;
-  const std::int64_t most_frames_;
-  std::int64_t frames_;
-  double seconds_ = 0;
-};
 
 // One run's events and counts.
 class Progress {
@@ -179,8 +109,9 @@ class Progress {
   ClipRunSummary& summary_;
 };
 
-Output output_of(const ReadClip& clip, BatchRunner::Result result, const InputList& inputs,
-                 const ClipRunRequest& request, const RunDirectory& directory) {
+Output output_of(const ReadClip& clip, BatchRunner<NamedTensors>::Result result,
+                 const InputList& inputs, const ClipRunRequest& request,
+                 const RunDirectory& directory) {
   Output output;
   ClipReport& report = output.report;
   report.path = inputs.path(clip.index);
@@ -192,7 +123,7 @@ Output output_of(const ReadClip& clip, BatchRunner::Result result, const InputLi
   report.audio_seconds = static_cast<double>(clip.samples) / clip.sample_rate_hz;
   report.read_seconds = clip.read_seconds;
   report.compute_seconds = clip.feature_seconds + result.seconds;
-  output.tensors = std::move(result.tensors);
+  output.tensors = std::move(result.output);
   output.metadata = {
       {"fingerprint", directory.digest()},
       {"input", quote_bytes(report.name, report.name.size() * 4)},
@@ -229,7 +160,7 @@ ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
   directory.start(plan.counts.inputs, plan.counts.finished);
   for (const ClipFailure& row : plan.bad_rows) progress.failed(row);
 
-  BatchRunner runner(function, request.batch_frames);
+  BatchRunner<NamedTensors> runner(function, request.batch_frames);
   OutputWriter writer(directory, request.writing_threads);
   const Stopwatch watch;
   while (!progress.must_stop()) {
@@ -247,7 +178,7 @@ ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
       clips.push_back(clip.features);
     }
     if (clips.empty() || progress.must_stop()) continue;
-    std::vector<BatchRunner::Result> results = runner.run(clips);
+    std::vector<BatchRunner<NamedTensors>::Result> results = runner.run(clips);
     for (std::size_t i = 0; i < clips.size(); ++i) {
       if (results[i].failure) {
         progress.failed(inputs.path(read[i]->index), "model", results[i].failure);

@@ -167,14 +167,8 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
   directory_ = model.path;
   config_ = load_config(request_, directory_);
   engine_ = choose_engine(request_.engine, config_, request_.device, request_.dtype);
-  features_ = SeamlessM4TFeatureExtractorConfig::from_pretrained(directory_);
+  features_ = load_features(config_, directory_);
   if (!options.states.empty()) states_ = parse_states(options.states, config_.num_hidden_layers);
-  if (features_.num_mel_bins * features_.stride != config_.feature_projection_input_dim) {
-    throw ConfigError(directory_, "feature_projection_input_dim",
-                      "is " + std::to_string(config_.feature_projection_input_dim),
-                      "num_mel_bins x stride = " + std::to_string(features_.num_mel_bins) + " x " +
-                          std::to_string(features_.stride) + " of the feature extractor");
-  }
   if (options.chunk_seconds > 0) {
     if (states_.empty() && config_.add_adapter) {
       throw UsageError("", "--chunk-seconds", "cannot cut what an adapter makes of a clip",
@@ -327,7 +321,8 @@ BatchFunction Extraction::load(std::int64_t batch_frames, LoadReport* report) co
                                      : "hidden_states." + std::to_string(wanted[i]);
         at::Tensor rows = states[clip][i];
         if (mean.defined()) rows = (rows - mean) / deviation;
-        outputs[clip].emplace_back(name, dtype ? rows.to(*dtype) : rows);
+        if (dtype) rows = rows.to(*dtype);
+        outputs[clip].emplace_back(name, rows.cpu().contiguous());
       }
       outputs[clip].emplace_back("attention_mask", clips[clip].attention_mask);
     }

@@ -4,12 +4,26 @@
 
 #include <utility>
 
+#include "w2vbert/core/error.h"
+
 namespace w2vbert {
 Wav2Vec2BertConfig load_config(const ModelRequest& request, const std::string& directory) {
   Wav2Vec2BertConfig config = Wav2Vec2BertConfig::from_pretrained(directory);
   config.attn_implementation = request.attn_implementation;
   config.validate(directory + "/config.json");
   return config;
+}
+
+SeamlessM4TFeatureExtractorConfig load_features(const Wav2Vec2BertConfig& config,
+                                                const std::string& directory) {
+  auto features = SeamlessM4TFeatureExtractorConfig::from_pretrained(directory);
+  if (features.num_mel_bins * features.stride != config.feature_projection_input_dim) {
+    throw ConfigError(directory, "feature_projection_input_dim",
+                      "is " + std::to_string(config.feature_projection_input_dim),
+                      "num_mel_bins x stride = " + std::to_string(features.num_mel_bins) + " x " +
+                          std::to_string(features.stride) + " of the feature extractor");
+  }
+  return features;
 }
 
 FromPretrainedOptions load_options(const ModelRequest& request, const EngineChoice& engine) {

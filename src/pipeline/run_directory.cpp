@@ -47,6 +47,10 @@ std::string data_digest(const InputFile& file, std::uint64_t data_offset) {
 
 }  // namespace
 
+ClipFailure failure_of(const BadRow& row) {
+  return {row.place, "manifest", "row", quote_bytes(row.place) + ": " + row.problem};
+}
+
 OutputLook look_at_output(const std::string& path, bool verify) {
   OutputLook look;
   try {

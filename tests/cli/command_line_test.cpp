@@ -15,7 +15,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::StartsWith;
 
-const std::vector<std::string> kCommands = {"features", "extract", "forward", "inspect", "doctor"};
+const std::vector<std::string> kCommands = {"features", "extract", "transcribe", "forward", "inspect", "doctor"};
 
 // Exit 2, one line, nothing on stdout.
 void expect_usage_error(const std::vector<std::string>& words, const testing::Matcher<std::string>& line) {

@@ -18,6 +18,9 @@ std::string quote_bytes(std::string_view bytes, std::size_t limit = 200);
 // forms, surrogates, anything above U+10FFFF.
 std::size_t utf8_character_length(std::string_view bytes);
 
+// Python's str.lower(). Text that is not UTF-8 comes back as it is.
+std::string lower_case(std::string_view text);
+
 // "a, b, c".
 std::string comma_list(std::span<const std::string> words);
 

@@ -18,8 +18,8 @@
 
 namespace w2vbert {
 
-// From the features of some clips to the tensors of each one's output file, on any device. What a
-// clip gives does not depend on the others.
+// From the features of some clips to the tensors of each one's output file, contiguous and on the
+// CPU. What a clip gives does not depend on the others.
 using BatchFunction = std::function<std::vector<NamedTensors>(const std::vector<EngineClip>&)>;
 
 struct ClipRunRequest {

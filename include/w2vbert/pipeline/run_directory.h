@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "w2vbert/pipeline/fingerprint.h"
+#include "w2vbert/pipeline/input_list.h"
 #include "w2vbert/pipeline/journal.h"
 #include "w2vbert/pipeline/shard.h"
 
@@ -32,6 +33,9 @@ struct OutputLook {
 OutputLook look_at_output(const std::string& path, bool verify);
 // The run record of a directory. Throws UsageError: there is none, or it is damaged.
 Fingerprint read_run_record(const std::string& directory);
+
+// Of a row of a manifest.
+ClipFailure failure_of(const BadRow& row);
 
 enum class OutputState {
   kAbsent,

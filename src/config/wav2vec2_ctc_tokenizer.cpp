@@ -1,0 +1,500 @@
+#include "w2vbert/config/wav2vec2_ctc_tokenizer.h"
+
+#include <algorithm>
+#include <charconv>
+#include <iterator>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include "config_table.h"
+#include "w2vbert/core/text.h"
+
+namespace w2vbert {
+namespace {
+
+using Tokenizer = Wav2Vec2CTCTokenizer;
+using Token = std::optional<std::string>;  // none: null
+
+// The vocabularies of a thousand languages in one file take 1 MB.
+constexpr std::uint64_t kMaxVocabularyBytes = 16 << 20;
+constexpr std::string_view kClasses[] = {"Wav2Vec2CTCTokenizer", "Wav2Vec2CTCTokenizerFast"};
+// HF: PreTrainedTokenizerBase.SPECIAL_TOKENS_ATTRIBUTES, and what Wav2Vec2CTCTokenizer sets.
+struct NamedToken {
+  const char* key;
+  const char* token;  // or null
+};
+constexpr NamedToken kNamedTokens[] = {
+    {"bos_token", "<s>"},   {"eos_token", "</s>"},  {"unk_token", "<unk>"},  {"sep_token", nullptr},
+    {"pad_token", "<pad>"}, {"cls_token", nullptr}, {"mask_token", nullptr},
+};
+constexpr const char* kDelimiter = "word_delimiter_token";
+constexpr const char* kExtra = "extra_special_tokens";
+constexpr const char* kAdditional = "additional_special_tokens";  // its older name
+constexpr const char* kModelSpecific = "model_specific_special_tokens";
+constexpr const char* kAddedTokens = "added_tokens_decoder";
+constexpr const char* kToken = "a string or null";
+
+bool is_named(std::string_view key) {
+  return std::any_of(std::begin(kNamedTokens), std::end(kNamedTokens),
+                     [&](const NamedToken& named) { return key == named.key; });
+}
+
+// A Python dict of tokens: a key that is set again keeps its place.
+class TokenDict {
+ public:
+  void set(const std::string& key, Token token) {
+    const auto [place, is_new] = index_.try_emplace(key, items_.size());
+    if (is_new) {
+      items_.emplace_back(key, std::move(token));
+    } else {
+      items_[place->second].second = std::move(token);
+    }
+  }
+  const Token* find(const std::string& key) const {
+    const auto found = index_.find(key);
+    return found == index_.end() ? nullptr : &items_[found->second].second;
+  }
+  Token get(const std::string& key, Token otherwise) const {
+    const Token* token = find(key);
+    return token ? *token : std::move(otherwise);
+  }
+  const std::vector<std::pair<std::string, Token>>& items() const { return items_; }
+
+ private:
+  std::vector<std::pair<std::string, Token>> items_;
+  std::map<std::string, std::size_t> index_;
+};
+
+// The content of an AddedToken that was saved as an object.
+std::string content_of(const ConfigReader& reader, const std::string& key, const JsonValue& token) {
+  const JsonValue* content = token.find("content");
+  const auto* text = content ? content->get_if<std::string>() : nullptr;
+  if (!text) reader.fail(key, token.describe(), "a string, or an object with a string as content");
+  return *text;
+}
+
+Token token_of(const ConfigReader& reader, const std::string& key, const JsonValue& value) {
+  if (value.is_null()) return std::nullopt;
+  if (const auto* text = value.get_if<std::string>()) return *text;
+  if (!value.get_if<JsonValue::Object>()) reader.fail(key, value.describe(), kToken);
+  return content_of(reader, key, value);
+}
+
+// Reads a tokenizer's files in the order of HF's _from_pretrained (tokenization_utils_base.py) and
+// Wav2Vec2CTCTokenizer.__init__.
+class TokenizerReader {
+ public:
+  TokenizerReader(std::string directory, JsonValue config, std::string config_path)
+      : directory_(std::move(directory)),
+        root_(std::move(config)),
+        config_(std::move(config_path)) {}
+
+  void read(Tokenizer& tokenizer, std::map<std::int64_t, std::string>& decoder,
+            std::map<std::int64_t, std::string>& added, const std::string& vocabulary_path) {
+    check_class();
+    read_settings(tokenizer);
+    read_special_tokens();
+    const JsonValue* added_tokens = root_.find(kAddedTokens);
+    if (added_tokens) {
+      read_added_tokens(*added_tokens, added);
+    } else {
+      read_older_files(added);
+    }
+    read_vocabulary(vocabulary_path, decoder);
+    choose_delimiter(tokenizer);
+    const std::vector<std::string> special = all_special_tokens(tokenizer);
+    add_missing(special, decoder, added);
+  }
+
+ private:
+  void check_class() const {
+    if (config_.read_word(root_, {"tokenizer_class"}, kClasses)) return;
+    // HF asks the model's config then.
+    const std::string path = join_path(directory_, "config.json");
+    if (!exists(path)) return;
+    ConfigReader(path).read_word(parse_config(read_config_text(path), path), {"tokenizer_class"},
+                                 kClasses);
+  }
+
+  void read_settings(Tokenizer& tokenizer) const {
+    tokenizer.do_lower_case = config_.flag_or_null(root_, "do_lower_case", false);
+    tokenizer.clean_up_tokenization_spaces =
+        config_.flag_or_null(root_, "clean_up_tokenization_spaces", false);
+    if (const JsonValue* value = root_.find("replace_word_delimiter_char")) {
+      const auto* text = value->get_if<std::string>();
+      if (!text) config_.fail("replace_word_delimiter_char", value->describe(), "a string");
+      tokenizer.replace_word_delimiter_char = *text;
+    }
+  }
+
+  // HF takes the keys of tokenizer_config.json that end in _token and are no names of its own out
+  // of the arguments if they are strings. So the delimiter becomes one of the special tokens and
+  // does not delimit; it does as an object (AddedToken), or in a special_tokens_map.json.
+  void read_special_tokens() {
+    TokenDict taken;
+    for (const auto& [key, value] : *root_.get_if<JsonValue::Object>()) {
+      if (!key.ends_with("_token")) continue;
+      const auto* text = value.get_if<std::string>();
+      if (is_named(key) || key == kDelimiter || value.get_if<JsonValue::Object>()) {
+        check_type(key, value);
+        const Token token = token_of(config_, key, value);
+        (text && !is_named(key) ? taken : arguments_).set(key, token);
+      } else if (text) {
+        taken.set(key, *text);
+      }
+    }
+    const JsonValue* extra = root_.find(kExtra);
+    if (!extra) extra = root_.find(kAdditional);
+    if (extra && extra->get_if<JsonValue::Object>()) {
+      for (const auto& [key, value] : *extra->get_if<JsonValue::Object>()) {
+        check_type(key, value);
+        taken.set(key, model_specific(config_, key, value));
+      }
+    } else if (extra) {
+      has_extra_ = true;
+      add_extra(config_, kExtra, *extra);
+    }
+    if (!taken.items().empty()) {
+      model_specific_ = std::move(taken);
+    } else if (const JsonValue* saved = root_.find(kModelSpecific); saved && !saved->is_null()) {
+      const auto* tokens = saved->get_if<JsonValue::Object>();
+      if (!tokens) config_.fail(kModelSpecific, saved->describe(), "an object");
+      for (const auto& [key, value] : *tokens) {
+        check_type(key, value);
+        model_specific_.set(key, model_specific(config_, key, value));
+      }
+    }
+  }
+
+  // HF: an object becomes an AddedToken in tokenizer_config.json if it says that it is one.
+  void check_type(const std::string& key, const JsonValue& value) const {
+    if (!value.get_if<JsonValue::Object>()) return;
+    const JsonValue* type = value.find("__type");
+    const auto* name = type ? type->get_if<std::string>() : nullptr;
+    if (name && *name == "AddedToken") return;
+    config_.fail(key, "an object without \"__type\": \"AddedToken\"", kToken);
+  }
+
+  static std::string model_specific(const ConfigReader& reader, const std::string& key,
+                                    const JsonValue& value) {
+    const Token token = token_of(reader, key, value);
+    if (!token) reader.fail(key, value.describe(), "a string");
+    return *token;
+  }
+
+  // HF: an object in such a list is, by its text, a token of its own. Here it is what it means.
+  void add_extra(const ConfigReader& reader, const char* key, const JsonValue& value) {
+    if (value.is_null()) return;
+    const auto* list = value.get_if<JsonValue::Array>();
+    if (!list) reader.fail(key, value.describe(), "a list of tokens");
+    for (const JsonValue& element : *list) {
+      extra_.push_back(model_specific(reader, key, element));
+    }
+  }
+
+  void read_added_tokens(const JsonValue& value, std::map<std::int64_t, std::string>& added) const {
+    constexpr const char* kExpected = "an object of ids and tokens";
+    const auto* tokens = value.get_if<JsonValue::Object>();
+    if (!tokens) config_.fail(kAddedTokens, value.describe(), kExpected);
+    for (const auto& [id, token] : *tokens) {
+      std::int64_t number = -1;
+      const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), number);
+      if (error != std::errc() || end != id.data() + id.size() || number < 0 ||
+          std::to_string(number) != id) {
+        config_.fail(kAddedTokens, "has the key " + describe(JsonScalar(std::string_view(id))),
+                     kExpected);
+      }
+      added[number] = content_of(config_, kAddedTokens, token);
+    }
+  }
+
+  // Of the time before added_tokens_decoder.
+  void read_older_files(std::map<std::int64_t, std::string>& added) {
+    const std::string map_path = join_path(directory_, "special_tokens_map.json");
+    if (exists(map_path)) read_special_tokens_map(map_path);
+    const std::string added_path = join_path(directory_, "added_tokens.json");
+    if (exists(added_path)) {
+      const JsonValue root = parse_config(read_config_text(added_path), added_path);
+      read_ids(ConfigReader(added_path), root, added);
+    }
+    const std::string fast = join_path(directory_, "tokenizer.json");
+    if (exists(fast)) {
+      throw ConfigError(fast, "", "is not supported",
+                        "no such file, or an added_tokens_decoder in tokenizer_config.json");
+    }
+  }
+
+  void read_special_tokens_map(const std::string& path) {
+    const JsonValue root = parse_config(read_config_text(path), path);
+    const ConfigReader reader(path);
+    const JsonValue* additional = root.find(kAdditional);
+    // HF: under the older name the list takes no part beside one of the newer name.
+    if (additional && !has_extra_ && !root.find(kExtra)) {
+      add_extra(reader, kAdditional, *additional);
+    }
+    for (const auto& [key, value] : *root.get_if<JsonValue::Object>()) {
+      if (key == kExtra && value.get_if<JsonValue::Object>()) {
+        for (const auto& [name, token] : *value.get_if<JsonValue::Object>()) {
+          model_specific_.set(name, model_specific(reader, name, token));
+        }
+      } else if (key == kExtra) {
+        add_extra(reader, kExtra, value);
+      } else if (key.ends_with("_token")) {
+        arguments_.set(key, token_of(reader, key, value));
+      }
+    }
+  }
+
+  // An object of tokens and their ids.
+  static void read_ids(const ConfigReader& reader, const JsonValue& root,
+                       std::map<std::int64_t, std::string>& ids) {
+    for (const auto& [token, value] : *root.get_if<JsonValue::Object>()) {
+      const std::string key = quote_bytes(token);
+      const std::int64_t id = reader.integer(value, key.c_str(), "an id");
+      if (id < 0) reader.fail(key, value.describe(), "0 or more");
+      const auto [place, is_new] = ids.emplace(id, token);
+      if (is_new) continue;
+      reader.fail(key, std::to_string(id) + " is the id of \"" + quote_bytes(place->second) + "\"",
+                  "an id of its own");
+    }
+  }
+
+  void read_vocabulary(const std::string& path,
+                       std::map<std::int64_t, std::string>& decoder) const {
+    if (!exists(path)) {
+      throw ConfigError(path, "", "is missing", "the tokens of a CTC model and their ids");
+    }
+    const JsonValue root = parse_config(read_small_file<ConfigError>(path, kMaxVocabularyBytes),
+                                        path, kMaxVocabularyBytes);
+    const JsonValue* vocabulary = &root;
+    const ConfigReader reader(path);
+    if (const JsonValue* language = root_.find("target_lang"); language && !language->is_null()) {
+      const auto* name = language->get_if<std::string>();
+      if (!name) config_.fail("target_lang", language->describe(), kToken);
+      vocabulary = root.find(*name);
+      if (!vocabulary) reader.fail(*name, "is missing", "the target_lang of tokenizer_config.json");
+      if (!vocabulary->get_if<JsonValue::Object>()) {
+        reader.fail(*name, vocabulary->describe(), "an object of tokens and ids");
+      }
+    }
+    const auto& tokens = *vocabulary->get_if<JsonValue::Object>();
+    if (tokens.empty()) throw ConfigError(path, "", "is empty", "tokens and their ids");
+    if (tokens.front().second.get_if<JsonValue::Object>()) {
+      reader.fail(tokens.front().first, "an object",
+                  "an id; for vocabularies by language a target_lang in tokenizer_config.json");
+    }
+    read_ids(reader, *vocabulary, decoder);
+  }
+
+  void choose_delimiter(Tokenizer& tokenizer) const {
+    const Token delimiter = arguments_.get(kDelimiter, "|");
+    tokenizer.word_delimiter_token = delimiter.value_or("None");  // HF: str(None)
+    const JsonValue* asked = root_.find(kDelimiter);
+    const auto* text = asked ? asked->get_if<std::string>() : nullptr;
+    if (!text || *text == tokenizer.word_delimiter_token) return;
+    tokenizer.warnings.push_back(join_path(quote_bytes(directory_), "tokenizer_config.json") +
+                                 ": word_delimiter_token \"" + quote_bytes(*text) +
+                                 "\" does not delimit words, as in transformers 5: \"" +
+                                 quote_bytes(tokenizer.word_delimiter_token) + "\" does");
+  }
+
+  // In the order in which they get ids.
+  std::vector<std::string> all_special_tokens(Tokenizer& tokenizer) const {
+    TokenDict named;
+    for (const auto& [key, token] : kNamedTokens) {
+      named.set(key, arguments_.get(key, token ? Token(token) : std::nullopt));
+    }
+    TokenDict others;
+    if (const Token delimiter = arguments_.get(kDelimiter, "|")) others.set(kDelimiter, delimiter);
+    for (const auto& [key, token] : arguments_.items()) {
+      if (!is_named(key) && token) others.set(key, token);
+    }
+    for (const auto& [key, token] : model_specific_.items()) others.set(key, token);
+    for (const auto& [key, token] : others.items()) named.set(key, token);
+
+    const Token pad = named.get("pad_token", std::nullopt);
+    if (!pad) config_.fail("pad_token", "null", "the token that is the blank");
+    tokenizer.pad_token = *pad;
+    tokenizer.unk_token = named.get("unk_token", std::nullopt);
+
+    std::vector<std::string> tokens;
+    std::set<std::string_view> seen;
+    for (const auto& [key, token] : named.items()) {
+      if (token && seen.insert(*token).second) tokens.push_back(*token);
+    }
+    for (const std::string& token : extra_) {
+      if (seen.insert(token).second) tokens.push_back(token);
+    }
+    return tokens;
+  }
+
+  // HF: _add_tokens. A new token's id is the number of tokens there are, taken or not.
+  static void add_missing(const std::vector<std::string>& special,
+                          const std::map<std::int64_t, std::string>& decoder,
+                          std::map<std::int64_t, std::string>& added) {
+    std::set<std::string> known;
+    for (const auto& [id, token] : decoder) known.insert(token);
+    for (const auto& [id, token] : added) known.insert(token);
+    auto next = static_cast<std::int64_t>(known.size());
+    for (const std::string& token : special) {
+      if (token.empty() || !known.insert(token).second) continue;
+      added[next++] = token;
+    }
+  }
+
+  std::string directory_;
+  JsonValue root_;       // tokenizer_config.json
+  ConfigReader config_;  // its path
+  TokenDict arguments_;  // keys that end in _token, as __init__ gets them
+  TokenDict model_specific_;
+  std::vector<std::string> extra_;
+  bool has_extra_ = false;  // in tokenizer_config.json, and no object
+};
+
+bool is_space(std::uint32_t c) {  // Python's str.isspace()
+  return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 ||
+         c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
+         c == 0x205F || c == 0x3000;
+}
+
+// Bytes of the space at the start of UTF-8 text, or 0.
+std::size_t space_length(std::string_view text) {
+  const std::size_t length = utf8_character_length(text);
+  if (length == 0 || length > 3) return 0;
+  constexpr std::uint32_t kLeadMasks[] = {0, 0x7F, 0x1F, 0x0F};
+  std::uint32_t c = static_cast<std::uint8_t>(text[0]) & kLeadMasks[length];
+  for (std::size_t i = 1; i < length; ++i)
+    c = c << 6 | (static_cast<std::uint8_t>(text[i]) & 0x3FU);
+  return is_space(c) ? length : 0;
+}
+
+// Python's str.strip().
+std::string strip(std::string_view text) {
+  while (const std::size_t length = space_length(text)) text.remove_prefix(length);
+  while (!text.empty()) {
+    std::size_t last = text.size() - 1;
+    while (last > 0 && (static_cast<std::uint8_t>(text[last]) & 0xC0) == 0x80) --last;
+    if (space_length(text.substr(last)) == 0) break;
+    text = text.substr(0, last);
+  }
+  return std::string(text);
+}
+
+void replace_all(std::string& text, std::string_view from, std::string_view to) {
+  for (std::size_t at = text.find(from); at != std::string::npos;
+       at = text.find(from, at + to.size())) {
+    text.replace(at, from.size(), to);
+  }
+}
+
+// HF: clean_up_tokenization
+void clean_up(std::string& text) {
+  for (const std::string_view from :
+       {" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're"}) {
+    replace_all(text, from, from == " ' " ? "'" : from.substr(1));
+  }
+}
+
+// HF: _get_word_offsets
+std::vector<Tokenizer::Span> words_of(const std::vector<Tokenizer::Span>& characters,
+                                      const std::string& delimiter) {
+  std::vector<Tokenizer::Span> words;
+  bool in_word = false;
+  for (const Tokenizer::Span& character : characters) {
+    const bool was_in_word = std::exchange(in_word, character.text != delimiter);
+    if (!in_word) continue;
+    if (was_in_word) {
+      words.back().text += character.text;
+      words.back().end_offset = character.end_offset;
+    } else {
+      words.push_back(character);
+    }
+  }
+  return words;
+}
+
+}  // namespace
+
+Tokenizer Tokenizer::from_pretrained(const std::string& directory) {
+  Tokenizer tokenizer;
+  tokenizer.vocabulary_path_ = join_path(directory, "vocab.json");
+  const std::string path = join_path(directory, "tokenizer_config.json");
+  JsonValue config = parse_config(exists(path) ? read_config_text(path) : "{}", path);
+  TokenizerReader reader(directory, std::move(config), path);
+  reader.read(tokenizer, tokenizer.decoder_, tokenizer.added_tokens_decoder_,
+              tokenizer.vocabulary_path_);
+  return tokenizer;
+}
+
+const std::string* Tokenizer::token(std::int64_t id) const {
+  for (const auto* tokens : {&decoder_, &added_tokens_decoder_}) {
+    if (const auto found = tokens->find(id); found != tokens->end()) return &found->second;
+  }
+  return unk_token ? &*unk_token : nullptr;
+}
+
+std::int64_t Tokenizer::pad_token_id() const {
+  std::int64_t smallest = -1;  // stays for the empty text, which gets no id
+  for (const auto* tokens : {&decoder_, &added_tokens_decoder_}) {
+    for (const auto& [id, content] : *tokens) {
+      if (content == pad_token && *token(id) == pad_token && (smallest < 0 || id < smallest)) {
+        smallest = id;
+      }
+    }
+  }
+  return smallest;
+}
+
+void Tokenizer::check_vocab_size(std::int64_t vocab_size) const {
+  const std::string outputs = "below the model's vocab_size = " + std::to_string(vocab_size);
+  if (!decoder_.empty() && decoder_.rbegin()->first >= vocab_size) {
+    const auto& [id, token] = *decoder_.rbegin();
+    throw ConfigError(vocabulary_path_, quote_bytes(token), std::to_string(id), outputs);
+  }
+  const std::int64_t blank = pad_token_id();
+  if (blank < 0 || blank >= vocab_size) {
+    throw ConfigError(vocabulary_path_, "",
+                      "has no pad_token \"" + quote_bytes(pad_token) + "\", which is the blank",
+                      "its id, " + outputs);
+  }
+  if (unk_token) return;
+  for (std::int64_t id = 0; id < vocab_size; ++id) {
+    if (token(id)) continue;
+    throw ConfigError(vocabulary_path_, "", "has no token " + std::to_string(id),
+                      "one, for unk_token is null");
+  }
+}
+
+Tokenizer::Output Tokenizer::decode(std::span<const std::int64_t> ids) const {
+  Output output;
+  const std::string* last = nullptr;
+  std::int64_t last_id = 0;
+  for (std::size_t frame = 0; frame < ids.size(); ++frame) {
+    const std::int64_t id = ids[frame];
+    const std::string* here = last && id == last_id ? last : token(id);
+    if (!here) {
+      throw ConfigError(vocabulary_path_, "", "has no token " + std::to_string(id),
+                        "one, for unk_token is null");
+    }
+    const auto offset = static_cast<std::int64_t>(frame);
+    const bool repeats = last && (here == last || *here == *last);
+    last = here;
+    last_id = id;
+    if (*here == pad_token) continue;
+    if (repeats) {
+      output.char_offsets.back().end_offset = offset + 1;
+      continue;
+    }
+    output.char_offsets.push_back(
+        {*here == word_delimiter_token ? replace_word_delimiter_char : *here, offset, offset + 1});
+  }
+  for (const Span& character : output.char_offsets) output.text += character.text;
+  output.text = strip(output.text);
+  if (do_lower_case) output.text = lower_case(output.text);
+  if (clean_up_tokenization_spaces) clean_up(output.text);
+  output.word_offsets = words_of(output.char_offsets, replace_word_delimiter_char);
+  return output;
+}
+
+}  // namespace w2vbert

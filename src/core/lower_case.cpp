@@ -1,0 +1,102 @@
+#include <algorithm>
+#include <cstdint>
+#include <iterator>
+#include <string>
+#include <string_view>
+
+#include "lower_case_tables.h"
+#include "w2vbert/core/text.h"
+
+namespace w2vbert {
+namespace {
+
+constexpr std::uint32_t kCapitalSigma = 0x3A3;
+constexpr std::uint32_t kSigma = 0x3C3;
+constexpr std::uint32_t kFinalSigma = 0x3C2;
+constexpr std::uint32_t kCapitalIWithDot = 0x130;
+constexpr std::uint32_t kDotAbove = 0x307;
+
+// Of a text that utf8_character_length() finds whole.
+std::uint32_t code_point(std::string_view character) {
+  const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(character[i]); };
+  constexpr std::uint32_t kLeadMasks[] = {0, 0x7F, 0x1F, 0x0F, 0x07};
+  std::uint32_t value = byte(0) & kLeadMasks[character.size()];
+  for (std::size_t i = 1; i < character.size(); ++i) value = value << 6 | (byte(i) & 0x3FU);
+  return value;
+}
+
+void append_utf8(std::string& text, std::uint32_t value) {
+  const auto add = [&](std::uint32_t byte) { text += static_cast<char>(byte); };
+  if (value < 0x80) return add(value);
+  if (value < 0x800) {
+    add(0xC0 | value >> 6);
+  } else if (value < 0x10000) {
+    add(0xE0 | value >> 12);
+    add(0x80 | (value >> 6 & 0x3F));
+  } else {
+    add(0xF0 | value >> 18);
+    add(0x80 | (value >> 12 & 0x3F));
+    add(0x80 | (value >> 6 & 0x3F));
+  }
+  add(0x80 | (value & 0x3F));
+}
+
+std::uint32_t lower(std::uint32_t value) {
+  const auto* run = std::lower_bound(
+      std::begin(kLowerCaseRuns), std::end(kLowerCaseRuns), value,
+      [](const LowerCaseRun& candidate, std::uint32_t wanted) { return candidate.last < wanted; });
+  if (run == std::end(kLowerCaseRuns) || value < run->first) return value;
+  if ((value - run->first) % run->step != 0) return value;
+  return static_cast<std::uint32_t>(static_cast<std::int64_t>(value) + run->shift);
+}
+
+SigmaClass sigma_class(std::uint32_t value) {
+  const auto* next = std::upper_bound(std::begin(kSigmaRuns), std::end(kSigmaRuns), value * 4 + 3);
+  if (next == std::begin(kSigmaRuns)) return SigmaClass::kOther;
+  return static_cast<SigmaClass>(*std::prev(next) & 3);
+}
+
+// The class of the first character from `at` on, in steps of `step`, that is not ignored.
+SigmaClass neighbour(const std::u32string& text, std::size_t at, std::size_t step) {
+  for (std::size_t i = at + step; i < text.size(); i += step) {  // below 0 wraps to the largest
+    const SigmaClass kind = sigma_class(text[i]);
+    if (kind != SigmaClass::kIgnored) return kind;
+  }
+  return SigmaClass::kOther;
+}
+
+}  // namespace
+
+std::string lower_case(std::string_view text) {
+  if (std::none_of(text.begin(), text.end(),
+                   [](char c) { return static_cast<signed char>(c) < 0; })) {
+    std::string lowered(text);
+    for (char& c : lowered) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+    return lowered;
+  }
+  std::u32string characters;
+  for (std::string_view rest = text; !rest.empty();) {
+    const std::size_t length = utf8_character_length(rest);
+    if (length == 0) return std::string(text);
+    characters += code_point(rest.substr(0, length));
+    rest.remove_prefix(length);
+  }
+  std::string lowered;
+  for (std::size_t i = 0; i < characters.size(); ++i) {
+    const std::uint32_t value = characters[i];
+    if (value == kCapitalSigma) {
+      const bool ends_a_word =
+          neighbour(characters, i, static_cast<std::size_t>(-1)) == SigmaClass::kCased &&
+          neighbour(characters, i, 1) != SigmaClass::kCased;
+      append_utf8(lowered, ends_a_word ? kFinalSigma : kSigma);
+    } else if (value == kCapitalIWithDot) {
+      append_utf8(lowered, 'i');
+      append_utf8(lowered, kDotAbove);
+    } else {
+      append_utf8(lowered, lower(value));
+    }
+  }
+  return lowered;
+}
+
+}  // namespace w2vbert

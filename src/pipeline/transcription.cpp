@@ -1,0 +1,155 @@
+#include "w2vbert/pipeline/transcription.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <exception>
+#include <memory>
+#include <numeric>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "batch_runner.h"
+#include "clip_reader.h"
+#include "w2vbert/checkpoint/from_pretrained.h"
+#include "w2vbert/checkpoint/model_directory.h"
+#include "w2vbert/core/error.h"
+#include "w2vbert/core/file.h"
+#include "w2vbert/core/stopwatch.h"
+#include "w2vbert/core/text.h"
+#include "w2vbert/models/wav2vec2_bert_for_ctc.h"
+#include "w2vbert/pipeline/failure.h"
+
+namespace w2vbert {
+namespace {
+
+constexpr std::int64_t kSamplesPerFilterBankFrame = 160;  // whatever the sampling rate
+// Of audio, in a batch. Enough for the products to be fast.
+constexpr double kBatchSeconds = 60;
+
+}  // namespace
+
+Transcription::Transcription(ModelRequest request) : request_(std::move(request)) {
+  const ModelDirectory model = resolve_model(request_.model);
+  directory_ = model.path;
+  const std::string config_path = join_path(directory_, "config.json");
+  config_ = load_config(request_, directory_);
+  if (!config_.vocab_size) {
+    throw ConfigError(config_path, "vocab_size", "is null",
+                      "the size of the vocabulary of a Wav2Vec2BertForCTC");
+  }
+  engine_ = choose_engine(request_.engine, config_, request_.device, request_.dtype);
+  features_ = load_features(config_, directory_);
+  tokenizer_ = Wav2Vec2CTCTokenizer::from_pretrained(directory_);
+  tokenizer_.check_vocab_size(*config_.vocab_size);
+  warnings_ = tokenizer_.warnings;
+  const std::int64_t blank = tokenizer_.pad_token_id();
+  if (config_.pad_token_id != blank) {
+    warnings_.push_back(quote_bytes(config_path) + ": pad_token_id is " +
+                        (config_.pad_token_id ? std::to_string(*config_.pad_token_id) : "null") +
+                        ", the tokenizer's pad_token \"" + quote_bytes(tokenizer_.pad_token) +
+                        "\" is " + std::to_string(blank) +
+                        ": the tokenizer's is taken for the blank, as transformers does");
+  }
+}
+
+double Transcription::seconds_of(std::int64_t frames) const {
+  double samples = static_cast<double>(kSamplesPerFilterBankFrame * features_.stride);
+  if (config_.add_adapter) {
+    samples *= std::pow(static_cast<double>(config_.adapter_stride),
+                        static_cast<double>(config_.num_adapter_layers));
+  }
+  return static_cast<double>(frames) * samples / static_cast<double>(features_.sampling_rate);
+}
+
+std::int64_t Transcription::frames_of(double seconds) const {
+  const auto samples = static_cast<double>(kSamplesPerFilterBankFrame * features_.stride);
+  return std::llround(seconds * static_cast<double>(features_.sampling_rate) / samples);
+}
+
+Transcription::Function Transcription::load(LoadReport* report) const {
+  auto loaded = load_pretrained<Wav2Vec2BertForCTC>(directory_, load_options(request_, engine_));
+  Linear lm_head = loaded.model->lm_head;
+  const std::shared_ptr<Engine> engine =
+      make_engine(engine_, loaded.model->wav2vec2_bert, request_.dtype,
+                  weight_reader(loaded.checkpoint, loaded.report));
+  if (report) *report = std::move(loaded.report);
+  return [engine, lm_head, tokenizer = tokenizer_](const std::vector<EngineClip>& clips) mutable {
+    const at::NoGradGuard no_grad;
+    std::vector<Wav2Vec2CTCTokenizer::Output> outputs;
+    for (const auto& states : engine->states(clips, {Engine::kLastHiddenState})) {
+      const at::Tensor rows = states.front().to(lm_head->weight.scalar_type()).unsqueeze(0);
+      const at::Tensor logits = lm_head(rows)[0];  // (1, T', E) -> (T', V)
+      const at::Tensor ids = logits.argmax(-1).cpu();
+      outputs.push_back(tokenizer.decode(
+          std::span(ids.const_data_ptr<std::int64_t>(), static_cast<std::size_t>(ids.numel()))));
+    }
+    return outputs;
+  };
+}
+
+TranscriptionSummary transcribe(const InputList& inputs, const AudioOptions& audio,
+                                const Transcription& transcription,
+                                const std::function<Transcription::Function()>& load,
+                                const TranscriptionEvents& events) {
+  TranscriptionSummary summary;
+  const auto failed = [&](const ClipFailure& failure) {
+    ++summary.failed;
+    events.failed(failure);
+  };
+  const auto failed_at = [&](const char* stage, const std::string& path,
+                             const std::exception_ptr& failure) {
+    const Description description = describe(failure, path);
+    failed({path, stage, description.kind, description.message});
+  };
+  std::vector<std::size_t> pending(inputs.size());
+  std::iota(pending.begin(), pending.end(), 0);
+  ClipRunRequest reading;
+  reading.audio = audio;
+  reading.features = transcription.features();
+  const std::int64_t batch_frames = transcription.frames_of(kBatchSeconds);
+  ClipReader reader(inputs, pending, reading, /*threads=*/1, 2 * batch_frames);
+  const Transcription::Function function = load();
+  for (const BadRow& row : inputs.bad_rows()) failed(failure_of(row));
+  BatchRunner<Wav2Vec2CTCTokenizer::Output> runner(function, batch_frames);
+  const Stopwatch watch;
+  for (;;) {
+    const std::vector<ReadClip> batch = reader.next_batch(runner.frames());
+    if (batch.empty()) break;
+    std::vector<const ReadClip*> read;
+    std::vector<EngineClip> clips;
+    for (const ReadClip& clip : batch) {
+      if (clip.failure) {
+        failed_at("read", inputs.path(clip.index), clip.failure);
+        continue;
+      }
+      read.push_back(&clip);
+      clips.push_back(clip.features);
+    }
+    if (clips.empty()) continue;
+    const auto results = runner.run(clips);
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      ClipText clip;
+      clip.path = inputs.path(read[i]->index);
+      if (results[i].failure) {
+        failed_at("model", clip.path, results[i].failure);
+        continue;
+      }
+      clip.segment = inputs.segment(read[i]->index);
+      clip.audio_seconds = static_cast<double>(read[i]->samples) / read[i]->sample_rate_hz;
+      clip.text = results[i].output.text;
+      for (const auto& word : results[i].output.word_offsets) {
+        clip.words.push_back({word.text, transcription.seconds_of(word.start_offset),
+                              transcription.seconds_of(word.end_offset)});
+      }
+      ++summary.done;
+      summary.audio_seconds += clip.audio_seconds;
+      events.finished(clip);
+    }
+  }
+  summary.elapsed_seconds = watch.seconds();
+  return summary;
+}
+
+}  // namespace w2vbert

@@ -1,0 +1,205 @@
+"""Random tokenizers of CTC models, saved by transformers or written as older versions and other tools
+write them, and random ids: the decoded text, characters and words must be those of transformers, and
+lower case that of Python.
+
+usage: decode_as_transformers.py DECODE_CTC   (exit 77: transformers is not installed)"""
+
+import json
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+import unicodedata
+
+try:
+    from transformers import AutoTokenizer, SeamlessM4TFeatureExtractor, Wav2Vec2BertProcessor, Wav2Vec2CTCTokenizer
+    from transformers.utils import logging
+except ImportError as error:
+    print(f"SKIPPED: {error}")
+    sys.exit(77)
+
+TOKENIZERS = 240
+SEQUENCES = 30
+TOKENS = [*"abcABC'.,?! |#_-\t", "AB", "th", "n't", "'s", " a", "\u00a0", "\u3000", "\u00e9", "\u0130", "\u03a3",
+          "\u039b", "\u03c3", "\U00010400", "\U0001f600", "\u65e5", "None", "[PAD]", "[UNK]", "<pad>", "<unk>",
+          "<s>", "</s>", "<ctc>"]
+
+
+def vocabulary(random, tokens):
+    """With holes now and then, in any order"""
+    ids = list(range(len(tokens)))
+    if random.random() < 0.3:
+        ids = random.sample(range(len(tokens) + 6), len(tokens))
+    return dict(zip(tokens, ids))
+
+
+def some_tokens(random):
+    return list(dict.fromkeys([*random.sample(TOKENS, random.randint(4, 20)), *random.sample("||||#", 1)]))
+
+
+def token(random, tokens):
+    return random.choice([*tokens, random.choice(TOKENS)])
+
+
+def saved(random, directory):
+    """As transformers saves it"""
+    tokens = some_tokens(random)
+    vocab = vocabulary(random, tokens)
+    settings = {}
+    if random.random() < 0.2:
+        settings["target_lang"] = "eng"
+        vocab = {"eng": vocab, "deu": {"x": 0}}
+    source = directory / "source.json"
+    source.write_text(json.dumps(vocab))
+    for key in ("bos_token", "eos_token", "unk_token", "pad_token", "word_delimiter_token"):
+        if random.random() < 0.7:
+            settings[key] = token(random, tokens)
+    if random.random() < 0.5:
+        settings["replace_word_delimiter_char"] = random.choice([" ", "_", "", "<>", "|", "A"])
+    for key in ("do_lower_case", "clean_up_tokenization_spaces"):
+        if random.random() < 0.6:
+            settings[key] = random.random() < 0.7
+    if random.random() < 0.3:
+        settings["extra_special_tokens"] = random.sample(TOKENS, 2)
+    tokenizer = Wav2Vec2CTCTokenizer(str(source), **settings)
+    if random.random() < 0.3:
+        tokenizer.add_tokens(random.sample([*TOKENS, "new"], 2))
+    if random.random() < 0.5:
+        Wav2Vec2BertProcessor(SeamlessM4TFeatureExtractor(), tokenizer).save_pretrained(directory)
+    else:
+        tokenizer.save_pretrained(directory)
+    if random.random() < 0.3:  # what it makes of it, saved again
+        Wav2Vec2CTCTokenizer.from_pretrained(directory).save_pretrained(directory)
+
+
+def added_token(random, content, **more):
+    return {"content": content, "lstrip": False, "normalized": random.random() < 0.5, "rstrip": False,
+            "single_word": False, **more}
+
+
+def written(random, directory):
+    """By hand, as versions before 4.34 wrote it, or others"""
+    tokens = some_tokens(random)
+    vocab = vocabulary(random, tokens)
+    (directory / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=random.random() < 0.5))
+    config = {}
+    for key in ("bos_token", "eos_token", "unk_token", "pad_token", "word_delimiter_token", "sep_token", "x_token"):
+        if random.random() < 0.5:
+            content = token(random, tokens)
+            config[key] = random.choice([content, content, added_token(random, content, __type="AddedToken")])
+        elif key not in ("pad_token", "x_token") and random.random() < 0.2:
+            config[key] = None
+    if random.random() < 0.3:
+        config["add_bos_token"] = False
+    for key in ("do_lower_case", "clean_up_tokenization_spaces"):
+        if random.random() < 0.5:
+            config[key] = random.choice([True, False, None])
+    if random.random() < 0.4:
+        key = random.choice(["extra_special_tokens", "additional_special_tokens"])
+        config[key] = random.choice([random.sample(TOKENS, 2), [], None, {"y_token": "yy", "pad_token": tokens[0]},
+                                     [added_token(random, "zz", __type="AddedToken")]])
+    if random.random() < 0.2:
+        config["model_specific_special_tokens"] = {"word_delimiter_token": "ww", "v": tokens[-1]}
+    if random.random() < 0.3:
+        config["added_tokens_decoder"] = {str(random.randrange(30)): added_token(random, token(random, tokens))
+                                          for _ in range(3)}
+    if random.random() < 0.6:
+        special = {}
+        for key in ("bos_token", "unk_token", "pad_token", "word_delimiter_token", "w_token"):
+            if random.random() < 0.4:
+                content = token(random, tokens)
+                special[key] = random.choice([content, added_token(random, content)])
+        if random.random() < 0.3:
+            key = random.choice(["extra_special_tokens", "additional_special_tokens"])
+            special[key] = random.sample(TOKENS, 2)
+        (directory / "special_tokens_map.json").write_text(json.dumps(special))
+    if random.random() < 0.4:
+        names = random.sample([*TOKENS, "new", "newer"], 3)
+        (directory / "added_tokens.json").write_text(json.dumps(
+            {name: len(tokens) + i for i, name in enumerate(names)}))
+    if random.random() < 0.8:
+        if random.random() < 0.5:
+            config["tokenizer_class"] = "Wav2Vec2CTCTokenizer"
+        (directory / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+def sequence(random, tokenizer):
+    """Often with the blank and the end of a word"""
+    size = max([*tokenizer.decoder, *tokenizer.added_tokens_decoder]) + 4
+    frequent = tokenizer.convert_tokens_to_ids([tokenizer.pad_token, tokenizer.word_delimiter_token])
+    frequent = [i for i in frequent if i is not None] or [0]
+    ids = []
+    length = random.choice([0, 1, 5, 40, 80])
+    while len(ids) < length:
+        i = random.choice(frequent) if random.random() < 0.4 else random.randrange(size)
+        ids += [i] * random.choice([1, 1, 2, 5])
+    return ids
+
+
+def expected(tokenizer, ids):
+    try:
+        output = tokenizer.decode(ids, output_char_offsets=True, output_word_offsets=True)
+    except TypeError:  # an id without a token and an unk_token of null
+        return None
+    spans = {"chars": [[d["char"], int(d["start_offset"]), int(d["end_offset"])] for d in output.char_offsets],
+             "words": [[d["word"], int(d["start_offset"]), int(d["end_offset"])] for d in output.word_offsets]}
+    return {"text": output.text, **spans}
+
+
+def run(*words, given):
+    return subprocess.run([sys.argv[1], *map(str, words)], input=given.encode(), capture_output=True, check=False)
+
+
+def lower_case_problems():
+    """Every character, and every one beside a capital sigma"""
+    characters = map(chr, range(0x110000))
+    if unicodedata.unidata_version != "14.0.0":
+        characters = map(chr, range(0x1000))
+    lines = []
+    for c in characters:
+        if c == "\n" or unicodedata.category(c) == "Cs":
+            continue
+        lines.append(f"{c}A")
+        if unicodedata.category(c) not in ("Cn", "Co", "Lo"):
+            lines += [f"{c}\u03a3", f"a{c}\u03a3", f"a\u03a3{c}", f"a\u03a3{c}b"]
+    got = run("--lower", given="\n".join(lines) + "\n").stdout.decode().split("\n")[:-1]
+    assert len(got) == len(lines), (len(got), len(lines))
+    wrong = [line for line, lowered in zip(lines, got) if lowered != line.lower()]
+    return [f"lower case of {line!r}" for line in wrong[:20]], len(lines)
+
+
+def main():
+    logging.set_verbosity_error()
+    problems, lines = lower_case_problems()
+    generator = random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    compared = refused = words = 0
+    with tempfile.TemporaryDirectory() as root:
+        for i in range(TOKENIZERS):
+            directory = pathlib.Path(root) / str(i)
+            directory.mkdir()
+            (directory / "config.json").write_text('{"model_type": "wav2vec2-bert"}')
+            (saved if i % 2 else written)(generator, directory)
+            files = {path.name: path.read_text() for path in directory.glob("*.json")}
+            tokenizer = AutoTokenizer.from_pretrained(directory)
+            sequences = [sequence(generator, tokenizer) for _ in range(SEQUENCES)]
+            result = run(directory, given="".join(" ".join(map(str, ids)) + "\n" for ids in sequences))
+            if result.returncode != 0:
+                problems.append(f"{files}: {result.stderr.decode()}")
+                continue
+            for ids, line in zip(sequences, result.stdout.decode().splitlines(), strict=True):
+                ours, theirs = json.loads(line), expected(tokenizer, ids)
+                refused += theirs is None
+                compared += 1
+                words += len(theirs["words"]) if theirs else 0
+                if ours != theirs and not (theirs is None and "error" in ours):
+                    problems.append(f"{files}: {ids}:\n  {ours}\n  transformers has\n  {theirs}")
+                    break
+    print("\n".join(problems))
+    print(f"{lines} lines of text, {compared} sequences ({refused} refused, {words} words), {TOKENIZERS} tokenizers, "
+          f"{len(problems)} differences")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

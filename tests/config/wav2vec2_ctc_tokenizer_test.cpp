@@ -1,0 +1,218 @@
+#include "w2vbert/config/wav2vec2_ctc_tokenizer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "core/temporary_directory.h"
+#include "w2vbert/core/error.h"
+#include "w2vbert/core/text.h"
+
+namespace w2vbert {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::StartsWith;
+using Span = Wav2Vec2CTCTokenizer::Span;
+
+class Tokenizer : public testing::Test {
+ protected:
+  void SetUp() override {
+    write("vocab.json", R"({"[PAD]": 0, "[UNK]": 1, "|": 2, "A": 3, "B": 4, "'": 5, "#": 6})");
+    write("tokenizer_config.json", R"({"pad_token": "[PAD]", "unk_token": "[UNK]"})");
+  }
+
+  void write(const std::string& name, const std::string& text) const {
+    std::ofstream(directory_ / name) << text;
+  }
+  // tokenizer_config.json with `fields`, which begin with a comma.
+  void configure(const std::string& fields) const {
+    write("tokenizer_config.json", R"({"pad_token": "[PAD]", "unk_token": "[UNK]")" + fields + "}");
+  }
+  Wav2Vec2CTCTokenizer read() const {
+    return Wav2Vec2CTCTokenizer::from_pretrained(directory_.path());
+  }
+  std::string text_of(const std::vector<std::int64_t>& ids) const {
+    return read().decode(ids).text;
+  }
+  // The message, without the directory.
+  std::string refusal() const {
+    try {
+      read();
+    } catch (const ConfigError& error) {
+      EXPECT_THAT(error.what(), StartsWith(directory_.path() + "/"));
+      EXPECT_LT(std::string(error.what()).size(), 2048U);
+      return std::string(error.what()).substr(directory_.path().size() + 1);
+    }
+    return "accepted";
+  }
+
+  TemporaryDirectory directory_;
+};
+
+TEST_F(Tokenizer, CollapsesRepeatsAndDropsTheBlank) {
+  const auto output = read().decode(std::vector<std::int64_t>{0, 3, 3, 0, 3, 2, 2, 4, 4, 4, 0});
+  EXPECT_EQ(output.text, "AA B");
+  EXPECT_THAT(output.char_offsets,
+              ElementsAre(Span{"A", 1, 3}, Span{"A", 4, 5}, Span{" ", 5, 7}, Span{"B", 7, 10}));
+  EXPECT_THAT(output.word_offsets, ElementsAre(Span{"AA", 1, 5}, Span{"B", 7, 10}));
+}
+
+TEST_F(Tokenizer, KeepsSpecialTokensAndNamesUnknownIds) {
+  // bos and eos got the next two ids; 99 and 1 are the same token.
+  EXPECT_EQ(text_of({7, 3, 1, 99, 8}), "<s>A[UNK]</s>");
+  EXPECT_EQ(*read().token(7), "<s>");
+}
+
+TEST_F(Tokenizer, GivesNothingForNothing) {
+  for (const std::vector<std::int64_t>& ids : {std::vector<std::int64_t>{}, {0, 0}, {2, 0, 2}}) {
+    const auto output = read().decode(ids);
+    EXPECT_EQ(output.text, "");
+    EXPECT_THAT(output.word_offsets, IsEmpty());
+  }
+}
+
+TEST_F(Tokenizer, HasDefaultsWithoutAConfig) {
+  std::filesystem::remove(directory_ / "tokenizer_config.json");
+  const Wav2Vec2CTCTokenizer tokenizer = read();
+  EXPECT_EQ(tokenizer.pad_token, "<pad>");
+  EXPECT_EQ(*tokenizer.token(10), "<pad>");
+  EXPECT_EQ(tokenizer.pad_token_id(), 10);
+}
+
+TEST_F(Tokenizer, LowersAndCleansTheTextAndLeavesTheWords) {
+  configure(R"(, "do_lower_case": true, "clean_up_tokenization_spaces": true)");
+  const auto output = read().decode(std::vector<std::int64_t>{3, 2, 5, 2, 4});
+  EXPECT_EQ(output.text, "a'b");
+  EXPECT_THAT(output.word_offsets, ElementsAre(Span{"A", 0, 1}, Span{"'", 2, 3}, Span{"B", 4, 5}));
+}
+
+// As transformers 5.17: the string never reaches the tokenizer's __init__.
+TEST_F(Tokenizer, PassesOverADelimiterAsTransformersDoesAndSaysSo) {
+  configure(R"(, "word_delimiter_token": "#")");
+  EXPECT_EQ(text_of({3, 6, 4, 2, 3}), "A#B A");
+  EXPECT_THAT(read().warnings, ElementsAre(AllOf(HasSubstr("word_delimiter_token \"#\" does not"),
+                                                 HasSubstr("\"|\" does"))));
+  configure(R"(, "word_delimiter_token": {"__type": "AddedToken", "content": "#"})");
+  EXPECT_EQ(text_of({3, 6, 4, 2, 3}), "A B|A");
+  EXPECT_THAT(read().warnings, IsEmpty());
+}
+
+TEST_F(Tokenizer, ReadsOlderFilesWhereTheConfigHasNoAddedTokens) {
+  write("special_tokens_map.json",
+        R"({"word_delimiter_token": "#", "additional_special_tokens": [{"content": "<s>"}]})");
+  write("added_tokens.json", R"({"<s>": 8, "<x>": 7})");
+  EXPECT_EQ(text_of({7, 6, 8}), "<x> <s>");
+  configure(R"(, "added_tokens_decoder": {"7": {"content": "<y>"}})");
+  EXPECT_EQ(text_of({7, 6, 8}), "<y>#<s>");
+}
+
+TEST_F(Tokenizer, ReadsTheLanguageAskedFor) {
+  write("vocab.json", R"({"eng": {"[PAD]": 0, "A": 1}, "deu": {"[PAD]": 0, "B": 1}})");
+  EXPECT_THAT(refusal(), AllOf(StartsWith("vocab.json: eng: "), HasSubstr("target_lang")));
+  configure(R"(, "target_lang": "deu")");
+  EXPECT_EQ(text_of({1}), "B");
+  configure(R"(, "target_lang": "fra")");
+  EXPECT_THAT(refusal(), StartsWith("vocab.json: fra: is missing"));
+}
+
+TEST_F(Tokenizer, RefusesOtherTokenizers) {
+  configure(R"(, "tokenizer_class": "Wav2Vec2PhonemeCTCTokenizer")");
+  EXPECT_THAT(
+      refusal(),
+      StartsWith("tokenizer_config.json: tokenizer_class: \"Wav2Vec2PhonemeCTCTokenizer\""));
+  configure(R"(, "tokenizer_class": null)");
+  EXPECT_EQ(refusal(), "accepted");
+  write("config.json", R"({"tokenizer_class": "BertTokenizer"})");
+  EXPECT_THAT(refusal(), StartsWith("config.json: tokenizer_class: \"BertTokenizer\""));
+  configure(R"(, "tokenizer_class": "Wav2Vec2CTCTokenizer")");
+  EXPECT_EQ(refusal(), "accepted");
+  write("tokenizer.json", "{}");
+  EXPECT_THAT(refusal(), StartsWith("tokenizer.json: is not supported"));
+}
+
+TEST_F(Tokenizer, RefusesAVocabularyThatIsNone) {
+  for (const auto& [text, problem] : std::vector<std::pair<std::string, std::string>>{
+           {"", "vocab.json: "},
+           {"[]", "holds a"},
+           {"{}", "is empty"},
+           {R"({"a": 0, "a": 1})", "stands twice"},
+           {R"({"a": 0, "b": 0})", "b: 0 is the id of \"a\""},
+           {R"({"a": -1})", "a: -1"},
+           {R"({"a": 1.0})", "a: 1"},
+           {R"({"a": "0"})", "a: \"0\""},
+           {R"({"a": true})", "a: true"},
+           {R"({"a": 99999999999999999999})", "a: "},
+           {"{\"a\xFF\": 0}", "vocab.json: "}}) {
+    write("vocab.json", text);
+    EXPECT_THAT(refusal(), AllOf(StartsWith("vocab.json"), HasSubstr(problem))) << text;
+  }
+  write("vocab.json", std::string((16 << 20) + 1, ' '));
+  EXPECT_THAT(refusal(), HasSubstr("at most 16777216"));
+  std::filesystem::remove(directory_ / "vocab.json");
+  EXPECT_THAT(refusal(), StartsWith("vocab.json: is missing"));
+  std::filesystem::create_directory(directory_ / "vocab.json");
+  EXPECT_THAT(refusal(), StartsWith("vocab.json: "));
+}
+
+TEST_F(Tokenizer, RefusesSettingsThatAreNone) {
+  for (const std::string field :
+       {R"("pad_token": null)", R"("pad_token": 3)", R"("pad_token": {"content": "[PAD]"})",
+        R"("unk_token": ["x"])", R"("word_delimiter_token": 1)", R"("do_lower_case": 1)",
+        R"("clean_up_tokenization_spaces": "yes")", R"("replace_word_delimiter_char": null)",
+        R"("target_lang": 3)", R"("added_tokens_decoder": [])",
+        R"("added_tokens_decoder": {"x": {"content": "a"}})",
+        R"("added_tokens_decoder": {"-1": {"content": "a"}})",
+        R"("added_tokens_decoder": {"7": "a"})", R"("added_tokens_decoder": {"7": {"content": 1}})",
+        R"("extra_special_tokens": "a")", R"("extra_special_tokens": [1])",
+        R"("model_specific_special_tokens": [])"}) {
+    write("tokenizer_config.json", "{" + field + "}");
+    const std::string key = field.substr(1, field.find('"', 1) - 1);
+    EXPECT_THAT(refusal(), StartsWith("tokenizer_config.json: " + key)) << field;
+  }
+  write("tokenizer_config.json", "{\"a\": \"" + std::string(1 << 20, 'x') + "\"}");
+  EXPECT_THAT(refusal(), HasSubstr("at most 1048576"));
+  write("tokenizer_config.json", R"({"extra_special_tokens": {"a": null}})");
+  EXPECT_THAT(refusal(), StartsWith("tokenizer_config.json: a: null"));
+  write("tokenizer_config.json", "[1]");
+  EXPECT_THAT(refusal(), HasSubstr("a JSON object"));
+  configure("");
+  write("special_tokens_map.json", R"({"unk_token": 1})");
+  EXPECT_THAT(refusal(), StartsWith("special_tokens_map.json: unk_token: 1"));
+  write("special_tokens_map.json", "{}");
+  write("added_tokens.json", R"({"x": null})");
+  EXPECT_THAT(refusal(), StartsWith("added_tokens.json: x: null"));
+}
+
+TEST_F(Tokenizer, RefusesAModelThatItDoesNotFit) {
+  const Wav2Vec2CTCTokenizer tokenizer = read();
+  EXPECT_NO_THROW(tokenizer.check_vocab_size(7));
+  EXPECT_NO_THROW(tokenizer.check_vocab_size(40));
+  EXPECT_THROW(tokenizer.check_vocab_size(6), ConfigError);  // "#" is 6
+  write("tokenizer_config.json", "{}");                      // whose "<pad>" gets the id 10
+  EXPECT_THROW(read().check_vocab_size(10), ConfigError);
+  EXPECT_NO_THROW(read().check_vocab_size(11));
+  write("tokenizer_config.json", R"({"pad_token": "[PAD]", "unk_token": null})");
+  EXPECT_NO_THROW(read().check_vocab_size(9));  // "<s>" and "</s>" are 7 and 8
+  EXPECT_THROW(read().check_vocab_size(10), ConfigError);
+  EXPECT_THROW(read().decode(std::vector<std::int64_t>{9}), ConfigError);
+}
+
+TEST(LowerCase, IsPythons) {
+  EXPECT_EQ(lower_case("ABC xyz 09|"), "abc xyz 09|");
+  EXPECT_EQ(lower_case("\u00C9\u0130\u042F"), "\u00E9i\u0307\u044F");
+  EXPECT_EQ(lower_case("\u039F\u03A3 \u03A3\u039F\u03A3\u039F"),
+            "\u03BF\u03C2 \u03C3\u03BF\u03C3\u03BF");
+  EXPECT_EQ(lower_case("\U00010400"), "\U00010428");
+  EXPECT_EQ(lower_case("A\xFF"), "A\xFF");
+}
+
+}  // namespace
+}  // namespace w2vbert
