@@ -17,7 +17,8 @@
 enum { kMaxDescriptors = 65536 };
 
 static atomic_long calls;
-static atomic_char watched[kMaxDescriptors];  // descriptors of files below FAULT_BELOW
+// Descriptors of files below FAULT_BELOW: 1, or 2 once something was written.
+static atomic_char watched[kMaxDescriptors];
 
 static int is_below(const char* path) {
   const char* root = getenv("FAULT_BELOW");
@@ -72,11 +73,12 @@ int open64(const char* path, int flags, ...) {
   return open_with(REAL(open64), path, flags, mode);
 }
 
-// Every second write is a short one.
+// The first write to a file is a short one.
 ssize_t write(int descriptor, const void* bytes, size_t count) {
   if (is_watched(descriptor)) {
     if (strikes(ENOSPC)) return -1;
-    if (calls % 2 && count > 1) count /= 2;
+    if (watched[descriptor] == 1 && count > 1) count /= 2;
+    watched[descriptor] = 2;
   }
   return REAL(write)(descriptor, bytes, count);
 }
