@@ -286,12 +286,35 @@ Waveform load_audio(const std::string& path, const AudioOptions& options) {
 }
 
 Waveform resample_audio(Waveform waveform, const AudioOptions& options, const std::string& path) {
-  const int target = options.target_sample_rate_hz;
-  if (waveform.sample_rate_hz != target) {
-    waveform.samples = options.resampler == AudioOptions::Resampler::soxr
-                           ? resample_soxr(waveform.samples, waveform.sample_rate_hz, target, path)
-                           : resample_sinc(waveform.samples, waveform.sample_rate_hz, target, path);
-    waveform.sample_rate_hz = target;
+  const auto resample = [&](int rate, AudioOptions::Resampler resampler) {
+    if (waveform.sample_rate_hz == rate) return;
+    const auto& samples = waveform.samples;
+    switch (resampler) {
+      case AudioOptions::Resampler::soxr:
+        waveform.samples = resample_soxr(samples, waveform.sample_rate_hz, rate, path);
+        break;
+      case AudioOptions::Resampler::sinc:
+        waveform.samples = resample_sinc(samples, waveform.sample_rate_hz, rate, path);
+        break;
+      case AudioOptions::Resampler::sinc_transform:
+        waveform.samples =
+            resample_sinc(samples, waveform.sample_rate_hz, rate, path, SincFilter::transform);
+    }
+    waveform.sample_rate_hz = rate;
+  };
+  if (options.first_sample_rate_hz > 0) {
+    resample(options.first_sample_rate_hz, options.first_resampler);
+  }
+  if (options.first_seconds > 0) {
+    const auto most = static_cast<std::size_t>(options.first_seconds * waveform.sample_rate_hz);
+    waveform.samples.resize(std::min(waveform.samples.size(), most));
+  }
+  resample(options.target_sample_rate_hz, options.resampler);
+  if (options.padding == AudioOptions::Padding::xcodec2) {
+    constexpr std::size_t kFrame = 320, kSide = 160;
+    const std::size_t padded = (waveform.samples.size() / kFrame + 1) * kFrame;
+    waveform.samples.resize(padded + kSide);
+    waveform.samples.insert(waveform.samples.begin(), kSide, 0.0f);
   }
   return waveform;
 }

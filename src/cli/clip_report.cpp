@@ -112,10 +112,11 @@ void say_engine(const EngineChoice& engine, Messages& messages) {
 }
 
 int run_over_clips(const std::string& command, const ClipOptions& options,
-                   const OutputOptions& output, const InputList& inputs, const Fingerprint& fingerprint,
+                   const OutputOptions& output, const InputList& inputs, Fingerprint fingerprint,
                    ClipRunRequest request, Messages& messages,
                    const std::vector<std::pair<std::string, std::string>>& about) {
-  RunDirectory directory(options.output, fingerprint, request.shard);
+  add_output_format(fingerprint, options.format());
+  RunDirectory directory(options.output, std::move(fingerprint), request.shard);
   catch_stop_signals();
   request.stop_requested = [] { return stop_signal() != 0; };
 

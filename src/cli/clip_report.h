@@ -15,7 +15,7 @@ class Messages;
 
 // Runs over the clips and reports; returns the exit status. `about`: what --json says of the run besides.
 int run_over_clips(const std::string& command, const ClipOptions& options,
-                   const OutputOptions& output, const InputList& inputs, const Fingerprint& fingerprint,
+                   const OutputOptions& output, const InputList& inputs, Fingerprint fingerprint,
                    ClipRunRequest request, Messages& messages,
                    const std::vector<std::pair<std::string, std::string>>& about = {});
 

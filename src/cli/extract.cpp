@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "clip_report.h"
 #include "command_line.h"
@@ -12,6 +15,7 @@
 #include "options.h"
 #include "w2vbert/core/dtype.h"
 #include "w2vbert/core/error.h"
+#include "w2vbert/pipeline/preset.h"
 #include "w2vbert/pipeline/extraction.h"
 
 namespace w2vbert::cli {
@@ -20,6 +24,7 @@ namespace {
 // Decoding and features take one core for about a hundred times real time; the model is slower.
 constexpr int kCoresPerReader = 8;
 constexpr double kMaxSeconds = 1e6;
+constexpr std::int64_t kMaxPool = 1000;
 constexpr double kOverlapSeconds = 2;  // or a quarter of a piece
 
 struct ExtractOptions {
@@ -32,11 +37,40 @@ struct ExtractOptions {
   std::string chunk_seconds;
   std::string overlap_seconds;
   std::string output_dtype;
+  std::string preset;
+  std::string pool;
 
+  std::optional<Preset> recipe() const {
+    if (preset.empty()) return std::nullopt;
+    std::vector<std::string> names;
+    for (const Preset& one : presets()) names.emplace_back(one.name);
+    return find_preset(one_of("--preset", preset, names));
+  }
   ExtractionOptions extraction() const {
     ExtractionOptions wanted;
     wanted.states = states;
     wanted.stats = stats;
+    if (const auto known = recipe()) {
+      for (const auto& [option, given] :
+           {std::pair("--states", !states.empty()), {"--resampler", clips.resampler != "soxr"},
+            {"--channels", clips.channels != "first"}}) {
+        if (given) {
+          throw UsageError("", option, "is what --preset " + preset + " chooses", "one of the two");
+        }
+      }
+      if (known->stats != !stats.empty()) {
+        throw UsageError("", "--stats",
+                         known->stats ? "is not given, --preset " + preset + " needs it"
+                                      : "is given, --preset " + preset + " stores the states as they are",
+                         known->stats ? "a safetensors file with mean and var (scripts/convert_stats.py makes one)"
+                                      : "one of the two");
+      }
+      wanted.preset = preset;
+      wanted.states = std::to_string(known->state);
+      wanted.attention_mask = known->attention_mask;
+      wanted.pool = known->pool;
+    }
+    if (!pool.empty()) wanted.pool = whole_number("--pool", pool, 1, kMaxPool);
     if (!chunk_seconds.empty()) {
       wanted.chunk_seconds = positive_number("--chunk-seconds", chunk_seconds, kMaxSeconds);
       wanted.overlap_seconds = std::min(kOverlapSeconds, wanted.chunk_seconds / 4);
@@ -68,10 +102,29 @@ int run_extract(const ExtractOptions& options) {
   const InputList inputs = options.clips.inputs();
   check_no_input_is_an_output(inputs, options.clips.output);
   const Extraction extraction(options.model.request(), wanted);
+  if (options.clips.format() == OutputFormat::npy) {
+    if (extraction.states() > 1) {
+      throw UsageError("", "--output-format", "a .npy file holds one state",
+                       "one number behind --states, or safetensors");
+    }
+    if (extraction.output_dtype() == at::kBFloat16) {
+      throw UsageError("", "--output-format", "NumPy has no bfloat16",
+                       "--output-dtype float32 or float16, or safetensors");
+    }
+  }
   Messages messages(options.output.quiet);
   ClipRunRequest request;
   request.features = extraction.features();
   request.audio = options.clips.audio(request.features.sampling_rate);
+  if (const auto preset = options.recipe()) {
+    const double max_seconds = request.audio.max_seconds;
+    request.audio = preset->audio;
+    request.audio.max_seconds = max_seconds;
+    if (request.features.sampling_rate != request.audio.target_sample_rate_hz) {
+      throw UsageError("", "--preset", "is for models of 16000 Hz, this one has " +
+                       std::to_string(request.features.sampling_rate) + " Hz", "another model");
+    }
+  }
   request.shard = options.clips.shard();
   request.verify = options.clips.verify;
   request.reading_threads =
@@ -103,6 +156,13 @@ Run add_extract(CLI::App& program) {
             "last_hidden_state; layers past the highest are not computed");
   add_value(command, "--stats", options->stats, "FILE",
             "A safetensors file with mean and var (C): write (x - mean) / sqrt(var)");
+  std::string known;
+  for (const Preset& preset : presets()) {
+    known.append("\n").append(preset.name).append(": ").append(preset.summary);
+  }
+  add_value(command, "--preset", options->preset, "NAME",
+            "Do what a project does, from the audio file to what it takes from the encoder:" + known);
+  add_value(command, "--pool", options->pool, "N", "Write the mean of each N frames (default: 1)");
   add_value(command, "--output-dtype", options->output_dtype, "float32|bfloat16|float16",
             "Type of the states in the files (default: as computed)");
   add_value(command, "--chunk-seconds", options->chunk_seconds, "S",

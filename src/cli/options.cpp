@@ -121,6 +121,9 @@ void apply_threads(const std::string& threads) {
 void ClipOptions::add_to(CLI::App& command) {
   add_inputs_to(command);
   add_value(command, "--output", output, "DIR", "Directory for the outputs, made if need be");
+  add_value(command, "--output-format", output_format, "safetensors|npy",
+            "A file for each input: all tensors and what is known of the input, or the states (or the "
+            "features) alone for numpy.load (default: safetensors)");
   add_audio_to(command);
   add_value(command, "--num-shards", num_shards, "N", "Do only a share of the inputs: of N shares");
   add_value(command, "--shard-index", shard_index, "I", "... this one, from 0");
@@ -156,6 +159,7 @@ void ClipOptions::check() const {
   check_inputs();
   if (output.empty()) throw UsageError("", "--output", "is not given", "a directory");
   (void)shard();
+  (void)format();
   (void)reading_threads(1);
   (void)failures_allowed();
 }
@@ -211,6 +215,12 @@ AudioOptions ClipOptions::audio(std::int64_t sampling_rate) const {
     audio.max_seconds = positive_number("--max-seconds", max_seconds, kMaxSeconds);
   }
   return audio;
+}
+
+OutputFormat ClipOptions::format() const {
+  return one_of("--output-format", output_format, {"safetensors", "npy"}) == "npy"
+             ? OutputFormat::npy
+             : OutputFormat::safetensors;
 }
 
 int ClipOptions::reading_threads(int by_default) const {

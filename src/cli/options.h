@@ -10,6 +10,7 @@
 #include "w2vbert/audio/audio_file.h"
 #include "w2vbert/pipeline/extraction.h"
 #include "w2vbert/pipeline/input_list.h"
+#include "w2vbert/pipeline/output_format.h"
 #include "w2vbert/pipeline/shard.h"
 
 namespace w2vbert::cli {
@@ -53,6 +54,7 @@ struct ClipOptions {
   std::string channels = "first";
   std::string max_seconds;
   std::string manifest_format;
+  std::string output_format = "safetensors";
   std::string num_shards;
   std::string shard_index;
   std::string readers;
@@ -67,6 +69,7 @@ struct ClipOptions {
   InputList unnamed_inputs() const;  // whose outputs need no names: two may be of one name
   AudioOptions audio(std::int64_t sampling_rate) const;
   Shard shard() const;
+  OutputFormat format() const;
   int reading_threads(int by_default) const;
   std::size_t failures_allowed() const;
   void check() const;         // what can be wrong with the words alone

@@ -49,8 +49,27 @@ std::string states_name(const std::vector<std::int64_t>& states) {
 
 void add_audio(Fingerprint& fingerprint, const AudioOptions& audio) {
   auto& fields = fingerprint.fields;
-  fields.emplace_back("resampler", audio.resampler == AudioOptions::Resampler::soxr ? "soxr" : "sinc");
-  fields.emplace_back("channels", audio.channels == AudioOptions::Channels::first ? "first" : "mix");
+  const auto name = [](AudioOptions::Resampler resampler) {
+    switch (resampler) {
+      case AudioOptions::Resampler::soxr:
+        return "soxr";
+      case AudioOptions::Resampler::sinc:
+        return "sinc";
+      default:
+        return "sinc_transform";
+    }
+  };
+  fields.emplace_back("resampler", name(audio.resampler));
+  if (audio.first_sample_rate_hz > 0) {
+    fields.emplace_back("first_resampler", std::string(name(audio.first_resampler)) + " to " +
+                                               std::to_string(audio.first_sample_rate_hz));
+  }
+  if (audio.first_seconds > 0) {
+    fields.emplace_back("first_seconds", std::to_string(audio.first_seconds));
+  }
+  if (audio.padding == AudioOptions::Padding::xcodec2) fields.emplace_back("padding", "xcodec2");
+  fields.emplace_back("channels",
+                      audio.channels == AudioOptions::Channels::first ? "first" : "mix");
 }
 
 Fingerprint fingerprint_of(const char* command) {
@@ -135,8 +154,8 @@ std::string model_identity(const std::string& model_directory,
     sha.add(head);
     std::string data;
     for (const TensorInfo& tensor : header.tensors) {
-      data.resize(static_cast<std::size_t>(
-          std::min(tensor.end - tensor.begin, kIdentityBytesPerTensor)));
+      data.resize(
+          static_cast<std::size_t>(std::min(tensor.end - tensor.begin, kIdentityBytesPerTensor)));
       file.read_at(header.data_offset + tensor.begin, data.data(), data.size());
       sha.add(data);
     }
@@ -162,7 +181,11 @@ std::string lora_identity(const std::string& directory) {
 }
 
 Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
-    : request_(std::move(request)), output_dtype_(options.output_dtype) {
+    : request_(std::move(request)),
+      output_dtype_(options.output_dtype),
+      attention_mask_(options.attention_mask),
+      pool_(options.pool),
+      preset_(options.preset) {
   const ModelDirectory model = resolve_model(request_.model);
   directory_ = model.path;
   config_ = load_config(request_, directory_);
@@ -175,8 +198,8 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
                        "--states, which are the encoder's");
     }
     chunking_.frames = frames_of(options.chunk_seconds);
-    chunking_.overlap = static_cast<std::int64_t>(
-        options.overlap_seconds * kFbankFramesPerSecond / static_cast<double>(features_.stride));
+    chunking_.overlap = static_cast<std::int64_t>(options.overlap_seconds * kFbankFramesPerSecond /
+                                                  static_cast<double>(features_.stride));
     if (chunking_.overlap >= chunking_.frames) {
       throw UsageError("", "--overlap-seconds",
                        "is as long as a piece, of " + std::to_string(chunking_.frames) + " frames",
@@ -218,6 +241,9 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
   fields.emplace_back("lenient", request_.lenient ? "true" : "false");
   // Only then: other runs keep the fingerprint that they have always had.
   if (!lora_identity_.empty()) fields.emplace_back("lora", lora_identity_);
+  if (!preset_.empty()) fields.emplace_back("preset", preset_);
+  if (!attention_mask_) fields.emplace_back("attention_mask", "none");
+  if (pool_ > 1) fields.emplace_back("pool", std::to_string(pool_));
   if (output_dtype_) fields.emplace_back("output_dtype", dtype_name(*output_dtype_));
   if (chunking_.on()) {
     fields.emplace_back("chunk_frames", std::to_string(chunking_.frames));
@@ -225,6 +251,12 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
   }
   add_audio(fingerprint, audio);
   return fingerprint;
+}
+
+c10::ScalarType Extraction::output_dtype() const {
+  if (output_dtype_) return *output_dtype_;
+  const c10::ScalarType computed = request_.dtype == at::kChar ? at::kFloat : request_.dtype;
+  return mean_.defined() ? c10::promoteTypes(computed, mean_.scalar_type()) : computed;
 }
 
 std::int64_t Extraction::frames_of(double seconds) const {
@@ -272,7 +304,9 @@ std::vector<std::vector<at::Tensor>> states_in_chunks(Engine& engine,
       frames += chunk.end - chunk.begin;
       if (frames > batch_frames && end > begin) break;
       batch.push_back({clips[clip].input_features.slice(0, chunk.begin, chunk.end),
-                       clips[clip].attention_mask.slice(0, chunk.begin, chunk.end)});
+                       clips[clip].attention_mask.defined()
+                           ? clips[clip].attention_mask.slice(0, chunk.begin, chunk.end)
+                           : at::Tensor()});
     }
     const std::vector<std::vector<at::Tensor>> states = engine.states(batch, wanted);
     for (std::size_t i = begin; i < end; ++i) {
@@ -310,9 +344,14 @@ BatchFunction Extraction::load(std::int64_t batch_frames, LoadReport* report) co
   if (wanted.empty()) wanted.push_back(Engine::kLastHiddenState);
   const at::Tensor mean = mean_.defined() ? mean_.to(request_.device) : at::Tensor();
   const at::Tensor deviation = var_.defined() ? at::sqrt(var_.to(request_.device)) : at::Tensor();
-  return [=, chunking = chunking_, dtype = output_dtype_](const std::vector<EngineClip>& clips) {
+  return [=, chunking = chunking_, dtype = output_dtype_, masked = attention_mask_,
+          pool = pool_](const std::vector<EngineClip>& clips) {
     const at::NoGradGuard no_grad;
-    const auto states = states_in_chunks(*engine, clips, wanted, chunking, batch_frames);
+    std::vector<EngineClip> inputs = clips;
+    if (!masked) {
+      for (EngineClip& clip : inputs) clip.attention_mask = at::Tensor();
+    }
+    const auto states = states_in_chunks(*engine, inputs, wanted, chunking, batch_frames);
     std::vector<NamedTensors> outputs(clips.size());
     for (std::size_t clip = 0; clip < clips.size(); ++clip) {
       for (std::size_t i = 0; i < wanted.size(); ++i) {
@@ -321,10 +360,18 @@ BatchFunction Extraction::load(std::int64_t batch_frames, LoadReport* report) co
                                      : "hidden_states." + std::to_string(wanted[i]);
         at::Tensor rows = states[clip][i];
         if (mean.defined()) rows = (rows - mean) / deviation;
+        if (pool > 1) {
+          rows = at::avg_pool1d(rows.t().unsqueeze(0), {pool}, {pool})[0].t();  // (T, C) -> (T', C)
+        }
         if (dtype) rows = rows.to(*dtype);
         outputs[clip].emplace_back(name, rows.cpu().contiguous());
       }
-      outputs[clip].emplace_back("attention_mask", clips[clip].attention_mask);
+      at::Tensor mask = clips[clip].attention_mask;
+      if (pool > 1) {  // of a row: whether all its frames are valid
+        const std::int64_t rows = mask.size(0) / pool;
+        mask = mask.slice(0, 0, rows * pool).reshape({rows, pool}).amin(1);
+      }
+      outputs[clip].emplace_back("attention_mask", mask);
     }
     return outputs;
   };

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cerrno>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
@@ -129,6 +130,29 @@ JournalRead read_journal(const std::string& path) {
     }
   });
   return read;
+}
+
+bool is_journal(std::string_view file_name, std::string& share) {
+  constexpr std::string_view kBegin = "journal", kEnd = ".jsonl";
+  if (file_name.size() < kBegin.size() + kEnd.size() || !file_name.starts_with(kBegin) ||
+      !file_name.ends_with(kEnd)) {
+    return false;
+  }
+  share = file_name.substr(kBegin.size(), file_name.size() - kBegin.size() - kEnd.size());
+  if (share.starts_with('.')) share.erase(0, 1);
+  return true;
+}
+
+std::unordered_map<std::string, std::string> journaled_digests(const std::string& directory) {
+  std::unordered_map<std::string, std::string> digests;
+  std::string share;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    if (!is_journal(entry.path().filename().string(), share)) continue;
+    for (JournalEntry& output : read_journal(entry.path().string()).entries) {
+      digests[output.name] = std::move(output.sha256);
+    }
+  }
+  return digests;
 }
 
 }  // namespace w2vbert

@@ -3,9 +3,12 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <utility>
 
+#include "npy_header.h"
+#include "w2vbert/core/durable_file.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/stopwatch.h"
 #include "w2vbert/pipeline/sha256.h"
@@ -31,6 +34,15 @@ std::string data_digest(const NamedTensors& tensors) {
                       tensor->second.nbytes()));
   }
   return sha.hex();
+}
+
+void write_npy(const std::string& path, const at::Tensor& values) {
+  const std::string header =
+      npy_header(static_cast<int>(values.element_size()), values.sizes().vec());
+  const std::array<std::span<const std::byte>, 2> pieces = {
+      std::as_bytes(std::span(header)),
+      std::span(static_cast<const std::byte*>(values.const_data_ptr()), values.nbytes())};
+  write_durably(path, pieces);
 }
 
 }  // namespace
@@ -95,10 +107,16 @@ void OutputWriter::work() {
 void OutputWriter::write(Output& output) {
   const at::NoGradGuard no_grad;
   const Stopwatch watch;
+  const bool npy = directory_.format() == OutputFormat::npy;
+  if (npy) output.tensors.resize(1);  // the states; the mask is left out
   output.report.sha256 = data_digest(output.tensors);
-  output.metadata.emplace_back("sha256", output.report.sha256);
   directory_.prepare(output.report.name);
-  write_safetensors(output.report.output, output.tensors, output.metadata);
+  if (npy) {
+    write_npy(output.report.output, output.tensors.front().second);
+  } else {
+    output.metadata.emplace_back("sha256", output.report.sha256);
+    write_safetensors(output.report.output, output.tensors, output.metadata);
+  }
   directory_.record(JournalEntry{output.report.name, output.report.frames,
                                  output.report.audio_seconds, output.report.sha256});
   output.report.write_seconds = watch.seconds();

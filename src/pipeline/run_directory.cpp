@@ -10,12 +10,12 @@
 #include <nlohmann/json.hpp>
 
 #include "descriptor.h"
+#include "npy_header.h"
 #include "w2vbert/checkpoint/safetensors_header.h"
 #include "w2vbert/core/durable_file.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/file.h"
 #include "w2vbert/core/text.h"
-#include "w2vbert/pipeline/input_list.h"
 #include "w2vbert/pipeline/place.h"
 #include "w2vbert/pipeline/sha256.h"
 
@@ -24,6 +24,7 @@ namespace {
 
 constexpr std::string_view kRecordName = "run.json";
 constexpr std::uint64_t kMaxRecordBytes = 1 << 20;
+constexpr std::uint64_t kMaxNpyHeaderBytes = 4096;
 constexpr std::size_t kBlockBytes = 1 << 20;
 
 std::string metadata_value(const SafetensorsHeader& header, std::string_view name) {
@@ -37,7 +38,8 @@ std::string data_digest(const InputFile& file, std::uint64_t data_offset) {
   Sha256 sha;
   std::vector<std::byte> block(kBlockBytes);
   for (std::uint64_t at = data_offset; at < file.size();) {
-    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(block.size(), file.size() - at));
+    const auto count =
+        static_cast<std::size_t>(std::min<std::uint64_t>(block.size(), file.size() - at));
     file.read_at(at, block.data(), count);
     sha.add(std::span(block).first(count));
     at += count;
@@ -51,15 +53,32 @@ ClipFailure failure_of(const BadRow& row) {
   return {row.place, "manifest", "row", quote_bytes(row.place) + ": " + row.problem};
 }
 
-OutputLook look_at_output(const std::string& path, bool verify) {
+OutputLook look_at_output(const std::string& path, bool verify, const std::string& digest) {
   OutputLook look;
+  const auto bad = [&](const char* problem) { look.problem = quote_bytes(path) + problem; };
   try {
     const auto file = InputFile::open<CheckpointError>(path);
-    const SafetensorsHeader header =
-        parse_safetensors_header(read_safetensors_head(file), file.size(), path);
-    look.fingerprint = metadata_value(header, "fingerprint");
-    if (verify && metadata_value(header, "sha256") != data_digest(file, header.data_offset)) {
-      look.problem = quote_bytes(path) + ": holds other data than were written";
+    std::uint64_t data_offset = 0;
+    std::string written = digest;
+    if (path.ends_with(ending_of(OutputFormat::npy))) {
+      std::string head(static_cast<std::size_t>(std::min(file.size(), kMaxNpyHeaderBytes)), '\0');
+      file.read_at(0, head.data(), head.size());
+      const auto npy = look_at_npy(head);
+      if (!npy || npy->file_bytes != file.size()) {
+        bad(": is no whole .npy file");
+        return look;
+      }
+      data_offset = npy->data_offset;
+    } else {
+      const SafetensorsHeader header =
+          parse_safetensors_header(read_safetensors_head(file), file.size(), path);
+      look.fingerprint = metadata_value(header, "fingerprint");
+      data_offset = header.data_offset;
+      written = metadata_value(header, "sha256");
+    }
+    if (verify && !(look.fingerprint == std::nullopt && written.empty()) &&
+        written != data_digest(file, data_offset)) {
+      bad(": holds other data than were written");
     }
   } catch (const std::exception& error) {
     look.problem = error.what();
@@ -73,7 +92,10 @@ Fingerprint read_run_record(const std::string& directory) {
 }
 
 RunDirectory::RunDirectory(std::string path, Fingerprint fingerprint, Shard shard)
-    : path_(std::move(path)), fingerprint_(std::move(fingerprint)), digest_(fingerprint_.digest()) {
+    : path_(std::move(path)),
+      fingerprint_(std::move(fingerprint)),
+      digest_(fingerprint_.digest()),
+      format_(output_format_of(fingerprint_)) {
   while (path_.size() > 1 && path_.ends_with('/')) path_.pop_back();
   if (path_.empty()) throw StorageError("", "", "the output directory has no name", "a directory");
   if (shard.count > 1) {
@@ -104,7 +126,7 @@ void RunDirectory::read_record() {
 }
 
 std::string RunDirectory::output_path(std::string_view name) const {
-  return path_ + "/" + std::string(name) + std::string(kOutputEnding);
+  return path_ + "/" + std::string(name) + std::string(ending_of(format_));
 }
 
 OutputState RunDirectory::state_of(std::string_view name, bool verify) const {
@@ -118,12 +140,20 @@ OutputState RunDirectory::state_of(std::string_view name, bool verify) const {
     return UsageError(path, "", problem, "an output of this run, or another output directory");
   };
   if (!S_ISREG(status.st_mode)) throw not_ours("is no regular file");
-  const OutputLook look = look_at_output(path, verify);
-  const std::string& found = look.fingerprint;
-  if (!look.problem.empty() && (found.empty() || found == digest_)) {
+  std::string written;
+  if (verify && format_ == OutputFormat::npy) {
+    if (!digests_) digests_ = journaled_digests(path_);
+    if (const auto entry = digests_->find(std::string(name)); entry != digests_->end()) {
+      written = entry->second;
+    }
+  }
+  const OutputLook look = look_at_output(path, verify, written);
+  if (!look.problem.empty() && look.fingerprint.value_or(digest_) == digest_) {
     if (!record_found_) throw not_ours("is no output of this run");
     return OutputState::kDamaged;
   }
+  // A .npy file says nothing of its run: the record speaks for it.
+  const std::string found = look.fingerprint.value_or(record_found_ ? digest_ : "");
   if (found != digest_) {
     throw not_ours(found.empty() ? "is no output of this program" : "belongs to another run");
   }
@@ -174,7 +204,8 @@ void RunDirectory::remove_damaged(std::string_view name, const std::string& inpu
     throw UsageError(input_path, "", "would be overwritten by its own output",
                      "another output directory");
   }
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) fail_storage(path, "cannot be removed", errno);
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT)
+    fail_storage(path, "cannot be removed", errno);
 }
 
 void RunDirectory::record(const ClipFailure& failure) {

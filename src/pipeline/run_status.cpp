@@ -14,14 +14,15 @@
 #include <optional>
 #include <thread>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "bounded_queue.h"
 #include "line_file.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/text.h"
-#include "w2vbert/pipeline/input_list.h"
 #include "w2vbert/pipeline/journal.h"
+#include "w2vbert/pipeline/output_format.h"
 #include "w2vbert/pipeline/parse_number.h"
 #include "w2vbert/pipeline/run_directory.h"
 
@@ -73,13 +74,10 @@ struct ShareJournal {
 };
 
 std::vector<ShareJournal> read_journals(const std::string& directory) {
-  constexpr std::string_view kBegin = "journal", kEnd = ".jsonl";
   std::vector<ShareJournal> journals;
+  std::string share;
   for (const auto& entry : fs::directory_iterator(directory)) {
-    const std::string file = entry.path().filename().string();
-    if (!file.starts_with(kBegin) || !file.ends_with(kEnd)) continue;
-    std::string share = file.substr(kBegin.size(), file.size() - kBegin.size() - kEnd.size());
-    if (share.starts_with('.')) share.erase(0, 1);
+    if (!is_journal(entry.path().filename().string(), share)) continue;
     const auto numbers = share_of(share);
     if (!numbers) continue;
     JournalRead read = read_journal(entry.path().string());
@@ -144,15 +142,19 @@ RunStatus run_status(const std::string& path) {
 
 Verification verify_run(const std::string& path, int threads, const VerifyEvents& events) {
   const std::string directory = without_slashes(path);
-  const std::string digest = read_run_record(directory).digest();
-  std::unordered_map<std::string, bool> journaled;  // name -> found
-  for (const ShareJournal& journal : read_journals(directory)) {
-    for (const JournalEntry& entry : journal.entries) journaled.emplace(entry.name, false);
-  }
+  const Fingerprint run = read_run_record(directory);
+  const std::string digest = run.digest();
+  const std::string ending(ending_of(output_format_of(run)));
+  const std::unordered_map<std::string, std::string> journaled = journaled_digests(directory);
+  std::unordered_set<std::string> found;
+  const auto name_of = [&](const std::string& output) {
+    return output.substr(directory.size() + 1,
+                         output.size() - directory.size() - 1 - ending.size());
+  };
   std::vector<std::string> outputs;
   for (const auto& entry : fs::recursive_directory_iterator(directory)) {
     const std::string output = entry.path().string();
-    if (output.ends_with(kOutputEnding) && !entry.path().filename().string().starts_with('.')) {
+    if (output.ends_with(ending) && !entry.path().filename().string().starts_with('.')) {
       outputs.push_back(output);
     }
   }
@@ -173,7 +175,12 @@ Verification verify_run(const std::string& path, int threads, const VerifyEvents
            index = next.fetch_add(1)) {
         std::error_code error;
         const std::uint64_t bytes = fs::file_size(outputs[index], error);
-        if (!looked.push({index, look_at_output(outputs[index], true), error ? 0 : bytes}, 1))
+        const auto written = journaled.find(name_of(outputs[index]));
+        if (!looked.push({index,
+                          look_at_output(outputs[index], true,
+                                         written == journaled.end() ? "" : written->second),
+                          error ? 0 : bytes},
+                         1))
           return;
       }
       if (running.fetch_sub(1) == 1) looked.close();
@@ -182,12 +189,10 @@ Verification verify_run(const std::string& path, int threads, const VerifyEvents
   Verification result;
   while (const std::optional<Looked> one = looked.pop()) {
     const std::string& output = outputs[one->index];
-    const std::string name = output.substr(
-        directory.size() + 1, output.size() - directory.size() - 1 - kOutputEnding.size());
-    if (const auto found = journaled.find(name); found != journaled.end()) found->second = true;
+    found.insert(name_of(output));
     result.gigabytes += static_cast<double>(one->bytes) / 1e9;
     std::string problem = one->look.problem;
-    if (problem.empty() && one->look.fingerprint != digest) {
+    if (problem.empty() && one->look.fingerprint.value_or(digest) != digest) {
       problem = quote_bytes(output) + ": belongs to another run";
     }
     if (!problem.empty()) {
@@ -197,10 +202,10 @@ Verification verify_run(const std::string& path, int threads, const VerifyEvents
     events.progress(++result.outputs, outputs.size());
   }
   for (std::thread& worker : workers) worker.join();
-  for (const auto& [name, found] : journaled) {
-    if (found) continue;
+  for (const auto& [name, written] : journaled) {
+    if (found.contains(name)) continue;
     ++result.missing;
-    events.bad(quote_bytes(directory + "/" + name + std::string(kOutputEnding)) + ": is missing");
+    events.bad(quote_bytes(directory + "/" + name + ending) + ": is missing");
   }
   return result;
 }

@@ -5,6 +5,7 @@ the same clips: hidden states bit for bit, features within a tolerance.
 
 The model is a small seeded one that transformers saves here, whole and in shards."""
 
+import io
 import json
 import pathlib
 import shutil
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import unittest
 
+import numpy
 import peft
 import soundfile
 import soxr
@@ -140,6 +142,20 @@ class Comparison(unittest.TestCase):
             for index, state in enumerate(expected):
                 with self.subTest(stem, state=index):
                     self.assertLess(distance(got[f"hidden_states.{index}"], state[0]), FUSED_TOLERANCE)
+
+    def test_npy_files_are_what_numpy_saves(self):
+        output = self.folder / "states-npy"
+        run("extract", *self.inputs, "--model", self.folder / "whole", "--output", output, "--states", "3",
+            "--output-format", "npy", "--threads", THREADS, *BITS)
+        model = self.load(torch.float32, "sdpa")
+        for stem, features in self.features.items():
+            with self.subTest(stem), torch.no_grad():
+                expected = model(features["input_features"][None],
+                                 attention_mask=features["attention_mask"][None],
+                                 output_hidden_states=True).hidden_states[3][0].numpy()
+                file = io.BytesIO()
+                numpy.save(file, expected)
+                self.assertEqual((output / f"{stem}.npy").read_bytes(), file.getvalue())
 
     def test_an_adapter_gives_the_bits_that_peft_gives(self):
         for dtype in (torch.float32, torch.bfloat16):

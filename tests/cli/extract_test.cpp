@@ -329,6 +329,16 @@ TEST_F(Extract, RefusesFilesOfAnotherOriginInItsPlace) {
   EXPECT_EQ(result.status, 2);
   EXPECT_EQ(content_of(out_ + "/x/a.safetensors"), "my own notes");
   EXPECT_THAT(files_in(out_), ElementsAre("x/a.safetensors"));
+
+  // Also in the directory of a run, and when its bytes are looked at.
+  fs::remove_all(out_);
+  ASSERT_EQ(run_program(words()).status, 0);
+  fs::copy_file(scratch_ / "plain.safetensors", out_ + "/x/a.safetensors",
+                fs::copy_options::overwrite_existing);
+  for (const Words& options : {Words{}, Words{"--verify"}}) {
+    EXPECT_EQ(run_program(words(options)).status, 2);
+    EXPECT_EQ(content_of(out_ + "/x/a.safetensors"), content_of(scratch_ / "plain.safetensors"));
+  }
 }
 
 TEST_F(Extract, RefusesARecordThatIsNone) {
@@ -565,6 +575,51 @@ TEST_F(Extract, StoresAnotherTypeThanItComputes) {
   EXPECT_EQ(run_program(one(a_)).status, 2);  // another run's directory
   out_ = scratch_ / "refused";
   expect_refusal(one(a_, {"--output-dtype", "int8"}), 2, HasSubstr("--output-dtype"));
+}
+
+TEST_F(Extract, WritesNpyFilesAndResumesAndVerifiesThem) {
+  ASSERT_EQ(run_program(words()).status, 0);
+  const at::Tensor states = tensors_of(out_ + "/x/a.safetensors").at("last_hidden_state");
+  out_ = scratch_ / "npy";
+  const Words npy = words({"--output-format", "npy"});
+  ASSERT_EQ(run_program(npy).status, 0);
+  EXPECT_THAT(files_in(out_),
+              UnorderedElementsAre("x/a.npy", "y/b.npy", "run.json", "journal.jsonl"));
+  const std::string a = out_ + "/x/a.npy", b = out_ + "/y/b.npy";
+  const std::string whole = content_of(a);
+  ASSERT_EQ(whole.size(), 128 + states.nbytes());
+  EXPECT_EQ(whole.substr(128),
+            std::string(static_cast<const char*>(states.const_data_ptr()), states.nbytes()));
+
+  const Stamp finished = stamp_of(b);
+  fs::resize_file(a, whole.size() - 1);
+  const Result again = run_program(npy);
+  ASSERT_EQ(again.status, 0) << again.err;
+  EXPECT_EQ(content_of(a), whole);
+  EXPECT_EQ(stamp_of(b), finished);
+
+  ASSERT_EQ(run_program({"verify", out_}).status, 0);
+  {
+    std::fstream file(a, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(-9, std::ios::end);
+    file.put('x');
+  }
+  EXPECT_EQ(run_program({"verify", out_}).status, 5);
+  ASSERT_EQ(run_program(with(npy, {"--verify"})).status, 0);
+  EXPECT_EQ(content_of(a), whole);
+  EXPECT_EQ(run_program({"verify", out_}).status, 0);
+
+  EXPECT_EQ(run_program(words()).status, 2);  // another run's directory
+  out_ = scratch_ / "refused";
+  expect_refusal(words({"--output-format", "npy", "--states", "1,2"}), 2, HasSubstr("--output-format"));
+  expect_refusal(words({"--output-format", "npy", "--output-dtype", "bfloat16"}), 2,
+                 HasSubstr("bfloat16"));
+  expect_refusal(words({"--output-format", "zip"}), 2, HasSubstr("--output-format"));
+  // Something else that stands in the place of an output, in a directory without a run.
+  fs::create_directories(out_ + "/x");
+  std::ofstream(out_ + "/x/a.npy") << whole;
+  EXPECT_EQ(run_program(words({"--output-format", "npy"})).status, 2);
+  EXPECT_EQ(content_of(out_ + "/x/a.npy"), whole);
 }
 
 TEST_F(Extract, EndsWhenTooManyFilesFail) {

@@ -138,6 +138,37 @@ class Faults(unittest.TestCase):
 
         self.each_call(check)
 
+    def test_workers_are_lost_and_come_back_in_another_number(self):
+        output = self.folder / "workers"
+        moments = random.Random(2)
+        longest = 1.0
+        for workers in (4, 2, 3, 1):
+            processes = []
+            for rank in range(workers):
+                environment = dict(os.environ, RANK=str(rank), WORLD_SIZE=str(workers))
+                processes.append(subprocess.Popen(self.command(output), stdout=subprocess.DEVNULL,
+                                                  stderr=subprocess.PIPE, text=True, env=environment))
+            if workers > 1:
+                time.sleep(longest * moments.random())
+                processes[0].kill()
+            for process in processes:
+                errors = process.communicate()[1]
+                self.assertIn(process.returncode, (0, -signal.SIGKILL), errors)
+            self.check_whole(output)
+        self.assertEqual(set(outputs_of(output)), set(self.expected))
+        self.assertEqual(temporaries_of(output), [])
+
+    def test_eight_racers_for_the_same_outputs(self):
+        output = self.folder / "racers"
+        racers = [subprocess.Popen(self.command(output), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                   text=True) for _ in range(8)]
+        for racer in racers:
+            errors = racer.communicate()[1]
+            self.assertEqual(racer.returncode, 0, errors)
+        self.assertEqual(set(outputs_of(output)), set(self.expected))
+        self.check_whole(output)
+        self.assertEqual(temporaries_of(output), [])
+
     def test_killed_at_random(self):
         moments = random.Random(1)
         start = time.perf_counter()

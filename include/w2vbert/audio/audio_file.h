@@ -9,16 +9,29 @@ namespace w2vbert {
 
 struct AudioOptions {
   enum class Resampler {
-    soxr,  // soxr HQ, what librosa >= 0.10 does
-    sinc,  // torchaudio.functional.resample with its defaults
+    soxr,            // soxr HQ, what librosa >= 0.10 does
+    sinc,            // torchaudio.functional.resample with its defaults
+    sinc_transform,  // torchaudio.transforms.Resample with its defaults
   };
   enum class Channels {
     first,  // as HF's feature extractor
     mix,    // the mean of all, as librosa
   };
 
+  enum class Padding {
+    none,
+    xcodec2,  // zeros to the next multiple of 320 samples, 320 of them where it is one; 160 on each
+              // side
+  };
+
   int target_sample_rate_hz = 16000;
   Resampler resampler = Resampler::soxr;
+  // Where audio takes a way round: first to this rate (0: not), then so many seconds of it (0:
+  // all), then to the target, then padded.
+  int first_sample_rate_hz = 0;
+  Resampler first_resampler = Resampler::soxr;
+  double first_seconds = 0;
+  Padding padding = Padding::none;
   Channels channels = Channels::first;
   double max_seconds = 4 * 3600.0;  // longer files are refused
 };
@@ -36,7 +49,8 @@ Waveform load_audio(const std::string& path, const AudioOptions& options = {});
 // The same without resampling: sample_rate_hz is the file's.
 Waveform decode_audio(const std::string& path, const AudioOptions& options = {});
 
-// To target_sample_rate_hz. `path` is for the AudioError that a resampler may give reason for.
+// To target_sample_rate_hz, by the way that the options say. `path` is for the AudioError that a
+// resampler may give reason for.
 Waveform resample_audio(Waveform waveform, const AudioOptions& options, const std::string& path);
 
 // `duration_seconds` from `offset_seconds` on; 0: to the end. The borders are cut down to whole

@@ -1,6 +1,7 @@
 // A model that turns clips into hidden states, found and checked before its weights are read.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -37,6 +38,9 @@ struct ExtractionOptions {
   double chunk_seconds = 0;
   double overlap_seconds = 0;
   std::optional<c10::ScalarType> output_dtype;  // of the states in the files; default: as computed
+  bool attention_mask = true;  // whether the model gets the extractor's
+  std::int64_t pool = 1;       // frames whose mean is one row; what is left over at the end is cut
+  std::string preset;          // that the options come from, for the record
 };
 
 class Extraction {
@@ -47,6 +51,9 @@ class Extraction {
   const Wav2Vec2BertConfig& config() const noexcept { return config_; }
   const SeamlessM4TFeatureExtractorConfig& features() const noexcept { return features_; }
   const EngineChoice& engine() const noexcept { return engine_; }
+  // Tensors of states in each output, and their type in the files.
+  std::size_t states() const noexcept { return std::max<std::size_t>(1, states_.size()); }
+  c10::ScalarType output_dtype() const;
   Fingerprint fingerprint(const AudioOptions& audio) const;
 
   // Loads the weights. The function's tensors are last_hidden_state, or hidden_states.<n> for each
@@ -74,6 +81,9 @@ class Extraction {
   std::string stats_digest_;
   Chunking chunking_;
   std::optional<c10::ScalarType> output_dtype_;
+  bool attention_mask_ = true;
+  std::int64_t pool_ = 1;
+  std::string preset_;
   std::string model_identity_;
   std::string lora_identity_;  // empty without one
 };

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
 namespace w2vbert {
@@ -49,5 +51,11 @@ struct JournalRead {
 };
 // Throws UsageError for a file that cannot be read; lines that are no journal's are passed over.
 JournalRead read_journal(const std::string& path);
+
+// Whether that is the name of a journal; then `share` is what it says: "<index>-of-<count>" or "".
+bool is_journal(std::string_view file_name, std::string& share);
+
+// The name of each output in a directory's journals, and the digest of its data.
+std::unordered_map<std::string, std::string> journaled_digests(const std::string& directory);
 
 }  // namespace w2vbert

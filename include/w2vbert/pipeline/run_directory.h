@@ -6,11 +6,13 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "w2vbert/pipeline/fingerprint.h"
 #include "w2vbert/pipeline/input_list.h"
 #include "w2vbert/pipeline/journal.h"
+#include "w2vbert/pipeline/output_format.h"
 #include "w2vbert/pipeline/shard.h"
 
 namespace w2vbert {
@@ -25,12 +27,13 @@ struct ClipFailure {
 
 // An output file as it lies there.
 struct OutputLook {
-  std::string problem;      // one line with the path: why it is no whole output; empty: it is one
-  std::string fingerprint;  // as far as it could be read
+  std::string problem;  // one line with the path: why it is no whole output; empty: it is one
+  std::optional<std::string> fingerprint;  // as far as it could be read; .npy files have none
 };
-// Reads the header; with `verify` also the data, which are compared with their digest. Does not throw
-// for what it finds.
-OutputLook look_at_output(const std::string& path, bool verify);
+// Reads the header of a .safetensors or .npy file; with `verify` also the data, which are compared
+// with their digest: that of the file, or `digest` for .npy, where an empty one is any. Does not
+// throw for what it finds.
+OutputLook look_at_output(const std::string& path, bool verify, const std::string& digest = "");
 // The run record of a directory. Throws UsageError: there is none, or it is damaged.
 Fingerprint read_run_record(const std::string& directory);
 
@@ -43,13 +46,13 @@ enum class OutputState {
   kDamaged,   // no readable safetensors file, or its data are not what its header says
 };
 
-// Holds outputs (<name>.safetensors, also in folders below), the run record run.json, the journal of
-// what was written and the failures of the last run: journal.jsonl and failures.jsonl, or
-// journal.<index>-of-<count>.jsonl and so on for a share.
+// Holds outputs (<name>.safetensors or .npy, also in folders below), the run record run.json, the
+// journal of what was written and the failures of the last run: journal.jsonl and failures.jsonl,
+// or journal.<index>-of-<count>.jsonl and so on for a share.
 class RunDirectory {
  public:
-  // Makes the directory if need be, tries a file in it, and reads the run record. Throws StorageError
-  // when the place cannot be written, UsageError when another run's outputs are there.
+  // Makes the directory if need be, tries a file in it, and reads the run record. Throws
+  // StorageError when the place cannot be written, UsageError when another run's outputs are there.
   RunDirectory(std::string path, Fingerprint fingerprint, Shard shard = {});
   // Takes away the directories that the constructor made, if nothing has been put into them.
   ~RunDirectory();
@@ -58,18 +61,19 @@ class RunDirectory {
 
   const std::string& path() const noexcept { return path_; }
   const std::string& digest() const noexcept { return digest_; }
+  OutputFormat format() const noexcept { return format_; }
   std::string output_path(std::string_view name) const;
 
-  // Reads the output's header; with `verify` its data too. Throws UsageError for a file that is whole
-  // but no output of this run: it is never touched.
+  // Reads the output's header; with `verify` its data too. Throws UsageError for a file that is
+  // whole but no output of this run: it is never touched.
   OutputState state_of(std::string_view name, bool verify) const;
 
   // Removes the temporaries of dead processes from `folder` ("" or a path below this directory).
   // Returns how many. A folder that is not there has none.
   std::size_t remove_stale_temporaries(std::string_view folder) const;
 
-  // Writes the run record, opens the journal, drops the failures of the last run. To be called before
-  // the first output. `inputs`, `finished`: of this share, for the journal.
+  // Writes the run record, opens the journal, drops the failures of the last run. To be called
+  // before the first output. `inputs`, `finished`: of this share, for the journal.
   void start(std::size_t inputs, std::size_t finished);
   // Makes the folder of `name`. Any thread may call this.
   void prepare(std::string_view name);
@@ -86,6 +90,9 @@ class RunDirectory {
   std::string path_;
   Fingerprint fingerprint_;
   std::string digest_;
+  OutputFormat format_;
+  // Of .npy files, read when they are first verified.
+  mutable std::optional<std::unordered_map<std::string, std::string>> digests_;
   std::string share_;  // ".<index>-of-<count>", or empty
   std::string failures_path_;
   std::mutex journal_mutex_;

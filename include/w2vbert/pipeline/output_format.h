@@ -1,0 +1,23 @@
+// What a run's outputs are stored as.
+#pragma once
+
+#include <string_view>
+
+#include "w2vbert/pipeline/fingerprint.h"
+
+namespace w2vbert {
+
+enum class OutputFormat {
+  safetensors,  // all tensors of a clip, and what is known of it
+  npy,          // one array a clip, for numpy.load; no mask, no metadata
+};
+
+// ".safetensors", ".npy"
+std::string_view ending_of(OutputFormat format);
+
+// The format that a run's fields name; those that name none are of safetensors.
+OutputFormat output_format_of(const Fingerprint& run);
+// Adds it to the fields, unless it is safetensors.
+void add_output_format(Fingerprint& run, OutputFormat format);
+
+}  // namespace w2vbert
