@@ -6,13 +6,16 @@
 #include <exception>
 #include <functional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "clip_reader.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/stopwatch.h"
 #include "w2vbert/engine/engine.h"
 #include "w2vbert/pipeline/failure.h"
+#include "w2vbert/pipeline/run_directory.h"
 
 namespace w2vbert {
 
@@ -87,5 +90,39 @@ class BatchRunner {
   std::int64_t frames_;
   double seconds_ = 0;
 };
+
+// What went wrong with one clip.
+inline ClipFailure failure_of(const std::string& path, const char* stage,
+                              std::exception_ptr exception) {
+  const Description description = describe(std::move(exception), path);
+  return {path, stage, description.kind, description.message};
+}
+
+// Runs what could be read of a batch. failed(clip, stage, exception) hears of the others, and of
+// those that the model fails for; if it returns false for one that could not be read, nothing is
+// run. done(clip, result) gets the rest.
+template <class Output, class Failed, class Done>
+void run_batch(const std::vector<ReadClip>& batch, BatchRunner<Output>& runner,
+               const Failed& failed, const Done& done) {
+  std::vector<const ReadClip*> read;
+  std::vector<EngineClip> clips;
+  for (const ReadClip& clip : batch) {
+    if (clip.failure) {
+      if (!failed(clip, "read", clip.failure)) return;
+      continue;
+    }
+    read.push_back(&clip);
+    clips.push_back(clip.features);
+  }
+  if (clips.empty()) return;
+  std::vector<typename BatchRunner<Output>::Result> results = runner.run(clips);
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    if (results[i].failure) {
+      failed(*read[i], "model", results[i].failure);
+    } else {
+      done(*read[i], std::move(results[i]));
+    }
+  }
+}
 
 }  // namespace w2vbert

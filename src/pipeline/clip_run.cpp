@@ -14,7 +14,6 @@
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/stopwatch.h"
 #include "w2vbert/core/text.h"
-#include "w2vbert/pipeline/failure.h"
 #include "w2vbert/pipeline/place.h"
 #include "w2vbert/pipeline/version.h"
 
@@ -76,10 +75,6 @@ class Progress {
            ClipRunSummary& summary)
       : request_(request), directory_(directory), events_(events), summary_(summary) {}
 
-  void failed(const std::string& path, const char* stage, std::exception_ptr exception) {
-    const Description description = describe(std::move(exception), path);
-    failed({path, stage, description.kind, description.message});
-  }
   void failed(const ClipFailure& failure) {
     ++summary_.failed;
     directory_.record(failure);
@@ -88,7 +83,7 @@ class Progress {
   void written(const std::vector<WrittenOutput>& outputs) {
     for (const WrittenOutput& output : outputs) {
       if (output.failure) {
-        failed(output.report.path, "write", output.failure);
+        failed(failure_of(output.report.path, "write", output.failure));
         continue;
       }
       ++summary_.done;
@@ -166,26 +161,16 @@ ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
   while (!progress.must_stop()) {
     const std::vector<ReadClip> batch = reader.next_batch(runner.frames());
     if (batch.empty()) break;
-    std::vector<const ReadClip*> read;
-    std::vector<EngineClip> clips;
-    for (const ReadClip& clip : batch) {
-      if (clip.failure) {
-        if (progress.must_stop()) break;
-        progress.failed(inputs.path(clip.index), "read", clip.failure);
-        continue;
-      }
-      read.push_back(&clip);
-      clips.push_back(clip.features);
-    }
-    if (clips.empty() || progress.must_stop()) continue;
-    std::vector<BatchRunner<NamedTensors>::Result> results = runner.run(clips);
-    for (std::size_t i = 0; i < clips.size(); ++i) {
-      if (results[i].failure) {
-        progress.failed(inputs.path(read[i]->index), "model", results[i].failure);
-      } else {
-        writer.add(output_of(*read[i], std::move(results[i]), inputs, request, directory));
-      }
-    }
+    if (progress.must_stop()) break;
+    run_batch(
+        batch, runner,
+        [&](const ReadClip& clip, const char* stage, const std::exception_ptr& failure) {
+          progress.failed(failure_of(inputs.path(clip.index), stage, failure));
+          return !progress.must_stop();
+        },
+        [&](const ReadClip& clip, BatchRunner<NamedTensors>::Result result) {
+          writer.add(output_of(clip, std::move(result), inputs, request, directory));
+        });
     progress.written(writer.take_written());
   }
   writer.finish();

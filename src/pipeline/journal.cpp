@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "descriptor.h"
+#include "host_name.h"
 #include "line_file.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/json.h"
@@ -40,11 +41,6 @@ off_t end_of_lines(int descriptor, off_t size, const std::string& path) {
     size = begin;
   }
   return 0;
-}
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown";
 }
 
 template <class Number>

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -18,6 +17,7 @@
 #include <utility>
 
 #include "bounded_queue.h"
+#include "host_name.h"
 #include "line_file.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/text.h"
@@ -54,9 +54,8 @@ std::size_t lines_in(const std::string& path) {
 }
 
 bool is_alive_here(const WorkerStatus& worker) {
-  std::array<char, 256> host{};
-  if (::gethostname(host.data(), host.size() - 1) != 0 || worker.host != host.data()) return false;
-  return worker.pid > 0 && (::kill(static_cast<pid_t>(worker.pid), 0) == 0 || errno == EPERM);
+  return worker.host == host_name() && worker.pid > 0 &&
+         (::kill(static_cast<pid_t>(worker.pid), 0) == 0 || errno == EPERM);
 }
 
 double seconds_since_change(const std::string& path) {

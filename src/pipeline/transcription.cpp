@@ -19,7 +19,6 @@
 #include "w2vbert/core/stopwatch.h"
 #include "w2vbert/core/text.h"
 #include "w2vbert/models/wav2vec2_bert_for_ctc.h"
-#include "w2vbert/pipeline/failure.h"
 
 namespace w2vbert {
 namespace {
@@ -98,11 +97,6 @@ TranscriptionSummary transcribe(const InputList& inputs, const AudioOptions& aud
     ++summary.failed;
     events.failed(failure);
   };
-  const auto failed_at = [&](const char* stage, const std::string& path,
-                             const std::exception_ptr& failure) {
-    const Description description = describe(failure, path);
-    failed({path, stage, description.kind, description.message});
-  };
   std::vector<std::size_t> pending(inputs.size());
   std::iota(pending.begin(), pending.end(), 0);
   ClipRunRequest reading;
@@ -117,36 +111,26 @@ TranscriptionSummary transcribe(const InputList& inputs, const AudioOptions& aud
   for (;;) {
     const std::vector<ReadClip> batch = reader.next_batch(runner.frames());
     if (batch.empty()) break;
-    std::vector<const ReadClip*> read;
-    std::vector<EngineClip> clips;
-    for (const ReadClip& clip : batch) {
-      if (clip.failure) {
-        failed_at("read", inputs.path(clip.index), clip.failure);
-        continue;
-      }
-      read.push_back(&clip);
-      clips.push_back(clip.features);
-    }
-    if (clips.empty()) continue;
-    const auto results = runner.run(clips);
-    for (std::size_t i = 0; i < results.size(); ++i) {
-      ClipText clip;
-      clip.path = inputs.path(read[i]->index);
-      if (results[i].failure) {
-        failed_at("model", clip.path, results[i].failure);
-        continue;
-      }
-      clip.segment = inputs.segment(read[i]->index);
-      clip.audio_seconds = static_cast<double>(read[i]->samples) / read[i]->sample_rate_hz;
-      clip.text = results[i].output.text;
-      for (const auto& word : results[i].output.word_offsets) {
-        clip.words.push_back({word.text, transcription.seconds_of(word.start_offset),
-                              transcription.seconds_of(word.end_offset)});
-      }
-      ++summary.done;
-      summary.audio_seconds += clip.audio_seconds;
-      events.finished(clip);
-    }
+    run_batch(
+        batch, runner,
+        [&](const ReadClip& clip, const char* stage, const std::exception_ptr& failure) {
+          failed(failure_of(inputs.path(clip.index), stage, failure));
+          return true;
+        },
+        [&](const ReadClip& read, BatchRunner<Wav2Vec2CTCTokenizer::Output>::Result result) {
+          ClipText clip;
+          clip.path = inputs.path(read.index);
+          clip.segment = inputs.segment(read.index);
+          clip.audio_seconds = static_cast<double>(read.samples) / read.sample_rate_hz;
+          clip.text = std::move(result.output.text);
+          for (const auto& word : result.output.word_offsets) {
+            clip.words.push_back({word.text, transcription.seconds_of(word.start_offset),
+                                  transcription.seconds_of(word.end_offset)});
+          }
+          ++summary.done;
+          summary.audio_seconds += clip.audio_seconds;
+          events.finished(clip);
+        });
   }
   summary.elapsed_seconds = watch.seconds();
   return summary;

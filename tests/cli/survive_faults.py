@@ -19,9 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy
 import soundfile
-import torch
-from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertModel
-from transformers.utils import logging
+
+from small_model import save_small_model
 
 parser = argparse.ArgumentParser()
 parser.add_argument("program", type=pathlib.Path)
@@ -48,15 +47,10 @@ def stamp(path):
 class Faults(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        logging.disable_progress_bar()
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)
         cls.folder = pathlib.Path(folder.name)
-        torch.manual_seed(0)
-        config = Wav2Vec2BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
-                                    intermediate_size=32)
-        Wav2Vec2BertModel(config).save_pretrained(cls.folder / "model")
-        SeamlessM4TFeatureExtractor().save_pretrained(cls.folder / "model")
+        save_small_model(cls.folder / "model")
         noise = numpy.random.default_rng(0)
         for number in range(CLIPS):
             path = cls.folder / "clips" / f"speaker{number % 2}" / f"{number}.wav"
