@@ -120,6 +120,7 @@ struct FusedEncoder::Impl {
   RaggedAttention::Scratch attention;
   std::mutex mutex;
 
+  std::function<bool()> interrupt_asked;
   bool profiling = false;
   std::vector<Step> steps;
   std::chrono::steady_clock::time_point step_began;
@@ -144,6 +145,7 @@ void FusedEncoder::Impl::keep_weights() {
 }
 
 void FusedEncoder::Impl::done(const char* step, double flops) {
+  if (interrupt_asked && interrupt_asked()) throw Interrupted();
   if (!profiling) return;
   const auto now = std::chrono::steady_clock::now();
   auto found =
@@ -343,6 +345,11 @@ FusedEncoder& FusedEncoder::operator=(FusedEncoder&&) noexcept = default;
 void FusedEncoder::keep_weights() {
   const std::lock_guard<std::mutex> lock(impl_->mutex);
   impl_->keep_weights();
+}
+
+void FusedEncoder::interrupt_when(std::function<bool()> asked) {
+  const std::lock_guard<std::mutex> lock(impl_->mutex);
+  impl_->interrupt_asked = std::move(asked);
 }
 
 void FusedEncoder::set_profiling(bool on) {

@@ -110,6 +110,51 @@ TEST_F(ReferenceEngineTest, CastsFeaturesToTheModelsDtype) {
   EXPECT_EQ(engine.states({clip(6)}, {3})[0][0].scalar_type(), torch::kBFloat16);
 }
 
+TEST_F(ReferenceEngineTest, GivesTheSameInPaddedBatchesButForRounding) {
+  for (const bool with_adapter : {false, true}) {
+    if (with_adapter) {
+      Wav2Vec2BertConfig config = model_->config;
+      config.add_adapter = true;
+      config.output_hidden_size = config.hidden_size;
+      model_ = Wav2Vec2BertModel(config);
+      model_->eval();
+    }
+    ReferenceEngine alone(model_);
+    ReferenceEngine padded(model_, ReferenceEngine::Batches::padded);
+    std::vector<EngineClip> clips;
+    for (const std::int64_t frames : {30, 7, 33, 32, 31, 30, 8, 100}) clips.push_back(clip(frames));
+    clips[2].attention_mask = torch::Tensor();
+    clips[3].attention_mask = clips[3].attention_mask.to(torch::kInt);
+    const std::vector<std::int64_t> wanted = {Engine::kLastHiddenState, 0, 2, 3};
+    const auto expected = alone.states(clips, wanted);
+    const auto got = padded.states(clips, wanted);
+    for (std::size_t i = 0; i < clips.size(); ++i) {
+      for (std::size_t entry = 0; entry < wanted.size(); ++entry) {
+        ASSERT_EQ(got[i][entry].sizes(), expected[i][entry].sizes());
+        EXPECT_TRUE(torch::allclose(got[i][entry], expected[i][entry], 1e-5, 1e-5))
+            << i << " " << wanted[entry];
+      }
+    }
+    // What is no number in one clip reaches no other.
+    clips[4].input_features[5][3] = NAN;
+    const auto poisoned = padded.states(clips, wanted);
+    for (std::size_t i = 0; i < clips.size(); ++i) {
+      const bool nan = poisoned[i][0].isnan().any().item<bool>();
+      EXPECT_EQ(nan, i == 4) << i;
+    }
+  }
+}
+
+TEST_F(ReferenceEngineTest, StopsBetweenTwoClipsWhenAsked) {
+  ReferenceEngine engine(model_);
+  int asked = 0;
+  engine.interrupt_when([&] { return ++asked > 2; });
+  EXPECT_THROW(engine.states({clip(5), clip(6), clip(7)}, {3}), Interrupted);
+  EXPECT_EQ(asked, 3);
+  engine.interrupt_when({});
+  EXPECT_THAT(engine.states({clip(5)}, {3}), SizeIs(1));
+}
+
 TEST_F(ReferenceEngineTest, RefusesStatesTheModelHasNot) {
   ReferenceEngine engine(model_);
   for (const std::int64_t state : {4, -2, 1000}) {

@@ -498,6 +498,25 @@ TEST_P(FusedEnginePrecision, KeepsANanOfAWeight) {
   EXPECT_TRUE(states[1].isnan().all().item<bool>());
 }
 
+TEST(FusedEngine, StopsInTheMiddleOfALayerWhenAskedAndGoesOnAfterwards) {
+  FusedEngine engine(model_of(small_config(), 5));
+  const std::vector<EngineClip> clips = {{torch::randn({40, 160}), torch::Tensor()}};
+  const auto before = engine.states(clips, {3}).front().front();
+  int steps = 0;
+  engine.interrupt_when([&] { return ++steps < 0; });
+  (void)engine.states(clips, {3});
+  const int all = steps;
+  EXPECT_GT(all, 3 * 10);  // of three layers
+  for (const int last : {1, all / 2, all}) {
+    steps = 0;
+    engine.interrupt_when([&] { return ++steps == last; });
+    EXPECT_THROW(engine.states(clips, {3}), Interrupted) << last;
+    EXPECT_EQ(steps, last);
+  }
+  engine.interrupt_when({});
+  EXPECT_TRUE(torch::equal(engine.states(clips, {3}).front().front(), before));
+}
+
 TEST(FusedEngine, NamesWhatIsWrongWithAnInput) {
   FusedEngine engine(model_of(small_config(), 10));
   const auto refuses = [&](const EngineClip& clip, const std::string& text) {

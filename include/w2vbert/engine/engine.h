@@ -7,9 +7,11 @@
 #include <c10/core/ScalarType.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "w2vbert/engine/fused_encoder.h"
@@ -54,22 +56,32 @@ class Engine {
   // for a state that the model has not, c10::ValueError for features of another shape.
   virtual std::vector<std::vector<at::Tensor>> states(const std::vector<EngineClip>& clips,
                                                       const std::vector<std::int64_t>& wanted) = 0;
+
+  // `asked` is called every now and then while states() is at work; true ends it with Interrupted.
+  virtual void interrupt_when(std::function<bool()> asked) = 0;
 };
 
-// HF's operations one for one, through the torch::nn modules, one clip at a time: so a clip's rows
-// do not depend on its neighbours in a batch, to the last bit.
+// HF's operations one for one, through the torch::nn modules.
 class ReferenceEngine : public Engine {
  public:
+  enum class Batches {
+    one_by_one,  // a clip's rows do not depend on its neighbours, to the last bit
+    padded,      // clips of about one length together, as a GPU wants it: another rounding
+  };
   // `model` is loaded, on its device, in eval mode.
-  explicit ReferenceEngine(Wav2Vec2BertModel model);
+  explicit ReferenceEngine(Wav2Vec2BertModel model, Batches batches = Batches::one_by_one);
 
   std::string_view name() const override { return "reference"; }
   std::int64_t num_hidden_layers() const override;
   std::vector<std::vector<at::Tensor>> states(const std::vector<EngineClip>& clips,
                                               const std::vector<std::int64_t>& wanted) override;
+  // Between two clips, or two padded batches.
+  void interrupt_when(std::function<bool()> asked) override { interrupt_asked_ = std::move(asked); }
 
  private:
   Wav2Vec2BertModel model_;
+  Batches batches_;
+  std::function<bool()> interrupt_asked_;
 };
 
 // The fused encoder in float32, bfloat16 or int8 (Char), all clips in one batch; an adapter, which
@@ -86,6 +98,10 @@ class FusedEngine : public Engine {
   std::int64_t num_hidden_layers() const override;
   std::vector<std::vector<at::Tensor>> states(const std::vector<EngineClip>& clips,
                                               const std::vector<std::int64_t>& wanted) override;
+  // Between the steps of a layer.
+  void interrupt_when(std::function<bool()> asked) override {
+    encoder_.interrupt_when(std::move(asked));
+  }
 
   FusedEncoder& encoder() { return encoder_; }
 
@@ -95,7 +111,8 @@ class FusedEngine : public Engine {
   c10::ScalarType output_;
 };
 
-// Of a choice by choose_engine for that dtype; takes the model over. `reader` is for the fused one.
+// Of a choice by choose_engine for that dtype; takes the model over. `reader` is for the fused one; the
+// reference one pads batches on a GPU.
 std::unique_ptr<Engine> make_engine(const EngineChoice& choice, Wav2Vec2BertModel model,
                                     c10::ScalarType dtype,
                                     const FusedEncoder::WeightReader& reader = {});

@@ -5,6 +5,7 @@
 #include <c10/core/ScalarType.h>
 
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -14,6 +15,12 @@
 #include "w2vbert/models/wav2vec2_bert_model.h"
 
 namespace w2vbert {
+
+// Thrown out of a forward that was asked to end.
+class Interrupted : public std::exception {
+ public:
+  const char* what() const noexcept override { return "interrupted"; }
+};
 
 // The inference of one Wav2Vec2BertModel's feature projection and encoder on a CPU, from
 // weights that are laid out once for it. Clips of any lengths lie one behind the other in one
@@ -56,6 +63,9 @@ class FusedEncoder {
 
   // Packs now what is still in a file. Throws what its reader throws; what is packed stays so.
   void keep_weights();
+
+  // `asked` is called between the steps of a layer; true ends the forward with Interrupted.
+  void interrupt_when(std::function<bool()> asked);
 
   struct Clip {
     at::Tensor input;  // (T, F) features or (T, C) projected; a CPU tensor of any float type
