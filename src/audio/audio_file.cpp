@@ -199,7 +199,8 @@ void check_format(const std::string& path, const SF_INFO& info, const ContainerV
 
 }  // namespace
 
-Waveform decode_audio(const std::string& path, const AudioOptions& options) {
+Waveform decode_audio(const std::string& path, const AudioOptions& options,
+                      const std::function<void()>& decoded_block) {
   const auto file = InputFile::open<AudioError>(path);
   const ContainerView view = examine_container(file);
   VirtualFile bytes{file, view};
@@ -248,6 +249,7 @@ Waveform decode_audio(const std::string& path, const AudioOptions& options) {
                        "a whole file");
     }
     if (frames <= 0) break;
+    decoded_block();
     const sf_count_t skipped = std::min(skip, frames);
     skip -= skipped;
     waveform.source_frames += frames - skipped;

@@ -356,6 +356,13 @@ const TensorInfo* SafetensorsHeader::find(std::string_view name) const {
   return nullptr;
 }
 
+std::string SafetensorsHeader::metadata_value(std::string_view name) const {
+  for (const auto& [key, value] : metadata) {
+    if (key == name) return value;
+  }
+  return {};
+}
+
 SafetensorsHeader parse_safetensors_header(std::string_view head, std::uint64_t file_size,
                                            const std::string& path) {
   // Nothing can be read: say what the file is instead, where that can be told.

@@ -47,7 +47,7 @@ std::vector<const Entry*> sorted_by(std::span<const Entry> entries,
 
 std::string serialize_safetensors_header(std::span<const TensorInfo> tensors,
                                          const SafetensorsMetadata& metadata,
-                                         const std::string& path) {
+                                         const std::string& path, std::uint64_t least_bytes) {
   using Pair = SafetensorsMetadata::value_type;
   std::string header = "{";
   if (!metadata.empty()) {
@@ -76,7 +76,8 @@ std::string serialize_safetensors_header(std::span<const TensorInfo> tensors,
               std::to_string(tensor->end) + "]}";
   }
   header += '}';
-  header.resize((header.size() + kAlignment - 1) / kAlignment * kAlignment, ' ');
+  const std::size_t least = least_bytes < kLengthBytes ? 0 : least_bytes - kLengthBytes;
+  header.resize((std::max(header.size(), least) + kAlignment - 1) / kAlignment * kAlignment, ' ');
 
   std::string bytes(kLengthBytes, '\0');
   const std::uint64_t length = header.size();

@@ -116,9 +116,14 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
                    ClipRunRequest request, Messages& messages,
                    const std::vector<std::pair<std::string, std::string>>& about) {
   add_output_format(fingerprint, options.format());
+  add_shard_size(fingerprint, options.clips_in_shard());
+  request.shard = options.shard();
+  request.verify = options.verify;
+  request.max_failures = options.failures_allowed();
+  request.decoder_patience_seconds = options.decoder_patience_seconds();
   RunDirectory directory(options.output, std::move(fingerprint), request.shard);
   catch_stop_signals();
-  request.stop_requested = [] { return stop_signal() != 0; };
+  request.stop_requested = is_stopping;
 
   Json clips = Json::array();
   Json failures = Json::array();
@@ -152,9 +157,14 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
     report["failures"] = std::move(failures);
     print_report(report.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
   }
-  if (summary.stopped) return kSignalBase + stop_signal();
-  if (summary.too_many_failures) return kSomeInputsFailed;
-  return summary.failed > 0 && !options.allow_failures ? kSomeInputsFailed : kDone;
+  int status = kDone;
+  if (summary.stopped) {
+    status = kSignalBase + stop_signal();
+  } else if (summary.too_many_failures || (summary.failed > 0 && !options.allow_failures)) {
+    status = kSomeInputsFailed;
+  }
+  if (summary.hanging_readers > 0) end_without_waiting(status);
+  return status;
 }
 
 }  // namespace w2vbert::cli

@@ -13,6 +13,7 @@
 #include "commands.h"
 #include "console.h"
 #include "options.h"
+#include "signals.h"
 #include "w2vbert/core/dtype.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/pipeline/preset.h"
@@ -125,15 +126,13 @@ int run_extract(const ExtractOptions& options) {
                        std::to_string(request.features.sampling_rate) + " Hz", "another model");
     }
   }
-  request.shard = options.clips.shard();
-  request.verify = options.clips.verify;
   request.reading_threads =
       options.clips.reading_threads(std::max(1, at::get_num_threads() / kCoresPerReader));
-  request.max_failures = options.clips.failures_allowed();
+  request.tensor_names = extraction.tensor_names();
   request.batch_frames = extraction.batch_frames(options.batch());
   request.prepare = [&] {
     LoadReport report;
-    const BatchFunction function = extraction.load(request.batch_frames, &report);
+    const BatchFunction function = extraction.load(request.batch_frames, &report, is_stopping);
     say_warnings(report, messages);
     say_engine(extraction.engine(), messages);
     return function;

@@ -26,10 +26,8 @@ int run_features(const FeaturesOptions& options) {
   ClipRunRequest request;
   request.features = feature_settings(options.model);
   request.audio = options.clips.audio(request.features.sampling_rate);
-  request.shard = options.clips.shard();
-  request.verify = options.clips.verify;
   request.reading_threads = options.clips.reading_threads(at::get_num_threads());
-  request.max_failures = options.clips.failures_allowed();
+  request.tensor_names = {"input_features", "attention_mask"};
   request.prepare = [] {
     return [](const std::vector<EngineClip>& clips) {
       std::vector<NamedTensors> outputs;

@@ -23,6 +23,8 @@ namespace {
 constexpr std::int64_t kMaxThreads = 1024;
 constexpr int kMaxReadersByDefault = 16;
 constexpr double kMaxSeconds = 1e6;
+constexpr double kDecoderPatienceSeconds = 60;
+constexpr std::int64_t kMaxClipsInShard = 100'000;  // more do not fit into a header
 
 std::optional<std::string> environment_variable(const char* name) {
   const char* value = std::getenv(name);
@@ -124,11 +126,16 @@ void ClipOptions::add_to(CLI::App& command) {
   add_value(command, "--output-format", output_format, "safetensors|npy",
             "A file for each input: all tensors and what is known of the input, or the states (or the "
             "features) alone for numpy.load (default: safetensors)");
+  add_value(command, "--shard-size", shard_size, "N",
+            "Put N inputs into each file, shard-00000.safetensors and so on, with an index of JSON "
+            "lines beside it: the N first rows of the list, the N next ... (default: a file each)");
   add_audio_to(command);
   add_value(command, "--num-shards", num_shards, "N", "Do only a share of the inputs: of N shares");
   add_value(command, "--shard-index", shard_index, "I", "... this one, from 0");
   add_value(command, "--readers", readers, "N",
             "Threads that decode audio and make features (default: by the cores)");
+  add_value(command, "--read-timeout", read_timeout, "S",
+            "A file whose decoder gives nothing for S seconds fails (default: 60)");
   add_value(command, "--max-failures", max_failures, "N",
             "End the run when more than N files have failed (default: never)");
   command.add_flag("--allow-failures", allow_failures,
@@ -159,7 +166,11 @@ void ClipOptions::check() const {
   check_inputs();
   if (output.empty()) throw UsageError("", "--output", "is not given", "a directory");
   (void)shard();
-  (void)format();
+  if (clips_in_shard() > 0 && format() != OutputFormat::safetensors) {
+    throw UsageError("", "--shard-size", "is given beside --output-format " + output_format,
+                     "--output-format safetensors");
+  }
+  (void)decoder_patience_seconds();
   (void)reading_threads(1);
   (void)failures_allowed();
 }
@@ -221,6 +232,17 @@ OutputFormat ClipOptions::format() const {
   return one_of("--output-format", output_format, {"safetensors", "npy"}) == "npy"
              ? OutputFormat::npy
              : OutputFormat::safetensors;
+}
+
+std::size_t ClipOptions::clips_in_shard() const {
+  return shard_size.empty() ? 0
+                            : static_cast<std::size_t>(
+                                  whole_number("--shard-size", shard_size, 1, kMaxClipsInShard));
+}
+
+double ClipOptions::decoder_patience_seconds() const {
+  return read_timeout.empty() ? kDecoderPatienceSeconds
+                              : positive_number("--read-timeout", read_timeout, kMaxSeconds);
 }
 
 int ClipOptions::reading_threads(int by_default) const {

@@ -55,9 +55,11 @@ struct ClipOptions {
   std::string max_seconds;
   std::string manifest_format;
   std::string output_format = "safetensors";
+  std::string shard_size;
   std::string num_shards;
   std::string shard_index;
   std::string readers;
+  std::string read_timeout;
   std::string max_failures;
   bool allow_failures = false;
   bool verify = false;
@@ -70,6 +72,8 @@ struct ClipOptions {
   AudioOptions audio(std::int64_t sampling_rate) const;
   Shard shard() const;
   OutputFormat format() const;
+  std::size_t clips_in_shard() const;  // 0: a file for each
+  double decoder_patience_seconds() const;
   int reading_threads(int by_default) const;
   std::size_t failures_allowed() const;
   void check() const;         // what can be wrong with the words alone

@@ -10,7 +10,7 @@
 namespace w2vbert::cli {
 namespace {
 
-// A clip that takes longer is dropped: launchers kill after 30 seconds.
+// Of a step that takes longer nothing is kept: launchers kill after 30 seconds.
 constexpr unsigned int kGraceSeconds = 10;
 
 std::atomic<int> g_stop_signal{0};
@@ -49,5 +49,7 @@ void catch_stop_signals() {
 }
 
 int stop_signal() noexcept { return g_stop_signal.load(); }
+
+void end_without_waiting(int status) noexcept { _exit(status); }
 
 }  // namespace w2vbert::cli

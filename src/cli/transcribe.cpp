@@ -10,6 +10,7 @@
 #include "console.h"
 #include "exit_status.h"
 #include "options.h"
+#include "signals.h"
 #include "w2vbert/core/durable_file.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/text.h"
@@ -56,13 +57,14 @@ void check_output(const std::string& output, const std::string& manifest, const 
   }
 }
 
-std::string summary_line(const TranscriptionSummary& summary) {
-  const std::string line =
+std::string summary_line(const TranscriptionSummary& summary, const std::string& output) {
+  std::string line =
       fmt::format("{} done, {} failed, {:.1f} s of audio in {:.1f} s", count(summary.done, "clip"),
                   summary.failed, summary.audio_seconds, summary.elapsed_seconds);
-  return summary.done == 0
-             ? line
-             : line + " (" + speed(summary.audio_seconds, summary.elapsed_seconds) + ")";
+  if (summary.done > 0) line += " (" + speed(summary.audio_seconds, summary.elapsed_seconds) + ")";
+  if (summary.stopped) line += "; stopped by a signal";
+  if (summary.stopped && !output.empty()) line += ", " + quote_bytes(output) + " is not written";
+  return line;
 }
 
 int run(const TranscribeOptions& options) {
@@ -83,7 +85,9 @@ int run(const TranscribeOptions& options) {
     messages.progress(done + failed, inputs.size(),
                       failed > 0 ? fmt::format("clips, {} failed", failed) : "clips");
   };
+  catch_stop_signals();
   TranscriptionEvents events;
+  events.stop_requested = is_stopping;
   events.finished = [&](const ClipText& clip) {
     ++done;
     if (!output.empty()) {
@@ -101,15 +105,19 @@ int run(const TranscribeOptions& options) {
   };
   const auto load = [&] {
     LoadReport report;
-    const Transcription::Function function = transcription.load(&report);
+    const Transcription::Function function = transcription.load(&report, is_stopping);
     say_warnings(report, messages);
     say_engine(transcription.engine(), messages);
     return function;
   };
   const TranscriptionSummary summary = transcribe(inputs, audio, transcription, load, events);
-  if (!output.empty()) write_durably(output, lines, IfPresent::kReplace);
-  messages.say(summary_line(summary));
-  return summary.failed > 0 ? kSomeInputsFailed : kDone;
+  if (!output.empty() && !summary.stopped) write_durably(output, lines, IfPresent::kReplace);
+  messages.say(summary_line(summary, output));
+  const int status = summary.stopped      ? kSignalBase + stop_signal()
+                     : summary.failed > 0 ? kSomeInputsFailed
+                                          : kDone;
+  if (summary.hanging_readers > 0) end_without_waiting(status);
+  return status;
 }
 
 }  // namespace

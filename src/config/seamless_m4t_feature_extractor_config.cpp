@@ -1,5 +1,8 @@
 #include "w2vbert/config/seamless_m4t_feature_extractor_config.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "config_json.h"
 #include "config_table.h"
 #include "w2vbert/core/durable_file.h"
@@ -54,6 +57,14 @@ const JsonValue* find_nested(const JsonValue& root, const std::string& path) {
 }
 
 }  // namespace
+
+double Config::frame_rate_hz() const {
+  return static_cast<double>(sampling_rate) / static_cast<double>(kHopLength * stride);
+}
+
+std::int64_t Config::frames_of(double seconds) const {
+  return std::max<std::int64_t>(1, std::llround(seconds * frame_rate_hz()));
+}
 
 Config Config::from_json(std::string_view text, const std::string& path) {
   const JsonValue root = parse_config(text, path);

@@ -14,7 +14,6 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -25,54 +24,11 @@ namespace {
 
 using Pieces = std::span<const std::span<const std::byte>>;
 
-constexpr std::size_t kMaxTransferBytes = 0x7ffff000;  // one write(2) moves at most this much
-constexpr std::size_t kMaxNameBytes = 255;             // NAME_MAX of the usual file systems
+constexpr std::size_t kBlockBytes = 1 << 16;
+constexpr std::size_t kMaxNameBytes = 255;  // NAME_MAX of the usual file systems
 constexpr std::size_t kMaxHostBytes = 64;
 constexpr std::string_view kTemporarySuffix = ".tmp";
 constexpr std::int64_t kStaleSeconds = 24 * 60 * 60;
-
-[[noreturn]] void fail(const std::string& path, const std::string& what, int error) {
-  throw StorageError(path, "", what + ": " + std::generic_category().message(error));
-}
-
-// Owns a descriptor; close() is for those who must know whether it worked.
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-  // Quota and network errors can come here. Never tried again: on Linux the descriptor is gone
-  // whatever close() says.
-  int close() {
-    const int fd = fd_;
-    fd_ = -1;
-    return ::close(fd) == 0 || errno == EINTR ? 0 : errno;
-  }
-
- private:
-  int fd_;
-};
-
-// The temporary's name, removed again unless it has been handed on.
-class Temporary {
- public:
-  explicit Temporary(std::string path) : path_(std::move(path)) {}
-  Temporary(const Temporary&) = delete;
-  Temporary& operator=(const Temporary&) = delete;
-  ~Temporary() {
-    if (present_) ::unlink(path_.c_str());
-  }
-  const std::string& path() const { return path_; }
-  void gone() { present_ = false; }
-
- private:
-  std::string path_;
-  bool present_ = true;
-};
 
 struct SplitPath {
   std::string directory;  // with the slash, or "./"
@@ -121,50 +77,36 @@ std::string temporary_name(const std::string& name) {
   return "." + name.substr(0, kept) + tail;
 }
 
-void write_all(int fd, std::span<const std::byte> bytes, const std::string& path) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(fd, bytes.data(), std::min(bytes.size(), kMaxTransferBytes));
-    if (written < 0) {
-      if (errno == EINTR) continue;
-      fail(path, "cannot be written", errno);
-    }
-    if (written == 0) fail(path, "cannot be written", ENOSPC);
-    bytes = bytes.subspan(static_cast<std::size_t>(written));
-  }
-}
-
-bool read_exactly(int fd, std::byte* to, std::size_t bytes) {
-  while (bytes > 0) {
-    const ssize_t got = ::read(fd, to, bytes);
+// As many bytes as there are, up to the size of `block`; 0 also for an error.
+std::size_t read_block(const Descriptor& file, std::span<std::byte> block) {
+  std::size_t total = 0;
+  while (total < block.size()) {
+    const ssize_t got = ::read(file.number(), block.data() + total, block.size() - total);
     if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return false;
-    to += got;
-    bytes -= static_cast<std::size_t>(got);
+    if (got <= 0) break;
+    total += static_cast<std::size_t>(got);
   }
-  return true;
+  return total;
 }
 
-// Whether the file at `path` holds exactly `pieces`.
-bool holds(const std::string& path, Pieces pieces) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (file.get() < 0) return false;
-  struct stat status {};
-  std::uint64_t size = 0;
-  for (const auto& piece : pieces) size += piece.size();
-  if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode) ||
-      static_cast<std::uint64_t>(status.st_size) != size) {
+// Whether both are regular files with the same bytes.
+bool are_equal(const std::string& path, const std::string& other) {
+  const Descriptor a(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const Descriptor b(::open(other.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat of_a {
+  }, of_b{};
+  if (::fstat(a.number(), &of_a) != 0 || ::fstat(b.number(), &of_b) != 0 ||
+      !S_ISREG(of_a.st_mode) || !S_ISREG(of_b.st_mode) || of_a.st_size != of_b.st_size) {
     return false;
   }
-  std::vector<std::byte> block(1 << 16);
-  for (std::span<const std::byte> piece : pieces) {
-    while (!piece.empty()) {
-      const std::size_t bytes = std::min(block.size(), piece.size());
-      if (!read_exactly(file.get(), block.data(), bytes) ||
-          std::memcmp(block.data(), piece.data(), bytes) != 0) {
-        return false;
-      }
-      piece = piece.subspan(bytes);
+  std::vector<std::byte> block_a(kBlockBytes), block_b(kBlockBytes);
+  for (off_t left = of_a.st_size; left > 0;) {
+    const std::size_t bytes = read_block(a, block_a);
+    if (bytes == 0 || read_block(b, block_b) != bytes ||
+        std::memcmp(block_a.data(), block_b.data(), bytes) != 0) {
+      return false;
     }
+    left -= static_cast<off_t>(bytes);
   }
   return true;
 }
@@ -177,15 +119,13 @@ bool has_second_name(const std::string& temporary) {
 }
 
 // Gives the temporary the final name without ever overwriting one. Returns 0, or errno.
-int link_as(Temporary& temporary, const std::string& path) {
-  if (::link(temporary.path().c_str(), path.c_str()) == 0) return 0;
+int link_as(const std::string& temporary, const std::string& path) {
+  if (::link(temporary.c_str(), path.c_str()) == 0) return 0;
   const int error = errno;
-  if (has_second_name(temporary.path())) return 0;
+  if (has_second_name(temporary)) return 0;
   if (error == EPERM || error == EOPNOTSUPP || error == ENOSYS || error == EMLINK) {
     // No hard links here (FAT, some FUSE file systems): a rename that does not replace is as good.
-    if (::renameat2(AT_FDCWD, temporary.path().c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) ==
-        0) {
-      temporary.gone();
+    if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) == 0) {
       return 0;
     }
     if (errno == EEXIST) return EEXIST;
@@ -193,29 +133,18 @@ int link_as(Temporary& temporary, const std::string& path) {
   return error;
 }
 
-void sync_directory(const std::string& directory, const std::string& path) {
-  Descriptor folder(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (folder.get() < 0) fail(path, "its directory cannot be opened", errno);
-  // EINVAL: this file system has no fsync of directories.
-  if (::fsync(folder.get()) != 0 && errno != EINVAL) {
-    fail(path, "its directory cannot be synchronised", errno);
-  }
+void replace(const std::string& temporary, const std::string& path) {
+  if (::rename(temporary.c_str(), path.c_str()) != 0)
+    fail_storage(path, "cannot be put in place", errno);
 }
 
-// A temporary beside `path` that holds `pieces`, synchronised; returns its path.
-std::string write_temporary(const std::string& path, Pieces pieces) {
-  const SplitPath parts = split(path);
-  const std::string temporary_path = parts.directory + temporary_name(parts.name);
-  Descriptor file(
-      ::open(temporary_path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666));
-  if (file.get() < 0) fail(path, "cannot be created", errno);
-  Temporary temporary(temporary_path);
-  for (const auto& piece : pieces) write_all(file.get(), piece, path);
-  // A failed fsync is never tried again: the kernel has dropped the pages and would report success.
-  if (::fsync(file.get()) != 0) fail(path, "cannot be synchronised", errno);
-  if (const int error = file.close()) fail(path, "cannot be closed", error);
-  temporary.gone();
-  return temporary_path;
+void sync_directory(const std::string& directory, const std::string& path) {
+  Descriptor folder(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder.number() < 0) fail_storage(path, "its directory cannot be opened", errno);
+  // EINVAL: this file system has no fsync of directories.
+  if (::fsync(folder.number()) != 0 && errno != EINVAL) {
+    fail_storage(path, "its directory cannot be synchronised", errno);
+  }
 }
 
 std::string parent_of(const std::string& path) {
@@ -226,8 +155,69 @@ std::string parent_of(const std::string& path) {
 
 }  // namespace
 
-StagedFile::StagedFile(const std::string& path, Pieces pieces)
-    : path_(path), temporary_(write_temporary(path, pieces)) {}
+UnfinishedFile::UnfinishedFile(const std::string& path)
+    : path_(path),
+      temporary_(split(path).directory + temporary_name(split(path).name)),
+      descriptor_(
+          ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666)) {
+  if (descriptor_.number() < 0) fail_storage(path, "cannot be created", errno);
+}
+
+UnfinishedFile::~UnfinishedFile() {
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void UnfinishedFile::append(std::span<const std::byte> bytes) {
+  write_all(descriptor_.number(), bytes, path_);
+}
+
+void UnfinishedFile::overwrite(std::uint64_t offset, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count =
+        ::pwrite(descriptor_.number(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) fail_storage(path_, "cannot be written", count == 0 ? ENOSPC : errno);
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+    offset += static_cast<std::uint64_t>(count);
+  }
+}
+
+void UnfinishedFile::finish() {
+  // A failed fsync is never tried again: the kernel has dropped the pages and would report success.
+  if (::fsync(descriptor_.number()) != 0) fail_storage(path_, "cannot be synchronised", errno);
+  if (const int error = descriptor_.close()) fail_storage(path_, "cannot be closed", error);
+}
+
+Committed UnfinishedFile::commit(IfPresent if_present) {
+  finish();
+  Committed committed = Committed::kWritten;
+  if (if_present == IfPresent::kReplace) {
+    replace(temporary_, path_);
+  } else {
+    if (const int error = link_as(temporary_, path_)) {
+      if (error != EEXIST) fail_storage(path_, "cannot be put in place", error);
+      if (!are_equal(path_, temporary_)) {
+        throw StorageError(path_, "", "is there already and holds something else", "no file");
+      }
+      committed = Committed::kWasThere;
+    }
+    struct stat status {};
+    if (::unlink(temporary_.c_str()) != 0 &&
+        (::lstat(temporary_.c_str(), &status) == 0 || errno != ENOENT)) {
+      fail_storage(path_, "its temporary cannot be removed", errno);
+    }
+  }
+  temporary_.clear();
+  sync_directory(split(path_).directory, path_);
+  return committed;
+}
+
+StagedFile::StagedFile(const std::string& path, Pieces pieces) : path_(path) {
+  UnfinishedFile file(path);
+  for (const auto& piece : pieces) file.append(piece);
+  file.finish();
+  temporary_ = std::exchange(file.temporary_, {});
+}
 
 StagedFile::StagedFile(const std::string& path, std::string_view text)
     : StagedFile(path, std::array<std::span<const std::byte>, 1>{std::as_bytes(std::span(text))}) {}
@@ -240,9 +230,7 @@ StagedFile::~StagedFile() {
 }
 
 void StagedFile::put_in_place() {
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
-    fail(path_, "cannot be put in place", errno);
-  }
+  replace(temporary_, path_);
   temporary_.clear();
 }
 
@@ -260,13 +248,13 @@ std::vector<std::string> make_directories(const std::string& path) {
       struct stat status {};
       // mkdir of a directory that is there may give EROFS or EACCES as well.
       if (::stat(part.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
-        fail(path, "cannot be made", error);
+        fail_storage(path, "cannot be made", error);
       }
     }
     if (end == std::string::npos) break;
   }
   struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) fail(path, "cannot be made", errno);
+  if (::stat(path.c_str(), &status) != 0) fail_storage(path, "cannot be made", errno);
   if (!S_ISDIR(status.st_mode)) {
     throw StorageError(path, "", "is no directory", "a directory that can be written");
   }
@@ -274,32 +262,9 @@ std::vector<std::string> make_directories(const std::string& path) {
 }
 
 Committed write_durably(const std::string& path, Pieces pieces, IfPresent if_present) {
-  const SplitPath parts = split(path);
-  if (if_present == IfPresent::kReplace) {
-    StagedFile staged(path, pieces);
-    staged.put_in_place();
-    sync_directory(parts.directory, path);
-    return Committed::kWritten;
-  }
-
-  Temporary temporary(write_temporary(path, pieces));
-  Committed committed = Committed::kWritten;
-  if (const int error = link_as(temporary, path)) {
-    if (error != EEXIST) fail(path, "cannot be put in place", error);
-    if (!holds(path, pieces)) {
-      throw StorageError(path, "", "is there already and holds something else", "no file");
-    }
-    committed = Committed::kWasThere;
-  }
-  struct stat status {};
-  if (::unlink(temporary.path().c_str()) == 0 ||
-      (::lstat(temporary.path().c_str(), &status) != 0 && errno == ENOENT)) {
-    temporary.gone();
-  } else {
-    fail(path, "its temporary cannot be removed", errno);
-  }
-  sync_directory(parts.directory, path);
-  return committed;
+  UnfinishedFile file(path);
+  for (const auto& piece : pieces) file.append(piece);
+  return file.commit(if_present);
 }
 
 Committed write_durably(const std::string& path, std::string_view text, IfPresent if_present) {
@@ -334,7 +299,7 @@ std::optional<TemporaryName> parse_temporary_name(std::string_view name) {
 std::size_t remove_stale_temporaries(const std::string& directory) {
   const std::string prefix = directory.ends_with('/') ? directory : directory + "/";
   const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(prefix.c_str()), ::closedir);
-  if (!folder) fail(directory, "cannot be listed", errno);
+  if (!folder) fail_storage(directory, "cannot be listed", errno);
   const std::string host = host_name();
 
   struct Candidate {
@@ -355,7 +320,7 @@ std::size_t remove_stale_temporaries(const std::string& directory) {
     }
     errno = 0;
   }
-  if (errno != 0) fail(directory, "cannot be listed", errno);
+  if (errno != 0) fail_storage(directory, "cannot be listed", errno);
   if (candidates.empty()) return 0;
 
   // The directory's own clock is the time its server gives to a file made now: on a network file
@@ -365,8 +330,8 @@ std::size_t remove_stale_temporaries(const std::string& directory) {
   {
     const Descriptor file(::open(probe.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
     struct stat status {};
-    if (file.get() >= 0 && ::fstat(file.get(), &status) == 0) now = status.st_mtime;
-    if (file.get() >= 0) ::unlink(probe.c_str());
+    if (file.number() >= 0 && ::fstat(file.number(), &status) == 0) now = status.st_mtime;
+    if (file.number() >= 0) ::unlink(probe.c_str());
   }
   std::size_t removed = 0;
   for (const Candidate& candidate : candidates) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstdint>
 
 namespace w2vbert {
@@ -79,6 +80,11 @@ std::vector<std::string> split(std::string_view list, char separator) {
     begin = end + 1;
   }
   return words;
+}
+
+std::string number_text(double value) {
+  std::array<char, 32> text{};
+  return {text.data(), std::to_chars(text.begin(), text.end(), value).ptr};
 }
 
 std::string shape_text(std::span<const std::int64_t> shape) {

@@ -14,7 +14,7 @@ namespace w2vbert {
 namespace {
 
 constexpr std::int64_t kFrameLength = 400;  // samples
-constexpr std::int64_t kHopLength = 160;
+constexpr std::int64_t kHopLength = SeamlessM4TFeatureExtractorConfig::kHopLength;
 constexpr std::int64_t kFftLength = 512;
 constexpr std::int64_t kBins = kFftLength / 2 + 1;
 constexpr double kPreemphasis = 0.97;

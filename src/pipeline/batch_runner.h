@@ -40,7 +40,7 @@ class BatchRunner {
     std::exception_ptr failure;
     double seconds = 0;  // this clip's share
   };
-  // One result for each clip. Throws DeviceError, CheckpointError.
+  // One result for each clip. Throws DeviceError, CheckpointError, Interrupted.
   std::vector<Result> run(const std::vector<EngineClip>& clips) {
     frames_ = std::min(most_frames_, frames_ + std::max<std::int64_t>(1, most_frames_ / 16));
     std::vector<Result> results(clips.size());
@@ -68,6 +68,8 @@ class BatchRunner {
     } catch (const c10::AcceleratorError& error) {
       throw DeviceError("", "", "the device is lost: " + one_line(error));
     } catch (const CheckpointError&) {  // weights that are read as they are needed
+      throw;
+    } catch (const Interrupted&) {
       throw;
     } catch (const std::exception& error) {
       failure = std::current_exception();

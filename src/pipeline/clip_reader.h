@@ -2,14 +2,18 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "bounded_queue.h"
+#include "w2vbert/core/stopwatch.h"
 #include "w2vbert/pipeline/clip_run.h"
 
 namespace w2vbert {
@@ -42,17 +46,40 @@ class ClipReader {
   // Waits for one clip and takes what else is there, up to `most_frames` in all. Empty: no more.
   std::vector<ReadClip> next_batch(std::int64_t most_frames);
 
+  // Threads whose decoder gave nothing for too long: their clip has failed, another thread has
+  // taken their place, and they end if their decoder ever returns. The process cannot wait for
+  // them.
+  int hanging() const { return hanging_; }
+
  private:
+  // Of one thread. It outlives the reader where the decoder does not return.
+  struct Decoding {
+    std::mutex mutex;
+    bool active = false;
+    bool given_up = false;
+    std::size_t index = 0;  // into the input list
+    Stopwatch since_block;
+  };
+  class GivenUp {};  // thrown in a thread that must not touch the reader any more
+  struct Thread {
+    std::thread thread;
+    std::shared_ptr<Decoding> decoding;
+  };
+
   // The file that a thread decoded last: a manifest may ask for many parts of one.
   struct Decoded {
     std::string path;
     Waveform waveform;
   };
 
-  void work();
-  ReadClip read(std::size_t index, const SeamlessM4TFeatureExtractor& extractor,
-                Decoded& decoded) const;
-  Waveform load(std::size_t index, Decoded& decoded) const;
+  void start_thread();
+  void work(const std::shared_ptr<Decoding>& decoding);
+  void watch();
+  void give_up_if_hanging(std::size_t thread);
+  ReadClip read(std::size_t index, const SeamlessM4TFeatureExtractor& extractor, Decoded& decoded,
+                Decoding& decoding) const;
+  Waveform load(std::size_t index, Decoded& decoded, Decoding& decoding) const;
+  Waveform decode(std::size_t index, Decoding& decoding) const;
 
   const InputList& inputs_;
   const std::vector<std::size_t>& pending_;
@@ -60,7 +87,13 @@ class ClipReader {
   BoundedQueue<ReadClip> ready_;
   std::atomic<std::size_t> next_{0};
   std::atomic<std::size_t> threads_left_;
-  std::vector<std::thread> threads_;  // last: they use the members above
+  std::atomic<int> hanging_{0};
+  std::mutex watching_mutex_;
+  std::condition_variable watching_changed_;
+  bool watching_ = true;
+  // Last: they use the members above. The watcher alone changes the readers.
+  std::vector<Thread> threads_;
+  std::thread watcher_;
 };
 
 }  // namespace w2vbert

@@ -3,23 +3,17 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <array>
-#include <charconv>
-#include <cmath>
 #include <memory>
 #include <utility>
 
 #include "w2vbert/checkpoint/checkpoint.h"
-#include "w2vbert/checkpoint/lora.h"
 #include "w2vbert/checkpoint/model_directory.h"
-#include "w2vbert/checkpoint/safetensors_header.h"
-#include "w2vbert/config/lora_config.h"
 #include "w2vbert/core/dtype.h"
 #include "w2vbert/core/error.h"
-#include "w2vbert/core/file.h"
 #include "w2vbert/core/memory.h"
 #include "w2vbert/core/text.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
+#include "w2vbert/pipeline/model_identity.h"
 #include "w2vbert/pipeline/parse_number.h"
 #include "w2vbert/pipeline/sha256.h"
 #include "w2vbert/pipeline/version.h"
@@ -27,15 +21,12 @@
 namespace w2vbert {
 namespace {
 
-constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
-constexpr std::uint64_t kIdentityBytesPerTensor = 4096;
-constexpr std::uint64_t kIdentityBlockBytes = 1 << 20;
-constexpr double kFbankFramesPerSecond = 100;
 // Of audio, that go through the model together: more gains nothing (docs/benchmarks.md).
 constexpr double kBatchSeconds = 60;
 constexpr double kLeastBatchSeconds = 5;
+constexpr double kDeviceBatchSeconds = 120;  // where it does not fit, batches are halved
 // Raised when the same request would give other bytes.
-constexpr const char* kOutputFormat = "2";
+constexpr const char* kOutputFormat = "3";
 
 std::string states_name(const std::vector<std::int64_t>& states) {
   if (states.empty()) return "last_hidden_state";
@@ -77,12 +68,10 @@ Fingerprint fingerprint_of(const char* command) {
 }
 
 std::string numbers_of(const SeamlessM4TFeatureExtractorConfig& features) {
-  std::array<char, 32> padding{};
-  const auto end = std::to_chars(padding.begin(), padding.end(), features.padding_value).ptr;
   return "num_mel_bins=" + std::to_string(features.num_mel_bins) +
          " sampling_rate=" + std::to_string(features.sampling_rate) +
          " stride=" + std::to_string(features.stride) +
-         " padding_value=" + std::string(padding.begin(), end);
+         " padding_value=" + number_text(features.padding_value);
 }
 
 at::Tensor read_statistic(const Checkpoint& file, const std::string& name, std::int64_t channels) {
@@ -138,48 +127,6 @@ Fingerprint features_fingerprint(const SeamlessM4TFeatureExtractorConfig& featur
   return fingerprint;
 }
 
-std::string model_identity(const std::string& model_directory,
-                           const std::vector<std::string>& weight_files) {
-  Sha256 sha;
-  for (const char* name : {"config.json", "processor_config.json", "preprocessor_config.json"}) {
-    const std::string path = model_directory + "/" + name;
-    std::string text;
-    if (exists(path)) text = read_small_file<ConfigError>(path, kMaxConfigBytes);
-    sha.add(std::to_string(text.size()) + ":" + text);
-  }
-  for (const std::string& path : weight_files) {
-    const auto file = InputFile::open<CheckpointError>(path);
-    const std::string head = read_safetensors_head(file);
-    const SafetensorsHeader header = parse_safetensors_header(head, file.size(), path);
-    sha.add(head);
-    std::string data;
-    for (const TensorInfo& tensor : header.tensors) {
-      data.resize(
-          static_cast<std::size_t>(std::min(tensor.end - tensor.begin, kIdentityBytesPerTensor)));
-      file.read_at(header.data_offset + tensor.begin, data.data(), data.size());
-      sha.add(data);
-    }
-  }
-  return sha.hex();
-}
-
-std::string lora_identity(const std::string& directory) {
-  const LoraFiles files = find_lora(directory);
-  LoraConfig::from_pretrained(directory);
-  Sha256 sha;
-  const std::string config = read_small_file<ConfigError>(files.config, kMaxConfigBytes);
-  sha.add(std::to_string(config.size()) + ":" + config);
-  const auto file = InputFile::open<CheckpointError>(files.weights);
-  parse_safetensors_header(read_safetensors_head(file), file.size(), files.weights);
-  std::string block;
-  for (std::uint64_t at = 0; at < file.size(); at += block.size()) {
-    block.resize(static_cast<std::size_t>(std::min(file.size() - at, kIdentityBlockBytes)));
-    file.read_at(at, block.data(), block.size());
-    sha.add(block);
-  }
-  return sha.hex();
-}
-
 Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
     : request_(std::move(request)),
       output_dtype_(options.output_dtype),
@@ -197,9 +144,9 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
       throw UsageError("", "--chunk-seconds", "cannot cut what an adapter makes of a clip",
                        "--states, which are the encoder's");
     }
-    chunking_.frames = frames_of(options.chunk_seconds);
-    chunking_.overlap = static_cast<std::int64_t>(options.overlap_seconds * kFbankFramesPerSecond /
-                                                  static_cast<double>(features_.stride));
+    chunking_.frames = features_.frames_of(options.chunk_seconds);
+    chunking_.overlap =
+        static_cast<std::int64_t>(options.overlap_seconds * features_.frame_rate_hz());
     if (chunking_.overlap >= chunking_.frames) {
       throw UsageError("", "--overlap-seconds",
                        "is as long as a piece, of " + std::to_string(chunking_.frames) + " frames",
@@ -259,21 +206,25 @@ c10::ScalarType Extraction::output_dtype() const {
   return mean_.defined() ? c10::promoteTypes(computed, mean_.scalar_type()) : computed;
 }
 
-std::int64_t Extraction::frames_of(double seconds) const {
-  const double frames = seconds * kFbankFramesPerSecond / static_cast<double>(features_.stride);
-  return std::max<std::int64_t>(1, std::llround(frames));
+std::vector<std::string> Extraction::tensor_names() const {
+  std::vector<std::string> names;
+  for (const std::int64_t state : states_) names.push_back("hidden_states." + std::to_string(state));
+  if (names.empty()) names.emplace_back("last_hidden_state");
+  names.emplace_back("attention_mask");
+  return names;
 }
 
 std::int64_t Extraction::batch_frames(std::optional<double> seconds) const {
-  if (seconds) return frames_of(*seconds);
+  if (seconds) return features_.frames_of(*seconds);
+  if (!request_.device.is_cpu()) return features_.frames_of(kDeviceBatchSeconds);
   if (engine_.name != "fused") return 1;
   // Rows of the engine's matrices, and of each state: in the engine's hands, the clip's and the
   // writer's.
   const std::int64_t row_bytes = 4 * config_.hidden_size;
   const auto states = static_cast<std::int64_t>(std::max<std::size_t>(1, states_.size()));
   const std::int64_t frame_bytes = (8 + 3 * states) * row_bytes;
-  return std::clamp(usable_memory() / 4 / frame_bytes, frames_of(kLeastBatchSeconds),
-                    frames_of(kBatchSeconds));
+  return std::clamp(usable_memory() / 4 / frame_bytes, features_.frames_of(kLeastBatchSeconds),
+                    features_.frames_of(kBatchSeconds));
 }
 
 namespace {
@@ -333,18 +284,20 @@ std::vector<std::vector<at::Tensor>> states_in_chunks(Engine& engine,
 
 }  // namespace
 
-BatchFunction Extraction::load(std::int64_t batch_frames, LoadReport* report) const {
+BatchFunction Extraction::load(std::int64_t batch_frames, LoadReport* report,
+                               std::function<bool()> interrupt_asked) const {
   auto loaded = load_pretrained<Wav2Vec2BertModel>(directory_, load_options(request_, engine_));
   const std::shared_ptr<Engine> engine =
       make_engine(engine_, std::move(loaded.model), request_.dtype,
                   weight_reader(loaded.checkpoint, loaded.report));
+  engine->interrupt_when(std::move(interrupt_asked));
   if (report) *report = std::move(loaded.report);
 
   std::vector<std::int64_t> wanted = states_;
   if (wanted.empty()) wanted.push_back(Engine::kLastHiddenState);
   const at::Tensor mean = mean_.defined() ? mean_.to(request_.device) : at::Tensor();
   const at::Tensor deviation = var_.defined() ? at::sqrt(var_.to(request_.device)) : at::Tensor();
-  return [=, chunking = chunking_, dtype = output_dtype_, masked = attention_mask_,
+  return [=, names = tensor_names(), chunking = chunking_, dtype = output_dtype_, masked = attention_mask_,
           pool = pool_](const std::vector<EngineClip>& clips) {
     const at::NoGradGuard no_grad;
     std::vector<EngineClip> inputs = clips;
@@ -355,23 +308,20 @@ BatchFunction Extraction::load(std::int64_t batch_frames, LoadReport* report) co
     std::vector<NamedTensors> outputs(clips.size());
     for (std::size_t clip = 0; clip < clips.size(); ++clip) {
       for (std::size_t i = 0; i < wanted.size(); ++i) {
-        const std::string name = wanted[i] == Engine::kLastHiddenState
-                                     ? "last_hidden_state"
-                                     : "hidden_states." + std::to_string(wanted[i]);
         at::Tensor rows = states[clip][i];
         if (mean.defined()) rows = (rows - mean) / deviation;
         if (pool > 1) {
           rows = at::avg_pool1d(rows.t().unsqueeze(0), {pool}, {pool})[0].t();  // (T, C) -> (T', C)
         }
         if (dtype) rows = rows.to(*dtype);
-        outputs[clip].emplace_back(name, rows.cpu().contiguous());
+        outputs[clip].emplace_back(names[i], rows.cpu().contiguous());
       }
       at::Tensor mask = clips[clip].attention_mask;
       if (pool > 1) {  // of a row: whether all its frames are valid
         const std::int64_t rows = mask.size(0) / pool;
         mask = mask.slice(0, 0, rows * pool).reshape({rows, pool}).amin(1);
       }
-      outputs[clip].emplace_back("attention_mask", mask);
+      outputs[clip].emplace_back(names.back(), mask.contiguous());
     }
     return outputs;
   };

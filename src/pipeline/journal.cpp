@@ -11,9 +11,9 @@
 #include <string_view>
 #include <utility>
 
-#include "descriptor.h"
 #include "host_name.h"
 #include "line_file.h"
+#include "w2vbert/core/descriptor.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/json.h"
 
@@ -83,11 +83,10 @@ void Journal::begin(std::size_t inputs, std::size_t finished) {
 }
 
 void Journal::add(const JournalEntry& entry) {
-  append(Json{{"name", entry.name},
-              {"frames", entry.frames},
-              {"audio_seconds", entry.audio_seconds},
-              {"sha256", entry.sha256}}
-             .dump(-1, ' ', false, Json::error_handler_t::replace));
+  Json line = {
+      {"name", entry.name}, {"frames", entry.frames}, {"audio_seconds", entry.audio_seconds}};
+  if (!entry.sha256.empty()) line["sha256"] = entry.sha256;
+  append(line.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
 void Journal::append(std::string line) {
@@ -114,7 +113,6 @@ JournalRead read_journal(const std::string& path) {
         read.host = text_of(value, "host");
         read.pid = number_of<std::int64_t>(value, "pid");
         read.entries_of_last = 0;
-        ++read.begun;
       } else if (value.find("name") != nullptr) {
         read.entries.push_back({text_of(value, "name"), number_of<std::int64_t>(value, "frames"),
                                 number_of<double>(value, "audio_seconds"),

@@ -9,7 +9,7 @@
 #include <optional>
 #include <vector>
 
-#include "descriptor.h"
+#include "w2vbert/core/descriptor.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {

@@ -1,12 +1,16 @@
 #include "w2vbert/pipeline/output_format.h"
 
+#include <string>
+
 #include "w2vbert/pipeline/input_list.h"
+#include "w2vbert/pipeline/parse_number.h"
 
 namespace w2vbert {
 namespace {
 
 constexpr std::string_view kField = "output_format";
 constexpr std::string_view kNpy = "npy";
+constexpr std::string_view kShardSize = "shard_size";
 
 }  // namespace
 
@@ -23,6 +27,17 @@ OutputFormat output_format_of(const Fingerprint& run) {
 
 void add_output_format(Fingerprint& run, OutputFormat format) {
   if (format == OutputFormat::npy) run.fields.emplace_back(kField, kNpy);
+}
+
+std::size_t shard_size_of(const Fingerprint& run) {
+  for (const auto& [field, value] : run.fields) {
+    if (field == kShardSize) return parse_number<std::size_t>(value).value_or(0);
+  }
+  return 0;
+}
+
+void add_shard_size(Fingerprint& run, std::size_t shard_size) {
+  if (shard_size > 0) run.fields.emplace_back(kShardSize, std::to_string(shard_size));
 }
 
 }  // namespace w2vbert

@@ -7,13 +7,16 @@
 
 #include <array>
 #include <cerrno>
-#include <cstring>
+#include <span>
+#include <string_view>
 
-#include "descriptor.h"
+#include "w2vbert/core/descriptor.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
 namespace {
+
+constexpr std::string_view kExpected = "a directory that can be written";
 
 std::string parent_of(const std::string& path) {
   const std::size_t slash = path.rfind('/');
@@ -28,13 +31,15 @@ void try_writing(const std::string& directory) {
   if (number < 0) {  // the file system may lack unnamed files
     std::string name = directory + "/.w2vbert-probe-XXXXXX.tmp";
     number = ::mkostemps(name.data(), 4, O_CLOEXEC);
-    if (number < 0) fail_storage(directory, "no file can be created in it", errno);
+    if (number < 0) fail_storage(directory, "no file can be created in it", errno, kExpected);
     ::unlink(name.c_str());
   }
   Descriptor probe(number);
   const std::array<char, 4096> block{};
-  write_all(probe.number(), {block.data(), block.size()}, directory);
-  if (::fsync(probe.number()) != 0 || !probe.close()) fail_storage(directory, "cannot be written", errno);
+  write_all(probe.number(), std::as_bytes(std::span(block)), directory);
+  if (::fsync(probe.number()) != 0) fail_storage(directory, "cannot be written", errno, kExpected);
+  if (const int error = probe.close())
+    fail_storage(directory, "cannot be written", error, kExpected);
 }
 
 bool is_same_file(const std::string& a, const std::string& b) {

@@ -9,9 +9,10 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "descriptor.h"
+#include "clip_index.h"
 #include "npy_header.h"
 #include "w2vbert/checkpoint/safetensors_header.h"
+#include "w2vbert/core/descriptor.h"
 #include "w2vbert/core/durable_file.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/file.h"
@@ -26,13 +27,6 @@ constexpr std::string_view kRecordName = "run.json";
 constexpr std::uint64_t kMaxRecordBytes = 1 << 20;
 constexpr std::uint64_t kMaxNpyHeaderBytes = 4096;
 constexpr std::size_t kBlockBytes = 1 << 20;
-
-std::string metadata_value(const SafetensorsHeader& header, std::string_view name) {
-  for (const auto& [key, value] : header.metadata) {
-    if (key == name) return value;
-  }
-  return {};
-}
 
 std::string data_digest(const InputFile& file, std::uint64_t data_offset) {
   Sha256 sha;
@@ -72,9 +66,10 @@ OutputLook look_at_output(const std::string& path, bool verify, const std::strin
     } else {
       const SafetensorsHeader header =
           parse_safetensors_header(read_safetensors_head(file), file.size(), path);
-      look.fingerprint = metadata_value(header, "fingerprint");
+      look.fingerprint = header.metadata_value("fingerprint");
+      look.index = header.metadata_value(kIndexKey);
       data_offset = header.data_offset;
-      written = metadata_value(header, "sha256");
+      written = header.metadata_value("sha256");
     }
     if (verify && !(look.fingerprint == std::nullopt && written.empty()) &&
         written != data_digest(file, data_offset)) {
@@ -95,7 +90,8 @@ RunDirectory::RunDirectory(std::string path, Fingerprint fingerprint, Shard shar
     : path_(std::move(path)),
       fingerprint_(std::move(fingerprint)),
       digest_(fingerprint_.digest()),
-      format_(output_format_of(fingerprint_)) {
+      format_(output_format_of(fingerprint_)),
+      shard_size_(shard_size_of(fingerprint_)) {
   while (path_.size() > 1 && path_.ends_with('/')) path_.pop_back();
   if (path_.empty()) throw StorageError("", "", "the output directory has no name", "a directory");
   if (shard.count > 1) {
@@ -217,9 +213,8 @@ void RunDirectory::record(const ClipFailure& failure) {
   if (file.number() < 0) fail_storage(failures_path_, "cannot be written", errno);
   using Handler = nlohmann::ordered_json::error_handler_t;
   write_all(file.number(), line.dump(-1, ' ', false, Handler::replace) + "\n", failures_path_);
-  if (::fsync(file.number()) != 0 || !file.close()) {
-    fail_storage(failures_path_, "cannot be written", errno);
-  }
+  if (::fsync(file.number()) != 0) fail_storage(failures_path_, "cannot be synchronised", errno);
+  if (const int error = file.close()) fail_storage(failures_path_, "cannot be closed", error);
 }
 
 }  // namespace w2vbert

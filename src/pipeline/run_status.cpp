@@ -17,9 +17,13 @@
 #include <utility>
 
 #include "bounded_queue.h"
+#include "clip_index.h"
 #include "host_name.h"
 #include "line_file.h"
+#include "w2vbert/checkpoint/safetensors_header.h"
 #include "w2vbert/core/error.h"
+#include "w2vbert/core/file.h"
+#include "w2vbert/core/json.h"
 #include "w2vbert/core/text.h"
 #include "w2vbert/pipeline/journal.h"
 #include "w2vbert/pipeline/output_format.h"
@@ -104,6 +108,21 @@ std::vector<ShareJournal> read_journals(const std::string& directory) {
   return journals;
 }
 
+// Of a shard: that its index file does not say what the shard itself says; the clips go into
+// `names`.
+std::string problem_of_index(const std::string& path, const std::string& index,
+                             std::unordered_set<std::string>& names) {
+  try {
+    for (IndexedClip& clip : parse_index(index)) names.insert(std::move(clip.name));
+    if (read_small_file<UsageError>(path, kMaxSafetensorsHeaderBytes) == index) return "";
+  } catch (const UsageError& error) {
+    return error.what();
+  } catch (const JsonError& error) {
+    return quote_bytes(path) + ": the shard's own index: " + error.what();
+  }
+  return quote_bytes(path) + ": says something else than the shard's own index";
+}
+
 std::string without_slashes(std::string directory) {
   while (directory.size() > 1 && directory.ends_with('/')) directory.pop_back();
   return directory;
@@ -164,6 +183,7 @@ Verification verify_run(const std::string& path, int threads, const VerifyEvents
     OutputLook look;
     std::uint64_t bytes;
   };
+  const bool sharded = shard_size_of(run) > 0;
   BoundedQueue<Looked> looked(1000);
   std::atomic<std::size_t> next{0};
   std::atomic<int> running{threads};
@@ -188,11 +208,16 @@ Verification verify_run(const std::string& path, int threads, const VerifyEvents
   Verification result;
   while (const std::optional<Looked> one = looked.pop()) {
     const std::string& output = outputs[one->index];
-    found.insert(name_of(output));
+    if (!sharded) found.insert(name_of(output));
     result.gigabytes += static_cast<double>(one->bytes) / 1e9;
     std::string problem = one->look.problem;
     if (problem.empty() && one->look.fingerprint.value_or(digest) != digest) {
       problem = quote_bytes(output) + ": belongs to another run";
+    }
+    if (sharded) {
+      const std::string index_problem =
+          problem_of_index(directory + "/" + name_of(output) + ".jsonl", one->look.index, found);
+      if (problem.empty()) problem = index_problem;
     }
     if (!problem.empty()) {
       ++result.bad;
@@ -204,7 +229,8 @@ Verification verify_run(const std::string& path, int threads, const VerifyEvents
   for (const auto& [name, written] : journaled) {
     if (found.contains(name)) continue;
     ++result.missing;
-    events.bad(quote_bytes(directory + "/" + name + ending) + ": is missing");
+    events.bad(sharded ? quote_bytes(directory) + ": " + quote_bytes(name) + ": is in no shard"
+                       : quote_bytes(directory + "/" + name + ending) + ": is missing");
   }
   return result;
 }

@@ -23,7 +23,6 @@
 namespace w2vbert {
 namespace {
 
-constexpr std::int64_t kSamplesPerFilterBankFrame = 160;  // whatever the sampling rate
 // Of audio, in a batch. Enough for the products to be fast.
 constexpr double kBatchSeconds = 60;
 
@@ -54,25 +53,22 @@ Transcription::Transcription(ModelRequest request) : request_(std::move(request)
 }
 
 double Transcription::seconds_of(std::int64_t frames) const {
-  double samples = static_cast<double>(kSamplesPerFilterBankFrame * features_.stride);
+  double input_frames = static_cast<double>(frames);
   if (config_.add_adapter) {
-    samples *= std::pow(static_cast<double>(config_.adapter_stride),
-                        static_cast<double>(config_.num_adapter_layers));
+    input_frames *= std::pow(static_cast<double>(config_.adapter_stride),
+                             static_cast<double>(config_.num_adapter_layers));
   }
-  return static_cast<double>(frames) * samples / static_cast<double>(features_.sampling_rate);
+  return input_frames / features_.frame_rate_hz();
 }
 
-std::int64_t Transcription::frames_of(double seconds) const {
-  const auto samples = static_cast<double>(kSamplesPerFilterBankFrame * features_.stride);
-  return std::llround(seconds * static_cast<double>(features_.sampling_rate) / samples);
-}
-
-Transcription::Function Transcription::load(LoadReport* report) const {
+Transcription::Function Transcription::load(LoadReport* report,
+                                            std::function<bool()> interrupt_asked) const {
   auto loaded = load_pretrained<Wav2Vec2BertForCTC>(directory_, load_options(request_, engine_));
   Linear lm_head = loaded.model->lm_head;
   const std::shared_ptr<Engine> engine =
       make_engine(engine_, loaded.model->wav2vec2_bert, request_.dtype,
                   weight_reader(loaded.checkpoint, loaded.report));
+  engine->interrupt_when(std::move(interrupt_asked));
   if (report) *report = std::move(loaded.report);
   return [engine, lm_head, tokenizer = tokenizer_](const std::vector<EngineClip>& clips) mutable {
     const at::NoGradGuard no_grad;
@@ -102,15 +98,15 @@ TranscriptionSummary transcribe(const InputList& inputs, const AudioOptions& aud
   ClipRunRequest reading;
   reading.audio = audio;
   reading.features = transcription.features();
-  const std::int64_t batch_frames = transcription.frames_of(kBatchSeconds);
+  const std::int64_t batch_frames = reading.features.frames_of(kBatchSeconds);
   ClipReader reader(inputs, pending, reading, /*threads=*/1, 2 * batch_frames);
   const Transcription::Function function = load();
   for (const BadRow& row : inputs.bad_rows()) failed(failure_of(row));
   BatchRunner<Wav2Vec2CTCTokenizer::Output> runner(function, batch_frames);
   const Stopwatch watch;
-  for (;;) {
+  const auto run_next_batch = [&] {
     const std::vector<ReadClip> batch = reader.next_batch(runner.frames());
-    if (batch.empty()) break;
+    if (batch.empty()) return false;
     run_batch(
         batch, runner,
         [&](const ReadClip& clip, const char* stage, const std::exception_ptr& failure) {
@@ -131,8 +127,17 @@ TranscriptionSummary transcribe(const InputList& inputs, const AudioOptions& aud
           summary.audio_seconds += clip.audio_seconds;
           events.finished(clip);
         });
+    return true;
+  };
+  try {
+    do {
+      summary.stopped = events.stop_requested();
+    } while (!summary.stopped && run_next_batch());
+  } catch (const Interrupted&) {
+    summary.stopped = true;
   }
   summary.elapsed_seconds = watch.seconds();
+  summary.hanging_readers = reader.hanging();
   return summary;
 }
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
+#include <array>
 #include <cstring>
 #include <filesystem>
 #include <string>
@@ -12,6 +13,7 @@
 #include "checkpoint/raw_safetensors.h"
 #include "core/temporary_directory.h"
 #include "w2vbert/checkpoint/checkpoint.h"
+#include "w2vbert/checkpoint/safetensors_stream.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
@@ -137,6 +139,37 @@ TEST(WriteSafetensors, RefusesWhatTheFormatCannotHold) {
   }
   EXPECT_THROW(write_safetensors(directory / "a", {}, {{"k", "1"}, {"k", "2"}}), c10::ValueError);
   EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
+}
+
+TEST(SafetensorsStream, WritesTensorsInTheOrderTheyCome) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "a.safetensors";
+  const auto b = torch::tensor({1.0F, 2.0F});
+  const auto a = torch::tensor({{7, 1}, {8, 2}, {9, 3}}, torch::kInt64);
+  SafetensorsStream stream(path, 512);
+  stream.add("b", b);
+  stream.add("a", a);
+  TensorInfo copied;
+  copied.name = "c";
+  copied.dtype_name = "BF16";
+  copied.shape = {2, 1};
+  const std::array<std::byte, 4> data = {std::byte{0x80}, std::byte{0x3F}, {}, std::byte{0x40}};
+  stream.add(copied, data);
+  EXPECT_THROW(stream.add("d", a.t()), c10::ValueError);
+  EXPECT_FALSE(std::filesystem::exists(path));
+  EXPECT_EQ(stream.commit({{"k", "v"}}, IfPresent::kCompare), Committed::kWritten);
+
+  const std::string header = header_of(path);
+  EXPECT_EQ(header.size(), 512U - 8U);
+  EXPECT_EQ(header.substr(0, header.find_last_not_of(' ') + 1),
+            R"({"__metadata__":{"k":"v"},)"
+            R"("a":{"dtype":"I64","shape":[3,2],"data_offsets":[8,56]},)"
+            R"("b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"
+            R"("c":{"dtype":"BF16","shape":[2,1],"data_offsets":[56,60]}})");
+  const Checkpoint read = Checkpoint::open(path);
+  EXPECT_TRUE(torch::equal(read.read("a"), a));
+  EXPECT_TRUE(torch::equal(read.read("b"), b));
+  EXPECT_TRUE(torch::equal(read.read("c").to(torch::kFloat), torch::tensor({{1.0F}, {2.0F}})));
 }
 
 TEST(WriteSafetensors, SaysWhenThePlaceCannotBeWritten) {

@@ -1,6 +1,7 @@
 // Preloaded into the program: counts its calls that touch files below FAULT_BELOW, and at call number
 // FAULT_AT kills the process, or lets the call fail as a full or broken disk would (FAULT_KIND "kill" or
-// "error"). Without FAULT_AT it writes the number of calls to FAULT_COUNT at the end.
+// "error"). Without FAULT_AT it writes the number of calls to FAULT_COUNT at the end. Reading the file
+// FAULT_HANGS never comes to an end.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -20,9 +21,16 @@ static atomic_long calls;
 // Descriptors of files below FAULT_BELOW: 1, or 2 once something was written.
 static atomic_char watched[kMaxDescriptors];
 
+// Descriptors of the file FAULT_HANGS.
+static atomic_char hanging[kMaxDescriptors];
+
 static int is_below(const char* path) {
   const char* root = getenv("FAULT_BELOW");
   return root && strncmp(path, root, strlen(root)) == 0;
+}
+
+static int is_hanging(int descriptor) {
+  return descriptor >= 0 && descriptor < kMaxDescriptors && hanging[descriptor];
 }
 
 static int is_watched(int descriptor) {
@@ -53,7 +61,11 @@ static int open_with(int (*real)(const char*, int, ...), const char* path, int f
   const int below = is_below(path);
   if (below && strikes(flags & O_CREAT ? ENOSPC : EIO)) return -1;
   const int descriptor = real(path, flags, mode);
-  if (descriptor >= 0 && descriptor < kMaxDescriptors) watched[descriptor] = (char)below;
+  if (descriptor >= 0 && descriptor < kMaxDescriptors) {
+    const char* hangs = getenv("FAULT_HANGS");
+    watched[descriptor] = (char)below;
+    hanging[descriptor] = hangs && strcmp(path, hangs) == 0;
+  }
   return descriptor;
 }
 
@@ -81,6 +93,27 @@ ssize_t write(int descriptor, const void* bytes, size_t count) {
     watched[descriptor] = 2;
   }
   return REAL(write)(descriptor, bytes, count);
+}
+
+ssize_t pwrite(int descriptor, const void* bytes, size_t count, off_t offset) {
+  if (is_watched(descriptor) && strikes(ENOSPC)) return -1;
+  return REAL(pwrite)(descriptor, bytes, count > 1 ? count / 2 : count, offset);
+}
+
+ssize_t pwrite64(int descriptor, const void* bytes, size_t count, off64_t offset) {
+  if (is_watched(descriptor) && strikes(ENOSPC)) return -1;
+  return REAL(pwrite64)(descriptor, bytes, count > 1 ? count / 2 : count, offset);
+}
+
+// A disk that does not answer.
+ssize_t pread(int descriptor, void* bytes, size_t count, off_t offset) {
+  while (is_hanging(descriptor)) pause();
+  return REAL(pread)(descriptor, bytes, count, offset);
+}
+
+ssize_t pread64(int descriptor, void* bytes, size_t count, off64_t offset) {
+  while (is_hanging(descriptor)) pause();
+  return REAL(pread64)(descriptor, bytes, count, offset);
 }
 
 int fsync(int descriptor) {

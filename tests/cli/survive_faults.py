@@ -35,6 +35,10 @@ def outputs_of(directory):
     return {str(path.relative_to(directory)): path for path in directory.rglob("*.safetensors")}
 
 
+def indexes_of(directory):
+    return {path.name: path.read_text() for path in directory.glob("shard-*.jsonl")}
+
+
 def temporaries_of(directory):
     return [path for path in directory.rglob("*") if path.name.endswith(".tmp")]
 
@@ -44,7 +48,11 @@ def stamp(path):
     return status.st_ino, status.st_mtime_ns
 
 
-class Faults(unittest.TestCase):
+class Files:
+    """A run into a directory, and what may happen to it; SHAPE says in which files."""
+
+    SHAPE = ()
+
     @classmethod
     def setUpClass(cls):
         folder = tempfile.TemporaryDirectory()
@@ -62,12 +70,14 @@ class Faults(unittest.TestCase):
         assert result.returncode == 0, result.stderr
         cls.calls = int(count.read_text())
         cls.expected = {name: path.read_bytes() for name, path in outputs_of(cls.undisturbed).items()}
-        assert len(cls.expected) == CLIPS
+        cls.indexes = indexes_of(cls.undisturbed)
+        assert len(cls.expected) == (2 if cls.SHAPE else CLIPS)
 
     @classmethod
     def command(cls, output):
         return [str(ARGUMENTS.program.resolve()), "extract", "--manifest", str(cls.folder / "clips"), "--model",
-                str(cls.folder / "model"), "--output", str(output), "--threads", "1", "--batch-seconds", "0.5"]
+                str(cls.folder / "model"), "--output", str(output), "--threads", "1", "--batch-seconds", "0.5",
+                *cls.SHAPE]
 
     @classmethod
     def extract(cls, output, **faults):
@@ -93,6 +103,7 @@ class Faults(unittest.TestCase):
         for line in (output / "journal.jsonl").read_text().splitlines():
             json.loads(line)
         self.assertEqual((output / "run.json").read_bytes(), (self.undisturbed / "run.json").read_bytes())
+        self.assertEqual(indexes_of(output), self.indexes)
 
     def each_call(self, check):
         def problem_of(number):
@@ -132,6 +143,24 @@ class Faults(unittest.TestCase):
 
         self.each_call(check)
 
+    def test_eight_racers_for_the_same_outputs(self):
+        output = self.folder / "racers"
+        racers = [subprocess.Popen(self.command(output), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                   text=True) for _ in range(8)]
+        for racer in racers:
+            errors = racer.communicate()[1]
+            self.assertEqual(racer.returncode, 0, errors)
+        self.assertEqual(set(outputs_of(output)), set(self.expected))
+        self.check_whole(output)
+        self.assertEqual(indexes_of(output), self.indexes)
+        self.assertEqual(temporaries_of(output), [])
+
+
+class FaultsInShards(Files, unittest.TestCase):
+    SHAPE = ("--shard-size", "2")
+
+
+class Faults(Files, unittest.TestCase):
     def test_workers_are_lost_and_come_back_in_another_number(self):
         output = self.folder / "workers"
         moments = random.Random(2)
@@ -152,16 +181,85 @@ class Faults(unittest.TestCase):
         self.assertEqual(set(outputs_of(output)), set(self.expected))
         self.assertEqual(temporaries_of(output), [])
 
-    def test_eight_racers_for_the_same_outputs(self):
-        output = self.folder / "racers"
-        racers = [subprocess.Popen(self.command(output), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                   text=True) for _ in range(8)]
-        for racer in racers:
-            errors = racer.communicate()[1]
-            self.assertEqual(racer.returncode, 0, errors)
-        self.assertEqual(set(outputs_of(output)), set(self.expected))
-        self.check_whole(output)
+    def test_torchrun_loses_a_worker_and_comes_back_with_fewer(self):
+        output = self.folder / "torchrun"
+        clips = self.folder / "more"
+        clips.mkdir()
+        noise = numpy.random.default_rng(1)
+        for number in range(40):
+            soundfile.write(clips / f"{number}.wav", 0.1 * noise.standard_normal(32000), 16000)
+        command = [argument if argument != str(self.folder / "clips") else str(clips)
+                   for argument in self.command(output)]
+
+        def torchrun(workers):
+            return subprocess.Popen(
+                [sys.executable, "-m", "torch.distributed.run", "--no-python", "--standalone", "--max-restarts", "2",
+                 "--nproc-per-node", str(workers), *command],
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+        workers = torchrun(4)
+        killed = None
+        while killed is None and workers.poll() is None:
+            for journal in output.glob("journal.*-of-4.jsonl"):
+                lines = journal.read_text().splitlines()
+                if len(lines) >= 2 and killed is None:  # has begun, and written something
+                    killed = json.loads(lines[0])["pid"]
+                    os.kill(killed, signal.SIGKILL)
+            time.sleep(0.002)
+        errors = workers.communicate()[1]
+        self.assertEqual(workers.returncode, 0, errors)
+        self.assertIn("exitcode: -9", errors)  # torchrun saw it and began again
+        names = {f"{number}.safetensors" for number in range(40)}
+        self.assertEqual(set(outputs_of(output)), names)
+
+        lost = [path for path in outputs_of(output).values()][::3]
+        kept = {path: stamp(path) for path in outputs_of(output).values() if path not in lost}
+        for path in lost:
+            path.unlink()
+        fewer = torchrun(2)
+        errors = fewer.communicate()[1]
+        self.assertEqual(fewer.returncode, 0, errors)
+        self.assertEqual(set(outputs_of(output)), names)
+        self.assertEqual({path: stamp(path) for path in kept}, kept)
         self.assertEqual(temporaries_of(output), [])
+
+    def test_the_directory_is_taken_away(self):
+        output = self.folder / "taken"
+        clips = self.folder / "many"
+        clips.mkdir()
+        noise = numpy.random.default_rng(2)
+        for number in range(300):
+            soundfile.write(clips / f"{number}.wav", 0.1 * noise.standard_normal(32000), 16000)
+        command = [argument if argument != str(self.folder / "clips") else str(clips)
+                   for argument in self.command(output)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        while not outputs_of(output):
+            time.sleep(0.001)
+        output.rename(self.folder / "elsewhere")
+        errors = [line for line in process.communicate()[1].splitlines() if line.startswith("error: ")]
+        self.assertEqual(process.returncode, 5)
+        self.assertEqual(len(errors), 1, errors)
+        self.assertIn(str(output), errors[0])
+        (self.folder / "elsewhere").rename(output)
+        result = subprocess.run(command, capture_output=True, text=True)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(len(outputs_of(output)), 300)
+        self.assertEqual(temporaries_of(output), [])
+
+    def test_a_disk_that_does_not_answer_costs_one_file(self):
+        output = self.folder / "hanging"
+        hanging = self.folder / "clips" / "speaker1" / "1.wav"
+        environment = dict(os.environ, LD_PRELOAD=str(ARGUMENTS.library.resolve()), FAULT_HANGS=str(hanging))
+        result = subprocess.run([*self.command(output), "--read-timeout", "0.5"], capture_output=True, text=True,
+                                env=environment, timeout=60)
+        self.assertEqual(result.returncode, 3, result.stderr)
+        errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+        self.assertEqual(len(errors), 1, errors)
+        self.assertIn("speaker1/1.wav", errors[0])
+        self.assertIn("0.5 seconds", errors[0])
+        self.assertEqual(len(outputs_of(output)), CLIPS - 1)
+        self.check_whole(output)
+        self.check_resume(output)
 
     def test_killed_at_random(self):
         moments = random.Random(1)

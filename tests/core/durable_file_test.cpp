@@ -419,6 +419,35 @@ TEST(WriteDurably, LetsExactlyOneOfManyRacersWin) {
   EXPECT_EQ(names_in(directory.path()).size(), 20u);
 }
 
+TEST(UnfinishedFile, IsThereWholeOrNotAtAll) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "a";
+  const auto bytes = [](std::string_view text) { return std::as_bytes(std::span(text)); };
+  {
+    UnfinishedFile file(path);
+    file.append(bytes("12345"));
+    EXPECT_FALSE(std::filesystem::exists(path));
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(directory.path()));  // given up
+  UnfinishedFile file(path);
+  file.append(bytes("____"));
+  file.append(bytes("5678"));
+  file.overwrite(1, bytes("23"));
+  EXPECT_EQ(file.commit(), Committed::kWritten);
+  EXPECT_EQ(contents(path), "_23_5678");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory.path()), {}), 1);
+
+  UnfinishedFile equal(path), other(path), next(path);
+  equal.append(bytes("_23_5678"));
+  other.append(bytes("_23_567x"));
+  next.append(bytes("next"));
+  EXPECT_EQ(equal.commit(), Committed::kWasThere);
+  EXPECT_THROW(other.commit(), StorageError);
+  EXPECT_EQ(contents(path), "_23_5678");
+  EXPECT_EQ(next.commit(IfPresent::kReplace), Committed::kWritten);
+  EXPECT_EQ(contents(path), "next");
+}
+
 TEST(StagedFile, ChangesNothingUntilItIsPutInPlace) {
   const TemporaryDirectory directory;
   const std::string path = directory / "a";

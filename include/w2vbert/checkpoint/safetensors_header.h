@@ -29,6 +29,7 @@ struct SafetensorsHeader {
   std::uint64_t data_offset = 0;  // bytes from the start of the file
 
   const TensorInfo* find(std::string_view name) const;  // null when there is none
+  std::string metadata_value(std::string_view name) const;  // "" when there is none
 };
 
 // Bits of one element, or 0 for a dtype that the format does not have.

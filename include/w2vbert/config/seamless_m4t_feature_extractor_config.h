@@ -18,6 +18,13 @@ struct SeamlessM4TFeatureExtractorConfig {
   std::string padding_side = "right";
   bool return_attention_mask = true;
 
+  // HF: filter-bank frames begin every so many samples, whatever the sampling rate.
+  static constexpr std::int64_t kHopLength = 160;
+  // Rows of input_features for each second of audio.
+  double frame_rate_hz() const;
+  // ... for `seconds` of it, rounded; 1 at least.
+  std::int64_t frames_of(double seconds) const;
+
   static SeamlessM4TFeatureExtractorConfig from_json(std::string_view text,
                                                      const std::string& path);
 

@@ -1,12 +1,15 @@
-// A file descriptor that is closed when it goes out of scope, and writing to it whole.
+// A file descriptor that is closed when it goes out of scope, and writing to it whole. Torch-free.
 #pragma once
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <cstring>
+#include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 #include "w2vbert/core/error.h"
 
@@ -27,29 +30,38 @@ class Descriptor {
     number_ = -1;
     return number;
   }
-  // Whether it worked: quota and network errors may come here.
-  bool close() {
-    const int number = number_;
-    number_ = -1;
-    return ::close(number) == 0;
+  // 0, or what went wrong: quota and network errors may come here. Never to be tried again: on
+  // Linux the descriptor is gone whatever close(2) says.
+  int close() {
+    const int number = release();
+    return ::close(number) == 0 || errno == EINTR ? 0 : errno;
   }
 
  private:
   int number_;
 };
 
-[[noreturn]] inline void fail_storage(const std::string& path, std::string_view what, int error) {
-  throw StorageError(path, "", std::string(what) + ": " + std::strerror(error),
-                     "a directory that can be written");
+// "<path>: <what>: <the system's words for the error>".
+[[noreturn]] inline void fail_storage(const std::string& path, std::string_view what, int error,
+                                      std::string_view expected = {}) {
+  throw StorageError(path, "", std::string(what) + ": " + std::generic_category().message(error),
+                     expected);
 }
 
-inline void write_all(int descriptor, std::string_view bytes, const std::string& path) {
+// Throws StorageError.
+inline void write_all(int descriptor, std::span<const std::byte> bytes, const std::string& path) {
+  constexpr std::size_t kMaxTransferBytes = 0x7ffff000;  // one write(2) moves at most this much
   while (!bytes.empty()) {
-    const ssize_t count = ::write(descriptor, bytes.data(), bytes.size());
+    const ssize_t count =
+        ::write(descriptor, bytes.data(), std::min(bytes.size(), kMaxTransferBytes));
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) fail_storage(path, "cannot be written", count == 0 ? ENOSPC : errno);
-    bytes.remove_prefix(static_cast<std::size_t>(count));
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
   }
+}
+
+inline void write_all(int descriptor, std::string_view text, const std::string& path) {
+  write_all(descriptor, std::as_bytes(std::span(text)), path);
 }
 
 }  // namespace w2vbert

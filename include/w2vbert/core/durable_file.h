@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "w2vbert/core/descriptor.h"
+
 namespace w2vbert {
 
 enum class IfPresent {
@@ -30,6 +32,32 @@ Committed write_durably(const std::string& path, std::span<const std::span<const
                         IfPresent if_present = IfPresent::kCompare);
 Committed write_durably(const std::string& path, std::string_view text,
                         IfPresent if_present = IfPresent::kCompare);
+
+// The same for a file that is written bit by bit, larger than memory perhaps: nothing is at `path`
+// before commit(), and without it the temporary goes with the object.
+class UnfinishedFile {
+ public:
+  // Throws StorageError, here and below.
+  explicit UnfinishedFile(const std::string& path);
+  ~UnfinishedFile();
+  UnfinishedFile(const UnfinishedFile&) = delete;
+  UnfinishedFile& operator=(const UnfinishedFile&) = delete;
+
+  const std::string& path() const { return path_; }
+  void append(std::span<const std::byte> bytes);
+  // Over bytes that have been appended before.
+  void overwrite(std::uint64_t offset, std::span<const std::byte> bytes);
+  // Puts the file in its place as write_durably() does. To be called once, as the last.
+  Committed commit(IfPresent if_present = IfPresent::kCompare);
+
+ private:
+  friend class StagedFile;
+  void finish();  // synchronises and closes
+
+  std::string path_;
+  std::string temporary_;  // empty: gone
+  Descriptor descriptor_;
+};
 
 // A file that lies whole and synchronised beside its place and is not put there yet: for several
 // files of which none may be replaced before all of them are ready. Without put_in_place() the

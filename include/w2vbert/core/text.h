@@ -27,6 +27,9 @@ std::string comma_list(std::span<const std::string> words);
 // At ',': "a,,b" -> "a", "", "b"; "" -> "".
 std::vector<std::string> split(std::string_view list, char separator);
 
+// The shortest text that reads as the same number: "0.1", "50".
+std::string number_text(double value);
+
 // "(2, 80)"; "()" for a scalar.
 std::string shape_text(std::span<const std::int64_t> shape);
 

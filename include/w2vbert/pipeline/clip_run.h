@@ -31,13 +31,16 @@ struct ClipRunRequest {
   // input_features); a longer one goes alone.
   std::int64_t batch_frames = 1;
   int reading_threads = 1;
-  int writing_threads = 2;  // they wait for the disk, most of the time
+  // A file whose decoder gives nothing for so long fails.
+  double decoder_patience_seconds = 60;
   // The run ends when more clips than this have failed.
   std::size_t max_failures = std::numeric_limits<std::size_t>::max();
   // Makes the function that the clips go through: loads the model. Called at most once, when there
   // is something to do, while other threads read the first clips.
   std::function<BatchFunction()> prepare;
-  // Asked between two batches; true ends the run.
+  // Of the tensors that the function gives for a clip.
+  std::vector<std::string> tensor_names;
+  // Asked between two batches; true ends the run. The function may throw Interrupted as well.
   std::function<bool()> stop_requested = [] { return false; };
 };
 
@@ -54,13 +57,14 @@ struct ClipReport {
   std::string name;
   std::string output;
   std::int64_t frames = 0;  // rows of input_features
+  std::int64_t samples = 0;  // after resampling
+  int sample_rate_hz = 0;    // of them
   int source_sample_rate_hz = 0;
   int source_channels = 0;
   double audio_seconds = 0;    // after resampling
   double read_seconds = 0;     // decoding and resampling
   double compute_seconds = 0;  // features, and of the model's batch this clip's share by its frames
   double write_seconds = 0;
-  std::string sha256;  // of the output's data
 };
 
 struct ClipRunEvents {
@@ -78,6 +82,7 @@ struct ClipRunSummary {
   double model_seconds = 0;        // of them, in the function that the clips go through
   bool stopped = false;            // by stop_requested
   bool too_many_failures = false;  // stopped by max_failures
+  int hanging_readers = 0;         // threads that were left in a decoder
 };
 
 // Does what `inputs` asks for and `directory` does not hold yet: some threads read and make

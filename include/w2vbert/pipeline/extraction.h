@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -54,6 +55,8 @@ class Extraction {
   // Tensors of states in each output, and their type in the files.
   std::size_t states() const noexcept { return std::max<std::size_t>(1, states_.size()); }
   c10::ScalarType output_dtype() const;
+  // Of the tensors in an output: the states in rising order, and attention_mask.
+  std::vector<std::string> tensor_names() const;
   Fingerprint fingerprint(const AudioOptions& audio) const;
 
   // Loads the weights. The function's tensors are last_hidden_state, or hidden_states.<n> for each
@@ -61,16 +64,16 @@ class Extraction {
   // of it and the statistics' when those are given; and attention_mask (T) int64. In one call of the
   // engine there are `batch_frames` frames at most, or one clip or piece of one. `report`, when not
   // null, gets what loading found.
-  BatchFunction load(std::int64_t batch_frames, LoadReport* report = nullptr) const;
+  // It throws Interrupted soon after `interrupt_asked` has become true.
+  BatchFunction load(std::int64_t batch_frames, LoadReport* report = nullptr,
+                     std::function<bool()> interrupt_asked = {}) const;
 
   // Clips of how many frames (rows of input_features) go through the model together: of `seconds` of
-  // audio, or of a minute, or less where the memory at hand is short; the reference engine, which runs
-  // one clip after the other, gains nothing by batches.
+  // audio, or of a minute, or less where the memory at hand is short, or of two minutes on a GPU; the
+  // reference engine, which on a CPU runs one clip after the other, gains nothing by batches there.
   std::int64_t batch_frames(std::optional<double> seconds) const;
 
  private:
-  std::int64_t frames_of(double seconds) const;  // 1 at least
-
   ModelRequest request_;
   std::string directory_;
   Wav2Vec2BertConfig config_;
@@ -87,13 +90,5 @@ class Extraction {
   std::string model_identity_;
   std::string lora_identity_;  // empty without one
 };
-
-// SHA-256 over a model's bytes, as far as they can be told cheaply: its config files, the headers of
-// its weight files and the first 4 KiB of each tensor.
-std::string model_identity(const std::string& model_directory,
-                           const std::vector<std::string>& weight_files);
-// The same of a PEFT adapter's directory: over every byte of its two files. Throws ConfigError,
-// CheckpointError for one that cannot be merged into any model.
-std::string lora_identity(const std::string& directory);
 
 }  // namespace w2vbert

@@ -14,7 +14,7 @@ struct JournalEntry {
   std::string name;
   std::int64_t frames = 0;  // rows of input_features
   double audio_seconds = 0;
-  std::string sha256;  // of the output's data
+  std::string sha256;  // of the output's data; empty in a shard, which has one of its own
 };
 
 // Appends lines of JSON to a file; each is written in one piece. Outputs are in their place before
@@ -30,7 +30,7 @@ class Journal {
 
   // {"inputs": n, "finished": n, "host": name, "pid": n}: a worker begins.
   void begin(std::size_t inputs, std::size_t finished);
-  // {"name": …, "frames": n, "audio_seconds": s, "sha256": …}
+  // {"name": …, "frames": n, "audio_seconds": s, "sha256": …}, the last if there is one
   void add(const JournalEntry& entry);
 
  private:
@@ -45,7 +45,6 @@ struct JournalRead {
   std::size_t finished = 0;  // before it
   std::string host;
   std::int64_t pid = 0;
-  std::size_t begun = 0;              // workers that have begun
   std::vector<JournalEntry> entries;  // of all
   std::size_t entries_of_last = 0;    // of them, the last worker's: at the end
 };

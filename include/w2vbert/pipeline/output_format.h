@@ -1,6 +1,7 @@
 // What a run's outputs are stored as.
 #pragma once
 
+#include <cstddef>
 #include <string_view>
 
 #include "w2vbert/pipeline/fingerprint.h"
@@ -19,5 +20,9 @@ std::string_view ending_of(OutputFormat format);
 OutputFormat output_format_of(const Fingerprint& run);
 // Adds it to the fields, unless it is safetensors.
 void add_output_format(Fingerprint& run, OutputFormat format);
+
+// How many clips a shard holds; 0: each has a file of its own.
+std::size_t shard_size_of(const Fingerprint& run);
+void add_shard_size(Fingerprint& run, std::size_t shard_size);
 
 }  // namespace w2vbert

@@ -29,6 +29,7 @@ struct ClipFailure {
 struct OutputLook {
   std::string problem;  // one line with the path: why it is no whole output; empty: it is one
   std::optional<std::string> fingerprint;  // as far as it could be read; .npy files have none
+  std::string index;  // of a shard: what its .jsonl file says
 };
 // Reads the header of a .safetensors or .npy file; with `verify` also the data, which are compared
 // with their digest: that of the file, or `digest` for .npy, where an empty one is any. Does not
@@ -46,8 +47,8 @@ enum class OutputState {
   kDamaged,   // no readable safetensors file, or its data are not what its header says
 };
 
-// Holds outputs (<name>.safetensors or .npy, also in folders below), the run record run.json, the
-// journal of what was written and the failures of the last run: journal.jsonl and failures.jsonl,
+// Holds outputs (<name>.safetensors or .npy, also in folders below, or shards with their indexes),
+// the run record run.json, the journal of what was written and the failures of the last run: journal.jsonl and failures.jsonl,
 // or journal.<index>-of-<count>.jsonl and so on for a share.
 class RunDirectory {
  public:
@@ -62,6 +63,7 @@ class RunDirectory {
   const std::string& path() const noexcept { return path_; }
   const std::string& digest() const noexcept { return digest_; }
   OutputFormat format() const noexcept { return format_; }
+  std::size_t shard_size() const noexcept { return shard_size_; }  // clips; 0: a file for each
   std::string output_path(std::string_view name) const;
 
   // Reads the output's header; with `verify` its data too. Throws UsageError for a file that is
@@ -91,6 +93,7 @@ class RunDirectory {
   Fingerprint fingerprint_;
   std::string digest_;
   OutputFormat format_;
+  std::size_t shard_size_;
   // Of .npy files, read when they are first verified.
   mutable std::optional<std::unordered_map<std::string, std::string>> digests_;
   std::string share_;  // ".<index>-of-<count>", or empty

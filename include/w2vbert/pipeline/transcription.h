@@ -38,6 +38,8 @@ struct ClipText {
 struct TranscriptionEvents {
   std::function<void(const ClipText&)> finished = [](const ClipText&) {};
   std::function<void(const ClipFailure&)> failed = [](const ClipFailure&) {};
+  // Asked between two batches; true ends the work.
+  std::function<bool()> stop_requested = [] { return false; };
 };
 
 struct TranscriptionSummary {
@@ -45,6 +47,8 @@ struct TranscriptionSummary {
   std::size_t failed = 0;
   double audio_seconds = 0;    // of the clips done
   double elapsed_seconds = 0;  // from the first clip's start, without loading the model
+  bool stopped = false;        // by stop_requested
+  int hanging_readers = 0;     // threads that were left in a decoder
 };
 
 class Transcription {
@@ -58,16 +62,15 @@ class Transcription {
   // How much audio an output frame of the model stands for. HF: inputs_to_logits_ratio over the
   // sampling rate, for the models that have one.
   double seconds_of(std::int64_t frames) const;
-  // Rows of input_features that so much audio gives.
-  std::int64_t frames_of(double seconds) const;
 
   // Greedy decoding: for each clip the text that HF's processor.batch_decode gives for the argmax
   // of the logits of the clip alone, whatever else is in the batch. HF: every output frame counts,
   // also one of padding.
   using Function = std::function<std::vector<Wav2Vec2CTCTokenizer::Output>(
       const std::vector<EngineClip>& clips)>;
-  // Loads the weights. `report`, when not null, gets what loading found.
-  Function load(LoadReport* report = nullptr) const;
+  // Loads the weights. `report`, when not null, gets what loading found. The function throws
+  // Interrupted soon after `interrupt_asked` has become true.
+  Function load(LoadReport* report = nullptr, std::function<bool()> interrupt_asked = {}) const;
 
  private:
   ModelRequest request_;

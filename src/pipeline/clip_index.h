@@ -1,0 +1,35 @@
+// The index of a shard: a line of JSON for each clip in it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace w2vbert {
+
+// Under which a shard's metadata hold its index.
+inline constexpr std::string_view kIndexKey = "index";
+
+struct IndexEntry {
+  std::string name;
+  std::string shard;        // the file's name
+  std::int64_t frames = 0;  // rows of input_features
+  std::int64_t samples = 0;
+  std::int64_t sample_rate_hz = 0;
+  std::int64_t source_sample_rate_hz = 0;
+  std::int64_t source_channels = 0;
+};
+
+// {"name": …, "shard": …, "frames": n, …} and a line break. `name` is UTF-8.
+std::string index_line(const IndexEntry& entry);
+
+// The name and the line of each clip.
+struct IndexedClip {
+  std::string name;
+  std::string line;
+};
+// Throws JsonError for a text that is no index.
+std::vector<IndexedClip> parse_index(std::string_view text);
+
+}  // namespace w2vbert
