@@ -4,14 +4,20 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <ctime>
 #include <span>
 
+#include "host_name.h"
 #include "w2vbert/checkpoint/lora.h"
 #include "w2vbert/checkpoint/safetensors_header.h"
 #include "w2vbert/config/lora_config.h"
+#include "w2vbert/core/durable_file.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/file.h"
 #include "w2vbert/pipeline/sha256.h"
@@ -21,9 +27,62 @@ namespace {
 
 constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
 constexpr std::uint64_t kBlockBytes = 16 << 20;
+constexpr std::time_t kSettledSeconds = 3;
 constexpr std::uint64_t kReadBytes = 256 << 10;  // stays in a core's own cache
 
-XXH128_canonical_t digest_of(const InputFile& file, std::uint64_t begin, std::uint64_t end) {
+// A file's digest, kept in the user's cache under what cannot stay as it was when the file changes:
+// a third of a second saved for two gigabytes that are in memory, minutes for those that are not.
+class RememberedDigest {
+ public:
+  explicit RememberedDigest(const InputFile& file) {
+    struct stat status {};
+    std::string folder = variable("XDG_CACHE_HOME");
+    if (folder.empty() && !variable("HOME").empty()) folder = variable("HOME") + "/.cache";
+    if (!folder.starts_with('/') || ::fstat(file.descriptor(), &status) != 0) return;
+    // Its times may not tell yet that it is still being written.
+    if (std::time(nullptr) - status.st_ctim.tv_sec < kSettledSeconds) return;
+    Sha256 key;
+    key.add(host_name() + ",");
+    for (const auto number :
+         {static_cast<std::int64_t>(status.st_dev), static_cast<std::int64_t>(status.st_ino),
+          status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec, status.st_ctim.tv_sec,
+          status.st_ctim.tv_nsec}) {
+      key.add(std::to_string(number) + ",");
+    }
+    folder_ = folder + "/w2vbert/digests";
+    path_ = folder_ + "/" + key.hex();
+  }
+
+  // Empty: none.
+  std::string read() const {
+    if (path_.empty() || !exists(path_)) return "";
+    try {
+      std::string digest = read_small_file<StorageError>(path_, kMaxConfigBytes);
+      if (digest.find_first_not_of("0123456789abcdef") == std::string::npos) return digest;
+    } catch (const StorageError&) {  // then it is computed
+    }
+    return "";
+  }
+
+  void write(const std::string& digest) const {
+    if (path_.empty()) return;
+    try {
+      make_directories(folder_);
+      write_durably(path_, digest, IfPresent::kReplace);
+    } catch (const StorageError&) {  // a cache that cannot be written is none
+    }
+  }
+
+ private:
+  static std::string variable(const char* name) {
+    const char* value = std::getenv(name);
+    return value ? value : "";
+  }
+
+  std::string folder_, path_;  // empty: nothing is remembered
+};
+
+XXH128_canonical_t block_digest(const InputFile& file, std::uint64_t begin, std::uint64_t end) {
   XXH3_state_t state;
   XXH3_128bits_reset(&state);
   std::vector<std::byte> bytes(static_cast<std::size_t>(std::min(kReadBytes, end - begin)));
@@ -37,12 +96,7 @@ XXH128_canonical_t digest_of(const InputFile& file, std::uint64_t begin, std::ui
   return digest;
 }
 
-// Checks the file's header and adds all of the file.
-void add_weights(Sha256& sha, const std::string& path) {
-  const auto file = InputFile::open<CheckpointError>(path);
-  const std::string head = read_safetensors_head(file);
-  (void)parse_safetensors_header(head, file.size(), path);
-  sha.add(std::to_string(file.size()) + ":" + head);
+std::string file_digest(const InputFile& file, const std::string& head) {
   const std::uint64_t blocks = (file.size() + kBlockBytes - 1) / kBlockBytes;
   std::vector<XXH128_canonical_t> digests(static_cast<std::size_t>(blocks));
   at::parallel_for(0, static_cast<std::int64_t>(blocks), 1,
@@ -50,10 +104,28 @@ void add_weights(Sha256& sha, const std::string& path) {
                      for (std::int64_t i = first; i < last; ++i) {
                        const std::uint64_t begin = static_cast<std::uint64_t>(i) * kBlockBytes;
                        digests[static_cast<std::size_t>(i)] =
-                           digest_of(file, begin, std::min(file.size(), begin + kBlockBytes));
+                           block_digest(file, begin, std::min(file.size(), begin + kBlockBytes));
                      }
                    });
+  Sha256 sha;
+  sha.add(std::to_string(file.size()) + ":" + head);
   sha.add(std::as_bytes(std::span(digests)));
+  return sha.hex();
+}
+
+// Checks the file's header and adds all of the file.
+void add_weights(Sha256& sha, const std::string& path) {
+  const auto file = InputFile::open<CheckpointError>(path);
+  const std::string head = read_safetensors_head(file);
+  (void)parse_safetensors_header(head, file.size(), path);
+  const RememberedDigest remembered(file);
+  std::string digest = remembered.read();
+  if (digest.empty()) {
+    digest = file_digest(file, head);
+    file.check_unchanged();
+    remembered.write(digest);
+  }
+  sha.add(digest);
 }
 
 void add_text(Sha256& sha, const std::string& text) {

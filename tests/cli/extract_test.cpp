@@ -5,9 +5,11 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "cli/output_files.h"
 #include "cli/program.h"
@@ -249,6 +251,40 @@ TEST_F(Extract, RefusesTheDirectoryOfAnotherRunAndNamesTheField) {
     flip_byte(weights, from_end);
   }
   EXPECT_EQ(run_program(words()).status, 0);
+}
+
+TEST_F(Extract, RemembersADigestUntilTheFileChanges) {
+  Conditions cached;
+  cached.environment = {{"XDG_CACHE_HOME", scratch_ / "cache"}};
+  const std::string digests = scratch_ / "cache/w2vbert/digests";
+  ASSERT_EQ(run_program(one(a_), cached).status, 0);
+  EXPECT_THAT(files_in(digests), IsEmpty());  // the file may still be in the making
+  std::this_thread::sleep_for(std::chrono::seconds(4));
+  ASSERT_EQ(run_program(one(a_), cached).status, 0);
+  ASSERT_THAT(files_in(digests), SizeIs(1));
+  const std::string remembered = digests + "/" + files_in(digests).front();
+
+  // It is what counts, as long as it is one.
+  const std::string digest = content_of(remembered);
+  std::ofstream(remembered) << std::string(digest.rbegin(), digest.rend());
+  EXPECT_EQ(run_program(one(a_), cached).status, 2);
+  for (const char* damaged : {"", "no digest"}) {
+    std::ofstream(remembered) << damaged;
+    EXPECT_EQ(run_program(one(a_), cached).status, 0);
+    EXPECT_EQ(content_of(remembered), digest);
+  }
+
+  const std::string weights = model_ + "/model.safetensors";
+  const auto modified = fs::last_write_time(weights);
+  flip_byte(weights, 2);
+  fs::last_write_time(weights, modified);  // as cp -p and rsync -t do
+  EXPECT_EQ(run_program(one(a_), cached).status, 2);
+  flip_byte(weights, 2);
+
+  // No place to remember anything costs nothing but time.
+  std::ofstream(scratch_ / "file") << "x";
+  cached.environment = {{"XDG_CACHE_HOME", scratch_ / "file"}};
+  EXPECT_EQ(run_program(one(a_), cached).status, 0);
 }
 
 TEST_F(Extract, NeverMixesRunsWithDifferentAdapters) {
