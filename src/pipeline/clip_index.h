@@ -1,6 +1,7 @@
 // The index of a shard: a line of JSON for each clip in it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -10,6 +11,11 @@ namespace w2vbert {
 
 // Under which a shard's metadata hold its index.
 inline constexpr std::string_view kIndexKey = "index";
+
+// shard-00000.safetensors and its index, shard-00000.jsonl.
+std::string name_of_shard(std::size_t shard);  // without an ending
+inline constexpr std::string_view kIndexEnding = ".jsonl";
+bool is_shard_index(std::string_view file_name);
 
 struct IndexEntry {
   std::string name;
@@ -24,9 +30,9 @@ struct IndexEntry {
 // {"name": …, "shard": …, "frames": n, …} and a line break. `name` is UTF-8.
 std::string index_line(const IndexEntry& entry);
 
-// The name and the line of each clip.
 struct IndexedClip {
   std::string name;
+  double audio_seconds = 0;
   std::string line;
 };
 // Throws JsonError for a text that is no index.

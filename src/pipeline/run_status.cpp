@@ -123,6 +123,23 @@ std::string problem_of_index(const std::string& path, const std::string& index,
   return quote_bytes(path) + ": says something else than the shard's own index";
 }
 
+// The clips in all shards, by their indexes, and their seconds: a worker that is killed has put its
+// shard in place and not yet journaled its clips, perhaps.
+std::unordered_map<std::string, double> indexed_clips(const std::string& directory) {
+  std::unordered_map<std::string, double> clips;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    if (!is_shard_index(entry.path().filename().string())) continue;
+    try {
+      for (IndexedClip& clip : parse_index(
+               read_small_file<UsageError>(entry.path().string(), kMaxSafetensorsHeaderBytes))) {
+        clips.emplace(std::move(clip.name), clip.audio_seconds);
+      }
+    } catch (const JsonError&) {  // `verify` has words for it
+    }
+  }
+  return clips;
+}
+
 std::string without_slashes(std::string directory) {
   while (directory.size() > 1 && directory.ends_with('/')) directory.pop_back();
   return directory;
@@ -136,8 +153,12 @@ RunStatus run_status(const std::string& path) {
   status.run = read_run_record(directory);
   std::vector<ShareJournal> journals = read_journals(directory);
   std::unordered_map<std::string, double> outputs;
-  for (const ShareJournal& journal : journals) {
-    for (const JournalEntry& entry : journal.entries) outputs[entry.name] = entry.audio_seconds;
+  if (shard_size_of(status.run) > 0) {
+    outputs = indexed_clips(directory);
+  } else {
+    for (const ShareJournal& journal : journals) {
+      for (const JournalEntry& entry : journal.entries) outputs[entry.name] = entry.audio_seconds;
+    }
   }
   status.outputs = outputs.size();
   for (const auto& [name, seconds] : outputs) status.audio_seconds += seconds;
@@ -215,8 +236,8 @@ Verification verify_run(const std::string& path, int threads, const VerifyEvents
       problem = quote_bytes(output) + ": belongs to another run";
     }
     if (sharded) {
-      const std::string index_problem =
-          problem_of_index(directory + "/" + name_of(output) + ".jsonl", one->look.index, found);
+      const std::string index_problem = problem_of_index(
+          directory + "/" + name_of(output) + std::string(kIndexEnding), one->look.index, found);
       if (problem.empty()) problem = index_problem;
     }
     if (!problem.empty()) {

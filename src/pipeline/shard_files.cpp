@@ -4,8 +4,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <array>
-#include <cstdio>
 #include <limits>
 #include <unordered_set>
 #include <utility>
@@ -23,13 +21,6 @@ namespace w2vbert {
 namespace {
 
 constexpr std::uint64_t kTensorAlignment = 8;  // of int64, the largest elements there are
-constexpr std::string_view kIndexEnding = ".jsonl";
-
-std::string name_of_shard(std::size_t shard) {
-  std::array<char, 32> name{};
-  std::snprintf(name.data(), name.size(), "shard-%05zu", shard);
-  return name.data();
-}
 
 std::string file_of_shard(std::size_t shard) {
   return name_of_shard(shard) + std::string(kOutputEnding);
@@ -48,8 +39,8 @@ IndexEntry entry_of(const ClipReport& report, std::size_t shard) {
 }
 
 bool is_there_as_opened(const InputFile& file) {
-  struct stat there {
-  }, opened{};
+  struct stat there {};
+  struct stat opened {};
   return ::stat(file.path().c_str(), &there) == 0 && ::fstat(file.descriptor(), &opened) == 0 &&
          there.st_dev == opened.st_dev && there.st_ino == opened.st_ino;
 }
@@ -207,7 +198,7 @@ ShardFiles::OpenShard& ShardFiles::open(std::size_t number) {
   shard->next = begin_of(number);
   shard->end = end_of(number);
   shard->missing = shard->end - shard->next;
-  if (std::find(incomplete_.begin(), incomplete_.end(), number) != incomplete_.end()) {
+  if (std::binary_search(incomplete_.begin(), incomplete_.end(), number)) {
     shard->stored = std::make_unique<Stored>(path_of(begin_of(number)));
     shard->missing -= shard->stored->lines.size();
   }

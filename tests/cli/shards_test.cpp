@@ -233,6 +233,9 @@ TEST_F(Shards, KeepWhatWasDoneBeforeASignal) {
   const std::size_t before = fs::exists(index(0)) ? lines_of(index(0)).size() : 0;
   const Result rest = run(out_, {});
   ASSERT_EQ(rest.status, 0) << rest.err;
+  std::ofstream(out_ + "/journal.jsonl")
+      << "";  // what a kill may cost: the shards say what is there
+  EXPECT_THAT(run_program({"status", out_}).out, HasSubstr("400 outputs"));
   EXPECT_THAT(rest.err, HasSubstr(std::to_string(400 - before) + " clips done"));
   EXPECT_EQ(content_of(shard(0)), content_of(scratch_ / "undisturbed/shard-00000.safetensors"));
 }

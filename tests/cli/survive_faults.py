@@ -52,6 +52,7 @@ class Files:
     """A run into a directory, and what may happen to it; SHAPE says in which files."""
 
     SHAPE = ()
+    EVERY = 1  # how many of the calls are tried
 
     @classmethod
     def setUpClass(cls):
@@ -114,7 +115,7 @@ class Files:
             return None
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            problems = [problem for problem in pool.map(problem_of, range(1, self.calls + 1)) if problem]
+            problems = [problem for problem in pool.map(problem_of, range(1, self.calls + 1, self.EVERY)) if problem]
         self.assertEqual(problems, [])
 
     def test_killed_at_every_call(self):
@@ -158,6 +159,7 @@ class Files:
 
 class FaultsInShards(Files, unittest.TestCase):
     SHAPE = ("--shard-size", "2")
+    EVERY = 2  # most are those of single files
 
 
 class Faults(Files, unittest.TestCase):
