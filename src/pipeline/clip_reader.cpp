@@ -38,7 +38,21 @@ ClipReader::~ClipReader() {
   }
   watching_changed_.notify_all();
   watcher_.join();
-  for (Thread& one : threads_) one.thread.join();
+  for (Thread& one : threads_) {
+    let_end(*one.decoding) ? one.thread.join() : one.thread.detach();
+  }
+}
+
+bool ClipReader::let_end(Decoding& decoding) const {
+  for (;;) {
+    {
+      const std::lock_guard lock(decoding.mutex);
+      decoding.given_up = true;  // it goes on neither with this file nor with another one
+      if (!decoding.active) return true;
+      if (decoding.since_block.seconds() >= request_.decoder_patience_seconds) return false;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
 }
 
 void ClipReader::start_thread() {
@@ -112,8 +126,8 @@ Waveform ClipReader::decode(std::size_t index, Decoding& decoding) const {
   const AudioOptions options = request_.audio;
   const auto set_active = [&](bool active) {
     const std::lock_guard lock(decoding.mutex);
+    decoding.active = active && !decoding.given_up;
     if (decoding.given_up) throw GivenUp();
-    decoding.active = active;
     decoding.index = index;
     decoding.since_block = Stopwatch();
   };

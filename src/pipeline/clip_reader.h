@@ -55,8 +55,8 @@ class ClipReader {
   // Of one thread. It outlives the reader where the decoder does not return.
   struct Decoding {
     std::mutex mutex;
-    bool active = false;
-    bool given_up = false;
+    bool active = false;    // in the decoder
+    bool given_up = false;  // to end, without touching the reader
     std::size_t index = 0;  // into the input list
     Stopwatch since_block;
   };
@@ -76,6 +76,8 @@ class ClipReader {
   void work(const std::shared_ptr<Decoding>& decoding);
   void watch();
   void give_up_if_hanging(std::size_t thread);
+  // Waits until a thread has left its decoder, at the next block: true; false: that hangs.
+  bool let_end(Decoding& decoding) const;
   ReadClip read(std::size_t index, const SeamlessM4TFeatureExtractor& extractor, Decoded& decoded,
                 Decoding& decoding) const;
   Waveform load(std::size_t index, Decoded& decoded, Decoding& decoding) const;

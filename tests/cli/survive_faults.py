@@ -263,6 +263,20 @@ class Faults(Files, unittest.TestCase):
         self.check_whole(output)
         self.check_resume(output)
 
+    def test_a_run_that_ends_does_not_wait_for_such_a_disk(self):
+        hanging = self.folder / "clips" / "speaker1" / "1.wav"
+        bad = self.folder / "bad.wav"
+        bad.write_text("no audio")
+        listed = self.folder / "listed.txt"
+        listed.write_text(f"{hanging}\n{bad}\n")
+        command = [argument if argument != str(self.folder / "clips") else str(listed)
+                   for argument in self.command(self.folder / "ends")]
+        environment = dict(os.environ, LD_PRELOAD=str(ARGUMENTS.library.resolve()), FAULT_HANGS=str(hanging))
+        result = subprocess.run([*command, "--readers", "2", "--read-timeout", "2", "--max-failures", "0"],
+                                capture_output=True, text=True, env=environment, timeout=60)
+        self.assertEqual(result.returncode, 3, result.stderr)
+        self.assertIn("--max-failures", result.stderr)
+
     def test_killed_at_random(self):
         moments = random.Random(1)
         start = time.perf_counter()
