@@ -39,6 +39,10 @@ def indexes_of(directory):
     return {path.name: path.read_text() for path in directory.glob("shard-*.jsonl")}
 
 
+def errors_of(stderr):
+    return [line for line in stderr.splitlines() if line.startswith("error: ")]
+
+
 def temporaries_of(directory):
     return [path for path in directory.rglob("*") if path.name.endswith(".tmp")]
 
@@ -75,10 +79,17 @@ class Files:
         assert len(cls.expected) == (2 if cls.SHAPE else CLIPS)
 
     @classmethod
-    def command(cls, output):
-        return [str(ARGUMENTS.program.resolve()), "extract", "--manifest", str(cls.folder / "clips"), "--model",
+    def command(cls, output, inputs="clips"):
+        return [str(ARGUMENTS.program.resolve()), "extract", "--manifest", str(cls.folder / inputs), "--model",
                 str(cls.folder / "model"), "--output", str(output), "--threads", "1", "--batch-seconds", "0.5",
                 *cls.SHAPE]
+
+    def write_clips(self, name, count, seed):
+        folder = self.folder / name
+        folder.mkdir()
+        noise = numpy.random.default_rng(seed)
+        for number in range(count):
+            soundfile.write(folder / f"{number}.wav", 0.1 * noise.standard_normal(32000), 16000)
 
     @classmethod
     def extract(cls, output, **faults):
@@ -132,7 +143,7 @@ class Files:
         def check(number):
             output = self.folder / f"failed{number}"
             result = self.extract(output, FAULT_AT=str(number), FAULT_KIND="error")
-            errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+            errors = errors_of(result.stderr)
             # 0: what cannot be cleaned or synchronised but is not needed.
             self.assertIn(result.returncode, (0, 5), result.stderr)
             self.assertEqual(len(errors), 1 if result.returncode == 5 else 0, result.stderr)
@@ -185,13 +196,8 @@ class Faults(Files, unittest.TestCase):
 
     def test_torchrun_loses_a_worker_and_comes_back_with_fewer(self):
         output = self.folder / "torchrun"
-        clips = self.folder / "more"
-        clips.mkdir()
-        noise = numpy.random.default_rng(1)
-        for number in range(40):
-            soundfile.write(clips / f"{number}.wav", 0.1 * noise.standard_normal(32000), 16000)
-        command = [argument if argument != str(self.folder / "clips") else str(clips)
-                   for argument in self.command(output)]
+        self.write_clips("more", 40, seed=1)
+        command = self.command(output, "more")
 
         def torchrun(workers):
             return subprocess.Popen(
@@ -227,18 +233,13 @@ class Faults(Files, unittest.TestCase):
 
     def test_the_directory_is_taken_away(self):
         output = self.folder / "taken"
-        clips = self.folder / "many"
-        clips.mkdir()
-        noise = numpy.random.default_rng(2)
-        for number in range(300):
-            soundfile.write(clips / f"{number}.wav", 0.1 * noise.standard_normal(32000), 16000)
-        command = [argument if argument != str(self.folder / "clips") else str(clips)
-                   for argument in self.command(output)]
+        self.write_clips("many", 300, seed=2)
+        command = self.command(output, "many")
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         while not outputs_of(output):
             time.sleep(0.001)
         output.rename(self.folder / "elsewhere")
-        errors = [line for line in process.communicate()[1].splitlines() if line.startswith("error: ")]
+        errors = errors_of(process.communicate()[1])
         self.assertEqual(process.returncode, 5)
         self.assertEqual(len(errors), 1, errors)
         self.assertIn(str(output), errors[0])
@@ -255,7 +256,7 @@ class Faults(Files, unittest.TestCase):
         result = subprocess.run([*self.command(output), "--read-timeout", "0.5"], capture_output=True, text=True,
                                 env=environment, timeout=60)
         self.assertEqual(result.returncode, 3, result.stderr)
-        errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+        errors = errors_of(result.stderr)
         self.assertEqual(len(errors), 1, errors)
         self.assertIn("speaker1/1.wav", errors[0])
         self.assertIn("0.5 seconds", errors[0])
@@ -267,10 +268,8 @@ class Faults(Files, unittest.TestCase):
         hanging = self.folder / "clips" / "speaker1" / "1.wav"
         bad = self.folder / "bad.wav"
         bad.write_text("no audio")
-        listed = self.folder / "listed.txt"
-        listed.write_text(f"{hanging}\n{bad}\n")
-        command = [argument if argument != str(self.folder / "clips") else str(listed)
-                   for argument in self.command(self.folder / "ends")]
+        (self.folder / "listed.txt").write_text(f"{hanging}\n{bad}\n")
+        command = self.command(self.folder / "ends", "listed.txt")
         environment = dict(os.environ, LD_PRELOAD=str(ARGUMENTS.library.resolve()), FAULT_HANGS=str(hanging))
         result = subprocess.run([*command, "--readers", "2", "--read-timeout", "2", "--max-failures", "0"],
                                 capture_output=True, text=True, env=environment, timeout=60)
