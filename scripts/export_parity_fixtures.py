@@ -30,6 +30,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, SeamlessM4TFeatureExtractor
 
+from vector_math import settle_vector_math
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BASE = "Wav2Vec2BertModel"
 CLASSES = (BASE, "Wav2Vec2BertForCTC", "Wav2Vec2BertForSequenceClassification",
@@ -129,6 +131,7 @@ def export(model, inputs, path, metadata, device="cpu", grad=False, train=False,
            gradient_checkpointing=False, seed=0):
     """`inputs`: what the model's forward takes, None for what is not given. `grad`: in grad mode, where
     PyTorch picks other kernels, and with gradients."""
+    settle_vector_math()
     own_memory(model)
     model.to(device).train(train)
     if gradient_checkpointing:

@@ -7,6 +7,7 @@
 #include <numbers>
 
 #include "w2vbert/core/error.h"
+#include "w2vbert/core/vector_math.h"
 
 namespace w2vbert {
 namespace {
@@ -69,6 +70,7 @@ const std::map<std::string, ActivationFunction>& activations() {
 }  // namespace
 
 ActivationFunction activation_function(const std::string& name, const std::string& config_key) {
+  settle_vector_math();
   const auto found = activations().find(name);
   if (found != activations().end()) return found->second;
   std::string known = "one of";

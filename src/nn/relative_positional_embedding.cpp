@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "w2vbert/core/vector_math.h"
+
 namespace w2vbert {
 namespace {
 
@@ -30,6 +32,7 @@ torch::Tensor relative_table(std::int64_t frames, std::int64_t channels) {
 Wav2Vec2BertRelPositionalEmbeddingImpl::Wav2Vec2BertRelPositionalEmbeddingImpl(
     Wav2Vec2BertConfig config)
     : config_(std::move(config)) {
+  settle_vector_math();
   reset();
 }
 

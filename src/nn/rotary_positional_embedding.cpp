@@ -2,11 +2,14 @@
 
 #include <torch/types.h>
 
+#include "w2vbert/core/vector_math.h"
+
 namespace w2vbert {
 
 Wav2Vec2BertRotaryPositionalEmbeddingImpl::Wav2Vec2BertRotaryPositionalEmbeddingImpl(
     Wav2Vec2BertConfig config)
     : config_(std::move(config)) {
+  settle_vector_math();
   reset();
 }
 

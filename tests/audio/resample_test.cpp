@@ -5,6 +5,16 @@
 
 #include "w2vbert/core/error.h"
 
+namespace {
+int settled = 0;
+}
+// Stands before the library's function (CMakeLists.txt), as in tests/core/vector_math_test.cpp.
+extern "C" void __real__ZN7w2vbert18settle_vector_mathEv();
+extern "C" void __wrap__ZN7w2vbert18settle_vector_mathEv() {
+  ++settled;
+  __real__ZN7w2vbert18settle_vector_mathEv();
+}
+
 namespace w2vbert {
 namespace {
 
@@ -29,6 +39,12 @@ TEST(Resample, TheSameRateChangesNothing) {
   const std::vector<float> clip = {0.1F, -0.2F, 0.3F};
   EXPECT_EQ(resample_soxr(clip, 16000, 16000, "clip"), clip);
   EXPECT_EQ(resample_sinc(clip, 16000, 16000, "clip"), clip);
+}
+
+TEST(Resample, SincSettlesItsCosineFirst) {
+  settled = 0;
+  resample_sinc(std::vector<float>(100, 0.5F), 44100, 16000, "clip");
+  EXPECT_EQ(settled, 1);
 }
 
 TEST(Resample, SincRefusesRatesWhoseFilterWouldFillTheMemory) {
