@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "w2vbert/core/error.h"
+#include "w2vbert/core/host_name.h"
 
 namespace w2vbert {
 namespace {
@@ -47,11 +48,9 @@ SplitPath split(const std::string& path) {
   return parts;
 }
 
-std::string host_name() {
-  std::array<char, 256> buffer{};
-  if (::gethostname(buffer.data(), buffer.size() - 1) != 0) return "unknown";
-  std::string host(buffer.data());
-  // Dots separate the parts of a temporary's name.
+// Dots separate the parts of a temporary's name.
+std::string host_of_temporaries() {
+  std::string host = host_name();
   std::replace_if(
       host.begin(), host.end(), [](char c) { return c == '.' || c == '/'; }, '-');
   host.resize(std::min(host.size(), kMaxHostBytes));
@@ -66,7 +65,7 @@ std::string temporary_name(const std::string& name) {
   }
   std::array<char, 17> digits{};
   std::snprintf(digits.data(), digits.size(), "%016llx", static_cast<unsigned long long>(random));
-  const std::string tail = "." + host_name() + "." + std::to_string(::getpid()) + "." +
+  const std::string tail = "." + host_of_temporaries() + "." + std::to_string(::getpid()) + "." +
                            digits.data() + std::string(kTemporarySuffix);
   std::size_t kept = std::min(name.size(), kMaxNameBytes - 1 - tail.size());
   // Some file systems refuse names that are not UTF-8: do not cut a character in two.
@@ -300,7 +299,7 @@ std::size_t remove_stale_temporaries(const std::string& directory) {
   const std::string prefix = directory.ends_with('/') ? directory : directory + "/";
   const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(prefix.c_str()), ::closedir);
   if (!folder) fail_storage(directory, "cannot be listed", errno);
-  const std::string host = host_name();
+  const std::string host = host_of_temporaries();
 
   struct Candidate {
     std::string path;

@@ -11,10 +11,10 @@
 #include <string_view>
 #include <utility>
 
-#include "host_name.h"
 #include "line_file.h"
 #include "w2vbert/core/descriptor.h"
 #include "w2vbert/core/error.h"
+#include "w2vbert/core/host_name.h"
 #include "w2vbert/core/json.h"
 
 namespace w2vbert {

@@ -13,13 +13,13 @@
 #include <ctime>
 #include <span>
 
-#include "host_name.h"
 #include "w2vbert/checkpoint/lora.h"
 #include "w2vbert/checkpoint/safetensors_header.h"
 #include "w2vbert/config/lora_config.h"
 #include "w2vbert/core/durable_file.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/file.h"
+#include "w2vbert/core/host_name.h"
 #include "w2vbert/pipeline/sha256.h"
 
 namespace w2vbert {

@@ -18,11 +18,11 @@
 
 #include "bounded_queue.h"
 #include "clip_index.h"
-#include "host_name.h"
 #include "line_file.h"
 #include "w2vbert/checkpoint/safetensors_header.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/file.h"
+#include "w2vbert/core/host_name.h"
 #include "w2vbert/core/json.h"
 #include "w2vbert/core/text.h"
 #include "w2vbert/pipeline/journal.h"
