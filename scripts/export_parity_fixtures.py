@@ -131,7 +131,6 @@ def export(model, inputs, path, metadata, device="cpu", grad=False, train=False,
            gradient_checkpointing=False, seed=0):
     """`inputs`: what the model's forward takes, None for what is not given. `grad`: in grad mode, where
     PyTorch picks other kernels, and with gradients."""
-    settle_vector_math()
     own_memory(model)
     model.to(device).train(train)
     if gradient_checkpointing:
@@ -207,6 +206,7 @@ def main():
     parser.add_argument("--train", action="store_true", help="in training mode")
     parser.add_argument("--seed", type=int, default=0, help="of PyTorch and NumPy; default: %(default)s")
     arguments = parser.parse_args()
+    settle_vector_math()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     if arguments.threads:

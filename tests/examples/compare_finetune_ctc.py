@@ -12,13 +12,15 @@ import subprocess
 import sys
 import tempfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "examples"))
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path += [str(ROOT / "examples"), str(ROOT / "scripts")]
 try:
     import finetune_ctc
     import torch
     from safetensors.torch import load_file
     from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertForCTC, Wav2Vec2BertModel
     from transformers.utils import logging
+    from vector_math import settle_vector_math
 except ImportError as error:
     print(f"SKIPPED: {error}")
     sys.exit(77)
@@ -83,6 +85,7 @@ def main():
     if not CARDS.is_dir():
         print(f"SKIPPED: {CARDS} is not there (pocketsphinx-testdata)")
         return 77
+    settle_vector_math()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     problems = []
