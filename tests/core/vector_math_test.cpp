@@ -1,5 +1,5 @@
-// That a function's kernel is chosen before several threads call it. The race itself is lost once in
-// a hundred processes, so what is tested is who calls settle_vector_math(): the linker puts the
+// That a function's kernel is chosen before several threads call it. The race itself is lost once
+// in a hundred processes, so what is tested is who calls settle_vector_math(): the linker puts the
 // counter below in its place (CMakeLists.txt).
 #include "w2vbert/core/vector_math.h"
 
