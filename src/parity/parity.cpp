@@ -47,22 +47,6 @@ std::map<std::string, std::string> settings_here(const Reference& reference,
           {"train", reference.setting("train")}};
 }
 
-void judge(ParityRow& row, double tolerance) {
-  const Comparison& found = row.comparison;
-  row.within = row.error.empty() && found.same_shape &&
-               (found.differing == 0 || (tolerance > 0 && found.largest_scaled <= tolerance &&
-                                         std::isfinite(found.largest_scaled)));
-}
-
-ParityRow row_of(const std::string& name, const torch::Tensor& ours, const torch::Tensor& theirs,
-                 double tolerance) {
-  ParityRow row;
-  row.name = name;
-  row.comparison = compare(ours, theirs);
-  judge(row, tolerance);
-  return row;
-}
-
 ParityRow failed(const std::string& name, const std::exception& error) {
   const std::string text = error.what();
   return {name, {}, false, quote_bytes(text.substr(0, text.find('\n')), 400)};
@@ -157,6 +141,18 @@ void compare_gradients(const AnyModel& model, const Reference& reference, const 
 }
 
 }  // namespace
+
+ParityRow row_of(const std::string& name, const torch::Tensor& ours, const torch::Tensor& theirs,
+                 double tolerance) {
+  ParityRow row;
+  row.name = name;
+  row.comparison = compare(ours, theirs);
+  const Comparison& found = row.comparison;
+  row.within =
+      found.same_shape && (found.differing == 0 || (tolerance > 0 && found.largest_scaled <= tolerance &&
+                                                    std::isfinite(found.largest_scaled)));
+  return row;
+}
 
 const ParityRow* ParityResult::first_outside() const {
   const ParityRow* first = nullptr;

@@ -3,17 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "core/settling_counter.h"
 #include "w2vbert/core/error.h"
-
-namespace {
-int settled = 0;
-}
-// Stands before the library's function (CMakeLists.txt), as in tests/core/vector_math_test.cpp.
-extern "C" void __real__ZN7w2vbert18settle_vector_mathEv();
-extern "C" void __wrap__ZN7w2vbert18settle_vector_mathEv() {
-  ++settled;
-  __real__ZN7w2vbert18settle_vector_mathEv();
-}
 
 namespace w2vbert {
 namespace {
@@ -42,9 +33,9 @@ TEST(Resample, TheSameRateChangesNothing) {
 }
 
 TEST(Resample, SincSettlesItsCosineFirst) {
-  settled = 0;
+  testing::settling_calls = 0;
   resample_sinc(std::vector<float>(100, 0.5F), 44100, 16000, "clip");
-  EXPECT_EQ(settled, 1);
+  EXPECT_EQ(testing::settling_calls, 1);
 }
 
 TEST(Resample, SincRefusesRatesWhoseFilterWouldFillTheMemory) {

@@ -31,17 +31,6 @@ std::string line_of(const ParityRow& row) {
          " ULPs";
 }
 
-// Empty where `ours` is within the tolerance.
-std::string difference(const std::string& name, const torch::Tensor& ours,
-                       const torch::Tensor& theirs) {
-  ParityRow row;
-  row.name = name;
-  row.comparison = compare(ours, theirs);
-  const bool within = row.comparison.same_shape && (row.comparison.differing == 0 ||
-                                                    row.comparison.largest_scaled <= tolerance());
-  return within ? "" : line_of(row);
-}
-
 std::vector<std::string> lines_outside(const std::vector<ParityRow>& rows) {
   std::vector<std::string> lines;
   for (const ParityRow& row : rows) {
@@ -151,12 +140,12 @@ TEST_F(Parity, StoppingEarlyGivesTheSameBitsAsRunningAllLayers) {
       const auto found = [&] {
         const auto output = model->forward(inputs.input_features, inputs.attention_mask,
                                            inputs.mask_time_indices, options);
-        return difference(name, output.last_hidden_state.detach(), reference.output(name));
+        return lines_outside(
+            {row_of(name, output.last_hidden_state.detach(), reference.output(name), tolerance())});
       };
-      const std::string first = found();
       // A difference that the same model does not make again is not one of its arithmetic.
-      if (!first.empty())
-        ADD_FAILURE() << one.name << ": " << first << "\nand once more: " << found();
+      EXPECT_THAT(found(), ::testing::IsEmpty())
+          << one.name << ", and once more: " << ::testing::PrintToString(found());
     }
   }
 }
@@ -175,10 +164,9 @@ TEST_F(Parity, TheSemanticEncoderIsANormalisedState) {
   SemanticEncoder encoder(model, mean, var, 1);
   const auto inputs = reference.inputs();
   const auto state = reference.output("hidden_states.1");
-  EXPECT_EQ(difference("normalised", encoder->encode(inputs.input_features, inputs.attention_mask),
-                       (state - mean) / torch::sqrt(var)),
-            "")
-      << found->name;
+  const auto ours = encoder->encode(inputs.input_features, inputs.attention_mask);
+  const auto row = row_of("normalised", ours, (state - mean) / torch::sqrt(var), tolerance());
+  EXPECT_THAT(lines_outside({row}), ::testing::IsEmpty()) << found->name;
 }
 
 }  // namespace

@@ -29,6 +29,11 @@ struct ParityRow {
   std::string error;  // what the module threw; the comparison is then empty
 };
 
+// Compares `ours` with `theirs`; the row is within for 0 differing values, or a finite difference up to
+// `tolerance`, scaled as above.
+ParityRow row_of(const std::string& name, const torch::Tensor& ours, const torch::Tensor& theirs,
+                 double tolerance);
+
 struct ParityResult {
   std::vector<ParityRow> modules;    // in PyTorch's order, inner ones first; "name[1]" is a second output
   std::vector<ParityRow> chain;      // hidden states first, then what follows from them
