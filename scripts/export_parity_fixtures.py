@@ -30,7 +30,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, SeamlessM4TFeatureExtractor
 
-from vector_math import settle_vector_math
+from pytorch_setup import prepare_pytorch
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BASE = "Wav2Vec2BertModel"
@@ -206,7 +206,7 @@ def main():
     parser.add_argument("--train", action="store_true", help="in training mode")
     parser.add_argument("--seed", type=int, default=0, help="of PyTorch and NumPy; default: %(default)s")
     arguments = parser.parse_args()
-    settle_vector_math()
+    prepare_pytorch()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     if arguments.threads:

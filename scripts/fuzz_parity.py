@@ -29,7 +29,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path += [str(ROOT / "scripts"), str(ROOT / "tests" / "parity")]
 from export_parity_fixtures import BASE, CLASSES, DTYPES, export, settings_of, write  # noqa: E402
 from export_suite import ACTIVATIONS, Case, attention_mask, make_labels, widen  # noqa: E402
-from vector_math import settle_vector_math  # noqa: E402
+from pytorch_setup import prepare_pytorch  # noqa: E402
 
 POSITIONS = ("relative_key", "relative", "rotary", None)
 ATTENTIONS = ("eager", "sdpa")
@@ -172,7 +172,7 @@ def main():
                         help="the program that replays; default: build/bin/parity_replay")
     parser.add_argument("--keep", action="store_true", help="keep the files of cases that are equal, too")
     arguments = parser.parse_args()
-    settle_vector_math()
+    prepare_pytorch()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(2)

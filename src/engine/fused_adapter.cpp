@@ -33,7 +33,7 @@ struct GatedConv {
   PackedLinear linear;
   std::int64_t kernel_size, stride, padding;
 
-  GatedConv(const torch::nn::Conv1d& conv, const Packing& packing)
+  GatedConv(const Conv1d& conv, const Packing& packing)
       : kernel_size(conv->options.kernel_size()->at(0)),
         stride(conv->options.stride()->at(0)),
         padding(std::get<torch::ExpandingArray<1>>(conv->options.padding())->at(0)) {

@@ -72,13 +72,13 @@ Linear make_linear(std::int64_t in_features, std::int64_t out_features, bool bia
   return linear;
 }
 
-torch::nn::Conv1d make_conv1d(const torch::nn::Conv1dOptions& options) {
-  if (!SkipInitialization::active()) return torch::nn::Conv1d(options);
-  torch::nn::Conv1d conv(torch::nn::Conv1dOptions(1, 1, 1)
-                             .stride(options.stride())
-                             .padding(options.padding())
-                             .dilation(options.dilation())
-                             .bias(options.bias()));
+Conv1d make_conv1d(const torch::nn::Conv1dOptions& options) {
+  if (!SkipInitialization::active()) return Conv1d(options);
+  Conv1d conv(torch::nn::Conv1dOptions(1, 1, 1)
+                  .stride(options.stride())
+                  .padding(options.padding())
+                  .dilation(options.dilation())
+                  .bias(options.bias()));
   conv->options.in_channels(options.in_channels())
       .out_channels(options.out_channels())
       .kernel_size(options.kernel_size())

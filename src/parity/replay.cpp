@@ -1,7 +1,6 @@
 #include "w2vbert/parity/replay.h"
 
 #include <torch/nn/modules/activation.h>
-#include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/embedding.h>
 #include <torch/nn/modules/loss.h>
 #include <torch/nn/modules/normalization.h>
@@ -10,6 +9,7 @@
 #include "w2vbert/models/wav2vec2_bert_model.h"
 #include "w2vbert/nn/activation.h"
 #include "w2vbert/nn/am_softmax_loss.h"
+#include "w2vbert/nn/conv1d.h"
 #include "w2vbert/nn/linear.h"
 #include "w2vbert/nn/tdnn_layer.h"
 
@@ -22,7 +22,7 @@ std::vector<torch::Tensor> replay(torch::nn::Module& module, const Reference& re
   const auto input = [&](const char* argument) { return reference.input_of(name, argument); };
   if (auto* linear = module.as<Linear>()) return {linear->forward(input("input"))};
   if (auto* norm = module.as<torch::nn::LayerNorm>()) return {norm->forward(input("input"))};
-  if (auto* conv = module.as<torch::nn::Conv1d>()) return {conv->forward(input("input"))};
+  if (auto* conv = module.as<Conv1d>()) return {conv->forward(input("input"))};
   if (auto* ffn = module.as<Wav2Vec2BertFeedForward>()) return {ffn->forward(input("hidden_states"))};
   if (auto* convolution = module.as<Wav2Vec2BertConvolutionModule>()) {
     return {convolution->forward(input("hidden_states"), input("attention_mask"))};

@@ -13,6 +13,9 @@ import safetensors.torch
 import torch
 import transformers
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
+from pytorch_setup import prepare_pytorch  # noqa: E402
+
 SMALL = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 33, "vocab_size": 7,
          "feature_projection_input_dim": 16, "conv_depthwise_kernel_size": 5, "classifier_proj_size": 10,
          "tdnn_dim": [8, 6], "tdnn_kernel": [3, 2], "tdnn_dilation": [1, 2], "xvector_output_dim": 9}
@@ -106,6 +109,7 @@ def make(root, model_class, config, lora, dtype="Float", file="Float"):
 
 
 def main():
+    prepare_pytorch()
     transformers.logging.disable_progress_bar()
     warnings.simplefilter("error")
     # PEFT's words about what it sees to itself.

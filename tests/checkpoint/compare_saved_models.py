@@ -17,6 +17,9 @@ import safetensors.torch
 import torch
 import transformers
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
+from pytorch_setup import prepare_pytorch  # noqa: E402
+
 
 class Complaints(logging.Handler):
     """Collects what transformers logs as a warning or worse."""
@@ -90,6 +93,7 @@ def problems_of(case, complaints):
 
 
 def main():
+    prepare_pytorch()
     complaints = Complaints()
     logging.getLogger("transformers").addHandler(complaints)
     transformers.logging.disable_progress_bar()

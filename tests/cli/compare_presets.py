@@ -23,7 +23,7 @@ from small_model import save_small_model
 
 PROGRAM, CONVERT_STATS = map(pathlib.Path, sys.argv[1:3])
 sys.path.insert(0, str(CONVERT_STATS.parent))
-from vector_math import settle_vector_math  # noqa: E402
+from pytorch_setup import prepare_pytorch  # noqa: E402
 
 TOLERANCE = 1e-4  # the features' (1e-5, docs/parity.md) through 17 small layers
 LAYERS, CHANNELS = 18, 32
@@ -60,7 +60,7 @@ class Presets(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         logging.set_verbosity_error()
-        settle_vector_math()
+        prepare_pytorch()
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)
         cls.folder = pathlib.Path(folder.name)

@@ -23,6 +23,9 @@ from safetensors.torch import load_file, save_file
 from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertModel
 from transformers.utils import logging
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
+from pytorch_setup import prepare_pytorch  # noqa: E402
+
 PROGRAM = pathlib.Path(sys.argv[1]).resolve()
 THREADS = 2
 RECORDED = [  # Debian's pocketsphinx-testdata and alsa-utils: 16 kHz and 48 kHz
@@ -56,6 +59,7 @@ class Comparison(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         logging.disable_progress_bar()
+        prepare_pytorch()
         torch.set_num_threads(THREADS)
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)

@@ -28,6 +28,7 @@ EXPORTER = ROOT / "scripts" / "export_parity_fixtures.py"
 CLIP = "/usr/share/sounds/alsa/Front_Center.wav"
 sys.path.insert(0, str(EXPORTER.parent))
 from export_parity_fixtures import export  # noqa: E402
+from pytorch_setup import prepare_pytorch  # noqa: E402
 
 LAYER = "encoder.layers.1"
 
@@ -135,6 +136,7 @@ class ParityCommand(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         logging.disable_progress_bar()
+        prepare_pytorch()
         torch.set_num_threads(2)
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)

@@ -18,6 +18,9 @@ from transformers import (SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2V
                           Wav2Vec2BertProcessor, Wav2Vec2CTCTokenizer)
 from transformers.utils import logging
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
+from pytorch_setup import prepare_pytorch  # noqa: E402
+
 PROGRAM = pathlib.Path(sys.argv[1]).resolve()
 THREADS = 2
 RECORDED = [  # Debian's pocketsphinx-testdata and alsa-utils: 16 kHz and 48 kHz
@@ -65,6 +68,7 @@ class Transcription(unittest.TestCase):
     def setUpClass(cls):
         logging.disable_progress_bar()
         logging.set_verbosity_error()
+        prepare_pytorch()
         torch.set_num_threads(THREADS)
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)

@@ -20,7 +20,7 @@ try:
     from safetensors.torch import load_file
     from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertForCTC, Wav2Vec2BertModel
     from transformers.utils import logging
-    from vector_math import settle_vector_math
+    from pytorch_setup import prepare_pytorch
 except ImportError as error:
     print(f"SKIPPED: {error}")
     sys.exit(77)
@@ -85,7 +85,7 @@ def main():
     if not CARDS.is_dir():
         print(f"SKIPPED: {CARDS} is not there (pocketsphinx-testdata)")
         return 77
-    settle_vector_math()
+    prepare_pytorch()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     problems = []

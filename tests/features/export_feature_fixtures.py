@@ -30,7 +30,7 @@ from safetensors.numpy import save_file
 from transformers import SeamlessM4TFeatureExtractor
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
-from vector_math import settle_vector_math  # noqa: E402
+from pytorch_setup import prepare_pytorch  # noqa: E402
 
 RATE = 16000
 SPEECH = ["/usr/share/pocketsphinx/test/data", "/usr/share/sounds/alsa"]
@@ -195,7 +195,7 @@ def main():
     parser.add_argument("--golden", action="store_true")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    settle_vector_math()
+    prepare_pytorch()
     np.seterr(all="ignore")  # clips of one frame have no variance
     export_features(arguments.out, arguments.golden)
     if not arguments.golden:

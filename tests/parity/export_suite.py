@@ -20,7 +20,7 @@ from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
 from export_parity_fixtures import BASE, DTYPES, export
-from vector_math import settle_vector_math
+from pytorch_setup import prepare_pytorch
 
 TINY = dict(hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=80)
 HEAD = dict(TINY, classifier_proj_size=20, tdnn_dim=[24, 24, 40], tdnn_kernel=[5, 3, 1],
@@ -289,7 +289,7 @@ def main():
     parser.add_argument("--only", nargs="+", default=[""], help="parts of cases' names")
     parser.add_argument("--device", default="cpu", help="where PyTorch computes; default: %(default)s")
     arguments = parser.parse_args()
-    settle_vector_math()
+    prepare_pytorch()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     if arguments.golden:

@@ -2,12 +2,12 @@
 
 #include <torch/nn/cloneable.h>
 #include <torch/nn/modules/activation.h>
-#include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/dropout.h>
 #include <torch/nn/modules/normalization.h>
 #include <torch/nn/pimpl.h>
 
 #include "w2vbert/config/wav2vec2_bert_config.h"
+#include "w2vbert/nn/conv1d.h"
 #include "w2vbert/nn/feed_forward.h"
 #include "w2vbert/nn/self_attention.h"
 
@@ -28,10 +28,10 @@ class Wav2Vec2BertAdapterLayerImpl : public torch::nn::Cloneable<Wav2Vec2BertAda
   torch::Tensor forward(torch::Tensor hidden_states, const torch::Tensor& sub_sampled_lengths = {});
 
   torch::nn::LayerNorm residual_layer_norm = nullptr;
-  torch::nn::Conv1d residual_conv = nullptr;
+  Conv1d residual_conv = nullptr;
   torch::nn::GLU activation = nullptr;
   torch::nn::LayerNorm self_attn_layer_norm = nullptr;
-  torch::nn::Conv1d self_attn_conv = nullptr;
+  Conv1d self_attn_conv = nullptr;
   Wav2Vec2BertSelfAttention self_attn = nullptr;
   torch::nn::Dropout self_attn_dropout = nullptr;
   torch::nn::LayerNorm ffn_layer_norm = nullptr;

@@ -2,13 +2,13 @@
 
 #include <torch/nn/cloneable.h>
 #include <torch/nn/modules/activation.h>
-#include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/dropout.h>
 #include <torch/nn/modules/normalization.h>
 #include <torch/nn/pimpl.h>
 
 #include "w2vbert/config/wav2vec2_bert_config.h"
 #include "w2vbert/nn/activation.h"
+#include "w2vbert/nn/conv1d.h"
 
 namespace w2vbert {
 
@@ -26,12 +26,12 @@ class Wav2Vec2BertConvolutionModuleImpl
   torch::Tensor forward(torch::Tensor hidden_states, const torch::Tensor& attention_mask = {});
 
   torch::nn::LayerNorm layer_norm = nullptr;
-  torch::nn::Conv1d pointwise_conv1 = nullptr;
+  Conv1d pointwise_conv1 = nullptr;
   torch::nn::GLU glu = nullptr;
-  torch::nn::Conv1d depthwise_conv = nullptr;
+  Conv1d depthwise_conv = nullptr;
   torch::nn::LayerNorm depthwise_layer_norm = nullptr;
   Activation activation = nullptr;
-  torch::nn::Conv1d pointwise_conv2 = nullptr;
+  Conv1d pointwise_conv2 = nullptr;
   torch::nn::Dropout dropout = nullptr;
 
  private:

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <torch/nn/module.h>
-#include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/embedding.h>
 #include <torch/nn/modules/normalization.h>
 
 #include "w2vbert/config/wav2vec2_bert_config.h"
+#include "w2vbert/nn/conv1d.h"
 #include "w2vbert/nn/linear.h"
 
 namespace w2vbert {
@@ -30,7 +30,7 @@ class SkipInitialization {
 // Layers that respect SkipInitialization. Without it they are exactly the layers of these
 // options, and draw the same random numbers.
 Linear make_linear(std::int64_t in_features, std::int64_t out_features, bool bias = true);
-torch::nn::Conv1d make_conv1d(const torch::nn::Conv1dOptions& options);
+Conv1d make_conv1d(const torch::nn::Conv1dOptions& options);
 torch::nn::Embedding make_embedding(std::int64_t num_embeddings, std::int64_t embedding_dim);
 
 // LayerNorm over the last `width` channels with the config's layer_norm_eps.

@@ -3,6 +3,9 @@
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/pimpl.h>
 
+#include <memory>
+#include <optional>
+
 namespace w2vbert {
 
 // torch::nn::Linear as Python's nn.Linear computes it. LibTorch's own forward multiplies first and
@@ -10,6 +13,9 @@ namespace w2vbert {
 class LinearImpl : public torch::nn::LinearImpl {
  public:
   using torch::nn::LinearImpl::LinearImpl;
+  // The copy is a w2vbert::Linear, too.
+  std::shared_ptr<torch::nn::Module> clone(
+      const std::optional<torch::Device>& device = std::nullopt) const override;
 
   // `input` (..., in_features) -> (..., out_features).
   torch::Tensor forward(const torch::Tensor& input);
