@@ -231,10 +231,9 @@ void Checkpoint::read_rows(std::string_view name, std::int64_t first, std::int64
   const TensorInfo& tensor = *place.tensor;
   const OpenFile& open = state_->files[place.file];
   const at::ScalarType type = readable_type(tensor, state_->file_paths[place.file]);
-  TORCH_CHECK_VALUE(!tensor.shape.empty() && first >= 0 && count >= 0 &&
-                        first <= tensor.shape[0] - count,
-                    quote_bytes(name), ": rows ", first, " to ", first + count, " of ",
-                    shape_text(tensor.shape));
+  TORCH_CHECK_VALUE(
+      !tensor.shape.empty() && first >= 0 && count >= 0 && first <= tensor.shape[0] - count,
+      quote_bytes(name), ": rows ", first, " to ", first + count, " of ", shape_text(tensor.shape));
   if (tensor.shape[0] == 0) return;
   const std::uint64_t row_bytes =
       (tensor.end - tensor.begin) / static_cast<std::uint64_t>(tensor.shape[0]);

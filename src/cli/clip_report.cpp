@@ -9,9 +9,9 @@
 #include "console.h"
 #include "exit_status.h"
 #include "signals.h"
-#include "words.h"
 #include "w2vbert/core/stopwatch.h"
 #include "w2vbert/core/text.h"
+#include "words.h"
 
 namespace w2vbert::cli {
 namespace {
@@ -42,14 +42,15 @@ std::string plan_line(const ClipRunPlan& plan) {
   std::string line = count(plan.inputs, "clip");
   if (plan.finished > 0) line += fmt::format(", {} finished before", plan.finished);
   if (plan.damaged > 0) line += fmt::format(", {} damaged and redone", plan.damaged);
-  if (plan.temporaries > 0) line += ", " + count(plan.temporaries, "left-over temporary file") + " removed";
+  if (plan.temporaries > 0)
+    line += ", " + count(plan.temporaries, "left-over temporary file") + " removed";
   return line;
 }
 
 std::string summary_line(const ClipRunSummary& summary, const std::string& directory) {
-  std::string line = fmt::format("{} done, {} failed, {:.1f} s of audio in {:.1f} s",
-                                 count(summary.done, "clip"), summary.failed, summary.audio_seconds,
-                                 summary.elapsed_seconds);
+  std::string line =
+      fmt::format("{} done, {} failed, {:.1f} s of audio in {:.1f} s", count(summary.done, "clip"),
+                  summary.failed, summary.audio_seconds, summary.elapsed_seconds);
   if (summary.done > 0) line += " (" + speed(summary.audio_seconds, summary.elapsed_seconds) + ")";
   if (summary.stopped) line += "; stopped by a signal, the same command again does the rest";
   if (summary.too_many_failures) line += "; ended, as more failed than --max-failures allows";
@@ -86,7 +87,10 @@ class RunProgress {
       remark += ", " + duration(audio_seconds_) + " of audio, " + speed(audio_seconds_, seconds);
       const std::size_t left = to_do_ - std::min(to_do_, done_ + failed_);
       if (left > 0) {
-        remark += ", " + duration(seconds * static_cast<double>(left) / static_cast<double>(done_ + failed_)) + " left";
+        remark +=
+            ", " +
+            duration(seconds * static_cast<double>(left) / static_cast<double>(done_ + failed_)) +
+            " left";
       }
     }
     if (failed_ > 0) remark += fmt::format(", {} failed", failed_);
@@ -148,9 +152,8 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
   const ClipRunSummary summary = run_clips(inputs, request, directory, events);
   messages.say(summary_line(summary, options.output));
   if (output.json) {
-    Json report = {{"command", command},
-                   {"output", options.output},
-                   {"fingerprint", directory.digest()}};
+    Json report = {
+        {"command", command}, {"output", options.output}, {"fingerprint", directory.digest()}};
     for (const auto& [name, value] : about) report[name] = value;
     report.update(json_of(summary));
     report["clips"] = std::move(clips);

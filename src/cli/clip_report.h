@@ -13,7 +13,8 @@ namespace w2vbert::cli {
 
 class Messages;
 
-// Runs over the clips and reports; returns the exit status. `about`: what --json says of the run besides.
+// Runs over the clips and reports; returns the exit status. `about`: what --json says of the run
+// besides.
 int run_over_clips(const std::string& command, const ClipOptions& options,
                    const OutputOptions& output, const InputList& inputs, Fingerprint fingerprint,
                    ClipRunRequest request, Messages& messages,

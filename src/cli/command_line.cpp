@@ -99,7 +99,8 @@ void check_words(const CLI::App& app, const std::vector<std::string>& words) {
       const std::string name = word.substr(0, equals);
       const CLI::Option* option = level->get_option_no_throw(name);
       if (!option || option->get_positional()) {
-        throw UsageError("", name, "unknown option", suggestion(name, option_names(*level), *level));
+        throw UsageError("", name, "unknown option",
+                         suggestion(name, option_names(*level), *level));
       }
       if (!seen.insert(option).second) throw UsageError("", name, "given twice", "once");
       if (option->get_items_expected_max() == 0) {
@@ -140,8 +141,9 @@ std::int64_t whole_number(const std::string& option, const std::string& text, st
                           std::int64_t most) {
   const auto number = parse_number<std::int64_t>(text);
   if (!number || *number < least || *number > most) {
-    throw UsageError("", option, in_quotes(text) + " is out of range or no number",
-                     "a whole number from " + std::to_string(least) + " to " + std::to_string(most));
+    throw UsageError(
+        "", option, in_quotes(text) + " is out of range or no number",
+        "a whole number from " + std::to_string(least) + " to " + std::to_string(most));
   }
   return *number;
 }
@@ -149,8 +151,9 @@ std::int64_t whole_number(const std::string& option, const std::string& text, st
 double positive_number(const std::string& option, const std::string& text, double most) {
   const auto number = parse_number<double>(text);
   if (!number || !(*number > 0) || *number > most) {
-    throw UsageError("", option, in_quotes(text) + " is out of range or no number",
-                     "a number above 0, at most " + std::to_string(static_cast<std::int64_t>(most)));
+    throw UsageError(
+        "", option, in_quotes(text) + " is out of range or no number",
+        "a number above 0, at most " + std::to_string(static_cast<std::int64_t>(most)));
   }
   return *number;
 }

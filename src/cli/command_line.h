@@ -1,5 +1,5 @@
-// What CLI11 leaves open: each option once and with a value, unknown words with the nearest known one,
-// numbers from the first to the last byte.
+// What CLI11 leaves open: each option once and with a value, unknown words with the nearest known
+// one, numbers from the first to the last byte.
 #pragma once
 
 #include <CLI/App.hpp>
@@ -10,9 +10,9 @@
 
 namespace w2vbert::cli {
 
-// Goes through the words after the program's name as `app` would and throws UsageError for the first
-// that is wrong: an unknown command or option (with the nearest), an option given twice, without its
-// value, or with one where it takes none.
+// Goes through the words after the program's name as `app` would and throws UsageError for the
+// first that is wrong: an unknown command or option (with the nearest), an option given twice,
+// without its value, or with one where it takes none.
 void check_words(const CLI::App& app, const std::vector<std::string>& words);
 
 // The candidate with the smallest Levenshtein distance to `word`, or "" when none is near.

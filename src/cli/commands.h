@@ -1,4 +1,5 @@
-// The subcommands. Each add_* function declares one and returns what runs it once the words are read.
+// The subcommands. Each add_* function declares one and returns what runs it once the words are
+// read.
 #pragma once
 
 #include <CLI/App.hpp>

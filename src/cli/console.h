@@ -24,8 +24,8 @@ void print_report(std::string_view text) noexcept;
 // "error: <message>" on stderr, always.
 void print_error(std::string_view message) noexcept;
 
-// Messages and progress on stderr, unless quiet. The bar appears only on a terminal; elsewhere a plain
-// line comes every half minute.
+// Messages and progress on stderr, unless quiet. The bar appears only on a terminal; elsewhere a
+// plain line comes every half minute.
 class Messages {
  public:
   explicit Messages(bool quiet);

@@ -51,8 +51,9 @@ Finding torch_finding() {
   const std::string loaded = loaded_torch_version(at::show_config());
   Finding finding{"LibTorch", TORCH_VERSION " (compiled against), " + loaded + " (loaded)", ""};
   if (loaded != TORCH_VERSION) {
-    finding.advice = "build w2vbert against the LibTorch it loads (-DTorch_DIR=...), or fix "
-                     "LD_LIBRARY_PATH";
+    finding.advice =
+        "build w2vbert against the LibTorch it loads (-DTorch_DIR=...), or fix "
+        "LD_LIBRARY_PATH";
   }
   return finding;
 }
@@ -73,14 +74,16 @@ Finding threads_finding() {
   Finding finding{"threads", fmt::format("{} (cores this process may use)", cores), ""};
   const char* limit = std::getenv("OMP_NUM_THREADS");
   if (limit && std::string_view(limit) != std::to_string(cores)) {
-    finding.advice = fmt::format("OMP_NUM_THREADS={} is not used: --threads decides", quote_bytes(limit));
+    finding.advice =
+        fmt::format("OMP_NUM_THREADS={} is not used: --threads decides", quote_bytes(limit));
   }
   return finding;
 }
 
 Finding onednn_finding() {
   Finding finding{"oneDNN", at::hasMKLDNN() ? "yes" : "no", ""};
-  if (!at::hasMKLDNN()) finding.advice = "this LibTorch was built without oneDNN; convolutions are slow";
+  if (!at::hasMKLDNN())
+    finding.advice = "this LibTorch was built without oneDNN; convolutions are slow";
   return finding;
 }
 
@@ -94,7 +97,8 @@ Finding engine_finding() {
 
 Finding mkl_finding() {
   Finding finding{"MKL", at::hasMKL() ? "yes" : "no", ""};
-  if (!at::hasMKL()) finding.advice = "this LibTorch was built without MKL; other bits than PyTorch's";
+  if (!at::hasMKL())
+    finding.advice = "this LibTorch was built without MKL; other bits than PyTorch's";
   return finding;
 }
 
@@ -144,7 +148,8 @@ int run(const DoctorOptions& options) {
     Json report = {{"command", "doctor"}};
     Json list = Json::array();
     for (const Finding& finding : findings) {
-      list.push_back({{"name", finding.name}, {"value", finding.value}, {"advice", finding.advice}});
+      list.push_back(
+          {{"name", finding.name}, {"value", finding.value}, {"advice", finding.advice}});
     }
     report["findings"] = std::move(list);
     report["libtorch_build"] = at::show_config();

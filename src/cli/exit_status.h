@@ -19,7 +19,8 @@ enum ExitStatus : int {
 
 struct Ending {
   int status = kDone;
-  std::string message;  // one line for stderr, without "error: "; empty when there is nothing to say
+  std::string
+      message;  // one line for stderr, without "error: "; empty when there is nothing to say
 };
 
 // What an exception that reached the top means. Never throws.

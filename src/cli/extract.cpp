@@ -16,8 +16,8 @@
 #include "signals.h"
 #include "w2vbert/core/dtype.h"
 #include "w2vbert/core/error.h"
-#include "w2vbert/pipeline/preset.h"
 #include "w2vbert/pipeline/extraction.h"
+#include "w2vbert/pipeline/preset.h"
 
 namespace w2vbert::cli {
 namespace {
@@ -52,19 +52,21 @@ struct ExtractOptions {
     wanted.states = states;
     wanted.stats = stats;
     if (const auto known = recipe()) {
-      for (const auto& [option, given] :
-           {std::pair("--states", !states.empty()), {"--resampler", clips.resampler != "soxr"},
-            {"--channels", clips.channels != "first"}}) {
+      for (const auto& [option, given] : {std::pair("--states", !states.empty()),
+                                          {"--resampler", clips.resampler != "soxr"},
+                                          {"--channels", clips.channels != "first"}}) {
         if (given) {
           throw UsageError("", option, "is what --preset " + preset + " chooses", "one of the two");
         }
       }
       if (known->stats != !stats.empty()) {
-        throw UsageError("", "--stats",
-                         known->stats ? "is not given, --preset " + preset + " needs it"
-                                      : "is given, --preset " + preset + " stores the states as they are",
-                         known->stats ? "a safetensors file with mean and var (scripts/convert_stats.py makes one)"
-                                      : "one of the two");
+        throw UsageError(
+            "", "--stats",
+            known->stats ? "is not given, --preset " + preset + " needs it"
+                         : "is given, --preset " + preset + " stores the states as they are",
+            known->stats
+                ? "a safetensors file with mean and var (scripts/convert_stats.py makes one)"
+                : "one of the two");
       }
       wanted.preset = preset;
       wanted.states = std::to_string(known->state);
@@ -81,7 +83,9 @@ struct ExtractOptions {
         throw UsageError("", "--overlap-seconds", "is given without --chunk-seconds", "both");
       }
       wanted.overlap_seconds =
-          overlap_seconds == "0" ? 0 : positive_number("--overlap-seconds", overlap_seconds, kMaxSeconds);
+          overlap_seconds == "0"
+              ? 0
+              : positive_number("--overlap-seconds", overlap_seconds, kMaxSeconds);
     }
     if (!output_dtype.empty()) {
       wanted.output_dtype =
@@ -122,8 +126,10 @@ int run_extract(const ExtractOptions& options) {
     request.audio = preset->audio;
     request.audio.max_seconds = max_seconds;
     if (request.features.sampling_rate != request.audio.target_sample_rate_hz) {
-      throw UsageError("", "--preset", "is for models of 16000 Hz, this one has " +
-                       std::to_string(request.features.sampling_rate) + " Hz", "another model");
+      throw UsageError("", "--preset",
+                       "is for models of 16000 Hz, this one has " +
+                           std::to_string(request.features.sampling_rate) + " Hz",
+                       "another model");
     }
   }
   request.reading_threads =
@@ -137,17 +143,16 @@ int run_extract(const ExtractOptions& options) {
     say_engine(extraction.engine(), messages);
     return function;
   };
-  return run_over_clips("extract", options.clips, options.output, inputs,
-                        extraction.fingerprint(request.audio), request, messages,
-                        {{"engine", extraction.engine().name},
-                         {"engine_reason", extraction.engine().reason}});
+  return run_over_clips(
+      "extract", options.clips, options.output, inputs, extraction.fingerprint(request.audio),
+      request, messages,
+      {{"engine", extraction.engine().name}, {"engine_reason", extraction.engine().reason}});
 }
 
 }  // namespace
 
 Run add_extract(CLI::App& program) {
-  CLI::App& command = *program.add_subcommand(
-      "extract", "Write the hidden states of each file");
+  CLI::App& command = *program.add_subcommand("extract", "Write the hidden states of each file");
   const auto options = std::make_shared<ExtractOptions>();
   options->clips.add_to(command);
   add_value(command, "--states", options->states, "N,N,...|all",
@@ -159,20 +164,24 @@ Run add_extract(CLI::App& program) {
   for (const Preset& preset : presets()) {
     known.append("\n").append(preset.name).append(": ").append(preset.summary);
   }
-  add_value(command, "--preset", options->preset, "NAME",
-            "Do what a project does, from the audio file to what it takes from the encoder:" + known);
+  add_value(
+      command, "--preset", options->preset, "NAME",
+      "Do what a project does, from the audio file to what it takes from the encoder:" + known);
   add_value(command, "--pool", options->pool, "N", "Write the mean of each N frames (default: 1)");
   add_value(command, "--output-dtype", options->output_dtype, "float32|bfloat16|float16",
             "Type of the states in the files (default: as computed)");
-  add_value(command, "--chunk-seconds", options->chunk_seconds, "S",
-            "Run longer clips through the model in pieces of S seconds: memory and time then grow with "
-            "the length alone, and the states differ from those of the whole clip (default: whole)");
+  add_value(
+      command, "--chunk-seconds", options->chunk_seconds, "S",
+      "Run longer clips through the model in pieces of S seconds: memory and time then grow with "
+      "the length alone, and the states differ from those of the whole clip (default: whole)");
   add_value(command, "--overlap-seconds", options->overlap_seconds, "S",
-            "By which pieces overlap; the first half of an overlap is the left piece's, the rest the right "
+            "By which pieces overlap; the first half of an overlap is the left piece's, the rest "
+            "the right "
             "one's (default: 2, or a quarter of a piece)");
-  add_value(command, "--batch-seconds", options->batch_seconds, "S",
-            "Seconds of audio that go through the model together (default: 60, or less where memory is "
-            "short); the outputs do not depend on it");
+  add_value(
+      command, "--batch-seconds", options->batch_seconds, "S",
+      "Seconds of audio that go through the model together (default: 60, or less where memory is "
+      "short); the outputs do not depend on it");
   options->model.add_to(command);
   options->output.add_to(command);
   command.footer(

@@ -40,11 +40,13 @@ int run(const ForwardOptionsGiven& options) {
   say_warnings(summary.report, messages);
   say_engine(summary.engine, messages);
   if (options.output_attentions && options.model.attn_implementation == "sdpa") {
-    messages.say("sdpa gives no attention weights, as in HuggingFace; --attn-implementation eager does");
+    messages.say(
+        "sdpa gives no attention weights, as in HuggingFace; --attn-implementation eager does");
   }
   messages.say(fmt::format("{}: {} tensors in {}; loaded in {:.2f} s, computed in {:.2f} s",
-                           summary.architecture, summary.outputs.size(), quote_bytes(options.output),
-                           summary.load_seconds, summary.compute_seconds));
+                           summary.architecture, summary.outputs.size(),
+                           quote_bytes(options.output), summary.load_seconds,
+                           summary.compute_seconds));
   if (options.report.json) {
     using Json = nlohmann::ordered_json;
     const Json report = {{"command", "forward"},
@@ -66,9 +68,10 @@ Run add_forward(CLI::App& program) {
   CLI::App& command = *program.add_subcommand(
       "forward", "Run the class that config.json names on tensors, and write what it returns");
   const auto options = std::make_shared<ForwardOptionsGiven>();
-  add_value(command, "--input", options->input, "IN.safetensors",
-            "input_features (B, T, 160); optional attention_mask (B, T), mask_time_indices (B, T), and "
-            "labels for the classes that have a loss");
+  add_value(
+      command, "--input", options->input, "IN.safetensors",
+      "input_features (B, T, 160); optional attention_mask (B, T), mask_time_indices (B, T), and "
+      "labels for the classes that have a loss");
   add_value(command, "--output", options->output, "OUT.safetensors",
             "Gets HuggingFace's output fields under their names; replaced if it is there");
   command.add_flag("--output-hidden-states", options->output_hidden_states,

@@ -44,7 +44,8 @@ std::string grouped(std::uint64_t number) {
 std::size_t column_width(const Inspection& inspection, std::size_t least,
                          const std::function<std::string(const InspectedTensor&)>& text) {
   constexpr std::size_t kMaxWidth = 90;
-  for (const InspectedTensor& tensor : inspection.tensors) least = std::max(least, text(tensor).size());
+  for (const InspectedTensor& tensor : inspection.tensors)
+    least = std::max(least, text(tensor).size());
   return std::min(least, kMaxWidth);
 }
 
@@ -53,12 +54,12 @@ std::string table(const Inspection& inspection) {
   const auto shape = [](const InspectedTensor& tensor) { return shape_text(tensor.tensor.shape); };
   const std::size_t name_width = column_width(inspection, 6, name);
   const std::size_t shape_width = column_width(inspection, 5, shape);
-  std::string text =
-      fmt::format("{:<{}}  {:<8}{:<{}}  {}\n", "tensor", name_width, "dtype", "shape", shape_width, "file");
+  std::string text = fmt::format("{:<{}}  {:<8}{:<{}}  {}\n", "tensor", name_width, "dtype",
+                                 "shape", shape_width, "file");
   for (const InspectedTensor& tensor : inspection.tensors) {
-    text += fmt::format("{:<{}}  {:<8}{:<{}}  {}\n", name(tensor), name_width,
-                        tensor.tensor.dtype_name, shape(tensor), shape_width,
-                        quote_bytes(file_name(tensor.tensor.file)));
+    text +=
+        fmt::format("{:<{}}  {:<8}{:<{}}  {}\n", name(tensor), name_width, tensor.tensor.dtype_name,
+                    shape(tensor), shape_width, quote_bytes(file_name(tensor.tensor.file)));
   }
   return text;
 }
@@ -89,12 +90,12 @@ std::string summary(const Inspection& inspection) {
 
   const LoadReport& comparison = *inspection.comparison;
   const std::string classes = quote_bytes(comma_list(inspection.architectures));
-  text += fmt::format("config.json  {}; against {}: {} found, {} missing, {} of another "
-                      "shape or type, {} unexpected\n",
-                      classes.empty() ? "names no architecture" : classes, inspection.compared_with,
-                      comparison.loaded,
-                      comparison.missing.size(), comparison.mismatched.size(),
-                      comparison.unexpected.size());
+  text += fmt::format(
+      "config.json  {}; against {}: {} found, {} missing, {} of another "
+      "shape or type, {} unexpected\n",
+      classes.empty() ? "names no architecture" : classes, inspection.compared_with,
+      comparison.loaded, comparison.missing.size(), comparison.mismatched.size(),
+      comparison.unexpected.size());
   for (const std::string& name : comparison.missing) {
     text += fmt::format("missing      {}\n", quote_bytes(name));
   }
@@ -122,10 +123,14 @@ Json json_of(const Inspection& inspection) {
                        {"bytes", tensor.tensor.bytes},
                        {"not_finite", tensor.not_finite}});
   }
-  Json report = {{"command", "inspect"},          {"path", inspection.path},
-                 {"files", inspection.files},     {"parameters", inspection.elements},
-                 {"bytes", inspection.bytes},     {"dtypes", inspection.elements_by_dtype},
-                 {"warnings", inspection.warnings}, {"complete", inspection.complete()}};
+  Json report = {{"command", "inspect"},
+                 {"path", inspection.path},
+                 {"files", inspection.files},
+                 {"parameters", inspection.elements},
+                 {"bytes", inspection.bytes},
+                 {"dtypes", inspection.elements_by_dtype},
+                 {"warnings", inspection.warnings},
+                 {"complete", inspection.complete()}};
   if (inspection.comparison) {
     const LoadReport& comparison = *inspection.comparison;
     Json mismatched = Json::array();
@@ -147,7 +152,8 @@ Json json_of(const Inspection& inspection) {
 
 int run(const InspectOptions& options) {
   if (options.path.empty()) {
-    throw UsageError("", "PATH", "is not given", "a model directory, a .safetensors file or an index");
+    throw UsageError("", "PATH", "is not given",
+                     "a model directory, a .safetensors file or an index");
   }
   LoadOptions load;
   load.prefix = options.prefix;
@@ -155,7 +161,8 @@ int run(const InspectOptions& options) {
   constexpr std::uint64_t kMegabyte = 1'000'000;
   const Inspection inspection =
       inspect(options.path, load, [&](std::uint64_t bytes, std::uint64_t total) {
-        if (total > 100 * kMegabyte) messages.progress(bytes / kMegabyte, total / kMegabyte, "MB read");
+        if (total > 100 * kMegabyte)
+          messages.progress(bytes / kMegabyte, total / kMegabyte, "MB read");
       });
   messages.clear();
   int status = kDone;
@@ -180,18 +187,20 @@ int run(const InspectOptions& options) {
 }  // namespace
 
 Run add_inspect(CLI::App& program) {
-  CLI::App& command = *program.add_subcommand(
-      "inspect",
-      "List every tensor, read every byte once, and compare a model directory with its config.json");
+  CLI::App& command = *program.add_subcommand("inspect",
+                                              "List every tensor, read every byte once, and "
+                                              "compare a model directory with its config.json");
   const auto options = std::make_shared<InspectOptions>();
-  command.add_option("PATH", options->path,
-                     "A model directory or Hub id, a .safetensors file, or an index")
+  command
+      .add_option("PATH", options->path,
+                  "A model directory or Hub id, a .safetensors file, or an index")
       ->type_name("");
   add_value(command, "--prefix", options->prefix, "NAME",
             "What stands before every tensor's name in the checkpoint, such as semantic_model.");
   options->output.add_to(command);
-  command.footer("Example:\n  w2vbert inspect facebook/w2v-bert-2.0\n"
-                 "Exit status 4: a bad file, or tensors that are missing or of another shape.");
+  command.footer(
+      "Example:\n  w2vbert inspect facebook/w2v-bert-2.0\n"
+      "Exit status 4: a bad file, or tensors that are missing or of another shape.");
   return [options] { return run(*options); };
 }
 

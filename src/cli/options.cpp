@@ -73,11 +73,13 @@ void OutputOptions::add_to(CLI::App& command) {
 void ModelOptions::add_to(CLI::App& command) {
   add_value(command, "--model", model, "PATH_OR_ID",
             "A HuggingFace model directory, or a Hub id in the local cache");
-  add_value(command, "--device", device, "cpu|cuda[:N]",
-            "Where the model runs; cuda is the device of LOCAL_RANK or SLURM_LOCALID if one is set, else "
-            "the first (default: cpu)");
+  add_value(
+      command, "--device", device, "cpu|cuda[:N]",
+      "Where the model runs; cuda is the device of LOCAL_RANK or SLURM_LOCALID if one is set, else "
+      "the first (default: cpu)");
   add_value(command, "--dtype", dtype, "float32|bfloat16|float16|int8",
-            "Type to compute in, and of the outputs; int8 is for the fused engine, with outputs in float32 "
+            "Type to compute in, and of the outputs; int8 is for the fused engine, with outputs in "
+            "float32 "
             "(default: float32)");
   add_value(command, "--engine", engine, "fused|reference",
             "How the model is run: fast (on a CPU; what it cannot run falls back on the "
@@ -88,9 +90,10 @@ void ModelOptions::add_to(CLI::App& command) {
             "Threads (default: the cores this process may use)");
   add_value(command, "--prefix", prefix, "NAME",
             "What stands before every tensor's name in the checkpoint, such as semantic_model.");
-  add_value(command, "--lora", lora, "DIR",
-            "A PEFT LoRA adapter (adapter_config.json and adapter_model.safetensors) to merge into the "
-            "weights");
+  add_value(
+      command, "--lora", lora, "DIR",
+      "A PEFT LoRA adapter (adapter_config.json and adapter_model.safetensors) to merge into the "
+      "weights");
   command.add_flag("--lenient", lenient,
                    "Initialise missing tensors as HuggingFace does, with a warning each");
 }
@@ -123,9 +126,10 @@ void apply_threads(const std::string& threads) {
 void ClipOptions::add_to(CLI::App& command) {
   add_inputs_to(command);
   add_value(command, "--output", output, "DIR", "Directory for the outputs, made if need be");
-  add_value(command, "--output-format", output_format, "safetensors|npy",
-            "A file for each input: all tensors and what is known of the input, or the states (or the "
-            "features) alone for numpy.load (default: safetensors)");
+  add_value(
+      command, "--output-format", output_format, "safetensors|npy",
+      "A file for each input: all tensors and what is known of the input, or the states (or the "
+      "features) alone for numpy.load (default: safetensors)");
   add_value(command, "--shard-size", shard_size, "N",
             "Put N inputs into each file, shard-00000.safetensors and so on, with an index of JSON "
             "lines beside it: the N first rows of the list, the N next ... (default: a file each)");
@@ -140,17 +144,20 @@ void ClipOptions::add_to(CLI::App& command) {
             "End the run when more than N files have failed (default: never)");
   command.add_flag("--allow-failures", allow_failures,
                    "Exit with 0 although some files failed: for launchers that would start anew");
-  command.add_flag("--verify", verify, "Read finished outputs whole and redo those that are damaged");
+  command.add_flag("--verify", verify,
+                   "Read finished outputs whole and redo those that are damaged");
 }
 
 void ClipOptions::add_inputs_to(CLI::App& command) {
   command.add_option("AUDIO", paths, "Audio files: WAV, FLAC, Ogg, MP3 and others")->type_name("");
-  add_value(command, "--manifest", manifest, "FILE|DIR",
-            "A list of audio files instead (- for stdin), relative paths counting from its folder, or a "
-            "directory, for the audio files in and below it");
-  add_value(command, "--manifest-format", manifest_format, "list|tsv|jsonl|scp",
-            "One path a line, fairseq's TSV, NeMo's JSON lines (with offset and duration), or Kaldi's "
-            "wav.scp (default: by the file's ending, else list)");
+  add_value(
+      command, "--manifest", manifest, "FILE|DIR",
+      "A list of audio files instead (- for stdin), relative paths counting from its folder, or a "
+      "directory, for the audio files in and below it");
+  add_value(
+      command, "--manifest-format", manifest_format, "list|tsv|jsonl|scp",
+      "One path a line, fairseq's TSV, NeMo's JSON lines (with offset and duration), or Kaldi's "
+      "wav.scp (default: by the file's ending, else list)");
 }
 
 void ClipOptions::add_audio_to(CLI::App& command) {

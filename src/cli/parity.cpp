@@ -45,7 +45,8 @@ ParityOptions parity_options(ParityOptionsGiven& given, const Reference& referen
   if (!given.tolerance.empty()) {
     options.tolerance = parse_number<double>(given.tolerance);
     if (!options.tolerance || *options.tolerance < 0) {
-      throw UsageError("", "--tolerance", "\"" + quote_bytes(given.tolerance) + "\" is no such number",
+      throw UsageError("", "--tolerance",
+                       "\"" + quote_bytes(given.tolerance) + "\" is no such number",
                        "0 or more, such as 1e-5");
     }
   }
@@ -54,7 +55,8 @@ ParityOptions parity_options(ParityOptionsGiven& given, const Reference& referen
 
 int run(ParityOptionsGiven& given) {
   if (given.reference.empty()) {
-    throw UsageError("", "--reference", "is not given", "a file of scripts/export_parity_fixtures.py");
+    throw UsageError("", "--reference", "is not given",
+                     "a file of scripts/export_parity_fixtures.py");
   }
   if (given.model.model.empty()) {
     throw UsageError("", "--model", "is not given", "a model directory or a Hub id");
@@ -63,10 +65,9 @@ int run(ParityOptionsGiven& given) {
   const Reference reference = Reference::open(given.reference);
   const ParityOptions options = parity_options(given, reference);
   Messages messages(given.output.quiet);
-  const ParityResult result =
-      check_parity(given.model.model, reference, options, [&](std::size_t done, std::size_t total) {
-        messages.progress(done, total, "modules");
-      });
+  const ParityResult result = check_parity(
+      given.model.model, reference, options,
+      [&](std::size_t done, std::size_t total) { messages.progress(done, total, "modules"); });
   messages.clear();
   const ParityPaths paths{given.model.model, given.reference};
   if (!given.report.empty()) {
@@ -77,7 +78,8 @@ int run(ParityOptionsGiven& given) {
     status = kSomeInputsFailed;
     const std::string first =
         result.missing.empty()
-            ? describe_outside(*result.first_outside(), result.tolerance_of(*result.first_outside()))
+            ? describe_outside(*result.first_outside(),
+                               result.tolerance_of(*result.first_outside()))
             : result.missing.front() + ": PyTorch's model has it, this one has not";
     messages.error(quote_bytes(given.reference) + ": " + first);
   }
@@ -101,13 +103,17 @@ Run add_parity(CLI::App& program) {
             "A HuggingFace model directory, or a Hub id in the local cache");
   add_value(command, "--reference", given->reference, "REF.safetensors",
             "What scripts/export_parity_fixtures.py has written for the model and a clip");
-  add_value(command, "--report", given->report, "OUT.html",
-            "Write a page with pictures, the worst elements and both sides' settings; replaced if it is "
-            "there");
-  add_value(command, "--tolerance", given->tolerance, "X",
-            "How far a value may be off, times max(1, |PyTorch's value|) (default: 0 where LibTorch, CPU "
-            "kernels, threads, attention and dtype are PyTorch's; else what was measured for the difference)");
-  add_value(command, "--device", model.device, "cpu|cuda[:N]", "Where the model runs (default: cpu)");
+  add_value(
+      command, "--report", given->report, "OUT.html",
+      "Write a page with pictures, the worst elements and both sides' settings; replaced if it is "
+      "there");
+  add_value(
+      command, "--tolerance", given->tolerance, "X",
+      "How far a value may be off, times max(1, |PyTorch's value|) (default: 0 where LibTorch, CPU "
+      "kernels, threads, attention and dtype are PyTorch's; else what was measured for the "
+      "difference)");
+  add_value(command, "--device", model.device, "cpu|cuda[:N]",
+            "Where the model runs (default: cpu)");
   add_value(command, "--dtype", model.dtype, "float32|bfloat16|float16",
             "Type to compute in (default: the reference's)");
   add_value(command, "--attn-implementation", model.attn_implementation, "eager|sdpa",
@@ -119,9 +125,12 @@ Run add_parity(CLI::App& program) {
   add_value(command, "--lora", model.lora, "DIR", "A PEFT LoRA adapter to merge into the weights");
   given->output.add_to(command);
   command.footer(
-      "Example:\n  build/venv/bin/python scripts/export_parity_fixtures.py ref.safetensors --model MODEL "
-      "--audio clip.wav\n  w2vbert parity --model MODEL --reference ref.safetensors --report report.html\n"
-      "Exit status 3: a module is outside its tolerance. Modules are fed with PyTorch's input for them,\n"
+      "Example:\n  build/venv/bin/python scripts/export_parity_fixtures.py ref.safetensors --model "
+      "MODEL "
+      "--audio clip.wav\n  w2vbert parity --model MODEL --reference ref.safetensors --report "
+      "report.html\n"
+      "Exit status 3: a module is outside its tolerance. Modules are fed with PyTorch's input for "
+      "them,\n"
       "so the first that differs is the one to look at; the whole model is fed from the start.");
   return [given] { return run(*given); };
 }

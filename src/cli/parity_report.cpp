@@ -149,11 +149,20 @@ std::string escaped(std::string_view text) {
   std::string result;
   for (const char c : quote_bytes(text, 400)) {
     switch (c) {
-      case '&': result += "&amp;"; break;
-      case '<': result += "&lt;"; break;
-      case '>': result += "&gt;"; break;
-      case '"': result += "&quot;"; break;
-      default: result += c;
+      case '&':
+        result += "&amp;";
+        break;
+      case '<':
+        result += "&lt;";
+        break;
+      case '>':
+        result += "&gt;";
+        break;
+      case '"':
+        result += "&quot;";
+        break;
+      default:
+        result += c;
     }
   }
   return result;
@@ -204,28 +213,33 @@ struct Plot {
   double y(double value) const { return top + height * (1 - axis.place(value)); }
 
   std::string frame(bool labels) const {
-    std::string svg = fmt::format(
-        "<rect x='{}' y='{}' width='{}' height='{}' fill='none' stroke='#999'/>", left, top, width, height);
+    std::string svg =
+        fmt::format("<rect x='{}' y='{}' width='{}' height='{}' fill='none' stroke='#999'/>", left,
+                    top, width, height);
     const int step = std::max(1, (axis.high() - axis.low()) / 5);
     for (int decade = axis.low(); decade <= axis.high(); decade += step) {
       const double at = y(std::pow(10.0, decade));
       svg += fmt::format("<line x1='{}' x2='{}' y1='{:.1f}' y2='{:.1f}' stroke='#ddd'/>", left,
                          left + width, at, at);
       if (labels) {
-        svg += fmt::format("<text x='{}' y='{:.1f}' text-anchor='end'>1e{}</text>", left - 4, at + 4, decade);
+        svg += fmt::format("<text x='{}' y='{:.1f}' text-anchor='end'>1e{}</text>", left - 4,
+                           at + 4, decade);
       }
     }
-    if (labels) svg += fmt::format("<text x='{}' y='{}' text-anchor='end'>0</text>", left - 4, top + height);
+    if (labels)
+      svg += fmt::format("<text x='{}' y='{}' text-anchor='end'>0</text>", left - 4, top + height);
     return svg;
   }
 
   std::string line(const std::vector<double>& values, const char* colour) const {
     std::string points;
     for (std::size_t i = 0; i < values.size(); ++i) {
-      const double x = left + width * (static_cast<double>(i) + 0.5) / static_cast<double>(values.size());
+      const double x =
+          left + width * (static_cast<double>(i) + 0.5) / static_cast<double>(values.size());
       points += fmt::format("{:.1f},{:.1f} ", x, y(values[i]));
     }
-    return fmt::format("<polyline points='{}' fill='none' stroke='{}' stroke-width='1.5'/>", points, colour);
+    return fmt::format("<polyline points='{}' fill='none' stroke='{}' stroke-width='1.5'/>", points,
+                       colour);
   }
 };
 
@@ -258,7 +272,8 @@ std::vector<Layer> layers_of(const ParityResult& result) {
       // The encoder's own row ends after its layers.
       const auto same = std::find_if(layers.begin(), layers.end(),
                                      [&](const Layer& layer) { return layer.title == group; });
-      if (same == layers.end()) layers.push_back({group, {}, nullptr});
+      if (same == layers.end())
+        layers.push_back({group, {}, nullptr});
       else {
         same->modules.push_back(&row);
         continue;
@@ -303,21 +318,26 @@ std::string growth_picture(const ParityResult& result, const std::vector<Layer>&
   }
   if (!chain.empty()) svg += plot.line(chain, kChainColour);
   for (std::size_t i = 0; i < modules.size(); ++i) {
-    const double x = plot.left + plot.width * (static_cast<double>(i) + 0.5) / static_cast<double>(modules.size());
-    svg += fmt::format("<circle cx='{:.1f}' cy='{:.1f}' r='3.5' fill='{}'/>", x, plot.y(modules[i]), kModuleColour);
+    const double x = plot.left + plot.width * (static_cast<double>(i) + 0.5) /
+                                     static_cast<double>(modules.size());
+    svg += fmt::format("<circle cx='{:.1f}' cy='{:.1f}' r='3.5' fill='{}'/>", x, plot.y(modules[i]),
+                       kModuleColour);
     if (modules.size() <= 40) {
       svg += fmt::format("<text x='{:.1f}' y='246' text-anchor='middle'>{}</text>", x, i);
     }
   }
   svg += fmt::format(
-      "<text x='460' y='264' text-anchor='middle'>hidden state: <tspan fill='{}'>line: of the whole model, "
-      "fed from the start</tspan>; <tspan fill='{}'>dots: the worst module on the way to it, fed with "
+      "<text x='460' y='264' text-anchor='middle'>hidden state: <tspan fill='{}'>line: of the "
+      "whole model, "
+      "fed from the start</tspan>; <tspan fill='{}'>dots: the worst module on the way to it, fed "
+      "with "
       "PyTorch's input</tspan></text>",
       kChainColour, kModuleColour);
   return svg + "</svg>";
 }
 
-// Left: the layer's modules, each by itself. Right: the whole model's error after it, over the frames.
+// Left: the layer's modules, each by itself. Right: the whole model's error after it, over the
+// frames.
 std::string layer_picture(const ParityResult& result, const Layer& layer) {
   constexpr double kRowHeight = 15;
   const ErrorAxis axis(result);
@@ -329,10 +349,12 @@ std::string layer_picture(const ParityResult& result, const Layer& layer) {
     std::string name = row->name == layer.title ? "(whole)" : row->name.substr(layer.title.size());
     if (name.starts_with('.')) name.erase(0, 1);
     const double share = axis.place(row->error.empty() ? row->comparison.largest : INFINITY);
-    svg += fmt::format("<text x='{}' y='{:.1f}' text-anchor='end'>{}</text>", kNames - 6, at + 11, escaped(name));
-    svg += fmt::format("<rect x='{}' y='{:.1f}' width='{:.1f}' height='11' fill='{}'><title>{}</title></rect>",
-                       kNames, at + 2, std::max(1.0, share * kBars), row->within ? kModuleColour : kOutsideColour,
-                       number_text(row->comparison.largest));
+    svg += fmt::format("<text x='{}' y='{:.1f}' text-anchor='end'>{}</text>", kNames - 6, at + 11,
+                       escaped(name));
+    svg += fmt::format(
+        "<rect x='{}' y='{:.1f}' width='{:.1f}' height='11' fill='{}'><title>{}</title></rect>",
+        kNames, at + 2, std::max(1.0, share * kBars), row->within ? kModuleColour : kOutsideColour,
+        number_text(row->comparison.largest));
     at += kRowHeight;
   }
   if (layer.state) {
@@ -347,8 +369,10 @@ std::string layer_picture(const ParityResult& result, const Layer& layer) {
       constexpr const char* kRowColours[] = {"#c0392b", "#8e44ad", "#16a085", "#7f8c8d"};
       svg += plot.line(frames[row], kRowColours[row % 4]);
     }
-    svg += fmt::format("<text x='690' y='{}' text-anchor='middle'>{} of the whole model: max |Δ| over the frames</text>",
-                       plot.top + plot.height + 18, escaped(layer.state->name));
+    svg += fmt::format(
+        "<text x='690' y='{}' text-anchor='middle'>{} of the whole model: max |Δ| over the "
+        "frames</text>",
+        plot.top + plot.height + 18, escaped(layer.state->name));
   }
   return svg + "</svg>";
 }
@@ -356,7 +380,8 @@ std::string layer_picture(const ParityResult& result, const Layer& layer) {
 std::string html_rows(const char* title, const std::vector<ParityRow>& rows) {
   if (rows.empty()) return "";
   std::string html = fmt::format(
-      "<h2>{}</h2><table><tr><th>name<th>values<th>differing<th>max |Δ|<th>max rel Δ<th>ULPs<th>cosine</tr>\n",
+      "<h2>{}</h2><table><tr><th>name<th>values<th>differing<th>max |Δ|<th>max rel "
+      "Δ<th>ULPs<th>cosine</tr>\n",
       escaped(std::string(1, static_cast<char>(std::toupper(title[0]))) + (title + 1)));
   for (const ParityRow& row : rows) {
     const Comparison& found = row.comparison;
@@ -365,9 +390,10 @@ std::string html_rows(const char* title, const std::vector<ParityRow>& rows) {
       html += fmt::format("<td colspan='6'>{}</tr>\n", escaped(why_empty(row)));
       continue;
     }
-    html += fmt::format("<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}</tr>\n", found.values, found.differing,
-                        number_text(found.largest), number_text(found.largest_relative),
-                        ulps_text(found.ulps), cosine_text(found));
+    html +=
+        fmt::format("<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}</tr>\n", found.values, found.differing,
+                    number_text(found.largest), number_text(found.largest_relative),
+                    ulps_text(found.ulps), cosine_text(found));
   }
   return html + "</table>\n";
 }
@@ -386,13 +412,15 @@ std::string worst_elements(const ParityResult& result) {
   rows.resize(std::min(rows.size(), kRows));
   if (rows.empty()) return "<h2>Worst elements</h2><p>No value differs.</p>\n";
   std::string html =
-      "<h2>Worst elements</h2><table><tr><th>name<th>index<th>PyTorch<th>here<th>|Δ|<th>ULPs</tr>\n";
+      "<h2>Worst "
+      "elements</h2><table><tr><th>name<th>index<th>PyTorch<th>here<th>|Δ|<th>ULPs</tr>\n";
   for (const ParityRow* row : rows) {
     for (const auto& element : row->comparison.worst) {
       html += fmt::format("<tr{}><td>{}<td>{}<td>{:.9g}<td>{:.9g}<td>{}<td>{}</tr>\n",
                           row->within ? "" : " class='outside'", escaped(row->name),
                           shape_text(element.index), element.theirs, element.ours,
-                          number_text(std::abs(element.ours - element.theirs)), ulps_text(element.ulps));
+                          number_text(std::abs(element.ours - element.theirs)),
+                          ulps_text(element.ulps));
     }
   }
   return html + "</table>\n";
@@ -401,8 +429,10 @@ std::string worst_elements(const ParityResult& result) {
 constexpr const char* kStyle =
     "body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:920px;color:#222}"
     "table{border-collapse:collapse;margin:.5em 0 1.5em}"
-    "td,th{padding:1px 10px 1px 0;text-align:right;font-variant-numeric:tabular-nums;border-bottom:1px solid #eee}"
-    "td:first-child,th:first-child{text-align:left;font-family:ui-monospace,monospace;font-size:12.5px}"
+    "td,th{padding:1px 10px 1px "
+    "0;text-align:right;font-variant-numeric:tabular-nums;border-bottom:1px solid #eee}"
+    "td:first-child,th:first-child{text-align:left;font-family:ui-monospace,monospace;font-size:12."
+    "5px}"
     ".outside td{color:#b03a2e;font-weight:600}.verdict{font-size:1.25em;font-weight:600}"
     ".good{color:#1e8449}.bad{color:#b03a2e}svg text{font-size:11px;fill:#333}"
     "details{margin:.3em 0}summary{cursor:pointer}";
@@ -412,8 +442,9 @@ constexpr const char* kStyle =
 std::string describe_outside(const ParityRow& row, double tolerance) {
   if (!has_numbers(row)) return row.name + ": " + why_empty(row);
   const Comparison& found = row.comparison;
-  return fmt::format("{}: {} of {} values differ, by up to {} ({} ULPs), expected at most {}", row.name,
-                     found.differing, found.values, number_text(found.largest), ulps_text(found.ulps),
+  return fmt::format("{}: {} of {} values differ, by up to {} ({} ULPs), expected at most {}",
+                     row.name, found.differing, found.values, number_text(found.largest),
+                     ulps_text(found.ulps),
                      tolerance == 0 ? "0" : number_text(tolerance) + " x max(1, |value|)");
 }
 
@@ -425,17 +456,20 @@ std::string parity_table(const ParityResult& result) {
   add_rows(text, kModulesTitle, result.modules, width);
   add_rows(text, kChainTitle, result.chain, width);
   add_rows(text, kGradientsTitle, result.gradients, width);
-  for (const std::string& name : result.missing) text += "missing here  " + quote_bytes(name) + "\n";
+  for (const std::string& name : result.missing)
+    text += "missing here  " + quote_bytes(name) + "\n";
   text += "PyTorch    " + settings_line(result.theirs) + "\n";
   text += "here       " + settings_line(ours_with_version(result)) + "\n";
-  text += "tolerance  " + tolerance_text(result.tolerance) + ": " + quote_bytes(result.tolerance.reason) + "\n";
+  text += "tolerance  " + tolerance_text(result.tolerance) + ": " +
+          quote_bytes(result.tolerance.reason) + "\n";
   return text + count_text(result) + "\n" + quote_bytes(verdict(result)) + "\n";
 }
 
 std::string parity_json(const ParityResult& result, const ParityPaths& paths) {
   const ParityRow* first = result.first_outside();
-  const std::string first_name =
-      !result.missing.empty() ? result.missing.front() : first ? first->name : "";
+  const std::string first_name = !result.missing.empty() ? result.missing.front()
+                                 : first                 ? first->name
+                                                         : "";
   Json report = {{"command", "parity"},
                  {"model", paths.model},
                  {"reference", paths.reference},
@@ -463,7 +497,8 @@ std::string parity_html(const ParityResult& result, const ParityPaths& paths) {
   const auto layers = layers_of(result);
   const auto ours = ours_with_version(result);
   std::string html = fmt::format(
-      "<!doctype html><html lang='en'><meta charset='utf-8'><title>parity: {0}</title><style>{1}</style>\n"
+      "<!doctype html><html lang='en'><meta charset='utf-8'><title>parity: "
+      "{0}</title><style>{1}</style>\n"
       "<h1>Parity of {0}</h1><p class='verdict {2}'>{3}</p><p>{4}. Tolerance: {5} ({6}).</p>\n"
       "<p>Reference: {7}</p>\n",
       escaped(paths.model), kStyle, result.within() ? "good" : "bad", escaped(verdict(result)),
@@ -477,14 +512,17 @@ std::string parity_html(const ParityResult& result, const ParityPaths& paths) {
   }
   html += fmt::format("<tr><td>w2vbert<td><td>{}</tr></table>\n", escaped(ours.at("w2vbert")));
   html += "<h2>How the error grows</h2>" + growth_picture(result, layers);
-  html += "<h2>Layer by layer</h2><p>Left: each module by itself, fed with PyTorch's input. Right: the "
-          "whole model's error after the layer, fed from the start, over the frames; one line a clip.</p>\n";
+  html +=
+      "<h2>Layer by layer</h2><p>Left: each module by itself, fed with PyTorch's input. Right: the "
+      "whole model's error after the layer, fed from the start, over the frames; one line a "
+      "clip.</p>\n";
   for (const Layer& layer : layers) {
     const bool outside = std::any_of(layer.modules.begin(), layer.modules.end(),
                                      [](const ParityRow* row) { return !row->within; });
-    html += fmt::format("<details{}><summary{}>{}</summary>{}</details>\n",
-                        layers.size() <= 12 || outside ? " open" : "", outside ? " class='bad'" : "",
-                        escaped(layer.title), layer_picture(result, layer));
+    html +=
+        fmt::format("<details{}><summary{}>{}</summary>{}</details>\n",
+                    layers.size() <= 12 || outside ? " open" : "", outside ? " class='bad'" : "",
+                    escaped(layer.title), layer_picture(result, layer));
   }
   html += worst_elements(result);
   html += html_rows(kModulesTitle, result.modules) + html_rows(kChainTitle, result.chain) +

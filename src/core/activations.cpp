@@ -16,8 +16,8 @@ using torch::Tensor;
 
 const double kSqrtTwoOverPi = std::sqrt(2.0 / std::numbers::pi);
 
-// x is used twice, and the gradients of both uses are added in the order in which the forward pass met
-// them: one statement each, in HF's order, for C++ may evaluate operands in any.
+// x is used twice, and the gradients of both uses are added in the order in which the forward pass
+// met them: one statement each, in HF's order, for C++ may evaluate operands in any.
 
 Tensor gelu_tanh(const Tensor& x) {
   const Tensor half = x * 0.5;

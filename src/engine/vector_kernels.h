@@ -66,8 +66,8 @@ struct VectorKernels {
   // y (ld) = x (width), rounded to nearest; zero behind it.
   void (*to_bfloat16)(const float* x, std::int64_t width, std::int64_t ld, c10::BFloat16* y);
   // (rows, width) -> (padded_rows / 2, width, 2), rounded to nearest; zero behind the last row.
-  void (*pair_rows)(const float* x, std::int64_t rows, std::int64_t width,
-                    std::int64_t padded_rows, c10::BFloat16* y);
+  void (*pair_rows)(const float* x, std::int64_t rows, std::int64_t width, std::int64_t padded_rows,
+                    c10::BFloat16* y);
   // x = (y - zero) * scale for the bytes y (ld), which span x's values and 0; NaN makes the scale
   // NaN.
   void (*quantize)(const float* x, std::int64_t width, std::int64_t ld, std::uint8_t* y,

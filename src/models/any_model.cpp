@@ -50,8 +50,8 @@ void AnyModel::hold(const Wav2Vec2BertConfig& config) {
       return named(model->forward(inputs.input_features, inputs.attention_mask,
                                   inputs.mask_time_indices, options));
     } else {
-      return named(model->forward(inputs.input_features, inputs.attention_mask, inputs.labels,
-                                  options));
+      return named(
+          model->forward(inputs.input_features, inputs.attention_mask, inputs.labels, options));
     }
   };
 }

@@ -22,8 +22,8 @@ torch::Tensor make_layer_weights(const Wav2Vec2BertConfig& config) {
 
 void refuse_adapter(const Wav2Vec2BertConfig& config, const char* class_name) {
   if (!config.add_adapter) return;
-  throw ConfigError("config", "add_adapter",
-                    std::string("true is not supported by ") + class_name, "false");
+  throw ConfigError("config", "add_adapter", std::string("true is not supported by ") + class_name,
+                    "false");
 }
 
 void freeze(Wav2Vec2BertModel& model) {
@@ -45,8 +45,9 @@ HeadInput head_input(Wav2Vec2BertModel& model, const torch::Tensor& layer_weight
   const auto& states = *result.base.hidden_states;
   TORCH_CHECK_VALUE(static_cast<std::int64_t>(states.size()) == layer_weights.size(0),
                     "use_weighted_layer_sum: true with ", states.size(), " states, expected ",
-                    layer_weights.size(0), " (layers were dropped: layerdrop = ",
-                    model->config.layerdrop, " has to be 0 for training, as in HF)");
+                    layer_weights.size(0),
+                    " (layers were dropped: layerdrop = ", model->config.layerdrop,
+                    " has to be 0 for training, as in HF)");
   const auto norm_weights = torch::softmax(layer_weights, -1);
   result.hidden_states =  // (B, L + 1, T, C) -> (B, T, C)
       (torch::stack(states, 1) * norm_weights.view({-1, 1, 1})).sum(1);

@@ -23,9 +23,10 @@ torch::Tensor get_feature_vector_attention_mask(const Wav2Vec2BertConfig& config
   const auto non_padded_lengths = attention_mask.cumsum(-1).select(1, -1);
   const auto output_lengths =
       get_feat_extract_output_lengths(config, non_padded_lengths, add_adapter).to(torch::kLong);
-  auto mask = torch::zeros({attention_mask.size(0), feature_vector_length}, attention_mask.options());
-  const auto rows = torch::arange(
-      mask.size(0), torch::TensorOptions().dtype(torch::kLong).device(mask.device()));
+  auto mask =
+      torch::zeros({attention_mask.size(0), feature_vector_length}, attention_mask.options());
+  const auto rows =
+      torch::arange(mask.size(0), torch::TensorOptions().dtype(torch::kLong).device(mask.device()));
   mask.index_put_({rows, output_lengths - 1}, torch::ones({}, mask.options()));
   return mask.flip({-1}).cumsum(-1).flip({-1}).to(torch::kBool);
 }

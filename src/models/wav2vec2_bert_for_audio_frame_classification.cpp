@@ -32,9 +32,8 @@ TokenClassifierOutput Wav2Vec2BertForAudioFrameClassificationImpl::forward(
   if (labels.defined()) {
     TORCH_CHECK_VALUE(labels.sizes() == output.logits.sizes(), "labels: ", labels.sizes(),
                       ", expected one-hot ", output.logits.sizes());
-    output.loss =
-        torch::cross_entropy_loss(output.logits.view({-1, config.num_labels}),
-                                  labels.reshape({-1, config.num_labels}).argmax(1));
+    output.loss = torch::cross_entropy_loss(output.logits.view({-1, config.num_labels}),
+                                            labels.reshape({-1, config.num_labels}).argmax(1));
   }
   output.hidden_states = std::move(input.base.hidden_states);
   output.attentions = std::move(input.base.attentions);

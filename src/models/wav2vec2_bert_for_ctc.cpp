@@ -22,8 +22,8 @@ void check_labels(const torch::Tensor& labels, const torch::Tensor& input_featur
                     "labels: ", labels.scalar_type(), " ", labels.sizes(), ", expected Long (",
                     input_features.size(0), ", targets)");
   const auto largest = labels.max().item<std::int64_t>();
-  TORCH_CHECK_VALUE(largest < vocab_size, "labels: ", largest, ", expected less than vocab_size = ",
-                    vocab_size);
+  TORCH_CHECK_VALUE(largest < vocab_size, "labels: ", largest,
+                    ", expected less than vocab_size = ", vocab_size);
 }
 
 // The number of the CTC blank. HF: null is a TypeError, a number outside the vocabulary an error of
@@ -83,9 +83,8 @@ CausalLMOutput Wav2Vec2BertForCTCImpl::forward(const torch::Tensor& input_featur
   const auto log_probs =  // (B, T', V) -> (T', B, V)
       torch::log_softmax(output.logits, -1, torch::kFloat).transpose(0, 1);
   // HF turns cuDNN off here. Its CTC is not used for long targets, so no global setting is touched.
-  output.loss = torch::ctc_loss(log_probs, flattened_targets, input_lengths, target_lengths,
-                                blank, reduction(config.ctc_loss_reduction),
-                                config.ctc_zero_infinity);
+  output.loss = torch::ctc_loss(log_probs, flattened_targets, input_lengths, target_lengths, blank,
+                                reduction(config.ctc_loss_reduction), config.ctc_zero_infinity);
   return output;
 }
 

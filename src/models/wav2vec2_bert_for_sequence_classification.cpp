@@ -45,9 +45,10 @@ SequenceClassifierOutput Wav2Vec2BertForSequenceClassificationImpl::forward(
   SequenceClassifierOutput output;
   output.logits = classifier(pooled_output);
   if (labels.defined()) {
-    TORCH_CHECK_VALUE(labels.scalar_type() == torch::kLong && labels.numel() == output.logits.size(0),
-                      "labels: ", labels.scalar_type(), " ", labels.sizes(), ", expected Long (",
-                      output.logits.size(0), ")");
+    TORCH_CHECK_VALUE(
+        labels.scalar_type() == torch::kLong && labels.numel() == output.logits.size(0),
+        "labels: ", labels.scalar_type(), " ", labels.sizes(), ", expected Long (",
+        output.logits.size(0), ")");
     output.loss = torch::cross_entropy_loss(output.logits, labels.view(-1));
   }
   output.hidden_states = std::move(input.base.hidden_states);

@@ -12,10 +12,10 @@ namespace w2vbert {
 Wav2Vec2BertForXVectorImpl::Wav2Vec2BertForXVectorImpl(Wav2Vec2BertConfig model_config)
     : config(std::move(model_config)) {
   if (config.add_adapter && config.adapter_size() != config.hidden_size) {
-    throw ConfigError("config", "output_hidden_size",
-                      std::to_string(config.adapter_size()) +
-                          " is not supported by Wav2Vec2BertForXVector",
-                      "hidden_size = " + std::to_string(config.hidden_size));
+    throw ConfigError(
+        "config", "output_hidden_size",
+        std::to_string(config.adapter_size()) + " is not supported by Wav2Vec2BertForXVector",
+        "hidden_size = " + std::to_string(config.hidden_size));
   }
   if (config.tdnn_dim.empty()) {
     throw ConfigError("config", "tdnn_dim", "[] is not supported by Wav2Vec2BertForXVector",
@@ -29,7 +29,8 @@ void Wav2Vec2BertForXVectorImpl::reset() {
   if (config.use_weighted_layer_sum) {
     layer_weights = register_parameter("layer_weights", make_layer_weights(config));
   }
-  projector = register_module("projector", make_linear(config.hidden_size, config.tdnn_dim.front()));
+  projector =
+      register_module("projector", make_linear(config.hidden_size, config.tdnn_dim.front()));
   tdnn = register_module("tdnn", torch::nn::ModuleList());
   for (std::size_t i = 0; i < config.tdnn_dim.size(); ++i) {
     tdnn->push_back(TDNNLayer(config, static_cast<std::int64_t>(i)));
@@ -54,9 +55,10 @@ XVectorOutput Wav2Vec2BertForXVectorImpl::forward(const torch::Tensor& input_fea
   output.embeddings = feature_extractor(statistic_pooling(hidden_states, attention_mask));
   output.logits = classifier(output.embeddings);
   if (labels.defined()) {
-    TORCH_CHECK_VALUE(labels.scalar_type() == torch::kLong && labels.numel() == output.logits.size(0),
-                      "labels: ", labels.scalar_type(), " ", labels.sizes(), ", expected Long (",
-                      output.logits.size(0), ")");
+    TORCH_CHECK_VALUE(
+        labels.scalar_type() == torch::kLong && labels.numel() == output.logits.size(0),
+        "labels: ", labels.scalar_type(), " ", labels.sizes(), ", expected Long (",
+        output.logits.size(0), ")");
     output.loss = objective(output.logits, labels);
   }
   output.hidden_states = std::move(input.base.hidden_states);

@@ -35,8 +35,7 @@ Wav2Vec2BertModelImpl::Wav2Vec2BertModelImpl(Wav2Vec2BertConfig model_config)
 }
 
 void Wav2Vec2BertModelImpl::reset() {
-  feature_projection =
-      register_module("feature_projection", Wav2Vec2BertFeatureProjection(config));
+  feature_projection = register_module("feature_projection", Wav2Vec2BertFeatureProjection(config));
   if (config.mask_time_prob > 0.0 || config.mask_feature_prob > 0.0) {
     auto values = torch::empty({config.hidden_size});
     if (!SkipInitialization::active()) values.uniform_();
@@ -45,8 +44,7 @@ void Wav2Vec2BertModelImpl::reset() {
   encoder = register_module("encoder", Wav2Vec2BertEncoder(config));
   if (config.add_adapter) adapter = register_module("adapter", Wav2Vec2BertAdapter(config));
   if (config.use_intermediate_ffn_before_adapter) {
-    intermediate_ffn =
-        register_module("intermediate_ffn", Wav2Vec2BertFeedForward(config, "relu"));
+    intermediate_ffn = register_module("intermediate_ffn", Wav2Vec2BertFeedForward(config, "relu"));
   }
   if (!SkipInitialization::active()) init_weights(*this, config);
 }
@@ -91,7 +89,8 @@ torch::Tensor Wav2Vec2BertModelImpl::mask_hidden_states(torch::Tensor hidden_sta
   if (!config.apply_spec_augment) return hidden_states;
   const auto batch = hidden_states.size(0);
   const auto mask_time = [&](const torch::Tensor& indices) {  // (B, T)
-    // Not torch::where: masked_spec_embed's gradient is a sum, over the marked frames only, as in HF.
+    // Not torch::where: masked_spec_embed's gradient is a sum, over the marked frames only, as in
+    // HF.
     return hidden_states.index_put({indices}, masked_spec_embed.to(hidden_states.scalar_type()));
   };
   if (mask_time_indices.defined()) {

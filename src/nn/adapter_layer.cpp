@@ -35,8 +35,8 @@ void Wav2Vec2BertAdapterLayerImpl::reset() {
   activation = register_module("activation", torch::nn::GLU(torch::nn::GLUOptions(1)));
   self_attn_layer_norm = register_module("self_attn_layer_norm", make_layer_norm(width, config_));
   self_attn_conv = register_module("self_attn_conv", make_conv());
-  self_attn = register_module(
-      "self_attn", Wav2Vec2BertSelfAttention(config_, /*is_adapter_attention=*/true));
+  self_attn = register_module("self_attn",
+                              Wav2Vec2BertSelfAttention(config_, /*is_adapter_attention=*/true));
   self_attn_dropout =
       register_module("self_attn_dropout", torch::nn::Dropout(config_.conformer_conv_dropout));
   ffn_layer_norm = register_module("ffn_layer_norm", make_layer_norm(width, config_));
@@ -48,10 +48,9 @@ torch::Tensor Wav2Vec2BertAdapterLayerImpl::forward(torch::Tensor hidden_states,
   check_hidden_states(hidden_states, "hidden_states", config_.adapter_size(),
                       residual_conv->weight);
   const auto padded = hidden_states.size(1) + 2 * (config_.adapter_stride / 2);
-  TORCH_CHECK_VALUE(padded >= config_.adapter_kernel_size, "hidden_states: ",
-                    hidden_states.size(1), " frames are fewer than adapter_kernel_size = ",
-                    config_.adapter_kernel_size, " needs with adapter_stride = ",
-                    config_.adapter_stride);
+  TORCH_CHECK_VALUE(padded >= config_.adapter_kernel_size, "hidden_states: ", hidden_states.size(1),
+                    " frames are fewer than adapter_kernel_size = ", config_.adapter_kernel_size,
+                    " needs with adapter_stride = ", config_.adapter_stride);
 
   auto residual = residual_layer_norm(hidden_states);
   residual = residual.transpose(1, 2);  // (B, T, E) -> (B, E, T)

@@ -17,17 +17,18 @@ void check_dense(const at::Tensor& tensor, const char* name) {
 void check_hidden_states(const at::Tensor& tensor, const char* name, std::int64_t width,
                          const at::Tensor& parameter) {
   check_dense(tensor, name);
-  TORCH_CHECK_VALUE(tensor.dim() == 3 && tensor.size(0) > 0 && tensor.size(1) > 0 &&
-                        tensor.size(2) == width,
-                    name, ": shape ", tensor.sizes(), ", expected (B, T, ", width,
-                    ") with at least one row and one frame");
+  TORCH_CHECK_VALUE(
+      tensor.dim() == 3 && tensor.size(0) > 0 && tensor.size(1) > 0 && tensor.size(2) == width,
+      name, ": shape ", tensor.sizes(), ", expected (B, T, ", width,
+      ") with at least one row and one frame");
   TORCH_CHECK_VALUE(tensor.scalar_type() == parameter.scalar_type(), name, ": ",
                     tensor.scalar_type(), ", expected the parameters' ", parameter.scalar_type());
   TORCH_CHECK_VALUE(tensor.device() == parameter.device(), name, ": on ", tensor.device(),
                     ", expected the parameters' ", parameter.device());
 }
 
-void check_attention_mask(const at::Tensor& mask, const char* name, const at::Tensor& hidden_states) {
+void check_attention_mask(const at::Tensor& mask, const char* name,
+                          const at::Tensor& hidden_states) {
   if (!mask.defined()) return;
   check_dense(mask, name);
   TORCH_CHECK_VALUE(mask.dim() == 2 && mask.size(0) == hidden_states.size(0) &&
@@ -52,7 +53,8 @@ void check_bidirectional_mask(const at::Tensor& mask, const char* name,
   TORCH_CHECK_VALUE(mask.sizes() == at::IntArrayRef({batch, 1, frames, frames}), name, ": shape ",
                     mask.sizes(), ", expected (", batch, ", 1, ", frames, ", ", frames, ")");
   const auto dtype = sdpa ? at::kBool : hidden_states.scalar_type();
-  TORCH_CHECK_VALUE(mask.scalar_type() == dtype, name, ": ", mask.scalar_type(), ", expected ", dtype);
+  TORCH_CHECK_VALUE(mask.scalar_type() == dtype, name, ": ", mask.scalar_type(), ", expected ",
+                    dtype);
 }
 
 }  // namespace w2vbert

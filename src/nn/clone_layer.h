@@ -1,4 +1,5 @@
-// clone() of the layers that derive from LibTorch's own, whose clone() would give a layer of LibTorch.
+// clone() of the layers that derive from LibTorch's own, whose clone() would give a layer of
+// LibTorch.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -8,7 +9,8 @@
 
 namespace w2vbert {
 
-// Gives `copy`, a new layer with the same parameters' names, the values of `layer` in memory of its own.
+// Gives `copy`, a new layer with the same parameters' names, the values of `layer` in memory of its
+// own.
 template <class Layer>
 void copy_parameters(const Layer& layer, Layer& copy, const std::optional<torch::Device>& device) {
   const torch::NoGradGuard no_grad;

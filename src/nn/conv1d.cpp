@@ -18,7 +18,8 @@ class RoundedDepthwiseConv1d : public torch::autograd::Function<RoundedDepthwise
   static torch::Tensor forward(torch::autograd::AutogradContext* context, const torch::Tensor& x,
                                const torch::Tensor& weight) {
     context->save_for_backward({x, weight});
-    return at::convolution(x.to(torch::kFloat), weight.to(torch::kFloat), /*bias=*/{}, {1}, {0}, {1},
+    return at::convolution(x.to(torch::kFloat), weight.to(torch::kFloat), /*bias=*/{}, {1}, {0},
+                           {1},
                            /*transposed=*/false, {0}, /*groups=*/x.size(1))
         .to(torch::kHalf);
   }
@@ -55,13 +56,14 @@ bool Conv1dImpl::is_plain_depthwise() const {
 }
 
 torch::Tensor Conv1dImpl::forward(const torch::Tensor& input) {
-  const bool at_risk = input.is_cpu() && input.scalar_type() == torch::kHalf && is_plain_depthwise() &&
-                       onednn_takes_float16();
+  const bool at_risk = input.is_cpu() && input.scalar_type() == torch::kHalf &&
+                       is_plain_depthwise() && onednn_takes_float16();
   if (at_risk) return RoundedDepthwiseConv1d::apply(input, weight);
   return torch::nn::Conv1dImpl::forward(input);
 }
 
-std::shared_ptr<torch::nn::Module> Conv1dImpl::clone(const std::optional<torch::Device>& device) const {
+std::shared_ptr<torch::nn::Module> Conv1dImpl::clone(
+    const std::optional<torch::Device>& device) const {
   // One channel: the parameters come from this layer.
   auto copy = std::make_shared<Conv1dImpl>(
       torch::nn::Conv1dOptions(1, 1, 1).padding(options.padding()).bias(options.bias()));

@@ -19,8 +19,8 @@ void Wav2Vec2BertConvolutionModuleImpl::reset() {
   const auto kernel_size = config_.conv_depthwise_kernel_size;
 
   layer_norm = register_module("layer_norm", make_layer_norm(channels, config_));
-  pointwise_conv1 = register_module(
-      "pointwise_conv1", make_conv1d(Options(channels, 2 * channels, 1).bias(false)));
+  pointwise_conv1 = register_module("pointwise_conv1",
+                                    make_conv1d(Options(channels, 2 * channels, 1).bias(false)));
   glu = register_module("glu", torch::nn::GLU(torch::nn::GLUOptions(1)));
   depthwise_conv = register_module(
       "depthwise_conv",
@@ -47,8 +47,9 @@ torch::Tensor Wav2Vec2BertConvolutionModuleImpl::forward(torch::Tensor hidden_st
   hidden_states = glu(hidden_states);              // (B, 2C, T) -> (B, C, T)
 
   const auto left = config_.conv_depthwise_kernel_size - 1;
-  hidden_states = torch::constant_pad_nd(hidden_states, {left, 0});  // (B, C, T) -> (B, C, left + T)
-  hidden_states = depthwise_conv(hidden_states);                     // (B, C, left + T) -> (B, C, T)
+  hidden_states =
+      torch::constant_pad_nd(hidden_states, {left, 0});  // (B, C, T) -> (B, C, left + T)
+  hidden_states = depthwise_conv(hidden_states);         // (B, C, left + T) -> (B, C, T)
   hidden_states = depthwise_layer_norm(hidden_states.transpose(1, 2)).transpose(1, 2);
   hidden_states = activation(hidden_states);
 

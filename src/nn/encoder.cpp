@@ -51,14 +51,15 @@ Wav2Vec2BertEncoderImpl::Output Wav2Vec2BertEncoderImpl::forward(
   const bool output_attentions = options.output_attentions.value_or(false);
   Output output;
   for (std::int64_t i = 0; i < layers_to_run; ++i) {
-    const bool skip_the_layer = draw_uniform() < static_cast<float>(config_.layerdrop) && is_training();
+    const bool skip_the_layer =
+        draw_uniform() < static_cast<float>(config_.layerdrop) && is_training();
     if (skip_the_layer) continue;
     if (output_hidden_states && output.hidden_states.empty()) {
       output.hidden_states.push_back(hidden_states);
     }
-    const auto layer = run_layer(layers->ptr<Wav2Vec2BertEncoderLayerImpl>(static_cast<std::size_t>(i)),
-                                 hidden_states, bidirectional, relative_position_embeddings,
-                                 attention_mask);
+    const auto layer =
+        run_layer(layers->ptr<Wav2Vec2BertEncoderLayerImpl>(static_cast<std::size_t>(i)),
+                  hidden_states, bidirectional, relative_position_embeddings, attention_mask);
     if (output_hidden_states) output.hidden_states.back() = layer.input;
     hidden_states = layer.hidden_states;
     if (output_hidden_states) output.hidden_states.push_back(hidden_states);
@@ -110,8 +111,12 @@ void set_gradient_checkpointing(torch::nn::Module& model, bool value) {
 
 }  // namespace
 
-void gradient_checkpointing_enable(torch::nn::Module& model) { set_gradient_checkpointing(model, true); }
-void gradient_checkpointing_disable(torch::nn::Module& model) { set_gradient_checkpointing(model, false); }
+void gradient_checkpointing_enable(torch::nn::Module& model) {
+  set_gradient_checkpointing(model, true);
+}
+void gradient_checkpointing_disable(torch::nn::Module& model) {
+  set_gradient_checkpointing(model, false);
+}
 
 void Wav2Vec2BertEncoderImpl::pretty_print(std::ostream& stream) const {
   stream << "w2vbert::Wav2Vec2BertEncoder(" << config_.num_hidden_layers << " layers of "

@@ -16,7 +16,8 @@ void Wav2Vec2BertEncoderLayerImpl::reset() {
   const auto channels = config_.hidden_size;
   ffn1_layer_norm = register_module("ffn1_layer_norm", make_layer_norm(channels, config_));
   ffn1 = register_module("ffn1", Wav2Vec2BertFeedForward(config_));
-  self_attn_layer_norm = register_module("self_attn_layer_norm", make_layer_norm(channels, config_));
+  self_attn_layer_norm =
+      register_module("self_attn_layer_norm", make_layer_norm(channels, config_));
   self_attn_dropout =
       register_module("self_attn_dropout", torch::nn::Dropout(config_.attention_dropout));
   self_attn = register_module("self_attn", Wav2Vec2BertSelfAttention(config_));
@@ -29,7 +30,8 @@ void Wav2Vec2BertEncoderLayerImpl::reset() {
 Wav2Vec2BertEncoderLayerImpl::Output Wav2Vec2BertEncoderLayerImpl::forward(
     torch::Tensor hidden_states, const torch::Tensor& attention_mask,
     const torch::Tensor& relative_position_embeddings, const torch::Tensor& conv_attention_mask) {
-  check_hidden_states(hidden_states, "hidden_states", config_.hidden_size, final_layer_norm->weight);
+  check_hidden_states(hidden_states, "hidden_states", config_.hidden_size,
+                      final_layer_norm->weight);
 
   // 1. Feed-forward 1
   auto residual = hidden_states;

@@ -19,11 +19,11 @@ Wav2Vec2BertFeedForwardImpl::Wav2Vec2BertFeedForwardImpl(Wav2Vec2BertConfig conf
 void Wav2Vec2BertFeedForwardImpl::reset() {
   intermediate_dropout =
       register_module("intermediate_dropout", torch::nn::Dropout(config_.activation_dropout));
-  intermediate_dense = register_module("intermediate_dense",
-                                       make_linear(hidden_size_, config_.intermediate_size));
+  intermediate_dense =
+      register_module("intermediate_dense", make_linear(hidden_size_, config_.intermediate_size));
   intermediate_act_fn = register_module(
-      "intermediate_act_fn", act_fn_ ? Activation(*act_fn_, "adapter_act")
-                                     : Activation(config_.hidden_act, "hidden_act"));
+      "intermediate_act_fn",
+      act_fn_ ? Activation(*act_fn_, "adapter_act") : Activation(config_.hidden_act, "hidden_act"));
   output_dense =
       register_module("output_dense", make_linear(config_.intermediate_size, hidden_size_));
   output_dropout = register_module("output_dropout", torch::nn::Dropout(config_.hidden_dropout));

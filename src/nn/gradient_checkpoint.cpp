@@ -86,7 +86,8 @@ struct Checkpoint : torch::autograd::Function<Checkpoint> {
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  const torch::autograd::variable_list& gradients) {
-    const auto call = c10::static_intrusive_pointer_cast<Call>(context->saved_data["call"].toCapsule());
+    const auto call =
+        c10::static_intrusive_pointer_cast<Call>(context->saved_data["call"].toCapsule());
     auto inputs = context->get_saved_variables();
     inputs[0] = inputs[0].detach().requires_grad_(inputs[0].requires_grad());
     std::vector<torch::Tensor> outputs;

@@ -104,7 +104,8 @@ torch::Tensor Wav2Vec2BertSelfAttentionImpl::apply_rotary_embedding(
   const auto batch = hidden_states.size(0);
   const auto frames = hidden_states.size(1);
   hidden_states =  // (B, T, C) -> (T, B, H, D)
-      hidden_states.reshape({batch, frames, config_.num_attention_heads, head_size_}).transpose(0, 1);
+      hidden_states.reshape({batch, frames, config_.num_attention_heads, head_size_})
+          .transpose(0, 1);
   const auto cos = relative_position_embeddings[0];
   const auto sin = relative_position_embeddings[1];
   const auto rotated_states_begin = hidden_states.slice(-1, 0, head_size_ / 2);
@@ -135,7 +136,8 @@ torch::Tensor Wav2Vec2BertSelfAttentionImpl::relative_position_bias(
 }
 
 // HF: _apply_relative_key_position_encoding.
-torch::Tensor Wav2Vec2BertSelfAttentionImpl::relative_key_position_bias(const torch::Tensor& query) {
+torch::Tensor Wav2Vec2BertSelfAttentionImpl::relative_key_position_bias(
+    const torch::Tensor& query) {
   const auto left = config_.left_max_position_embeddings;
   const auto right = config_.right_max_position_embeddings;
   const auto index = torch::TensorOptions().dtype(torch::kLong).device(query.device());
@@ -163,9 +165,9 @@ Wav2Vec2BertSelfAttentionImpl::Output Wav2Vec2BertSelfAttentionImpl::sdpa_attent
   std::optional<torch::Tensor> attn_mask;
   if (attention_mask.defined()) attn_mask = attention_mask;
   if (position_bias.defined()) {
-    attn_mask = attention_mask.defined() ? torch::where(attention_mask, position_bias,
-                                                        lowest_finite(key.scalar_type()))
-                                         : position_bias;
+    attn_mask = attention_mask.defined()
+                    ? torch::where(attention_mask, position_bias, lowest_finite(key.scalar_type()))
+                    : position_bias;
   }
   const double dropout_p = is_training() ? config_.attention_dropout : 0.0;
   return {torch::scaled_dot_product_attention(query, key, value, attn_mask, dropout_p,

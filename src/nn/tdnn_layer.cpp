@@ -36,8 +36,7 @@ torch::Tensor TDNNLayerImpl::forward(torch::Tensor hidden_states) {
       kernel->weight.view({out_conv_dim_, kernel_size_, in_conv_dim_}).transpose(1, 2);
   const std::vector<std::int64_t> stride = {1};
   const std::vector<std::int64_t> padding = {0};
-  hidden_states =
-      torch::conv1d(hidden_states, weight, kernel->bias, stride, padding, {dilation_});
+  hidden_states = torch::conv1d(hidden_states, weight, kernel->bias, stride, padding, {dilation_});
   hidden_states = hidden_states.transpose(1, 2);  // (B, out, T') -> (B, T', out)
   return activation(hidden_states);
 }

@@ -71,8 +71,9 @@ void compare_modules(const AnyModel& model, const Reference& reference, ParityRe
       for (std::size_t i = 0; i < outputs.size(); ++i) {
         // eager attention returns its weights, sdpa has none
         if (i > 0 && !reference.has("modules/" + name + "/output/" + std::to_string(i))) continue;
-        result.modules.push_back(row_of(i == 0 ? name : name + "[" + std::to_string(i) + "]", outputs[i],
-                                        reference.output_of(name, i), result.tolerance.module));
+        result.modules.push_back(row_of(i == 0 ? name : name + "[" + std::to_string(i) + "]",
+                                        outputs[i], reference.output_of(name, i),
+                                        result.tolerance.module));
       }
     } catch (const c10::Error& error) {
       result.modules.push_back(failed(name, error));
@@ -93,10 +94,12 @@ ModelOutputs compare_chain(AnyModel& model, const Reference& reference, ParityRe
     return outputs;
   }
   if (!raises.empty()) {
-    result.chain.push_back({"the whole model", {}, false, "gives outputs; PyTorch: " + quote_bytes(raises)});
+    result.chain.push_back(
+        {"the whole model", {}, false, "gives outputs; PyTorch: " + quote_bytes(raises)});
     return outputs;
   }
-  const bool other_attention = result.ours.at("attn_implementation") != reference.setting("attn_implementation");
+  const bool other_attention =
+      result.ours.at("attn_implementation") != reference.setting("attn_implementation");
   const auto is_left_out = [&](const std::string& name) {
     return other_attention && name.starts_with("attentions.");
   };
@@ -119,8 +122,8 @@ ModelOutputs compare_chain(AnyModel& model, const Reference& reference, ParityRe
   return outputs;
 }
 
-void compare_gradients(const AnyModel& model, const Reference& reference, const ModelOutputs& outputs,
-                       ParityResult& result) {
+void compare_gradients(const AnyModel& model, const Reference& reference,
+                       const ModelOutputs& outputs, ParityResult& result) {
   for (const auto& [name, output] : outputs) {
     const auto sent = reference.tensor("backward/" + name);
     if (!sent.defined()) continue;
@@ -148,9 +151,9 @@ ParityRow row_of(const std::string& name, const torch::Tensor& ours, const torch
   row.name = name;
   row.comparison = compare(ours, theirs);
   const Comparison& found = row.comparison;
-  row.within =
-      found.same_shape && (found.differing == 0 || (tolerance > 0 && found.largest_scaled <= tolerance &&
-                                                    std::isfinite(found.largest_scaled)));
+  row.within = found.same_shape &&
+               (found.differing == 0 || (tolerance > 0 && found.largest_scaled <= tolerance &&
+                                         std::isfinite(found.largest_scaled)));
   return row;
 }
 
@@ -195,7 +198,8 @@ ParityTolerance default_tolerance(const std::map<std::string, std::string>& thei
     return found == settings.end() ? std::string() : found->second;
   };
   std::string differences;
-  for (const char* key : {"torch", "cpu_capability", "threads", "device", "dtype", "attn_implementation"}) {
+  for (const char* key :
+       {"torch", "cpu_capability", "threads", "device", "dtype", "attn_implementation"}) {
     std::string there = value(theirs, key), here = value(ours, key);
     if (std::string(key) == "torch") {
       there = release(there);

@@ -95,7 +95,8 @@ std::string Reference::setting(const std::string& key) const {
 
 torch::ScalarType Reference::dtype() const {
   if (const auto dtype = dtype_of(setting("dtype"))) return *dtype;
-  throw CheckpointError(path(), "dtype", "is \"" + quote_bytes(setting("dtype")) + "\" in the metadata",
+  throw CheckpointError(path(), "dtype",
+                        "is \"" + quote_bytes(setting("dtype")) + "\" in the metadata",
                         "float32, bfloat16, float16 or float64");
 }
 
@@ -110,8 +111,9 @@ torch::Tensor Reference::tensor(const std::string& name) const {
   const auto found = misaligned_.find(name);
   if (!is_transposed && found == misaligned_.end()) return value;
   const auto laid_out = is_transposed ? value.transpose(1, 2) : value;
-  const auto before =
-      found == misaligned_.end() ? 0 : found->second / static_cast<std::int64_t>(value.element_size());
+  const auto before = found == misaligned_.end()
+                          ? 0
+                          : found->second / static_cast<std::int64_t>(value.element_size());
   const auto memory = torch::empty({before + value.numel()}, value.options());
   const auto copy = memory.slice(0, before).view(laid_out.sizes()).copy_(laid_out);
   return is_transposed ? copy.transpose(1, 2) : copy;

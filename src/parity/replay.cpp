@@ -23,7 +23,8 @@ std::vector<torch::Tensor> replay(torch::nn::Module& module, const Reference& re
   if (auto* linear = module.as<Linear>()) return {linear->forward(input("input"))};
   if (auto* norm = module.as<torch::nn::LayerNorm>()) return {norm->forward(input("input"))};
   if (auto* conv = module.as<Conv1d>()) return {conv->forward(input("input"))};
-  if (auto* ffn = module.as<Wav2Vec2BertFeedForward>()) return {ffn->forward(input("hidden_states"))};
+  if (auto* ffn = module.as<Wav2Vec2BertFeedForward>())
+    return {ffn->forward(input("hidden_states"))};
   if (auto* convolution = module.as<Wav2Vec2BertConvolutionModule>()) {
     return {convolution->forward(input("hidden_states"), input("attention_mask"))};
   }
@@ -34,8 +35,9 @@ std::vector<torch::Tensor> replay(torch::nn::Module& module, const Reference& re
     return {output.attn_output, output.attn_weights};
   }
   if (auto* layer = module.as<Wav2Vec2BertEncoderLayer>()) {
-    return {layer->forward(input("hidden_states"), input("attention_mask"),
-                           input("relative_position_embeddings"), input("conv_attention_mask"))
+    return {layer
+                ->forward(input("hidden_states"), input("attention_mask"),
+                          input("relative_position_embeddings"), input("conv_attention_mask"))
                 .hidden_states};
   }
   if (auto* projection = module.as<Wav2Vec2BertFeatureProjection>()) {
@@ -45,9 +47,10 @@ std::vector<torch::Tensor> replay(torch::nn::Module& module, const Reference& re
   if (auto* activation = module.as<Activation>()) {
     // What PyTorch's and HF's activation modules call their argument.
     return {activation->forward(reference.has("modules/" + name + "/input/x") ? input("x")
-                                                                               : input("input"))};
+                                                                              : input("input"))};
   }
-  if (auto* embedding = module.as<torch::nn::Embedding>()) return {embedding->forward(input("input"))};
+  if (auto* embedding = module.as<torch::nn::Embedding>())
+    return {embedding->forward(input("input"))};
   if (auto* cross_entropy = module.as<torch::nn::CrossEntropyLoss>()) {
     return {cross_entropy->forward(input("input"), input("target"))};
   }

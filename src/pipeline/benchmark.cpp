@@ -7,9 +7,9 @@
 #include <optional>
 #include <utility>
 
-#include "w2vbert/core/stopwatch.h"
 #include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/checkpoint/model_directory.h"
+#include "w2vbert/core/stopwatch.h"
 #include "w2vbert/engine/gemm_floor.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
 

@@ -208,7 +208,8 @@ c10::ScalarType Extraction::output_dtype() const {
 
 std::vector<std::string> Extraction::tensor_names() const {
   std::vector<std::string> names;
-  for (const std::int64_t state : states_) names.push_back("hidden_states." + std::to_string(state));
+  for (const std::int64_t state : states_)
+    names.push_back("hidden_states." + std::to_string(state));
   if (names.empty()) names.emplace_back("last_hidden_state");
   names.emplace_back("attention_mask");
   return names;
@@ -297,8 +298,8 @@ BatchFunction Extraction::load(std::int64_t batch_frames, LoadReport* report,
   if (wanted.empty()) wanted.push_back(Engine::kLastHiddenState);
   const at::Tensor mean = mean_.defined() ? mean_.to(request_.device) : at::Tensor();
   const at::Tensor deviation = var_.defined() ? at::sqrt(var_.to(request_.device)) : at::Tensor();
-  return [=, names = tensor_names(), chunking = chunking_, dtype = output_dtype_, masked = attention_mask_,
-          pool = pool_](const std::vector<EngineClip>& clips) {
+  return [=, names = tensor_names(), chunking = chunking_, dtype = output_dtype_,
+          masked = attention_mask_, pool = pool_](const std::vector<EngineClip>& clips) {
     const at::NoGradGuard no_grad;
     std::vector<EngineClip> inputs = clips;
     if (!masked) {

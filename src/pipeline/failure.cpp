@@ -39,8 +39,9 @@ bool is_out_of_memory(const std::exception& error) {
   if (dynamic_cast<const c10::OutOfMemoryError*>(&error)) return true;
   const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
   // c10/core/impl/alloc_cpu.cpp: "DefaultCPUAllocator: can't allocate memory: you tried to ..."
-  return torch_error && std::string_view(torch_error->what_without_backtrace())
-                                .find("can't allocate memory") != std::string_view::npos;
+  return torch_error &&
+         std::string_view(torch_error->what_without_backtrace()).find("can't allocate memory") !=
+             std::string_view::npos;
 }
 
 Description describe(std::exception_ptr exception, const std::string& path) noexcept {

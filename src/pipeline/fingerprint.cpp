@@ -24,10 +24,10 @@ const std::string* find(const Fingerprint& fingerprint, const std::string& name)
   const auto shown = [](const std::string* value) {
     return value ? "\"" + quote_bytes(*value) + "\"" : std::string("nothing");
   };
-  throw UsageError(path, field,
-                   "the outputs here were made with " + shown(there) + ", this run asks for " +
-                       shown(asked),
-                   "the same run, or another output directory");
+  throw UsageError(
+      path, field,
+      "the outputs here were made with " + shown(there) + ", this run asks for " + shown(asked),
+      "the same run, or another output directory");
 }
 
 }  // namespace
@@ -51,8 +51,7 @@ std::string run_record(const Fingerprint& fingerprint) {
 
 Fingerprint parse_run_record(std::string_view text, const std::string& path) {
   const auto bad = [&](std::string_view problem) {
-    return UsageError(path, "", problem,
-                      "the record of a run (empty the directory to start anew)");
+    return UsageError(path, "", problem, "the record of a run (empty the directory to start anew)");
   };
   try {
     const JsonValue record = JsonValue::parse(text);

@@ -11,11 +11,11 @@
 #include <sstream>
 #include <utility>
 
-#include "w2vbert/core/stopwatch.h"
 #include "w2vbert/checkpoint/checkpoint.h"
 #include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/checkpoint/model_directory.h"
 #include "w2vbert/core/error.h"
+#include "w2vbert/core/stopwatch.h"
 #include "w2vbert/core/text.h"
 #include "w2vbert/engine/fuse.h"
 #include "w2vbert/models/any_model.h"
@@ -65,8 +65,8 @@ Inputs read_inputs(const std::string& path, const Wav2Vec2BertConfig& config,
     }
     inputs[tensor.name] = file.read(tensor.name);
   }
-  const std::string shape =
-      "floats (B, T, " + std::to_string(config.feature_projection_input_dim) + "), B and T 1 or more";
+  const std::string shape = "floats (B, T, " + std::to_string(config.feature_projection_input_dim) +
+                            "), B and T 1 or more";
   const at::Tensor features = input_of(inputs, "input_features");
   if (!features.defined()) throw UsageError(path, "input_features", "is missing", shape);
   if (!features.is_floating_point() || features.dim() != 3 || features.size(0) == 0 ||
@@ -95,9 +95,8 @@ NamedTensors run_model(const ForwardRequest& request, const std::string& directo
 
   const auto on_device = [&](const char* name, std::optional<at::ScalarType> dtype = {}) {
     const at::Tensor tensor = input_of(inputs, name);
-    return tensor.defined()
-               ? tensor.to(request.model.device, dtype.value_or(tensor.scalar_type()))
-               : tensor;
+    return tensor.defined() ? tensor.to(request.model.device, dtype.value_or(tensor.scalar_type()))
+                            : tensor;
   };
   ModelInputs given;
   given.input_features = on_device("input_features", options.dtype);
@@ -109,7 +108,8 @@ NamedTensors run_model(const ForwardRequest& request, const std::string& directo
   if (request.output_attentions) wanted.output_attentions = true;
   watch = Stopwatch();
   NamedTensors outputs = loaded.model.forward(given, wanted);
-  const bool narrow = request.model.dtype == at::kBFloat16;  // which a fused model's outputs are not
+  const bool narrow =
+      request.model.dtype == at::kBFloat16;  // which a fused model's outputs are not
   for (auto& [name, tensor] : outputs) {
     tensor = tensor.to(at::kCPU, narrow ? at::kBFloat16 : tensor.scalar_type()).contiguous();
   }

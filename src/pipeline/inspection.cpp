@@ -75,9 +75,9 @@ LoadReport compare_with_config(const std::string& directory, const Checkpoint& c
   result.architectures = config.architectures;
   const SkipInitialization skip;  // nothing is written to the parameters: they cost no memory
   const auto& known = AnyModel::classes();
-  const bool is_known = !config.architectures.empty() &&
-                        std::find(known.begin(), known.end(), config.architectures.front()) !=
-                            known.end();
+  const bool is_known =
+      !config.architectures.empty() &&
+      std::find(known.begin(), known.end(), config.architectures.front()) != known.end();
   Wav2Vec2BertConfig compared = config;
   // Another class may still hold the base model.
   if (!is_known) compared.architectures = {"Wav2Vec2BertModel"};

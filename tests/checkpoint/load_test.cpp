@@ -303,8 +303,7 @@ TEST_F(LoadStateDict, LeavesInTheFileWhatItIsToldTo) {
   };
   auto& dense = headed->wav2vec2_bert->dense;
   const auto before = dense->weight.detach().clone();
-  const LoadReport report =
-      load_state_dict(*headed, checkpoint(joined(tensors, head())), options);
+  const LoadReport report = load_state_dict(*headed, checkpoint(joined(tensors, head())), options);
   EXPECT_TRUE(torch::equal(dense->weight, before));
   EXPECT_TRUE(torch::equal(dense->bias, tensors[2].second));
   EXPECT_EQ(report.loaded, 7);

@@ -1,7 +1,9 @@
 // The C++ half of compare_saved_models.py and compare_lora.py.
-//   saved_models write DIRECTORY   saves models of every class and of varied configs into it, each in
+//   saved_models write DIRECTORY   saves models of every class and of varied configs into it, each
+//   in
 //                                  a directory of its own, and prints a line of JSON about each
-//   saved_models check DIRECTORY   loads each again from <its directory>.again, as transformers saved
+//   saved_models check DIRECTORY   loads each again from <its directory>.again, as transformers
+//   saved
 //                                  it, and compares all bits; exit 1 where they differ
 //   saved_models merge             loads the model with the adapter that a line of stdin names,
 //                                  "MODEL<tab>ADAPTER<tab>DTYPE<tab>OUTPUT", and saves it; prints a

@@ -113,7 +113,8 @@ TEST_F(Bench, SaysWhichEngineRuns) {
   EXPECT_THAT(reference.err, Not(HasSubstr("falls back")));
   const Result fallback = run_program(words({"--frames", "5", "--json", "--dtype", "float16"}));
   EXPECT_EQ(json::parse(fallback.out)["engine"], "reference");
-  EXPECT_EQ(json::parse(fallback.out)["engine_reason"], "the dtype is float16, not float32, bfloat16 or int8");
+  EXPECT_EQ(json::parse(fallback.out)["engine_reason"],
+            "the dtype is float16, not float32, bfloat16 or int8");
   EXPECT_THAT(fallback.err,
               HasSubstr("--engine fused falls back on reference: the dtype is float16"));
 }

@@ -15,10 +15,12 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::StartsWith;
 
-const std::vector<std::string> kCommands = {"features", "extract", "transcribe", "forward", "inspect", "doctor"};
+const std::vector<std::string> kCommands = {"features", "extract", "transcribe",
+                                            "forward",  "inspect", "doctor"};
 
 // Exit 2, one line, nothing on stdout.
-void expect_usage_error(const std::vector<std::string>& words, const testing::Matcher<std::string>& line) {
+void expect_usage_error(const std::vector<std::string>& words,
+                        const testing::Matcher<std::string>& line) {
   const Result result = run_program(words);
   EXPECT_EQ(result.status, 2) << result.err;
   EXPECT_THAT(result.errors(), ElementsAre(line));
@@ -48,7 +50,8 @@ TEST(CommandLine, TellsItsVersion) {
 }
 
 TEST(CommandLine, SuggestsTheNearestCommandAndOption) {
-  expect_usage_error({"extrct"}, AllOf(HasSubstr("\"extrct\": unknown command"), HasSubstr("extract?")));
+  expect_usage_error({"extrct"},
+                     AllOf(HasSubstr("\"extrct\": unknown command"), HasSubstr("extract?")));
   expect_usage_error({"extract", "--sttes", "1"},
                      AllOf(HasSubstr("--sttes: unknown option"), HasSubstr("--states?")));
   expect_usage_error({"--modle"}, HasSubstr("--modle: unknown option"));
@@ -58,7 +61,8 @@ TEST(CommandLine, SuggestsTheNearestCommandAndOption) {
 }
 
 TEST(CommandLine, RefusesAnOptionTwiceOrWithoutItsValue) {
-  expect_usage_error({"extract", "--model", "a", "--model", "b"}, HasSubstr("--model: given twice"));
+  expect_usage_error({"extract", "--model", "a", "--model", "b"},
+                     HasSubstr("--model: given twice"));
   expect_usage_error({"extract", "--json", "--json"}, HasSubstr("--json: given twice"));
   expect_usage_error({"extract", "--model"}, HasSubstr("--model: has no value"));
   expect_usage_error({"extract", "--model", "--json"}, HasSubstr("--model: has no value"));
@@ -68,8 +72,8 @@ TEST(CommandLine, RefusesAnOptionTwiceOrWithoutItsValue) {
 }
 
 TEST(CommandLine, ReadsNumbersWhole) {
-  for (const std::string number : {"8x", " 8", "8 ", "1e3", "0", "-1", "18446744073709551616", "+8",
-                                   "0x8", "1025", "8.0"}) {
+  for (const std::string number :
+       {"8x", " 8", "8 ", "1e3", "0", "-1", "18446744073709551616", "+8", "0x8", "1025", "8.0"}) {
     expect_usage_error({"features", "a.wav", "--output", "out", "--threads", number},
                        HasSubstr("--threads: \"" + number));
   }
@@ -81,7 +85,8 @@ TEST(CommandLine, ReadsNumbersWhole) {
 
 TEST(CommandLine, RefusesUnknownWords) {
   const auto extract = [](const std::string& option, const std::string& word) {
-    return std::vector<std::string>{"extract", "a.wav", "--model", "m", "--output", "out", option, word};
+    return std::vector<std::string>{"extract",  "a.wav", "--model", "m",
+                                    "--output", "out",   option,    word};
   };
   expect_usage_error(extract("--device", "gpu"), HasSubstr("gpu"));
   expect_usage_error(extract("--dtype", "int4"), HasSubstr("--dtype"));
@@ -150,8 +155,9 @@ TEST(Doctor, ReportsTheSameForPeopleAndMachines) {
     names.push_back(finding["name"]);
     EXPECT_THAT(text.out, HasSubstr(finding["value"].get<std::string>()));
   }
-  EXPECT_THAT(names, testing::IsSupersetOf({"w2vbert", "LibTorch", "libsndfile", "soxr", "CPU kernels",
-                                            "threads", "oneDNN", "MKL", "CUDA", "Hub cache"}));
+  EXPECT_THAT(names,
+              testing::IsSupersetOf({"w2vbert", "LibTorch", "libsndfile", "soxr", "CPU kernels",
+                                     "threads", "oneDNN", "MKL", "CUDA", "Hub cache"}));
 }
 
 TEST(Doctor, RunsWithoutAHome) {

@@ -73,8 +73,7 @@ TEST_F(Extract, WritesTheLastHiddenStateAndTheMaskOfEachFile) {
   const Result result = run_program(words());
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(result.out, IsEmpty());
-  EXPECT_THAT(files_in(out_),
-              UnorderedElementsAre("x/a.safetensors", "y/b.safetensors", "run.json",
+  EXPECT_THAT(files_in(out_), UnorderedElementsAre("x/a.safetensors", "y/b.safetensors", "run.json",
                                                    "journal.jsonl"));
   const auto tensors = tensors_of(out_ + "/x/a.safetensors");
   ASSERT_THAT(tensors, SizeIs(2));
@@ -132,7 +131,8 @@ TEST_F(Extract, AppliesStatistics) {
   ASSERT_EQ(run_program(words({"--states", "2"})).status, 0);
   const at::Tensor plain = tensors_of(out_ + "/x/a.safetensors").at("hidden_states.2");
   out_ = scratch_ / "normalised";
-  ASSERT_EQ(run_program(words({"--states", "2", "--stats", scratch_ / "stats.safetensors"})).status, 0);
+  ASSERT_EQ(run_program(words({"--states", "2", "--stats", scratch_ / "stats.safetensors"})).status,
+            0);
   EXPECT_TRUE(at::equal(tensors_of(out_ + "/x/a.safetensors").at("hidden_states.2"),
                         (plain - mean) / at::sqrt(var)));
 }
@@ -151,7 +151,9 @@ TEST_F(Extract, GivesTheSameBytesWhateverElseIsDone) {
   ASSERT_EQ(run_program(words()).status, 0);
   const std::string together = content_of(out_ + "/x/a.safetensors");
   out_ = scratch_ / "reversed";
-  ASSERT_EQ(run_program({"extract", b_, a_, "--model", model_, "--output", out_, "--threads", "1"}).status, 0);
+  ASSERT_EQ(run_program({"extract", b_, a_, "--model", model_, "--output", out_, "--threads", "1"})
+                .status,
+            0);
   EXPECT_EQ(content_of(out_ + "/x/a.safetensors"), together);
   out_ = scratch_ / "again";
   ASSERT_EQ(run_program(words(), {.working_directory = "/tmp"}).status, 0);
@@ -188,8 +190,8 @@ TEST_F(Extract, NeedsNoWeightsWhenAllIsFinished) {
   const std::string weights = model_ + "/model.safetensors";
   const Stamp stamp = stamp_of(out_ + "/x/a.safetensors");
   EXPECT_EQ(run_program(words({"--threads=2"})).status, 2);  // --threads twice
-  const Result again = run_program(
-      {"extract", a_, b_, "--model", model_, "--output", out_, "--threads", "2"});
+  const Result again =
+      run_program({"extract", a_, b_, "--model", model_, "--output", out_, "--threads", "2"});
   EXPECT_EQ(again.status, 0) << again.err;
   EXPECT_EQ(stamp_of(out_ + "/x/a.safetensors"), stamp);
 }
@@ -239,8 +241,8 @@ TEST_F(Extract, RefusesTheDirectoryOfAnotherRunAndNamesTheField) {
   expect_different(words({"--resampler", "sinc"}), "resampler");
   expect_different(words({"--channels", "mix"}), "channels");
   expect_different({"features", a_, b_, "--output", out_}, "command");
-  write_safetensors(scratch_ / "stats.safetensors", {{"mean", at::zeros(kSmallHiddenSize)},
-                                                     {"var", at::ones(kSmallHiddenSize)}});
+  write_safetensors(scratch_ / "stats.safetensors",
+                    {{"mean", at::zeros(kSmallHiddenSize)}, {"var", at::ones(kSmallHiddenSize)}});
   expect_different(words({"--stats", scratch_ / "stats.safetensors"}), "stats");
   // Any byte of the model.
   const std::string weights = model_ + "/model.safetensors";
@@ -435,17 +437,17 @@ TEST_F(Extract, ReadsAManifest) {
   std::ofstream(scratch_ / "clips/list.txt") << "x/a.wav\r\n\n" << b_ << "\n";
   const Words words = {"extract", "--model", model_, "--output", out_, "--manifest"};
   ASSERT_EQ(run_program(with(words, {scratch_ / "clips/list.txt"})).status, 0);
-  EXPECT_THAT(files_in(out_),
-              UnorderedElementsAre("x/a.safetensors", "y/b.safetensors", "run.json",
+  EXPECT_THAT(files_in(out_), UnorderedElementsAre("x/a.safetensors", "y/b.safetensors", "run.json",
                                                    "journal.jsonl"));
   out_ = scratch_ / "from_stdin";
   Conditions conditions;
   conditions.input = "clips/x/a.wav\nclips/y/b.wav";
   conditions.working_directory = scratch_.path();
-  ASSERT_EQ(run_program({"extract", "--model", model_, "--output", out_, "--manifest", "-"}, conditions)
-                .status, 0);
-  EXPECT_THAT(files_in(out_),
-              UnorderedElementsAre("x/a.safetensors", "y/b.safetensors", "run.json",
+  ASSERT_EQ(
+      run_program({"extract", "--model", model_, "--output", out_, "--manifest", "-"}, conditions)
+          .status,
+      0);
+  EXPECT_THAT(files_in(out_), UnorderedElementsAre("x/a.safetensors", "y/b.safetensors", "run.json",
                                                    "journal.jsonl"));
 }
 
@@ -465,29 +467,37 @@ TEST_F(Extract, RefusesABadManifest) {
 
 TEST_F(Extract, ReadsADirectoryAndFairseqsAndKaldisLists) {
   const Words words = {"extract", "--model", model_, "--output"};
-  std::ofstream(scratch_ / "train.tsv") << scratch_ / "clips" << "\nx/a.wav\t16000\ny/b.wav\t12345\n";
+  std::ofstream(scratch_ / "train.tsv") << scratch_ / "clips"
+                                        << "\nx/a.wav\t16000\ny/b.wav\t12345\n";
   std::ofstream(scratch_ / "wav.scp") << "x/a " << a_ << "\ny/b   " << b_ << "\n";
-  for (const std::string& manifest : {scratch_ / "clips", scratch_ / "train.tsv", scratch_ / "wav.scp"}) {
+  for (const std::string& manifest :
+       {scratch_ / "clips", scratch_ / "train.tsv", scratch_ / "wav.scp"}) {
     const std::string out = scratch_ / "of" + manifest.substr(manifest.rfind('/') + 1);
     const Result result = run_program(with(words, {out, "--manifest", manifest}));
     ASSERT_EQ(result.status, 0) << result.err;
-    EXPECT_THAT(files_in(out), UnorderedElementsAre("x/a.safetensors", "y/b.safetensors", "run.json",
-                                                    "journal.jsonl"));
+    EXPECT_THAT(files_in(out), UnorderedElementsAre("x/a.safetensors", "y/b.safetensors",
+                                                    "run.json", "journal.jsonl"));
   }
 }
 
 TEST_F(Extract, CutsThePartsThatNemosListAsksFor) {
   std::ofstream(scratch_ / "clips/parts.jsonl")
-      << R"({"audio_filepath": "y/b.wav", "duration": 0.77, "text": "whole"})" << "\n"
-      << R"({"audio_filepath": "x/a.wav", "offset": 0.25, "duration": 0.5})" << "\n"
-      << R"({"audio_filepath": "x/a.wav", "offset": 0.5, "duration": 0.5})" << "\n"
-      << R"({"audio_filepath": "x/a.wav", "offset": 0.75, "duration": 0.5})" << "\n"
-      << R"({"audio_filepath": "x/a.wav", "offset": -1, "duration": 0.5})" << "\n";
+      << R"({"audio_filepath": "y/b.wav", "duration": 0.77, "text": "whole"})"
+      << "\n"
+      << R"({"audio_filepath": "x/a.wav", "offset": 0.25, "duration": 0.5})"
+      << "\n"
+      << R"({"audio_filepath": "x/a.wav", "offset": 0.5, "duration": 0.5})"
+      << "\n"
+      << R"({"audio_filepath": "x/a.wav", "offset": 0.75, "duration": 0.5})"
+      << "\n"
+      << R"({"audio_filepath": "x/a.wav", "offset": -1, "duration": 0.5})"
+      << "\n";
   const Result result = run_program({"extract", "--model", model_, "--output", out_, "--manifest",
                                      scratch_ / "clips/parts.jsonl", "--threads", "1"});
   EXPECT_EQ(result.status, 3);
-  EXPECT_THAT(result.errors(), UnorderedElementsAre(AllOf(HasSubstr("x/a.wav"), HasSubstr("1.25 s")),
-                                                    AllOf(HasSubstr("line 5"), HasSubstr("offset"))));
+  EXPECT_THAT(result.errors(),
+              UnorderedElementsAre(AllOf(HasSubstr("x/a.wav"), HasSubstr("1.25 s")),
+                                   AllOf(HasSubstr("line 5"), HasSubstr("offset"))));
   EXPECT_THAT(files_in(out_),
               UnorderedElementsAre("y/b.safetensors", "x/a-0000250-0000750.safetensors",
                                    "x/a-0000500-0001000.safetensors", "run.json", "journal.jsonl",
@@ -502,7 +512,9 @@ TEST_F(Extract, CutsThePartsThatNemosListAsksFor) {
   std::ofstream(scratch_ / "part.wav", std::ios::binary) << part;
   const std::string alone = scratch_ / "alone";
   ASSERT_EQ(run_program({"extract", scratch_ / "part.wav", "--model", model_, "--output", alone,
-                         "--threads", "1"}).status, 0);
+                         "--threads", "1"})
+                .status,
+            0);
   const auto expected = tensors_of(alone + "/part.safetensors");
   const auto got = tensors_of(out_ + "/x/a-0000250-0000750.safetensors");
   EXPECT_TRUE(at::equal(got.at("last_hidden_state"), expected.at("last_hidden_state")));
@@ -510,7 +522,8 @@ TEST_F(Extract, CutsThePartsThatNemosListAsksFor) {
 
 TEST_F(Extract, GivesTheSameBytesInBatchesOfAnySizeAndWithAnyNumberOfReaders) {
   Words many = {"extract", "--model", model_, "--threads", "1", "--output"};
-  for (int i = 0; i < 20; ++i) write_clip(scratch_ / "many/" + std::to_string(i) + ".wav", 900 * (i + 1), i);
+  for (int i = 0; i < 20; ++i)
+    write_clip(scratch_ / "many/" + std::to_string(i) + ".wav", 900 * (i + 1), i);
   many.insert(many.end(), {scratch_ / "one", "--manifest", scratch_ / "many"});
   ASSERT_EQ(run_program(with(many, {"--batch-seconds", "0.01"})).status, 0);
   for (const Words& options : {Words{}, Words{"--batch-seconds", "1"}, Words{"--readers", "3"},
@@ -533,18 +546,21 @@ TEST_F(Extract, CutsLongClipsIntoPiecesAndPutsThemTogether) {
   const at::Tensor cut = tensors_of(out_ + "/a.safetensors").at("hidden_states.2");
   ASSERT_EQ(cut.size(0), 49);
 
-  // 20 frames of 20 ms, overlapping by 5; the last piece ends with the clip. What the model gives for
-  // each piece alone:
+  // 20 frames of 20 ms, overlapping by 5; the last piece ends with the clip. What the model gives
+  // for each piece alone:
   const std::string features = scratch_ / "features";
   ASSERT_EQ(run_program({"features", a_, "--model", model_, "--output", features}).status, 0);
   const at::Tensor input = tensors_of(features + "/a.safetensors").at("input_features");
-  const std::vector<std::array<std::int64_t, 3>> expected = {{0, 0, 17}, {15, 17, 32}, {29, 32, 49}};
+  const std::vector<std::array<std::int64_t, 3>> expected = {
+      {0, 0, 17}, {15, 17, 32}, {29, 32, 49}};
   for (const auto& [begin, keep_begin, keep_end] : expected) {
     const std::string in = scratch_ / "in.safetensors", out = scratch_ / "out.safetensors";
-    write_safetensors(in, {{"input_features", input.slice(0, begin, begin + 20).unsqueeze(0).contiguous()}},
-                      {}, IfPresent::kReplace);
-    const Result result = run_program({"forward", "--model", model_, "--input", in, "--output", out,
-                                       "--engine", "reference", "--output-hidden-states", "--threads", "1"});
+    write_safetensors(
+        in, {{"input_features", input.slice(0, begin, begin + 20).unsqueeze(0).contiguous()}}, {},
+        IfPresent::kReplace);
+    const Result result =
+        run_program({"forward", "--model", model_, "--input", in, "--output", out, "--engine",
+                     "reference", "--output-hidden-states", "--threads", "1"});
     ASSERT_EQ(result.status, 0) << result.err;
     const at::Tensor piece = tensors_of(out).at("hidden_states.2")[0];
     EXPECT_TRUE(at::equal(cut.slice(0, keep_begin, keep_end),
@@ -614,7 +630,8 @@ TEST_F(Extract, WritesNpyFilesAndResumesAndVerifiesThem) {
 
   EXPECT_EQ(run_program(words()).status, 2);  // another run's directory
   out_ = scratch_ / "refused";
-  expect_refusal(words({"--output-format", "npy", "--states", "1,2"}), 2, HasSubstr("--output-format"));
+  expect_refusal(words({"--output-format", "npy", "--states", "1,2"}), 2,
+                 HasSubstr("--output-format"));
   expect_refusal(words({"--output-format", "npy", "--output-dtype", "bfloat16"}), 2,
                  HasSubstr("bfloat16"));
   expect_refusal(words({"--output-format", "zip"}), 2, HasSubstr("--output-format"));
@@ -672,7 +689,8 @@ TEST_F(Extract, CutsATornLineOfItsJournal) {
   ASSERT_EQ(run_program(one(a_)).status, 0);
   const std::string after = content_of(journal);
   EXPECT_THAT(after, testing::StartsWith(before));
-  for (const auto& line : lines_of(journal)) EXPECT_TRUE(line.contains("name") || line.contains("inputs"));
+  for (const auto& line : lines_of(journal))
+    EXPECT_TRUE(line.contains("name") || line.contains("inputs"));
 }
 
 TEST_F(Extract, DividesTheWorkAmongProcesses) {
@@ -762,13 +780,13 @@ TEST_F(Extract, TakesNamesThatLookLikeOptionsOrLists) {
   write_clip(scratch_ / "odd/features", 8000);
   Conditions conditions;
   conditions.working_directory = scratch_ / "odd";
-  const Result result = run_program({"extract", "--model", model_, "--output", out_, "[a,b]",
-                                     "features", "--", "--model"},
-                                    conditions);
+  const Result result = run_program(
+      {"extract", "--model", model_, "--output", out_, "[a,b]", "features", "--", "--model"},
+      conditions);
   EXPECT_EQ(result.status, 0) << result.err;
-  EXPECT_THAT(files_in(out_), UnorderedElementsAre("--model.safetensors", "[a,b].safetensors",
-                                                   "features.safetensors", "run.json",
-                                                   "journal.jsonl"));
+  EXPECT_THAT(files_in(out_),
+              UnorderedElementsAre("--model.safetensors", "[a,b].safetensors",
+                                   "features.safetensors", "run.json", "journal.jsonl"));
 }
 
 TEST_F(Extract, RefusesLongerClipsThanAllowed) {

@@ -1,7 +1,7 @@
-// Preloaded into the program: counts its calls that touch files below FAULT_BELOW, and at call number
-// FAULT_AT kills the process, or lets the call fail as a full or broken disk would (FAULT_KIND "kill" or
-// "error"). Without FAULT_AT it writes the number of calls to FAULT_COUNT at the end. Reading the file
-// FAULT_HANGS never comes to an end.
+// Preloaded into the program: counts its calls that touch files below FAULT_BELOW, and at call
+// number FAULT_AT kills the process, or lets the call fail as a full or broken disk would
+// (FAULT_KIND "kill" or "error"). Without FAULT_AT it writes the number of calls to FAULT_COUNT at
+// the end. Reading the file FAULT_HANGS never comes to an end.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

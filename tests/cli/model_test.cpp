@@ -40,8 +40,8 @@ class Model : public testing::Test {
     return run_program(words);
   }
   Result forward(const std::vector<std::string>& more = {}) {
-    std::vector<std::string> words = {"forward", "--model", model_, "--input", in_,
-                                      "--output", result_};
+    std::vector<std::string> words = {"forward", "--model",  model_, "--input",
+                                      in_,       "--output", result_};
     words.insert(words.end(), more.begin(), more.end());
     return run_program(words);
   }
@@ -54,7 +54,8 @@ class Model : public testing::Test {
     config[key] = value;
     std::ofstream(model_ + "/config.json") << config.dump();
   }
-  // extract, forward and inspect end with 4, one line that says what `line` wants, and write nothing.
+  // extract, forward and inspect end with 4, one line that says what `line` wants, and write
+  // nothing.
   void expect_bad_model(const testing::Matcher<std::string>& line, bool inspect_too = true) {
     const Result extracted = extract();
     EXPECT_EQ(extracted.status, 4) << extracted.err;
@@ -194,9 +195,9 @@ TEST_F(Model, IsRunWithAnAdapter) {
     for (auto& [name, tensor] : tensors) {
       if (!name.ends_with("linear_q.weight")) continue;
       const std::string module = "base_model.model." + name.substr(0, name.rfind('.'));
-      tensor.add_(at::matmul(adapter.at(module + ".lora_B.weight"),
-                             adapter.at(module + ".lora_A.weight"))
-                      .mul(1.5));
+      tensor.add_(
+          at::matmul(adapter.at(module + ".lora_B.weight"), adapter.at(module + ".lora_A.weight"))
+              .mul(1.5));
     }
   });
   fs::remove_all(out_);
@@ -218,7 +219,8 @@ TEST_F(Model, IsNotRunWithAnAdapterThatDoesNotFit) {
     EXPECT_FALSE(fs::exists(result_));
   };
   change_tensors(lora + "/adapter_model.safetensors", [](Tensors& tensors) {
-    tensors["base_model.model.encoder.layers.0.self_attn.linear_q.lora_B.weight"] = at::ones({2, 2});
+    tensors["base_model.model.encoder.layers.0.self_attn.linear_q.lora_B.weight"] =
+        at::ones({2, 2});
   });
   expect_bad(AllOf(HasSubstr("linear_q.lora_B.weight: has shape (2, 2)"), HasSubstr("(32, 2)")));
   std::ofstream(lora + "/adapter_config.json") << R"({"peft_type": "LORA", "use_dora": true})";
@@ -367,8 +369,9 @@ TEST_F(Model, NamesTheClassesItCanRun) {
   set_config("architectures", nlohmann::json::array({"Wav2Vec2BertForPreTraining"}));
   Result result = forward();
   EXPECT_EQ(result.status, 4);
-  EXPECT_THAT(result.errors(), ElementsAre(AllOf(HasSubstr("architectures"), HasSubstr("Wav2Vec2BertForPreTraining"),
-                                                 HasSubstr("Wav2Vec2BertModel"))));
+  EXPECT_THAT(result.errors(),
+              ElementsAre(AllOf(HasSubstr("architectures"), HasSubstr("Wav2Vec2BertForPreTraining"),
+                                HasSubstr("Wav2Vec2BertModel"))));
   set_config("architectures", nullptr);
   result = forward();
   EXPECT_EQ(result.status, 4);

@@ -32,8 +32,8 @@ void redirect(const std::string& path, int flags, int descriptor) {
   if (file != descriptor) ::close(file);
 }
 
-[[noreturn]] void become_program(const std::vector<std::string>& words, const Conditions& conditions,
-                                 const TemporaryDirectory& scratch) {
+[[noreturn]] void become_program(const std::vector<std::string>& words,
+                                 const Conditions& conditions, const TemporaryDirectory& scratch) {
   redirect(scratch / "in", O_RDONLY, STDIN_FILENO);
   if (conditions.stdout_reader_gone) {
     int ends[2];
@@ -50,8 +50,7 @@ void redirect(const std::string& path, int flags, int descriptor) {
     const rlimit limit{*conditions.file_size_limit, *conditions.file_size_limit};
     ::setrlimit(RLIMIT_FSIZE, &limit);
   }
-  if (!conditions.working_directory.empty() &&
-      ::chdir(conditions.working_directory.c_str()) != 0) {
+  if (!conditions.working_directory.empty() && ::chdir(conditions.working_directory.c_str()) != 0) {
     ::_exit(125);
   }
   auto environment = conditions.environment;

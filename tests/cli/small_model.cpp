@@ -84,7 +84,8 @@ void change_tensors(const std::string& path,
                     const std::function<void(std::map<std::string, at::Tensor>&)>& change) {
   std::map<std::string, at::Tensor> tensors = tensors_of(path);
   change(tensors);
-  write_safetensors(path, {tensors.begin(), tensors.end()}, {{"format", "pt"}}, IfPresent::kReplace);
+  write_safetensors(path, {tensors.begin(), tensors.end()}, {{"format", "pt"}},
+                    IfPresent::kReplace);
 }
 
 void write_clip(const std::string& path, int samples, int seed, int rate, int channels) {

@@ -12,8 +12,9 @@ namespace {
 constexpr std::int64_t kMebibyte = 1 << 20;
 
 void put_available(FakeSystem& system, std::int64_t mebibytes) {
-  system.put("/proc/meminfo", "MemTotal:       99999999 kB\nMemFree:          123456 kB\nMemAvailable: " +
-                                  std::to_string(mebibytes * 1024) + " kB\nBuffers: 5 kB\n");
+  system.put("/proc/meminfo",
+             "MemTotal:       99999999 kB\nMemFree:          123456 kB\nMemAvailable: " +
+                 std::to_string(mebibytes * 1024) + " kB\nBuffers: 5 kB\n");
 }
 
 TEST(UsableMemory, IsWhatTheKernelSays) {

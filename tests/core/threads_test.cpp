@@ -11,7 +11,8 @@
 namespace w2vbert {
 namespace {
 
-// This machine may have few CPUs, so limits are tested by how they lower what the affinity mask gives.
+// This machine may have few CPUs, so limits are tested by how they lower what the affinity mask
+// gives.
 class FakeRoot : public FakeSystem {
  public:
   int cores() const { return usable_cores(path()); }

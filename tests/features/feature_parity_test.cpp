@@ -25,8 +25,8 @@ struct Limit {
   double identical;
   double largest;
 };
-// One unit in the last place of a float32 log-mel value between 8 and 16, in a bin that does not vary:
-// what is left of its variance is the floor of 1e-7.
+// One unit in the last place of a float32 log-mel value between 8 and 16, in a bin that does not
+// vary: what is left of its variance is the floor of 1e-7.
 constexpr double kUnitOfAConstantBin = 9.5367431640625e-7 / 3.1622776601683795e-4;
 const std::map<std::string, Limit> kLimits = {
     {"speech", {0.999, 1e-5}},   // measured: all identical
@@ -34,8 +34,8 @@ const std::map<std::string, Limit> kLimits = {
     {"short", {0.999, 1e-5}},    // measured: all identical
     {"silence", {0.999, 1e-5}},  // measured: all identical
     // Bins far below the tone hold only rounding errors of the two Fourier transforms, and where
-    // such a bin hardly varies the normalisation magnifies them. Measured: 98.7 % identical and 2.3e-4
-    // with AVX-512, 99.97 % and 1.5e-3 (half this limit) with AVX2.
+    // such a bin hardly varies the normalisation magnifies them. Measured: 98.7 % identical
+    // and 2.3e-4 with AVX-512, 99.97 % and 1.5e-3 (half this limit) with AVX2.
     {"tone", {0.98, kUnitOfAConstantBin}},
 };
 

@@ -62,7 +62,8 @@ TEST(Heads, RefuseTheConfigsThatHuggingFaceRefuses) {
 
 TEST(Heads, AnyModelNamesTheClassesItKnows) {
   auto config = head_config();
-  EXPECT_THAT(refusal<AnyModel>(config), HasSubstr("architectures: absent or empty, which names no class"));
+  EXPECT_THAT(refusal<AnyModel>(config),
+              HasSubstr("architectures: absent or empty, which names no class"));
   config.architectures = {"Wav2Vec2BertForPreTraining"};
   EXPECT_THAT(refusal<AnyModel>(config),
               AllOf(HasSubstr("Wav2Vec2BertForPreTraining"), HasSubstr("Wav2Vec2BertForCTC")));
@@ -102,7 +103,8 @@ TEST(ForCTC, TrainsTheHeadAloneWhenTheBaseModelIsFrozen) {
   Wav2Vec2BertForCTC model(head_config());
   model->eval();
   model->freeze_base_model();
-  model->forward(features(model->config, 12), {}, torch::ones({2, 3}, torch::kLong)).loss.backward();
+  model->forward(features(model->config, 12), {}, torch::ones({2, 3}, torch::kLong))
+      .loss.backward();
   EXPECT_TRUE(model->lm_head->weight.grad().defined());
   for (const auto& parameter : model->wav2vec2_bert->parameters()) {
     EXPECT_FALSE(parameter.requires_grad());
@@ -119,8 +121,7 @@ TEST(ForXVector, RefusesFewerFramesThanItsConvolutionsNeed) {
   Wav2Vec2BertForXVector model(head_config());
   model->eval();
   EXPECT_THROW(model->forward(features(model->config, 4)), c10::ValueError);
-  EXPECT_EQ(model->forward(features(model->config, 6)).embeddings.sizes(),
-            at::IntArrayRef({2, 6}));
+  EXPECT_EQ(model->forward(features(model->config, 6)).embeddings.sizes(), at::IntArrayRef({2, 6}));
 }
 
 TEST(Heads, ReturnStatesOnlyOnRequestAlsoWhereTheyAreWeighted) {
@@ -177,7 +178,8 @@ TEST(OutputLengths, CountHalfTheKernelAsPadding) {
   const auto lengths = get_feat_extract_output_lengths(config, torch::tensor({37, 1}));
   EXPECT_TRUE(lengths.equal(torch::tensor({19, 1})));
   EXPECT_TRUE(get_feat_extract_output_lengths(config, lengths, false).equal(lengths));
-  EXPECT_TRUE(get_tdnn_output_lengths(config, torch::tensor({10, 2})).equal(torch::tensor({7, -1})));
+  EXPECT_TRUE(
+      get_tdnn_output_lengths(config, torch::tensor({10, 2})).equal(torch::tensor({7, -1})));
 }
 
 TEST(OutputLengths, APoolingMaskIsAPrefixAndOfNoFramesTheWholeRow) {

@@ -46,7 +46,8 @@ TEST_F(BaseModel, AnInitializerRangeOfZeroCountsAsAbsent) {
   const auto weight_with = [&](double range) {
     config.initializer_range = range;
     torch::manual_seed(21);
-    return Wav2Vec2BertModel(config)->named_parameters()["encoder.layers.0.ffn1.output_dense.weight"];
+    return Wav2Vec2BertModel(config)
+        ->named_parameters()["encoder.layers.0.ffn1.output_dense.weight"];
   };
   EXPECT_TRUE(weight_with(0.0).equal(weight_with(0.02)));
   EXPECT_FALSE(weight_with(0.03).equal(weight_with(0.02)));
@@ -118,8 +119,8 @@ TEST_F(BaseModel, StopsBeforeTheAdapterWhenOneStateIsWanted) {
   const auto all = model->forward(input, {}, {}, options);
   EXPECT_EQ(all.last_hidden_state.sizes(), at::IntArrayRef({2, 5, 12}));
   options.stop_after = 3;
-  EXPECT_TRUE(model->forward(input, {}, {}, options)
-                  .last_hidden_state.equal(all.hidden_states->at(3)));
+  EXPECT_TRUE(
+      model->forward(input, {}, {}, options).last_hidden_state.equal(all.hidden_states->at(3)));
 }
 
 TEST_F(BaseModel, DrawsTheMasksOfSpecAugmentFromTheGeneratorItIsGiven) {

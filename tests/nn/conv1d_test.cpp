@@ -23,10 +23,12 @@ template <class Function>
 Convolved run(const Function& conv1d, std::int64_t channels, std::int64_t kernel_size,
               std::int64_t frames) {
   torch::manual_seed(7);
-  const auto options = torch::nn::Conv1dOptions(channels, channels, kernel_size).groups(channels).bias(false);
+  const auto options =
+      torch::nn::Conv1dOptions(channels, channels, kernel_size).groups(channels).bias(false);
   Conv1d conv(options);
   conv->to(torch::kHalf);
-  const auto input = torch::randn({2, channels, frames + kernel_size - 1}).to(torch::kHalf).requires_grad_();
+  const auto input =
+      torch::randn({2, channels, frames + kernel_size - 1}).to(torch::kHalf).requires_grad_();
   const auto output = conv1d(conv, input);
   const auto factors = torch::randn(output.sizes()).to(torch::kHalf);
   const auto gradients = torch::autograd::grad({(output * factors).sum()}, {input, conv->weight});
@@ -34,7 +36,8 @@ Convolved run(const Function& conv1d, std::int64_t channels, std::int64_t kernel
 }
 
 Convolved run_ours(std::int64_t channels, std::int64_t kernel_size, std::int64_t frames) {
-  return run([](Conv1d& conv, const torch::Tensor& x) { return conv(x); }, channels, kernel_size, frames);
+  return run([](Conv1d& conv, const torch::Tensor& x) { return conv(x); }, channels, kernel_size,
+             frames);
 }
 
 // Shapes of which oneDNN's float16 kernel is built in no time.
@@ -42,24 +45,29 @@ TEST(Conv1d, GivesTheBitsAndGradientsOfLibTorchInFloat16) {
   const auto theirs = [](Conv1d& conv, const torch::Tensor& x) {
     return at::convolution(x, conv->weight, {}, {1}, {0}, {1}, false, {0}, x.size(1));
   };
-  for (const auto [channels, kernel_size, frames] :
-       {std::array<std::int64_t, 3>{20, 31, 264}, {48, 31, 50}, {96, 31, 7}, {24, 3, 33}, {1024, 31, 12}}) {
+  for (const auto [channels, kernel_size, frames] : {std::array<std::int64_t, 3>{20, 31, 264},
+                                                     {48, 31, 50},
+                                                     {96, 31, 7},
+                                                     {24, 3, 33},
+                                                     {1024, 31, 12}}) {
     const Convolved got = run_ours(channels, kernel_size, frames);
     const Convolved expected = run(theirs, channels, kernel_size, frames);
-    EXPECT_TRUE(got.output.equal(expected.output)) << channels << " channels, " << frames << " frames";
+    EXPECT_TRUE(got.output.equal(expected.output))
+        << channels << " channels, " << frames << " frames";
     EXPECT_TRUE(got.grad_input.equal(expected.grad_input)) << channels << " channels";
     EXPECT_TRUE(got.grad_weight.equal(expected.grad_weight)) << channels << " channels";
   }
 }
 
-// Shapes of which oneDNN would build it for ever; the test's time limit is the check that we do not.
+// Shapes of which oneDNN would build it for ever; the test's time limit is the check that we do
+// not.
 TEST(Conv1d, ReturnsForShapesWhoseFloat16KernelIsNeverBuilt) {
   for (const std::int64_t channels : {3, 4, 8, 12, 16, 72, 80, 136, 144, 208}) {
     for (const std::int64_t frames : {71, 264}) {
       const Convolved got = run_ours(channels, 31, frames);
       const auto exact = [](Conv1d& conv, const torch::Tensor& x) {
-        return at::convolution(x.to(torch::kDouble), conv->weight.to(torch::kDouble), {}, {1}, {0}, {1}, false,
-                               {0}, x.size(1));
+        return at::convolution(x.to(torch::kDouble), conv->weight.to(torch::kDouble), {}, {1}, {0},
+                               {1}, false, {0}, x.size(1));
       };
       const Convolved expected = run(exact, channels, 31, frames);
       const auto error = (got.output - expected.output).abs().max().item<double>();

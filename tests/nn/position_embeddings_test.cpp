@@ -30,8 +30,8 @@ TEST(RelPositionalEmbedding, GivesTheSameTableWhateverItsFirstSize) {
 
 TEST(RelPositionalEmbedding, HasDistancesToTheLeftFirst) {
   const auto config = small_config();
-  const auto table = Wav2Vec2BertRelPositionalEmbedding(config)->forward(
-      torch::zeros({1, 4, config.hidden_size}));
+  const auto table =
+      Wav2Vec2BertRelPositionalEmbedding(config)->forward(torch::zeros({1, 4, config.hidden_size}));
   for (std::int64_t i = 0; i < 7; ++i) {
     EXPECT_FLOAT_EQ(table[0][i][0].item<float>(), std::sin(static_cast<float>(3 - i))) << i;
   }

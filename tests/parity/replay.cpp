@@ -25,7 +25,8 @@ int main(int argc, char** argv) {
   nlohmann::ordered_json report = {{"device", options.load.device.str()}, {"torch", TORCH_VERSION}};
   std::cout << std::left << std::setw(52) << "case" << std::right << std::setw(9) << "outputs"
             << std::setw(12) << "values" << std::setw(11) << "differing" << std::setw(11)
-            << "largest" << "  first difference\n";
+            << "largest"
+            << "  first difference\n";
   std::int64_t values = 0, differing = 0;
   bool within = true;
   for (const Case& one : read_cases(argv[1])) {
@@ -36,7 +37,7 @@ int main(int argc, char** argv) {
     options.load.attn_implementation = one.reference.setting("attn_implementation");
     const ParityResult result = check_parity(one.model_directory, one.reference, options);
     const auto outputs = result.modules.size() + result.chain.size() + result.gradients.size();
-    const std::string first = result.within() ? ""
+    const std::string first = result.within()           ? ""
                               : !result.missing.empty() ? result.missing.front() + " (missing)"
                                                         : result.first_outside()->name;
     const double largest = result.largest();
@@ -54,7 +55,7 @@ int main(int argc, char** argv) {
                                {"first_difference", first}});
   }
   if (argc > 3) std::ofstream(argv[3]) << report.dump(2) << "\n";
-  std::cout << values << " values, " << differing << " differ: "
-            << (within ? "every bit is PyTorch's\n" : "some bits differ\n");
+  std::cout << values << " values, " << differing
+            << " differ: " << (within ? "every bit is PyTorch's\n" : "some bits differ\n");
   return within ? 0 : 1;
 }

@@ -46,9 +46,9 @@ TEST(Fingerprint, NamesTheFieldThatDiffersAndBothValues) {
 }
 
 TEST(Fingerprint, RefusesWhatIsNoRecord) {
-  for (const char* text : {"", "{}", "[]", "null", R"({"fingerprint": "x", "fields": {}})",
-                           R"({"fingerprint": 1, "fields": {}})",
-                           R"({"fingerprint": "x", "fields": {"a": 1}})"}) {
+  for (const char* text :
+       {"", "{}", "[]", "null", R"({"fingerprint": "x", "fields": {}})",
+        R"({"fingerprint": 1, "fields": {}})", R"({"fingerprint": "x", "fields": {"a": 1}})"}) {
     EXPECT_THROW(parse_run_record(text, "run.json"), UsageError) << text;
   }
 }

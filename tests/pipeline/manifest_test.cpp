@@ -105,9 +105,12 @@ TEST_F(Manifest, ReadsFairseqsTsv) {
 
 TEST_F(Manifest, ReadsNemosJsonLines) {
   std::ofstream(folder_ + "m.jsonl")
-      << R"({"audio_filepath": "a.wav", "duration": 3.2, "text": "x", "lang": ["de"]})" << "\n"
-      << R"({"audio_filepath": "/b.wav", "offset": 1.5, "duration": 2})" << "\n"
-      << R"({"audio_filepath": "\u00e4.wav", "offset": 0, "duration": null})" << "\n";
+      << R"({"audio_filepath": "a.wav", "duration": 3.2, "text": "x", "lang": ["de"]})"
+      << "\n"
+      << R"({"audio_filepath": "/b.wav", "offset": 1.5, "duration": 2})"
+      << "\n"
+      << R"({"audio_filepath": "\u00e4.wav", "offset": 0, "duration": null})"
+      << "\n";
   InputList list("/");
   read_manifest(folder_ + "m.jsonl", ManifestFormat::jsonl, list);
   ASSERT_EQ(list.size(), 3U);
@@ -123,12 +126,14 @@ TEST_F(Manifest, ReadsNemosJsonLines) {
                        "{\"audio_filepath\": \"a\", \"duration\": \"3\"}\n"
                        "{\"audio_filepath\": \"a\", \"duration\": 1e999}\n"
                        "{\"audio_filepath\": \"a\", \"duration\": true}\n"
-                       "{\"audio_filepath\": \"/ok\"}\n", "m.json"),
+                       "{\"audio_filepath\": \"/ok\"}\n",
+                       "m.json"),
               ElementsAre("/ok"));
   EXPECT_THAT(bad_rows_, testing::SizeIs(5));
-  for (const char* row : {"a.wav", "[1]", "{}", "{\"audio_filepath\": 1}", "{\"audio_filepath\": \"\"}",
-                          "{\"audio_filepath\": \"a\", \"audio_filepath\": \"b\"}",
-                          "{\"audio_filepath\": \"a\\u0000\"}", "{\"audio_filepath\": \"a\"} x"}) {
+  for (const char* row :
+       {"a.wav", "[1]", "{}", "{\"audio_filepath\": 1}", "{\"audio_filepath\": \"\"}",
+        "{\"audio_filepath\": \"a\", \"audio_filepath\": \"b\"}",
+        "{\"audio_filepath\": \"a\\u0000\"}", "{\"audio_filepath\": \"a\"} x"}) {
     EXPECT_THAT(refusal_of(std::string(row) + "\n", "m.jsonl"), HasSubstr("line 1: ")) << row;
   }
 }
@@ -157,7 +162,8 @@ TEST_F(Manifest, TellsFormatsByTheEnding) {
 }
 
 TEST_F(Manifest, FindsTheAudioFilesOfADirectory) {
-  for (const char* file : {"b/2.FLAC", "b/1.wav", "a.opus", "text.txt", ".hidden.wav", ".cache/x.wav"}) {
+  for (const char* file :
+       {"b/2.FLAC", "b/1.wav", "a.opus", "text.txt", ".hidden.wav", ".cache/x.wav"}) {
     std::filesystem::create_directories(std::filesystem::path(folder_ + file).parent_path());
     std::ofstream(folder_ + file) << "x";
   }

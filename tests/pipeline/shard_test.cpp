@@ -66,7 +66,8 @@ TEST(Shard, ComesFromASlurmArray) {
 }
 
 TEST(Shard, LeavesTheChoiceToTheOptionsUnderALauncherOfOneProcess) {
-  EXPECT_EQ(choose({{"SLURM_PROCID", "0"}, {"SLURM_STEP_NUM_TASKS", "1"}}, "5", "4"), (Shard{4, 5}));
+  EXPECT_EQ(choose({{"SLURM_PROCID", "0"}, {"SLURM_STEP_NUM_TASKS", "1"}}, "5", "4"),
+            (Shard{4, 5}));
 }
 
 TEST(Shard, RefusesHalfAPair) {

@@ -47,10 +47,11 @@ struct AudioOptions {
 // A clip may come out too short for features: see SeamlessM4TFeatureExtractor::kMinSamples.
 Waveform load_audio(const std::string& path, const AudioOptions& options = {});
 
-// The same without resampling: sample_rate_hz is the file's. `decoded_block` is called now and then,
-// whenever the decoder has given something.
-Waveform decode_audio(const std::string& path, const AudioOptions& options = {},
-                      const std::function<void()>& decoded_block = [] {});
+// The same without resampling: sample_rate_hz is the file's. `decoded_block` is called now and
+// then, whenever the decoder has given something.
+Waveform decode_audio(
+    const std::string& path, const AudioOptions& options = {},
+    const std::function<void()>& decoded_block = [] {});
 
 // To target_sample_rate_hz, by the way that the options say. `path` is for the AudioError that a
 // resampler may give reason for.

@@ -56,8 +56,8 @@ void merge_adapter(torch::nn::Module& module, const FromPretrainedOptions& optio
                    LoadReport& report);
 
 // HF's `from_pretrained`: reads the config, builds the module, loads the weights (load_state_dict)
-// and the adapter, ends in eval mode. ModuleHolder is made with TORCH_MODULE and constructed from the config. Throws
-// ConfigError, CheckpointError.
+// and the adapter, ends in eval mode. ModuleHolder is made with TORCH_MODULE and constructed from
+// the config. Throws ConfigError, CheckpointError.
 template <class ModuleHolder>
 Pretrained<ModuleHolder> load_pretrained(const std::string& path_or_id,
                                          const FromPretrainedOptions& options = {}) {

@@ -28,7 +28,7 @@ struct SafetensorsHeader {
   std::vector<std::pair<std::string, std::string>> metadata;
   std::uint64_t data_offset = 0;  // bytes from the start of the file
 
-  const TensorInfo* find(std::string_view name) const;  // null when there is none
+  const TensorInfo* find(std::string_view name) const;      // null when there is none
   std::string metadata_value(std::string_view name) const;  // "" when there is none
 };
 

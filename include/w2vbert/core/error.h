@@ -31,7 +31,8 @@ class ConfigError : public Error {
   using Error::Error;
 };
 
-// A checkpoint: safetensors files, their index, names, shapes and dtypes; a model that is not found.
+// A checkpoint: safetensors files, their index, names, shapes and dtypes; a model that is not
+// found.
 class CheckpointError : public Error {
  public:
   using Error::Error;
@@ -49,7 +50,8 @@ class StorageError : public Error {
   using Error::Error;
 };
 
-// A request that makes no sense for this model or this output directory (an option, a manifest row).
+// A request that makes no sense for this model or this output directory (an option, a manifest
+// row).
 class UsageError : public Error {
  public:
   using Error::Error;

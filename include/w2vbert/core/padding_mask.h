@@ -5,17 +5,18 @@
 
 namespace w2vbert {
 
-// Sets the frames that `attention_mask` (B, T) leaves out to 0 in `hidden_states` (B, T, C). Nothing
-// happens where the mask is undefined.
+// Sets the frames that `attention_mask` (B, T) leaves out to 0 in `hidden_states` (B, T, C).
+// Nothing happens where the mask is undefined.
 at::Tensor zero_padded_frames(const at::Tensor& hidden_states, const at::Tensor& attention_mask);
 
 // What HF's create_bidirectional_mask (transformers/masking_utils.py) makes of `attention_mask`
 // (B, T) for an attention over T frames; undefined in, undefined out.
 //   sdpa:  bool (B, 1, T, T), true where the key may be attended to
 //   eager: `hidden_states`' dtype, 0 there and the lowest finite value elsewhere
-// HF leaves a mask of ones out. For eager, and for sdpa with a `position_bias`, that changes no bit,
-// and looking would wait for the device, so it stays here. For sdpa without a bias it decides which
-// kernel runs: a mask of ones gives an undefined one, and this waits for the device, as HF does.
+// HF leaves a mask of ones out. For eager, and for sdpa with a `position_bias`, that changes no
+// bit, and looking would wait for the device, so it stays here. For sdpa without a bias it decides
+// which kernel runs: a mask of ones gives an undefined one, and this waits for the device, as HF
+// does.
 at::Tensor bidirectional_mask(const at::Tensor& attention_mask, const at::Tensor& hidden_states,
                               bool sdpa, bool position_bias);
 

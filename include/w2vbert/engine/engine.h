@@ -111,8 +111,8 @@ class FusedEngine : public Engine {
   c10::ScalarType output_;
 };
 
-// Of a choice by choose_engine for that dtype; takes the model over. `reader` is for the fused one; the
-// reference one pads batches on a GPU.
+// Of a choice by choose_engine for that dtype; takes the model over. `reader` is for the fused one;
+// the reference one pads batches on a GPU.
 std::unique_ptr<Engine> make_engine(const EngineChoice& choice, Wav2Vec2BertModel model,
                                     c10::ScalarType dtype,
                                     const FusedEncoder::WeightReader& reader = {});

@@ -1,5 +1,5 @@
-// HF: transformers/modeling_outputs.py. B batch, T frames, C hidden_size, H heads, L layers, E width
-// and T' frames after the adapter (E = C and T' = T without one). Absent: not asked for.
+// HF: transformers/modeling_outputs.py. B batch, T frames, C hidden_size, H heads, L layers, E
+// width and T' frames after the adapter (E = C and T' = T without one). Absent: not asked for.
 #pragma once
 
 #include <torch/types.h>

@@ -7,8 +7,9 @@
 
 namespace w2vbert {
 
-// What IndexTTS-2, MaskGCT and DualCodec take from the encoder: one hidden state, normalised by given
-// statistics. Not in HF; the state is HF's hidden_states[state], later layers are not computed.
+// What IndexTTS-2, MaskGCT and DualCodec take from the encoder: one hidden state, normalised by
+// given statistics. Not in HF; the state is HF's hidden_states[state], later layers are not
+// computed.
 class SemanticEncoderImpl : public torch::nn::Cloneable<SemanticEncoderImpl> {
  public:
   static constexpr std::int64_t kDefaultState = 17;
@@ -20,8 +21,8 @@ class SemanticEncoderImpl : public torch::nn::Cloneable<SemanticEncoderImpl> {
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  // `input_features` (B, T, F) and `attention_mask` (B, T) or undefined, as for Wav2Vec2BertModel ->
-  // (B, T, C): (hidden_states[state] - mean) / sqrt(var). Runs without gradients.
+  // `input_features` (B, T, F) and `attention_mask` (B, T) or undefined, as for Wav2Vec2BertModel
+  // -> (B, T, C): (hidden_states[state] - mean) / sqrt(var). Runs without gradients.
   torch::Tensor encode(const torch::Tensor& input_features,
                        const torch::Tensor& attention_mask = {});
   torch::Tensor forward(const torch::Tensor& input_features,

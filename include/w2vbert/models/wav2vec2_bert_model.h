@@ -23,19 +23,20 @@ class Wav2Vec2BertModelImpl : public torch::nn::Cloneable<Wav2Vec2BertModelImpl>
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  // `input_features` (B, T, F), of the parameters' dtype. `attention_mask` (B, T), zero where a frame
-  // is padding, or undefined. `mask_time_indices` bool (B, T): frames replaced by masked_spec_embed;
-  // ignored when apply_spec_augment is false; they are counted, which waits for the device, as HF does.
-  // Without them, in training mode, SpecAugment draws its own from options.spec_augment_random. Throws
-  // c10::ValueError; the module stays usable.
+  // `input_features` (B, T, F), of the parameters' dtype. `attention_mask` (B, T), zero where a
+  // frame is padding, or undefined. `mask_time_indices` bool (B, T): frames replaced by
+  // masked_spec_embed; ignored when apply_spec_augment is false; they are counted, which waits for
+  // the device, as HF does. Without them, in training mode, SpecAugment draws its own from
+  // options.spec_augment_random. Throws c10::ValueError; the module stays usable.
   Wav2Vec2BertBaseModelOutput forward(const torch::Tensor& input_features,
                                       const torch::Tensor& attention_mask = {},
                                       const torch::Tensor& mask_time_indices = {},
                                       const ForwardOptions& options = {});
 
-  // What follows the encoder: the intermediate feed-forward and the adapter, where the config has them;
-  // else `hidden_states` (B, T, C) itself.
-  torch::Tensor after_encoder(torch::Tensor hidden_states, const torch::Tensor& attention_mask = {});
+  // What follows the encoder: the intermediate feed-forward and the adapter, where the config has
+  // them; else `hidden_states` (B, T, C) itself.
+  torch::Tensor after_encoder(torch::Tensor hidden_states,
+                              const torch::Tensor& attention_mask = {});
 
   Wav2Vec2BertConfig config;
   torch::Tensor masked_spec_embed;  // (C), undefined when both mask_*_prob are 0

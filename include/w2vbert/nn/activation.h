@@ -9,7 +9,8 @@
 
 namespace w2vbert {
 
-// HF: transformers/activations.py, the module that ACT2FN[name] makes; each place has one of its own.
+// HF: transformers/activations.py, the module that ACT2FN[name] makes; each place has one of its
+// own.
 class ActivationImpl : public torch::nn::Cloneable<ActivationImpl> {
  public:
   // Throws ConfigError naming `config_key` for a name that is not known.

@@ -18,10 +18,10 @@ class Wav2Vec2BertAdapterImpl : public torch::nn::Cloneable<Wav2Vec2BertAdapterI
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  // `hidden_states` (B, T, C), of the parameters' dtype; `attention_mask` (B, T), zero where a frame
-  // is padding, or undefined -> (B, T', E). HF: padded frames are not zeroed before the strided
-  // convolutions, and lengths shrink by kernel / 2 where the convolutions pad stride / 2. Throws
-  // c10::ValueError. Virtual for what computes the same in another way (engine/fuse.h).
+  // `hidden_states` (B, T, C), of the parameters' dtype; `attention_mask` (B, T), zero where a
+  // frame is padding, or undefined -> (B, T', E). HF: padded frames are not zeroed before the
+  // strided convolutions, and lengths shrink by kernel / 2 where the convolutions pad stride / 2.
+  // Throws c10::ValueError. Virtual for what computes the same in another way (engine/fuse.h).
   virtual torch::Tensor forward(torch::Tensor hidden_states,
                                 const torch::Tensor& attention_mask = {});
 

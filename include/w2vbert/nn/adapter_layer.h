@@ -22,9 +22,9 @@ class Wav2Vec2BertAdapterLayerImpl : public torch::nn::Cloneable<Wav2Vec2BertAda
   void pretty_print(std::ostream& stream) const override;
 
   // `hidden_states` (B, T, E), of the parameters' dtype -> (B, T', E), T' = floor((T + 2 *
-  // (stride / 2) - kernel) / stride) + 1. `sub_sampled_lengths` (B): how many of the T' frames may be
-  // attended to; undefined: all. With sdpa these are looked at, which waits for the device, as HF
-  // does. Throws c10::ValueError.
+  // (stride / 2) - kernel) / stride) + 1. `sub_sampled_lengths` (B): how many of the T' frames may
+  // be attended to; undefined: all. With sdpa these are looked at, which waits for the device, as
+  // HF does. Throws c10::ValueError.
   torch::Tensor forward(torch::Tensor hidden_states, const torch::Tensor& sub_sampled_lengths = {});
 
   torch::nn::LayerNorm residual_layer_norm = nullptr;

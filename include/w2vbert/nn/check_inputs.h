@@ -1,5 +1,5 @@
-// What every public forward asks of its tensors. Each check throws c10::ValueError with the argument,
-// what it is and what it should be, and none waits for a CUDA device.
+// What every public forward asks of its tensors. Each check throws c10::ValueError with the
+// argument, what it is and what it should be, and none waits for a CUDA device.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,7 +12,8 @@ void check_hidden_states(const at::Tensor& tensor, const char* name, std::int64_
 
 // `mask` is undefined, or a dense (B, T) tensor on `hidden_states`' device (B, T, ...), boolean,
 // integer or floating, of zeros and ones. The values are looked at on the CPU only.
-void check_attention_mask(const at::Tensor& mask, const char* name, const at::Tensor& hidden_states);
+void check_attention_mask(const at::Tensor& mask, const char* name,
+                          const at::Tensor& hidden_states);
 
 // `mask` is undefined, or what bidirectional_mask() (core/padding_mask.h) makes for `hidden_states`
 // (B, T, C): (B, 1, T, T), bool for sdpa and `hidden_states`' dtype for eager.

@@ -8,12 +8,12 @@
 
 namespace w2vbert {
 
-// torch::nn::Conv1d that returns for every shape. oneDNN (3.10 in LibTorch 2.11, 3.13 in 2.15) never
-// returns from building its float16 kernel of some depthwise convolutions, such as 16 channels, kernel 31
-// and 71 frames, on CPUs with AVX512-FP16. That kernel adds float32 products in order and rounds once, as
-// the float32 kernel does with one rounding behind it. So a float16 depthwise convolution that oneDNN
-// would take is computed in float32 and rounded: the bits and the gradients are torch::conv1d's
-// (docs/parity.md).
+// torch::nn::Conv1d that returns for every shape. oneDNN (3.10 in LibTorch 2.11, 3.13 in 2.15)
+// never returns from building its float16 kernel of some depthwise convolutions, such as 16
+// channels, kernel 31 and 71 frames, on CPUs with AVX512-FP16. That kernel adds float32 products in
+// order and rounds once, as the float32 kernel does with one rounding behind it. So a float16
+// depthwise convolution that oneDNN would take is computed in float32 and rounded: the bits and the
+// gradients are torch::conv1d's (docs/parity.md).
 class Conv1dImpl : public torch::nn::Conv1dImpl {
  public:
   using torch::nn::Conv1dImpl::Conv1dImpl;

@@ -12,8 +12,8 @@
 
 namespace w2vbert {
 
-// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertConvolutionModule. The depthwise convolution is causal:
-// conv_depthwise_kernel_size - 1 zeros on the left, none on the right.
+// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertConvolutionModule. The depthwise convolution is
+// causal: conv_depthwise_kernel_size - 1 zeros on the left, none on the right.
 class Wav2Vec2BertConvolutionModuleImpl
     : public torch::nn::Cloneable<Wav2Vec2BertConvolutionModuleImpl> {
  public:

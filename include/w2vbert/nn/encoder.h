@@ -22,11 +22,12 @@ struct ForwardOptions {
   // Not given: as the model's config says, as in HF.
   std::optional<bool> output_hidden_states;
   std::optional<bool> output_attentions;
-  // The last of `hidden_states` that is needed, 0..num_hidden_layers: later layers are not computed,
-  // and last_hidden_state is that state, without adapter. Not in HF; the states are the same bits.
+  // The last of `hidden_states` that is needed, 0..num_hidden_layers: later layers are not
+  // computed, and last_hidden_state is that state, without adapter. Not in HF; the states are the
+  // same bits.
   std::optional<std::int64_t> stop_after;
-  // Draws SpecAugment's masks in training. Null: one of the whole process, as NumPy's is in HF, with
-  // a seed of its own (core/numpy_random.h).
+  // Draws SpecAugment's masks in training. Null: one of the whole process, as NumPy's is in HF,
+  // with a seed of its own (core/numpy_random.h).
   NumpyRandom* spec_augment_random = nullptr;
 };
 
@@ -44,10 +45,10 @@ class Wav2Vec2BertEncoderImpl : public torch::nn::Cloneable<Wav2Vec2BertEncoderI
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  // `hidden_states` (B, T, C), of the parameters' dtype; `attention_mask` (B, T), zero where a frame
-  // is padding, or undefined. With sdpa and position_embeddings_type "rotary" or null the mask is
-  // looked at, which waits for the device, as HF does. Throws c10::ValueError.
-  // Virtual for what computes the same in another way (engine/fuse.h).
+  // `hidden_states` (B, T, C), of the parameters' dtype; `attention_mask` (B, T), zero where a
+  // frame is padding, or undefined. With sdpa and position_embeddings_type "rotary" or null the
+  // mask is looked at, which waits for the device, as HF does. Throws c10::ValueError. Virtual for
+  // what computes the same in another way (engine/fuse.h).
   virtual Output forward(torch::Tensor hidden_states, const torch::Tensor& attention_mask = {},
                          const ForwardOptions& options = {});
 
@@ -64,8 +65,8 @@ class Wav2Vec2BertEncoderImpl : public torch::nn::Cloneable<Wav2Vec2BertEncoderI
  private:
   torch::Tensor embed_positions(const torch::Tensor& hidden_states);
   struct LayerRun {
-    // The layer's input, to be used by whoever else needs it: with gradient checkpointing its gradients
-    // are then added in the order in which they are without.
+    // The layer's input, to be used by whoever else needs it: with gradient checkpointing its
+    // gradients are then added in the order in which they are without.
     torch::Tensor input;
     torch::Tensor hidden_states;
     torch::Tensor attn_weights;

@@ -25,8 +25,8 @@ class Wav2Vec2BertEncoderLayerImpl : public torch::nn::Cloneable<Wav2Vec2BertEnc
   void pretty_print(std::ostream& stream) const override;
 
   // `hidden_states` (B, T, C), of the parameters' dtype; `attention_mask` and
-  // `relative_position_embeddings` as for Wav2Vec2BertSelfAttention; `conv_attention_mask` (B, T) as
-  // for Wav2Vec2BertConvolutionModule. Throws c10::ValueError.
+  // `relative_position_embeddings` as for Wav2Vec2BertSelfAttention; `conv_attention_mask` (B, T)
+  // as for Wav2Vec2BertConvolutionModule. Throws c10::ValueError.
   Output forward(torch::Tensor hidden_states, const torch::Tensor& attention_mask = {},
                  const torch::Tensor& relative_position_embeddings = {},
                  const torch::Tensor& conv_attention_mask = {});

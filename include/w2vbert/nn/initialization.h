@@ -39,7 +39,8 @@ torch::nn::LayerNorm make_layer_norm(std::int64_t width, const Wav2Vec2BertConfi
 // HF's initialize_weights (transformers/modeling_utils.py) with
 // Wav2Vec2BertPreTrainedModel._init_weights (modeling_wav2vec2_bert.py): children first, in
 // registration order, then the module itself. After torch::manual_seed(s) a model's constructor and
-// this draw the same random numbers as Python's Wav2Vec2BertModel(config) after torch.manual_seed(s).
+// this draw the same random numbers as Python's Wav2Vec2BertModel(config) after
+// torch.manual_seed(s).
 void init_weights(torch::nn::Module& module, const Wav2Vec2BertConfig& config);
 
 }  // namespace w2vbert

@@ -16,9 +16,10 @@ struct SpecAugmentAxis {
   const char* length_key = "mask_length";  // what errors call mask_length
 };
 
-// HF: modeling_wav2vec2_bert.py, _compute_mask_indices. `attention_mask` (B, length), whose rows' sums
-// shorten what is masked, or undefined -> bool (B, length) on the CPU, true where a span lies. Waits
-// for the mask's device, as HF does. Throws c10::ValueError when a span is longer than the axis.
+// HF: modeling_wav2vec2_bert.py, _compute_mask_indices. `attention_mask` (B, length), whose rows'
+// sums shorten what is masked, or undefined -> bool (B, length) on the CPU, true where a span lies.
+// Waits for the mask's device, as HF does. Throws c10::ValueError when a span is longer than the
+// axis.
 torch::Tensor compute_mask_indices(std::int64_t batch, std::int64_t length,
                                    const SpecAugmentAxis& axis, const torch::Tensor& attention_mask,
                                    NumpyRandom& random);

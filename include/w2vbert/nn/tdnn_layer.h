@@ -11,7 +11,8 @@
 
 namespace w2vbert {
 
-// HF: modeling_wav2vec2_bert.py, TDNNLayer: a dilated convolution whose kernel is stored as a Linear.
+// HF: modeling_wav2vec2_bert.py, TDNNLayer: a dilated convolution whose kernel is stored as a
+// Linear.
 class TDNNLayerImpl : public torch::nn::Cloneable<TDNNLayerImpl> {
  public:
   explicit TDNNLayerImpl(Wav2Vec2BertConfig config, std::int64_t layer_id = 0);

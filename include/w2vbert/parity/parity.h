@@ -29,25 +29,27 @@ struct ParityRow {
   std::string error;  // what the module threw; the comparison is then empty
 };
 
-// Compares `ours` with `theirs`; the row is within for 0 differing values, or a finite difference up to
-// `tolerance`, scaled as above.
+// Compares `ours` with `theirs`; the row is within for 0 differing values, or a finite difference
+// up to `tolerance`, scaled as above.
 ParityRow row_of(const std::string& name, const torch::Tensor& ours, const torch::Tensor& theirs,
                  double tolerance);
 
 struct ParityResult {
-  std::vector<ParityRow> modules;    // in PyTorch's order, inner ones first; "name[1]" is a second output
+  std::vector<ParityRow>
+      modules;  // in PyTorch's order, inner ones first; "name[1]" is a second output
   std::vector<ParityRow> chain;      // hidden states first, then what follows from them
   std::vector<ParityRow> gradients;  // of a reference made with gradients
-  // Modules of PyTorch that are not compared by themselves: Dropout, and the encoder, whose input is the
-  // chain's.
+  // Modules of PyTorch that are not compared by themselves: Dropout, and the encoder, whose input
+  // is the chain's.
   std::vector<std::string> not_compared;
-  std::vector<std::string> missing;       // modules of PyTorch that this model has not
+  std::vector<std::string> missing;  // modules of PyTorch that this model has not
   ParityTolerance tolerance;
   // The settings that bits depend on, by name.
   std::map<std::string, std::string> theirs;
   std::map<std::string, std::string> ours;
 
-  // The first row outside its tolerance, modules before chain before gradients; null when there is none.
+  // The first row outside its tolerance, modules before chain before gradients; null when there is
+  // none.
   const ParityRow* first_outside() const;
   // f(row) for every row, in that order.
   template <class Function>
@@ -72,14 +74,15 @@ struct ParityOptions {
   bool chain = true;  // and the gradients
 };
 
-// The tolerance for what `theirs` and `ours` differ in: none where LibTorch, CPU kernels, threads, device,
-// attention and dtype are the same; what was measured for another of these (docs/parity.md); and for another
-// dtype anything finite, as what its rounding is worth depends on the model.
+// The tolerance for what `theirs` and `ours` differ in: none where LibTorch, CPU kernels, threads,
+// device, attention and dtype are the same; what was measured for another of these
+// (docs/parity.md); and for another dtype anything finite, as what its rounding is worth depends on
+// the model.
 ParityTolerance default_tolerance(const std::map<std::string, std::string>& theirs,
                                   const std::map<std::string, std::string>& ours);
 
-// Loads `model` (a directory or Hub id) and replays the reference. `progress` gets rows done and the
-// number of modules. Throws ConfigError, CheckpointError; what a module throws is in its row.
+// Loads `model` (a directory or Hub id) and replays the reference. `progress` gets rows done and
+// the number of modules. Throws ConfigError, CheckpointError; what a module throws is in its row.
 ParityResult check_parity(const std::string& model, Reference reference,
                           const ParityOptions& options,
                           const std::function<void(std::size_t, std::size_t)>& progress = {});

@@ -15,13 +15,15 @@ namespace w2vbert {
 
 class Reference {
  public:
-  // Reads the header; tensors are read when asked for. Throws CheckpointError, also for a safetensors
-  // file that is something else.
+  // Reads the header; tensors are read when asked for. Throws CheckpointError, also for a
+  // safetensors file that is something else.
   static Reference open(const std::string& path);
 
-  // Where its tensors come to, and what a model takes that they are put into: floats are cast, the masks of
-  // eager and sdpa attention made from one another. Without this call the CPU, and all as in PyTorch.
-  void compute_in(torch::Device device, torch::ScalarType dtype, const std::string& attn_implementation);
+  // Where its tensors come to, and what a model takes that they are put into: floats are cast, the
+  // masks of eager and sdpa attention made from one another. Without this call the CPU, and all as
+  // in PyTorch.
+  void compute_in(torch::Device device, torch::ScalarType dtype,
+                  const std::string& attn_implementation);
 
   const std::string& path() const { return tensors_->path(); }
 
@@ -38,8 +40,8 @@ class Reference {
   const std::vector<std::string>& modules() const { return modules_; }
 
   bool has(const std::string& name) const { return tensors_->find(name) != nullptr; }
-  // Undefined when there is none of this name. With the strides and the alignment that it had in PyTorch,
-  // as far as an operation could round differently on them.
+  // Undefined when there is none of this name. With the strides and the alignment that it had in
+  // PyTorch, as far as an operation could round differently on them.
   torch::Tensor tensor(const std::string& name) const;
   torch::Tensor input_of(const std::string& module, const std::string& argument) const;
   torch::Tensor output_of(const std::string& module, std::size_t index) const;

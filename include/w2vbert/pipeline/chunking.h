@@ -21,9 +21,9 @@ struct Chunk {
   std::int64_t keep_begin, keep_end;
 };
 
-// The pieces of a clip of `frames` frames. All are as long as `how` says, the last one too: it begins
-// early enough for that, and overlaps more. Of an overlap the first half is the left piece's, the rest
-// the right one's.
+// The pieces of a clip of `frames` frames. All are as long as `how` says, the last one too: it
+// begins early enough for that, and overlaps more. Of an overlap the first half is the left
+// piece's, the rest the right one's.
 std::vector<Chunk> chunks_of(std::int64_t frames, const Chunking& how);
 
 }  // namespace w2vbert

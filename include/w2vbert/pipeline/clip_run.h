@@ -56,7 +56,7 @@ struct ClipReport {
   std::string path;
   std::string name;
   std::string output;
-  std::int64_t frames = 0;  // rows of input_features
+  std::int64_t frames = 0;   // rows of input_features
   std::int64_t samples = 0;  // after resampling
   int sample_rate_hz = 0;    // of them
   int source_sample_rate_hz = 0;

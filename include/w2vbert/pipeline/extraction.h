@@ -20,8 +20,8 @@
 
 namespace w2vbert {
 
-// "all" (0 to num_hidden_layers) or numbers between commas -> sorted, each once. Throws UsageError for
-// anything else, and for a state beyond the last layer.
+// "all" (0 to num_hidden_layers) or numbers between commas -> sorted, each once. Throws UsageError
+// for anything else, and for a state beyond the last layer.
 std::vector<std::int64_t> parse_states(const std::string& text, std::int64_t num_hidden_layers);
 
 // HF's feature extractor settings: of a model, or the class's defaults for "".
@@ -39,14 +39,15 @@ struct ExtractionOptions {
   double chunk_seconds = 0;
   double overlap_seconds = 0;
   std::optional<c10::ScalarType> output_dtype;  // of the states in the files; default: as computed
-  bool attention_mask = true;  // whether the model gets the extractor's
-  std::int64_t pool = 1;       // frames whose mean is one row; what is left over at the end is cut
-  std::string preset;          // that the options come from, for the record
+  bool attention_mask = true;                   // whether the model gets the extractor's
+  std::int64_t pool = 1;  // frames whose mean is one row; what is left over at the end is cut
+  std::string preset;     // that the options come from, for the record
 };
 
 class Extraction {
  public:
-  // Reads configs, headers and statistics, no weights. Throws ConfigError, CheckpointError, UsageError.
+  // Reads configs, headers and statistics, no weights. Throws ConfigError, CheckpointError,
+  // UsageError.
   Extraction(ModelRequest request, const ExtractionOptions& options);
 
   const Wav2Vec2BertConfig& config() const noexcept { return config_; }
@@ -60,17 +61,18 @@ class Extraction {
   Fingerprint fingerprint(const AudioOptions& audio) const;
 
   // Loads the weights. The function's tensors are last_hidden_state, or hidden_states.<n> for each
-  // state, (T, C) in output_dtype, else in the computation dtype (what HF returns), or in the wider one
-  // of it and the statistics' when those are given; and attention_mask (T) int64. In one call of the
-  // engine there are `batch_frames` frames at most, or one clip or piece of one. `report`, when not
-  // null, gets what loading found.
-  // It throws Interrupted soon after `interrupt_asked` has become true.
+  // state, (T, C) in output_dtype, else in the computation dtype (what HF returns), or in the wider
+  // one of it and the statistics' when those are given; and attention_mask (T) int64. In one call
+  // of the engine there are `batch_frames` frames at most, or one clip or piece of one. `report`,
+  // when not null, gets what loading found. It throws Interrupted soon after `interrupt_asked` has
+  // become true.
   BatchFunction load(std::int64_t batch_frames, LoadReport* report = nullptr,
                      std::function<bool()> interrupt_asked = {}) const;
 
-  // Clips of how many frames (rows of input_features) go through the model together: of `seconds` of
-  // audio, or of a minute, or less where the memory at hand is short, or of two minutes on a GPU; the
-  // reference engine, which on a CPU runs one clip after the other, gains nothing by batches there.
+  // Clips of how many frames (rows of input_features) go through the model together: of `seconds`
+  // of audio, or of a minute, or less where the memory at hand is short, or of two minutes on a
+  // GPU; the reference engine, which on a CPU runs one clip after the other, gains nothing by
+  // batches there.
   std::int64_t batch_frames(std::optional<double> seconds) const;
 
  private:

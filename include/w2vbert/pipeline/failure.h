@@ -24,8 +24,8 @@ struct Description {
 // LibTorch's message without its backtrace: the first line.
 std::string one_line(const c10::Error& error);
 
-// Memory that could not be had, on the CPU or a device. LibTorch's CPU allocator reports it as a plain
-// c10::Error.
+// Memory that could not be had, on the CPU or a device. LibTorch's CPU allocator reports it as a
+// plain c10::Error.
 bool is_out_of_memory(const std::exception& error);
 
 // `path`: the input at hand, or "". An Error keeps its own words; for anything else `path` comes

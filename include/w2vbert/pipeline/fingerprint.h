@@ -8,8 +8,8 @@
 
 namespace w2vbert {
 
-// Named facts in a fixed order: model, states, dtype and so on. What does not change an output's bytes
-// (threads, paths, host, share) has no place here.
+// Named facts in a fixed order: model, states, dtype and so on. What does not change an output's
+// bytes (threads, paths, host, share) has no place here.
 struct Fingerprint {
   std::vector<std::pair<std::string, std::string>> fields;
 

@@ -24,7 +24,7 @@ struct Inspection {
   std::vector<std::string> files;
   std::vector<InspectedTensor> tensors;
   std::uint64_t elements = 0;
-  std::uint64_t bytes = 0;                        // of tensor data
+  std::uint64_t bytes = 0;  // of tensor data
   std::map<std::string, std::uint64_t> elements_by_dtype;
   std::vector<std::string> warnings;
   // For a model directory: against the tree that its config.json asks for, of the class that
@@ -38,8 +38,8 @@ struct Inspection {
 
 // `path`: a model directory or Hub id, a .safetensors file, or an index. Reads every byte of tensor
 // data once, in blocks: the memory needed does not grow with the tensors. `progress` gets the bytes
-// read so far and in all. Throws CheckpointError, ConfigError; a directory whose tensors do not match
-// its config is no exception but `comparison`.
+// read so far and in all. Throws CheckpointError, ConfigError; a directory whose tensors do not
+// match its config is no exception but `comparison`.
 Inspection inspect(const std::string& path, const LoadOptions& options = {},
                    const std::function<void(std::uint64_t, std::uint64_t)>& progress = {});
 

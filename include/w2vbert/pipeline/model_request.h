@@ -27,13 +27,14 @@ struct ModelRequest {
 // The config in `directory`, with the attention asked for and validated. Throws ConfigError.
 Wav2Vec2BertConfig load_config(const ModelRequest& request, const std::string& directory);
 
-// The settings of the feature extractor in `directory`, whose rows fit that config. Throws ConfigError.
+// The settings of the feature extractor in `directory`, whose rows fit that config. Throws
+// ConfigError.
 SeamlessM4TFeatureExtractorConfig load_features(const Wav2Vec2BertConfig& config,
                                                 const std::string& directory);
 
-// How it is loaded. For a lenient load this seeds LibTorch's generator: what is initialised then is the
-// same in every run. What the fused engine packs is left in the file for weight_reader, where nothing
-// has to be done to it before.
+// How it is loaded. For a lenient load this seeds LibTorch's generator: what is initialised then is
+// the same in every run. What the fused engine packs is left in the file for weight_reader, where
+// nothing has to be done to it before.
 FromPretrainedOptions load_options(const ModelRequest& request, const EngineChoice& engine);
 
 // Reads what the load of `checkpoint` left there.

@@ -29,7 +29,7 @@ struct ClipFailure {
 struct OutputLook {
   std::string problem;  // one line with the path: why it is no whole output; empty: it is one
   std::optional<std::string> fingerprint;  // as far as it could be read; .npy files have none
-  std::string index;  // of a shard: what its .jsonl file says
+  std::string index;                       // of a shard: what its .jsonl file says
 };
 // Reads the header of a .safetensors or .npy file; with `verify` also the data, which are compared
 // with their digest: that of the file, or `digest` for .npy, where an empty one is any. Does not
@@ -48,8 +48,8 @@ enum class OutputState {
 };
 
 // Holds outputs (<name>.safetensors or .npy, also in folders below, or shards with their indexes),
-// the run record run.json, the journal of what was written and the failures of the last run: journal.jsonl and failures.jsonl,
-// or journal.<index>-of-<count>.jsonl and so on for a share.
+// the run record run.json, the journal of what was written and the failures of the last run:
+// journal.jsonl and failures.jsonl, or journal.<index>-of-<count>.jsonl and so on for a share.
 class RunDirectory {
  public:
   // Makes the directory if need be, tries a file in it, and reads the run record. Throws

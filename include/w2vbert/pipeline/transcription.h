@@ -82,10 +82,10 @@ class Transcription {
   std::vector<std::string> warnings_;
 };
 
-// Transcribes all inputs, a minute of audio at a time, and reports each in the list's order; one that
-// cannot be read or computed is reported when that is known. `load` makes the function, while
-// another thread reads the first clips. Throws what ends a run: what `load` throws, CheckpointError,
-// DeviceError.
+// Transcribes all inputs, a minute of audio at a time, and reports each in the list's order; one
+// that cannot be read or computed is reported when that is known. `load` makes the function, while
+// another thread reads the first clips. Throws what ends a run: what `load` throws,
+// CheckpointError, DeviceError.
 TranscriptionSummary transcribe(const InputList& inputs, const AudioOptions& audio,
                                 const Transcription& transcription,
                                 const std::function<Transcription::Function()>& load,
