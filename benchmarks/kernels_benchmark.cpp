@@ -9,16 +9,16 @@
 #include <numeric>
 #include <vector>
 
-#include "aligned_buffer.h"
-#include "operand.h"
-#include "packed_linear.h"
-#include "parallel_tasks.h"
-#include "ragged_attention.h"
-#include "ragged_batch.h"
-#include "row_blocks.h"
-#include "tile_gemm.h"
-#include "vector_kernels.h"
-#include "w2vbert/engine/gemm_floor.h"
+#include "engine/gemm_roofline.h"
+#include "engine/kernels/packed_linear.h"
+#include "engine/kernels/packed_rows.h"
+#include "engine/kernels/ragged_attention.h"
+#include "engine/kernels/tile_gemm.h"
+#include "engine/kernels/vector_kernels.h"
+#include "engine/parallel_tasks.h"
+#include "engine/ragged_batch.h"
+#include "engine/row_blocks.h"
+#include "engine/scratch_buffer.h"
 
 namespace {
 
@@ -28,9 +28,9 @@ constexpr std::int64_t kChannels = 1024, kInner = 4096, kHeads = 16, kHeadSize =
 constexpr std::int64_t kLeft = 64, kRight = 8, kKernel = 31;
 constexpr float kEps = 1e-5F;
 
-AlignedBuffer random_buffer(std::int64_t count) {
-  AlignedBuffer buffer;
-  at::from_blob(buffer.at_least(count), {count}, at::kFloat).normal_();
+ScratchBuffer random_buffer(std::int64_t count) {
+  ScratchBuffer buffer;
+  at::from_blob(buffer.reserve(count), {count}, at::kFloat).normal_();
   return buffer;
 }
 
@@ -54,9 +54,9 @@ void packed_linear(benchmark::State& state, c10::ScalarType precision) {
   if (lacks(state, precision)) return;
   const std::int64_t rows = state.range(0), in = state.range(1), out = state.range(2);
   const PackedLinear linear(rows_of(at::randn({out, in})), at::randn({out}), precision);
-  AlignedBuffer x = random_buffer((rows + kRowGranule) * in);
-  AlignedBuffer y = random_buffer((rows + kRowGranule) * out);
-  Operand operand;
+  ScratchBuffer x = random_buffer((rows + kRowGranule) * in);
+  ScratchBuffer y = random_buffer((rows + kRowGranule) * out);
+  PackedRows operand;
   operand.assign(precision, x.data(), rows, in);
   for (auto _ : state) linear.forward(operand, 0, rows, y.data());
   count_flops(state, 2.0 * static_cast<double>(rows * in * out));
@@ -78,8 +78,8 @@ void attention(benchmark::State& state, c10::ScalarType precision) {
   RaggedBatch batch;
   batch.add(frames, {});
   const std::int64_t stride = (frames + kRowGranule) * kHeadSize;
-  const AlignedBuffer qkv = random_buffer(3 * kHeads * stride);
-  AlignedBuffer y = random_buffer(frames * kChannels);
+  const ScratchBuffer qkv = random_buffer(3 * kHeads * stride);
+  ScratchBuffer y = random_buffer(frames * kChannels);
   const RaggedAttention module(kHeads, kHeadSize, at::randn({kLeft + 1 + kRight, kHeadSize}), kLeft,
                                kRight, precision);
   RaggedAttention::Scratch scratch;
@@ -89,8 +89,8 @@ void attention(benchmark::State& state, c10::ScalarType precision) {
 
 void layer_norm(benchmark::State& state) {
   const std::int64_t rows = state.range(0);
-  AlignedBuffer x = random_buffer(rows * kChannels), y = random_buffer(rows * kChannels);
-  const AlignedBuffer weight = random_buffer(kChannels), bias = random_buffer(kChannels);
+  ScratchBuffer x = random_buffer(rows * kChannels), y = random_buffer(rows * kChannels);
+  const ScratchBuffer weight = random_buffer(kChannels), bias = random_buffer(kChannels);
   for (auto _ : state) {
     parallel_rows(rows, [&](std::int64_t first, std::int64_t count) {
       vector_kernels().layer_norm(x.data() + first * kChannels, count, kChannels, weight.data(),
@@ -102,8 +102,8 @@ void layer_norm(benchmark::State& state) {
 
 void depthwise_conv(benchmark::State& state) {
   const std::int64_t rows = state.range(0);
-  AlignedBuffer x = random_buffer(rows * kChannels), y = random_buffer(rows * kChannels);
-  const AlignedBuffer weight = random_buffer(kChannels * kKernel);
+  ScratchBuffer x = random_buffer(rows * kChannels), y = random_buffer(rows * kChannels);
+  const ScratchBuffer weight = random_buffer(kChannels * kKernel);
   for (auto _ : state) {
     parallel_rows(rows, [&](std::int64_t first, std::int64_t count) {
       vector_kernels().depthwise(x.data(), first, count, kChannels, weight.data(), kKernel,
@@ -116,8 +116,8 @@ void depthwise_conv(benchmark::State& state) {
 // float32 rows to what a layer of that precision takes.
 void operand(benchmark::State& state, c10::ScalarType precision) {
   const std::int64_t rows = state.range(0);
-  AlignedBuffer x = random_buffer((rows + kRowGranule) * kInner);
-  Operand result;
+  ScratchBuffer x = random_buffer((rows + kRowGranule) * kInner);
+  PackedRows result;
   for (auto _ : state) result.assign(precision, x.data(), rows, kInner);
   count_bytes(state, rows * kInner * static_cast<std::int64_t>(sizeof(float)));
 }

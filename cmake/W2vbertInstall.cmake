@@ -9,7 +9,6 @@ if(W2VBERT_BUILD_AUDIO)
   list(APPEND _libraries w2vbert_audio)
 endif()
 if(W2VBERT_BUILD_CLI)
-  list(APPEND _libraries w2vbert_pipeline)
   # The program looks for LibTorch where it was built against it.
   set_target_properties(w2vbert_cli PROPERTIES INSTALL_RPATH "${W2VBERT_LIBTORCH_ROOT}/lib")
   install(TARGETS w2vbert_cli RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")

@@ -29,6 +29,8 @@ function(w2vbert_library name)
   target_include_directories(${name} PUBLIC
     $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
     $<INSTALL_INTERFACE:include>)
+  # Private headers: "<room>/<file>.h".
+  target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/src")
   target_compile_features(${name} PUBLIC cxx_std_20)
   target_link_libraries(${name} PRIVATE $<BUILD_INTERFACE:w2vbert_options>)
 endfunction()

@@ -168,8 +168,8 @@ class Vocabulary {
 
  private:
   static w2vbert::JsonValue read(const std::string& path) {
-    constexpr std::uint64_t kMostBytes = 1 << 20;
-    const auto text = w2vbert::read_small_file<w2vbert::ConfigError>(path, kMostBytes);
+    constexpr std::uint64_t kMaxBytes = 1 << 20;
+    const auto text = w2vbert::read_small_file<w2vbert::ConfigError>(path, kMaxBytes);
     try {
       return w2vbert::JsonValue::parse(text);
     } catch (const w2vbert::JsonError& error) {

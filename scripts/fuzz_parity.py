@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2BertConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path += [str(ROOT / "scripts"), str(ROOT / "tests" / "parity")]
+sys.path += [str(ROOT / "scripts"), str(ROOT / "tests" / "tool" / "parity")]
 from export_parity_fixtures import BASE, CLASSES, DTYPES, export, settings_of, write  # noqa: E402
 from export_suite import ACTIVATIONS, Case, attention_mask, make_labels, widen  # noqa: E402
 from pytorch_setup import prepare_pytorch  # noqa: E402

@@ -1,5 +1,5 @@
 """What a script has to do before it computes a reference with PyTorch on a CPU. The library does the same
-(src/core/vector_math.cpp, src/nn/conv1d.cpp); docs/parity.md says why."""
+(src/core/mkl_vml.cpp, src/nn/conv1d.cpp); docs/parity.md says why."""
 
 import faulthandler
 import os
@@ -16,11 +16,11 @@ def prepare_pytorch():
     says where it was; the tests set it."""
     if limit := os.environ.get("W2VBERT_TIME_LIMIT"):
         faulthandler.dump_traceback_later(float(limit), exit=True)
-    settle_vector_math()
+    warm_up_mkl_vml()
     avoid_endless_convolutions()
 
 
-def settle_vector_math():
+def warm_up_mkl_vml():
     """Calls each function once, on this thread: the first call of a process can be thousands of ULPs off
     where two threads make it at once, and a reference with it."""
     for dtype in (torch.float32, torch.float64):

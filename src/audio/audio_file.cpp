@@ -14,11 +14,11 @@
 #include <sstream>
 #include <string_view>
 
-#include "container.h"
+#include "audio/container.h"
+#include "core/file.h"
+#include "core/pairwise_sum.h"
 #include "w2vbert/audio/resample.h"
 #include "w2vbert/core/error.h"
-#include "w2vbert/core/file.h"
-#include "w2vbert/core/pairwise_sum.h"
 
 namespace w2vbert {
 namespace {
@@ -255,7 +255,7 @@ Waveform decode_audio(const std::string& path, const AudioOptions& options,
     waveform.source_frames += frames - skipped;
     if (static_cast<double>(waveform.source_frames) > max_frames) {
       throw AudioError(path, "", "is longer than " + seconds_text(options.max_seconds) + " seconds",
-                       "a shorter file, or a larger --max-seconds");
+                       "a shorter file, or a larger max_seconds", "max_seconds");
     }
     reduce_channels(block, static_cast<std::size_t>(skipped), static_cast<std::size_t>(frames),
                     info.channels, options.channels, waveform.samples);

@@ -1,4 +1,4 @@
-#include "container.h"
+#include "audio/container.h"
 
 #include <sndfile.h>
 

@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "w2vbert/core/file.h"
+#include "core/file.h"
 
 namespace w2vbert {
 

@@ -7,8 +7,8 @@
 #include <numbers>
 #include <numeric>
 
+#include "core/mkl_vml.h"
 #include "w2vbert/core/error.h"
-#include "w2vbert/core/vector_math.h"
 
 namespace w2vbert {
 namespace {
@@ -37,7 +37,7 @@ SincShape sinc_shape(int from_hz, int to_hz) {
 
 // torchaudio: _get_sinc_resample_kernel -> (new_freq, 1, 2 * width + orig_freq)
 at::Tensor sinc_kernels(const SincShape& shape, SincFilter filter) {
-  settle_vector_math();
+  warm_up_mkl_vml();
   const bool in_float = filter == SincFilter::functional;
   const auto idx_dtype = in_float ? torch::kFloat : torch::kDouble;
   const auto idx = torch::arange(-shape.width, shape.width + shape.orig_freq, idx_dtype)

@@ -6,11 +6,12 @@
 #include <unordered_map>
 #include <utility>
 
-#include "tensor_dtype.h"
-#include "w2vbert/checkpoint/shard_index.h"
+#include "checkpoint/checkpoint_index.h"
+#include "checkpoint/safetensors_header.h"
+#include "checkpoint/tensor_dtype.h"
+#include "core/file.h"
+#include "core/text.h"
 #include "w2vbert/core/error.h"
-#include "w2vbert/core/file.h"
-#include "w2vbert/core/text.h"
 
 namespace w2vbert {
 namespace {
@@ -74,8 +75,8 @@ struct Checkpoint::State {
   }
 
   void open_shards(const std::string& index_path) {
-    const std::string text = read_small_file<CheckpointError>(index_path, kMaxShardIndexBytes);
-    const ShardIndex index = parse_shard_index(text, index_path);
+    const std::string text = read_small_file<CheckpointError>(index_path, kMaxCheckpointIndexBytes);
+    const CheckpointIndex index = parse_checkpoint_index(text, index_path);
     const std::size_t slash = index_path.rfind('/');
     const std::string directory = slash == std::string::npos ? "" : index_path.substr(0, slash + 1);
     std::vector<std::string_view> shards;

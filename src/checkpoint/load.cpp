@@ -8,9 +8,9 @@
 #include <unordered_map>
 #include <utility>
 
-#include "state_dict.h"
+#include "checkpoint/state_dict.h"
+#include "core/text.h"
 #include "w2vbert/core/error.h"
-#include "w2vbert/core/text.h"
 
 namespace w2vbert {
 namespace {
@@ -190,8 +190,7 @@ std::string list_problems(const LoadReport& report) {
   for (const std::string& name : report.missing) {
     room = room && add(quote_bytes(name) + " is missing");
   }
-  if (listed < total)
-    list += "; and " + counted(total - listed, "more (w2vbert inspect lists all)");
+  if (listed < total) list += "; and " + counted(total - listed, "more");
   return list;
 }
 
@@ -203,8 +202,7 @@ std::string LoadReport::summary() const {
                      counted(mismatched.size(), "of another shape or dtype") + ", " +
                      counted(unexpected.size(), "unexpected");
   if (!prefix_found.empty()) {
-    text += "; the names are there with the prefix " + quote_bytes(prefix_found, 100) +
-            " (use --prefix " + quote_bytes(prefix_found, 100) + ")";
+    text += "; the names are there with the prefix " + quote_bytes(prefix_found, 100);
   }
   if (!complete()) text += ": " + list_problems(*this);
   return text;
@@ -220,7 +218,8 @@ LoadReport load_state_dict(torch::nn::Module& module, const Checkpoint& checkpoi
   Plan plan = make_plan(module, checkpoint, options);
   LoadReport& report = plan.report;
   if (!report.complete() && (!options.lenient || report.loaded == 0)) {
-    throw CheckpointError(report.path, "", "the tensors do not fit the model: " + report.summary());
+    throw CheckpointError(report.path, "", "the tensors do not fit the model: " + report.summary(),
+                          "", report.prefix_found.empty() ? "" : "prefix");
   }
   for (const std::string& name : report.missing) {
     report.warnings.push_back(std::string(kWarningMark) + quote_bytes(name) +

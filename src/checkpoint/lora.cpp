@@ -13,12 +13,12 @@
 #include <string_view>
 #include <utility>
 
-#include "state_dict.h"
+#include "checkpoint/state_dict.h"
+#include "config/lora_config.h"
+#include "core/file.h"
+#include "core/text.h"
 #include "w2vbert/checkpoint/checkpoint.h"
-#include "w2vbert/config/lora_config.h"
 #include "w2vbert/core/error.h"
-#include "w2vbert/core/file.h"
-#include "w2vbert/core/text.h"
 
 namespace w2vbert {
 namespace {

@@ -5,9 +5,9 @@
 #include <cstdlib>
 #include <set>
 
-#include "w2vbert/checkpoint/shard_index.h"
+#include "checkpoint/checkpoint_index.h"
+#include "core/file.h"
 #include "w2vbert/core/error.h"
-#include "w2vbert/core/file.h"
 
 namespace w2vbert {
 namespace {
@@ -35,8 +35,8 @@ std::vector<std::string> weight_files_of(const std::string& directory) {
   const std::string index = single + ".index.json";
   if (!exists(index)) return {};
   std::set<std::string> files;
-  const std::string text = read_small_file<CheckpointError>(index, kMaxShardIndexBytes);
-  for (const auto& [tensor, file] : parse_shard_index(text, index).weight_map) {
+  const std::string text = read_small_file<CheckpointError>(index, kMaxCheckpointIndexBytes);
+  for (const auto& [tensor, file] : parse_checkpoint_index(text, index).weight_map) {
     files.insert(join_path(directory, file));
   }
   return {files.begin(), files.end()};

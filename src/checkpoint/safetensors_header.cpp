@@ -1,14 +1,14 @@
-#include "w2vbert/checkpoint/safetensors_header.h"
+#include "checkpoint/safetensors_header.h"
 
 #include <algorithm>
 #include <array>
 #include <limits>
 #include <optional>
 
+#include "core/file.h"
+#include "core/json.h"
+#include "core/text.h"
 #include "w2vbert/core/error.h"
-#include "w2vbert/core/file.h"
-#include "w2vbert/core/json.h"
-#include "w2vbert/core/text.h"
 
 namespace w2vbert {
 namespace {

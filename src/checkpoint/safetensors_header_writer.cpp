@@ -1,4 +1,4 @@
-#include "w2vbert/checkpoint/safetensors_header_writer.h"
+#include "checkpoint/safetensors_header_writer.h"
 
 #include <algorithm>
 #include <cstdint>

@@ -1,8 +1,8 @@
-#include "w2vbert/checkpoint/safetensors_stream.h"
+#include "checkpoint/safetensors_stream.h"
 
 #include <ATen/ATen.h>
 
-#include "tensor_dtype.h"
+#include "checkpoint/tensor_dtype.h"
 
 namespace w2vbert {
 

@@ -1,4 +1,4 @@
-#include "w2vbert/checkpoint/safetensors_writer.h"
+#include "checkpoint/safetensors_writer.h"
 
 #include <ATen/ATen.h>
 
@@ -7,9 +7,9 @@
 #include <cstddef>
 #include <span>
 
-#include "tensor_dtype.h"
+#include "checkpoint/tensor_dtype.h"
+#include "core/text.h"
 #include "w2vbert/core/error.h"
-#include "w2vbert/core/text.h"
 
 namespace w2vbert {
 namespace {

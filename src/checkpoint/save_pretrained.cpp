@@ -13,14 +13,14 @@
 #include <utility>
 #include <vector>
 
-#include "state_dict.h"
-#include "w2vbert/checkpoint/safetensors_writer.h"
-#include "w2vbert/checkpoint/shard_index.h"
+#include "checkpoint/checkpoint_index.h"
+#include "checkpoint/safetensors_writer.h"
+#include "checkpoint/state_dict.h"
+#include "core/durable_file.h"
+#include "core/file.h"
+#include "core/text.h"
 #include "w2vbert/core/dtype.h"
-#include "w2vbert/core/durable_file.h"
 #include "w2vbert/core/error.h"
-#include "w2vbert/core/file.h"
-#include "w2vbert/core/text.h"
 
 namespace w2vbert {
 namespace {
@@ -97,7 +97,7 @@ std::vector<StagedFile> stage_weights(const torch::nn::Module& module, const std
                                       std::uint64_t max_shard_size) {
   const NamedTensors tensors = state_dict_of(module);
   std::vector<std::uint64_t> sizes;
-  ShardIndex index;
+  CheckpointIndex index;
   index.total_size = 0;
   index.total_parameters = parameter_count(module);
   for (const auto& [name, tensor] : tensors) {

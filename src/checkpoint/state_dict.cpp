@@ -1,4 +1,4 @@
-#include "state_dict.h"
+#include "checkpoint/state_dict.h"
 
 #include <string>
 

@@ -3,7 +3,7 @@
 
 #include <torch/nn/module.h>
 
-#include "w2vbert/checkpoint/safetensors_writer.h"
+#include "checkpoint/safetensors_writer.h"
 
 namespace w2vbert {
 

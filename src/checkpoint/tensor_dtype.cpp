@@ -1,4 +1,4 @@
-#include "tensor_dtype.h"
+#include "checkpoint/tensor_dtype.h"
 
 #include <array>
 #include <utility>

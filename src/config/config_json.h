@@ -9,7 +9,7 @@
 #include <string>
 #include <variant>
 
-#include "config_table.h"
+#include "config/config_table.h"
 
 namespace w2vbert {
 

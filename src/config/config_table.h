@@ -14,9 +14,9 @@
 #include <variant>
 #include <vector>
 
+#include "core/file.h"
+#include "core/json.h"
 #include "w2vbert/core/error.h"
-#include "w2vbert/core/file.h"
-#include "w2vbert/core/json.h"
 
 namespace w2vbert {
 

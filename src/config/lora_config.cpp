@@ -1,12 +1,12 @@
-#include "w2vbert/config/lora_config.h"
+#include "config/lora_config.h"
 
 #include <algorithm>
 #include <cctype>
 #include <cmath>
 #include <regex>
 
-#include "config_table.h"
-#include "w2vbert/core/text.h"
+#include "config/config_table.h"
+#include "core/text.h"
 
 namespace w2vbert {
 namespace {

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "config_json.h"
-#include "config_table.h"
-#include "w2vbert/core/durable_file.h"
+#include "config/config_json.h"
+#include "config/config_table.h"
+#include "core/durable_file.h"
 
 namespace w2vbert {
 namespace {

@@ -3,8 +3,8 @@
 #include <array>
 #include <charconv>
 
-#include "config_json.h"
-#include "config_table.h"
+#include "config/config_json.h"
+#include "config/config_table.h"
 
 namespace w2vbert {
 namespace {

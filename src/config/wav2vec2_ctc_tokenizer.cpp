@@ -7,8 +7,8 @@
 #include <string_view>
 #include <utility>
 
-#include "config_table.h"
-#include "w2vbert/core/text.h"
+#include "config/config_table.h"
+#include "core/text.h"
 
 namespace w2vbert {
 namespace {

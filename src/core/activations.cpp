@@ -1,4 +1,4 @@
-#include "w2vbert/core/activations.h"
+#include "core/activations.h"
 
 #include <torch/types.h>
 
@@ -6,8 +6,8 @@
 #include <map>
 #include <numbers>
 
+#include "core/mkl_vml.h"
 #include "w2vbert/core/error.h"
-#include "w2vbert/core/vector_math.h"
 
 namespace w2vbert {
 namespace {
@@ -70,7 +70,7 @@ const std::map<std::string, ActivationFunction>& activations() {
 }  // namespace
 
 ActivationFunction activation_function(const std::string& name, const std::string& config_key) {
-  settle_vector_math();
+  warm_up_mkl_vml();
   const auto found = activations().find(name);
   if (found != activations().end()) return found->second;
   std::string known = "one of";

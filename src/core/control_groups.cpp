@@ -1,4 +1,4 @@
-#include "control_groups.h"
+#include "core/control_groups.h"
 
 #include <fstream>
 #include <sstream>

@@ -1,4 +1,4 @@
-#include "w2vbert/core/durable_file.h"
+#include "core/durable_file.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -17,8 +17,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/host_name.h"
 #include "w2vbert/core/error.h"
-#include "w2vbert/core/host_name.h"
 
 namespace w2vbert {
 namespace {

@@ -1,6 +1,6 @@
 #include "w2vbert/core/error.h"
 
-#include "w2vbert/core/text.h"
+#include "core/text.h"
 
 namespace w2vbert {
 namespace {
@@ -22,7 +22,10 @@ std::string format_error(std::string_view path, std::string_view key, std::strin
 }  // namespace
 
 Error::Error(std::string_view path, std::string_view key, std::string_view problem,
-             std::string_view expected)
-    : std::runtime_error(format_error(path, key, problem, expected)), path_(path), key_(key) {}
+             std::string_view expected, std::string_view setting)
+    : std::runtime_error(format_error(path, key, problem, expected)),
+      path_(path),
+      key_(key),
+      setting_(setting) {}
 
 }  // namespace w2vbert

@@ -1,4 +1,4 @@
-#include "w2vbert/core/file.h"
+#include "core/file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -1,4 +1,4 @@
-#include "w2vbert/core/json.h"
+#include "core/json.h"
 
 #include <algorithm>
 #include <array>
@@ -6,7 +6,7 @@
 #include <functional>
 #include <limits>
 
-#include "w2vbert/core/text.h"
+#include "core/text.h"
 
 namespace w2vbert {
 namespace {

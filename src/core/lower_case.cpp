@@ -4,8 +4,8 @@
 #include <string>
 #include <string_view>
 
-#include "lower_case_tables.h"
-#include "w2vbert/core/text.h"
+#include "core/lower_case_tables.h"
+#include "core/text.h"
 
 namespace w2vbert {
 namespace {

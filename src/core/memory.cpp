@@ -1,11 +1,11 @@
-#include "w2vbert/core/memory.h"
+#include "core/memory.h"
 
 #include <algorithm>
 #include <fstream>
 #include <limits>
 #include <optional>
 
-#include "control_groups.h"
+#include "core/control_groups.h"
 
 namespace w2vbert {
 namespace {

@@ -1,4 +1,4 @@
-#include "w2vbert/core/padding_mask.h"
+#include "core/padding_mask.h"
 
 #include <torch/types.h>
 

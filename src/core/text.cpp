@@ -1,4 +1,4 @@
-#include "w2vbert/core/text.h"
+#include "core/text.h"
 
 #include <algorithm>
 #include <array>

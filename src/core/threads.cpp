@@ -1,4 +1,4 @@
-#include "w2vbert/core/threads.h"
+#include "core/threads.h"
 
 #include <sched.h>
 #include <unistd.h>
@@ -13,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-#include "control_groups.h"
+#include "core/control_groups.h"
 
 namespace w2vbert {
 namespace {

@@ -7,14 +7,14 @@
 #include <string>
 #include <utility>
 
-#include "fused_adapter.h"
+#include "engine/fused_adapter.h"
 #include "w2vbert/core/dtype.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
 namespace {
 
-constexpr double kMostPadding = 1.25;  // rows of a padded batch to rows of its clips
+constexpr double kMaxPadding = 1.25;  // rows of a padded batch to rows of its clips
 
 struct WantedStates {
   std::vector<std::int64_t> numbers;  // of each entry; last_hidden_state begins as the last one
@@ -63,7 +63,7 @@ std::vector<std::vector<std::size_t>> groups_of(const std::vector<EngineClip>& c
     const bool joins = padded && !groups.empty() &&
                        static_cast<double>(frames(groups.back().front())) *
                                static_cast<double>(groups.back().size() + 1) <=
-                           kMostPadding * static_cast<double>(rows + frames(clip));
+                           kMaxPadding * static_cast<double>(rows + frames(clip));
     if (!joins) {
       groups.emplace_back();
       rows = 0;
@@ -112,9 +112,9 @@ EngineChoice choose_engine(const std::string& engine, const Wav2Vec2BertConfig& 
   if (engine == "fused") {
     if (!device.is_cpu()) {
       choice.reason = "the device is " + device.str() + ", not cpu";
-    } else if (const auto refused = FusedEncoder::refusal(dtype)) {
+    } else if (const auto refused = FusedEncoder::unsupported_reason(dtype)) {
       choice.reason = *refused;
-    } else if (const auto refused_config = FusedEncoder::refusal(config)) {
+    } else if (const auto refused_config = FusedEncoder::unsupported_reason(config)) {
       choice.reason = *refused_config;
     } else {
       choice.name = "fused";
@@ -122,9 +122,9 @@ EngineChoice choose_engine(const std::string& engine, const Wav2Vec2BertConfig& 
   }
   if (dtype == at::kChar && choice.name != "fused") {
     throw UsageError(
-        "", "--dtype",
+        "", "dtype",
         "int8 runs on the fused engine alone" + (choice.reason.empty() ? "" : ": " + choice.reason),
-        "another dtype, or --engine fused where it can run");
+        "another dtype, or the fused engine where it can run", "dtype");
   }
   return choice;
 }

@@ -7,7 +7,7 @@
 #include <string>
 #include <utility>
 
-#include "fused_adapter.h"
+#include "engine/fused_adapter.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
 
 namespace w2vbert {

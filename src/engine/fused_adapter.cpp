@@ -1,4 +1,4 @@
-#include "fused_adapter.h"
+#include "engine/fused_adapter.h"
 
 #include <torch/types.h>
 
@@ -8,15 +8,15 @@
 #include <utility>
 #include <vector>
 
-#include "aligned_buffer.h"
-#include "fused_parts.h"
-#include "operand.h"
-#include "packed_linear.h"
-#include "parallel_tasks.h"
-#include "ragged_attention.h"
-#include "ragged_batch.h"
-#include "row_blocks.h"
-#include "w2vbert/nn/check_inputs.h"
+#include "engine/fused_parts.h"
+#include "engine/kernels/packed_linear.h"
+#include "engine/kernels/packed_rows.h"
+#include "engine/kernels/ragged_attention.h"
+#include "engine/parallel_tasks.h"
+#include "engine/ragged_batch.h"
+#include "engine/row_blocks.h"
+#include "engine/scratch_buffer.h"
+#include "nn/check_inputs.h"
 
 namespace w2vbert {
 namespace {
@@ -33,7 +33,7 @@ struct GatedConv {
   PackedLinear linear;
   std::int64_t kernel_size, stride, padding;
 
-  GatedConv(const Conv1d& conv, const Packing& packing)
+  GatedConv(const Conv1d& conv, const WeightPacker& packer)
       : kernel_size(conv->options.kernel_size()->at(0)),
         stride(conv->options.stride()->at(0)),
         padding(std::get<torch::ExpandingArray<1>>(conv->options.padding())->at(0)) {
@@ -43,12 +43,12 @@ struct GatedConv {
     const at::Tensor interleaved_bias = at::empty(bias.rows);
     bias.read(0, bias.rows, interleaved_bias.mutable_data_ptr<float>());
     linear = PackedLinear(PackedLinear::interleave_gates(rows_of(weight)), interleaved_bias,
-                          packing.sensitive());
-    packing.release(conv->weight);
+                          packer.high_precision());
+    packer.release(conv->weight);
   }
 
   // y (clips x frames of `to`, width)
-  void forward(const float* x, Frames from, Frames to, std::int64_t width, Operand& patches,
+  void forward(const float* x, Frames from, Frames to, std::int64_t width, PackedRows& patches,
                float* y) const {
     patches.resize(linear.precision(), to.rows(), kernel_size * width);
     parallel_rows(to.rows(), [&](std::int64_t first, std::int64_t count) {
@@ -72,31 +72,31 @@ struct GatedConv {
 };
 
 struct AdapterLayer {
-  Norm residual_layer_norm, self_attn_layer_norm, ffn_layer_norm;
+  PackedLayerNorm residual_layer_norm, self_attn_layer_norm, ffn_layer_norm;
   GatedConv residual_conv, self_attn_conv;
   PackedLinear linear_qkv, linear_out, intermediate_dense, output_dense;
   Activation intermediate_act_fn;
   RaggedAttention attention;
 
   AdapterLayer(const Wav2Vec2BertAdapterLayerImpl& module, const Wav2Vec2BertConfig& config,
-               const Packing& packing)
+               const WeightPacker& packer)
       : residual_layer_norm(module.residual_layer_norm),
         self_attn_layer_norm(module.self_attn_layer_norm),
         ffn_layer_norm(module.ffn_layer_norm),
-        residual_conv(module.residual_conv, packing),
-        self_attn_conv(module.self_attn_conv, packing),
+        residual_conv(module.residual_conv, packer),
+        self_attn_conv(module.self_attn_conv, packer),
         intermediate_act_fn(module.ffn->intermediate_act_fn) {
-    const auto type = packing.sensitive();
+    const auto type = packer.high_precision();
     const std::int64_t head_size = config.adapter_size() / config.num_attention_heads;
     const auto& self_attn = module.self_attn;
-    linear_qkv = packing.pack_qkv(self_attn, head_size, type);
-    linear_out = packing.pack(self_attn->linear_out->weight, self_attn->linear_out->bias, type);
+    linear_qkv = packer.pack_qkv(self_attn, head_size, type);
+    linear_out = packer.pack(self_attn->linear_out->weight, self_attn->linear_out->bias, type);
     attention = RaggedAttention(config.num_attention_heads, head_size, {}, 0, 0,
                                 RaggedAttention::precision_of(type));
     const auto& ffn = module.ffn;
     intermediate_dense =
-        packing.pack(ffn->intermediate_dense->weight, ffn->intermediate_dense->bias, type);
-    output_dense = packing.pack(ffn->output_dense->weight, ffn->output_dense->bias, type);
+        packer.pack(ffn->intermediate_dense->weight, ffn->intermediate_dense->bias, type);
+    output_dense = packer.pack(ffn->output_dense->weight, ffn->output_dense->bias, type);
   }
 };
 
@@ -115,13 +115,13 @@ class FusedAdapter : public Wav2Vec2BertAdapterImpl {
       : Wav2Vec2BertAdapterImpl(without_layers(config)), config_(config) {
     const at::NoGradGuard no_grad;
     const FusedEncoder::WeightReader none;
-    const Packing packing = {none, precision, /*release_weights=*/true};
+    const WeightPacker packer = {none, precision, /*release_weights=*/true};
     if (!module->proj.is_empty()) {
-      projection_ = packing.pack(module->proj->weight, module->proj->bias, packing.sensitive());
-      projection_layer_norm_ = Norm(module->proj_layer_norm);
+      projection_ = packer.pack(module->proj->weight, module->proj->bias, packer.high_precision());
+      projection_layer_norm_ = PackedLayerNorm(module->proj_layer_norm);
     }
     for (const auto& layer : *module->layers) {
-      layers_.emplace_back(*layer->as<Wav2Vec2BertAdapterLayer>(), config, packing);
+      layers_.emplace_back(*layer->as<Wav2Vec2BertAdapterLayer>(), config, packer);
     }
   }
 
@@ -140,12 +140,12 @@ class FusedAdapter : public Wav2Vec2BertAdapterImpl {
 
   Wav2Vec2BertConfig config_;
   PackedLinear projection_;
-  Norm projection_layer_norm_;
+  PackedLayerNorm projection_layer_norm_;
   std::vector<AdapterLayer> layers_;
 
   std::mutex mutex_;
-  AlignedBuffer hidden_, normal_rows_, next_, wide_, attended_;
-  Operand input_, normal_, patches_, inner_;
+  ScratchBuffer hidden_, normal_rows_, next_, wide_, attended_;
+  PackedRows input_, normal_, patches_, inner_;
   RaggedAttention::Scratch scratch_;
 };
 
@@ -160,12 +160,12 @@ torch::Tensor FusedAdapter::forward(torch::Tensor hidden_states,
   const at::NoGradGuard no_grad;
   const std::int64_t width = config_.adapter_size();
   Frames now = {hidden_states.size(0), hidden_states.size(1)};
-  float* rows = room(hidden_, now.rows(), width);
+  float* rows = reserve_rows(hidden_, now.rows(), width);
   const auto copy_to = [&](float* to) {
     at::from_blob(to, hidden_states.sizes(), at::kFloat).copy_(hidden_states);
   };
   if (projection_.out_features() > 0) {
-    float* input = room(wide_, now.rows(), config_.hidden_size);
+    float* input = reserve_rows(wide_, now.rows(), config_.hidden_size);
     copy_to(input);
     input_.assign(projection_.precision(), input, now.rows(), config_.hidden_size);
     projection_.forward(input_, 0, now.rows(), rows);
@@ -196,9 +196,9 @@ void FusedAdapter::run_layer(const AdapterLayer& layer, Frames from, Frames to,
                              const torch::Tensor& lengths) {
   const std::int64_t width = config_.adapter_size();
   const std::int64_t rows = to.rows();
-  float* normal = room(normal_rows_, from.rows(), width);
-  float* states = room(next_, rows, width);
-  float* attended = room(attended_, rows, width);
+  float* normal = reserve_rows(normal_rows_, from.rows(), width);
+  float* states = reserve_rows(next_, rows, width);
+  float* attended = reserve_rows(attended_, rows, width);
   layer.residual_layer_norm.forward(hidden_.data(), from.rows(), normal);
   layer.residual_conv.forward(normal, from, to, width, patches_, states);
 
@@ -207,7 +207,7 @@ void FusedAdapter::run_layer(const AdapterLayer& layer, Frames from, Frames to,
   input_.assign(layer.linear_qkv.precision(), attended, rows, width);
   const std::int64_t head_size = width / config_.num_attention_heads;
   const std::int64_t stride = (rows + kRowGranule) * head_size;
-  float* qkv = wide_.at_least(3 * config_.num_attention_heads * stride);
+  float* qkv = wide_.reserve(3 * config_.num_attention_heads * stride);
   layer.linear_qkv.forward_panels(input_, 0, rows, qkv, stride);
   RaggedBatch batch;
   std::vector<std::int64_t> without_keys;
@@ -230,7 +230,7 @@ void FusedAdapter::run_layer(const AdapterLayer& layer, Frames from, Frames to,
 
   layer.ffn_layer_norm.forward(states, rows, layer.intermediate_dense.precision(), normal_);
   const std::int64_t inner_width = layer.intermediate_dense.out_features();
-  float* inner = room(wide_, rows, inner_width);
+  float* inner = reserve_rows(wide_, rows, inner_width);
   layer.intermediate_dense.forward(normal_, 0, rows, inner);
   const at::Tensor activated = at::from_blob(inner, {rows, inner_width}, at::kFloat);
   Activation act = layer.intermediate_act_fn;

@@ -9,16 +9,16 @@
 #include <string_view>
 #include <utility>
 
-#include "aligned_buffer.h"
-#include "fused_parts.h"
-#include "operand.h"
-#include "packed_linear.h"
-#include "parallel_tasks.h"
-#include "ragged_attention.h"
-#include "ragged_batch.h"
-#include "row_blocks.h"
-#include "tile_gemm.h"
-#include "vector_kernels.h"
+#include "engine/fused_parts.h"
+#include "engine/kernels/packed_linear.h"
+#include "engine/kernels/packed_rows.h"
+#include "engine/kernels/ragged_attention.h"
+#include "engine/kernels/tile_gemm.h"
+#include "engine/kernels/vector_kernels.h"
+#include "engine/parallel_tasks.h"
+#include "engine/ragged_batch.h"
+#include "engine/row_blocks.h"
+#include "engine/scratch_buffer.h"
 #include "w2vbert/core/dtype.h"
 
 namespace w2vbert {
@@ -28,7 +28,7 @@ namespace {
 constexpr std::int64_t kInnerRows = 2048;
 
 // (C, 1, K) -> (C / chunk, K, chunk), zero behind the last channel.
-AlignedBuffer chunked(const at::Tensor& weight) {
+ScratchBuffer chunked(const at::Tensor& weight) {
   const std::int64_t channels = weight.size(0);
   const std::int64_t padded = round_up(channels, kDepthwiseChunk);
   const at::Tensor chunks = at::constant_pad_nd(weight.to(at::kFloat).reshape({channels, -1}),
@@ -36,8 +36,8 @@ AlignedBuffer chunked(const at::Tensor& weight) {
                                 .reshape({padded / kDepthwiseChunk, kDepthwiseChunk, -1})
                                 .transpose(1, 2)
                                 .contiguous();
-  AlignedBuffer buffer;
-  std::copy_n(chunks.const_data_ptr<float>(), chunks.numel(), buffer.at_least(chunks.numel()));
+  ScratchBuffer buffer;
+  std::copy_n(chunks.const_data_ptr<float>(), chunks.numel(), buffer.reserve(chunks.numel()));
   return buffer;
 }
 
@@ -45,23 +45,23 @@ AlignedBuffer chunked(const at::Tensor& weight) {
 struct FeedForward {
   PackedLinear intermediate_dense, output_dense;
 
-  FeedForward(const Wav2Vec2BertFeedForward& module, const Packing& packing)
-      : intermediate_dense(packing.pack(module->intermediate_dense->weight,
-                                        module->intermediate_dense->bias, packing.precision)),
-        output_dense(packing.pack(module->output_dense->weight, module->output_dense->bias,
-                                  packing.precision, 0.5f)) {}
+  FeedForward(const Wav2Vec2BertFeedForward& module, const WeightPacker& packer)
+      : intermediate_dense(packer.pack(module->intermediate_dense->weight,
+                                       module->intermediate_dense->bias, packer.precision)),
+        output_dense(packer.pack(module->output_dense->weight, module->output_dense->bias,
+                                 packer.precision, 0.5f)) {}
 };
 
 struct Layer {
-  Norm ffn1_layer_norm, self_attn_layer_norm, conv_layer_norm, depthwise_layer_norm,
+  PackedLayerNorm ffn1_layer_norm, self_attn_layer_norm, conv_layer_norm, depthwise_layer_norm,
       ffn2_layer_norm, final_layer_norm;
   FeedForward ffn1, ffn2;
   PackedLinear linear_qkv, linear_out, pointwise_conv1, pointwise_conv2;
   RaggedAttention attention;
-  AlignedBuffer depthwise_conv;
+  ScratchBuffer depthwise_conv;
 
   Layer(Wav2Vec2BertEncoderLayerImpl& module, const Wav2Vec2BertConfig& config,
-        const Packing& packing);
+        const WeightPacker& packer);
 
   std::array<PackedLinear*, 8> linears() {
     return {&ffn1.intermediate_dense,
@@ -76,47 +76,47 @@ struct Layer {
 };
 
 Layer::Layer(Wav2Vec2BertEncoderLayerImpl& module, const Wav2Vec2BertConfig& config,
-             const Packing& packing)
+             const WeightPacker& packer)
     : ffn1_layer_norm(module.ffn1_layer_norm),
       self_attn_layer_norm(module.self_attn_layer_norm),
       conv_layer_norm(module.conv_module->layer_norm),
       depthwise_layer_norm(module.conv_module->depthwise_layer_norm),
       ffn2_layer_norm(module.ffn2_layer_norm),
       final_layer_norm(module.final_layer_norm),
-      ffn1(module.ffn1, packing),
-      ffn2(module.ffn2, packing) {
+      ffn1(module.ffn1, packer),
+      ffn2(module.ffn2, packer) {
   const std::int64_t head_size = config.hidden_size / config.num_attention_heads;
-  const auto precision = packing.precision;
+  const auto precision = packer.precision;
   const auto& self_attn = module.self_attn;
   const auto& embedding = self_attn->distance_embedding;
   attention = RaggedAttention(
       config.num_attention_heads, head_size,
       embedding.is_empty() ? at::Tensor() : embedding->weight, config.left_max_position_embeddings,
       config.right_max_position_embeddings, RaggedAttention::precision_of(precision));
-  linear_qkv = packing.pack_qkv(self_attn, head_size, precision);
-  linear_out =
-      packing.pack(self_attn->linear_out->weight, self_attn->linear_out->bias, packing.sensitive());
+  linear_qkv = packer.pack_qkv(self_attn, head_size, precision);
+  linear_out = packer.pack(self_attn->linear_out->weight, self_attn->linear_out->bias,
+                           packer.high_precision());
   const auto& conv = module.conv_module;
   pointwise_conv1 =
-      PackedLinear(PackedLinear::interleave_gates(packing.rows(conv->pointwise_conv1->weight)), {},
-                   packing.sensitive());
-  packing.release(conv->pointwise_conv1->weight);
+      PackedLinear(PackedLinear::interleave_gates(packer.rows(conv->pointwise_conv1->weight)), {},
+                   packer.high_precision());
+  packer.release(conv->pointwise_conv1->weight);
   depthwise_conv = chunked(conv->depthwise_conv->weight);
-  pointwise_conv2 = packing.pack(conv->pointwise_conv2->weight, {}, packing.sensitive());
+  pointwise_conv2 = packer.pack(conv->pointwise_conv2->weight, {}, packer.high_precision());
 }
 
 }  // namespace
 
 struct FusedEncoder::Impl {
   Wav2Vec2BertConfig config;
-  Norm projection_layer_norm;
+  PackedLayerNorm projection_layer_norm;
   PackedLinear projection;
   std::vector<Layer> layers;
-  bool has_run = false, weights_are_kept = false;
+  bool has_run = false, weights_are_packed = false;
 
   // Matrices of the batch, with room for a granule of rows more.
-  AlignedBuffer hidden, wide, attended;
-  Operand input, normal, inner, attended_operand;
+  ScratchBuffer hidden, wide, attended;
+  PackedRows input, normal, inner, attended_rows;
   RaggedAttention::Scratch attention;
   std::mutex mutex;
 
@@ -126,7 +126,7 @@ struct FusedEncoder::Impl {
   std::chrono::steady_clock::time_point step_began;
 
   std::int64_t channels() const { return config.hidden_size; }
-  void keep_weights();
+  void pack_weights();
 
   void feed_forward(const FeedForward& ffn, std::int64_t rows, float* hidden_states,
                     const char* name_in, const char* name_out);
@@ -136,12 +136,12 @@ struct FusedEncoder::Impl {
   void done(const char* step, double flops = 0);
 };
 
-void FusedEncoder::Impl::keep_weights() {
-  if (weights_are_kept) return;
+void FusedEncoder::Impl::pack_weights() {
+  if (weights_are_packed) return;
   for (Layer& layer : layers) {
-    for (PackedLinear* linear : layer.linears()) linear->keep();
+    for (PackedLinear* linear : layer.linears()) linear->pack();
   }
-  weights_are_kept = true;
+  weights_are_packed = true;
 }
 
 void FusedEncoder::Impl::done(const char* step, double flops) {
@@ -171,7 +171,7 @@ void FusedEncoder::Impl::feed_forward(const FeedForward& ffn, std::int64_t rows,
                                       float* hidden_states, const char* name_in,
                                       const char* name_out) {
   const RowBlocks blocks(rows, kInnerRows);
-  float* inner_states = room(wide, blocks.size, config.intermediate_size);
+  float* inner_states = reserve_rows(wide, blocks.size, config.intermediate_size);
   for (std::int64_t block = 0; block < blocks.count; ++block) {
     const std::int64_t first = blocks.begin(block);
     const std::int64_t count = blocks.rows_of(block);
@@ -189,19 +189,19 @@ void FusedEncoder::Impl::self_attention(const Layer& layer, const RaggedBatch& b
   const std::int64_t rows = batch.rows();
   const std::int64_t head_size = channels() / config.num_attention_heads;
   const std::int64_t stride = (rows + kRowGranule) * head_size;
-  float* qkv = wide.at_least(3 * config.num_attention_heads * stride);
+  float* qkv = wide.reserve(3 * config.num_attention_heads * stride);
   layer.linear_qkv.forward_panels(normal, 0, rows, qkv, stride);
   done("linear_q, linear_k, linear_v", flops_of(layer.linear_qkv, rows));
-  float* y = room(attended, rows, channels());
+  float* y = reserve_rows(attended, rows, channels());
   layer.attention.forward(batch, qkv, stride, attention, y);
   double flops = 0;
   for (const RaggedClip& clip : batch.clips()) {
     flops += 4.0 * static_cast<double>(clip.frames) * static_cast<double>(clip.frames) *
              static_cast<double>(channels());
   }
-  attended_operand.assign(layer.linear_out.precision(), y, rows, channels());
+  attended_rows.assign(layer.linear_out.precision(), y, rows, channels());
   done("attention", flops);
-  layer.linear_out.add_to(attended_operand, 0, rows, hidden_states);
+  layer.linear_out.add_to(attended_rows, 0, rows, hidden_states);
   done("linear_out", flops_of(layer.linear_out, rows));
 }
 
@@ -214,7 +214,7 @@ void FusedEncoder::Impl::convolution(const Layer& layer, const RaggedBatch& batc
   layer.conv_layer_norm.forward(hidden_states, rows, layer.pointwise_conv1.precision(), normal);
   batch.for_each_padded_row([&](std::int64_t row) { normal.clear_row(row); });
   done("layer norms");
-  float* gated = room(attended, rows, width);
+  float* gated = reserve_rows(attended, rows, width);
   layer.pointwise_conv1.forward_glu(normal, 0, rows, gated, width);
   done("pointwise_conv1, glu", flops_of(layer.pointwise_conv1, rows));
 
@@ -260,7 +260,7 @@ void FusedEncoder::Impl::run_layer(std::size_t index, const RaggedBatch& batch,
   done("layer norms");
 }
 
-std::optional<std::string> FusedEncoder::refusal(const Wav2Vec2BertConfig& config) {
+std::optional<std::string> FusedEncoder::unsupported_reason(const Wav2Vec2BertConfig& config) {
   const auto& positions = config.position_embeddings_type;
   if (positions && *positions != "relative_key") {
     return "position_embeddings_type is \"" + *positions + "\", not \"relative_key\" or null";
@@ -280,7 +280,7 @@ std::string FusedEncoder::kernels() {
   return text;
 }
 
-std::optional<std::string> FusedEncoder::refusal(c10::ScalarType precision) {
+std::optional<std::string> FusedEncoder::unsupported_reason(c10::ScalarType precision) {
   switch (precision) {
     case c10::ScalarType::Float:
       return {};
@@ -318,7 +318,7 @@ FusedEncoder::FusedEncoder(Wav2Vec2BertModel model, c10::ScalarType precision, b
     : impl_(std::make_unique<Impl>()) {
   const at::NoGradGuard no_grad;
   impl_->config = model->config;
-  const auto refused = refusal(model->config);
+  const auto refused = unsupported_reason(model->config);
   TORCH_CHECK_VALUE(!refused, "the fused engine: ", refused.value_or(""));
   TORCH_CHECK_VALUE(precision == at::kFloat || precision == at::kBFloat16 || precision == at::kChar,
                     "the fused engine: ", precision, ", expected Float, BFloat16 or Char");
@@ -328,13 +328,13 @@ FusedEncoder::FusedEncoder(Wav2Vec2BertModel model, c10::ScalarType precision, b
   TORCH_CHECK_VALUE(model->parameters().front().device().is_cpu(),
                     "the fused engine: the model is on ", model->parameters().front().device(),
                     ", expected cpu");
-  impl_->projection_layer_norm = Norm(model->feature_projection->layer_norm);
+  impl_->projection_layer_norm = PackedLayerNorm(model->feature_projection->layer_norm);
   impl_->projection = PackedLinear(rows_of(model->feature_projection->projection->weight),
                                    model->feature_projection->projection->bias, at::kFloat);
   impl_->layers.reserve(static_cast<std::size_t>(model->config.num_hidden_layers));
-  const Packing packing = {reader, precision, release_weights};
+  const WeightPacker packer = {reader, precision, release_weights};
   for (const auto& layer : *model->encoder->layers) {
-    impl_->layers.emplace_back(*layer->as<Wav2Vec2BertEncoderLayer>(), model->config, packing);
+    impl_->layers.emplace_back(*layer->as<Wav2Vec2BertEncoderLayer>(), model->config, packer);
   }
 }
 
@@ -342,9 +342,9 @@ FusedEncoder::~FusedEncoder() = default;
 FusedEncoder::FusedEncoder(FusedEncoder&&) noexcept = default;
 FusedEncoder& FusedEncoder::operator=(FusedEncoder&&) noexcept = default;
 
-void FusedEncoder::keep_weights() {
+void FusedEncoder::pack_weights() {
   const std::lock_guard<std::mutex> lock(impl_->mutex);
-  impl_->keep_weights();
+  impl_->pack_weights();
 }
 
 void FusedEncoder::interrupt_when(std::function<bool()> asked) {
@@ -403,9 +403,9 @@ std::vector<at::Tensor> FusedEncoder::forward(const std::vector<Clip>& clips,
   }
 
   // Several blocks of the feed-forward's rows would read its weights as often.
-  if (impl.has_run || rows > kInnerRows) impl.keep_weights();
+  if (impl.has_run || rows > kInnerRows) impl.pack_weights();
 
-  float* hidden_states = room(impl.hidden, rows, width);
+  float* hidden_states = reserve_rows(impl.hidden, rows, width);
   if (!projected) impl.input.resize(impl.projection.precision(), rows, input_width);
   float* input = projected ? hidden_states : impl.input.staging(0, rows);
   for (std::size_t i = 0; i < clips.size(); ++i) {

@@ -1,4 +1,4 @@
-#include "fused_parts.h"
+#include "engine/fused_parts.h"
 
 #include <ATen/ATen.h>
 
@@ -7,33 +7,33 @@
 #include <cmath>
 #include <utility>
 
-#include "parallel_tasks.h"
-#include "vector_kernels.h"
+#include "engine/kernels/vector_kernels.h"
+#include "engine/parallel_tasks.h"
 
 namespace w2vbert {
 
-Norm::Norm(const torch::nn::LayerNorm& module)
+PackedLayerNorm::PackedLayerNorm(const torch::nn::LayerNorm& module)
     : width(module->weight.size(0)), eps(static_cast<float>(module->options.eps())) {
-  const auto copy = [&](const at::Tensor& from, AlignedBuffer& to) {
+  const auto copy = [&](const at::Tensor& from, ScratchBuffer& to) {
     const at::Tensor values = from.to(at::kFloat).contiguous();
-    std::copy_n(values.const_data_ptr<float>(), width, to.at_least(width));
+    std::copy_n(values.const_data_ptr<float>(), width, to.reserve(width));
   };
   copy(module->weight, weight);
   copy(module->bias, bias);
 }
 
-void Norm::rows(const float* x, std::int64_t rows, float* y) const {
+void PackedLayerNorm::rows(const float* x, std::int64_t rows, float* y) const {
   vector_kernels().layer_norm(x, rows, width, weight.data(), bias.data(), eps, y);
 }
 
-void Norm::forward(const float* x, std::int64_t rows_of_x, float* y) const {
+void PackedLayerNorm::forward(const float* x, std::int64_t rows_of_x, float* y) const {
   parallel_rows(rows_of_x, [&](std::int64_t first, std::int64_t count) {
     rows(x + first * width, count, y + first * width);
   });
 }
 
-void Norm::forward(const float* x, std::int64_t rows_of_x, c10::ScalarType precision,
-                   Operand& y) const {
+void PackedLayerNorm::forward(const float* x, std::int64_t rows_of_x, c10::ScalarType precision,
+                              PackedRows& y) const {
   y.resize(precision, rows_of_x, width);
   parallel_rows(rows_of_x, [&](std::int64_t first, std::int64_t count) {
     float* normal = y.staging(first, count);
@@ -42,7 +42,7 @@ void Norm::forward(const float* x, std::int64_t rows_of_x, c10::ScalarType preci
   });
 }
 
-WeightRows Packing::rows(const at::Tensor& weight) const {
+WeightRows WeightPacker::rows(const at::Tensor& weight) const {
   WeightRows rows = rows_of(weight);
   if (!reader) return rows;
   if (auto read = reader(weight)) {
@@ -52,19 +52,19 @@ WeightRows Packing::rows(const at::Tensor& weight) const {
   return rows;
 }
 
-PackedLinear Packing::pack(const at::Tensor& weight, const at::Tensor& bias, c10::ScalarType type,
-                           float scale) const {
+PackedLinear WeightPacker::pack(const at::Tensor& weight, const at::Tensor& bias,
+                                c10::ScalarType type, float scale) const {
   PackedLinear packed(rows(weight), bias, type, scale);
   release(weight);
   return packed;
 }
 
-void Packing::release(const at::Tensor& parameter) const {
+void WeightPacker::release(const at::Tensor& parameter) const {
   if (release_weights) parameter.set_data(at::empty({0}, parameter.options()));
 }
 
-PackedLinear Packing::pack_qkv(const Wav2Vec2BertSelfAttention& module, std::int64_t head_size,
-                               c10::ScalarType type) const {
+PackedLinear WeightPacker::pack_qkv(const Wav2Vec2BertSelfAttention& module, std::int64_t head_size,
+                                    c10::ScalarType type) const {
   const float scaling = 1.0f / std::sqrt(static_cast<float>(head_size));
   const std::array<WeightRows, 3> parts = {rows(module->linear_q->weight),
                                            rows(module->linear_k->weight),

@@ -1,11 +1,11 @@
-#include "ragged_batch.h"
+#include "engine/ragged_batch.h"
 
 #include <ATen/ATen.h>
 
 #include <algorithm>
 #include <limits>
 
-#include "row_blocks.h"
+#include "engine/row_blocks.h"
 
 namespace w2vbert {
 

@@ -8,7 +8,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "w2vbert/core/pairwise_sum.h"
+#include "core/pairwise_sum.h"
 
 namespace w2vbert {
 namespace {

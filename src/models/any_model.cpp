@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "core/text.h"
 #include "w2vbert/core/error.h"
-#include "w2vbert/core/text.h"
 #include "w2vbert/models/wav2vec2_bert_for_audio_frame_classification.h"
 #include "w2vbert/models/wav2vec2_bert_for_ctc.h"
 #include "w2vbert/models/wav2vec2_bert_for_sequence_classification.h"

@@ -1,4 +1,4 @@
-#include "head.h"
+#include "models/head.h"
 
 #include <torch/types.h>
 #include <torch/utils.h>

@@ -2,7 +2,7 @@
 
 #include <torch/types.h>
 
-#include "head.h"
+#include "models/head.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/models/output_lengths.h"
 #include "w2vbert/nn/initialization.h"

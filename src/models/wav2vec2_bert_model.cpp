@@ -5,9 +5,9 @@
 #include <mutex>
 #include <random>
 
-#include "w2vbert/nn/check_inputs.h"
+#include "nn/check_inputs.h"
+#include "nn/spec_augment.h"
 #include "w2vbert/nn/initialization.h"
-#include "w2vbert/nn/spec_augment.h"
 
 namespace w2vbert {
 namespace {

@@ -2,6 +2,8 @@
 
 #include <torch/types.h>
 
+#include "core/activations.h"
+
 namespace w2vbert {
 
 ActivationImpl::ActivationImpl(std::string name, std::string config_key)

@@ -2,9 +2,9 @@
 
 #include <torch/types.h>
 
-#include "w2vbert/nn/check_inputs.h"
+#include "nn/check_inputs.h"
+#include "nn/layer_drop.h"
 #include "w2vbert/nn/initialization.h"
-#include "w2vbert/nn/layer_drop.h"
 
 namespace w2vbert {
 

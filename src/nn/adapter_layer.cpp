@@ -2,8 +2,8 @@
 
 #include <torch/types.h>
 
-#include "w2vbert/core/padding_mask.h"
-#include "w2vbert/nn/check_inputs.h"
+#include "core/padding_mask.h"
+#include "nn/check_inputs.h"
 #include "w2vbert/nn/initialization.h"
 
 namespace w2vbert {

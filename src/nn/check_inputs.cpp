@@ -1,4 +1,4 @@
-#include "w2vbert/nn/check_inputs.h"
+#include "nn/check_inputs.h"
 
 #include <torch/types.h>
 

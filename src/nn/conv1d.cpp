@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-#include "clone_layer.h"
+#include "nn/clone_layer.h"
 
 namespace w2vbert {
 namespace {

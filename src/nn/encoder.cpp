@@ -2,11 +2,11 @@
 
 #include <torch/types.h>
 
-#include "w2vbert/core/padding_mask.h"
-#include "w2vbert/nn/check_inputs.h"
-#include "w2vbert/nn/gradient_checkpoint.h"
+#include "core/padding_mask.h"
+#include "nn/check_inputs.h"
+#include "nn/gradient_checkpoint.h"
+#include "nn/layer_drop.h"
 #include "w2vbert/nn/initialization.h"
-#include "w2vbert/nn/layer_drop.h"
 
 namespace w2vbert {
 Wav2Vec2BertEncoderImpl::Wav2Vec2BertEncoderImpl(Wav2Vec2BertConfig config)

@@ -2,7 +2,7 @@
 
 #include <torch/types.h>
 
-#include "w2vbert/nn/check_inputs.h"
+#include "nn/check_inputs.h"
 #include "w2vbert/nn/initialization.h"
 
 namespace w2vbert {

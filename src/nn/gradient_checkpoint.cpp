@@ -1,4 +1,4 @@
-#include "w2vbert/nn/gradient_checkpoint.h"
+#include "nn/gradient_checkpoint.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/detail/CUDAHooksInterface.h>

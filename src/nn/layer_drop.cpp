@@ -1,4 +1,4 @@
-#include "w2vbert/nn/layer_drop.h"
+#include "nn/layer_drop.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 

@@ -2,7 +2,7 @@
 
 #include <torch/types.h>
 
-#include "clone_layer.h"
+#include "nn/clone_layer.h"
 
 namespace w2vbert {
 

@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <cmath>
 
-#include "w2vbert/core/vector_math.h"
+#include "core/mkl_vml.h"
 
 namespace w2vbert {
 namespace {
 
 // Longer tables are computed when they are needed, so that no config.json can ask for much memory.
-constexpr std::int64_t kMostStoredPositions = 5000;  // HF's default max_source_positions
+constexpr std::int64_t kMaxStoredPositions = 5000;  // HF's default max_source_positions
 
 // HF: extend_pe. On the CPU and in float32, whatever the model's device and dtype: (1, 2T - 1, C).
 torch::Tensor relative_table(std::int64_t frames, std::int64_t channels) {
@@ -32,12 +32,12 @@ torch::Tensor relative_table(std::int64_t frames, std::int64_t channels) {
 Wav2Vec2BertRelPositionalEmbeddingImpl::Wav2Vec2BertRelPositionalEmbeddingImpl(
     Wav2Vec2BertConfig config)
     : config_(std::move(config)) {
-  settle_vector_math();
+  warm_up_mkl_vml();
   reset();
 }
 
 void Wav2Vec2BertRelPositionalEmbeddingImpl::reset() {
-  const auto positions = std::min(config_.max_source_positions, kMostStoredPositions);
+  const auto positions = std::min(config_.max_source_positions, kMaxStoredPositions);
   pe = register_buffer("pe", relative_table(positions, config_.hidden_size));
 }
 

@@ -2,14 +2,14 @@
 
 #include <torch/types.h>
 
-#include "w2vbert/core/vector_math.h"
+#include "core/mkl_vml.h"
 
 namespace w2vbert {
 
 Wav2Vec2BertRotaryPositionalEmbeddingImpl::Wav2Vec2BertRotaryPositionalEmbeddingImpl(
     Wav2Vec2BertConfig config)
     : config_(std::move(config)) {
-  settle_vector_math();
+  warm_up_mkl_vml();
   reset();
 }
 

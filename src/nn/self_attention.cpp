@@ -5,8 +5,8 @@
 #include <cmath>
 #include <vector>
 
-#include "w2vbert/core/padding_mask.h"
-#include "w2vbert/nn/check_inputs.h"
+#include "core/padding_mask.h"
+#include "nn/check_inputs.h"
 #include "w2vbert/nn/initialization.h"
 
 namespace w2vbert {

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "w2vbert/nn/check_inputs.h"
+#include "nn/check_inputs.h"
 #include "w2vbert/nn/initialization.h"
 
 namespace w2vbert {

@@ -11,10 +11,10 @@
 #include <functional>
 #include <random>
 
-#include "core/temporary_directory.h"
+#include "support/temporary_directory.h"
 #include "w2vbert/core/error.h"
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 using ::testing::HasSubstr;
@@ -332,4 +332,4 @@ TEST_F(AudioFile, DamagedAnywhereItIsReadOrRefusedAndNothingElse) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

@@ -10,12 +10,12 @@
 #include <map>
 #include <sstream>
 
+#include "core/file.h"
 #include "w2vbert/audio/resample.h"
 #include "w2vbert/checkpoint/checkpoint.h"
 #include "w2vbert/core/error.h"
-#include "w2vbert/core/file.h"
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 // How far a sample may be from Python's. Measured: 0 for all three, with libsoxr 0.1.3 on both
@@ -79,4 +79,4 @@ TEST(ResampleParity, EverySignalGivesTheSamplesOfPython) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

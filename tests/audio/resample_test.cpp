@@ -3,10 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "core/settling_counter.h"
+#include "support/warm_up_counter.h"
 #include "w2vbert/core/error.h"
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 using ::testing::HasSubstr;
@@ -33,9 +33,9 @@ TEST(Resample, TheSameRateChangesNothing) {
 }
 
 TEST(Resample, SincSettlesItsCosineFirst) {
-  testing::settling_calls = 0;
+  testing::warm_up_calls = 0;
   resample_sinc(std::vector<float>(100, 0.5F), 44100, 16000, "clip");
-  EXPECT_EQ(testing::settling_calls, 1);
+  EXPECT_EQ(testing::warm_up_calls, 1);
 }
 
 TEST(Resample, SincRefusesRatesWhoseFilterWouldFillTheMemory) {
@@ -54,4 +54,4 @@ TEST(Resample, SincRefusesRatesWhoseFilterWouldFillTheMemory) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

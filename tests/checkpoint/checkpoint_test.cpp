@@ -18,12 +18,12 @@
 #include <thread>
 #include <vector>
 
-#include "checkpoint/raw_safetensors.h"
-#include "core/temporary_directory.h"
-#include "w2vbert/checkpoint/safetensors_writer.h"
+#include "checkpoint/safetensors_writer.h"
+#include "support/raw_safetensors.h"
+#include "support/temporary_directory.h"
 #include "w2vbert/core/error.h"
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 using ::testing::AllOf;
@@ -419,4 +419,4 @@ TEST(Checkpoint, SaysWhatAnEmptyDirectoryLacks) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

@@ -9,13 +9,13 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/raw_safetensors.h"
-#include "core/temporary_directory.h"
-#include "w2vbert/checkpoint/safetensors_writer.h"
+#include "checkpoint/safetensors_writer.h"
+#include "support/raw_safetensors.h"
+#include "support/temporary_directory.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 using ::testing::ElementsAre;
@@ -158,4 +158,4 @@ TEST_F(FromPretrained, RefusesOptionsThatMakeNoModel) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

@@ -11,13 +11,13 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/raw_safetensors.h"
-#include "core/temporary_directory.h"
-#include "w2vbert/checkpoint/safetensors_writer.h"
+#include "checkpoint/safetensors_writer.h"
+#include "support/raw_safetensors.h"
+#include "support/temporary_directory.h"
 #include "w2vbert/core/device.h"
 #include "w2vbert/core/error.h"
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 using ::testing::AllOf;
@@ -179,7 +179,7 @@ TEST_F(LoadStateDict, FindsAPrefixBeforeAModelWithAHead) {
   NamedTensors tensors = joined(random_base("wav2vec2_bert."), head());
   for (auto& [name, tensor] : tensors) name = "model." + name;
   Headed headed;
-  EXPECT_THAT(refusal(*headed, tensors), HasSubstr("(use --prefix model.)"));
+  EXPECT_THAT(refusal(*headed, tensors), HasSubstr("with the prefix model."));
   load_state_dict(*headed, checkpoint(tensors), {.prefix = "model"});
   expect_base(headed->wav2vec2_bert, tensors);
 }
@@ -376,4 +376,4 @@ TEST_F(LoadStateDict, LoadsIntoAModuleOnCuda) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

@@ -14,16 +14,16 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/raw_safetensors.h"
-#include "core/temporary_directory.h"
+#include "checkpoint/safetensors_writer.h"
+#include "support/raw_safetensors.h"
+#include "support/temporary_directory.h"
 #include "w2vbert/checkpoint/from_pretrained.h"
-#include "w2vbert/checkpoint/safetensors_writer.h"
 #include "w2vbert/checkpoint/save_pretrained.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/models/wav2vec2_bert_for_ctc.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 using ::testing::AllOf;
@@ -347,4 +347,4 @@ TEST_F(Lora, SaysThatFanInFanOutHasNoEffect) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

@@ -9,11 +9,11 @@
 #include <optional>
 #include <string>
 
-#include "checkpoint/raw_safetensors.h"
-#include "core/temporary_directory.h"
+#include "support/raw_safetensors.h"
+#include "support/temporary_directory.h"
 #include "w2vbert/core/error.h"
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 using ::testing::AllOf;
@@ -170,4 +170,4 @@ TEST_F(ModelDirectoryTest, NeedsNoHome) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

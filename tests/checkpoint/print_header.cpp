@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "w2vbert/checkpoint/safetensors_header.h"
+#include "checkpoint/safetensors_header.h"
 #include "w2vbert/core/error.h"
 
 int main() {

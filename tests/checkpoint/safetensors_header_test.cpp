@@ -1,4 +1,4 @@
-#include "w2vbert/checkpoint/safetensors_header.h"
+#include "checkpoint/safetensors_header.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,11 +7,11 @@
 #include <string_view>
 #include <vector>
 
-#include "checkpoint/raw_safetensors.h"
-#include "core/temporary_directory.h"
+#include "support/raw_safetensors.h"
+#include "support/temporary_directory.h"
 #include "w2vbert/core/error.h"
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 using ::testing::AllOf;
@@ -416,4 +416,4 @@ TEST(SafetensorsHeader, HoldsThreeHundredThousandTensors) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

@@ -6,12 +6,12 @@
 #include <cstring>
 #include <string>
 
-#include "checkpoint/raw_safetensors.h"
-#include "core/temporary_directory.h"
+#include "checkpoint/safetensors_writer.h"
+#include "support/raw_safetensors.h"
+#include "support/temporary_directory.h"
 #include "w2vbert/checkpoint/checkpoint.h"
-#include "w2vbert/checkpoint/safetensors_writer.h"
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 // Loads ours.safetensors, checks what it can see, and writes the tensors with safetensors' own
@@ -62,4 +62,4 @@ TEST(SafetensorsPackage, ReadsOurFilesAndWritesWhatWeRead) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

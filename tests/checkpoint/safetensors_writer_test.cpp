@@ -1,4 +1,4 @@
-#include "w2vbert/checkpoint/safetensors_writer.h"
+#include "checkpoint/safetensors_writer.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,13 +10,13 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/raw_safetensors.h"
-#include "core/temporary_directory.h"
+#include "checkpoint/safetensors_stream.h"
+#include "support/raw_safetensors.h"
+#include "support/temporary_directory.h"
 #include "w2vbert/checkpoint/checkpoint.h"
-#include "w2vbert/checkpoint/safetensors_stream.h"
 #include "w2vbert/core/error.h"
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 using ::testing::HasSubstr;
@@ -179,4 +179,4 @@ TEST(WriteSafetensors, SaysWhenThePlaceCannotBeWritten) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

@@ -22,8 +22,8 @@
 #include <utility>
 #include <vector>
 
-#include "checkpoint/raw_safetensors.h"
-#include "core/temporary_directory.h"
+#include "support/raw_safetensors.h"
+#include "support/temporary_directory.h"
 #include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/models/any_model.h"
@@ -84,7 +84,7 @@ int __wrap_rename(const char* from, const char* to) {
 }
 }
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 using ::testing::AllOf;
@@ -470,4 +470,4 @@ TEST(SavePretrained, SaysWhatFailedAndLeavesTheOldModelUntilAllIsWritten) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

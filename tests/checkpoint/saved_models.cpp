@@ -26,7 +26,7 @@
 #include "w2vbert/core/error.h"
 #include "w2vbert/models/any_model.h"
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 constexpr int kConfigs = 4;  // of each class
@@ -182,7 +182,7 @@ int check(const std::string& root) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing
 
 int main(int count, char** arguments) {
   try {

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "core/text.h"
 #include "w2vbert/config/wav2vec2_ctc_tokenizer.h"
-#include "w2vbert/core/text.h"
 
 namespace {
 

@@ -1,4 +1,4 @@
-#include "w2vbert/config/lora_config.h"
+#include "config/lora_config.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "core/temporary_directory.h"
+#include "support/temporary_directory.h"
 #include "w2vbert/core/error.h"
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 using ::testing::AllOf;
@@ -233,4 +233,4 @@ TEST(LoraConfig, IsNotHeldUpByAHostileExpression) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

@@ -8,10 +8,10 @@
 #include <fstream>
 #include <string>
 
-#include "core/temporary_directory.h"
+#include "support/temporary_directory.h"
 #include "w2vbert/core/error.h"
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 using Config = SeamlessM4TFeatureExtractorConfig;
@@ -204,4 +204,4 @@ TEST(SeamlessM4TFeatureExtractorConfig, SaysWhenThePlaceCannotBeWritten) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

@@ -11,10 +11,10 @@
 #include <variant>
 #include <vector>
 
-#include "core/temporary_directory.h"
+#include "support/temporary_directory.h"
 #include "w2vbert/core/error.h"
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 using ::testing::AllOf;
@@ -529,4 +529,4 @@ TEST(Wav2Vec2BertConfig, WritesNothingThatCannotBeRead) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

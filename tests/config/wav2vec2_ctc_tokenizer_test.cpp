@@ -8,11 +8,11 @@
 #include <string>
 #include <vector>
 
-#include "core/temporary_directory.h"
+#include "core/text.h"
+#include "support/temporary_directory.h"
 #include "w2vbert/core/error.h"
-#include "w2vbert/core/text.h"
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 using ::testing::AllOf;
@@ -215,4 +215,4 @@ TEST(LowerCase, IsPythons) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

@@ -1,6 +1,6 @@
 // write_durably() with every system call that matters made to fail, once each, and with the process
 // killed there. The linker sends this program's calls through the __wrap functions below.
-#include "w2vbert/core/durable_file.h"
+#include "core/durable_file.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -26,7 +26,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/temporary_directory.h"
+#include "support/temporary_directory.h"
 #include "w2vbert/core/error.h"
 
 namespace {
@@ -102,7 +102,7 @@ int __wrap_rename(const char* from, const char* to) {
 }
 }
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 using ::testing::ElementsAre;
@@ -529,4 +529,4 @@ TEST(RemoveStaleTemporaries, KeepsWhatMayBeInUse) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "w2vbert/core/text.h"
+#include "core/text.h"
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 TEST(Error, IsOneLineOfPathKeyProblemAndExpectation) {
@@ -62,4 +62,4 @@ TEST(Text, SplitsAtEverySeparator) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

@@ -1,4 +1,4 @@
-#include "w2vbert/core/file.h"
+#include "core/file.h"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -11,7 +11,7 @@
 #include <fstream>
 #include <string>
 
-#include "core/temporary_directory.h"
+#include "support/temporary_directory.h"
 #include "w2vbert/core/error.h"
 
 // The test stands between the reader and the system: linked with --wrap=pread.
@@ -39,7 +39,7 @@ ssize_t __wrap_pread(int descriptor, void* to, std::size_t bytes, off_t offset) 
 }
 }
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 using ::testing::AllOf;
@@ -202,4 +202,4 @@ TEST(Paths, AreToldApart) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

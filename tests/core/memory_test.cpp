@@ -1,12 +1,12 @@
-#include "w2vbert/core/memory.h"
+#include "core/memory.h"
 
 #include <gtest/gtest.h>
 
 #include <limits>
 
-#include "core/fake_system.h"
+#include "support/fake_system.h"
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 constexpr std::int64_t kMebibyte = 1 << 20;
@@ -54,4 +54,4 @@ TEST(UsableMemory, TakesNoLimitFromWhatIsNotThere) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

@@ -1,4 +1,4 @@
-#include "w2vbert/core/threads.h"
+#include "core/threads.h"
 
 #include <gtest/gtest.h>
 #include <sched.h>
@@ -6,9 +6,9 @@
 #include <string>
 #include <thread>
 
-#include "core/fake_system.h"
+#include "support/fake_system.h"
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 // This machine may have few CPUs, so limits are tested by how they lower what the affinity mask
@@ -111,4 +111,4 @@ TEST(UsableCores, DoesNotFollowAPathOutOfTheMount) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

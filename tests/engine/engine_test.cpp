@@ -11,7 +11,7 @@
 
 #include "w2vbert/core/error.h"
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 using ::testing::HasSubstr;
@@ -180,4 +180,4 @@ TEST_F(ReferenceEngineTest, RefusesABatchWhereAClipIsDue) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

@@ -15,13 +15,13 @@
 #include <thread>
 #include <vector>
 
+#include "core/threads.h"
 #include "w2vbert/core/error.h"
-#include "w2vbert/core/threads.h"
 #include "w2vbert/engine/engine.h"
 #include "w2vbert/engine/fuse.h"
 #include "w2vbert/models/wav2vec2_bert_for_ctc.h"
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 using ::testing::HasSubstr;
@@ -478,7 +478,7 @@ TEST_P(FusedEnginePrecision, SurvivesAFileThatCannotBeRead) {
   for (int again = 0; again < 2; ++again) {  // passing through, keeping
     file.lost = true;
     EXPECT_THROW(engine.states(clips, {3}), CheckpointError);
-    EXPECT_THROW(engine.encoder().keep_weights(), CheckpointError);
+    EXPECT_THROW(engine.encoder().pack_weights(), CheckpointError);
     file.lost = false;
     expect_equal(engine.states(clips, {3}), expected);
   }
@@ -614,4 +614,4 @@ TEST(Fuse, SaysWhatAFusedModelDoesNot) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

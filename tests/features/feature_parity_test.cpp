@@ -11,12 +11,12 @@
 #include <sstream>
 #include <string>
 
+#include "core/file.h"
 #include "w2vbert/checkpoint/checkpoint.h"
 #include "w2vbert/core/error.h"
-#include "w2vbert/core/file.h"
 #include "w2vbert/features/seamless_m4t_feature_extractor.h"
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 // By kind of clip: how many values must be identical, and how far the others may be. Measured with
@@ -180,4 +180,4 @@ TEST(FeatureParity, EveryCallOptionGivesWhatTransformersGives) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <limits>
 
-namespace w2vbert {
+namespace w2vbert::testing {
 namespace {
 
 using Options = SeamlessM4TFeatureExtractor::Options;
@@ -138,4 +138,4 @@ TEST(SeamlessM4TFeatureExtractor, TheMaskCanBeLeftOut) {
 }
 
 }  // namespace
-}  // namespace w2vbert
+}  // namespace w2vbert::testing

@@ -4,8 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "config/lora_config.h"
 #include "message.h"
-#include "w2vbert/config/lora_config.h"
 #include "w2vbert/config/seamless_m4t_feature_extractor_config.h"
 #include "w2vbert/config/wav2vec2_bert_config.h"
 #include "w2vbert/core/error.h"

@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/json.h"
 #include "message.h"
-#include "w2vbert/core/json.h"
 
 namespace {
 

@@ -7,8 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "checkpoint/safetensors_header.h"
 #include "message.h"
-#include "w2vbert/checkpoint/safetensors_header.h"
 #include "w2vbert/core/error.h"
 
 extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t max_size);

@@ -11,7 +11,7 @@
 
 #include <set>
 
-#include "nn/small_config.h"
+#include "support/small_config.h"
 #include "w2vbert/models/semantic_encoder.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
 

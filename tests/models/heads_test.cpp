@@ -3,7 +3,7 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
-#include "nn/small_config.h"
+#include "support/small_config.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/models/any_model.h"
 #include "w2vbert/models/output_lengths.h"

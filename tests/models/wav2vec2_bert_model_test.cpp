@@ -7,7 +7,7 @@
 
 #include <thread>
 
-#include "nn/small_config.h"
+#include "support/small_config.h"
 #include "w2vbert/models/semantic_encoder.h"
 
 namespace w2vbert::testing {

@@ -1,6 +1,6 @@
 // Every public forward answers a tensor that does not fit with a c10::ValueError that names the
 // argument, and works on afterwards.
-#include "w2vbert/nn/check_inputs.h"
+#include "nn/check_inputs.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 
 #include <functional>
 
-#include "nn/small_config.h"
+#include "support/small_config.h"
 #include "w2vbert/nn/convolution_module.h"
 #include "w2vbert/nn/encoder.h"
 #include "w2vbert/nn/feature_projection.h"

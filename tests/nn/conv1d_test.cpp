@@ -8,7 +8,7 @@
 
 #include <array>
 
-#include "nn/small_config.h"
+#include "support/small_config.h"
 #include "w2vbert/nn/convolution_module.h"
 
 namespace w2vbert::testing {

@@ -8,7 +8,7 @@
 #include <cmath>
 #include <limits>
 
-#include "nn/small_config.h"
+#include "support/small_config.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::testing {

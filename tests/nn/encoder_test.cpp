@@ -4,7 +4,7 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
-#include "nn/small_config.h"
+#include "support/small_config.h"
 
 namespace w2vbert::testing {
 namespace {

@@ -4,8 +4,8 @@
 
 #include <cmath>
 
-#include "nn/small_config.h"
-#include "w2vbert/core/padding_mask.h"
+#include "core/padding_mask.h"
+#include "support/small_config.h"
 #include "w2vbert/nn/relative_positional_embedding.h"
 #include "w2vbert/nn/rotary_positional_embedding.h"
 #include "w2vbert/nn/self_attention.h"

@@ -6,8 +6,8 @@
 
 #include <algorithm>
 
-#include "nn/small_config.h"
-#include "w2vbert/core/padding_mask.h"
+#include "core/padding_mask.h"
+#include "support/small_config.h"
 
 namespace w2vbert::testing {
 namespace {

@@ -1,4 +1,4 @@
-#include "w2vbert/nn/spec_augment.h"
+#include "nn/spec_augment.h"
 
 #include <gtest/gtest.h>
 

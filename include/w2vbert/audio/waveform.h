@@ -7,14 +7,14 @@
 
 namespace w2vbert {
 
-// The samples, and what their file was before it was reduced to one channel and resampled.
+/// The samples, and what their file was before it was reduced to one channel and resampled.
 struct Waveform {
-  std::vector<float> samples;  // (S), -1..1 where the file does not go beyond
-  int sample_rate_hz = 0;      // of `samples`
-  int source_rate = 0;         // Hz, of the file
+  std::vector<float> samples;  ///< (S), -1..1 where the file does not go beyond
+  int sample_rate_hz = 0;      ///< of `samples`
+  int source_rate = 0;         ///< Hz, of the file
   int source_channels = 0;
-  std::int64_t source_frames = 0;  // samples of each channel
-  std::string container;  // "WAV", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "Ogg", "MP3"
+  std::int64_t source_frames = 0;  ///< samples of each channel
+  std::string container;  ///< "WAV", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "Ogg", "MP3"
 };
 
 }  // namespace w2vbert

@@ -18,13 +18,13 @@ namespace w2vbert {
 
 struct FromPretrainedOptions {
   c10::Device device = c10::Device(c10::kCPU);
-  // The parameters' dtype, whatever the file's. HF's default is the file's own ("auto").
+  /// The parameters' dtype, whatever the file's. HF's default is the file's own ("auto").
   c10::ScalarType dtype = c10::ScalarType::Float;
-  std::optional<std::string> attn_implementation;  // "sdpa" or "eager"
-  std::optional<std::int64_t> num_hidden_layers;   // fewer than the file holds: the first ones
-  // Instead of the config's architectures[0], which AnyModel alone looks at.
+  std::optional<std::string> attn_implementation;  ///< "sdpa" or "eager"
+  std::optional<std::int64_t> num_hidden_layers;   ///< fewer than the file holds: the first ones
+  /// Instead of the config's architectures[0], which AnyModel alone looks at.
   std::optional<std::string> architecture;
-  // Directory of a PEFT LoRA adapter, merged into the loaded weights (checkpoint/lora.h).
+  /// Directory of a PEFT LoRA adapter, merged into the loaded weights (checkpoint/lora.h).
   std::optional<std::string> lora;
   LoadOptions load;
 };
@@ -32,12 +32,12 @@ struct FromPretrainedOptions {
 template <class ModuleHolder>
 struct Pretrained {
   ModuleHolder model{nullptr};
-  Wav2Vec2BertConfig config;  // with the options' changes
+  Wav2Vec2BertConfig config;  ///< with the options' changes
   LoadReport report;
-  std::shared_ptr<const Checkpoint> checkpoint;  // what the model was loaded from
+  std::shared_ptr<const Checkpoint> checkpoint;  ///< what the model was loaded from
 };
 
-// config.json of a local directory or cached Hub id with the options' changes, checked.
+/// config.json of a local directory or cached Hub id with the options' changes, checked.
 struct PretrainedSource {
   std::string directory;
   Wav2Vec2BertConfig config;
@@ -45,19 +45,19 @@ struct PretrainedSource {
 PretrainedSource find_pretrained(const std::string& path_or_id,
                                  const FromPretrainedOptions& options = {});
 
-// Moves a module to the options' dtype and device. With `uninitialized`, parameters get new memory
-// without a look at the old one, which has not been touched yet. Buffers (the tables of position
-// embeddings) keep their values, and their dtype as HF keeps it.
+/// Moves a module to the options' dtype and device. With `uninitialized`, parameters get new memory
+/// without a look at the old one, which has not been touched yet. Buffers (the tables of position
+/// embeddings) keep their values, and their dtype as HF keeps it.
 void place_module(torch::nn::Module& module, const FromPretrainedOptions& options,
                   bool uninitialized);
 
-// Merges options.lora, if there is one; its warnings are added to the report's.
+/// Merges options.lora, if there is one; its warnings are added to the report's.
 void merge_adapter(torch::nn::Module& module, const FromPretrainedOptions& options,
                    LoadReport& report);
 
-// HF's `from_pretrained`: reads the config, builds the module, loads the weights (load_state_dict)
-// and the adapter, ends in eval mode. ModuleHolder is made with TORCH_MODULE and constructed from
-// the config. Throws ConfigError, CheckpointError.
+/// HF's `from_pretrained`: reads the config, builds the module, loads the weights (load_state_dict)
+/// and the adapter, ends in eval mode. ModuleHolder is made with TORCH_MODULE and constructed from
+/// the config. Throws ConfigError, CheckpointError.
 template <class ModuleHolder>
 Pretrained<ModuleHolder> load_pretrained(const std::string& path_or_id,
                                          const FromPretrainedOptions& options = {}) {
@@ -66,7 +66,8 @@ Pretrained<ModuleHolder> load_pretrained(const std::string& path_or_id,
   result.checkpoint = std::make_shared<Checkpoint>(Checkpoint::open(source.directory));
   {
     std::optional<SkipInitialization> skip;
-    if (!options.load.lenient) skip.emplace();  // every parameter is about to be read, or it fails
+    if (!options.load.lenient)
+      skip.emplace();  ///< every parameter is about to be read, or it fails
     result.model = ModuleHolder(source.config);
   }
   place_module(*result.model, options, !options.load.lenient);

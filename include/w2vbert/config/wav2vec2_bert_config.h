@@ -11,9 +11,9 @@
 
 namespace w2vbert {
 
-// Every field of HF's Wav2Vec2BertConfig under HF's name and with HF's default
-// (transformers/models/wav2vec2_bert/configuration_wav2vec2_bert.py). Ranges and meanings stand in
-// the table of src/config/wav2vec2_bert_config.cpp.
+/// Every field of HF's Wav2Vec2BertConfig under HF's name and with HF's default
+/// (transformers/models/wav2vec2_bert/configuration_wav2vec2_bert.py). Ranges and meanings stand in
+/// the table of src/config/wav2vec2_bert_config.cpp.
 struct Wav2Vec2BertConfig {
   std::optional<std::int64_t> vocab_size;
   std::int64_t hidden_size = 1024;
@@ -47,7 +47,7 @@ struct Wav2Vec2BertConfig {
   std::int64_t xvector_output_dim = 512;
   std::optional<std::int64_t> pad_token_id = 0;
   std::optional<std::int64_t> bos_token_id = 1;
-  std::vector<std::int64_t> eos_token_id = {2};  // HF: an integer, a list, or null (here empty)
+  std::vector<std::int64_t> eos_token_id = {2};  ///< HF: an integer, a list, or null (here empty)
   bool add_adapter = false;
   std::int64_t adapter_kernel_size = 3;
   std::int64_t adapter_stride = 2;
@@ -63,45 +63,45 @@ struct Wav2Vec2BertConfig {
   std::int64_t conv_depthwise_kernel_size = 31;
   double conformer_conv_dropout = 0.1;
 
-  // Inherited from HF's PreTrainedConfig, as far as it matters here.
+  /// Inherited from HF's PreTrainedConfig, as far as it matters here.
   std::vector<std::string> architectures;
-  std::optional<std::string> dtype;          // HF `dtype`, or the older `torch_dtype`
-  std::string attn_implementation = "sdpa";  // HF `_attn_implementation`: "eager" or "sdpa"
+  std::optional<std::string> dtype;          ///< HF `dtype`, or the older `torch_dtype`
+  std::string attn_implementation = "sdpa";  ///< HF `_attn_implementation`: "eager" or "sdpa"
   bool output_hidden_states = false;
   bool output_attentions = false;
   std::optional<std::string> problem_type;
   std::int64_t num_labels = 2;
-  // Empty: LABEL_0, LABEL_1, ..., as HF names the labels when the file has none, or another number
-  // of them than num_labels.
+  /// Empty: LABEL_0, LABEL_1, ..., as HF names the labels when the file has none, or another number
+  /// of them than num_labels.
   std::map<std::int64_t, std::string> id2label;
-  // Beside an id2label, whose inverse it is in HF; kept for to_json() and used nowhere. Absent:
-  // null, as HF has it then.
+  /// Beside an id2label, whose inverse it is in HF; kept for to_json() and used nowhere. Absent:
+  /// null, as HF has it then.
   std::optional<std::map<std::string, std::variant<std::int64_t, std::string>>> label2id;
 
-  // Reads the text of a config.json. Unknown keys are ignored. Throws ConfigError naming `path`,
-  // the key, what is there and what was expected; calls validate().
+  /// Reads the text of a config.json. Unknown keys are ignored. Throws ConfigError naming `path`,
+  /// the key, what is there and what was expected; calls validate().
   static Wav2Vec2BertConfig from_json(std::string_view text, const std::string& path);
 
-  // Reads <directory>/config.json.
+  /// Reads <directory>/config.json.
   static Wav2Vec2BertConfig from_pretrained(const std::string& directory);
 
-  // The text of a config.json as HF's save_pretrained writes it (PreTrainedConfig.to_json_string),
-  // but for transformers_version, which is left out; keys that from_json() ignored are not there.
-  // Two things that mean the same are written in one way: 0 as 0.0 where a key holds any number, an
-  // eos_token_id of one entry as that entry. attn_implementation is not written, as in HF. Throws
-  // ConfigError.
+  /// The text of a config.json as HF's save_pretrained writes it (PreTrainedConfig.to_json_string),
+  /// but for transformers_version, which is left out; keys that from_json() ignored are not there.
+  /// Two things that mean the same are written in one way: 0 as 0.0 where a key holds any number,
+  /// an eos_token_id of one entry as that entry. attn_implementation is not written, as in HF.
+  /// Throws ConfigError.
   std::string to_json() const;
 
-  // Ranges and agreement of the fields with one another. Throws ConfigError naming `path`.
+  /// Ranges and agreement of the fields with one another. Throws ConfigError naming `path`.
   void validate(const std::string& path = "config") const;
 
   std::int64_t head_size() const { return hidden_size / num_attention_heads; }
-  // Width E of the adapter. HF: output_hidden_size, where null and 0 mean hidden_size.
+  /// Width E of the adapter. HF: output_hidden_size, where null and 0 mean hidden_size.
   std::int64_t adapter_size() const {
     return output_hidden_size.value_or(0) == 0 ? hidden_size : *output_hidden_size;
   }
 
-  // Parameters of a Wav2Vec2BertModel of this config, without those of an activation (prelu).
+  /// Parameters of a Wav2Vec2BertModel of this config, without those of an activation (prelu).
   double parameter_count() const;
 };
 

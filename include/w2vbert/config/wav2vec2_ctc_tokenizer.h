@@ -10,43 +10,44 @@
 
 namespace w2vbert {
 
-// HF: transformers/models/wav2vec2/tokenization_wav2vec2.py, Wav2Vec2CTCTokenizer, as
-// from_pretrained of transformers 5.17 makes it from a directory's files.
+/// HF: transformers/models/wav2vec2/tokenization_wav2vec2.py, Wav2Vec2CTCTokenizer, as
+/// from_pretrained of transformers 5.17 makes it from a directory's files.
 class Wav2Vec2CTCTokenizer {
  public:
-  // A text and the frames that it comes from: start_offset to before end_offset.
+  /// A text and the frames that it comes from: start_offset to before end_offset.
   struct Span {
     std::string text;
     std::int64_t start_offset = 0;
     std::int64_t end_offset = 0;
     bool operator==(const Span&) const = default;
   };
-  // HF: Wav2Vec2CTCTokenizerOutput. HF: the words are as the tokens spell them, whatever
-  // do_lower_case and clean_up_tokenization_spaces make of the text.
+  /// HF: Wav2Vec2CTCTokenizerOutput. HF: the words are as the tokens spell them, whatever
+  /// do_lower_case and clean_up_tokenization_spaces make of the text.
   struct Output {
     std::string text;
     std::vector<Span> char_offsets;
     std::vector<Span> word_offsets;
   };
 
-  // Reads vocab.json and, as far as HF reads them, tokenizer_config.json, special_tokens_map.json,
-  // added_tokens.json, and the tokenizer_class of config.json. Refused beyond HF: a file over its
-  // limit, a key or an id that stands twice, a negative id, a pad_token of null. Throws
-  // ConfigError.
+  /// Reads vocab.json and, as far as HF reads them, tokenizer_config.json, special_tokens_map.json,
+  /// added_tokens.json, and the tokenizer_class of config.json. Refused beyond HF: a file over its
+  /// limit, a key or an id that stands twice, a negative id, a pad_token of null. Throws
+  /// ConfigError.
   static Wav2Vec2CTCTokenizer from_pretrained(const std::string& directory);
 
-  // HF: decode(ids, output_char_offsets=True, output_word_offsets=True): one id a frame; equal
-  // neighbours are one, the pad token is the blank, special tokens stay. Throws ConfigError for an
-  // id without a token where unk_token is null.
+  /// HF: decode(ids, output_char_offsets=True, output_word_offsets=True): one id a frame; equal
+  /// neighbours are one, the pad token is the blank, special tokens stay. Throws ConfigError for an
+  /// id without a token where unk_token is null.
   Output decode(std::span<const std::int64_t> ids) const;
 
-  // The token of `id`, for an unknown one the unk_token; null where there is neither.
+  /// The token of `id`, for an unknown one the unk_token; null where there is neither.
   const std::string* token(std::int64_t id) const;
-  // The number of the blank, the first if there are several; -1 if there is none.
+  /// The number of the blank, the first if there are several; -1 if there is none.
   std::int64_t pad_token_id() const;
 
-  // That a model with `vocab_size` outputs can be decoded. Throws ConfigError: vocab.json has a
-  // token beyond them, the blank is beyond them, or one of them has no token and unk_token is null.
+  /// That a model with `vocab_size` outputs can be decoded. Throws ConfigError: vocab.json has a
+  /// token beyond them, the blank is beyond them, or one of them has no token and unk_token is
+  /// null.
   void check_vocab_size(std::int64_t vocab_size) const;
 
   std::string pad_token = "<pad>";
@@ -55,13 +56,13 @@ class Wav2Vec2CTCTokenizer {
   std::string replace_word_delimiter_char = " ";
   bool do_lower_case = false;
   bool clean_up_tokenization_spaces = false;
-  // One line for each setting that HF does not follow.
+  /// One line for each setting that HF does not follow.
   std::vector<std::string> warnings;
 
  private:
   std::string vocabulary_path_;
-  std::map<std::int64_t, std::string> decoder_;  // vocab.json
-  // Tokens beside it: HF gives each special token that has no id the next free one.
+  std::map<std::int64_t, std::string> decoder_;  ///< vocab.json
+  /// Tokens beside it: HF gives each special token that has no id the next free one.
   std::map<std::int64_t, std::string> added_tokens_decoder_;
 };
 

@@ -8,50 +8,53 @@
 
 namespace w2vbert {
 
-// What is wrong with one file, key or tensor. what() is one line,
-//   <path>: <key>: <problem>, expected <expected>
-// where empty parts are left out. Every part is passed through quote_bytes() (core/text.h), so the
-// line holds no control bytes and stays under 2 KB whatever a file contains.
+/// What is wrong with one file, key or tensor. what() is one line,
+///   <path>: <key>: <problem>, expected <expected>
+/// where empty parts are left out. Every part is passed through quote_bytes() (core/text.h), so the
+/// line holds no control bytes and stays under 2 KB whatever a file contains.
 class Error : public std::runtime_error {
  public:
   Error(std::string_view path, std::string_view key, std::string_view problem,
-        std::string_view expected = {});
+        std::string_view expected = {}, std::string_view setting = {});
 
   const std::string& path() const noexcept { return path_; }
   const std::string& key() const noexcept { return key_; }
+  /// The option of this library that would have to be another, such as "max_seconds"; often "".
+  const std::string& setting() const noexcept { return setting_; }
 
  private:
   std::string path_;
   std::string key_;
+  std::string setting_;
 };
 
-// config.json, preprocessor_config.json: a value that is malformed, out of range or not supported.
+/// config.json, preprocessor_config.json: a value that is malformed, out of range or not supported.
 class ConfigError : public Error {
  public:
   using Error::Error;
 };
 
-// A checkpoint: safetensors files, their index, names, shapes and dtypes; a model that is not
-// found.
+/// A checkpoint: safetensors files, their index, names, shapes and dtypes; a model that is not
+/// found.
 class CheckpointError : public Error {
  public:
   using Error::Error;
 };
 
-// An audio file that cannot be read whole and trusted.
+/// An audio file that cannot be read whole and trusted.
 class AudioError : public Error {
  public:
   using Error::Error;
 };
 
-// A place that cannot be written: not a directory, read-only, full, lost.
+/// A place that cannot be written: not a directory, read-only, full, lost.
 class StorageError : public Error {
  public:
   using Error::Error;
 };
 
-// A request that makes no sense for this model or this output directory (an option, a manifest
-// row).
+/// A request that makes no sense for this model or this output directory (an option, a manifest
+/// row).
 class UsageError : public Error {
  public:
   using Error::Error;

@@ -7,20 +7,20 @@
 
 namespace w2vbert {
 
-// NumPy's legacy generator (numpy/random/mtrand.pyx): after numpy.random.seed(seed) the same draws.
-// Not for two threads at once.
+/// NumPy's legacy generator (numpy/random/mtrand.pyx): after numpy.random.seed(seed) the same
+/// draws. Not for two threads at once.
 class NumpyRandom {
  public:
   explicit NumpyRandom(std::uint32_t seed) : engine_(seed) {}
 
-  // numpy.random.rand(): [0, 1).
+  /// numpy.random.rand(): [0, 1).
   double rand();
 
-  // numpy.random.choice(numpy.arange(population), count, replace=False); count <= population.
+  /// numpy.random.choice(numpy.arange(population), count, replace=False); count <= population.
   std::vector<std::int64_t> choice(std::int64_t population, std::int64_t count);
 
  private:
-  // From 0 to `most`, which is below 2^32.
+  /// From 0 to `most`, which is below 2^32.
   std::uint32_t interval(std::uint32_t most);
 
   std::mt19937 engine_;

@@ -13,74 +13,74 @@
 
 namespace w2vbert {
 
-// HF: transformers/models/seamless_m4t/feature_extraction_seamless_m4t.py,
-// SeamlessM4TFeatureExtractor (the numpy pipeline): Kaldi's log-mel filter banks, normalised per
-// clip and mel bin, `stride` frames stacked into one row. Frames have 400 samples every 160,
-// whatever the sampling rate. Stateless: calls from several threads do not disturb each other. A
-// clip's values do not depend on its neighbours in the batch or on the number of threads.
+/// HF: transformers/models/seamless_m4t/feature_extraction_seamless_m4t.py,
+/// SeamlessM4TFeatureExtractor (the numpy pipeline): Kaldi's log-mel filter banks, normalised per
+/// clip and mel bin, `stride` frames stacked into one row. Frames have 400 samples every 160,
+/// whatever the sampling rate. Stateless: calls from several threads do not disturb each other. A
+/// clip's values do not depend on its neighbours in the batch or on the number of threads.
 class SeamlessM4TFeatureExtractor {
  public:
   enum class Padding { kLongest, kMaxLength, kDoNotPad };
 
-  // Two frames. HF gives something for shorter clips too (below), but nothing that a model could
-  // use: the variance of one frame is NaN. Whoever reads files refuses them
-  // (pipeline/clip_reader.cpp).
+  /// Two frames. HF gives something for shorter clips too (below), but nothing that a model could
+  /// use: the variance of one frame is NaN. Whoever reads files refuses them
+  /// (pipeline/clip_reader.cpp).
   static constexpr std::int64_t kMinSamples = 560;
 
-  // HF's arguments of __call__, with its defaults. Lengths are counted in frames, not in rows.
+  /// HF's arguments of __call__, with its defaults. Lengths are counted in frames, not in rows.
   struct Options {
     Padding padding = Padding::kLongest;
     std::optional<std::int64_t> pad_to_multiple_of = 2;
-    std::optional<std::int64_t> max_length = std::nullopt;  // rounded up to pad_to_multiple_of
+    std::optional<std::int64_t> max_length = std::nullopt;  ///< rounded up to pad_to_multiple_of
     bool truncation = false;
     bool do_normalize_per_mel_bins = true;
     std::optional<std::int64_t> sampling_rate =
-        std::nullopt;  // Hz of the clips: an error if not config()'s
-    std::optional<bool> return_attention_mask = std::nullopt;  // config()'s if not given
+        std::nullopt;  ///< Hz of the clips: an error if not config()'s
+    std::optional<bool> return_attention_mask = std::nullopt;  ///< config()'s if not given
   };
 
-  // F is num_mel_bins * stride; T the rows of the longest clip.
+  /// F is num_mel_bins * stride; T the rows of the longest clip.
   struct Features {
-    at::Tensor input_features;  // (B, T, F) float32
-    // (B, T) int64; HF: the mask of the frames whose index modulo stride is 1, so that a row whose
-    // second frame is padding counts as padding, and with stride 1 the mask is (B, 0). Undefined
-    // where it was not asked for.
+    at::Tensor input_features;  ///< (B, T, F) float32
+    /// (B, T) int64; HF: the mask of the frames whose index modulo stride is 1, so that a row whose
+    /// second frame is padding counts as padding, and with stride 1 the mask is (B, 0). Undefined
+    /// where it was not asked for.
     at::Tensor attention_mask;
   };
 
   explicit SeamlessM4TFeatureExtractor(SeamlessM4TFeatureExtractorConfig config = {});
 
-  // The settings of a model directory; ConfigError when it has none.
+  /// The settings of a model directory; ConfigError when it has none.
   static SeamlessM4TFeatureExtractor from_pretrained(const std::string& directory);
-  // Writes them, as SeamlessM4TFeatureExtractorConfig::save_pretrained.
+  /// Writes them, as SeamlessM4TFeatureExtractorConfig::save_pretrained.
   void save_pretrained(const std::string& directory) const { config_.save_pretrained(directory); }
 
-  // `clips`: one channel each, -1..1, at config().sampling_rate. As in HF a clip of 400 to 559
-  // samples is one frame, whose normalised values are NaN; 240 to 399 samples are no frame at all;
-  // and one sample that is NaN or infinite makes its whole clip NaN. Throws c10::ValueError where
-  // HF raises: no clip, fewer than 240 samples, clips of different lengths without padding, another
-  // sampling_rate, kMaxLength or truncation without max_length; and for a negative max_length or a
-  // pad_to_multiple_of below 1.
+  /// `clips`: one channel each, -1..1, at config().sampling_rate. As in HF a clip of 400 to 559
+  /// samples is one frame, whose normalised values are NaN; 240 to 399 samples are no frame at all;
+  /// and one sample that is NaN or infinite makes its whole clip NaN. Throws c10::ValueError where
+  /// HF raises: no clip, fewer than 240 samples, clips of different lengths without padding,
+  /// another sampling_rate, kMaxLength or truncation without max_length; and for a negative
+  /// max_length or a pad_to_multiple_of below 1.
   Features operator()(const std::vector<std::vector<float>>& clips, const Options& options) const;
   Features operator()(const std::vector<std::vector<float>>& clips) const {
     return (*this)(clips, Options());
   }
-  // `clips`: CPU tensors of any floating dtype, rounded to float32, (S) or (channels, S), of which
-  // the first channel is taken.
+  /// `clips`: CPU tensors of any floating dtype, rounded to float32, (S) or (channels, S), of which
+  /// the first channel is taken.
   Features operator()(const std::vector<at::Tensor>& clips, const Options& options) const;
-  // The same without a copy.
+  /// The same without a copy.
   Features extract(std::span<const std::span<const float>> clips, const Options& options) const;
 
   const SeamlessM4TFeatureExtractorConfig& config() const { return config_; }
 
  private:
-  // (num_mel_bins, frames) float32
+  /// (num_mel_bins, frames) float32
   at::Tensor log_mel(std::span<const float> clip) const;
-  // The transforms (257 bins each) of `count` frames -> (num_mel_bins, kFramesPerBlock) energies
+  /// The transforms (257 bins each) of `count` frames -> (num_mel_bins, kFramesPerBlock) energies
   void mel_energies(const c10::complex<double>* transform, std::int64_t count,
                     double* energies) const;
 
-  // The bins of the spectrum that one mel filter weighs.
+  /// The bins of the spectrum that one mel filter weighs.
   struct MelFilter {
     std::int64_t first_bin = 0;
     std::vector<double> weights;

@@ -14,33 +14,33 @@
 
 namespace w2vbert {
 
-// What the forwards of the model classes take; undefined: not given.
+/// What the forwards of the model classes take; undefined: not given.
 struct ModelInputs {
   torch::Tensor input_features;
   torch::Tensor attention_mask;
-  torch::Tensor mask_time_indices;  // Wav2Vec2BertModel
-  torch::Tensor labels;             // the heads
+  torch::Tensor mask_time_indices;  ///< Wav2Vec2BertModel
+  torch::Tensor labels;             ///< the heads
 };
 
-// HF's output fields under their names; hidden_states and attentions as "hidden_states.<n>".
+/// HF's output fields under their names; hidden_states and attentions as "hidden_states.<n>".
 using ModelOutputs = std::vector<std::pair<std::string, torch::Tensor>>;
 
-// A model of the class that config.json names: what an Auto class is in HF, but chosen by
-// architectures[0]. Used like a module holder, so from_pretrained<AnyModel> loads one.
+/// A model of the class that config.json names: what an Auto class is in HF, but chosen by
+/// architectures[0]. Used like a module holder, so from_pretrained<AnyModel> loads one.
 class AnyModel {
  public:
   AnyModel(std::nullptr_t) {}  // NOLINT(google-explicit-constructor): as TORCH_MODULE's holders
-  explicit AnyModel(const Wav2Vec2BertConfig& config);  // throws as class_of does
+  explicit AnyModel(const Wav2Vec2BertConfig& config);  ///< throws as class_of does
 
-  // architectures[0]. Throws ConfigError naming `path`: there is none, or it is none of classes().
+  /// architectures[0]. Throws ConfigError naming `path`: there is none, or it is none of classes().
   static const std::string& class_of(const Wav2Vec2BertConfig& config,
                                      const std::string& path = "config");
 
-  // The names that architectures[0] may have, and what of ModelInputs their forward takes.
+  /// The names that architectures[0] may have, and what of ModelInputs their forward takes.
   static const std::vector<std::string>& classes();
   static const std::vector<std::string>& inputs(const std::string& class_name);
 
-  // Throws as the class does.
+  /// Throws as the class does.
   ModelOutputs forward(const ModelInputs& inputs, const ForwardOptions& options = {});
 
   const Wav2Vec2BertConfig& config() const { return *config_; }
@@ -52,7 +52,7 @@ class AnyModel {
   void hold(const Wav2Vec2BertConfig& config);
 
   std::shared_ptr<torch::nn::Module> module_;
-  const Wav2Vec2BertConfig* config_ = nullptr;  // the module's own
+  const Wav2Vec2BertConfig* config_ = nullptr;  ///< the module's own
   std::function<ModelOutputs(const ModelInputs&, const ForwardOptions&)> forward_;
 };
 

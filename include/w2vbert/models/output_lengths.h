@@ -9,21 +9,21 @@
 
 namespace w2vbert {
 
-// HF: _get_feat_extract_output_lengths. Frames after the adapter for `input_lengths` (B) frames
-// before it. HF: counts kernel / 2 of padding where the convolutions have stride / 2.
+/// HF: _get_feat_extract_output_lengths. Frames after the adapter for `input_lengths` (B) frames
+/// before it. HF: counts kernel / 2 of padding where the convolutions have stride / 2.
 torch::Tensor get_feat_extract_output_lengths(const Wav2Vec2BertConfig& config,
                                               const torch::Tensor& input_lengths,
                                               std::optional<bool> add_adapter = {});
 
-// HF: _get_feature_vector_attention_mask. `attention_mask` (B, T) -> bool (B,
-// feature_vector_length), true for the first n frames of a row with n valid ones. HF: all frames
-// where n is 0.
+/// HF: _get_feature_vector_attention_mask. `attention_mask` (B, T) -> bool (B,
+/// feature_vector_length), true for the first n frames of a row with n valid ones. HF: all frames
+/// where n is 0.
 torch::Tensor get_feature_vector_attention_mask(const Wav2Vec2BertConfig& config,
                                                 std::int64_t feature_vector_length,
                                                 const torch::Tensor& attention_mask,
                                                 std::optional<bool> add_adapter = {});
 
-// HF: Wav2Vec2BertForXVector._get_tdnn_output_lengths, which counts no dilation.
+/// HF: Wav2Vec2BertForXVector._get_tdnn_output_lengths, which counts no dilation.
 torch::Tensor get_tdnn_output_lengths(const Wav2Vec2BertConfig& config,
                                       torch::Tensor input_lengths);
 

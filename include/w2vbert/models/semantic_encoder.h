@@ -7,22 +7,22 @@
 
 namespace w2vbert {
 
-// What IndexTTS-2, MaskGCT and DualCodec take from the encoder: one hidden state, normalised by
-// given statistics. Not in HF; the state is HF's hidden_states[state], later layers are not
-// computed.
+/// What IndexTTS-2, MaskGCT and DualCodec take from the encoder: one hidden state, normalised by
+/// given statistics. Not in HF; the state is HF's hidden_states[state], later layers are not
+/// computed.
 class SemanticEncoderImpl : public torch::nn::Cloneable<SemanticEncoderImpl> {
  public:
   static constexpr std::int64_t kDefaultState = 17;
 
-  // `mean` and `var` (C), var above 0; undefined both: the state is returned as it is. Throws
-  // c10::ValueError.
+  /// `mean` and `var` (C), var above 0; undefined both: the state is returned as it is. Throws
+  /// c10::ValueError.
   explicit SemanticEncoderImpl(Wav2Vec2BertModel model, torch::Tensor mean = {},
                                torch::Tensor var = {}, std::int64_t state = kDefaultState);
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  // `input_features` (B, T, F) and `attention_mask` (B, T) or undefined, as for Wav2Vec2BertModel
-  // -> (B, T, C): (hidden_states[state] - mean) / sqrt(var). Runs without gradients.
+  /// `input_features` (B, T, F) and `attention_mask` (B, T) or undefined, as for Wav2Vec2BertModel
+  /// -> (B, T, C): (hidden_states[state] - mean) / sqrt(var). Runs without gradients.
   torch::Tensor encode(const torch::Tensor& input_features,
                        const torch::Tensor& attention_mask = {});
   torch::Tensor forward(const torch::Tensor& input_features,
@@ -31,7 +31,7 @@ class SemanticEncoderImpl : public torch::nn::Cloneable<SemanticEncoderImpl> {
   }
 
   Wav2Vec2BertModel model = nullptr;
-  torch::Tensor mean;  // buffers (C)
+  torch::Tensor mean;  ///< buffers (C)
   torch::Tensor var;
 
  private:

@@ -10,17 +10,17 @@
 
 namespace w2vbert {
 
-// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertForCTC. V is vocab_size.
+/// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertForCTC. V is vocab_size.
 class Wav2Vec2BertForCTCImpl : public torch::nn::Cloneable<Wav2Vec2BertForCTCImpl> {
  public:
-  // Throws ConfigError: no vocab_size.
+  /// Throws ConfigError: no vocab_size.
   explicit Wav2Vec2BertForCTCImpl(Wav2Vec2BertConfig config);
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  // Inputs as of Wav2Vec2BertModel. `labels` (B, targets), long, from 0 to V - 1 and padded with
-  // anything below 0, or undefined. The loss is float32. Throws c10::ValueError; ConfigError when
-  // labels meet a pad_token_id of null, which is the blank.
+  /// Inputs as of Wav2Vec2BertModel. `labels` (B, targets), long, from 0 to V - 1 and padded with
+  /// anything below 0, or undefined. The loss is float32. Throws c10::ValueError; ConfigError when
+  /// labels meet a pad_token_id of null, which is the blank.
   CausalLMOutput forward(const torch::Tensor& input_features,
                          const torch::Tensor& attention_mask = {}, const torch::Tensor& labels = {},
                          const ForwardOptions& options = {});

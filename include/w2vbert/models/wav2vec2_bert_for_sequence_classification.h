@@ -9,18 +9,18 @@
 
 namespace w2vbert {
 
-// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertForSequenceClassification.
+/// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertForSequenceClassification.
 class Wav2Vec2BertForSequenceClassificationImpl
     : public torch::nn::Cloneable<Wav2Vec2BertForSequenceClassificationImpl> {
  public:
-  // Throws ConfigError: an adapter.
+  /// Throws ConfigError: an adapter.
   explicit Wav2Vec2BertForSequenceClassificationImpl(Wav2Vec2BertConfig config);
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  // Inputs as of Wav2Vec2BertModel. `labels` (B), long, from 0 to num_labels - 1, or undefined. HF:
-  // the pooling takes the first n frames of a row with n valid ones, also where others are valid,
-  // and the whole row where none is. Throws c10::ValueError.
+  /// Inputs as of Wav2Vec2BertModel. `labels` (B), long, from 0 to num_labels - 1, or undefined.
+  /// HF: the pooling takes the first n frames of a row with n valid ones, also where others are
+  /// valid, and the whole row where none is. Throws c10::ValueError.
   SequenceClassifierOutput forward(const torch::Tensor& input_features,
                                    const torch::Tensor& attention_mask = {},
                                    const torch::Tensor& labels = {},
@@ -29,7 +29,7 @@ class Wav2Vec2BertForSequenceClassificationImpl
   void freeze_base_model();
 
   Wav2Vec2BertConfig config;
-  torch::Tensor layer_weights;  // (L + 1), with use_weighted_layer_sum
+  torch::Tensor layer_weights;  ///< (L + 1), with use_weighted_layer_sum
   Wav2Vec2BertModel wav2vec2_bert = nullptr;
   Linear projector = nullptr;
   Linear classifier = nullptr;

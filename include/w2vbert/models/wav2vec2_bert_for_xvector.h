@@ -12,18 +12,18 @@
 
 namespace w2vbert {
 
-// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertForXVector.
+/// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertForXVector.
 class Wav2Vec2BertForXVectorImpl : public torch::nn::Cloneable<Wav2Vec2BertForXVectorImpl> {
  public:
-  // Throws ConfigError: an adapter of another width than hidden_size.
+  /// Throws ConfigError: an adapter of another width than hidden_size.
   explicit Wav2Vec2BertForXVectorImpl(Wav2Vec2BertConfig config);
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  // Inputs as of Wav2Vec2BertModel. `labels`: B whole numbers from 0 to num_labels - 1, long, or
-  // undefined. With a mask the rows' lengths are looked at, which waits for the device, as HF does;
-  // HF: they leave dilation out, one frame gives a NaN deviation, and none gives NaN. Throws
-  // c10::ValueError, also for fewer frames than the TDNN layers need.
+  /// Inputs as of Wav2Vec2BertModel. `labels`: B whole numbers from 0 to num_labels - 1, long, or
+  /// undefined. With a mask the rows' lengths are looked at, which waits for the device, as HF
+  /// does; HF: they leave dilation out, one frame gives a NaN deviation, and none gives NaN. Throws
+  /// c10::ValueError, also for fewer frames than the TDNN layers need.
   XVectorOutput forward(const torch::Tensor& input_features,
                         const torch::Tensor& attention_mask = {}, const torch::Tensor& labels = {},
                         const ForwardOptions& options = {});
@@ -31,16 +31,16 @@ class Wav2Vec2BertForXVectorImpl : public torch::nn::Cloneable<Wav2Vec2BertForXV
   void freeze_base_model();
 
   Wav2Vec2BertConfig config;
-  torch::Tensor layer_weights;  // (L + 1), with use_weighted_layer_sum
+  torch::Tensor layer_weights;  ///< (L + 1), with use_weighted_layer_sum
   Wav2Vec2BertModel wav2vec2_bert = nullptr;
   Linear projector = nullptr;
-  torch::nn::ModuleList tdnn = nullptr;  // of TDNNLayer
+  torch::nn::ModuleList tdnn = nullptr;  ///< of TDNNLayer
   Linear feature_extractor = nullptr;
   Linear classifier = nullptr;
   AMSoftmaxLoss objective = nullptr;
 
  private:
-  // (B, T, D) -> (B, 2D): mean and deviation over time.
+  /// (B, T, D) -> (B, 2D): mean and deviation over time.
   torch::Tensor statistic_pooling(const torch::Tensor& hidden_states,
                                   const torch::Tensor& attention_mask) const;
 };

@@ -3,29 +3,28 @@
 #include <torch/nn/cloneable.h>
 #include <torch/nn/pimpl.h>
 
+#include <functional>
 #include <string>
-
-#include "w2vbert/core/activations.h"
 
 namespace w2vbert {
 
-// HF: transformers/activations.py, the module that ACT2FN[name] makes; each place has one of its
-// own.
+/// HF: transformers/activations.py, the module that ACT2FN[name] makes; each place has one of its
+/// own.
 class ActivationImpl : public torch::nn::Cloneable<ActivationImpl> {
  public:
-  // Throws ConfigError naming `config_key` for a name that is not known.
+  /// Throws ConfigError naming `config_key` for a name that is not known.
   ActivationImpl(std::string name, std::string config_key);
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
   torch::Tensor forward(const torch::Tensor& input);
 
-  torch::Tensor weight;  // (1) for "prelu", otherwise undefined
+  torch::Tensor weight;  ///< (1) for "prelu", otherwise undefined
 
  private:
   std::string name_;
   std::string config_key_;
-  ActivationFunction function_;
+  std::function<torch::Tensor(const torch::Tensor&)> function_;  ///< undefined for "prelu"
 };
 TORCH_MODULE(Activation);
 

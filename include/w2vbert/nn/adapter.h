@@ -11,23 +11,23 @@
 
 namespace w2vbert {
 
-// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertAdapter.
+/// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertAdapter.
 class Wav2Vec2BertAdapterImpl : public torch::nn::Cloneable<Wav2Vec2BertAdapterImpl> {
  public:
   explicit Wav2Vec2BertAdapterImpl(Wav2Vec2BertConfig config);
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  // `hidden_states` (B, T, C), of the parameters' dtype; `attention_mask` (B, T), zero where a
-  // frame is padding, or undefined -> (B, T', E). HF: padded frames are not zeroed before the
-  // strided convolutions, and lengths shrink by kernel / 2 where the convolutions pad stride / 2.
-  // Throws c10::ValueError. Virtual for what computes the same in another way (engine/fuse.h).
+  /// `hidden_states` (B, T, C), of the parameters' dtype; `attention_mask` (B, T), zero where a
+  /// frame is padding, or undefined -> (B, T', E). HF: padded frames are not zeroed before the
+  /// strided convolutions, and lengths shrink by kernel / 2 where the convolutions pad stride / 2.
+  /// Throws c10::ValueError. Virtual for what computes the same in another way (engine/fuse.h).
   virtual torch::Tensor forward(torch::Tensor hidden_states,
                                 const torch::Tensor& attention_mask = {});
 
-  Linear proj = nullptr;  // when output_hidden_size is not hidden_size, with its norm
+  Linear proj = nullptr;  ///< when output_hidden_size is not hidden_size, with its norm
   torch::nn::LayerNorm proj_layer_norm = nullptr;
-  torch::nn::ModuleList layers = nullptr;  // of Wav2Vec2BertAdapterLayer
+  torch::nn::ModuleList layers = nullptr;  ///< of Wav2Vec2BertAdapterLayer
 
  protected:
   torch::Tensor sub_sample_lengths(const torch::Tensor& seq_lens) const;

@@ -13,18 +13,18 @@
 
 namespace w2vbert {
 
-// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertAdapterLayer. E is the adapter's width
-// (output_hidden_size).
+/// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertAdapterLayer. E is the adapter's width
+/// (output_hidden_size).
 class Wav2Vec2BertAdapterLayerImpl : public torch::nn::Cloneable<Wav2Vec2BertAdapterLayerImpl> {
  public:
   explicit Wav2Vec2BertAdapterLayerImpl(Wav2Vec2BertConfig config);
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  // `hidden_states` (B, T, E), of the parameters' dtype -> (B, T', E), T' = floor((T + 2 *
-  // (stride / 2) - kernel) / stride) + 1. `sub_sampled_lengths` (B): how many of the T' frames may
-  // be attended to; undefined: all. With sdpa these are looked at, which waits for the device, as
-  // HF does. Throws c10::ValueError.
+  /// `hidden_states` (B, T, E), of the parameters' dtype -> (B, T', E), T' = floor((T + 2 *
+  /// (stride / 2) - kernel) / stride) + 1. `sub_sampled_lengths` (B): how many of the T' frames may
+  /// be attended to; undefined: all. With sdpa these are looked at, which waits for the device, as
+  /// HF does. Throws c10::ValueError.
   torch::Tensor forward(torch::Tensor hidden_states, const torch::Tensor& sub_sampled_lengths = {});
 
   torch::nn::LayerNorm residual_layer_norm = nullptr;

@@ -8,7 +8,7 @@
 
 namespace w2vbert {
 
-// HF: modeling_wav2vec2_bert.py, AMSoftmaxLoss.
+/// HF: modeling_wav2vec2_bert.py, AMSoftmaxLoss.
 class AMSoftmaxLossImpl : public torch::nn::Cloneable<AMSoftmaxLossImpl> {
  public:
   AMSoftmaxLossImpl(std::int64_t input_dim, std::int64_t num_labels, double scale = 30.0,
@@ -16,12 +16,12 @@ class AMSoftmaxLossImpl : public torch::nn::Cloneable<AMSoftmaxLossImpl> {
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  // `hidden_states` (B, input_dim), `labels` whole numbers from 0 to num_labels - 1, B of them ->
-  // scalar.
+  /// `hidden_states` (B, input_dim), `labels` whole numbers from 0 to num_labels - 1, B of them ->
+  /// scalar.
   torch::Tensor forward(torch::Tensor hidden_states, const torch::Tensor& labels);
 
   torch::nn::CrossEntropyLoss loss = nullptr;
-  torch::Tensor weight;  // (input_dim, num_labels)
+  torch::Tensor weight;  ///< (input_dim, num_labels)
 
  private:
   std::int64_t input_dim_;

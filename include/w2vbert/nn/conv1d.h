@@ -8,20 +8,20 @@
 
 namespace w2vbert {
 
-// torch::nn::Conv1d that returns for every shape. oneDNN (3.10 in LibTorch 2.11, 3.13 in 2.15)
-// never returns from building its float16 kernel of some depthwise convolutions, such as 16
-// channels, kernel 31 and 71 frames, on CPUs with AVX512-FP16. That kernel adds float32 products in
-// order and rounds once, as the float32 kernel does with one rounding behind it. So a float16
-// depthwise convolution that oneDNN would take is computed in float32 and rounded: the bits and the
-// gradients are torch::conv1d's (docs/parity.md).
+/// torch::nn::Conv1d that returns for every shape. oneDNN (3.10 in LibTorch 2.11, 3.13 in 2.15)
+/// never returns from building its float16 kernel of some depthwise convolutions, such as 16
+/// channels, kernel 31 and 71 frames, on CPUs with AVX512-FP16. That kernel adds float32 products
+/// in order and rounds once, as the float32 kernel does with one rounding behind it. So a float16
+/// depthwise convolution that oneDNN would take is computed in float32 and rounded: the bits and
+/// the gradients are torch::conv1d's (docs/parity.md).
 class Conv1dImpl : public torch::nn::Conv1dImpl {
  public:
   using torch::nn::Conv1dImpl::Conv1dImpl;
-  // The copy is a w2vbert::Conv1d, too.
+  /// The copy is a w2vbert::Conv1d, too.
   std::shared_ptr<torch::nn::Module> clone(
       const std::optional<torch::Device>& device = std::nullopt) const override;
 
-  // `input` (B, in_channels, T) -> (B, out_channels, T').
+  /// `input` (B, in_channels, T) -> (B, out_channels, T').
   torch::Tensor forward(const torch::Tensor& input);
 
  private:
@@ -29,7 +29,7 @@ class Conv1dImpl : public torch::nn::Conv1dImpl {
 };
 TORCH_MODULE(Conv1d);
 
-// Whether LibTorch gives a float16 convolution on the CPU to oneDNN: never without AVX512-FP16.
+/// Whether LibTorch gives a float16 convolution on the CPU to oneDNN: never without AVX512-FP16.
 bool onednn_takes_float16();
 
 }  // namespace w2vbert

@@ -12,8 +12,8 @@
 
 namespace w2vbert {
 
-// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertConvolutionModule. The depthwise convolution is
-// causal: conv_depthwise_kernel_size - 1 zeros on the left, none on the right.
+/// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertConvolutionModule. The depthwise convolution is
+/// causal: conv_depthwise_kernel_size - 1 zeros on the left, none on the right.
 class Wav2Vec2BertConvolutionModuleImpl
     : public torch::nn::Cloneable<Wav2Vec2BertConvolutionModuleImpl> {
  public:
@@ -21,8 +21,8 @@ class Wav2Vec2BertConvolutionModuleImpl
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  // `hidden_states` (B, T, C), of the parameters' dtype -> (B, T, C). `attention_mask` (B, T), zero
-  // where a frame is padding, or undefined. Throws c10::ValueError.
+  /// `hidden_states` (B, T, C), of the parameters' dtype -> (B, T, C). `attention_mask` (B, T),
+  /// zero where a frame is padding, or undefined. Throws c10::ValueError.
   torch::Tensor forward(torch::Tensor hidden_states, const torch::Tensor& attention_mask = {});
 
   torch::nn::LayerNorm layer_norm = nullptr;

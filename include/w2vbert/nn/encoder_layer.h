@@ -12,21 +12,21 @@
 
 namespace w2vbert {
 
-// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertEncoderLayer.
+/// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertEncoderLayer.
 class Wav2Vec2BertEncoderLayerImpl : public torch::nn::Cloneable<Wav2Vec2BertEncoderLayerImpl> {
  public:
   struct Output {
-    torch::Tensor hidden_states;  // (B, T, C)
-    torch::Tensor attn_weights;   // (B, H, T, T); undefined with sdpa
+    torch::Tensor hidden_states;  ///< (B, T, C)
+    torch::Tensor attn_weights;   ///< (B, H, T, T); undefined with sdpa
   };
 
   explicit Wav2Vec2BertEncoderLayerImpl(Wav2Vec2BertConfig config);
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  // `hidden_states` (B, T, C), of the parameters' dtype; `attention_mask` and
-  // `relative_position_embeddings` as for Wav2Vec2BertSelfAttention; `conv_attention_mask` (B, T)
-  // as for Wav2Vec2BertConvolutionModule. Throws c10::ValueError.
+  /// `hidden_states` (B, T, C), of the parameters' dtype; `attention_mask` and
+  /// `relative_position_embeddings` as for Wav2Vec2BertSelfAttention; `conv_attention_mask` (B, T)
+  /// as for Wav2Vec2BertConvolutionModule. Throws c10::ValueError.
   Output forward(torch::Tensor hidden_states, const torch::Tensor& attention_mask = {},
                  const torch::Tensor& relative_position_embeddings = {},
                  const torch::Tensor& conv_attention_mask = {});

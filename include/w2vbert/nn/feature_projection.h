@@ -10,20 +10,20 @@
 
 namespace w2vbert {
 
-// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertFeatureProjection. F is feature_projection_input_dim.
+/// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertFeatureProjection. F is feature_projection_input_dim.
 class Wav2Vec2BertFeatureProjectionImpl
     : public torch::nn::Cloneable<Wav2Vec2BertFeatureProjectionImpl> {
  public:
   struct Output {
-    torch::Tensor hidden_states;       // (B, T, C)
-    torch::Tensor norm_hidden_states;  // (B, T, F), before the projection
+    torch::Tensor hidden_states;       ///< (B, T, C)
+    torch::Tensor norm_hidden_states;  ///< (B, T, F), before the projection
   };
 
   explicit Wav2Vec2BertFeatureProjectionImpl(Wav2Vec2BertConfig config);
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  // `hidden_states` (B, T, F), of the parameters' dtype. Throws c10::ValueError.
+  /// `hidden_states` (B, T, F), of the parameters' dtype. Throws c10::ValueError.
   Output forward(torch::Tensor hidden_states);
 
   torch::nn::LayerNorm layer_norm = nullptr;

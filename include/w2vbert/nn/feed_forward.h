@@ -14,17 +14,17 @@
 
 namespace w2vbert {
 
-// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertFeedForward. C is hidden_size.
+/// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertFeedForward. C is hidden_size.
 class Wav2Vec2BertFeedForwardImpl : public torch::nn::Cloneable<Wav2Vec2BertFeedForwardImpl> {
  public:
-  // Absent: the config's hidden_act and hidden_size.
+  /// Absent: the config's hidden_act and hidden_size.
   explicit Wav2Vec2BertFeedForwardImpl(Wav2Vec2BertConfig config,
                                        std::optional<std::string> act_fn = {},
                                        std::optional<std::int64_t> hidden_size = {});
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  // `hidden_states` (B, T, C), of the parameters' dtype -> (B, T, C). Throws c10::ValueError.
+  /// `hidden_states` (B, T, C), of the parameters' dtype -> (B, T, C). Throws c10::ValueError.
   torch::Tensor forward(torch::Tensor hidden_states);
 
   torch::nn::Dropout intermediate_dropout = nullptr;

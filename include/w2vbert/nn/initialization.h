@@ -11,9 +11,9 @@
 
 namespace w2vbert {
 
-// While one of these lives, modules built on this thread get parameters of the right shapes whose
-// values are not set: for a checkpoint that fills them all. Filling 580 M parameters with random
-// numbers first would take longer than reading the checkpoint.
+/// While one of these lives, modules built on this thread get parameters of the right shapes whose
+/// values are not set: for a checkpoint that fills them all. Filling 580 M parameters with random
+/// numbers first would take longer than reading the checkpoint.
 class SkipInitialization {
  public:
   SkipInitialization();
@@ -27,20 +27,20 @@ class SkipInitialization {
   bool before_;
 };
 
-// Layers that respect SkipInitialization. Without it they are exactly the layers of these
-// options, and draw the same random numbers.
+/// Layers that respect SkipInitialization. Without it they are exactly the layers of these
+/// options, and draw the same random numbers.
 Linear make_linear(std::int64_t in_features, std::int64_t out_features, bool bias = true);
 Conv1d make_conv1d(const torch::nn::Conv1dOptions& options);
 torch::nn::Embedding make_embedding(std::int64_t num_embeddings, std::int64_t embedding_dim);
 
-// LayerNorm over the last `width` channels with the config's layer_norm_eps.
+/// LayerNorm over the last `width` channels with the config's layer_norm_eps.
 torch::nn::LayerNorm make_layer_norm(std::int64_t width, const Wav2Vec2BertConfig& config);
 
-// HF's initialize_weights (transformers/modeling_utils.py) with
-// Wav2Vec2BertPreTrainedModel._init_weights (modeling_wav2vec2_bert.py): children first, in
-// registration order, then the module itself. After torch::manual_seed(s) a model's constructor and
-// this draw the same random numbers as Python's Wav2Vec2BertModel(config) after
-// torch.manual_seed(s).
+/// HF's initialize_weights (transformers/modeling_utils.py) with
+/// Wav2Vec2BertPreTrainedModel._init_weights (modeling_wav2vec2_bert.py): children first, in
+/// registration order, then the module itself. After torch::manual_seed(s) a model's constructor
+/// and this draw the same random numbers as Python's Wav2Vec2BertModel(config) after
+/// torch.manual_seed(s).
 void init_weights(torch::nn::Module& module, const Wav2Vec2BertConfig& config);
 
 }  // namespace w2vbert

@@ -8,16 +8,16 @@
 
 namespace w2vbert {
 
-// torch::nn::Linear as Python's nn.Linear computes it. LibTorch's own forward multiplies first and
-// adds the bias afterwards, which rounds twice in bfloat16 and float16; Python's is one operation.
+/// torch::nn::Linear as Python's nn.Linear computes it. LibTorch's own forward multiplies first and
+/// adds the bias afterwards, which rounds twice in bfloat16 and float16; Python's is one operation.
 class LinearImpl : public torch::nn::LinearImpl {
  public:
   using torch::nn::LinearImpl::LinearImpl;
-  // The copy is a w2vbert::Linear, too.
+  /// The copy is a w2vbert::Linear, too.
   std::shared_ptr<torch::nn::Module> clone(
       const std::optional<torch::Device>& device = std::nullopt) const override;
 
-  // `input` (..., in_features) -> (..., out_features).
+  /// `input` (..., in_features) -> (..., out_features).
   torch::Tensor forward(const torch::Tensor& input);
 };
 TORCH_MODULE(Linear);

@@ -8,8 +8,8 @@
 
 namespace w2vbert {
 
-// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertRelPositionalEmbedding. Sines in the even channels and
-// cosines in the odd ones, of the distances T - 1 ... -(T - 1).
+/// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertRelPositionalEmbedding. Sines in the even channels
+/// and cosines in the odd ones, of the distances T - 1 ... -(T - 1).
 class Wav2Vec2BertRelPositionalEmbeddingImpl
     : public torch::nn::Cloneable<Wav2Vec2BertRelPositionalEmbeddingImpl>,
       public NonPersistentBuffers {
@@ -18,11 +18,11 @@ class Wav2Vec2BertRelPositionalEmbeddingImpl
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  // `hidden_states` (B, T, C) -> (1, 2T - 1, C) of its dtype, on its device. A T above
-  // max_source_positions is computed anew each time: HF keeps the longer table instead.
+  /// `hidden_states` (B, T, C) -> (1, 2T - 1, C) of its dtype, on its device. A T above
+  /// max_source_positions is computed anew each time: HF keeps the longer table instead.
   torch::Tensor forward(const torch::Tensor& hidden_states);
 
-  torch::Tensor pe;  // buffer (1, P, C), float32 also in a model of another dtype, as in HF
+  torch::Tensor pe;  ///< buffer (1, P, C), float32 also in a model of another dtype, as in HF
 
  private:
   Wav2Vec2BertConfig config_;

@@ -8,8 +8,8 @@
 
 namespace w2vbert {
 
-// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertRotaryPositionalEmbedding, without the table it keeps
-// from the last call. Heads of size D.
+/// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertRotaryPositionalEmbedding, without the table it keeps
+/// from the last call. Heads of size D.
 class Wav2Vec2BertRotaryPositionalEmbeddingImpl
     : public torch::nn::Cloneable<Wav2Vec2BertRotaryPositionalEmbeddingImpl>,
       public NonPersistentBuffers {
@@ -18,10 +18,10 @@ class Wav2Vec2BertRotaryPositionalEmbeddingImpl
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  // `hidden_states` (B, T, C) -> (2, T, 1, 1, D) of its dtype, on its device: cosines, sines.
+  /// `hidden_states` (B, T, C) -> (2, T, 1, 1, D) of its dtype, on its device: cosines, sines.
   torch::Tensor forward(const torch::Tensor& hidden_states);
 
-  torch::Tensor inv_freq;  // buffer (D / 2), float32 also in a model of another dtype, as in HF
+  torch::Tensor inv_freq;  ///< buffer (D / 2), float32 also in a model of another dtype, as in HF
 
  private:
   Wav2Vec2BertConfig config_;

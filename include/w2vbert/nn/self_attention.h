@@ -14,14 +14,14 @@
 
 namespace w2vbert {
 
-// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertSelfAttention, and the two functions it may run on:
-// eager_attention_forward there, and sdpa_attention_forward of integrations/sdpa_attention.py. H
-// heads of size D. The adapter's attention is as wide as the adapter and knows no positions.
+/// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertSelfAttention, and the two functions it may run on:
+/// eager_attention_forward there, and sdpa_attention_forward of integrations/sdpa_attention.py. H
+/// heads of size D. The adapter's attention is as wide as the adapter and knows no positions.
 class Wav2Vec2BertSelfAttentionImpl : public torch::nn::Cloneable<Wav2Vec2BertSelfAttentionImpl> {
  public:
   struct Output {
-    torch::Tensor attn_output;   // (B, T, C)
-    torch::Tensor attn_weights;  // (B, H, T, T) after dropout; undefined with sdpa
+    torch::Tensor attn_output;   ///< (B, T, C)
+    torch::Tensor attn_weights;  ///< (B, H, T, T) after dropout; undefined with sdpa
   };
 
   explicit Wav2Vec2BertSelfAttentionImpl(Wav2Vec2BertConfig config,
@@ -29,10 +29,10 @@ class Wav2Vec2BertSelfAttentionImpl : public torch::nn::Cloneable<Wav2Vec2BertSe
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  // `hidden_states` (B, T, C), of the parameters' dtype. `attention_mask` as bidirectional_mask()
-  // (core/padding_mask.h) makes it for this attn_implementation, or undefined.
-  // `relative_position_embeddings`: for "relative" and "rotary", what their embedding gives for
-  // `hidden_states`. Throws c10::ValueError.
+  /// `hidden_states` (B, T, C), of the parameters' dtype. `attention_mask` as bidirectional_mask()
+  /// (core/padding_mask.h) makes it for this attn_implementation, or undefined.
+  /// `relative_position_embeddings`: for "relative" and "rotary", what their embedding gives for
+  /// `hidden_states`. Throws c10::ValueError.
   Output forward(const torch::Tensor& hidden_states, const torch::Tensor& attention_mask = {},
                  const torch::Tensor& relative_position_embeddings = {});
 
@@ -41,18 +41,18 @@ class Wav2Vec2BertSelfAttentionImpl : public torch::nn::Cloneable<Wav2Vec2BertSe
   Linear linear_v = nullptr;
   Linear linear_out = nullptr;
   torch::nn::Dropout dropout = nullptr;
-  Linear linear_pos = nullptr;  // "relative"
-  torch::Tensor pos_bias_u;     // "relative", (H, D)
+  Linear linear_pos = nullptr;  ///< "relative"
+  torch::Tensor pos_bias_u;     ///< "relative", (H, D)
   torch::Tensor pos_bias_v;
-  torch::nn::Embedding distance_embedding = nullptr;  // "relative_key"
+  torch::nn::Embedding distance_embedding = nullptr;  ///< "relative_key"
 
  private:
   void check_position_embeddings(const torch::Tensor& embeddings,
                                  const torch::Tensor& hidden_states) const;
-  // (B, T, C) -> (B, T, C), each head turned by its frame's angles.
+  /// (B, T, C) -> (B, T, C), each head turned by its frame's angles.
   torch::Tensor apply_rotary_embedding(torch::Tensor hidden_states,
                                        const torch::Tensor& relative_position_embeddings) const;
-  // (B, H, T, D) -> (B, H, T, T), to be added to the scores.
+  /// (B, H, T, D) -> (B, H, T, T), to be added to the scores.
   torch::Tensor relative_position_bias(const torch::Tensor& query,
                                        const torch::Tensor& relative_position_embeddings);
   torch::Tensor relative_key_position_bias(const torch::Tensor& query);
@@ -67,7 +67,7 @@ class Wav2Vec2BertSelfAttentionImpl : public torch::nn::Cloneable<Wav2Vec2BertSe
   std::optional<std::string> position_embeddings_type_;
   std::int64_t hidden_size_;
   std::int64_t head_size_;
-  double scaling_;  // D^-0.5
+  double scaling_;  ///< D^-0.5
 };
 TORCH_MODULE(Wav2Vec2BertSelfAttention);
 

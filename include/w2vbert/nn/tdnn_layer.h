@@ -11,19 +11,19 @@
 
 namespace w2vbert {
 
-// HF: modeling_wav2vec2_bert.py, TDNNLayer: a dilated convolution whose kernel is stored as a
-// Linear.
+/// HF: modeling_wav2vec2_bert.py, TDNNLayer: a dilated convolution whose kernel is stored as a
+/// Linear.
 class TDNNLayerImpl : public torch::nn::Cloneable<TDNNLayerImpl> {
  public:
   explicit TDNNLayerImpl(Wav2Vec2BertConfig config, std::int64_t layer_id = 0);
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  // `hidden_states` (B, T, in) of the parameters' dtype -> (B, T - (kernel - 1) * dilation, out).
-  // Throws c10::ValueError.
+  /// `hidden_states` (B, T, in) of the parameters' dtype -> (B, T - (kernel - 1) * dilation, out).
+  /// Throws c10::ValueError.
   torch::Tensor forward(torch::Tensor hidden_states);
 
-  Linear kernel = nullptr;  // weight (out, kernel * in)
+  Linear kernel = nullptr;  ///< weight (out, kernel * in)
   torch::nn::ReLU activation = nullptr;
 
  private:

@@ -1,0 +1,105 @@
+// Writing a file so that it is there whole or not at all, through a kill and a power cut.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/descriptor.h"
+
+namespace w2vbert {
+
+enum class IfPresent {
+  kCompare,  // an equal file counts as written, a different one is an error and stays untouched
+  kReplace,  // the new file takes its place in one step (run records, not outputs)
+};
+
+enum class Committed {
+  kWritten,   // this call put the file there
+  kWasThere,  // an equal file stood there already: another worker was faster
+};
+
+// Writes `pieces`, one after another, to `path`: a temporary in the same directory, fsync, a link
+// (or rename, with kReplace) to the final name, fsync of the directory. When this returns, the file
+// survives a power cut. On failure the temporary is gone and `path` holds what it held before or
+// the whole new file. Permissions follow the umask. Throws StorageError with the path and the
+// reason.
+Committed write_durably(const std::string& path, std::span<const std::span<const std::byte>> pieces,
+                        IfPresent if_present = IfPresent::kCompare);
+Committed write_durably(const std::string& path, std::string_view text,
+                        IfPresent if_present = IfPresent::kCompare);
+
+// The same for a file that is written bit by bit, larger than memory perhaps: nothing is at `path`
+// before commit(), and without it the temporary goes with the object.
+class UnfinishedFile {
+ public:
+  // Throws StorageError, here and below.
+  explicit UnfinishedFile(const std::string& path);
+  ~UnfinishedFile();
+  UnfinishedFile(const UnfinishedFile&) = delete;
+  UnfinishedFile& operator=(const UnfinishedFile&) = delete;
+
+  const std::string& path() const { return path_; }
+  void append(std::span<const std::byte> bytes);
+  // Over bytes that have been appended before.
+  void overwrite(std::uint64_t offset, std::span<const std::byte> bytes);
+  // Puts the file in its place as write_durably() does. To be called once, as the last.
+  Committed commit(IfPresent if_present = IfPresent::kCompare);
+
+ private:
+  friend class StagedFile;
+  void finish();  // synchronises and closes
+
+  std::string path_;
+  std::string temporary_;  // empty: gone
+  Descriptor descriptor_;
+};
+
+// A file that lies whole and synchronised beside its place and is not put there yet: for several
+// files of which none may be replaced before all of them are ready. Without put_in_place() the
+// temporary goes with the object, and nothing has changed.
+class StagedFile {
+ public:
+  // Writes `pieces`, one after another. Throws StorageError as write_durably does.
+  StagedFile(const std::string& path, std::span<const std::span<const std::byte>> pieces);
+  StagedFile(const std::string& path, std::string_view text);
+  StagedFile(StagedFile&& other) noexcept;
+  StagedFile& operator=(StagedFile&&) = delete;
+  StagedFile(const StagedFile&) = delete;
+  ~StagedFile();
+
+  const std::string& path() const { return path_; }
+  // In one step, over what is there. It survives a power cut after synchronise_directory().
+  void put_in_place();
+
+ private:
+  std::string path_;
+  std::string temporary_;  // empty: gone
+};
+
+// Makes what was put in place in and removed from `directory` survive a power cut. Throws
+// StorageError.
+void synchronise_directory(const std::string& directory);
+
+// Makes `path` and what is missing above it, durably; returns what was made, outermost first.
+// Throws StorageError(path).
+std::vector<std::string> make_directories(const std::string& path);
+
+// The temporaries of both: .<name>.<host>.<pid>.<random>.tmp. `host` has dots replaced.
+struct TemporaryName {
+  std::string host;
+  std::int64_t pid = 0;
+};
+std::optional<TemporaryName> parse_temporary_name(std::string_view file_name);
+
+// Removes from `directory` (not from the ones below) the temporaries whose process of this host is
+// dead, and those older than 24 hours by the directory's own clock. Returns how many. Throws
+// StorageError when the directory cannot be read; a temporary that somebody else removes meanwhile
+// is no error.
+std::size_t remove_stale_temporaries(const std::string& directory);
+
+}  // namespace w2vbert

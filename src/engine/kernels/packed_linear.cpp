@@ -1,0 +1,250 @@
+#include "engine/kernels/packed_linear.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/kernels/tile_gemm.h"
+#include "engine/kernels/vector_kernels.h"
+#include "engine/parallel_tasks.h"
+#include "engine/row_blocks.h"
+
+namespace w2vbert {
+namespace {
+
+// A product of floats runs over so many inputs before its sums go back to memory: a panel's part of
+// them stays in a core's second-level cache while the rows pass, and shorter sums are more exact.
+constexpr std::int64_t kInputBlock = 512;
+constexpr std::int64_t kByteInputBlock = 4096;  // whole numbers, no rounding
+constexpr std::int64_t kMaxRows = 512;
+constexpr std::int64_t kTasksPerThread = 4;
+// 255 x 127 for each input has to fit int32.
+constexpr std::int64_t kMaxByteInputs = 65'536;
+
+std::int64_t group_of(c10::ScalarType precision) {
+  return precision == c10::ScalarType::Float ? 1 : precision == c10::ScalarType::BFloat16 ? 2 : 4;
+}
+
+}  // namespace
+
+WeightRows rows_of(const at::Tensor& weight) {
+  const std::int64_t width = weight.numel() / std::max<std::int64_t>(1, weight.size(0));
+  return {weight.size(0), width,
+          [weight, width](std::int64_t first, std::int64_t count, float* to) {
+            at::from_blob(to, {count, width}, at::kFloat)
+                .copy_(weight.detach().narrow(0, first, count).reshape({count, width}));
+          }};
+}
+
+PackedLinear::PackedLinear(const WeightRows& weight, const at::Tensor& bias,
+                           c10::ScalarType precision, float scale, std::int64_t panel_width)
+    : precision_(precision),
+      in_(weight.width),
+      out_(weight.rows),
+      panel_width_(panel_width),
+      packed_in_(round_up(in_, group_of(precision))),
+      source_(weight),
+      scale_(scale) {
+  TORCH_CHECK_VALUE(precision != c10::ScalarType::Char || in_ <= kMaxByteInputs,
+                    "int8: a layer of ", in_, " inputs, expected ", kMaxByteInputs, " at most");
+  if (!weight.in_file) pack();
+  if (bias.defined()) {
+    const at::Tensor values = bias.to(at::kFloat).contiguous();
+    vector_kernels().scale(values.const_data_ptr<float>(), out_, scale,
+                           bias_.reserve(panels() * panel_width_));
+  }
+}
+
+void PackedLinear::pack() {
+  if (!panels_.empty()) return;
+  ScratchBuffer panels_there;
+  float* to = panels_there.reserve(panels() * panel_size());
+  parallel_tasks(panels(),
+                 [&](std::int64_t panel) { pack_panel(panel, to + panel * panel_size()); });
+  panels_ = std::move(panels_there);
+  source_ = {};
+}
+
+std::int64_t PackedLinear::weights_size() const {
+  return packed_in_ / group_of(precision_) * panel_width_;
+}
+
+std::int64_t PackedLinear::panel_size() const {
+  return weights_size() + (precision_ == c10::ScalarType::Char ? 2 * panel_width_ : 0);
+}
+
+// (width_of(panel), in) -> (packed_in / group, panel_width, group). A group of inputs has four
+// bytes: it moves as one float does.
+void PackedLinear::pack_panel(std::int64_t panel, float* to) const {
+  static thread_local ScratchBuffer rows_memory, narrow_memory;
+  const VectorKernels& kernels = vector_kernels();
+  const std::int64_t count = width_of(panel);
+  float* rows = rows_memory.reserve(panel_width_ * in_);
+  source_.read(panel * panel_width_, count, rows);
+  if (scale_ != 1.0f) kernels.scale(rows, count * in_, scale_, rows);
+  const std::int64_t groups = packed_in_ / group_of(precision_);
+  if (precision_ == c10::ScalarType::Float) {
+    kernels.transpose(rows, count, groups, groups, to, panel_width_);
+    return;
+  }
+  float* narrow = narrow_memory.reserve(panel_width_ * groups);
+  float* column_scale = to + weights_size();
+  auto* column_sum = reinterpret_cast<std::int32_t*>(column_scale + panel_width_);
+  for (std::int64_t row = 0; row < count; ++row) {
+    if (precision_ == c10::ScalarType::BFloat16) {
+      kernels.to_bfloat16(rows + row * in_, in_, packed_in_,
+                          reinterpret_cast<c10::BFloat16*>(narrow + row * groups));
+    } else {
+      kernels.quantize_weight(rows + row * in_, in_, packed_in_,
+                              reinterpret_cast<std::int8_t*>(narrow + row * groups),
+                              column_scale + row, column_sum + row);
+    }
+  }
+  kernels.transpose(narrow, count, groups, groups, to, panel_width_);
+}
+
+std::int64_t PackedLinear::width_of(std::int64_t panel) const {
+  return std::min(panel_width_, out_ - panel * panel_width_);
+}
+
+const float* PackedLinear::bias_of(std::int64_t panel) const {
+  return bias_.empty() ? nullptr : bias_.data() + panel * panel_width_;
+}
+
+// All panels of one block of rows, then the next; a panel that is not kept meets all rows at once.
+template <class Function>
+void PackedLinear::for_each_tile(std::int64_t rows, const Function& function) const {
+  const std::int64_t tasks = kTasksPerThread * at::get_num_threads();
+  const std::int64_t blocks_wanted = std::max<std::int64_t>(1, tasks / panels());
+  const std::int64_t size =
+      std::min(kMaxRows, round_up((rows + blocks_wanted - 1) / blocks_wanted, kRowGranule));
+  const RowBlocks blocks(rows, size);
+  if (panels_.empty()) {
+    parallel_tasks(panels(), [&](std::int64_t panel) {
+      static thread_local ScratchBuffer memory;
+      float* weights = memory.reserve(panel_size());
+      pack_panel(panel, weights);
+      for (std::int64_t block = 0; block < blocks.count; ++block) {
+        function(Tile{blocks.begin(block), blocks.rows_of(block), panel, weights});
+      }
+    });
+    return;
+  }
+  parallel_tasks(blocks.count * panels(), [&](std::int64_t task) {
+    const std::int64_t block = task / panels(), panel = task % panels();
+    function(Tile{blocks.begin(block), blocks.rows_of(block), panel,
+                  panels_.data() + panel * panel_size()});
+  });
+}
+
+// The product of the tile's rows of x, counted from `first`, with its panel: (rows, panel_width),
+// close together in the cache of this thread.
+float* PackedLinear::product(const PackedRows& x, std::int64_t first, const Tile& tile) const {
+  static thread_local ScratchBuffer memory;
+  float* sums = memory.reserve((kMaxRows + kRowGranule) * panel_width_);
+  const std::int64_t row = first + tile.row;
+  const std::int64_t rows_computed = round_up(tile.rows, kRowGranule);
+  const std::int64_t block = precision_ == c10::ScalarType::Char ? kByteInputBlock : kInputBlock;
+  for (std::int64_t from = 0; from < packed_in_; from += block) {
+    const std::int64_t count = std::min(block, packed_in_ - from);
+    const std::int64_t at = from * panel_width_;
+    const auto multiply = [&](const auto* input, const auto* weights, auto* output) {
+      tile_gemm(rows_computed, panel_width_, count, input + from, x.ld(), weights + at,
+                panel_width_, output, panel_width_, from > 0);
+    };
+    switch (precision_) {
+      case c10::ScalarType::BFloat16:
+        multiply(x.bf16(row), reinterpret_cast<const c10::BFloat16*>(tile.weights), sums);
+        break;
+      case c10::ScalarType::Char:
+        multiply(x.u8(row), reinterpret_cast<const std::int8_t*>(tile.weights),
+                 reinterpret_cast<std::int32_t*>(sums));
+        break;
+      default:
+        multiply(x.f32(row), tile.weights, sums);
+    }
+  }
+  if (precision_ == c10::ScalarType::Char) {
+    const float* column_scale = tile.weights + weights_size();
+    vector_kernels().dequantize(sums, tile.rows, panel_width_, panel_width_, x.scales(row),
+                                x.zero_points(row), column_scale,
+                                reinterpret_cast<const std::int32_t*>(column_scale + panel_width_));
+  }
+  return sums;
+}
+
+void PackedLinear::forward(const PackedRows& x, std::int64_t first, std::int64_t rows,
+                           float* y) const {
+  for_each_tile(rows, [&](const Tile& tile) {
+    vector_kernels().add_bias(product(x, first, tile), bias_of(tile.panel), tile.rows,
+                              width_of(tile.panel), panel_width_,
+                              y + tile.row * out_ + tile.panel * panel_width_, out_);
+  });
+}
+
+void PackedLinear::forward_swish(const PackedRows& x, std::int64_t first, std::int64_t rows,
+                                 float* y) const {
+  for_each_tile(rows, [&](const Tile& tile) {
+    vector_kernels().add_bias_swish(product(x, first, tile), bias_of(tile.panel), tile.rows,
+                                    width_of(tile.panel), panel_width_,
+                                    y + tile.row * out_ + tile.panel * panel_width_, out_);
+  });
+}
+
+void PackedLinear::add_to(const PackedRows& x, std::int64_t first, std::int64_t rows,
+                          float* y) const {
+  for_each_tile(rows, [&](const Tile& tile) {
+    vector_kernels().add_bias_residual(product(x, first, tile), bias_of(tile.panel), tile.rows,
+                                       width_of(tile.panel), panel_width_,
+                                       y + tile.row * out_ + tile.panel * panel_width_, out_);
+  });
+}
+
+void PackedLinear::forward_panels(const PackedRows& x, std::int64_t first, std::int64_t rows,
+                                  float* y, std::int64_t panel_stride) const {
+  for_each_tile(rows, [&](const Tile& tile) {
+    vector_kernels().add_bias(product(x, first, tile), bias_of(tile.panel), tile.rows, panel_width_,
+                              panel_width_, y + tile.panel * panel_stride + tile.row * panel_width_,
+                              panel_width_);
+  });
+}
+
+void PackedLinear::forward_glu(const PackedRows& x, std::int64_t first, std::int64_t rows, float* y,
+                               std::int64_t columns) const {
+  const std::int64_t half = panel_width_ / 2;
+  for_each_tile(rows, [&](const Tile& tile) {
+    const std::int64_t column = tile.panel * half;
+    float* sums = product(x, first, tile);
+    if (!bias_.empty()) {
+      vector_kernels().add_bias(sums, bias_of(tile.panel), tile.rows, panel_width_, panel_width_,
+                                sums, panel_width_);
+    }
+    vector_kernels().glu(sums, half, tile.rows, std::min(half, columns - column), panel_width_,
+                         y + tile.row * columns + column, columns);
+  });
+}
+
+WeightRows PackedLinear::interleave_gates(const WeightRows& weight) {
+  const std::int64_t half = kPanelWidth / 2;
+  const std::int64_t outputs = weight.rows / 2;
+  const std::int64_t width = weight.width;
+  const auto read = [weight, half, outputs, width](std::int64_t first, std::int64_t count,
+                                                   float* to) {
+    while (count > 0) {  // as many as are side by side
+      const std::int64_t output = first / kPanelWidth * half + first % half;
+      const std::int64_t some = std::min(count, half - first % half);
+      const std::int64_t there = std::clamp<std::int64_t>(outputs - output, 0, some);
+      const bool gate = first % kPanelWidth >= half;
+      if (there > 0) weight.read(gate ? outputs + output : output, there, to);
+      std::fill(to + there * width, to + some * width, 0.0f);
+      to += some * width;
+      first += some;
+      count -= some;
+    }
+  };
+  return {2 * round_up(outputs, half), width, read, weight.in_file};
+}
+
+}  // namespace w2vbert

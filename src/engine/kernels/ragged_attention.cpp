@@ -1,0 +1,192 @@
+#include "engine/kernels/ragged_attention.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <type_traits>
+#include <vector>
+
+#include "engine/kernels/tile_gemm.h"
+#include "engine/kernels/vector_kernels.h"
+#include "engine/parallel_tasks.h"
+#include "engine/row_blocks.h"
+
+namespace w2vbert {
+namespace {
+
+constexpr std::int64_t kQueryBlock = 64;
+constexpr std::int64_t kKeyBlock = 512;
+constexpr std::int64_t kKeyPanel = RaggedBatch::kKeyPanel;
+// Sums over keys run over whole granules; what is behind the last key is zero.
+constexpr std::int64_t kKeyGranule = 16;
+static_assert(kKeyBlock % kKeyPanel == 0 && kKeyPanel % kKeyGranule == 0);
+
+// How many elements of the dimension that is summed over lie side by side in a product's second
+// matrix (tile_gemm.h): what fits into four bytes, so that each such group moves as one float.
+template <class Element>
+constexpr std::int64_t kGroup = 4 / static_cast<std::int64_t>(sizeof(Element));
+
+template <class Element>
+std::int64_t floats_of(std::int64_t elements) {
+  return (elements + kGroup<Element> - 1) / kGroup<Element>;
+}
+
+// A block of rows, `ld_x` floats apart: as they are, or rounded to bfloat16 into `memory`, `ld`
+// elements apart and zero behind their width.
+const float* as_elements(const float* x, std::int64_t, std::int64_t, std::int64_t, float*,
+                         std::int64_t) {
+  return x;
+}
+const c10::BFloat16* as_elements(const float* x, std::int64_t rows, std::int64_t width,
+                                 std::int64_t ld_x, c10::BFloat16* memory, std::int64_t ld) {
+  for (std::int64_t row = 0; row < rows; ++row) {
+    vector_kernels().to_bfloat16(x + row * ld_x, width, ld, memory + row * ld);
+  }
+  return memory;
+}
+
+// (rows, width) -> (padded_width / group, columns, group), zero in columns `rows` to `columns`.
+template <class Element>
+void transpose(const float* x, std::int64_t rows, std::int64_t width, std::int64_t padded_width,
+               Element* y, std::int64_t columns) {
+  static thread_local ScratchBuffer memory;
+  auto* rounded = reinterpret_cast<Element*>(memory.reserve(rows * padded_width));
+  const std::int64_t groups = padded_width / kGroup<Element>;
+  vector_kernels().transpose(
+      reinterpret_cast<const float*>(as_elements(x, rows, width, width, rounded, padded_width)),
+      rows, groups, groups, reinterpret_cast<float*>(y), columns);
+}
+
+// (rows, width) -> (padded_rows / group, width, group), zero behind the last row.
+void group_rows(const float* x, std::int64_t rows, std::int64_t width, std::int64_t padded_rows,
+                float* y) {
+  std::copy_n(x, rows * width, y);
+  std::fill_n(y + rows * width, (padded_rows - rows) * width, 0.0f);
+}
+void group_rows(const float* x, std::int64_t rows, std::int64_t width, std::int64_t padded_rows,
+                c10::BFloat16* y) {
+  vector_kernels().pair_rows(x, rows, width, padded_rows, y);
+}
+
+}  // namespace
+
+RaggedAttention::RaggedAttention(std::int64_t heads, std::int64_t head_size,
+                                 const at::Tensor& distance_embedding, std::int64_t left,
+                                 std::int64_t right, c10::ScalarType precision)
+    : heads_(heads), head_size_(head_size), left_(left), right_(right), precision_(precision) {
+  if (!distance_embedding.defined()) return;
+  const at::Tensor rows = distance_embedding.to(at::kFloat).contiguous();  // (left + 1 + right, D)
+  distances_ = round_up(rows.size(0), kKeyGranule);
+  float* keys = distance_keys_.reserve((head_size_ + 1) * distances_);
+  const float* from = rows.const_data_ptr<float>();
+  if (precision_ == c10::ScalarType::BFloat16) {
+    transpose(from, rows.size(0), head_size_, round_up(head_size_, kGroup<c10::BFloat16>),
+              reinterpret_cast<c10::BFloat16*>(keys), distances_);
+  } else {
+    transpose(from, rows.size(0), head_size_, head_size_, keys, distances_);
+  }
+}
+
+void RaggedAttention::forward(const RaggedBatch& batch, const float* qkv, std::int64_t stride,
+                              Scratch& scratch, float* y) const {
+  if (precision_ == c10::ScalarType::BFloat16) {
+    forward_in<c10::BFloat16>(batch, qkv, stride, scratch, y);
+  } else {
+    forward_in<float>(batch, qkv, stride, scratch, y);
+  }
+}
+
+template <class Element>
+void RaggedAttention::forward_in(const RaggedBatch& batch, const float* qkv, std::int64_t stride,
+                                 Scratch& scratch, float* y) const {
+  const VectorKernels& kernels = vector_kernels();
+  const std::int64_t padded_size = round_up(head_size_, kGroup<Element>);
+  const std::int64_t all_keys = batch.key_panels() * kKeyPanel;  // of a head
+  auto* keys = reinterpret_cast<Element*>(
+      scratch.keys.reserve(heads_ * floats_of<Element>(all_keys * padded_size)));
+  auto* values = reinterpret_cast<Element*>(
+      scratch.values.reserve(heads_ * floats_of<Element>(all_keys * head_size_)));
+  parallel_tasks(heads_ * static_cast<std::int64_t>(batch.clips().size()), [&](std::int64_t task) {
+    const RaggedClip& clip = batch.clips()[static_cast<std::size_t>(task / heads_)];
+    const std::int64_t head = task % heads_;
+    const float* from = qkv + (heads_ + head) * stride + clip.begin * head_size_;
+    const std::int64_t first_key = head * all_keys + clip.first_panel * kKeyPanel;
+    for (std::int64_t key = 0; key < clip.frames; key += kKeyPanel) {
+      transpose(from + key * head_size_, std::min(kKeyPanel, clip.frames - key), head_size_,
+                padded_size, keys + (first_key + key) * padded_size, kKeyPanel);
+    }
+    group_rows(from + heads_ * stride, clip.frames, head_size_, round_up(clip.frames, kKeyGranule),
+               values + first_key * head_size_);
+  });
+
+  const std::vector<RaggedBlock> blocks = batch.blocks(kQueryBlock);
+  const std::int64_t width = heads_ * head_size_;
+  const auto block_count = static_cast<std::int64_t>(blocks.size());
+  parallel_tasks(heads_ * block_count, [&](std::int64_t task) {
+    // One head's blocks follow each other: its keys and values stay in the cache.
+    const std::int64_t head = task / block_count;
+    const RaggedBlock& block = blocks[static_cast<std::size_t>(task % block_count)];
+    const RaggedClip& clip = *block.clip;
+    const std::int64_t rows = block.rows;
+    const std::int64_t rows_computed = round_up(rows, kRowGranule);
+    const std::int64_t first_key = head * all_keys + clip.first_panel * kKeyPanel;
+    const Element* clip_keys = keys + first_key * padded_size;
+    const Element* clip_values = values + first_key * head_size_;
+
+    static thread_local ScratchBuffer memory, rounded;
+    float* scores = memory.reserve(kQueryBlock * (kKeyBlock + distances_ + head_size_ + 2));
+    float* relative = scores + kQueryBlock * kKeyBlock;
+    float* output = relative + kQueryBlock * distances_;
+    float* row_max = output + kQueryBlock * head_size_;
+    float* row_sum = row_max + kQueryBlock;
+    auto* rounded_queries = reinterpret_cast<Element*>(
+        rounded.reserve(floats_of<Element>(kQueryBlock * (padded_size + kKeyBlock))));
+    Element* rounded_scores = rounded_queries + kQueryBlock * padded_size;
+
+    const Element* queries =
+        as_elements(qkv + head * stride + block.begin() * head_size_, rows_computed, head_size_,
+                    head_size_, rounded_queries, padded_size);
+    if (distances_ > 0) {
+      tile_gemm(rows_computed, distances_, padded_size, queries, padded_size,
+                reinterpret_cast<const Element*>(distance_keys_.data()), distances_, relative,
+                distances_, false);
+    }
+    for (std::int64_t key = 0; key < clip.frames; key += kKeyBlock) {
+      const std::int64_t columns = std::min(kKeyBlock, clip.frames - key);
+      for (std::int64_t column = 0; column < columns; column += kKeyPanel) {
+        tile_gemm(rows_computed, kKeyPanel, padded_size, queries, padded_size,
+                  clip_keys + (key + column) * padded_size, kKeyPanel, scores + column, kKeyBlock,
+                  false);
+      }
+      ScoreBlock softmax{};
+      softmax.scores = scores;
+      softmax.rows = rows;
+      softmax.columns = columns;
+      softmax.padded_columns = round_up(columns, kKeyGranule);
+      softmax.ld = kKeyBlock;
+      softmax.relative = distances_ > 0 ? relative : nullptr;
+      softmax.ld_relative = distances_;
+      softmax.distance = key - block.first;
+      softmax.left = left_;
+      softmax.right = right_;
+      softmax.key_bias = clip.key_bias.empty() ? nullptr : clip.key_bias.data() + key;
+      softmax.first = key == 0;
+      softmax.row_max = row_max;
+      softmax.row_sum = row_sum;
+      softmax.output = output;
+      softmax.output_width = head_size_;
+      kernels.softmax_block(softmax);
+
+      tile_gemm(rows_computed, head_size_, softmax.padded_columns,
+                as_elements(scores, rows_computed, softmax.padded_columns, kKeyBlock,
+                            rounded_scores, kKeyBlock),
+                kKeyBlock, clip_values + key * head_size_, head_size_, output, head_size_, key > 0);
+    }
+    for (std::int64_t row = 0; row < rows; ++row) {
+      kernels.scale(output + row * head_size_, head_size_, 1.0f / row_sum[row],
+                    y + (block.begin() + row) * width + head * head_size_);
+    }
+  });
+}
+
+}  // namespace w2vbert

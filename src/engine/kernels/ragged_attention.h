@@ -1,0 +1,55 @@
+// Self-attention over a ragged batch.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/ScalarType.h>
+
+#include <cstdint>
+
+#include "engine/ragged_batch.h"
+#include "engine/scratch_buffer.h"
+
+namespace w2vbert {
+
+// softmax(q.k + q.e[clip(j - i)]) v for each clip and head, in blocks of queries and keys: no
+// matrix of all queries by all keys is ever in memory. e[d] depends on a score's diagonal alone,
+// and all diagonals beyond `left` and `right` share one: q.e is a narrow matrix (queries, left + 1
+// + right), added to a band of the scores. (The idea of the online softmax: Milakov and Gimelshein
+// 2018, Dao et al. 2022.) In bfloat16 the products' inputs are rounded: q, k, e, v and the
+// exponentials; scores, softmax and sums are float32.
+class RaggedAttention {
+ public:
+  RaggedAttention() = default;
+  // `distance_embedding` (left + 1 + right, D), or undefined: no positions. `precision` is Float
+  // or BFloat16.
+  RaggedAttention(std::int64_t heads, std::int64_t head_size, const at::Tensor& distance_embedding,
+                  std::int64_t left, std::int64_t right, c10::ScalarType precision);
+
+  // What attention is computed in where the layers' products are in `precision`.
+  static c10::ScalarType precision_of(c10::ScalarType precision) {
+    return precision == c10::ScalarType::BFloat16 ? precision : c10::ScalarType::Float;
+  }
+
+  // Room that calls share.
+  struct Scratch {
+    ScratchBuffer keys;    // of each head, in panels of kKeyPanel keys: (D, kKeyPanel)
+    ScratchBuffer values;  // of each head: (keys, D), zero behind a clip's last
+  };
+
+  // `qkv`: 3 x heads matrices (rows, D), `stride` floats apart: the queries (scaled by D^-0.5),
+  // keys and values of each head. y (rows, heads x D).
+  void forward(const RaggedBatch& batch, const float* qkv, std::int64_t stride, Scratch& scratch,
+               float* y) const;
+
+ private:
+  template <class Element>
+  void forward_in(const RaggedBatch& batch, const float* qkv, std::int64_t stride, Scratch& scratch,
+                  float* y) const;
+
+  std::int64_t heads_ = 0, head_size_ = 0, left_ = 0, right_ = 0;
+  c10::ScalarType precision_ = c10::ScalarType::Float;
+  std::int64_t distances_ = 0;   // left + 1 + right, rounded up to whole vectors; 0: no positions
+  ScratchBuffer distance_keys_;  // (D, distances_)
+};
+
+}  // namespace w2vbert

@@ -1,0 +1,173 @@
+#include "tool/cli/clip_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "core/stopwatch.h"
+#include "core/text.h"
+#include "tool/cli/console.h"
+#include "tool/cli/exit_status.h"
+#include "tool/cli/format.h"
+#include "tool/cli/signals.h"
+
+namespace w2vbert::tool {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json json_of(const ClipReport& clip) {
+  return {{"path", clip.path},
+          {"name", clip.name},
+          {"output", clip.output},
+          {"frames", clip.frames},
+          {"source_sample_rate_hz", clip.source_sample_rate_hz},
+          {"source_channels", clip.source_channels},
+          {"audio_seconds", clip.audio_seconds},
+          {"read_seconds", clip.read_seconds},
+          {"compute_seconds", clip.compute_seconds},
+          {"write_seconds", clip.write_seconds}};
+}
+
+Json json_of(const ClipFailure& failure) {
+  return {{"path", failure.path},
+          {"stage", failure.stage},
+          {"kind", failure.kind},
+          {"message", failure.message}};
+}
+
+std::string plan_line(const ClipRunPlan& plan) {
+  std::string line = count(plan.inputs, "clip");
+  if (plan.finished > 0) line += fmt::format(", {} finished before", plan.finished);
+  if (plan.damaged > 0) line += fmt::format(", {} damaged and redone", plan.damaged);
+  if (plan.temporaries > 0)
+    line += ", " + count(plan.temporaries, "left-over temporary file") + " removed";
+  return line;
+}
+
+std::string summary_line(const ClipRunSummary& summary, const std::string& directory) {
+  std::string line =
+      fmt::format("{} done, {} failed, {:.1f} s of audio in {:.1f} s", count(summary.done, "clip"),
+                  summary.failed, summary.audio_seconds, summary.elapsed_seconds);
+  if (summary.done > 0) line += " (" + speed(summary.audio_seconds, summary.elapsed_seconds) + ")";
+  if (summary.stopped) line += "; stopped by a signal, the same command again does the rest";
+  if (summary.too_many_failures) line += "; ended, as more failed than --max-failures allows";
+  return line + "; " + quote_bytes(directory);
+}
+
+Json json_of(const ClipRunSummary& summary) {
+  return {{"inputs", summary.plan.inputs},
+          {"finished_before", summary.plan.finished},
+          {"redone", summary.plan.damaged},
+          {"done", summary.done},
+          {"failed", summary.failed},
+          {"stopped", summary.stopped},
+          {"too_many_failures", summary.too_many_failures},
+          {"audio_seconds", summary.audio_seconds},
+          {"elapsed_seconds", summary.elapsed_seconds},
+          {"model_seconds", summary.model_seconds}};
+}
+
+// How far a run is, in the words of the progress bar.
+class RunProgress {
+ public:
+  void planned(std::size_t clips) { to_do_ = clips; }
+  void finished(double audio_seconds) {
+    ++done_;
+    audio_seconds_ += audio_seconds;
+  }
+  void failed() { ++failed_; }
+
+  void show(Messages& messages) const {
+    std::string remark = "clips";
+    const double seconds = watch_.seconds();
+    if (done_ > 0) {
+      remark += ", " + duration(audio_seconds_) + " of audio, " + speed(audio_seconds_, seconds);
+      const std::size_t left = to_do_ - std::min(to_do_, done_ + failed_);
+      if (left > 0) {
+        remark +=
+            ", " +
+            duration(seconds * static_cast<double>(left) / static_cast<double>(done_ + failed_)) +
+            " left";
+      }
+    }
+    if (failed_ > 0) remark += fmt::format(", {} failed", failed_);
+    messages.progress(done_ + failed_, to_do_, remark);
+  }
+
+ private:
+  Stopwatch watch_;
+  std::size_t to_do_ = 0, done_ = 0, failed_ = 0;
+  double audio_seconds_ = 0;
+};
+
+}  // namespace
+
+void say_warnings(const LoadReport& report, Messages& messages) {
+  for (const std::string& warning : report.warnings) messages.say(warning);
+}
+
+void say_engine(const EngineChoice& engine, Messages& messages) {
+  if (!engine.reason.empty()) {
+    messages.say(fmt::format("--engine fused falls back on {}: {}", engine.name, engine.reason));
+  }
+}
+
+int run_over_clips(const std::string& command, const ClipOptions& options,
+                   const OutputOptions& output, const InputList& inputs, Fingerprint fingerprint,
+                   ClipRunRequest request, Messages& messages,
+                   const std::vector<std::pair<std::string, std::string>>& about) {
+  add_output_format(fingerprint, options.format());
+  add_shard_size(fingerprint, options.clips_in_shard());
+  request.partition = options.partition();
+  request.verify = options.verify;
+  request.max_failures = options.failures_allowed();
+  request.read_timeout_seconds = options.read_timeout_seconds();
+  RunDirectory directory(options.output, std::move(fingerprint), request.partition);
+  catch_stop_signals();
+  request.stop_requested = is_stopping;
+
+  Json clips = Json::array();
+  Json failures = Json::array();
+  RunProgress progress;
+  ClipRunEvents events;
+  events.planned = [&](const ClipRunPlan& plan) {
+    progress.planned(plan.to_do());
+    messages.say(plan_line(plan));
+    progress.show(messages);
+  };
+  events.finished = [&](const ClipReport& clip) {
+    progress.finished(clip.audio_seconds);
+    if (output.json) clips.push_back(json_of(clip));
+    progress.show(messages);
+  };
+  events.failed = [&](const ClipFailure& failure) {
+    progress.failed();
+    messages.error(failure.message);
+    if (output.json) failures.push_back(json_of(failure));
+    progress.show(messages);
+  };
+  const ClipRunSummary summary = run_clips(inputs, request, directory, events);
+  messages.say(summary_line(summary, options.output));
+  if (output.json) {
+    Json report = {
+        {"command", command}, {"output", options.output}, {"fingerprint", directory.digest()}};
+    for (const auto& [name, value] : about) report[name] = value;
+    report.update(json_of(summary));
+    report["clips"] = std::move(clips);
+    report["failures"] = std::move(failures);
+    print_report(report.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  }
+  int status = kDone;
+  if (summary.stopped) {
+    status = kSignalBase + stop_signal();
+  } else if (summary.too_many_failures || (summary.failed > 0 && !options.allow_failures)) {
+    status = kSomeInputsFailed;
+  }
+  if (summary.hanging_readers > 0) end_without_waiting(status);
+  return status;
+}
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,24 @@
+// The subcommands. Each add_* function declares one and returns what runs it once the words are
+// read.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <functional>
+
+namespace w2vbert::tool {
+
+// Returns an ExitStatus or 128 + a signal's number; throws what exit_status.h knows.
+using Run = std::function<int()>;
+
+Run add_features(CLI::App& program);
+Run add_extract(CLI::App& program);
+Run add_transcribe(CLI::App& program);
+Run add_forward(CLI::App& program);
+Run add_inspect(CLI::App& program);
+Run add_parity(CLI::App& program);
+Run add_bench(CLI::App& program);
+Run add_status(CLI::App& program);
+Run add_verify(CLI::App& program);
+Run add_doctor(CLI::App& program);
+
+}  // namespace w2vbert::tool

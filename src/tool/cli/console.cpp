@@ -1,0 +1,113 @@
+#include "tool/cli/console.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "core/text.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert::tool {
+namespace {
+
+constexpr std::size_t kMaxErrorBytes = 2000;
+constexpr auto kBarInterval = std::chrono::milliseconds(100);
+constexpr auto kLineInterval = std::chrono::seconds(30);
+constexpr std::size_t kBarCells = 24;
+
+// Returns 0 or the error's number.
+int write_all(int descriptor, std::string_view text) noexcept {
+  while (!text.empty()) {
+    const ssize_t count = ::write(descriptor, text.data(), text.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return count == 0 ? ENOSPC : errno;
+    text.remove_prefix(static_cast<std::size_t>(count));
+  }
+  return 0;
+}
+
+std::size_t terminal_width() {
+  winsize size{};
+  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+}  // namespace
+
+void open_standard_descriptors() {
+  for (int descriptor = STDIN_FILENO; descriptor <= STDERR_FILENO; ++descriptor) {
+    if (::fcntl(descriptor, F_GETFD) >= 0) continue;
+    // The lowest free number is the one that is missing.
+    if (::open("/dev/null", O_RDWR) != descriptor) std::_Exit(1);
+  }
+}
+
+void print_result(std::string_view text) {
+  const int error = write_all(STDOUT_FILENO, text);
+  if (error == EPIPE) throw ReaderGone();
+  if (error != 0) {
+    throw StorageError("stdout", "", std::strerror(error), "a place that can be written");
+  }
+}
+
+void print_report(std::string_view text) noexcept { (void)write_all(STDOUT_FILENO, text); }
+
+void print_error(std::string_view message) noexcept {
+  try {
+    (void)write_all(STDERR_FILENO, "error: " + quote_bytes(message, kMaxErrorBytes) + "\n");
+  } catch (...) {
+    (void)write_all(STDERR_FILENO, "error: not enough memory\n");
+  }
+}
+
+Messages::Messages(bool quiet)
+    : quiet_(quiet), terminal_(::isatty(STDERR_FILENO) == 1), last_(Clock::now()) {}
+
+Messages::~Messages() { clear(); }
+
+void Messages::clear() {
+  if (!bar_shown_) return;
+  bar_shown_ = false;
+  (void)write_all(STDERR_FILENO, "\r\x1b[K");
+}
+
+bool Messages::due(Clock::duration interval) {
+  const auto now = Clock::now();
+  if (now - last_ < interval) return false;
+  last_ = now;
+  return true;
+}
+
+void Messages::say(std::string_view line) {
+  if (quiet_) return;
+  clear();
+  (void)write_all(STDERR_FILENO, std::string(line) + "\n");
+}
+
+void Messages::error(std::string_view message) {
+  clear();
+  print_error(message);
+}
+
+void Messages::progress(std::size_t done, std::size_t total, std::string_view remark) {
+  if (quiet_ || total == 0) return;
+  const std::string counts = std::to_string(done) + "/" + std::to_string(total);
+  if (!terminal_) {
+    if (due(kLineInterval)) say(counts + " " + std::string(remark));
+    return;
+  }
+  if (!due(kBarInterval) && done != 0 && done != total) return;
+  const std::size_t cells = kBarCells * done / total;
+  std::string bar = "[";
+  bar.append(cells, '#').append(kBarCells - cells, '.').append("] ");
+  bar.append(counts).append(" ").append(remark);
+  bar.resize(std::min(bar.size(), terminal_width() - 1));
+  (void)write_all(STDERR_FILENO, "\r" + bar + "\x1b[K");
+  bar_shown_ = true;
+}
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,52 @@
+// Everything the program prints: results on stdout, messages, progress and errors on stderr.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <exception>
+#include <string>
+#include <string_view>
+
+namespace w2vbert::tool {
+
+// Descriptors 0, 1 and 2 that are closed are opened on /dev/null: otherwise the next file would get
+// their number, and messages would land in it. To be called before anything opens a file.
+void open_standard_descriptors();
+
+// The reader of stdout is gone (EPIPE); nothing is wrong.
+struct ReaderGone : std::exception {};
+
+// For commands whose result is what they print. Throws StorageError, or ReaderGone.
+void print_result(std::string_view text);
+// For commands whose results are files: stdout may be anything.
+void print_report(std::string_view text) noexcept;
+
+// "error: <message>" on stderr, always.
+void print_error(std::string_view message) noexcept;
+
+// Messages and progress on stderr, unless quiet. The bar appears only on a terminal; elsewhere a
+// plain line comes every half minute.
+class Messages {
+ public:
+  explicit Messages(bool quiet);
+  ~Messages();
+  Messages(const Messages&) = delete;
+  Messages& operator=(const Messages&) = delete;
+
+  void say(std::string_view line);
+  void error(std::string_view message);  // print_error() that leaves the bar whole
+  void progress(std::size_t done, std::size_t total, std::string_view remark);
+  void clear();  // takes the bar away
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  bool due(Clock::duration interval);
+
+  bool quiet_;
+  bool terminal_;
+  bool bar_shown_ = false;
+  Clock::time_point last_;
+};
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,180 @@
+// w2vbert doctor: what this program runs on, and what to do about what is off.
+#include <ATen/Config.h>
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <fmt/format.h>
+#include <sndfile.h>
+#include <soxr.h>
+#include <sys/stat.h>
+#include <torch/version.h>
+
+#include <cstdlib>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "core/text.h"
+#include "core/threads.h"
+#include "tool/cli/commands.h"
+#include "tool/cli/console.h"
+#include "tool/cli/exit_status.h"
+#include "tool/cli/options.h"
+#include "w2vbert/checkpoint/model_directory.h"
+#include "w2vbert/core/device.h"
+#include "w2vbert/engine/fused_encoder.h"
+#include "w2vbert/version.h"
+
+namespace w2vbert::tool {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Finding {
+  std::string name;
+  std::string value;
+  std::string advice;  // empty: nothing is off
+};
+
+// "TORCH_VERSION=2.11.0, " in the build settings that the loaded library reports.
+std::string loaded_torch_version(const std::string& settings) {
+  constexpr std::string_view kKey = "TORCH_VERSION=";
+  const std::size_t begin = settings.find(kKey);
+  if (begin == std::string::npos) return "unknown";
+  const std::size_t end = settings.find_first_of(", \n", begin);
+  return settings.substr(begin + kKey.size(), end - begin - kKey.size());
+}
+
+Finding torch_finding() {
+  const std::string loaded = loaded_torch_version(at::show_config());
+  Finding finding{"LibTorch", TORCH_VERSION " (compiled against), " + loaded + " (loaded)", ""};
+  if (loaded != TORCH_VERSION) {
+    finding.advice =
+        "build w2vbert against the LibTorch it loads (-DTorch_DIR=...), or fix "
+        "LD_LIBRARY_PATH";
+  }
+  return finding;
+}
+
+Finding cpu_finding() {
+  const std::string capability = at::get_cpu_capability();
+  Finding finding{"CPU kernels", capability, ""};
+  if (std::getenv("ATEN_CPU_CAPABILITY")) {
+    finding.advice = "ATEN_CPU_CAPABILITY is set; unset it for the fastest kernels";
+  } else if (capability == "DEFAULT" || capability == "NO AVX") {
+    finding.advice = "this processor has no AVX2: several times slower";
+  }
+  return finding;
+}
+
+Finding threads_finding() {
+  const int cores = usable_cores();
+  Finding finding{"threads", fmt::format("{} (cores this process may use)", cores), ""};
+  const char* limit = std::getenv("OMP_NUM_THREADS");
+  if (limit && std::string_view(limit) != std::to_string(cores)) {
+    finding.advice =
+        fmt::format("OMP_NUM_THREADS={} is not used: --threads decides", quote_bytes(limit));
+  }
+  return finding;
+}
+
+Finding onednn_finding() {
+  Finding finding{"oneDNN", at::hasMKLDNN() ? "yes" : "no", ""};
+  if (!at::hasMKLDNN())
+    finding.advice = "this LibTorch was built without oneDNN; convolutions are slow";
+  return finding;
+}
+
+Finding engine_finding() {
+  Finding finding{"fused engine", FusedEncoder::kernels(), ""};
+  if (finding.value.find("no oneDNN") != std::string::npos) {
+    finding.advice = "oneDNN has no matrix kernels for this processor (AVX2 is the least): slow";
+  }
+  return finding;
+}
+
+Finding mkl_finding() {
+  Finding finding{"MKL", at::hasMKL() ? "yes" : "no", ""};
+  if (!at::hasMKL())
+    finding.advice = "this LibTorch was built without MKL; other bits than PyTorch's";
+  return finding;
+}
+
+Finding cuda_finding() {
+  const std::string problem = load_cuda_backend();
+  Finding finding{"CUDA", "", ""};
+  if (problem.empty()) {
+    finding.value = fmt::format("usable, {} device(s)", at::detail::getCUDAHooks().deviceCount());
+    return finding;
+  }
+  finding.value = "not usable: " + quote_bytes(problem, 500);
+  finding.advice = "only needed for --device cuda";
+  return finding;
+}
+
+Finding hub_finding() {
+  const std::string path = hub_cache_directory();
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) {
+    return {"Hub cache", quote_bytes(path), ""};
+  }
+  return {"Hub cache", quote_bytes(path) + " (not there)",
+          "`hf download facebook/w2v-bert-2.0` makes it; or give --model a directory"};
+}
+
+struct DoctorOptions {
+  OutputOptions output;
+};
+
+int run(const DoctorOptions& options) {
+  // First of all: LibTorch asks for its CUDA backend once and remembers the answer.
+  Finding cuda = cuda_finding();
+  const std::vector<Finding> findings = {
+      {"w2vbert", version(), ""},
+      torch_finding(),
+      {"libsndfile", ::sf_version_string(), ""},
+      {"soxr", ::soxr_version(), ""},
+      cpu_finding(),
+      threads_finding(),
+      onednn_finding(),
+      engine_finding(),
+      mkl_finding(),
+      std::move(cuda),
+      hub_finding(),
+  };
+  if (options.output.json) {
+    Json report = {{"command", "doctor"}};
+    Json list = Json::array();
+    for (const Finding& finding : findings) {
+      list.push_back(
+          {{"name", finding.name}, {"value", finding.value}, {"advice", finding.advice}});
+    }
+    report["findings"] = std::move(list);
+    report["libtorch_build"] = at::show_config();
+    print_result(report.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+    return kDone;
+  }
+  std::string text;
+  for (const Finding& finding : findings) {
+    text += fmt::format("{:<13}{}\n", finding.name, finding.value);
+    if (!finding.advice.empty()) text += fmt::format("{:<13}-> {}\n", "", finding.advice);
+  }
+  text += "\n" + at::show_config();
+  print_result(text);
+  return kDone;
+}
+
+}  // namespace
+
+Run add_doctor(CLI::App& program) {
+  CLI::App& command = *program.add_subcommand(
+      "doctor", "Versions, LibTorch's build, CPU, threads, CUDA, and what to do about what is off");
+  const auto options = std::make_shared<DoctorOptions>();
+  options->output.add_to(command);
+  command.footer("Example:\n  w2vbert doctor");
+  return [options] { return run(*options); };
+}
+
+}  // namespace w2vbert::tool

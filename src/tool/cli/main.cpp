@@ -1,0 +1,96 @@
+// The program: finds the subcommand, and turns whatever ends it into an exit status and one line.
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <algorithm>
+#include <exception>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tool/cli/command_line.h"
+#include "tool/cli/commands.h"
+#include "tool/cli/console.h"
+#include "tool/cli/exit_status.h"
+#include "tool/cli/signals.h"
+#include "w2vbert/core/error.h"
+#include "w2vbert/version.h"
+
+namespace w2vbert::tool {
+namespace {
+
+// Spells file names so that CLI11 2.1 takes them for such: to it "[a,b]" is a list of values, and
+// behind "--" it hands the words of a command that has some already to the program.
+std::vector<std::string> with_plain_paths(const std::vector<std::string>& words) {
+  std::vector<std::string> plain;
+  bool only_paths = false;
+  for (const std::string& word : words) {
+    if (word == "--" && !only_paths) {
+      only_paths = true;
+      continue;
+    }
+    const std::size_t start = !only_paths && word.starts_with("--") ? word.find('=') + 1 : 0;
+    const bool is_list = word.size() >= start + 2 && word[start] == '[' && word.back() == ']';
+    const bool is_option = only_paths && word.starts_with("-");
+    plain.push_back(is_list || is_option ? word.substr(0, start) + "./" + word.substr(start)
+                                         : word);
+  }
+  return plain;
+}
+
+int run_program(const std::vector<std::string>& words) {
+  CLI::App program("HuggingFace's Wav2Vec2-BERT (w2v-BERT 2.0): speech in, hidden states out.",
+                   "w2vbert");
+  program.set_help_flag("-h,--help", "Print this help");
+  program.set_version_flag("--version", std::string("w2vbert ") + version(), "Print the version");
+  program.require_subcommand(1);
+  program.footer(
+      "Example:\n  w2vbert extract speech.wav --model facebook/w2v-bert-2.0 --output states\n"
+      "`w2vbert COMMAND --help` explains a command.");
+  std::map<std::string, Run> commands;
+  commands["features"] = add_features(program);
+  commands["extract"] = add_extract(program);
+  commands["transcribe"] = add_transcribe(program);
+  commands["forward"] = add_forward(program);
+  commands["inspect"] = add_inspect(program);
+  commands["parity"] = add_parity(program);
+  commands["bench"] = add_bench(program);
+  commands["status"] = add_status(program);
+  commands["verify"] = add_verify(program);
+  commands["doctor"] = add_doctor(program);
+
+  check_words(program, words);
+  std::vector<std::string> reversed = with_plain_paths(words);
+  std::reverse(reversed.begin(), reversed.end());  // CLI11 takes them from the back
+  try {
+    program.parse(reversed);
+  } catch (const CLI::CallForHelp&) {
+    const auto chosen = program.get_subcommands();
+    print_result(chosen.empty() ? program.help() : chosen.front()->help(program.get_name()));
+    return kDone;
+  } catch (const CLI::CallForVersion& version) {
+    print_result(std::string(version.what()) + "\n");
+    return kDone;
+  } catch (const CLI::RequiredError&) {
+    throw UsageError("", "", "no command", "w2vbert COMMAND ...; see `w2vbert --help`");
+  } catch (const CLI::ParseError& error) {
+    throw UsageError("", "", error.what(), "see `w2vbert --help`");
+  }
+  return commands.at(program.get_subcommands().front()->get_name())();
+}
+
+}  // namespace
+}  // namespace w2vbert::tool
+
+int main(int argc, char** argv) {
+  using namespace w2vbert::tool;
+  open_standard_descriptors();
+  ignore_write_signals();
+  try {
+    return run_program({argv + std::min(argc, 1), argv + argc});
+  } catch (...) {
+    const ExitResult ending = ending_of(std::current_exception());
+    if (!ending.message.empty()) print_error(ending.message);
+    return ending.status;
+  }
+}

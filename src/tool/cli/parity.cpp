@@ -1,0 +1,138 @@
+// w2vbert parity: a model against what PyTorch computed with it.
+#include "tool/parity/parity.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "core/durable_file.h"
+#include "core/parse_number.h"
+#include "core/text.h"
+#include "core/threads.h"
+#include "tool/cli/commands.h"
+#include "tool/cli/console.h"
+#include "tool/cli/exit_status.h"
+#include "tool/cli/options.h"
+#include "tool/cli/parity_report.h"
+#include "tool/store/writable.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert::tool {
+namespace {
+
+struct ParityOptionsGiven {
+  ModelOptions model;
+  OutputOptions output;
+  std::string reference;
+  std::string report;
+  std::string tolerance;
+};
+
+// What is not given is as it was in PyTorch, as far as this machine goes.
+ParityOptions parity_options(ParityOptionsGiven& given, const Reference& reference) {
+  ModelOptions& model = given.model;
+  if (model.dtype.empty()) model.dtype = reference.setting("dtype");
+  if (model.attn_implementation.empty()) {
+    model.attn_implementation = reference.setting("attn_implementation");
+  }
+  if (model.threads.empty()) {
+    model.threads = std::to_string(std::min(reference.threads(), usable_cores()));
+  }
+  apply_threads(model.threads);
+  ParityOptions options;
+  const ModelRequest request = model.request();
+  options.load = load_options(
+      request, choose_engine("reference", Wav2Vec2BertConfig(), request.device, request.dtype));
+  if (!given.tolerance.empty()) {
+    options.tolerance = parse_number<double>(given.tolerance);
+    if (!options.tolerance || *options.tolerance < 0) {
+      throw UsageError("", "--tolerance",
+                       "\"" + quote_bytes(given.tolerance) + "\" is no such number",
+                       "0 or more, such as 1e-5");
+    }
+  }
+  return options;
+}
+
+int run(ParityOptionsGiven& given) {
+  if (given.reference.empty()) {
+    throw UsageError("", "--reference", "is not given",
+                     "a file of scripts/export_parity_fixtures.py");
+  }
+  if (given.model.model.empty()) {
+    throw UsageError("", "--model", "is not given", "a model directory or a Hub id");
+  }
+  if (!given.report.empty()) check_output_file(given.report, given.reference);
+  const Reference reference = Reference::open(given.reference);
+  const ParityOptions options = parity_options(given, reference);
+  Messages messages(given.output.quiet);
+  const ParityResult result = check_parity(
+      given.model.model, reference, options,
+      [&](std::size_t done, std::size_t total) { messages.progress(done, total, "modules"); });
+  messages.clear();
+  const ParityPaths paths{given.model.model, given.reference};
+  if (!given.report.empty()) {
+    write_durably(given.report, parity_html(result, paths), IfPresent::kReplace);
+  }
+  int status = kDone;
+  if (!result.within()) {
+    status = kSomeInputsFailed;
+    const std::string first =
+        result.missing.empty()
+            ? describe_outside(*result.first_outside(),
+                               result.tolerance_of(*result.first_outside()))
+            : result.missing.front() + ": PyTorch's model has it, this one has not";
+    messages.error(quote_bytes(given.reference) + ": " + first);
+  }
+  // The error is out before the listing: a reader that goes away early does not change the status.
+  try {
+    print_result(given.output.json ? parity_json(result, paths) : parity_table(result));
+  } catch (const ReaderGone&) {
+  }
+  return status;
+}
+
+}  // namespace
+
+Run add_parity(CLI::App& program) {
+  CLI::App& command = *program.add_subcommand(
+      "parity", "Compare a model, module by module, with what PyTorch computed");
+  const auto given = std::make_shared<ParityOptionsGiven>();
+  ModelOptions& model = given->model;
+  model.dtype = model.attn_implementation = "";
+  add_value(command, "--model", model.model, "PATH_OR_ID",
+            "A HuggingFace model directory, or a Hub id in the local cache");
+  add_value(command, "--reference", given->reference, "REF.safetensors",
+            "What scripts/export_parity_fixtures.py has written for the model and a clip");
+  add_value(
+      command, "--report", given->report, "OUT.html",
+      "Write a page with pictures, the worst elements and both sides' settings; replaced if it is "
+      "there");
+  add_value(
+      command, "--tolerance", given->tolerance, "X",
+      "How far a value may be off, times max(1, |PyTorch's value|) (default: 0 where LibTorch, CPU "
+      "kernels, threads, attention and dtype are PyTorch's; else what was measured for the "
+      "difference)");
+  add_value(command, "--device", model.device, "cpu|cuda[:N]",
+            "Where the model runs (default: cpu)");
+  add_value(command, "--dtype", model.dtype, "float32|bfloat16|float16",
+            "Type to compute in (default: the reference's)");
+  add_value(command, "--attn-implementation", model.attn_implementation, "eager|sdpa",
+            "Which of HuggingFace's attention paths to follow (default: the reference's)");
+  add_value(command, "--threads", model.threads, "N",
+            "Threads (default: the reference's, but no more than the cores this process may use)");
+  add_value(command, "--prefix", model.prefix, "NAME",
+            "What stands before every tensor's name in the checkpoint, such as semantic_model.");
+  add_value(command, "--lora", model.lora, "DIR", "A PEFT LoRA adapter to merge into the weights");
+  given->output.add_to(command);
+  command.footer(
+      "Example:\n  build/venv/bin/python scripts/export_parity_fixtures.py ref.safetensors --model "
+      "MODEL "
+      "--audio clip.wav\n  w2vbert parity --model MODEL --reference ref.safetensors --report "
+      "report.html\n"
+      "Exit status 3: a module is outside its tolerance. Modules are fed with PyTorch's input for "
+      "them,\n"
+      "so the first that differs is the one to look at; the whole model is fed from the start.");
+  return [given] { return run(*given); };
+}
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,148 @@
+// w2vbert transcribe: audio files -> text.
+#include <fmt/format.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "core/durable_file.h"
+#include "core/text.h"
+#include "tool/cli/clip_report.h"
+#include "tool/cli/commands.h"
+#include "tool/cli/console.h"
+#include "tool/cli/exit_status.h"
+#include "tool/cli/format.h"
+#include "tool/cli/options.h"
+#include "tool/cli/signals.h"
+#include "tool/store/writable.h"
+#include "tool/tasks/transcription.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert::tool {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct TranscribeOptions {
+  ClipOptions clips;
+  ModelOptions model;
+  OutputOptions output;
+};
+
+std::string json_line(const ClipText& clip) {
+  Json words = Json::array();
+  for (const TimedWord& word : clip.words) {
+    words.push_back({{"word", word.word}, {"start", word.start}, {"end", word.end}});
+  }
+  Json line = {{"path", clip.path},
+               {"text", clip.text},
+               {"seconds", clip.audio_seconds},
+               {"words", std::move(words)}};
+  if (clip.segment) line["offset"] = clip.segment->offset_seconds;
+  return line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+// All of `text`, on one line and without a tab.
+std::string on_one_line(const std::string& text) { return quote_bytes(text, 4 * text.size()); }
+
+std::string text_line(const ClipText& clip) {
+  return on_one_line(clip.path) + "\t" + on_one_line(clip.text) + "\n";
+}
+
+void check_output(const std::string& output, const std::string& manifest, const InputList& inputs) {
+  check_output_file(output, manifest);
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (!is_same_file(inputs.path(i), output)) continue;
+    throw UsageError(output, "--output", "is an input as well", "another file");
+  }
+}
+
+std::string summary_line(const TranscriptionSummary& summary, const std::string& output) {
+  std::string line =
+      fmt::format("{} done, {} failed, {:.1f} s of audio in {:.1f} s", count(summary.done, "clip"),
+                  summary.failed, summary.audio_seconds, summary.elapsed_seconds);
+  if (summary.done > 0) line += " (" + speed(summary.audio_seconds, summary.elapsed_seconds) + ")";
+  if (summary.stopped) line += "; stopped by a signal";
+  if (summary.stopped && !output.empty()) line += ", " + quote_bytes(output) + " is not written";
+  return line;
+}
+
+int run(const TranscribeOptions& options) {
+  options.clips.check_inputs();
+  apply_threads(options.model.threads);
+  const InputList inputs = options.clips.unnamed_inputs();
+  const std::string& output = options.clips.output;
+  if (!output.empty()) check_output(output, options.clips.manifest, inputs);
+  const Transcription transcription(options.model.request());
+  const AudioOptions audio = options.clips.audio(transcription.features().sampling_rate);
+  Messages messages(options.output.quiet);
+  for (const std::string& warning : transcription.warnings()) messages.say(warning);
+
+  std::string lines;  // for --output
+  std::size_t done = 0;
+  std::size_t failed = 0;
+  const auto show_progress = [&] {
+    messages.progress(done + failed, inputs.size(),
+                      failed > 0 ? fmt::format("clips, {} failed", failed) : "clips");
+  };
+  catch_stop_signals();
+  TranscriptionEvents events;
+  events.stop_requested = is_stopping;
+  events.finished = [&](const ClipText& clip) {
+    ++done;
+    if (!output.empty()) {
+      lines += json_line(clip);
+    } else {
+      messages.clear();
+      print_result(options.output.json ? json_line(clip) : text_line(clip));
+    }
+    show_progress();
+  };
+  events.failed = [&](const ClipFailure& failure) {
+    ++failed;
+    messages.error(failure.message);
+    show_progress();
+  };
+  const auto load = [&] {
+    LoadReport report;
+    const Transcription::Function function = transcription.load(&report, is_stopping);
+    say_warnings(report, messages);
+    say_engine(transcription.engine(), messages);
+    return function;
+  };
+  const TranscriptionSummary summary = transcribe(inputs, audio, transcription, load, events);
+  if (!output.empty() && !summary.stopped) write_durably(output, lines, IfPresent::kReplace);
+  messages.say(summary_line(summary, output));
+  const int status = summary.stopped      ? kSignalBase + stop_signal()
+                     : summary.failed > 0 ? kSomeInputsFailed
+                                          : kDone;
+  if (summary.hanging_readers > 0) end_without_waiting(status);
+  return status;
+}
+
+}  // namespace
+
+Run add_transcribe(CLI::App& program) {
+  CLI::App& command = *program.add_subcommand(
+      "transcribe", "Write what is said in each file, with a Wav2Vec2BertForCTC and its tokenizer");
+  const auto options = std::make_shared<TranscribeOptions>();
+  options->clips.add_inputs_to(command);
+  add_value(command, "--output", options->clips.output, "FILE",
+            "Write the lines of --json there once all is done, instead of printing; replaced if it "
+            "is there");
+  options->clips.add_audio_to(command);
+  options->model.add_to(command);
+  command.add_flag("--json", options->output.json,
+                   "Print a line of JSON for each file: path, text, seconds, and words with their "
+                   "start and end in seconds");
+  command.add_flag("--quiet", options->output.quiet,
+                   "No progress and no messages on stderr, errors only");
+  command.footer(
+      "Example:\n  w2vbert transcribe a.wav b.flac --model my-ctc-model\n"
+      "prints each path, a tab and the text: that of greedy CTC decoding with the tokenizer in the "
+      "model's\ndirectory (vocab.json, tokenizer_config.json), as HuggingFace's processor decodes. "
+      "Exit status 3: some\nfiles failed.");
+  return [options] { return run(*options); };
+}
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,71 @@
+// w2vbert verify: whether the outputs of a run are what was written.
+#include <fmt/format.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/stopwatch.h"
+#include "core/threads.h"
+#include "tool/cli/commands.h"
+#include "tool/cli/console.h"
+#include "tool/cli/exit_status.h"
+#include "tool/cli/format.h"
+#include "tool/cli/options.h"
+#include "tool/store/run_status.h"
+
+namespace w2vbert::tool {
+namespace {
+
+struct VerifyOptions {
+  std::string directory;
+  OutputOptions output;
+};
+
+int run_verify(const VerifyOptions& options) {
+  Messages messages(options.output.quiet);
+  nlohmann::ordered_json problems = nlohmann::ordered_json::array();
+  VerifyEvents events;
+  events.progress = [&](std::size_t done, std::size_t total) {
+    messages.progress(done, total, "outputs");
+  };
+  events.bad = [&](const std::string& message) {
+    messages.error(message);
+    if (options.output.json) problems.push_back(message);
+  };
+  const Stopwatch watch;
+  const Verification result = verify_run(options.directory, usable_cores(), events);
+  messages.clear();
+  if (options.output.json) {
+    using Handler = nlohmann::ordered_json::error_handler_t;
+    const nlohmann::ordered_json report = {{"outputs", result.outputs},
+                                           {"bad", result.bad},
+                                           {"missing", result.missing},
+                                           {"gigabytes", result.gigabytes},
+                                           {"problems", problems}};
+    print_result(report.dump(2, ' ', false, Handler::replace) + "\n");
+  } else {
+    print_result(fmt::format("{} whole, {} bad, {} missing; {:.2f} GB in {}\n",
+                             count(result.outputs - result.bad, "output"), result.bad,
+                             result.missing, result.gigabytes, duration(watch.seconds())));
+  }
+  return result.bad + result.missing > 0 ? kBadStorage : kDone;
+}
+
+}  // namespace
+
+Run add_verify(CLI::App& program) {
+  CLI::App& command = *program.add_subcommand(
+      "verify", "Read every output of a run and compare it with its digest");
+  const auto options = std::make_shared<VerifyOptions>();
+  command.add_option("DIR", options->directory, "The --output of extract or features")
+      ->required()
+      ->type_name("");
+  options->output.add_to(command);
+  command.footer(
+      "Example:\n  w2vbert verify states\n"
+      "Exit status 5: some outputs are damaged or missing. The same extract command again, with "
+      "--verify, redoes them.");
+  return [options] { return run_verify(*options); };
+}
+
+}  // namespace w2vbert::tool

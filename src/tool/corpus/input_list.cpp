@@ -1,0 +1,165 @@
+#include "tool/corpus/input_list.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <compare>
+#include <cstdio>
+
+#include "core/text.h"
+#include "tool/corpus/partition.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert::tool {
+namespace {
+
+constexpr std::size_t kMaxComponentBytes = 255;  // NAME_MAX of Linux' file systems
+
+// "/a/./b//../c" -> "/a/c"; `path` is absolute.
+std::string normalise(std::string_view path) {
+  std::string out;
+  while (!path.empty()) {
+    const std::size_t slash = std::min(path.find('/'), path.size());
+    const std::string_view component = path.substr(0, slash);
+    path.remove_prefix(std::min(slash + 1, path.size()));
+    if (component.empty() || component == ".") continue;
+    if (component == "..") {
+      out.resize(out.empty() ? 0 : out.rfind('/'));
+      continue;
+    }
+    out += '/';
+    out += component;
+  }
+  return out.empty() ? "/" : out;
+}
+
+constexpr InputSegment kWholeFile = {-1, 0};
+
+// "-0001500-0004250", in milliseconds; "-0001500" for a part to the end.
+std::string borders(const InputSegment& part) {
+  std::array<char, 64> text{};
+  const auto milliseconds = [](double seconds) { return std::llround(seconds * 1000); };
+  int size = std::snprintf(text.data(), text.size(), "-%07lld", milliseconds(part.offset_seconds));
+  if (part.duration_seconds > 0) {
+    size += std::snprintf(text.data() + size, text.size() - static_cast<std::size_t>(size),
+                          "-%07lld", milliseconds(part.offset_seconds + part.duration_seconds));
+  }
+  return {text.data(), static_cast<std::size_t>(size)};
+}
+
+std::size_t directory_size(std::string_view path) { return path.rfind('/') + 1; }
+
+std::string_view without_extension(std::string_view path) {
+  const std::size_t start = directory_size(path);
+  const std::size_t dot = path.rfind('.');
+  // A leading dot starts a hidden file's name, not an extension.
+  return dot == std::string_view::npos || dot <= start ? path : path.substr(0, dot);
+}
+
+// Of an output whose file is <name><kOutputEnding>.
+void check_name(std::string_view name, std::string_view path) {
+  if (name.find('\n') != std::string_view::npos || name.find('\0') != std::string_view::npos) {
+    throw UsageError(path, "", "holds a line break or a NUL byte", "a path without them");
+  }
+  for (std::size_t begin = 0; begin <= name.size();) {
+    const std::size_t end = std::min(name.find('/', begin), name.size());
+    const std::string_view component = name.substr(begin, end - begin);
+    if (component.empty() || component == "." || component == "..") {
+      throw UsageError(path, "",
+                       name.empty() || end == name.size()
+                           ? "gives an output no name"
+                           : "gives an output the name \"" + quote_bytes(name) + "\"",
+                       "the path of an audio file");
+    }
+    const std::size_t bytes = component.size() + (end == name.size() ? kOutputEnding.size() : 0);
+    if (bytes > kMaxComponentBytes) {
+      throw UsageError(path, "", "gives an output a name of " + std::to_string(bytes) + " bytes",
+                       "at most " + std::to_string(kMaxComponentBytes));
+    }
+    begin = end + 1;
+  }
+}
+
+}  // namespace
+
+InputList::InputList(std::string working_directory)
+    : working_directory_(std::move(working_directory)) {}
+
+void InputList::add(std::string_view path) { paths_.add(path); }
+
+void InputList::add(std::string_view path, InputSegment segment) {
+  segments_.resize(size(), kWholeFile);
+  segments_.push_back(segment);
+  paths_.add(path);
+}
+
+void InputList::add_named(std::string_view name, std::string_view path) {
+  names_.add(name);
+  paths_.add(path);
+}
+
+std::string InputList::path(std::size_t index) const { return std::string(paths_[index]); }
+
+std::optional<InputSegment> InputList::segment(std::size_t index) const {
+  if (index >= segments_.size() || segments_[index].offset_seconds < 0) return std::nullopt;
+  return segments_[index];
+}
+
+std::string InputList::normalised(std::size_t index) const {
+  const std::string_view path = paths_[index];
+  if (path.starts_with('/')) return normalise(path);
+  return normalise(working_directory_ + "/" + std::string(path));
+}
+
+std::string InputList::name(std::size_t index) const {
+  if (!names_.ends.empty()) return std::string(names_[index]);
+  const std::string path = normalised(index);
+  std::string name(without_extension(path).substr(root_size_));
+  if (const auto part = segment(index)) name += borders(*part);
+  return name;
+}
+
+void InputList::finish() {
+  if (size() == 0 && bad_rows_.empty()) {
+    throw UsageError("", "", "no inputs", "at least one audio file");
+  }
+  for (std::size_t i = 0; i < size(); ++i) {
+    if (paths_[i].empty()) throw UsageError("", "", "an empty path", "the path of an audio file");
+  }
+  if (names_.ends.empty() && size() > 0) {
+    std::string root = normalised(0);
+    root.resize(directory_size(root));
+    for (std::size_t i = 1; i < size() && root.size() > 1; ++i) {
+      const std::string path = normalised(i);
+      const auto parts = std::mismatch(root.begin(), root.end(), path.begin(), path.end());
+      root.erase(parts.first, root.end());
+      root.resize(directory_size(root));
+    }
+    root_size_ = root.size();
+  }
+  for (std::size_t i = 0; i < size(); ++i) check_name(name(i), paths_[i]);
+
+  // By hash, so that the names need not be made again for each comparison; names that share a hash
+  // are compared themselves.
+  struct Key {
+    std::uint64_t hash;
+    std::size_t index;
+    auto operator<=>(const Key&) const = default;
+  };
+  std::vector<Key> keys(size());
+  for (std::size_t i = 0; i < size(); ++i) keys[i] = {stable_hash(name(i)), i};
+  std::sort(keys.begin(), keys.end());
+  for (std::size_t i = 1; i < keys.size(); ++i) {
+    for (std::size_t j = i; j > 0 && keys[j - 1].hash == keys[i].hash; --j) {
+      const std::size_t first = keys[j - 1].index;
+      const std::size_t second = keys[i].index;
+      if (name(first) != name(second)) continue;
+      throw UsageError(paths_[second], "",
+                       "gives the output name \"" + quote_bytes(name(second)) + "\" as " +
+                           quote_bytes(paths_[first]) + " does",
+                       "names that differ without their extensions");
+    }
+  }
+}
+
+}  // namespace w2vbert::tool

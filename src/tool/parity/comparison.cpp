@@ -1,0 +1,79 @@
+#include "tool/parity/comparison.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace w2vbert::tool {
+namespace {
+
+constexpr std::int64_t kFarthest = std::numeric_limits<std::int64_t>::max();
+
+// Whole numbers in the order of the floats: neighbours are one apart, 0 and -0 are both 0.
+torch::Tensor ordered_bits(const torch::Tensor& values) {
+  const auto bytes = values.element_size();
+  const auto type = bytes == 8 ? torch::kLong : bytes == 4 ? torch::kInt : torch::kShort;
+  const auto bits = values.contiguous().view(type).to(torch::kLong);
+  const std::int64_t lowest = bytes == 8   ? std::numeric_limits<std::int64_t>::min()
+                              : bytes == 4 ? std::numeric_limits<std::int32_t>::min()
+                                           : std::numeric_limits<std::int16_t>::min();
+  return torch::where(bits < 0, torch::rsub(bits, lowest), bits);
+}
+
+std::vector<std::int64_t> unravel(std::int64_t flat, torch::IntArrayRef sizes) {
+  std::vector<std::int64_t> index(sizes.size());
+  for (std::size_t i = sizes.size(); i-- > 0; flat /= sizes[i]) index[i] = flat % sizes[i];
+  return index;
+}
+
+}  // namespace
+
+Comparison compare(const torch::Tensor& ours, const torch::Tensor& theirs) {
+  const torch::NoGradGuard no_grad;
+  Comparison result;
+  result.values = ours.numel();
+  result.same_shape = theirs.defined() && ours.sizes() == theirs.sizes();
+  if (!result.same_shape || ours.numel() == 0) return result;
+
+  const auto ours_nan = ours.isnan();
+  const auto theirs_nan = theirs.isnan();
+  const auto differs = ours.ne(theirs).logical_and(ours_nan.logical_and(theirs_nan).logical_not());
+  result.differing = differs.sum().item<std::int64_t>();
+  if (result.differing == 0) return result;
+
+  const auto a = ours.to(torch::kDouble).reshape({-1});
+  const auto b = theirs.to(torch::kDouble).reshape({-1});
+  const auto one_nan = ours_nan.logical_xor(theirs_nan).reshape({-1});
+  const auto zero = torch::zeros({}, a.options());
+  const auto infinity = torch::full({}, std::numeric_limits<double>::infinity(), a.options());
+  auto delta = torch::where(differs.reshape({-1}), (a - b).abs(), zero);
+  delta = torch::where(one_nan, infinity, delta);
+  result.largest = delta.max().item<double>();
+  const auto size = torch::nan_to_num(b.abs(), 1.0);
+  result.largest_relative = torch::where(size > 0, delta / size, zero).max().item<double>();
+  result.largest_scaled = (delta / size.clamp_min(1.0)).max().item<double>();
+  result.cosine = (a.dot(b) / (a.norm() * b.norm())).item<double>();
+
+  const auto same_type = ours.to(theirs.scalar_type());
+  auto ulps = (ordered_bits(same_type) - ordered_bits(theirs)).abs().reshape({-1});
+  ulps = torch::where(differs.reshape({-1}), ulps, torch::zeros({}, ulps.options()));
+  ulps = torch::where(one_nan, torch::full({}, kFarthest, ulps.options()), ulps);
+  result.ulps = ulps.max().item<std::int64_t>();
+
+  const auto count = std::min(Comparison::kWorst, result.differing);
+  const auto worst = std::get<1>(delta.topk(count)).cpu();
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto at = worst[i].item<std::int64_t>();
+    result.worst.push_back({unravel(at, theirs.sizes()), a[at].item<double>(), b[at].item<double>(),
+                            ulps[at].item<std::int64_t>()});
+  }
+  if (theirs.dim() == 3) {
+    const auto frames = delta.view(theirs.sizes()).amax(2).cpu();
+    for (std::int64_t row = 0; row < frames.size(0); ++row) {
+      const auto* values = frames[row].const_data_ptr<double>();
+      result.frames.emplace_back(values, values + frames.size(1));
+    }
+  }
+  return result;
+}
+
+}  // namespace w2vbert::tool

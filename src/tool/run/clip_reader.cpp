@@ -1,0 +1,188 @@
+#include "tool/run/clip_reader.h"
+
+#include <ATen/ATen.h>
+#include <c10/util/ParallelGuard.h>
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <utility>
+
+#include "core/stopwatch.h"
+#include "core/text.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert::tool {
+namespace {
+
+constexpr std::int64_t kMinSamples = SeamlessM4TFeatureExtractor::kMinSamples;
+
+}  // namespace
+
+ClipReader::ClipReader(const InputList& inputs, const std::vector<std::size_t>& pending,
+                       const ClipRunRequest& request, int threads, std::int64_t frames_ahead)
+    : inputs_(inputs),
+      pending_(pending),
+      request_(request),
+      ready_(frames_ahead),
+      threads_left_(static_cast<std::size_t>(threads)) {
+  for (int i = 0; i < threads; ++i) start_thread();
+  watcher_ = std::thread([this] { watch(); });
+}
+
+ClipReader::~ClipReader() {
+  ready_.close();
+  {
+    const std::lock_guard lock(watching_mutex_);
+    watching_ = false;
+  }
+  watching_changed_.notify_all();
+  watcher_.join();
+  for (Thread& one : threads_) {
+    let_end(*one.decoding) ? one.thread.join() : one.thread.detach();
+  }
+}
+
+bool ClipReader::let_end(Decoding& decoding) const {
+  for (;;) {
+    {
+      const std::lock_guard lock(decoding.mutex);
+      decoding.given_up = true;  // it goes on neither with this file nor with another one
+      if (!decoding.active) return true;
+      if (decoding.since_block.seconds() >= request_.read_timeout_seconds) return false;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+}
+
+void ClipReader::start_thread() {
+  auto decoding = std::make_shared<Decoding>();
+  threads_.push_back({std::thread([this, decoding] { work(decoding); }), decoding});
+}
+
+void ClipReader::watch() {
+  const auto pause = std::chrono::duration<double>(request_.read_timeout_seconds / 8);
+  std::unique_lock lock(watching_mutex_);
+  while (!watching_changed_.wait_for(lock, pause, [this] { return !watching_; })) {
+    for (std::size_t i = 0; i < threads_.size(); ++i) give_up_if_hanging(i);
+  }
+}
+
+void ClipReader::give_up_if_hanging(std::size_t thread) {
+  const double patience = request_.read_timeout_seconds;
+  ReadClip clip;
+  {
+    Decoding& decoding = *threads_[thread].decoding;
+    const std::lock_guard lock(decoding.mutex);
+    if (!decoding.active || decoding.since_block.seconds() < patience) return;
+    decoding.given_up = true;
+    clip.index = decoding.index;
+  }
+  ++hanging_;
+  threads_[thread].thread.detach();
+  threads_.erase(threads_.begin() + static_cast<std::ptrdiff_t>(thread));
+  clip.failure = std::make_exception_ptr(
+      AudioError(inputs_.path(clip.index), "",
+                 "its decoder gave nothing for " + number_text(patience) + " seconds",
+                 "a file that can be decoded, on a disk that answers"));
+  ready_.push(std::move(clip), 1);  // before the new thread may close the queue
+  start_thread();
+}
+
+std::vector<ReadClip> ClipReader::next_batch(std::int64_t most_frames) {
+  std::vector<ReadClip> batch;
+  std::optional<ReadClip> clip = ready_.pop();
+  while (clip) {
+    most_frames -= std::max<std::int64_t>(1, clip->frames());
+    batch.push_back(std::move(*clip));
+    clip = ready_.pop_if_there(most_frames);
+  }
+  return batch;
+}
+
+void ClipReader::work(const std::shared_ptr<Decoding>& decoding) {
+  const c10::ParallelGuard alone(true);  // the cores are the engine's
+  const SeamlessM4TFeatureExtractor extractor(request_.features);
+  Decoded decoded;
+  for (std::size_t i = next_.fetch_add(1); i < pending_.size(); i = next_.fetch_add(1)) {
+    ReadClip clip;
+    try {
+      clip = read(pending_[i], extractor, decoded, *decoding);
+    } catch (const GivenUp&) {
+      return;
+    } catch (...) {
+      clip.failure = std::current_exception();
+    }
+    clip.index = pending_[i];
+    const std::int64_t weight = std::max<std::int64_t>(1, clip.frames());
+    if (!ready_.push(std::move(clip), weight)) return;
+  }
+  if (threads_left_.fetch_sub(1) == 1) ready_.close();
+}
+
+Waveform ClipReader::decode(std::size_t index, Decoding& decoding) const {
+  // Copies: `this` may be gone when the decoder returns.
+  const std::string path = inputs_.path(index);
+  const AudioOptions options = request_.audio;
+  const auto set_active = [&](bool active) {
+    const std::lock_guard lock(decoding.mutex);
+    decoding.active = active && !decoding.given_up;
+    if (decoding.given_up) throw GivenUp();
+    decoding.index = index;
+    decoding.since_block = Stopwatch();
+  };
+  set_active(true);
+  Waveform waveform;
+  std::exception_ptr failure;
+  try {
+    waveform = decode_audio(path, options, [&] { set_active(true); });
+  } catch (const GivenUp&) {
+    throw;
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  set_active(false);
+  if (failure) std::rethrow_exception(failure);
+  return waveform;
+}
+
+Waveform ClipReader::load(std::size_t index, Decoded& decoded, Decoding& decoding) const {
+  const std::string path = inputs_.path(index);
+  const auto segment = inputs_.segment(index);
+  if (!segment) return resample_audio(decode(index, decoding), request_.audio, path);
+  if (decoded.path != path) {
+    decoded.path.clear();
+    decoded.waveform = decode(index, decoding);
+    decoded.path = path;
+  }
+  return resample_audio(
+      cut_audio(decoded.waveform, segment->offset_seconds, segment->duration_seconds, path),
+      request_.audio, path);
+}
+
+ReadClip ClipReader::read(std::size_t index, const SeamlessM4TFeatureExtractor& extractor,
+                          Decoded& decoded, Decoding& decoding) const {
+  const at::NoGradGuard no_grad;
+  ReadClip clip;
+  Stopwatch watch;
+  const Waveform waveform = load(index, decoded, decoding);
+  clip.read_seconds = watch.seconds();
+  clip.samples = static_cast<std::int64_t>(waveform.samples.size());
+  clip.sample_rate_hz = waveform.sample_rate_hz;
+  clip.source_sample_rate_hz = waveform.source_rate;
+  clip.source_channels = waveform.source_channels;
+  if (clip.samples < kMinSamples) {
+    throw AudioError(inputs_.path(index), "",
+                     "has " + std::to_string(clip.samples) + " samples at " +
+                         std::to_string(clip.sample_rate_hz) + " Hz",
+                     "at least " + std::to_string(kMinSamples));
+  }
+  watch = Stopwatch();
+  const SeamlessM4TFeatureExtractor::Features features = extractor({waveform.samples});
+  clip.features.input_features = features.input_features[0];  // (1, T, F) -> (T, F)
+  clip.features.attention_mask = features.attention_mask[0];  // (1, T) -> (T)
+  clip.feature_seconds = watch.seconds();
+  return clip;
+}
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,101 @@
+// Reads clips ahead of the model, in threads of its own.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/bounded_queue.h"
+#include "core/stopwatch.h"
+#include "tool/run/clip_run.h"
+
+namespace w2vbert::tool {
+
+struct ReadClip {
+  std::size_t index = 0;  // into the input list
+  EngineClip features;
+  std::int64_t samples = 0;
+  int sample_rate_hz = 0;
+  int source_sample_rate_hz = 0;
+  int source_channels = 0;
+  double read_seconds = 0;
+  double feature_seconds = 0;
+  std::exception_ptr failure;  // the other fields but the index mean nothing then
+
+  std::int64_t frames() const { return failure ? 0 : features.input_features.size(0); }
+};
+
+class ClipReader {
+ public:
+  // `pending`: indices into `inputs`, which are read in their order by `threads` threads. All
+  // arguments outlive the reader. As many clips wait as have `frames_ahead` frames, and one more
+  // for each thread.
+  ClipReader(const InputList& inputs, const std::vector<std::size_t>& pending,
+             const ClipRunRequest& request, int threads, std::int64_t frames_ahead);
+  ~ClipReader();
+  ClipReader(const ClipReader&) = delete;
+  ClipReader& operator=(const ClipReader&) = delete;
+
+  // Waits for one clip and takes what else is there, up to `most_frames` in all. Empty: no more.
+  std::vector<ReadClip> next_batch(std::int64_t most_frames);
+
+  // Threads whose decoder gave nothing for too long: their clip has failed, another thread has
+  // taken their place, and they end if their decoder ever returns. The process cannot wait for
+  // them.
+  int hanging() const { return hanging_; }
+
+ private:
+  // Of one thread. It outlives the reader where the decoder does not return.
+  struct Decoding {
+    std::mutex mutex;
+    bool active = false;    // in the decoder
+    bool given_up = false;  // to end, without touching the reader
+    std::size_t index = 0;  // into the input list
+    Stopwatch since_block;
+  };
+  class GivenUp {};  // thrown in a thread that must not touch the reader any more
+  struct Thread {
+    std::thread thread;
+    std::shared_ptr<Decoding> decoding;
+  };
+
+  // The file that a thread decoded last: a manifest may ask for many parts of one.
+  struct Decoded {
+    std::string path;
+    Waveform waveform;
+  };
+
+  void start_thread();
+  void work(const std::shared_ptr<Decoding>& decoding);
+  void watch();
+  void give_up_if_hanging(std::size_t thread);
+  // Waits until a thread has left its decoder, at the next block: true; false: that hangs.
+  bool let_end(Decoding& decoding) const;
+  ReadClip read(std::size_t index, const SeamlessM4TFeatureExtractor& extractor, Decoded& decoded,
+                Decoding& decoding) const;
+  Waveform load(std::size_t index, Decoded& decoded, Decoding& decoding) const;
+  Waveform decode(std::size_t index, Decoding& decoding) const;
+
+  const InputList& inputs_;
+  const std::vector<std::size_t>& pending_;
+  const ClipRunRequest& request_;
+  BoundedQueue<ReadClip> ready_;
+  std::atomic<std::size_t> next_{0};
+  std::atomic<std::size_t> threads_left_;
+  std::atomic<int> hanging_{0};
+  std::mutex watching_mutex_;
+  std::condition_variable watching_changed_;
+  bool watching_ = true;
+  // Last: they use the members above. The watcher alone changes the readers.
+  std::vector<Thread> threads_;
+  std::thread watcher_;
+};
+
+}  // namespace w2vbert::tool

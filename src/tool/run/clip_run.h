@@ -1,0 +1,86 @@
+// Audio files -> features -> some function -> one durable file each.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "checkpoint/safetensors_writer.h"
+#include "tool/corpus/input_list.h"
+#include "tool/corpus/partition.h"
+#include "tool/store/outputs.h"
+#include "tool/store/run_directory.h"
+#include "w2vbert/audio/audio_file.h"
+#include "w2vbert/engine/engine.h"
+#include "w2vbert/features/seamless_m4t_feature_extractor.h"
+
+namespace w2vbert::tool {
+
+// From the features of some clips to the tensors of each one's output file, contiguous and on the
+// CPU. What a clip gives does not depend on the others.
+using BatchFunction = std::function<std::vector<NamedTensors>(const std::vector<EngineClip>&)>;
+
+struct ClipRunRequest {
+  AudioOptions audio;
+  SeamlessM4TFeatureExtractorConfig features;
+  Partition partition;
+  bool verify = false;  // outputs that are there are read whole and compared with their digest
+  // Clips go through the function together as long as they have so many frames (rows of
+  // input_features); a longer one goes alone.
+  std::int64_t batch_frames = 1;
+  int reading_threads = 1;
+  // A file whose decoder gives nothing for so long fails.
+  double read_timeout_seconds = 60;
+  // The run ends when more clips than this have failed.
+  std::size_t max_failures = std::numeric_limits<std::size_t>::max();
+  // Makes the function that the clips go through: loads the model. Called at most once, when there
+  // is something to do, while other threads read the first clips.
+  std::function<BatchFunction()> prepare;
+  // Of the tensors that the function gives for a clip.
+  std::vector<std::string> tensor_names;
+  // Asked between two batches; true ends the run. The function may throw Interrupted as well.
+  std::function<bool()> stop_requested = [] { return false; };
+};
+
+struct ClipRunPlan {
+  std::size_t inputs = 0;       // in this share
+  std::size_t finished = 0;     // done by an earlier run, not touched
+  std::size_t damaged = 0;      // to be redone
+  std::size_t temporaries = 0;  // of dead processes, removed
+  std::size_t to_do() const { return inputs - finished; }
+};
+
+struct ClipRunEvents {
+  std::function<void(const ClipRunPlan&)> planned = [](const ClipRunPlan&) {};
+  std::function<void(const ClipReport&)> finished = [](const ClipReport&) {};
+  std::function<void(const ClipFailure&)> failed = [](const ClipFailure&) {};
+};
+
+struct ClipRunSummary {
+  ClipRunPlan plan;
+  std::size_t done = 0;
+  std::size_t failed = 0;
+  double audio_seconds = 0;        // of the clips done
+  double elapsed_seconds = 0;      // from the first clip's start, without loading the model
+  double model_seconds = 0;        // of them, in the function that the clips go through
+  bool stopped = false;            // by stop_requested
+  bool too_many_failures = false;  // stopped by max_failures
+  int hanging_readers = 0;         // threads that were left in a decoder
+};
+
+// Does what `inputs` asks for and `directory` does not hold yet: some threads read and make
+// features, this one runs the model over what is ready, others write. A clip that cannot be read or
+// computed is recorded and left out; nothing is written for it. A batch for which there is no
+// memory is halved until it fits, and batches stay smaller for a while. Events are called on this
+// thread. Throws what ends a run: UsageError before any work, ConfigError and CheckpointError from
+// prepare, StorageError, DeviceError; what was computed before is written all the same.
+ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
+                         RunDirectory& directory, const ClipRunEvents& events = {});
+
+// Refuses an output that would take an input's place. Throws UsageError.
+void check_no_input_is_an_output(const InputList& inputs, const std::string& output_directory);
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,79 @@
+#include "tool/run/failure.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <new>
+#include <string_view>
+
+#include "core/text.h"
+
+namespace w2vbert::tool {
+namespace {
+
+constexpr std::size_t kMaxMessageBytes = 1200;
+
+// Why a file could not be read, as far as the file system tells.
+std::string kind_of_file(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return "not_found";
+  if (!S_ISREG(status.st_mode)) return "not_a_file";
+  if (::access(path.c_str(), R_OK) != 0) return "unreadable";
+  return "audio";
+}
+
+std::string with_path(const std::string& path, std::string_view message) {
+  const std::string text = quote_bytes(message, kMaxMessageBytes);
+  return path.empty() ? text : quote_bytes(path) + ": " + text;
+}
+
+}  // namespace
+
+std::string message_of(const Error& error) {
+  std::string option = error.setting();
+  if (option.empty()) return error.what();
+  std::replace(option.begin(), option.end(), '_', '-');
+  return std::string(error.what()) + " (--" + option + ")";
+}
+
+std::string one_line(const c10::Error& error) {
+  const std::string_view text = error.what_without_backtrace();
+  return quote_bytes(text.substr(0, text.find('\n')), kMaxMessageBytes);
+}
+
+bool is_out_of_memory(const std::exception& error) {
+  if (dynamic_cast<const std::bad_alloc*>(&error)) return true;
+  if (dynamic_cast<const c10::OutOfMemoryError*>(&error)) return true;
+  const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
+  // c10/core/impl/alloc_cpu.cpp: "DefaultCPUAllocator: can't allocate memory: you tried to ..."
+  return torch_error &&
+         std::string_view(torch_error->what_without_backtrace()).find("can't allocate memory") !=
+             std::string_view::npos;
+}
+
+Description describe(std::exception_ptr exception, const std::string& path) noexcept {
+  try {
+    try {
+      std::rethrow_exception(exception);
+    } catch (const AudioError& error) {
+      return {path.empty() ? "audio" : kind_of_file(path), message_of(error)};
+    } catch (const Error& error) {
+      return {"model", message_of(error)};
+    } catch (const c10::Error& error) {
+      if (is_out_of_memory(error)) {
+        return {"memory", with_path(path, "not enough memory: " + one_line(error))};
+      }
+      return {"model", with_path(path, one_line(error))};
+    } catch (const std::exception& error) {
+      if (is_out_of_memory(error)) return {"memory", with_path(path, "not enough memory")};
+      return {"internal", with_path(path, error.what())};
+    } catch (...) {
+      return {"internal", with_path(path, "an exception of unknown type")};
+    }
+  } catch (...) {
+    return {"memory", "not enough memory"};  // a message could not be put together
+  }
+}
+
+}  // namespace w2vbert::tool

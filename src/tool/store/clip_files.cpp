@@ -1,0 +1,119 @@
+#include "tool/store/clip_files.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <array>
+#include <span>
+
+#include "core/durable_file.h"
+#include "core/text.h"
+#include "tool/store/npy_header.h"
+#include "tool/store/sha256.h"
+#include "w2vbert/version.h"
+
+namespace w2vbert::tool {
+namespace {
+
+constexpr int kWritingThreads = 2;  // they wait for the disk, most of the time
+
+std::string folder_of(const std::string& name) {
+  const std::size_t slash = name.rfind('/');
+  return slash == std::string::npos ? "" : name.substr(0, slash);
+}
+
+std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
+  return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
+}
+
+// Of the data section as write_safetensors lays it out: the largest elements first, then by name.
+std::string data_digest(const NamedTensors& tensors) {
+  std::vector<const NamedTensors::value_type*> order;
+  order.reserve(tensors.size());
+  for (const auto& tensor : tensors) order.push_back(&tensor);
+  std::sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
+    const auto size_a = a->second.element_size();
+    const auto size_b = b->second.element_size();
+    return size_a != size_b ? size_a > size_b : a->first < b->first;
+  });
+  Sha256 sha;
+  for (const auto* tensor : order) sha.add(bytes_of(tensor->second));
+  return sha.hex();
+}
+
+void write_npy(const std::string& path, const at::Tensor& values) {
+  const std::string header =
+      npy_header(static_cast<int>(values.element_size()), values.sizes().vec());
+  const std::array<std::span<const std::byte>, 2> pieces = {std::as_bytes(std::span(header)),
+                                                            bytes_of(values)};
+  write_durably(path, pieces);
+}
+
+}  // namespace
+
+ClipFiles::ClipFiles(const InputList& inputs, const OutputContent& content, RunDirectory& directory)
+    : inputs_(inputs), directory_(directory), frame_rate_hz_(number_text(content.frame_rate_hz)) {}
+
+Outputs::Found ClipFiles::scan(const Partition& partition, bool verify) {
+  ScanResult found;
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    const std::string name = inputs_.name(i);
+    if (!partition.holds(name)) continue;
+    folders_.insert(folder_of(name));
+    switch (directory_.state_of(name, verify)) {
+      case OutputState::kFinished:
+        ++found.finished;
+        continue;
+      case OutputState::kDamaged:
+        damaged_.push_back(i);
+        [[fallthrough]];
+      case OutputState::kAbsent:
+        found.pending.push_back(i);
+    }
+  }
+  found.damaged = damaged_.size();
+  return found;
+}
+
+std::size_t ClipFiles::clean() {
+  std::size_t temporaries = 0;
+  for (const std::string& folder : folders_) {
+    temporaries += directory_.remove_stale_temporaries(folder);
+  }
+  for (const std::size_t i : damaged_) {
+    directory_.remove_damaged(inputs_.name(i), inputs_.path(i));
+  }
+  return temporaries;
+}
+
+std::string ClipFiles::path_of(std::size_t index) const {
+  return directory_.output_path(inputs_.name(index));
+}
+
+int ClipFiles::most_threads() const { return kWritingThreads; }
+
+void ClipFiles::write(Output& output) {
+  const ClipReport& report = output.report;
+  const bool npy = directory_.format() == OutputFormat::npy;
+  if (npy) output.tensors.resize(1);  // the states; the mask is left out
+  const std::string digest = data_digest(output.tensors);
+  directory_.prepare(report.name);
+  if (npy) {
+    write_npy(report.output, output.tensors.front().second);
+  } else {
+    write_safetensors(report.output, output.tensors,
+                      {{"fingerprint", directory_.digest()},
+                       {"input", quote_bytes(report.name, report.name.size() * 4)},
+                       {"frames", std::to_string(report.frames)},
+                       {"frame_rate_hz", frame_rate_hz_},
+                       {"samples", std::to_string(report.samples)},
+                       {"sample_rate_hz", std::to_string(report.sample_rate_hz)},
+                       {"source_sample_rate_hz", std::to_string(report.source_sample_rate_hz)},
+                       {"source_channels", std::to_string(report.source_channels)},
+                       {"w2vbert", version()},
+                       {"sha256", digest}});
+  }
+  directory_.record(JournalEntry{report.name, report.frames, report.audio_seconds, digest});
+}
+
+}  // namespace w2vbert::tool

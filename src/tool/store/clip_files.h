@@ -1,0 +1,32 @@
+// A file for each clip: <name>.safetensors or <name>.npy.
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "tool/store/outputs.h"
+
+namespace w2vbert::tool {
+
+class ClipFiles : public Outputs {
+ public:
+  ClipFiles(const InputList& inputs, const OutputContent& content, RunDirectory& directory);
+
+  ScanResult scan(const Partition& partition, bool verify) override;
+  std::size_t clean() override;
+  std::string path_of(std::size_t index) const override;
+  int most_threads() const override;
+  void write(Output& output) override;
+  void skip(std::size_t) override {}
+  void finish() override {}
+
+ private:
+  const InputList& inputs_;
+  RunDirectory& directory_;
+  const std::string frame_rate_hz_;
+  std::vector<std::size_t> damaged_;
+  std::set<std::string> folders_ = {""};  // where outputs, and the run record, are
+};
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,63 @@
+#include "tool/store/clip_index.h"
+
+#include <array>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "core/json.h"
+
+namespace w2vbert::tool {
+namespace {
+
+template <class Type>
+const Type* member(const JsonValue& object, std::string_view name) {
+  const JsonValue* value = object.find(name);
+  return value ? value->get_if<Type>() : nullptr;
+}
+
+constexpr std::string_view kShardBegin = "shard-";
+
+}  // namespace
+
+std::string name_of_shard(std::size_t shard) {
+  std::array<char, 32> digits{};
+  std::snprintf(digits.data(), digits.size(), "%05zu", shard);
+  return std::string(kShardBegin) + digits.data();
+}
+
+bool is_shard_index(std::string_view file_name) {
+  return file_name.starts_with(kShardBegin) && file_name.ends_with(kIndexEnding);
+}
+
+std::string index_line(const IndexEntry& entry) {
+  const nlohmann::ordered_json line = {{"name", entry.name},
+                                       {"shard", entry.shard},
+                                       {"frames", entry.frames},
+                                       {"samples", entry.samples},
+                                       {"sample_rate_hz", entry.sample_rate_hz},
+                                       {"source_sample_rate_hz", entry.source_sample_rate_hz},
+                                       {"source_channels", entry.source_channels}};
+  return line.dump() + "\n";
+}
+
+std::vector<IndexedClip> parse_index(std::string_view text) {
+  std::vector<IndexedClip> clips;
+  while (!text.empty()) {
+    const std::size_t end = text.find('\n');
+    if (end == std::string_view::npos) throw JsonError("the last line has no end");
+    const std::string_view line = text.substr(0, end + 1);
+    const JsonValue value = JsonValue::parse(line);
+    const std::string* name = member<std::string>(value, "name");
+    const std::uint64_t* samples = member<std::uint64_t>(value, "samples");
+    const std::uint64_t* rate = member<std::uint64_t>(value, "sample_rate_hz");
+    if (!name || !samples || !rate || *rate == 0) {
+      throw JsonError("a line without name, samples or sample_rate_hz");
+    }
+    clips.push_back(
+        {*name, static_cast<double>(*samples) / static_cast<double>(*rate), std::string(line)});
+    text.remove_prefix(line.size());
+  }
+  return clips;
+}
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,41 @@
+// The index of a shard: a line of JSON for each clip in it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace w2vbert::tool {
+
+// Under which a shard's metadata hold its index.
+inline constexpr std::string_view kIndexKey = "index";
+
+// shard-00000.safetensors and its index, shard-00000.jsonl.
+std::string name_of_shard(std::size_t shard);  // without an ending
+inline constexpr std::string_view kIndexEnding = ".jsonl";
+bool is_shard_index(std::string_view file_name);
+
+struct IndexEntry {
+  std::string name;
+  std::string shard;        // the file's name
+  std::int64_t frames = 0;  // rows of input_features
+  std::int64_t samples = 0;
+  std::int64_t sample_rate_hz = 0;
+  std::int64_t source_sample_rate_hz = 0;
+  std::int64_t source_channels = 0;
+};
+
+// {"name": …, "shard": …, "frames": n, …} and a line break. `name` is UTF-8.
+std::string index_line(const IndexEntry& entry);
+
+struct IndexedClip {
+  std::string name;
+  double audio_seconds = 0;
+  std::string line;
+};
+// Throws JsonError for a text that is no index.
+std::vector<IndexedClip> parse_index(std::string_view text);
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,88 @@
+#include "tool/store/fingerprint.h"
+
+#include <nlohmann/json.hpp>
+
+#include "core/json.h"
+#include "core/text.h"
+#include "tool/store/sha256.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert::tool {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+const std::string* find(const Fingerprint& fingerprint, const std::string& name) {
+  for (const auto& [field, value] : fingerprint.fields) {
+    if (field == name) return &value;
+  }
+  return nullptr;
+}
+
+[[noreturn]] void throw_different(const std::string& path, const std::string& field,
+                                  const std::string* there, const std::string* asked) {
+  const auto shown = [](const std::string* value) {
+    return value ? "\"" + quote_bytes(*value) + "\"" : std::string("nothing");
+  };
+  throw UsageError(
+      path, field,
+      "the outputs here were made with " + shown(there) + ", this run asks for " + shown(asked),
+      "the same run, or another output directory");
+}
+
+}  // namespace
+
+std::string Fingerprint::digest() const {
+  Sha256 sha;
+  for (const auto& [field, value] : fields) {
+    // With their lengths, so that no two lists of fields give the same bytes.
+    sha.add(std::to_string(field.size()) + ":" + field + "=" + std::to_string(value.size()) + ":" +
+            value + "\n");
+  }
+  return sha.hex();
+}
+
+std::string run_record(const Fingerprint& fingerprint) {
+  Json fields = Json::object();
+  for (const auto& [field, value] : fingerprint.fields) fields[field] = value;
+  const Json record = {{"fingerprint", fingerprint.digest()}, {"fields", fields}};
+  return record.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+Fingerprint parse_run_record(std::string_view text, const std::string& path) {
+  const auto bad = [&](std::string_view problem) {
+    return UsageError(path, "", problem, "the record of a run (empty the directory to start anew)");
+  };
+  try {
+    const JsonValue record = JsonValue::parse(text);
+    const JsonValue* digest = record.find("fingerprint");
+    const JsonValue* fields = record.find("fields");
+    const auto* digest_text = digest ? digest->get_if<std::string>() : nullptr;
+    const auto* members = fields ? fields->get_if<JsonValue::Object>() : nullptr;
+    if (!digest_text || !members) throw bad("is no run record");
+    Fingerprint fingerprint;
+    for (const auto& [field, value] : *members) {
+      const auto* value_text = value.get_if<std::string>();
+      if (!value_text) throw bad("holds a field that is no string");
+      fingerprint.fields.emplace_back(field, *value_text);
+    }
+    if (*digest_text != fingerprint.digest()) {
+      throw bad("holds a fingerprint that its fields do not give");
+    }
+    return fingerprint;
+  } catch (const JsonError& error) {
+    throw bad(error.what());
+  }
+}
+
+void check_same_run(const Fingerprint& there, const Fingerprint& asked, const std::string& path) {
+  for (const auto& [field, value] : asked.fields) {
+    const std::string* other = find(there, field);
+    if (!other || *other != value) throw_different(path, field, other, &value);
+  }
+  for (const auto& [field, value] : there.fields) {
+    if (!find(asked, field)) throw_different(path, field, &value, nullptr);
+  }
+}
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,29 @@
+// What a run's outputs depend on, beside the inputs.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace w2vbert::tool {
+
+// Named facts in a fixed order: model, states, dtype and so on. What does not change an output's
+// bytes (threads, paths, host, partition) has no place here.
+struct Fingerprint {
+  std::vector<std::pair<std::string, std::string>> fields;
+
+  // SHA-256 of the fields, in hexadecimal.
+  std::string digest() const;
+};
+
+// The run record: {"fingerprint": digest, "fields": {...}}, with a line break at its end.
+std::string run_record(const Fingerprint& fingerprint);
+
+// Reads a run record. Throws UsageError(path) when `text` is none.
+Fingerprint parse_run_record(std::string_view text, const std::string& path);
+
+// Throws UsageError(path) naming the first field that differs and both its values.
+void check_same_run(const Fingerprint& there, const Fingerprint& asked, const std::string& path);
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,24 @@
+// The header of NumPy's .npy files, version 1.0.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace w2vbert::tool {
+
+// For little-endian floats of `bytes_of_value` (2, 4 or 8) bytes in C order. What numpy.save
+// writes.
+std::string npy_header(int bytes_of_value, const std::vector<std::int64_t>& shape);
+
+// How many bytes a whole file has that begins with `head`, when that is a header as npy_header
+// makes it; else nothing.
+struct NpyScan {
+  std::uint64_t data_offset;
+  std::uint64_t file_bytes;
+};
+std::optional<NpyScan> scan_npy(std::string_view head);
+
+}  // namespace w2vbert::tool

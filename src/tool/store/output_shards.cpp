@@ -1,0 +1,330 @@
+#include "tool/store/output_shards.h"
+
+#include <ATen/ATen.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <limits>
+#include <unordered_set>
+#include <utility>
+
+#include "checkpoint/safetensors_header.h"
+#include "core/durable_file.h"
+#include "core/file.h"
+#include "core/json.h"
+#include "core/text.h"
+#include "tool/store/clip_index.h"
+#include "w2vbert/core/error.h"
+#include "w2vbert/version.h"
+
+namespace w2vbert::tool {
+namespace {
+
+constexpr std::uint64_t kTensorAlignment = 8;  // of int64, the largest elements there are
+
+std::string file_of_shard(std::size_t shard) {
+  return name_of_shard(shard) + std::string(kOutputEnding);
+}
+
+IndexEntry entry_of(const ClipReport& report, std::size_t shard) {
+  IndexEntry entry;
+  entry.name = report.name;
+  entry.shard = file_of_shard(shard);
+  entry.frames = report.frames;
+  entry.samples = report.samples;
+  entry.sample_rate_hz = report.sample_rate_hz;
+  entry.source_sample_rate_hz = report.source_sample_rate_hz;
+  entry.source_channels = report.source_channels;
+  return entry;
+}
+
+bool is_there_as_opened(const InputFile& file) {
+  struct stat there {};
+  struct stat opened {};
+  return ::stat(file.path().c_str(), &there) == 0 && ::fstat(file.descriptor(), &opened) == 0 &&
+         there.st_dev == opened.st_dev && there.st_ino == opened.st_ino;
+}
+
+}  // namespace
+
+// A shard as it lies there.
+struct OutputShards::Stored {
+  InputFile file;
+  SafetensorsHeader header;
+  std::string index;
+  std::unordered_map<std::string, std::string> lines;  // of the index, by clip
+  std::unordered_map<std::string_view, const TensorInfo*> tensors;
+
+  explicit Stored(const std::string& path) : file(InputFile::open<UsageError>(path)) {
+    header = parse_safetensors_header(read_safetensors_head(file), file.size(), path);
+    for (const TensorInfo& tensor : header.tensors) tensors.emplace(tensor.name, &tensor);
+    index = header.metadata_value(kIndexKey);
+    try {
+      for (IndexedClip& clip : parse_index(index)) {
+        lines.emplace(std::move(clip.name), std::move(clip.line));
+      }
+    } catch (const JsonError& error) {
+      throw UsageError(path, std::string(kIndexKey), error.what(), "an index of clips");
+    }
+  }
+};
+
+// A shard whose clips are coming.
+struct OutputShards::OpenShard {
+  std::size_t number = 0;
+  std::size_t next = 0;                                  // input whose turn it is
+  std::size_t end = 0;                                   // behind the last
+  std::size_t missing = 0;                               // of which nothing is known yet
+  std::unique_ptr<Stored> stored;                        // by an earlier run
+  std::map<std::size_t, std::optional<Output>> arrived;  // without: left out
+  // From the first new clip on:
+  std::optional<SafetensorsStream> stream;
+  Sha256 sha;
+  std::string index;
+  std::vector<JournalEntry> added;
+};
+
+OutputShards::OutputShards(const InputList& inputs, const OutputContent& content,
+                           RunDirectory& directory)
+    : inputs_(inputs), content_(content), directory_(directory), size_(directory.shard_size()) {}
+
+OutputShards::~OutputShards() = default;
+
+std::size_t OutputShards::end_of(std::size_t shard) const {
+  return std::min(inputs_.size(), begin_of(shard) + size_);
+}
+
+std::string OutputShards::path_of(std::size_t index) const {
+  return directory_.output_path(name_of_shard(index / size_));
+}
+
+std::string OutputShards::index_path(std::size_t shard) const {
+  return directory_.path() + "/" + name_of_shard(shard) + std::string(kIndexEnding);
+}
+
+Outputs::Found OutputShards::scan(const Partition& partition, bool verify) {
+  ScanResult found;
+  bool header_checked = false;
+  for (std::size_t shard = 0; begin_of(shard) < inputs_.size(); ++shard) {
+    const std::string shard_name = name_of_shard(shard);
+    if (!partition.holds(shard_name)) continue;
+    std::unordered_set<std::string> names;
+    for (std::size_t i = begin_of(shard); i < end_of(shard); ++i) {
+      std::string name = inputs_.name(i);
+      if (quote_bytes(name, 4 * name.size()) != name) {
+        throw UsageError(inputs_.path(i), "--shard-size", "the name is no printable UTF-8",
+                         "a file of its own for it");
+      }
+      names.insert(std::move(name));
+    }
+    std::unique_ptr<Stored> stored;
+    const OutputState state = directory_.state_of(shard_name, verify);
+    if (state == OutputState::kFinished) {
+      stored = std::make_unique<Stored>(directory_.output_path(shard_name));
+      for (const auto& [name, line] : stored->lines) {
+        if (names.contains(name)) continue;
+        throw UsageError(stored->file.path(), name, "is no input of this shard's",
+                         "the list that the run was begun with (more may follow at its end)");
+      }
+      if (!exists(index_path(shard)) ||
+          read_small_file<StorageError>(index_path(shard), kMaxSafetensorsHeaderBytes) !=
+              stored->index) {
+        stale_.emplace(shard, stored->index);
+      }
+    }
+    const std::size_t done = stored ? stored->lines.size() : 0;
+    found.finished += done;
+    if (done == names.size()) continue;
+    if (state == OutputState::kDamaged) {
+      damaged_.push_back(shard);
+      found.damaged += names.size();
+    }
+    if (stored) incomplete_.push_back(shard);
+    for (std::size_t i = begin_of(shard); i < end_of(shard); ++i) {
+      if (!stored || !stored->lines.contains(inputs_.name(i))) found.pending.push_back(i);
+    }
+    if (!std::exchange(header_checked, true)) (void)longest_header(shard);
+  }
+  return found;
+}
+
+std::size_t OutputShards::clean() {
+  const std::size_t temporaries = directory_.remove_stale_temporaries("");
+  for (const std::size_t shard : damaged_) {
+    directory_.remove_damaged(name_of_shard(shard), inputs_.path(begin_of(shard)));
+  }
+  for (const auto& [shard, index] : stale_) {
+    write_durably(index_path(shard), index, IfPresent::kReplace);
+  }
+  return temporaries;
+}
+
+std::uint64_t OutputShards::longest_header(std::size_t shard) const {
+  constexpr std::int64_t kLongest = std::numeric_limits<std::int64_t>::max();
+  std::vector<TensorInfo> tensors;
+  std::string index;
+  for (std::size_t i = begin_of(shard); i < end_of(shard); ++i) {
+    const std::string name = inputs_.name(i);
+    for (const std::string& tensor : content_.tensor_names) {
+      TensorInfo& info = tensors.emplace_back();
+      info.name = name + "/" + tensor;
+      info.dtype_name = "BF16";
+      info.shape = {kLongest, kLongest};
+      info.begin = info.end = std::numeric_limits<std::uint64_t>::max();
+    }
+    IndexEntry entry;
+    entry.name = name;
+    entry.shard = file_of_shard(shard);
+    entry.frames = entry.samples = entry.sample_rate_hz = entry.source_sample_rate_hz =
+        entry.source_channels = kLongest;
+    index += index_line(entry);
+  }
+  const std::string path = path_of(begin_of(shard));
+  const std::uint64_t bytes =
+      serialize_safetensors_header(tensors, metadata_of(index, Sha256().hex()), path).size();
+  if (bytes > kMaxSafetensorsHeaderBytes) {
+    throw UsageError(
+        path, "--shard-size", "needs a header of " + std::to_string(bytes) + " bytes",
+        "at most " + std::to_string(kMaxSafetensorsHeaderBytes) + ": fewer clips in a shard");
+  }
+  return bytes;
+}
+
+OutputShards::OpenShard& OutputShards::open(std::size_t number) {
+  std::unique_ptr<OpenShard>& shard = open_[number];
+  if (shard) return *shard;
+  shard = std::make_unique<OpenShard>();
+  shard->number = number;
+  shard->next = begin_of(number);
+  shard->end = end_of(number);
+  shard->missing = shard->end - shard->next;
+  if (std::binary_search(incomplete_.begin(), incomplete_.end(), number)) {
+    shard->stored = std::make_unique<Stored>(path_of(begin_of(number)));
+    shard->missing -= shard->stored->lines.size();
+  }
+  return *shard;
+}
+
+void OutputShards::write(Output& output) {
+  OpenShard& shard = open(output.index / size_);
+  if (!shard.stream) begin_writing(shard);
+  --shard.missing;
+  shard.arrived.emplace(output.index, std::move(output));
+  advance(shard, /*to_the_end=*/false);
+}
+
+void OutputShards::skip(std::size_t index) {
+  OpenShard& shard = open(index / size_);
+  --shard.missing;
+  shard.arrived.emplace(index, std::nullopt);
+  advance(shard, /*to_the_end=*/false);
+}
+
+void OutputShards::finish() {
+  while (!open_.empty()) advance(*open_.begin()->second, /*to_the_end=*/true);
+}
+
+void OutputShards::begin_writing(OpenShard& shard) {
+  const std::string path = path_of(begin_of(shard.number));
+  if (shard.stored) {
+    // Its data are about to be copied: they must not get a new digest unseen.
+    const std::string problem = scan_output(path, /*verify=*/true).problem;
+    if (!problem.empty()) {
+      throw StorageError(path, "", "holds other data than were written",
+                         "the same command with --verify, which redoes it");
+    }
+  }
+  shard.stream.emplace(path, longest_header(shard.number));
+}
+
+void OutputShards::advance(OpenShard& shard, bool to_the_end) {
+  if (!shard.stream) {
+    if (shard.missing == 0 || to_the_end) open_.erase(shard.number);  // nothing new
+    return;
+  }
+  for (; shard.next < shard.end; ++shard.next) {
+    if (shard.stored) {
+      const std::string name = inputs_.name(shard.next);
+      if (const auto line = shard.stored->lines.find(name); line != shard.stored->lines.end()) {
+        copy(shard, name, line->second);
+        continue;
+      }
+    }
+    const auto arrived = shard.arrived.find(shard.next);
+    if (arrived == shard.arrived.end()) {
+      if (!to_the_end) return;
+      continue;
+    }
+    if (arrived->second) add(shard, *arrived->second);
+    shard.arrived.erase(arrived);
+  }
+  commit(shard);
+  open_.erase(shard.number);
+}
+
+void OutputShards::add(OpenShard& shard, const Output& output) try {
+  const ClipReport& report = output.report;
+  for (const std::string& wanted : content_.tensor_names) {
+    const auto found = std::find_if(output.tensors.begin(), output.tensors.end(),
+                                    [&](const auto& tensor) { return tensor.first == wanted; });
+    TORCH_INTERNAL_ASSERT(found != output.tensors.end(), "no tensor ", wanted);
+    const at::Tensor& tensor = found->second;
+    if (tensor.nbytes() % kTensorAlignment != 0) {
+      throw UsageError(report.path, "--shard-size",
+                       wanted + " has " + std::to_string(tensor.nbytes()) + " bytes",
+                       "a multiple of 8: another --output-dtype, or files of their own");
+    }
+    shard.stream->add(report.name + "/" + wanted, tensor);
+    shard.sha.add({static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()});
+  }
+  shard.index += index_line(entry_of(report, shard.number));
+  shard.added.push_back({report.name, report.frames, report.audio_seconds, ""});
+} catch (const Error&) {
+  throw;
+} catch (const std::exception& error) {
+  // Half a clip is in the shard: nothing can be put behind it.
+  throw StorageError(path_of(output.index), output.report.name, error.what());
+}
+
+void OutputShards::copy(OpenShard& shard, const std::string& name, const std::string& line) {
+  std::vector<std::byte> data;
+  for (const std::string& tensor : content_.tensor_names) {
+    const Stored& stored = *shard.stored;
+    const auto found = stored.tensors.find(name + "/" + tensor);
+    if (found == stored.tensors.end()) {
+      throw StorageError(stored.file.path(), name, "has no " + tensor,
+                         "the same command with --verify, which redoes it");
+    }
+    const TensorInfo& info = *found->second;
+    data.resize(static_cast<std::size_t>(info.end - info.begin));
+    stored.file.read_at(stored.header.data_offset + info.begin, data.data(), data.size());
+    shard.stream->add(info, data);
+    shard.sha.add(data);
+  }
+  shard.index += line;
+}
+
+SafetensorsMetadata OutputShards::metadata_of(const std::string& index,
+                                              const std::string& digest) const {
+  return {{"fingerprint", directory_.digest()},
+          {"frame_rate_hz", number_text(content_.frame_rate_hz)},
+          {std::string(kIndexKey), index},
+          {"sha256", digest},
+          {"w2vbert", version()}};
+}
+
+void OutputShards::commit(OpenShard& shard) {
+  const std::string path = path_of(begin_of(shard.number));
+  IfPresent if_present = IfPresent::kCompare;
+  if (shard.stored) {
+    if (!is_there_as_opened(shard.stored->file)) {
+      throw StorageError(path, "", "has been replaced meanwhile", "one process for each share");
+    }
+    if_present = IfPresent::kReplace;
+  }
+  shard.stream->commit(metadata_of(shard.index, shard.sha.hex()), if_present);
+  write_durably(index_path(shard.number), shard.index, IfPresent::kReplace);
+  for (const JournalEntry& entry : shard.added) directory_.record(entry);
+}
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,66 @@
+// Shards of many clips: shard-00000.safetensors and its index, shard-00000.jsonl.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "checkpoint/safetensors_stream.h"
+#include "tool/store/outputs.h"
+#include "tool/store/sha256.h"
+
+namespace w2vbert::tool {
+
+// Partition k holds the inputs [k * size, (k + 1) * size) of the list, in its order, but for those
+// that failed: tensors <name>/<tensor>, the index also in its metadata. A partition is made of
+// whole shards, by the hash of their names. A shard is written as its clips come and put in place
+// when all have; a run that ends before puts there what it has, and the next one writes it anew,
+// with the rest: the bytes are then those that one undisturbed run gives. Nothing else is in memory
+// than clips that came before their turn.
+class OutputShards : public Outputs {
+ public:
+  // Throws UsageError for names that are not UTF-8.
+  OutputShards(const InputList& inputs, const OutputContent& content, RunDirectory& directory);
+  ~OutputShards() override;
+
+  ScanResult scan(const Partition& partition, bool verify) override;
+  std::size_t clean() override;
+  std::string path_of(std::size_t index) const override;
+  int most_threads() const override { return 1; }  // clips follow each other in a shard
+  void write(Output& output) override;
+  void skip(std::size_t index) override;
+  void finish() override;
+
+ private:
+  struct OpenShard;
+  struct Stored;
+
+  std::size_t begin_of(std::size_t shard) const { return shard * size_; }
+  std::size_t end_of(std::size_t shard) const;
+  std::string index_path(std::size_t shard) const;
+  SafetensorsMetadata metadata_of(const std::string& index, const std::string& digest) const;
+  std::uint64_t longest_header(std::size_t shard) const;
+  OpenShard& open(std::size_t shard);
+  void begin_writing(OpenShard& shard);
+  void advance(OpenShard& shard, bool to_the_end);
+  void add(OpenShard& shard, const Output& output);
+  void copy(OpenShard& shard, const std::string& name, const std::string& line);
+  void commit(OpenShard& shard);
+
+  const InputList& inputs_;
+  const OutputContent content_;
+  RunDirectory& directory_;
+  const std::size_t size_;
+  // What scan() found, by shard.
+  std::vector<std::size_t> damaged_;
+  std::vector<std::size_t> incomplete_;       // there, without some clips
+  std::map<std::size_t, std::string> stale_;  // whose index is not what the shard says: that
+  std::map<std::size_t, std::unique_ptr<OpenShard>> open_;
+};
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,85 @@
+// Where a run puts what it makes of its clips: a file for each (clip_files.h), or shards of many
+// (output_shards.h).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "checkpoint/safetensors_writer.h"
+#include "tool/store/run_directory.h"
+
+namespace w2vbert::tool {
+
+// How one clip was read, computed and written.
+struct ClipReport {
+  std::string path;
+  std::string name;
+  std::string output;
+  std::int64_t frames = 0;   // rows of input_features
+  std::int64_t samples = 0;  // after resampling
+  int sample_rate_hz = 0;    // of them
+  int source_sample_rate_hz = 0;
+  int source_channels = 0;
+  double audio_seconds = 0;    // after resampling
+  double read_seconds = 0;     // decoding and resampling
+  double compute_seconds = 0;  // features, and of the model's batch this clip's share by its frames
+  double write_seconds = 0;
+};
+
+// What was made of one clip.
+struct Output {
+  std::size_t index = 0;  // into the input list
+  ClipReport report;
+  NamedTensors tensors;  // on the CPU
+
+  std::int64_t bytes() const {
+    std::int64_t sum = 0;
+    for (const auto& [name, tensor] : tensors) sum += static_cast<std::int64_t>(tensor.nbytes());
+    return sum;
+  }
+};
+
+// What every output of a run holds.
+struct OutputContent {
+  std::vector<std::string> tensor_names;
+  double frame_rate_hz = 0;  // rows of the tensors a second
+};
+
+class Outputs {
+ public:
+  // Of one partition of the inputs; indices into the input list, rising.
+  struct ScanResult {
+    std::size_t finished = 0;
+    std::size_t damaged = 0;  // of those pending
+    std::vector<std::size_t> pending;
+  };
+
+  virtual ~Outputs() = default;
+
+  // Looks at what is there and changes nothing; with `verify`, data are compared with their digest.
+  // Throws UsageError for a file in an output's place that is none of this run.
+  virtual ScanResult scan(const Partition& partition, bool verify) = 0;
+  // Removes what scan() found to be damaged, and temporaries of dead processes: how many of these.
+  virtual std::size_t clean() = 0;
+
+  // The file that a clip's output is or will be in.
+  virtual std::string path_of(std::size_t index) const = 0;
+
+  // Threads that may call what follows.
+  virtual int most_threads() const = 0;
+  // Takes the tensors; what is durable already is in the journal. Throws StorageError, UsageError.
+  virtual void write(Output& output) = 0;
+  // There will be no output for that input.
+  virtual void skip(std::size_t index) = 0;
+  // Makes durable what is not yet. To be called once, by one thread, as the last.
+  virtual void finish() = 0;
+};
+
+// As the directory's run record says. `inputs` and `directory` outlive it.
+std::unique_ptr<Outputs> make_outputs(const InputList& inputs, const OutputContent& content,
+                                      RunDirectory& directory);
+
+}  // namespace w2vbert::tool

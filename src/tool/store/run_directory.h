@@ -1,0 +1,107 @@
+// The directory a run writes into: checked before work, resumed, and never left half-written.
+#pragma once
+
+#include <cstddef>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "tool/corpus/input_list.h"
+#include "tool/corpus/partition.h"
+#include "tool/store/fingerprint.h"
+#include "tool/store/journal.h"
+#include "tool/store/output_format.h"
+
+namespace w2vbert::tool {
+
+// One input that gave no output.
+struct ClipFailure {
+  std::string path;
+  std::string stage;    // read, model or write
+  std::string kind;     // not_found, not_a_file, unreadable, audio, memory, model
+  std::string message;  // one line
+};
+
+// An output file as it lies there.
+struct OutputScan {
+  std::string problem;  // one line with the path: why it is no whole output; empty: it is one
+  std::optional<std::string> fingerprint;  // as far as it could be read; .npy files have none
+  std::string index;                       // of a shard: what its .jsonl file says
+};
+// Reads the header of a .safetensors or .npy file; with `verify` also the data, which are compared
+// with their digest: that of the file, or `digest` for .npy, where an empty one is any. Does not
+// throw for what it finds.
+OutputScan scan_output(const std::string& path, bool verify, const std::string& digest = "");
+// The run record of a directory. Throws UsageError: there is none, or it is damaged.
+Fingerprint read_run_record(const std::string& directory);
+
+// Of a row of a manifest.
+ClipFailure failure_of(const BadRow& row);
+
+enum class OutputState {
+  kAbsent,
+  kFinished,  // whole, and of this run
+  kDamaged,   // no readable safetensors file, or its data are not what its header says
+};
+
+// Holds outputs (<name>.safetensors or .npy, also in folders below, or shards with their indexes),
+// the run record run.json, the journal of what was written and the failures of the last run:
+// journal.jsonl and failures.jsonl, or journal.<index>-of-<count>.jsonl and so on for a partition.
+class RunDirectory {
+ public:
+  // Makes the directory if need be, tries a file in it, and reads the run record. Throws
+  // StorageError when the place cannot be written, UsageError when another run's outputs are there.
+  RunDirectory(std::string path, Fingerprint fingerprint, Partition partition = {});
+  // Takes away the directories that the constructor made, if nothing has been put into them.
+  ~RunDirectory();
+  RunDirectory(const RunDirectory&) = delete;
+  RunDirectory& operator=(const RunDirectory&) = delete;
+
+  const std::string& path() const noexcept { return path_; }
+  const std::string& digest() const noexcept { return digest_; }
+  OutputFormat format() const noexcept { return format_; }
+  std::size_t shard_size() const noexcept { return shard_size_; }  // clips; 0: a file for each
+  std::string output_path(std::string_view name) const;
+
+  // Reads the output's header; with `verify` its data too. Throws UsageError for a file that is
+  // whole but no output of this run: it is never touched.
+  OutputState state_of(std::string_view name, bool verify) const;
+
+  // Removes the temporaries of dead processes from `folder` ("" or a path below this directory).
+  // Returns how many. A folder that is not there has none.
+  std::size_t remove_stale_temporaries(std::string_view folder) const;
+
+  // Writes the run record, opens the journal, drops the failures of the last run. To be called
+  // before the first output. `inputs`, `finished`: of this share, for the journal.
+  void start(std::size_t inputs, std::size_t finished);
+  // Makes the folder of `name`. Any thread may call this.
+  void prepare(std::string_view name);
+  // Appends an output, which is in its place, to the journal. Any thread may call this.
+  void record(const JournalEntry& output);
+  // Removes a damaged output, unless it is the input itself (UsageError).
+  void remove_damaged(std::string_view name, const std::string& input_path) const;
+  // Appends a line to the failures and makes it durable.
+  void record(const ClipFailure& failure);
+
+ private:
+  void read_record();
+
+  std::string path_;
+  Fingerprint fingerprint_;
+  std::string digest_;
+  OutputFormat format_;
+  std::size_t shard_size_;
+  // Of .npy files, read when they are first verified.
+  mutable std::optional<std::unordered_map<std::string, std::string>> digests_;
+  std::string partition_suffix_;  // ".<index>-of-<count>", or empty
+  std::string failures_path_;
+  std::mutex journal_mutex_;
+  std::optional<Journal> journal_;
+  std::vector<std::string> made_;  // directories made by the constructor, outermost first
+  bool record_found_ = false;
+};
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,51 @@
+#include "tool/store/sha256.h"
+
+#include <openssl/evp.h>
+
+#include <array>
+#include <new>
+#include <stdexcept>
+
+namespace w2vbert::tool {
+namespace {
+
+EVP_MD_CTX* context_of(void* context) { return static_cast<EVP_MD_CTX*>(context); }
+
+void require(int status) {
+  if (status != 1) throw std::runtime_error("SHA-256 is not available in this OpenSSL");
+}
+
+}  // namespace
+
+void Sha256::Deleter::operator()(void* context) const noexcept {
+  EVP_MD_CTX_free(context_of(context));
+}
+
+Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
+  if (!context_) throw std::bad_alloc();
+  require(EVP_DigestInit_ex(context_of(context_.get()), EVP_sha256(), nullptr));
+}
+Sha256::~Sha256() = default;
+Sha256::Sha256(Sha256&&) noexcept = default;
+Sha256& Sha256::operator=(Sha256&&) noexcept = default;
+
+void Sha256::add(std::span<const std::byte> bytes) {
+  require(EVP_DigestUpdate(context_of(context_.get()), bytes.data(), bytes.size()));
+}
+
+void Sha256::add(std::string_view text) { add(std::as_bytes(std::span(text))); }
+
+std::string Sha256::hex() {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned int size = 0;
+  require(EVP_DigestFinal_ex(context_of(context_.get()), digest.data(), &size));
+  constexpr std::string_view kHex = "0123456789abcdef";
+  std::string text;
+  for (unsigned int i = 0; i < size; ++i) {
+    text += kHex[digest[i] >> 4];
+    text += kHex[digest[i] & 0x0F];
+  }
+  return text;
+}
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,31 @@
+// SHA-256 over bytes that come in pieces.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace w2vbert::tool {
+
+class Sha256 {
+ public:
+  Sha256();
+  ~Sha256();
+  Sha256(Sha256&&) noexcept;
+  Sha256& operator=(Sha256&&) noexcept;
+
+  void add(std::span<const std::byte> bytes);
+  void add(std::string_view text);
+  // The digest in 64 lower-case hexadecimal digits; nothing may be added afterwards.
+  std::string hex();
+
+ private:
+  struct Deleter {
+    void operator()(void* context) const noexcept;
+  };
+  std::unique_ptr<void, Deleter> context_;
+};
+
+}  // namespace w2vbert::tool

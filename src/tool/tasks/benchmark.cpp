@@ -1,0 +1,93 @@
+#include "tool/tasks/benchmark.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <numeric>
+#include <optional>
+#include <utility>
+
+#include "core/stopwatch.h"
+#include "engine/gemm_roofline.h"
+#include "w2vbert/checkpoint/from_pretrained.h"
+#include "w2vbert/checkpoint/model_directory.h"
+#include "w2vbert/models/wav2vec2_bert_model.h"
+
+namespace w2vbert::tool {
+namespace {
+
+constexpr double kFramesPerSecond = 50;  // a frame of input_features is two fbank frames of 10 ms
+constexpr std::uint64_t kSeed = 0;
+
+std::vector<EngineClip> seeded_clips(const std::vector<std::int64_t>& lengths, std::int64_t width) {
+  at::manual_seed(kSeed);
+  std::vector<EngineClip> clips;
+  for (const std::int64_t length : lengths) clips.push_back({at::randn({length, width}), {}});
+  return clips;
+}
+
+}  // namespace
+
+std::int64_t BenchmarkResult::frames() const {
+  return std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
+}
+
+double BenchmarkResult::audio_seconds() const {
+  return static_cast<double>(frames()) / kFramesPerSecond;
+}
+
+Benchmark::Benchmark(const ModelRequest& request) : request_(request) {
+  const ModelDirectory model = resolve_model(request.model);
+  config_ = load_config(request, model.path);
+  choice_ = choose_engine(request.engine, config_, request.device, request.dtype);
+  auto loaded = load_pretrained<Wav2Vec2BertModel>(model.path, load_options(request, choice_));
+  engine_ = make_engine(choice_, std::move(loaded.model), request.dtype,
+                        weight_reader(loaded.checkpoint, loaded.report));
+  report_ = std::move(loaded.report);
+  if (auto* fused = dynamic_cast<FusedEngine*>(engine_.get())) fused->encoder().pack_weights();
+}
+
+double Benchmark::run(const std::vector<std::int64_t>& lengths) {
+  const auto clips = seeded_clips(lengths, config_.feature_projection_input_dim);
+  const Stopwatch watch;
+  const auto states = engine_->states(clips, {Engine::kLastHiddenState});
+  // A copy of one number waits for a device.
+  (void)states.back().front().select(0, 0).select(0, 0).item<float>();
+  return watch.seconds();
+}
+
+BenchmarkResult Benchmark::measure(const std::vector<std::int64_t>& lengths, int rounds,
+                                   bool profile) {
+  BenchmarkResult result;
+  result.lengths = lengths;
+  run(lengths);
+  std::optional<PackedGemmRate> rate;
+  if (request_.device.is_cpu() && request_.dtype == at::kFloat && at::hasMKLDNN()) {
+    rate.emplace(config_);
+  }
+  std::vector<double> seconds;
+  for (int round = 0; round < rounds; ++round) {
+    seconds.push_back(run(lengths));
+    if (rate) {
+      result.gemm_flops_per_second =
+          std::max(result.gemm_flops_per_second, rate->measure(result.frames()));
+    }
+  }
+  std::sort(seconds.begin(), seconds.end());
+  result.seconds_min = seconds.front();
+  result.seconds_median = (seconds[(seconds.size() - 1) / 2] + seconds[seconds.size() / 2]) / 2;
+  result.rtf = result.seconds_min / result.audio_seconds();
+  if (rate) {
+    result.gemm_floor_fraction =
+        encoder_flops(config_, lengths) / result.gemm_flops_per_second / result.seconds_min;
+  }
+  if (auto* fused = dynamic_cast<FusedEngine*>(engine_.get()); fused != nullptr && profile) {
+    fused->encoder().set_profiling(true);
+    run(lengths);
+    result.profile = fused->encoder().profile();
+    fused->encoder().set_profiling(false);
+  }
+  return result;
+}
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,331 @@
+#include "tool/tasks/extraction.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "core/memory.h"
+#include "core/parse_number.h"
+#include "core/text.h"
+#include "tool/store/sha256.h"
+#include "tool/tasks/model_identity.h"
+#include "w2vbert/checkpoint/checkpoint.h"
+#include "w2vbert/checkpoint/model_directory.h"
+#include "w2vbert/core/dtype.h"
+#include "w2vbert/core/error.h"
+#include "w2vbert/models/wav2vec2_bert_model.h"
+#include "w2vbert/version.h"
+
+namespace w2vbert::tool {
+namespace {
+
+// Of audio, that go through the model together: more gains nothing (docs/benchmarks.md).
+constexpr double kBatchSeconds = 60;
+constexpr double kMinBatchSeconds = 5;
+constexpr double kDeviceBatchSeconds = 120;  // where it does not fit, batches are halved
+// Raised when the same request would give other bytes.
+constexpr const char* kOutputFormat = "3";
+
+std::string states_name(const std::vector<std::int64_t>& states) {
+  if (states.empty()) return "last_hidden_state";
+  std::string name;
+  for (const std::int64_t state : states) {
+    if (!name.empty()) name += ',';
+    name += std::to_string(state);
+  }
+  return name;
+}
+
+void add_audio(Fingerprint& fingerprint, const AudioOptions& audio) {
+  auto& fields = fingerprint.fields;
+  const auto name = [](AudioOptions::Resampler resampler) {
+    switch (resampler) {
+      case AudioOptions::Resampler::soxr:
+        return "soxr";
+      case AudioOptions::Resampler::sinc:
+        return "sinc";
+      default:
+        return "sinc_transform";
+    }
+  };
+  fields.emplace_back("resampler", name(audio.resampler));
+  if (audio.first_sample_rate_hz > 0) {
+    fields.emplace_back("first_resampler", std::string(name(audio.first_resampler)) + " to " +
+                                               std::to_string(audio.first_sample_rate_hz));
+  }
+  if (audio.first_seconds > 0) {
+    fields.emplace_back("first_seconds", std::to_string(audio.first_seconds));
+  }
+  if (audio.padding == AudioOptions::Padding::xcodec2) fields.emplace_back("padding", "xcodec2");
+  fields.emplace_back("channels",
+                      audio.channels == AudioOptions::Channels::first ? "first" : "mix");
+}
+
+Fingerprint fingerprint_of(const char* command) {
+  return {{{"format", kOutputFormat}, {"w2vbert", version()}, {"command", command}}};
+}
+
+std::string numbers_of(const SeamlessM4TFeatureExtractorConfig& features) {
+  return "num_mel_bins=" + std::to_string(features.num_mel_bins) +
+         " sampling_rate=" + std::to_string(features.sampling_rate) +
+         " stride=" + std::to_string(features.stride) +
+         " padding_value=" + number_text(features.padding_value);
+}
+
+at::Tensor read_statistic(const Checkpoint& file, const std::string& name, std::int64_t channels) {
+  const std::string shape = "a float tensor of shape (" + std::to_string(channels) + ")";
+  const CheckpointTensor* tensor = file.find(name);
+  if (!tensor) throw CheckpointError(file.path(), name, "is missing", shape);
+  const at::Tensor value = file.read(name);
+  if (!value.is_floating_point() || value.dim() != 1 || value.size(0) != channels) {
+    throw CheckpointError(file.path(), name,
+                          "has dtype " + tensor->dtype_name + " and " +
+                              std::to_string(value.dim()) + " dimensions, " +
+                              std::to_string(value.numel()) + " values",
+                          shape);
+  }
+  return value;
+}
+
+}  // namespace
+
+std::vector<std::int64_t> parse_states(const std::string& text, std::int64_t num_hidden_layers) {
+  std::vector<std::int64_t> states;
+  if (text == "all") {
+    for (std::int64_t state = 0; state <= num_hidden_layers; ++state) states.push_back(state);
+    return states;
+  }
+  const std::string range = "0 to " + std::to_string(num_hidden_layers);
+  for (const std::string& word : split(text, ',')) {
+    const auto state = parse_number<std::int64_t>(word);
+    if (!state) {
+      throw UsageError("", "--states", "\"" + quote_bytes(word) + "\" is no number",
+                       "\"all\", or numbers from " + range + " with commas between them");
+    }
+    if (*state < 0 || *state > num_hidden_layers) {
+      throw UsageError("", "--states", quote_bytes(word) + " is not one of the model's", range);
+    }
+    states.push_back(*state);
+  }
+  std::sort(states.begin(), states.end());
+  states.erase(std::unique(states.begin(), states.end()), states.end());
+  return states;
+}
+
+SeamlessM4TFeatureExtractorConfig feature_settings(const std::string& model) {
+  if (model.empty()) return {};
+  return SeamlessM4TFeatureExtractorConfig::from_pretrained(resolve_model(model).path);
+}
+
+Fingerprint features_fingerprint(const SeamlessM4TFeatureExtractorConfig& features,
+                                 const AudioOptions& audio) {
+  Fingerprint fingerprint = fingerprint_of("features");
+  fingerprint.fields.emplace_back("feature_extractor", numbers_of(features));
+  add_audio(fingerprint, audio);
+  return fingerprint;
+}
+
+Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
+    : request_(std::move(request)),
+      output_dtype_(options.output_dtype),
+      attention_mask_(options.attention_mask),
+      pool_(options.pool),
+      preset_(options.preset) {
+  const ModelDirectory model = resolve_model(request_.model);
+  directory_ = model.path;
+  config_ = load_config(request_, directory_);
+  engine_ = choose_engine(request_.engine, config_, request_.device, request_.dtype);
+  features_ = load_features(config_, directory_);
+  if (!options.states.empty()) states_ = parse_states(options.states, config_.num_hidden_layers);
+  if (options.chunk_seconds > 0) {
+    if (states_.empty() && config_.add_adapter) {
+      throw UsageError("", "--chunk-seconds", "cannot cut what an adapter makes of a clip",
+                       "--states, which are the encoder's");
+    }
+    chunking_.frames = features_.frames_of(options.chunk_seconds);
+    chunking_.overlap =
+        static_cast<std::int64_t>(options.overlap_seconds * features_.frame_rate_hz());
+    if (chunking_.overlap >= chunking_.frames) {
+      throw UsageError("", "--overlap-seconds",
+                       "is as long as a piece, of " + std::to_string(chunking_.frames) + " frames",
+                       "less than --chunk-seconds");
+    }
+  }
+  if (!options.stats.empty()) {
+    const Checkpoint file = Checkpoint::open(options.stats);
+    // The states are the encoder's; only last_hidden_state is what an adapter makes of them.
+    const bool of_adapter = states_.empty() && config_.add_adapter;
+    const std::int64_t channels = of_adapter ? config_.adapter_size() : config_.hidden_size;
+    mean_ = read_statistic(file, "mean", channels);
+    var_ = read_statistic(file, "var", channels);
+    Sha256 sha;
+    for (const at::Tensor& value : {mean_, var_}) {
+      const at::Tensor wide = value.to(at::kDouble);  // holds every float type's values exactly
+      sha.add(std::string(c10::toString(value.scalar_type())) + ":");
+      sha.add(std::span(static_cast<const std::byte*>(wide.const_data_ptr()), wide.nbytes()));
+    }
+    stats_digest_ = sha.hex();
+  }
+  model_identity_ = model_identity(directory_, model.weight_files);
+  if (!request_.lora.empty()) lora_identity_ = lora_identity(request_.lora);
+}
+
+Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
+  Fingerprint fingerprint = fingerprint_of("extract");
+  auto& fields = fingerprint.fields;
+  fields.emplace_back("model", model_identity_);
+  fields.emplace_back("states", states_name(states_));
+  fields.emplace_back("stats", stats_digest_.empty() ? "none" : stats_digest_);
+  fields.emplace_back("dtype", dtype_name(request_.dtype));
+  fields.emplace_back("device", request_.device.is_cpu() ? "cpu" : "cuda");
+  fields.emplace_back("engine", engine_.name);
+  if (engine_.name == "reference") {  // the fused engine has one way of its own
+    fields.emplace_back("attn_implementation", request_.attn_implementation);
+  }
+  fields.emplace_back("prefix", request_.prefix);
+  fields.emplace_back("lenient", request_.lenient ? "true" : "false");
+  // Only then: other runs keep the fingerprint that they have always had.
+  if (!lora_identity_.empty()) fields.emplace_back("lora", lora_identity_);
+  if (!preset_.empty()) fields.emplace_back("preset", preset_);
+  if (!attention_mask_) fields.emplace_back("attention_mask", "none");
+  if (pool_ > 1) fields.emplace_back("pool", std::to_string(pool_));
+  if (output_dtype_) fields.emplace_back("output_dtype", dtype_name(*output_dtype_));
+  if (chunking_.on()) {
+    fields.emplace_back("chunk_frames", std::to_string(chunking_.frames));
+    fields.emplace_back("overlap_frames", std::to_string(chunking_.overlap));
+  }
+  add_audio(fingerprint, audio);
+  return fingerprint;
+}
+
+c10::ScalarType Extraction::output_dtype() const {
+  if (output_dtype_) return *output_dtype_;
+  const c10::ScalarType computed = request_.dtype == at::kChar ? at::kFloat : request_.dtype;
+  return mean_.defined() ? c10::promoteTypes(computed, mean_.scalar_type()) : computed;
+}
+
+std::vector<std::string> Extraction::tensor_names() const {
+  std::vector<std::string> names;
+  for (const std::int64_t state : states_)
+    names.push_back("hidden_states." + std::to_string(state));
+  if (names.empty()) names.emplace_back("last_hidden_state");
+  names.emplace_back("attention_mask");
+  return names;
+}
+
+std::int64_t Extraction::batch_frames(std::optional<double> seconds) const {
+  if (seconds) return features_.frames_of(*seconds);
+  if (!request_.device.is_cpu()) return features_.frames_of(kDeviceBatchSeconds);
+  if (engine_.name != "fused") return 1;
+  // Rows of the engine's matrices, and of each state: in the engine's hands, the clip's and the
+  // writer's.
+  const std::int64_t row_bytes = 4 * config_.hidden_size;
+  const auto states = static_cast<std::int64_t>(std::max<std::size_t>(1, states_.size()));
+  const std::int64_t frame_bytes = (8 + 3 * states) * row_bytes;
+  return std::clamp(usable_memory() / 4 / frame_bytes, features_.frames_of(kMinBatchSeconds),
+                    features_.frames_of(kBatchSeconds));
+}
+
+namespace {
+
+// The states of all clips, those that are cut put together again.
+std::vector<std::vector<at::Tensor>> states_in_chunks(Engine& engine,
+                                                      const std::vector<EngineClip>& clips,
+                                                      const std::vector<std::int64_t>& wanted,
+                                                      const Chunking& chunking,
+                                                      std::int64_t batch_frames) {
+  struct Piece {
+    std::size_t clip;
+    Chunk chunk;
+  };
+  std::vector<Piece> pieces;
+  for (std::size_t clip = 0; clip < clips.size(); ++clip) {
+    for (const Chunk& chunk : chunks_of(clips[clip].input_features.size(0), chunking)) {
+      pieces.push_back({clip, chunk});
+    }
+  }
+  std::vector<std::vector<std::vector<at::Tensor>>> kept(  // (clip, state, piece)
+      clips.size(), std::vector<std::vector<at::Tensor>>(wanted.size()));
+  for (std::size_t begin = 0; begin < pieces.size();) {
+    std::vector<EngineClip> batch;
+    std::size_t end = begin;
+    for (std::int64_t frames = 0; end < pieces.size(); ++end) {
+      const auto& [clip, chunk] = pieces[end];
+      frames += chunk.end - chunk.begin;
+      if (frames > batch_frames && end > begin) break;
+      batch.push_back({clips[clip].input_features.slice(0, chunk.begin, chunk.end),
+                       clips[clip].attention_mask.defined()
+                           ? clips[clip].attention_mask.slice(0, chunk.begin, chunk.end)
+                           : at::Tensor()});
+    }
+    const std::vector<std::vector<at::Tensor>> states = engine.states(batch, wanted);
+    for (std::size_t i = begin; i < end; ++i) {
+      const auto& [clip, chunk] = pieces[i];
+      for (std::size_t state = 0; state < wanted.size(); ++state) {
+        const at::Tensor& rows = states[i - begin][state];
+        const bool whole = chunk.keep_end - chunk.keep_begin == chunk.end - chunk.begin;
+        kept[clip][state].push_back(
+            whole ? rows
+                  : rows.slice(0, chunk.keep_begin - chunk.begin, chunk.keep_end - chunk.begin)
+                        .clone());
+      }
+    }
+    begin = end;
+  }
+  std::vector<std::vector<at::Tensor>> results(clips.size());
+  for (std::size_t clip = 0; clip < clips.size(); ++clip) {
+    for (const std::vector<at::Tensor>& parts : kept[clip]) {
+      results[clip].push_back(parts.size() == 1 ? parts.front() : at::cat(parts));
+    }
+  }
+  return results;
+}
+
+}  // namespace
+
+BatchFunction Extraction::load(std::int64_t batch_frames, LoadReport* report,
+                               std::function<bool()> interrupt_asked) const {
+  auto loaded = load_pretrained<Wav2Vec2BertModel>(directory_, load_options(request_, engine_));
+  const std::shared_ptr<Engine> engine =
+      make_engine(engine_, std::move(loaded.model), request_.dtype,
+                  weight_reader(loaded.checkpoint, loaded.report));
+  engine->interrupt_when(std::move(interrupt_asked));
+  if (report) *report = std::move(loaded.report);
+
+  std::vector<std::int64_t> wanted = states_;
+  if (wanted.empty()) wanted.push_back(Engine::kLastHiddenState);
+  const at::Tensor mean = mean_.defined() ? mean_.to(request_.device) : at::Tensor();
+  const at::Tensor deviation = var_.defined() ? at::sqrt(var_.to(request_.device)) : at::Tensor();
+  return [=, names = tensor_names(), chunking = chunking_, dtype = output_dtype_,
+          masked = attention_mask_, pool = pool_](const std::vector<EngineClip>& clips) {
+    const at::NoGradGuard no_grad;
+    std::vector<EngineClip> inputs = clips;
+    if (!masked) {
+      for (EngineClip& clip : inputs) clip.attention_mask = at::Tensor();
+    }
+    const auto states = states_in_chunks(*engine, inputs, wanted, chunking, batch_frames);
+    std::vector<NamedTensors> outputs(clips.size());
+    for (std::size_t clip = 0; clip < clips.size(); ++clip) {
+      for (std::size_t i = 0; i < wanted.size(); ++i) {
+        at::Tensor rows = states[clip][i];
+        if (mean.defined()) rows = (rows - mean) / deviation;
+        if (pool > 1) {
+          rows = at::avg_pool1d(rows.t().unsqueeze(0), {pool}, {pool})[0].t();  // (T, C) -> (T', C)
+        }
+        if (dtype) rows = rows.to(*dtype);
+        outputs[clip].emplace_back(names[i], rows.cpu().contiguous());
+      }
+      at::Tensor mask = clips[clip].attention_mask;
+      if (pool > 1) {  // of a row: whether all its frames are valid
+        const std::int64_t rows = mask.size(0) / pool;
+        mask = mask.slice(0, 0, rows * pool).reshape({rows, pool}).amin(1);
+      }
+      outputs[clip].emplace_back(names.back(), mask.contiguous());
+    }
+    return outputs;
+  };
+}
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,96 @@
+// A model that turns clips into hidden states, found and checked before its weights are read.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tool/run/chunking.h"
+#include "tool/run/clip_run.h"
+#include "tool/store/fingerprint.h"
+#include "tool/tasks/model_request.h"
+#include "w2vbert/audio/audio_file.h"
+#include "w2vbert/checkpoint/load.h"
+#include "w2vbert/config/seamless_m4t_feature_extractor_config.h"
+#include "w2vbert/config/wav2vec2_bert_config.h"
+#include "w2vbert/engine/engine.h"
+
+namespace w2vbert::tool {
+
+// "all" (0 to num_hidden_layers) or numbers between commas -> sorted, each once. Throws UsageError
+// for anything else, and for a state beyond the last layer.
+std::vector<std::int64_t> parse_states(const std::string& text, std::int64_t num_hidden_layers);
+
+// HF's feature extractor settings: of a model, or the class's defaults for "".
+SeamlessM4TFeatureExtractorConfig feature_settings(const std::string& model);
+
+// What a run of features depends on.
+Fingerprint features_fingerprint(const SeamlessM4TFeatureExtractorConfig& features,
+                                 const AudioOptions& audio);
+
+// What is made of the clips.
+struct ExtractionOptions {
+  std::string states;  // as parse_states takes them, or "" for last_hidden_state
+  std::string stats;   // a safetensors file with mean and var (C), or ""
+  // Long clips go through the model in pieces of so many seconds, which overlap; 0: whole.
+  double chunk_seconds = 0;
+  double overlap_seconds = 0;
+  std::optional<c10::ScalarType> output_dtype;  // of the states in the files; default: as computed
+  bool attention_mask = true;                   // whether the model gets the extractor's
+  std::int64_t pool = 1;  // frames whose mean is one row; what is left over at the end is cut
+  std::string preset;     // that the options come from, for the record
+};
+
+class Extraction {
+ public:
+  // Reads configs, headers and statistics, no weights. Throws ConfigError, CheckpointError,
+  // UsageError.
+  Extraction(ModelRequest request, const ExtractionOptions& options);
+
+  const Wav2Vec2BertConfig& config() const noexcept { return config_; }
+  const SeamlessM4TFeatureExtractorConfig& features() const noexcept { return features_; }
+  const EngineChoice& engine() const noexcept { return engine_; }
+  // Tensors of states in each output, and their type in the files.
+  std::size_t states() const noexcept { return std::max<std::size_t>(1, states_.size()); }
+  c10::ScalarType output_dtype() const;
+  // Of the tensors in an output: the states in rising order, and attention_mask.
+  std::vector<std::string> tensor_names() const;
+  Fingerprint fingerprint(const AudioOptions& audio) const;
+
+  // Loads the weights. The function's tensors are last_hidden_state, or hidden_states.<n> for each
+  // state, (T, C) in output_dtype, else in the computation dtype (what HF returns), or in the wider
+  // one of it and the statistics' when those are given; and attention_mask (T) int64. In one call
+  // of the engine there are `batch_frames` frames at most, or one clip or piece of one. `report`,
+  // when not null, gets what loading found. It throws Interrupted soon after `interrupt_asked` has
+  // become true.
+  BatchFunction load(std::int64_t batch_frames, LoadReport* report = nullptr,
+                     std::function<bool()> interrupt_asked = {}) const;
+
+  // Clips of how many frames (rows of input_features) go through the model together: of `seconds`
+  // of audio, or of a minute, or less where the memory at hand is short, or of two minutes on a
+  // GPU; the reference engine, which on a CPU runs one clip after the other, gains nothing by
+  // batches there.
+  std::int64_t batch_frames(std::optional<double> seconds) const;
+
+ private:
+  ModelRequest request_;
+  std::string directory_;
+  Wav2Vec2BertConfig config_;
+  SeamlessM4TFeatureExtractorConfig features_;
+  EngineChoice engine_;
+  std::vector<std::int64_t> states_;  // empty: last_hidden_state
+  at::Tensor mean_, var_;             // (C), undefined without statistics
+  std::string stats_digest_;
+  Chunking chunking_;
+  std::optional<c10::ScalarType> output_dtype_;
+  bool attention_mask_ = true;
+  std::int64_t pool_ = 1;
+  std::string preset_;
+  std::string model_identity_;
+  std::string lora_identity_;  // empty without one
+};
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,157 @@
+#include "tool/tasks/model_identity.h"
+
+#include <ATen/Parallel.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <ctime>
+#include <span>
+
+#include "checkpoint/safetensors_header.h"
+#include "config/lora_config.h"
+#include "core/durable_file.h"
+#include "core/file.h"
+#include "core/host_name.h"
+#include "tool/store/sha256.h"
+#include "w2vbert/checkpoint/lora.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert::tool {
+namespace {
+
+constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
+constexpr std::uint64_t kBlockBytes = 16 << 20;
+constexpr std::time_t kSettledSeconds = 3;
+constexpr std::uint64_t kReadBytes = 256 << 10;  // stays in a core's own cache
+
+// A file's digest, kept in the user's cache under what cannot stay as it was when the file changes:
+// a third of a second saved for two gigabytes that are in memory, minutes for those that are not.
+class DigestCache {
+ public:
+  explicit DigestCache(const InputFile& file) {
+    struct stat status {};
+    std::string folder = variable("XDG_CACHE_HOME");
+    if (folder.empty() && !variable("HOME").empty()) folder = variable("HOME") + "/.cache";
+    if (!folder.starts_with('/') || ::fstat(file.descriptor(), &status) != 0) return;
+    // Its times may not tell yet that it is still being written.
+    if (std::time(nullptr) - status.st_ctim.tv_sec < kSettledSeconds) return;
+    Sha256 key;
+    key.add(host_name() + ",");
+    for (const auto number :
+         {static_cast<std::int64_t>(status.st_dev), static_cast<std::int64_t>(status.st_ino),
+          status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec, status.st_ctim.tv_sec,
+          status.st_ctim.tv_nsec}) {
+      key.add(std::to_string(number) + ",");
+    }
+    folder_ = folder + "/w2vbert/digests";
+    path_ = folder_ + "/" + key.hex();
+  }
+
+  // Empty: none.
+  std::string read() const {
+    if (path_.empty() || !exists(path_)) return "";
+    try {
+      std::string digest = read_small_file<StorageError>(path_, kMaxConfigBytes);
+      if (digest.find_first_not_of("0123456789abcdef") == std::string::npos) return digest;
+    } catch (const StorageError&) {  // then it is computed
+    }
+    return "";
+  }
+
+  void write(const std::string& digest) const {
+    if (path_.empty()) return;
+    try {
+      make_directories(folder_);
+      write_durably(path_, digest, IfPresent::kReplace);
+    } catch (const StorageError&) {  // a cache that cannot be written is none
+    }
+  }
+
+ private:
+  static std::string variable(const char* name) {
+    const char* value = std::getenv(name);
+    return value ? value : "";
+  }
+
+  std::string folder_, path_;  // empty: nothing is remembered
+};
+
+XXH128_canonical_t block_digest(const InputFile& file, std::uint64_t begin, std::uint64_t end) {
+  XXH3_state_t state;
+  XXH3_128bits_reset(&state);
+  std::vector<std::byte> bytes(static_cast<std::size_t>(std::min(kReadBytes, end - begin)));
+  for (std::uint64_t at = begin; at < end; at += bytes.size()) {
+    bytes.resize(static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), end - at)));
+    file.read_at(at, bytes.data(), bytes.size());
+    XXH3_128bits_update(&state, bytes.data(), bytes.size());
+  }
+  XXH128_canonical_t digest;
+  XXH128_canonicalFromHash(&digest, XXH3_128bits_digest(&state));
+  return digest;
+}
+
+std::string file_digest(const InputFile& file, const std::string& head) {
+  const std::uint64_t blocks = (file.size() + kBlockBytes - 1) / kBlockBytes;
+  std::vector<XXH128_canonical_t> digests(static_cast<std::size_t>(blocks));
+  at::parallel_for(0, static_cast<std::int64_t>(blocks), 1,
+                   [&](std::int64_t first, std::int64_t last) {
+                     for (std::int64_t i = first; i < last; ++i) {
+                       const std::uint64_t begin = static_cast<std::uint64_t>(i) * kBlockBytes;
+                       digests[static_cast<std::size_t>(i)] =
+                           block_digest(file, begin, std::min(file.size(), begin + kBlockBytes));
+                     }
+                   });
+  Sha256 sha;
+  sha.add(std::to_string(file.size()) + ":" + head);
+  sha.add(std::as_bytes(std::span(digests)));
+  return sha.hex();
+}
+
+// Checks the file's header and adds all of the file.
+void add_weights(Sha256& sha, const std::string& path) {
+  const auto file = InputFile::open<CheckpointError>(path);
+  const std::string head = read_safetensors_head(file);
+  (void)parse_safetensors_header(head, file.size(), path);
+  const DigestCache remembered(file);
+  std::string digest = remembered.read();
+  if (digest.empty()) {
+    digest = file_digest(file, head);
+    file.check_unchanged();
+    remembered.write(digest);
+  }
+  sha.add(digest);
+}
+
+void add_text(Sha256& sha, const std::string& text) {
+  sha.add(std::to_string(text.size()) + ":" + text);
+}
+
+}  // namespace
+
+std::string model_identity(const std::string& model_directory,
+                           const std::vector<std::string>& weight_files) {
+  Sha256 sha;
+  for (const char* name : {"config.json", "processor_config.json", "preprocessor_config.json"}) {
+    const std::string path = join_path(model_directory, name);
+    add_text(sha, exists(path) ? read_small_file<ConfigError>(path, kMaxConfigBytes) : "");
+  }
+  for (const std::string& path : weight_files) add_weights(sha, path);
+  return sha.hex();
+}
+
+std::string lora_identity(const std::string& directory) {
+  const LoraFiles files = find_lora(directory);
+  (void)LoraConfig::from_pretrained(directory);
+  Sha256 sha;
+  add_text(sha, read_small_file<ConfigError>(files.config, kMaxConfigBytes));
+  add_weights(sha, files.weights);
+  return sha.hex();
+}
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,144 @@
+#include "tool/tasks/transcription.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <exception>
+#include <memory>
+#include <numeric>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "core/file.h"
+#include "core/stopwatch.h"
+#include "core/text.h"
+#include "tool/run/batch_runner.h"
+#include "tool/run/clip_reader.h"
+#include "w2vbert/checkpoint/from_pretrained.h"
+#include "w2vbert/checkpoint/model_directory.h"
+#include "w2vbert/core/error.h"
+#include "w2vbert/models/wav2vec2_bert_for_ctc.h"
+
+namespace w2vbert::tool {
+namespace {
+
+// Of audio, in a batch. Enough for the products to be fast.
+constexpr double kBatchSeconds = 60;
+
+}  // namespace
+
+Transcription::Transcription(ModelRequest request) : request_(std::move(request)) {
+  const ModelDirectory model = resolve_model(request_.model);
+  directory_ = model.path;
+  const std::string config_path = join_path(directory_, "config.json");
+  config_ = load_config(request_, directory_);
+  if (!config_.vocab_size) {
+    throw ConfigError(config_path, "vocab_size", "is null",
+                      "the size of the vocabulary of a Wav2Vec2BertForCTC");
+  }
+  engine_ = choose_engine(request_.engine, config_, request_.device, request_.dtype);
+  features_ = load_features(config_, directory_);
+  tokenizer_ = Wav2Vec2CTCTokenizer::from_pretrained(directory_);
+  tokenizer_.check_vocab_size(*config_.vocab_size);
+  warnings_ = tokenizer_.warnings;
+  const std::int64_t blank = tokenizer_.pad_token_id();
+  if (config_.pad_token_id != blank) {
+    warnings_.push_back(quote_bytes(config_path) + ": pad_token_id is " +
+                        (config_.pad_token_id ? std::to_string(*config_.pad_token_id) : "null") +
+                        ", the tokenizer's pad_token \"" + quote_bytes(tokenizer_.pad_token) +
+                        "\" is " + std::to_string(blank) +
+                        ": the tokenizer's is taken for the blank, as transformers does");
+  }
+}
+
+double Transcription::seconds_of(std::int64_t frames) const {
+  double input_frames = static_cast<double>(frames);
+  if (config_.add_adapter) {
+    input_frames *= std::pow(static_cast<double>(config_.adapter_stride),
+                             static_cast<double>(config_.num_adapter_layers));
+  }
+  return input_frames / features_.frame_rate_hz();
+}
+
+Transcription::Function Transcription::load(LoadReport* report,
+                                            std::function<bool()> interrupt_asked) const {
+  auto loaded = load_pretrained<Wav2Vec2BertForCTC>(directory_, load_options(request_, engine_));
+  Linear lm_head = loaded.model->lm_head;
+  const std::shared_ptr<Engine> engine =
+      make_engine(engine_, loaded.model->wav2vec2_bert, request_.dtype,
+                  weight_reader(loaded.checkpoint, loaded.report));
+  engine->interrupt_when(std::move(interrupt_asked));
+  if (report) *report = std::move(loaded.report);
+  return [engine, lm_head, tokenizer = tokenizer_](const std::vector<EngineClip>& clips) mutable {
+    const at::NoGradGuard no_grad;
+    std::vector<Wav2Vec2CTCTokenizer::Output> outputs;
+    for (const auto& states : engine->states(clips, {Engine::kLastHiddenState})) {
+      const at::Tensor rows = states.front().to(lm_head->weight.scalar_type()).unsqueeze(0);
+      const at::Tensor logits = lm_head(rows)[0];  // (1, T', E) -> (T', V)
+      const at::Tensor ids = logits.argmax(-1).cpu();
+      outputs.push_back(tokenizer.decode(
+          std::span(ids.const_data_ptr<std::int64_t>(), static_cast<std::size_t>(ids.numel()))));
+    }
+    return outputs;
+  };
+}
+
+TranscriptionSummary transcribe(const InputList& inputs, const AudioOptions& audio,
+                                const Transcription& transcription,
+                                const std::function<Transcription::Function()>& load,
+                                const TranscriptionEvents& events) {
+  TranscriptionSummary summary;
+  const auto failed = [&](const ClipFailure& failure) {
+    ++summary.failed;
+    events.failed(failure);
+  };
+  std::vector<std::size_t> pending(inputs.size());
+  std::iota(pending.begin(), pending.end(), 0);
+  ClipRunRequest reading;
+  reading.audio = audio;
+  reading.features = transcription.features();
+  const std::int64_t batch_frames = reading.features.frames_of(kBatchSeconds);
+  ClipReader reader(inputs, pending, reading, /*threads=*/1, 2 * batch_frames);
+  const Transcription::Function function = load();
+  for (const BadRow& row : inputs.bad_rows()) failed(failure_of(row));
+  BatchRunner<Wav2Vec2CTCTokenizer::Output> runner(function, batch_frames);
+  const Stopwatch watch;
+  const auto run_next_batch = [&] {
+    const std::vector<ReadClip> batch = reader.next_batch(runner.frames());
+    if (batch.empty()) return false;
+    run_batch(
+        batch, runner,
+        [&](const ReadClip& clip, const char* stage, const std::exception_ptr& failure) {
+          failed(failure_of(inputs.path(clip.index), stage, failure));
+          return true;
+        },
+        [&](const ReadClip& read, BatchRunner<Wav2Vec2CTCTokenizer::Output>::Result result) {
+          ClipText clip;
+          clip.path = inputs.path(read.index);
+          clip.segment = inputs.segment(read.index);
+          clip.audio_seconds = static_cast<double>(read.samples) / read.sample_rate_hz;
+          clip.text = std::move(result.output.text);
+          for (const auto& word : result.output.word_offsets) {
+            clip.words.push_back({word.text, transcription.seconds_of(word.start_offset),
+                                  transcription.seconds_of(word.end_offset)});
+          }
+          ++summary.done;
+          summary.audio_seconds += clip.audio_seconds;
+          events.finished(clip);
+        });
+    return true;
+  };
+  try {
+    do {
+      summary.stopped = events.stop_requested();
+    } while (!summary.stopped && run_next_batch());
+  } catch (const Interrupted&) {
+    summary.stopped = true;
+  }
+  summary.elapsed_seconds = watch.seconds();
+  summary.hanging_readers = reader.hanging();
+  return summary;
+}
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,94 @@
+// Audio files -> text, with a Wav2Vec2BertForCTC and the tokenizer of its directory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tool/corpus/input_list.h"
+#include "tool/store/run_directory.h"
+#include "tool/tasks/model_request.h"
+#include "w2vbert/audio/audio_file.h"
+#include "w2vbert/checkpoint/load.h"
+#include "w2vbert/config/seamless_m4t_feature_extractor_config.h"
+#include "w2vbert/config/wav2vec2_bert_config.h"
+#include "w2vbert/config/wav2vec2_ctc_tokenizer.h"
+#include "w2vbert/engine/engine.h"
+
+namespace w2vbert::tool {
+
+// A word and when it was said, in seconds from the clip's start.
+struct TimedWord {
+  std::string word;
+  double start = 0;
+  double end = 0;
+};
+
+struct ClipText {
+  std::string path;
+  std::optional<InputSegment> segment;  // of the file; times count from its start
+  double audio_seconds = 0;             // after resampling
+  std::string text;
+  std::vector<TimedWord> words;
+};
+
+struct TranscriptionEvents {
+  std::function<void(const ClipText&)> finished = [](const ClipText&) {};
+  std::function<void(const ClipFailure&)> failed = [](const ClipFailure&) {};
+  // Asked between two batches; true ends the work.
+  std::function<bool()> stop_requested = [] { return false; };
+};
+
+struct TranscriptionSummary {
+  std::size_t done = 0;
+  std::size_t failed = 0;
+  double audio_seconds = 0;    // of the clips done
+  double elapsed_seconds = 0;  // from the first clip's start, without loading the model
+  bool stopped = false;        // by stop_requested
+  int hanging_readers = 0;     // threads that were left in a decoder
+};
+
+class Transcription {
+ public:
+  // Reads configs and the tokenizer, no weights. Throws ConfigError, CheckpointError, UsageError.
+  explicit Transcription(ModelRequest request);
+
+  const SeamlessM4TFeatureExtractorConfig& features() const noexcept { return features_; }
+  const EngineChoice& engine() const noexcept { return engine_; }
+  const std::vector<std::string>& warnings() const noexcept { return warnings_; }
+  // How much audio an output frame of the model stands for. HF: inputs_to_logits_ratio over the
+  // sampling rate, for the models that have one.
+  double seconds_of(std::int64_t frames) const;
+
+  // Greedy decoding: for each clip the text that HF's processor.batch_decode gives for the argmax
+  // of the logits of the clip alone, whatever else is in the batch. HF: every output frame counts,
+  // also one of padding.
+  using Function = std::function<std::vector<Wav2Vec2CTCTokenizer::Output>(
+      const std::vector<EngineClip>& clips)>;
+  // Loads the weights. `report`, when not null, gets what loading found. The function throws
+  // Interrupted soon after `interrupt_asked` has become true.
+  Function load(LoadReport* report = nullptr, std::function<bool()> interrupt_asked = {}) const;
+
+ private:
+  ModelRequest request_;
+  std::string directory_;
+  Wav2Vec2BertConfig config_;
+  SeamlessM4TFeatureExtractorConfig features_;
+  EngineChoice engine_;
+  Wav2Vec2CTCTokenizer tokenizer_;
+  std::vector<std::string> warnings_;
+};
+
+// Transcribes all inputs, a minute of audio at a time, and reports each in the list's order; one
+// that cannot be read or computed is reported when that is known. `load` makes the function, while
+// another thread reads the first clips. Throws what ends a run: what `load` throws,
+// CheckpointError, DeviceError.
+TranscriptionSummary transcribe(const InputList& inputs, const AudioOptions& audio,
+                                const Transcription& transcription,
+                                const std::function<Transcription::Function()>& load,
+                                const TranscriptionEvents& events);
+
+}  // namespace w2vbert::tool

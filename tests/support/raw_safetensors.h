@@ -1,0 +1,33 @@
+// Safetensors files put together by hand, so that they may be wrong.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <string_view>
+
+namespace w2vbert::testing {
+
+inline std::string little_endian_8(std::uint64_t value) {
+  std::string bytes;
+  for (int i = 0; i < 8; ++i)
+    bytes += static_cast<char>(static_cast<std::uint8_t>(value >> (8 * i)));
+  return bytes;
+}
+
+inline void write_text(const std::string& path, std::string_view text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+inline void write_raw_safetensors(const std::string& path, std::string_view header,
+                                  std::string_view data) {
+  write_text(path, little_endian_8(header.size()) + std::string(header) + std::string(data));
+}
+
+inline std::string read_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+}  // namespace w2vbert::testing

@@ -1,0 +1,32 @@
+// A small seeded model directory, and clips to feed it with.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+
+#include "checkpoint/safetensors_writer.h"
+#include "w2vbert/checkpoint/checkpoint.h"
+
+namespace w2vbert::testing {
+
+constexpr std::int64_t kSmallLayers = 3;
+constexpr std::int64_t kSmallHiddenSize = 32;
+
+// config.json, preprocessor_config.json and model.safetensors in `directory`, which is made.
+void make_small_model(const std::string& directory);
+
+// A LoRA adapter for it in `directory`, which is made: linear_q of every layer. `seed`: its values.
+void make_small_lora(const std::string& directory, int seed = 0);
+
+// Loads the tensors of a file, lets `change` have them, and writes them back.
+void change_tensors(const std::string& path,
+                    const std::function<void(std::map<std::string, at::Tensor>&)>& change);
+
+std::map<std::string, at::Tensor> tensors_of(const std::string& path);
+
+// A 16-bit PCM file with `samples` samples a channel; the noise differs from seed to seed.
+void write_clip(const std::string& path, int samples, int seed = 0, int rate = 16000,
+                int channels = 1);
+
+}  // namespace w2vbert::testing

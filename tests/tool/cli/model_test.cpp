@@ -1,0 +1,382 @@
+// Models that are wrong, looked at and run.
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "support/program.h"
+#include "support/small_model.h"
+#include "support/temporary_directory.h"
+
+namespace w2vbert::tool::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+using Tensors = std::map<std::string, at::Tensor>;
+
+const std::string kTensor = "encoder.layers.1.conv_module.pointwise_conv1.weight";
+
+class Model : public testing::Test {
+ protected:
+  void SetUp() override {
+    make_small_model(model_);
+    write_clip(clip_, 8000);
+    write_safetensors(in_, {{"input_features", at::randn({2, 7, 160})},
+                            {"attention_mask", at::ones({2, 7}, at::kLong)}});
+  }
+
+  Result extract(const std::vector<std::string>& more = {}) {
+    std::vector<std::string> words = {"extract", clip_, "--model", model_, "--output", out_};
+    words.insert(words.end(), more.begin(), more.end());
+    return run_program(words);
+  }
+  Result forward(const std::vector<std::string>& more = {}) {
+    std::vector<std::string> words = {"forward", "--model",  model_, "--input",
+                                      in_,       "--output", result_};
+    words.insert(words.end(), more.begin(), more.end());
+    return run_program(words);
+  }
+  void change(const std::function<void(Tensors&)>& what) {
+    change_tensors(model_ + "/model.safetensors", what);
+  }
+  void set_config(const std::string& key, const nlohmann::json& value) {
+    std::ifstream in(model_ + "/config.json");
+    auto config = nlohmann::json::parse(in);
+    config[key] = value;
+    std::ofstream(model_ + "/config.json") << config.dump();
+  }
+  // extract, forward and inspect end with 4, one line that says what `line` wants, and write
+  // nothing.
+  void expect_bad_model(const testing::Matcher<std::string>& line, bool inspect_too = true) {
+    const Result extracted = extract();
+    EXPECT_EQ(extracted.status, 4) << extracted.err;
+    EXPECT_THAT(extracted.errors(), ElementsAre(line));
+    EXPECT_FALSE(fs::exists(out_));
+    const Result forwarded = forward();
+    EXPECT_EQ(forwarded.status, 4) << forwarded.err;
+    EXPECT_THAT(forwarded.errors(), ElementsAre(line));
+    EXPECT_FALSE(fs::exists(result_));
+    if (!inspect_too) return;
+    const Result inspected = run_program({"inspect", model_});
+    EXPECT_EQ(inspected.status, 4) << inspected.err;
+    EXPECT_THAT(inspected.errors(), ElementsAre(line));
+  }
+
+  TemporaryDirectory scratch_;
+  std::string model_ = scratch_ / "model";
+  std::string clip_ = scratch_ / "clip.wav";
+  std::string out_ = scratch_ / "out";
+  std::string in_ = scratch_ / "in.safetensors";
+  std::string result_ = scratch_ / "result.safetensors";
+};
+
+TEST_F(Model, LacksATensor) {
+  change([](Tensors& tensors) { tensors.erase(kTensor); });
+  expect_bad_model(HasSubstr(kTensor));
+}
+
+TEST_F(Model, HasARenamedTensor) {
+  change([](Tensors& tensors) {
+    tensors["encoder.layers.1.conv_module.pointwise.weight"] = tensors.at(kTensor);
+    tensors.erase(kTensor);
+  });
+  expect_bad_model(HasSubstr(kTensor));
+}
+
+TEST_F(Model, HasATransposedTensor) {
+  change([](Tensors& tensors) {
+    tensors[kTensor] = tensors.at(kTensor).transpose(0, 1).contiguous();
+  });
+  expect_bad_model(AllOf(HasSubstr(kTensor), HasSubstr("(32, 64, 1)"), HasSubstr("(64, 32, 1)")));
+}
+
+TEST_F(Model, IsTruncated) {
+  const std::string path = model_ + "/model.safetensors";
+  fs::resize_file(path, fs::file_size(path) - 1);
+  expect_bad_model(HasSubstr("model.safetensors"));
+  fs::resize_file(path, 5);
+  expect_bad_model(HasSubstr("model.safetensors"));
+  fs::resize_file(path, 0);
+  expect_bad_model(HasSubstr("model.safetensors"));
+}
+
+TEST_F(Model, IsAGitLfsPointer) {
+  std::ofstream(model_ + "/model.safetensors")
+      << "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
+  expect_bad_model(HasSubstr("git lfs pull"));
+}
+
+TEST_F(Model, IsNoModelDirectory) {
+  fs::remove_all(model_);
+  fs::create_directories(model_);
+  expect_bad_model(HasSubstr("config.json"), false);
+  EXPECT_EQ(run_program({"inspect", model_}).status, 4);
+}
+
+TEST_F(Model, HasNoWeights) {
+  fs::remove(model_ + "/model.safetensors");
+  expect_bad_model(HasSubstr("model.safetensors"));
+}
+
+TEST_F(Model, IsNowhere) {
+  model_ = scratch_ / "nowhere";
+  expect_bad_model(HasSubstr("nowhere"));
+  model_ = "facebook/w2v-bert-2.0";
+  expect_bad_model(HasSubstr("hf download facebook/w2v-bert-2.0"));
+}
+
+TEST_F(Model, HasABadConfig) {
+  set_config("num_attention_heads", 5);
+  expect_bad_model(HasSubstr("num_attention_heads"));
+  set_config("num_attention_heads", "four");
+  expect_bad_model(HasSubstr("num_attention_heads"));
+  std::ofstream(model_ + "/config.json") << "{";
+  expect_bad_model(HasSubstr("config.json"));
+}
+
+TEST_F(Model, HasNoPreprocessorConfig) {
+  fs::remove(model_ + "/preprocessor_config.json");
+  const Result result = extract();
+  EXPECT_EQ(result.status, 4);
+  EXPECT_THAT(result.errors(), ElementsAre(HasSubstr("preprocessor_config.json")));
+  EXPECT_FALSE(fs::exists(out_));
+  EXPECT_EQ(forward().status, 0);  // no audio is read there
+}
+
+TEST_F(Model, IsLoadedLenientlyWithAWarningForEachTensor) {
+  change([](Tensors& tensors) {
+    tensors.erase(kTensor);
+    tensors.erase("encoder.layers.0.final_layer_norm.weight");
+  });
+  const Result result = extract({"--lenient"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("[Wav2Vec-BERT] "));
+  EXPECT_THAT(result.err, HasSubstr(kTensor));
+  const at::Tensor first = tensors_of(out_ + "/clip.safetensors").at("last_hidden_state");
+  fs::remove_all(out_);
+  ASSERT_EQ(extract({"--lenient"}).status, 0);
+  EXPECT_TRUE(at::equal(tensors_of(out_ + "/clip.safetensors").at("last_hidden_state"), first));
+}
+
+TEST_F(Model, IsFoundBehindItsPrefixOnlyWhenAskedTo) {
+  ASSERT_EQ(extract().status, 0);
+  const at::Tensor plain = tensors_of(out_ + "/clip.safetensors").at("last_hidden_state");
+  fs::remove_all(out_);
+  change([](Tensors& tensors) {
+    Tensors prefixed;
+    for (const auto& [name, tensor] : tensors) prefixed["semantic_model." + name] = tensor;
+    tensors = prefixed;
+  });
+  expect_bad_model(HasSubstr("semantic_model"));
+  ASSERT_EQ(extract({"--prefix", "semantic_model."}).status, 0);
+  EXPECT_TRUE(at::equal(tensors_of(out_ + "/clip.safetensors").at("last_hidden_state"), plain));
+  EXPECT_EQ(run_program({"inspect", model_, "--prefix", "semantic_model."}).status, 0);
+}
+
+TEST_F(Model, IsRunWithAnAdapter) {
+  const std::string lora = scratch_ / "lora";
+  make_small_lora(lora);
+  ASSERT_EQ(extract({"--lora", lora}).status, 0);
+  ASSERT_EQ(forward({"--lora", lora}).status, 0);
+  const at::Tensor states = tensors_of(out_ + "/clip.safetensors").at("last_hidden_state");
+  const at::Tensor outputs = tensors_of(result_).at("last_hidden_state");
+  // By hand: the weights that the adapter makes of the model's.
+  const Tensors adapter = tensors_of(lora + "/adapter_model.safetensors");
+  change([&](Tensors& tensors) {
+    for (auto& [name, tensor] : tensors) {
+      if (!name.ends_with("linear_q.weight")) continue;
+      const std::string module = "base_model.model." + name.substr(0, name.rfind('.'));
+      tensor.add_(
+          at::matmul(adapter.at(module + ".lora_B.weight"), adapter.at(module + ".lora_A.weight"))
+              .mul(1.5));
+    }
+  });
+  fs::remove_all(out_);
+  ASSERT_EQ(extract().status, 0);
+  ASSERT_EQ(forward().status, 0);
+  EXPECT_TRUE(at::equal(tensors_of(out_ + "/clip.safetensors").at("last_hidden_state"), states));
+  EXPECT_TRUE(at::equal(tensors_of(result_).at("last_hidden_state"), outputs));
+}
+
+TEST_F(Model, IsNotRunWithAnAdapterThatDoesNotFit) {
+  const std::string lora = scratch_ / "lora";
+  make_small_lora(lora);
+  const auto expect_bad = [&](const testing::Matcher<std::string>& line) {
+    for (const Result& result : {extract({"--lora", lora}), forward({"--lora", lora})}) {
+      EXPECT_EQ(result.status, 4) << result.err;
+      EXPECT_THAT(result.errors(), ElementsAre(line));
+    }
+    EXPECT_FALSE(fs::exists(out_ + "/clip.safetensors"));
+    EXPECT_FALSE(fs::exists(result_));
+  };
+  change_tensors(lora + "/adapter_model.safetensors", [](Tensors& tensors) {
+    tensors["base_model.model.encoder.layers.0.self_attn.linear_q.lora_B.weight"] =
+        at::ones({2, 2});
+  });
+  expect_bad(AllOf(HasSubstr("linear_q.lora_B.weight: has shape (2, 2)"), HasSubstr("(32, 2)")));
+  std::ofstream(lora + "/adapter_config.json") << R"({"peft_type": "LORA", "use_dora": true})";
+  expect_bad(HasSubstr("adapter_config.json: use_dora: true is not supported"));
+  fs::remove(lora + "/adapter_config.json");
+  expect_bad(HasSubstr("has no adapter_config.json"));
+}
+
+TEST_F(Model, IsFoundInTheHubCache) {
+  const std::string cache = scratch_ / "cache";
+  const std::string revision = cache + "/models--someone--small/snapshots/abc";
+  fs::create_directories(revision);
+  fs::create_directories(cache + "/models--someone--small/refs");
+  std::ofstream(cache + "/models--someone--small/refs/main") << "abc";
+  fs::copy(model_, revision);
+  Conditions conditions;
+  conditions.environment["HF_HUB_CACHE"] = cache;
+  const Result result = run_program({"inspect", "someone/small"}, conditions);
+  EXPECT_EQ(result.status, 0) << result.err;
+}
+
+TEST_F(Model, IsInspected) {
+  const Result text = run_program({"inspect", model_});
+  ASSERT_EQ(text.status, 0) << text.err;
+  EXPECT_THAT(text.out, HasSubstr(kTensor));
+  EXPECT_THAT(text.out, HasSubstr("(64, 32, 1)"));
+  EXPECT_THAT(text.out, HasSubstr("0 missing"));
+  const Result json = run_program({"inspect", model_, "--json"});
+  ASSERT_EQ(json.status, 0);
+  const auto report = nlohmann::json::parse(json.out);
+  const Tensors tensors = tensors_of(model_ + "/model.safetensors");
+  ASSERT_THAT(report["tensors"], SizeIs(tensors.size()));
+  std::int64_t parameters = 0;
+  for (const auto& [name, tensor] : tensors) parameters += tensor.numel();
+  EXPECT_EQ(report["parameters"], parameters);
+  EXPECT_EQ(report["bytes"], 4 * parameters);
+  EXPECT_EQ(report["complete"], true);
+  for (const auto& tensor : report["tensors"]) {
+    EXPECT_EQ(tensor["shape"].get<std::vector<std::int64_t>>(),
+              tensors.at(tensor["name"].get<std::string>()).sizes().vec());
+  }
+}
+
+TEST_F(Model, IsInspectedWithWhatItDoesNotNeed) {
+  change([](Tensors& tensors) {
+    tensors["lm_head.weight"] = at::ones({3, 32});
+    tensors["lm_head.bias"] = at::full({3}, std::numeric_limits<float>::quiet_NaN());
+  });
+  const Result result = run_program({"inspect", model_});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("unexpected   lm_head.weight"));
+  EXPECT_THAT(result.out, HasSubstr("lm_head.bias: 3 of 3 values are NaN or infinite"));
+}
+
+TEST_F(Model, IsInspectedAsASingleFile) {
+  const Result result = run_program({"inspect", model_ + "/model.safetensors", "--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_FALSE(nlohmann::json::parse(result.out).contains("missing"));
+  EXPECT_EQ(run_program({"inspect", clip_}).status, 4);
+  EXPECT_EQ(run_program({"inspect", scratch_ / "nowhere.safetensors"}).status, 4);
+  EXPECT_EQ(run_program({"inspect", "/dev/zero"}).status, 4);
+}
+
+TEST_F(Model, ListsToAReaderThatGoesAway) {
+  Conditions gone;
+  gone.stdout_reader_gone = true;
+  EXPECT_EQ(run_program({"inspect", model_}, gone).status, 0);
+  Conditions full;
+  full.stdout_path = "/dev/full";
+  EXPECT_EQ(run_program({"inspect", model_}, full).status, 5);
+}
+
+TEST_F(Model, RunsOnTensors) {
+  ASSERT_EQ(forward().status, 0);
+  Tensors tensors = tensors_of(result_);
+  EXPECT_THAT(tensors, SizeIs(2));
+  EXPECT_EQ(tensors.at("last_hidden_state").sizes(), at::IntArrayRef({2, 7, kSmallHiddenSize}));
+  EXPECT_EQ(tensors.at("extract_features").sizes(), at::IntArrayRef({2, 7, 160}));
+  // Again, with everything: the result is replaced.
+  const Result eager = forward({"--output-hidden-states", "--output-attentions",
+                                "--attn-implementation", "eager", "--json"});
+  ASSERT_EQ(eager.status, 0) << eager.err;
+  EXPECT_EQ(nlohmann::json::parse(eager.out)["architecture"], "Wav2Vec2BertModel");
+  tensors = tensors_of(result_);
+  EXPECT_THAT(tensors, SizeIs(2 + (kSmallLayers + 1) + kSmallLayers));
+  EXPECT_EQ(tensors.at("attentions.2").sizes(), at::IntArrayRef({2, 4, 7, 7}));
+  EXPECT_TRUE(at::equal(tensors.at("hidden_states.3"), tensors.at("last_hidden_state")));
+  const Result sdpa = forward({"--output-attentions"});
+  EXPECT_EQ(sdpa.status, 0);
+  EXPECT_THAT(sdpa.err, HasSubstr("sdpa gives no attention weights"));
+}
+
+TEST_F(Model, CastsTheFeaturesToItsType) {
+  ASSERT_EQ(forward({"--dtype", "bfloat16"}).status, 0);
+  EXPECT_EQ(tensors_of(result_).at("last_hidden_state").scalar_type(), at::kBFloat16);
+}
+
+TEST_F(Model, RefusesTensorsThatDoNotFit) {
+  const auto expect_refused = [&](const NamedTensors& tensors, const std::string& name) {
+    write_safetensors(in_, tensors, {}, IfPresent::kReplace);
+    const Result result = forward();
+    EXPECT_EQ(result.status, 2) << result.err;
+    EXPECT_THAT(result.errors(), ElementsAre(HasSubstr("in.safetensors: " + name + ": ")));
+    EXPECT_FALSE(fs::exists(result_));
+  };
+  const at::Tensor features = at::randn({2, 7, 160});
+  expect_refused({{"attention_mask", at::ones({2, 7}, at::kLong)}}, "input_features");
+  expect_refused({{"input_features", at::randn({7, 160})}}, "input_features");
+  expect_refused({{"input_features", at::randn({2, 7, 80})}}, "input_features");
+  expect_refused({{"input_features", at::randn({0, 7, 160})}}, "input_features");
+  expect_refused({{"input_features", at::ones({2, 7, 160}, at::kLong)}}, "input_features");
+  expect_refused({{"input_features", features}, {"attention_mask", at::ones({1, 7}, at::kLong)}},
+                 "attention_mask");
+  expect_refused({{"input_features", features}, {"attention_mask", at::full({2, 7}, 2, at::kLong)}},
+                 "attention_mask");
+  expect_refused({{"input_features", features}, {"attention_mask", at::ones({2, 7})}},
+                 "attention_mask");
+  expect_refused({{"input_features", features}, {"mask_time_indices", at::ones({2, 8}, at::kBool)}},
+                 "mask_time_indices");
+  expect_refused({{"input_features", features}, {"labels", at::ones({2, 3}, at::kLong)}}, "labels");
+}
+
+TEST_F(Model, RefusesBadPlacesForItsResult) {
+  for (const std::string& place : {scratch_.path(), scratch_ / "nowhere/x.safetensors",
+                                   std::string("/dev/null"), scratch_ / "clip.wav/x"}) {
+    result_ = place;
+    const Result result = forward();
+    EXPECT_EQ(result.status, 5) << result.err;
+    EXPECT_THAT(result.errors(), SizeIs(1));
+  }
+  EXPECT_TRUE(fs::is_character_file("/dev/null"));
+  result_ = in_;
+  EXPECT_EQ(forward().status, 2);
+}
+
+TEST_F(Model, RefusesABadInputFile) {
+  std::ofstream(in_) << "no tensors";
+  EXPECT_EQ(forward().status, 4);
+  fs::remove(in_);
+  const Result result = forward();
+  EXPECT_EQ(result.status, 4);
+  EXPECT_THAT(result.errors(), ElementsAre(HasSubstr("in.safetensors")));
+}
+
+TEST_F(Model, NamesTheClassesItCanRun) {
+  set_config("architectures", nlohmann::json::array({"Wav2Vec2BertForPreTraining"}));
+  Result result = forward();
+  EXPECT_EQ(result.status, 4);
+  EXPECT_THAT(result.errors(),
+              ElementsAre(AllOf(HasSubstr("architectures"), HasSubstr("Wav2Vec2BertForPreTraining"),
+                                HasSubstr("Wav2Vec2BertModel"))));
+  set_config("architectures", nullptr);
+  result = forward();
+  EXPECT_EQ(result.status, 4);
+  EXPECT_THAT(result.errors(), ElementsAre(HasSubstr("architectures")));
+}
+
+}  // namespace
+}  // namespace w2vbert::tool::testing

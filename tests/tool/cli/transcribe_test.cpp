@@ -1,0 +1,198 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/utils.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "support/program.h"
+#include "support/small_model.h"
+#include "support/temporary_directory.h"
+#include "w2vbert/checkpoint/save_pretrained.h"
+#include "w2vbert/models/wav2vec2_bert_for_ctc.h"
+
+namespace w2vbert::tool::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+using testing::StartsWith;
+
+using Words = std::vector<std::string>;
+
+constexpr const char* kVocabulary = R"({"<pad>": 0, "|": 1, "a": 2, "b": 3, "<unk>": 4})";
+
+std::string content_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::istringstream stream(text);
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+class Transcribe : public testing::Test {
+ protected:
+  void SetUp() override {
+    make_small_model(model_);
+    Wav2Vec2BertConfig config = Wav2Vec2BertConfig::from_pretrained(model_);
+    config.vocab_size = 5;
+    torch::manual_seed(0);
+    const Wav2Vec2BertForCTC model(config);
+    {
+      const torch::NoGradGuard no_grad;
+      model->lm_head->weight.normal_();
+    }
+    save_pretrained(model, model_);
+    write("vocab.json", kVocabulary);
+    write_clip(a_, 16000, 1);
+    write_clip(b_, 12345, 2);
+  }
+
+  void write(const std::string& name, const std::string& text) const {
+    std::ofstream(model_ + "/" + name) << text;
+  }
+  Words words(const Words& more = {}) const {
+    Words all = {"transcribe", a_, b_, "--model", model_, "--threads", "1"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  // Ends with `status` and one error line; prints nothing.
+  static void expect_refusal(const Words& words, int status,
+                             const testing::Matcher<std::string>& line) {
+    const Result result = run_program(words);
+    EXPECT_EQ(result.status, status) << result.err;
+    EXPECT_THAT(result.errors(), ElementsAre(line));
+    EXPECT_THAT(result.out, IsEmpty());
+  }
+
+  TemporaryDirectory scratch_;
+  std::string model_ = scratch_ / "model";
+  std::string a_ = scratch_ / "clips/x/a.wav";
+  std::string b_ = scratch_ / "clips/y/b.wav";
+  std::string out_ = scratch_ / "out.jsonl";
+};
+
+TEST_F(Transcribe, PrintsPathAndTextOfEachFile) {
+  const Result result = run_program(words());
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(lines_of(result.out), ElementsAre(StartsWith(a_ + "\t"), StartsWith(b_ + "\t")));
+  EXPECT_THAT(result.err, HasSubstr("2 clips done, 0 failed"));
+  const Result quiet = run_program(words({"--quiet"}));
+  EXPECT_EQ(quiet.out, result.out);
+  EXPECT_THAT(quiet.err, IsEmpty());
+}
+
+TEST_F(Transcribe, PrintsALineOfJsonForEachFile) {
+  const Result result = run_program(words({"--json"}));
+  ASSERT_EQ(result.status, 0) << result.err;
+  const auto lines = lines_of(result.out);
+  ASSERT_THAT(lines, SizeIs(2));
+  const auto clip = nlohmann::json::parse(lines[0]);
+  EXPECT_EQ(clip["path"], a_);
+  EXPECT_EQ(clip["seconds"], 1.0);
+  ASSERT_FALSE(clip["words"].empty());
+  for (const auto& word : clip["words"]) {
+    EXPECT_LT(word["start"], word["end"]);
+    EXPECT_LE(word["end"], 1.0);
+    EXPECT_THAT(clip["text"].get<std::string>(), HasSubstr(word["word"].get<std::string>()));
+  }
+}
+
+TEST_F(Transcribe, TakesTwoFilesOfOneName) {
+  const std::string same = scratch_ / "clips/x/a.flac";  // by its content a WAV
+  fs::copy_file(a_, same);
+  const Result result =
+      run_program({"transcribe", a_, same, a_, "--model", model_, "--threads", "1"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(lines_of(result.out), SizeIs(3));
+}
+
+TEST_F(Transcribe, ReadsAManifest) {
+  std::ofstream(scratch_ / "list.txt") << "clips/y/b.wav\nclips/x/a.wav\n";
+  const Result result = run_program(
+      {"transcribe", "--manifest", scratch_ / "list.txt", "--model", model_, "--threads", "1"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(lines_of(result.out), ElementsAre(StartsWith(b_ + "\t"), StartsWith(a_ + "\t")));
+}
+
+TEST_F(Transcribe, WritesTheLinesToAFileInstead) {
+  std::ofstream(out_) << "old";
+  const std::string lines = run_program(words({"--json"})).out;
+  const Result result = run_program(words({"--output", out_}));
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.out, IsEmpty());
+  EXPECT_EQ(content_of(out_), lines);
+}
+
+TEST_F(Transcribe, RefusesAPlaceThatIsNone) {
+  expect_refusal(words({"--output", scratch_ / "none/out.jsonl"}), 5, HasSubstr("none"));
+  expect_refusal(words({"--output", scratch_.path()}), 5, HasSubstr("no regular file"));
+  const std::string before = content_of(b_);
+  expect_refusal(words({"--output", b_}), 2, HasSubstr("is an input as well"));
+  EXPECT_EQ(content_of(b_), before);
+}
+
+TEST_F(Transcribe, GoesOnAfterAFileThatFails) {
+  const std::string text = scratch_ / "text.wav";
+  std::ofstream(text) << "no audio";
+  const Result result = run_program({"transcribe", a_, text, scratch_ / "none.wav", b_, "--model",
+                                     model_, "--threads", "1", "--output", out_});
+  EXPECT_EQ(result.status, 3);
+  EXPECT_THAT(result.errors(), ElementsAre(HasSubstr("is no audio file"), HasSubstr("none.wav")));
+  EXPECT_THAT(lines_of(content_of(out_)), SizeIs(2));
+  expect_refusal({"transcribe", text, "--model", model_}, 3, HasSubstr("is no audio file"));
+}
+
+TEST_F(Transcribe, KeepsEachFileOnOneLine) {
+  const std::string odd = scratch_ / "clips/a\tb\nc.wav";
+  fs::copy_file(a_, odd);
+  const Result result = run_program({"transcribe", odd, "--model", model_, "--threads", "1"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(lines_of(result.out), ElementsAre(HasSubstr("a\\x09b\\x0ac.wav\t")));
+}
+
+TEST_F(Transcribe, RefusesAModelWithoutATokenizerOrAHead) {
+  fs::remove(model_ + "/vocab.json");
+  expect_refusal(words(), 4, HasSubstr("vocab.json: is missing"));
+  write("vocab.json", R"({"<pad>": 0, "|": 1, "a": 2, "b": 3, "<unk>": 5})");
+  expect_refusal(words(), 4, HasSubstr("below the model's vocab_size = 5"));
+  write("vocab.json", kVocabulary);
+  write("tokenizer_config.json", R"({"tokenizer_class": "BertTokenizer"})");
+  expect_refusal(words(), 4, HasSubstr("tokenizer_class"));
+  fs::remove(model_ + "/tokenizer_config.json");
+  change_tensors(model_ + "/model.safetensors",
+                 [](auto& tensors) { tensors.erase("lm_head.weight"); });
+  expect_refusal(words(), 4, HasSubstr("lm_head.weight"));
+  make_small_model(scratch_ / "bare");
+  expect_refusal({"transcribe", a_, "--model", scratch_ / "bare"}, 4, HasSubstr("vocab_size"));
+}
+
+TEST_F(Transcribe, RefusesWordsThatMakeNoSense) {
+  expect_refusal({"transcribe", "--model", model_}, 2, HasSubstr("AUDIO"));
+  expect_refusal({"transcribe", a_}, 2, HasSubstr("--model"));
+  expect_refusal(words({""}), 2, HasSubstr("an empty path"));
+  expect_refusal(words({"--manifest", "x"}), 2, HasSubstr("--manifest"));
+  expect_refusal(words({"--resampler", "x"}), 2, HasSubstr("--resampler"));
+}
+
+TEST_F(Transcribe, SaysWhichBlankItTakes) {
+  write("tokenizer_config.json", R"({"pad_token": "<unk>"})");
+  const Result result = run_program(words());
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("pad_token_id is 0"), HasSubstr("\"<unk>\" is 4")));
+}
+
+}  // namespace
+}  // namespace w2vbert::tool::testing

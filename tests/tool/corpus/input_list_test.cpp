@@ -1,0 +1,129 @@
+#include "tool/corpus/input_list.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "w2vbert/core/error.h"
+
+namespace w2vbert::tool::testing {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+InputList list_of(const std::vector<std::string>& paths) {
+  InputList list("/work");
+  for (const std::string& path : paths) list.add(path);
+  list.finish();
+  return list;
+}
+
+std::vector<std::string> names_of(const std::vector<std::string>& paths) {
+  const InputList list = list_of(paths);
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < list.size(); ++i) names.push_back(list.name(i));
+  return names;
+}
+
+std::string refusal_of(const std::vector<std::string>& paths) {
+  try {
+    list_of(paths);
+  } catch (const UsageError& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST(InputList, NamesASingleInputByItsFileName) {
+  EXPECT_THAT(names_of({"a/b/c.wav"}), ElementsAre("c"));
+  EXPECT_THAT(names_of({"/c.wav"}), ElementsAre("c"));
+}
+
+TEST(InputList, NamesInputsByTheirPathBelowTheCommonRoot) {
+  EXPECT_THAT(names_of({"x/a/1.wav", "x/b/1.wav"}), ElementsAre("a/1", "b/1"));
+  EXPECT_THAT(names_of({"x/1.wav", "x/b/1.wav"}), ElementsAre("1", "b/1"));
+  EXPECT_THAT(names_of({"/work/x/1.wav", "x/2.flac"}), ElementsAre("1", "2"));
+  EXPECT_THAT(names_of({"/a/1.wav", "/b/1.wav"}), ElementsAre("a/1", "b/1"));
+}
+
+TEST(InputList, TakesWholeComponentsForTheCommonRoot) {
+  EXPECT_THAT(names_of({"speech/1.wav", "speaker/1.wav"}), ElementsAre("speech/1", "speaker/1"));
+}
+
+TEST(InputList, DropsOnlyTheLastExtension) {
+  EXPECT_THAT(names_of({"a.b.wav", "c", ".hidden", "d.x/e"}),
+              ElementsAre("a.b", "c", ".hidden", "d.x/e"));
+}
+
+TEST(InputList, ResolvesDotsByText) {
+  EXPECT_THAT(names_of({"x/./a.wav", "x//y/../b.wav"}), ElementsAre("a", "b"));
+  EXPECT_THAT(names_of({"../x/a.wav", "../y/a.wav"}), ElementsAre("x/a", "y/a"));
+}
+
+TEST(InputList, KeepsThePathsAsGiven) {
+  const InputList list = list_of({"x/./a b.wav", "x/\xFF.wav"});
+  EXPECT_EQ(list.path(0), "x/./a b.wav");
+  EXPECT_EQ(list.path(1), "x/\xFF.wav");
+  EXPECT_EQ(list.name(1), "\xFF");
+}
+
+TEST(InputList, DoesNotDependOnTheOrder) {
+  EXPECT_THAT(names_of({"x/a/1.wav", "x/b/2.wav", "x/3.wav"}), ElementsAre("a/1", "b/2", "3"));
+  EXPECT_THAT(names_of({"x/3.wav", "x/b/2.wav", "x/a/1.wav"}), ElementsAre("3", "b/2", "a/1"));
+}
+
+TEST(InputList, RefusesTwoInputsWithOneName) {
+  EXPECT_THAT(refusal_of({"x/a.wav", "x/b.wav", "x/a.flac"}), HasSubstr("\"a\" as x/a.wav does"));
+  EXPECT_THAT(refusal_of({"x/a.wav", "x/./a.wav"}), HasSubstr("\"a\""));
+}
+
+TEST(InputList, RefusesWhatIsNoFileName) {
+  EXPECT_THAT(refusal_of({}), HasSubstr("no inputs"));
+  EXPECT_THAT(refusal_of({""}), HasSubstr("empty path"));
+  EXPECT_THAT(refusal_of({"/"}), HasSubstr("no name"));
+  EXPECT_THAT(refusal_of({"x/..wav", "x/b.wav"}), HasSubstr("no name"));
+  EXPECT_THAT(refusal_of({"a\nb.wav"}), HasSubstr("line break"));
+  EXPECT_THAT(refusal_of({std::string(244, 'a') + ".wav"}), HasSubstr("256 bytes"));
+  EXPECT_EQ(refusal_of({std::string(243, 'a') + ".wav"}), "accepted");
+}
+
+TEST(InputList, NamesPartsByTheirBorders) {
+  InputList list("/work");
+  list.add("x/a.wav", {1.5, 2.75});
+  list.add("x/a.wav");
+  list.add("x/a.wav", {12345.6784, 0});
+  list.add("x/b.wav");
+  list.finish();
+  EXPECT_EQ(list.name(0), "a-0001500-0004250");
+  EXPECT_EQ(list.name(1), "a");
+  EXPECT_EQ(list.name(2), "a-12345678");
+  EXPECT_EQ(list.name(3), "b");
+  EXPECT_EQ(list.segment(0)->duration_seconds, 2.75);
+  EXPECT_FALSE(list.segment(1));
+  EXPECT_EQ(list.segment(2)->offset_seconds, 12345.6784);
+  EXPECT_FALSE(list.segment(3));
+}
+
+TEST(InputList, TakesNamesAsTheyAreGiven) {
+  InputList list("/work");
+  list.add_named("spk1/utt.1", "x/a.wav");
+  list.add_named("utt2", "y/a.wav");
+  list.finish();
+  EXPECT_EQ(list.name(0), "spk1/utt.1");
+  EXPECT_EQ(list.path(1), "y/a.wav");
+  for (const char* name : {"../a", "/a", "a//b", "a/", ".", "a/../../b"}) {
+    InputList bad("/work");
+    bad.add_named(name, "x/a.wav");
+    EXPECT_THROW(bad.finish(), UsageError) << name;
+  }
+  InputList twice("/work");
+  twice.add_named("a", "x/a.wav");
+  twice.add_named("a", "y/a.wav");
+  EXPECT_THROW(twice.finish(), UsageError);
+}
+
+}  // namespace
+}  // namespace w2vbert::tool::testing
