@@ -170,7 +170,7 @@ def read_tables(text):
         elif rows is not None and line.startswith("| `"):
             names, status, where, tests = (cell.strip() for cell in line.strip("|").split("|"))
             if status not in STATUSES:
-                problems.append(f"{heading}: {names}: {status!r} is none of {', '.join(STATUSES)}")
+                problems.append(f"{heading}: {names}: {status!r}, expected one of {', '.join(STATUSES)}")
             for name in quoted(names):
                 if name in rows:
                     problems.append(f"{heading}: {name} stands twice")
@@ -190,7 +190,7 @@ def known_tests():
             names |= {f"{prefix}.{test}" for prefix in {"Parity": ("parity", "golden"),
                                                         "FeatureParity": ("features",)}.get(suite, ())}
     for path in (ROOT / "tests").rglob("CMakeLists.txt"):
-        names |= set(re.findall(r"(?:add_test\(NAME|w2vbert_python_fixture\()\s*([\w.]+\w)", path.read_text()))
+        names |= set(re.findall(r"w2vbert_(?:add_test|python_test|python_fixture)\(\s*(\w+\.\w+)", path.read_text()))
     return names
 
 
