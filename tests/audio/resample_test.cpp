@@ -33,9 +33,9 @@ TEST(Resample, TheSameRateChangesNothing) {
 }
 
 TEST(Resample, SincSettlesItsCosineFirst) {
-  testing::warm_up_calls = 0;
+  warm_up_calls = 0;
   resample_sinc(std::vector<float>(100, 0.5F), 44100, 16000, "clip");
-  EXPECT_EQ(testing::warm_up_calls, 1);
+  EXPECT_EQ(warm_up_calls, 1);
 }
 
 TEST(Resample, SincRefusesRatesWhoseFilterWouldFillTheMemory) {

@@ -22,7 +22,7 @@ using ::testing::IsEmpty;
 using ::testing::StartsWith;
 using Span = Wav2Vec2CTCTokenizer::Span;
 
-class Tokenizer : public testing::Test {
+class Tokenizer : public ::testing::Test {
  protected:
   void SetUp() override {
     write("vocab.json", R"({"[PAD]": 0, "[UNK]": 1, "|": 2, "A": 3, "B": 4, "'": 5, "#": 6})");

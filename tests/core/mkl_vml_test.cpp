@@ -14,20 +14,20 @@ namespace {
 
 class VectorMath : public ::testing::Test {
  protected:
-  void SetUp() override { testing::warm_up_calls = 0; }
+  void SetUp() override { warm_up_calls = 0; }
 };
 
 TEST_F(VectorMath, IsSettledBeforeAnActivationIsUsed) {
   activation_function("gelu_new", "hidden_act");
-  EXPECT_EQ(testing::warm_up_calls, 1);
+  EXPECT_EQ(warm_up_calls, 1);
 }
 
 TEST_F(VectorMath, IsSettledBeforePositionsAreComputed) {
   const Wav2Vec2BertConfig config;
   const Wav2Vec2BertRelPositionalEmbedding relative(config);
-  EXPECT_EQ(testing::warm_up_calls, 1);
+  EXPECT_EQ(warm_up_calls, 1);
   const Wav2Vec2BertRotaryPositionalEmbedding rotary(config);
-  EXPECT_EQ(testing::warm_up_calls, 2);
+  EXPECT_EQ(warm_up_calls, 2);
 }
 
 }  // namespace

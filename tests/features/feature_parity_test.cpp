@@ -11,6 +11,7 @@
 #include <sstream>
 #include <string>
 
+#include "checkpoint/safetensors_header.h"
 #include "core/file.h"
 #include "w2vbert/checkpoint/checkpoint.h"
 #include "w2vbert/core/error.h"

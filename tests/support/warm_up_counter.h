@@ -8,6 +8,6 @@ inline int warm_up_calls = 0;
 
 extern "C" void __real__ZN7w2vbert15warm_up_mkl_vmlEv();
 extern "C" void __wrap__ZN7w2vbert15warm_up_mkl_vmlEv() {
-  ++w2vbert::testing::warm_up_calls;
+  ++w2vbertwarm_up_calls;
   __real__ZN7w2vbert15warm_up_mkl_vmlEv();
 }

@@ -89,7 +89,7 @@ int main(int argc, char** argv) {
   try {
     return run_program({argv + std::min(argc, 1), argv + argc});
   } catch (...) {
-    const ExitResult ending = ending_of(std::current_exception());
+    const ExitResult ending = exit_result_of(std::current_exception());
     if (!ending.message.empty()) print_error(ending.message);
     return ending.status;
   }

@@ -172,7 +172,7 @@ void ClipOptions::add_audio_to(CLI::App& command) {
 void ClipOptions::check() const {
   check_inputs();
   if (output.empty()) throw UsageError("", "--output", "is not given", "a directory");
-  (void)shard();
+  (void)partition();
   if (clips_in_shard() > 0 && format() != OutputFormat::safetensors) {
     throw UsageError("", "--shard-size", "is given beside --output-format " + output_format,
                      "--output-format safetensors");

@@ -54,7 +54,7 @@ void write_npy(const std::string& path, const at::Tensor& values) {
 ClipFiles::ClipFiles(const InputList& inputs, const OutputContent& content, RunDirectory& directory)
     : inputs_(inputs), directory_(directory), frame_rate_hz_(number_text(content.frame_rate_hz)) {}
 
-Outputs::Found ClipFiles::scan(const Partition& partition, bool verify) {
+Outputs::ScanResult ClipFiles::scan(const Partition& partition, bool verify) {
   ScanResult found;
   for (std::size_t i = 0; i < inputs_.size(); ++i) {
     const std::string name = inputs_.name(i);

@@ -102,7 +102,7 @@ std::string OutputShards::index_path(std::size_t shard) const {
   return directory_.path() + "/" + name_of_shard(shard) + std::string(kIndexEnding);
 }
 
-Outputs::Found OutputShards::scan(const Partition& partition, bool verify) {
+Outputs::ScanResult OutputShards::scan(const Partition& partition, bool verify) {
   ScanResult found;
   bool header_checked = false;
   for (std::size_t shard = 0; begin_of(shard) < inputs_.size(); ++shard) {

@@ -22,7 +22,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using Words = std::vector<std::string>;
 
-class Bench : public testing::Test {
+class Bench : public ::testing::Test {
  protected:
   void SetUp() override { make_small_model(model_); }
   Words words(const Words& more) const {

@@ -9,18 +9,18 @@
 namespace w2vbert::tool::testing {
 namespace {
 
-using testing::AllOf;
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::IsEmpty;
-using testing::StartsWith;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::StartsWith;
 
 const std::vector<std::string> kCommands = {"features", "extract", "transcribe",
                                             "forward",  "inspect", "doctor"};
 
 // Exit 2, one line, nothing on stdout.
 void expect_usage_error(const std::vector<std::string>& words,
-                        const testing::Matcher<std::string>& line) {
+                        const ::testing::Matcher<std::string>& line) {
   const Result result = run_program(words);
   EXPECT_EQ(result.status, 2) << result.err;
   EXPECT_THAT(result.errors(), ElementsAre(line));
@@ -156,8 +156,8 @@ TEST(Doctor, ReportsTheSameForPeopleAndMachines) {
     EXPECT_THAT(text.out, HasSubstr(finding["value"].get<std::string>()));
   }
   EXPECT_THAT(names,
-              testing::IsSupersetOf({"w2vbert", "LibTorch", "libsndfile", "soxr", "CPU kernels",
-                                     "threads", "oneDNN", "MKL", "CUDA", "Hub cache"}));
+              ::testing::IsSupersetOf({"w2vbert", "LibTorch", "libsndfile", "soxr", "CPU kernels",
+                                       "threads", "oneDNN", "MKL", "CUDA", "Hub cache"}));
 }
 
 TEST(Doctor, RunsWithoutAHome) {

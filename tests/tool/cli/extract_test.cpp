@@ -20,18 +20,18 @@ namespace w2vbert::tool::testing {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::AllOf;
-using testing::Contains;
-using testing::Each;
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::IsEmpty;
-using testing::SizeIs;
-using testing::UnorderedElementsAre;
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
 
 using Words = std::vector<std::string>;
 
-class Extract : public testing::Test {
+class Extract : public ::testing::Test {
  protected:
   void SetUp() override {
     make_small_model(model_);
@@ -54,7 +54,7 @@ class Extract : public testing::Test {
     return words;
   }
   // Ends with `status` and one error line; leaves no output.
-  void expect_refusal(const Words& words, int status, const testing::Matcher<std::string>& line,
+  void expect_refusal(const Words& words, int status, const ::testing::Matcher<std::string>& line,
                       const Conditions& conditions = {}) {
     const Result result = run_program(words, conditions);
     EXPECT_EQ(result.status, status) << result.err;
@@ -688,7 +688,7 @@ TEST_F(Extract, CutsATornLineOfItsJournal) {
   std::ofstream(journal, std::ios::app) << "{\"name\": \"to";
   ASSERT_EQ(run_program(one(a_)).status, 0);
   const std::string after = content_of(journal);
-  EXPECT_THAT(after, testing::StartsWith(before));
+  EXPECT_THAT(after, ::testing::StartsWith(before));
   for (const auto& line : lines_of(journal))
     EXPECT_TRUE(line.contains("name") || line.contains("inputs"));
 }
@@ -712,7 +712,7 @@ TEST_F(Extract, DividesTheWorkAmongProcesses) {
     done += nlohmann::json::parse(result.out)["done"].get<std::size_t>();
   }
   EXPECT_EQ(done, 12U);
-  EXPECT_THAT(files_in(out_), testing::UnorderedElementsAreArray(expected));
+  EXPECT_THAT(files_in(out_), ::testing::UnorderedElementsAreArray(expected));
   Conditions half;
   half.environment = {{"RANK", "0"}};
   EXPECT_EQ(run_program(many, half).status, 2);

@@ -15,17 +15,17 @@ namespace w2vbert::tool::testing {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::AllOf;
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::IsEmpty;
-using testing::SizeIs;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 using Tensors = std::map<std::string, at::Tensor>;
 
 const std::string kTensor = "encoder.layers.1.conv_module.pointwise_conv1.weight";
 
-class Model : public testing::Test {
+class Model : public ::testing::Test {
  protected:
   void SetUp() override {
     make_small_model(model_);
@@ -56,7 +56,7 @@ class Model : public testing::Test {
   }
   // extract, forward and inspect end with 4, one line that says what `line` wants, and write
   // nothing.
-  void expect_bad_model(const testing::Matcher<std::string>& line, bool inspect_too = true) {
+  void expect_bad_model(const ::testing::Matcher<std::string>& line, bool inspect_too = true) {
     const Result extracted = extract();
     EXPECT_EQ(extracted.status, 4) << extracted.err;
     EXPECT_THAT(extracted.errors(), ElementsAre(line));
@@ -210,7 +210,7 @@ TEST_F(Model, IsRunWithAnAdapter) {
 TEST_F(Model, IsNotRunWithAnAdapterThatDoesNotFit) {
   const std::string lora = scratch_ / "lora";
   make_small_lora(lora);
-  const auto expect_bad = [&](const testing::Matcher<std::string>& line) {
+  const auto expect_bad = [&](const ::testing::Matcher<std::string>& line) {
     for (const Result& result : {extract({"--lora", lora}), forward({"--lora", lora})}) {
       EXPECT_EQ(result.status, 4) << result.err;
       EXPECT_THAT(result.errors(), ElementsAre(line));

@@ -16,17 +16,17 @@ namespace w2vbert::tool::testing {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::AllOf;
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::IsEmpty;
-using testing::SizeIs;
-using testing::UnorderedElementsAre;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
 
 using Words = std::vector<std::string>;
 
 // Five clips, three of them in the first shard.
-class Shards : public testing::Test {
+class Shards : public ::testing::Test {
  protected:
   void SetUp() override {
     make_small_model(model_);
@@ -264,8 +264,8 @@ TEST_F(Shards, HoldFeaturesToo) {
   for (int i = 0; i < 3; ++i) features.push_back(clip(i));
   ASSERT_EQ(run_program(features).status, 0);
   EXPECT_THAT(tensors_of(shard(0)),
-              ElementsAre(testing::Key("0/attention_mask"), testing::Key("0/input_features"),
-                          testing::Key("1/attention_mask"), testing::Key("1/input_features")));
+              ElementsAre(::testing::Key("0/attention_mask"), ::testing::Key("0/input_features"),
+                          ::testing::Key("1/attention_mask"), ::testing::Key("1/input_features")));
 }
 
 }  // namespace

@@ -17,12 +17,12 @@ namespace w2vbert::tool::testing {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::AllOf;
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::IsEmpty;
-using testing::SizeIs;
-using testing::StartsWith;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using ::testing::StartsWith;
 
 using Words = std::vector<std::string>;
 
@@ -42,7 +42,7 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-class Transcribe : public testing::Test {
+class Transcribe : public ::testing::Test {
  protected:
   void SetUp() override {
     make_small_model(model_);
@@ -70,7 +70,7 @@ class Transcribe : public testing::Test {
   }
   // Ends with `status` and one error line; prints nothing.
   static void expect_refusal(const Words& words, int status,
-                             const testing::Matcher<std::string>& line) {
+                             const ::testing::Matcher<std::string>& line) {
     const Result result = run_program(words);
     EXPECT_EQ(result.status, status) << result.err;
     EXPECT_THAT(result.errors(), ElementsAre(line));

@@ -11,8 +11,8 @@
 namespace w2vbert::tool::testing {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 InputList list_of(const std::vector<std::string>& paths) {
   InputList list("/work");

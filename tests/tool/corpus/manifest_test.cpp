@@ -14,13 +14,13 @@
 namespace w2vbert::tool::testing {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
-class Manifest : public testing::Test {
+class Manifest : public ::testing::Test {
  protected:
   void SetUp() override {
-    folder_ = testing::TempDir() + "manifest_test." + std::to_string(::getpid()) + "/";
+    folder_ = ::testing::TempDir() + "manifest_test." + std::to_string(::getpid()) + "/";
     std::filesystem::create_directories(folder_);
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
@@ -129,7 +129,7 @@ TEST_F(Manifest, ReadsNemosJsonLines) {
                        "{\"audio_filepath\": \"/ok\"}\n",
                        "m.json"),
               ElementsAre("/ok"));
-  EXPECT_THAT(bad_rows_, testing::SizeIs(5));
+  EXPECT_THAT(bad_rows_, ::testing::SizeIs(5));
   for (const char* row :
        {"a.wav", "[1]", "{}", "{\"audio_filepath\": 1}", "{\"audio_filepath\": \"\"}",
         "{\"audio_filepath\": \"a\", \"audio_filepath\": \"b\"}",

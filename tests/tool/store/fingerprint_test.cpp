@@ -8,8 +8,8 @@
 namespace w2vbert::tool::testing {
 namespace {
 
-using testing::AllOf;
-using testing::HasSubstr;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 
 const Fingerprint kRun{{{"model", "abc"}, {"dtype", "float32"}}};
 
