@@ -6,8 +6,6 @@
 #include <w2vbert/checkpoint/load.h>
 #include <w2vbert/checkpoint/save_pretrained.h>
 #include <w2vbert/core/error.h>
-#include <w2vbert/core/file.h>
-#include <w2vbert/core/json.h>
 #include <w2vbert/features/seamless_m4t_feature_extractor.h>
 #include <w2vbert/models/wav2vec2_bert_for_ctc.h>
 #include <w2vbert/nn/initialization.h>
@@ -21,6 +19,7 @@
 #include <iostream>
 #include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -109,19 +108,17 @@ std::vector<Clip> read_clips(const std::filesystem::path& tsv) {
 class Vocabulary {
  public:
   explicit Vocabulary(const std::string& path) {
-    const auto root = read(path);
-    const auto* object = root.get_if<w2vbert::JsonValue::Object>();
-    if (object == nullptr) {
-      throw w2vbert::ConfigError(path, "", root.describe(), "an object of tokens and ids");
+    const nlohmann::json root = read(path);
+    if (!root.is_object()) {
+      throw w2vbert::ConfigError(path, "", root.type_name(), "an object of tokens and ids");
     }
-    tokens_.resize(object->size());
-    for (const auto& [token, id] : *object) {
-      const auto* number = id.get_if<std::uint64_t>();
-      if (number == nullptr || *number >= tokens_.size()) {
-        throw w2vbert::ConfigError(path, token, id.describe(), "an id below the number of tokens");
+    tokens_.resize(root.size());
+    for (const auto& [token, id] : root.items()) {
+      if (!id.is_number_unsigned() || id.get<std::uint64_t>() >= tokens_.size()) {
+        throw w2vbert::ConfigError(path, token, id.dump(), "an id below the number of tokens");
       }
-      tokens_[*number] = token;
-      ids_[token] = static_cast<std::int64_t>(*number);
+      tokens_[id.get<std::size_t>()] = token;
+      ids_[token] = id.get<std::int64_t>();
     }
     const auto find = [&](const char* name, const char* other) {
       const auto found = ids_.contains(name) ? ids_.find(name) : ids_.find(other);
@@ -167,12 +164,12 @@ class Vocabulary {
   }
 
  private:
-  static w2vbert::JsonValue read(const std::string& path) {
-    constexpr std::uint64_t kMaxBytes = 1 << 20;
-    const auto text = w2vbert::read_small_file<w2vbert::ConfigError>(path, kMaxBytes);
+  static nlohmann::json read(const std::string& path) {
+    std::ifstream file(path);
+    if (!file) throw w2vbert::ConfigError(path, "", "cannot be read");
     try {
-      return w2vbert::JsonValue::parse(text);
-    } catch (const w2vbert::JsonError& error) {
+      return nlohmann::json::parse(file);
+    } catch (const nlohmann::json::exception& error) {
       throw w2vbert::ConfigError(path, "", error.what(), "a JSON object");
     }
   }

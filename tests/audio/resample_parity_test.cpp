@@ -10,6 +10,7 @@
 #include <map>
 #include <sstream>
 
+#include "checkpoint/safetensors_header.h"
 #include "core/file.h"
 #include "w2vbert/audio/resample.h"
 #include "w2vbert/checkpoint/checkpoint.h"

@@ -187,9 +187,9 @@ int check(const std::string& root) {
 int main(int count, char** arguments) {
   try {
     const std::string what = count == 3 ? arguments[1] : "";
-    if (what == "write") return w2vbert::write(arguments[2]), 0;
-    if (what == "check") return w2vbert::check(arguments[2]);
-    if (count == 2 && std::string(arguments[1]) == "merge") return w2vbert::merge(), 0;
+    if (what == "write") return w2vbert::testing::write(arguments[2]), 0;
+    if (what == "check") return w2vbert::testing::check(arguments[2]);
+    if (count == 2 && std::string(arguments[1]) == "merge") return w2vbert::testing::merge(), 0;
     std::cerr << "usage: saved_models write|check DIRECTORY, or saved_models merge\n";
     return 2;
   } catch (const std::exception& error) {

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <string>
 
+#include "support/namespaces.h"
 #include "support/temporary_directory.h"
 
 namespace w2vbert::testing {

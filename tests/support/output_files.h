@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "support/namespaces.h"
+
 namespace w2vbert::testing {
 
 std::string content_of(const std::string& path);

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "support/namespaces.h"
+
 namespace w2vbert::testing {
 
 struct Result {

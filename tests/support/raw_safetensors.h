@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "support/namespaces.h"
+
 namespace w2vbert::testing {
 
 inline std::string little_endian_8(std::uint64_t value) {

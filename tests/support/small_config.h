@@ -1,6 +1,7 @@
 // A config whose modules are built and run in milliseconds.
 #pragma once
 
+#include "support/namespaces.h"
 #include "w2vbert/config/wav2vec2_bert_config.h"
 
 namespace w2vbert::testing {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "checkpoint/safetensors_writer.h"
+#include "support/namespaces.h"
 #include "w2vbert/checkpoint/checkpoint.h"
 
 namespace w2vbert::testing {

@@ -1,4 +1,4 @@
-// Counts the calls of warm_up_mkl_vml(): a program that links settling_counter (CMakeLists.txt)
+// Counts the calls of warm_up_mkl_vml(): a program that links warm_up_counter (CMakeLists.txt)
 // and includes this in one source calls the function below in its place.
 #pragma once
 
@@ -8,6 +8,6 @@ inline int warm_up_calls = 0;
 
 extern "C" void __real__ZN7w2vbert15warm_up_mkl_vmlEv();
 extern "C" void __wrap__ZN7w2vbert15warm_up_mkl_vmlEv() {
-  ++w2vbertwarm_up_calls;
+  ++w2vbert::testing::warm_up_calls;
   __real__ZN7w2vbert15warm_up_mkl_vmlEv();
 }

@@ -14,7 +14,7 @@
 #include "tool/parity/parity.h"
 
 int main(int argc, char** argv) {
-  using namespace w2vbert;
+  using namespace w2vbert::tool;
   using namespace w2vbert::tool::testing;
   if (argc < 2) {
     std::cerr << "usage: parity_replay FIXTURES [DEVICE] [REPORT.json]\n";
