@@ -4,6 +4,7 @@ Each worker loads its model once and then answers one request at a time. While a
 turn it is stopped (SIGSTOP): it cannot spin, whatever its thread pool does while it waits, and in its
 own turn it runs with the settings its users have."""
 
+import contextlib
 import ctypes
 import dataclasses
 import fnmatch
@@ -172,7 +173,7 @@ class Worker:
         self.contestant = contestant
         self.setting = setting
         self.pending = b""
-        self.log = tempfile.TemporaryFile()
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process)
         try:
             self.process = subprocess.Popen(
                 self.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -273,10 +274,8 @@ class Worker:
         peak = self.peak_bytes()
         self.resume()
         self.process.stdin.close()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            pass
         self.kill()
         return peak
 

@@ -22,6 +22,7 @@ import sys
 import time
 
 import numpy as np
+
 from interleaved import ONNX_LONGEST_IN_ARENA, Skipped
 
 CHECKED = 8  # values of the last frame

@@ -274,7 +274,7 @@ class Run:
             if check is None:
                 continue
             reference, expected = known.setdefault(frames, (name, check))
-            difference = max(abs(a - b) for a, b in zip(check, expected))
+            difference = max(abs(a - b) for a, b in zip(check, expected, strict=True))
             dtype = self.report["contestants"][name]["dtype"]
             if difference > TOLERANCE.get(dtype, 1) or math.isnan(difference):
                 self.report["disagreements"].append({"contestant": name, "reference": reference,
