@@ -73,7 +73,7 @@ def select_contestants(known, wanted, unwanted):
 
 # ---- which of them fit into memory at once ---------------------------------------------------------
 
-# Of the weights in the contestant's own type: frozen and packed copies stand beside the plain ones.
+# Times the weights in the contestant's own type: frozen and packed copies stand beside the plain ones.
 COPIES = {"fused": 1.3, "hf-compile-freezing": 2.2}
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
 PROCESS_BYTES = 0.8e9
@@ -305,7 +305,7 @@ def bench_command(contestant, setting):
             "--engine", contestant.what, "--threads", str(setting.threads), "--json"]
 
 
-def gemm_floor_fractions(contestant, setting, frames):
+def gemm_roofline_fractions(contestant, setting, frames):
     """{frames: fraction of the time that the matrix products alone would take}, as the program says."""
     command = [*bench_command(contestant, setting), "--frames", ",".join(map(str, frames)),
                "--rounds", "2"]

@@ -68,7 +68,7 @@ def cache_folder():
 
 
 def full_model_directory():
-    """Of --full, whether it is there or not."""
+    """The model of --full, whether it is there or not."""
     import importlib.metadata
 
     return cache_folder() / f"demo-full-transformers-{importlib.metadata.version('transformers')}-seed{SEED}"
