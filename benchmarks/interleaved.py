@@ -4,6 +4,7 @@ Each worker loads its model once and then answers one request at a time. While a
 turn it is stopped (SIGSTOP): it cannot spin, whatever its thread pool does while it waits, and in its
 own turn it runs with the settings its users have."""
 
+import contextlib
 import ctypes
 import dataclasses
 import fnmatch
@@ -72,7 +73,7 @@ def select_contestants(known, wanted, unwanted):
 
 # ---- which of them fit into memory at once ---------------------------------------------------------
 
-# Of the weights in the contestant's own type: frozen and packed copies stand beside the plain ones.
+# Times the weights in the contestant's own type: frozen and packed copies stand beside the plain ones.
 COPIES = {"fused": 1.3, "hf-compile-freezing": 2.2}
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
 PROCESS_BYTES = 0.8e9
@@ -172,7 +173,7 @@ class Worker:
         self.contestant = contestant
         self.setting = setting
         self.pending = b""
-        self.log = tempfile.TemporaryFile()
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process)
         try:
             self.process = subprocess.Popen(
                 self.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -273,10 +274,8 @@ class Worker:
         peak = self.peak_bytes()
         self.resume()
         self.process.stdin.close()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            pass
         self.kill()
         return peak
 
@@ -306,7 +305,7 @@ def bench_command(contestant, setting):
             "--engine", contestant.what, "--threads", str(setting.threads), "--json"]
 
 
-def gemm_floor_fractions(contestant, setting, frames):
+def gemm_roofline_fractions(contestant, setting, frames):
     """{frames: fraction of the time that the matrix products alone would take}, as the program says."""
     command = [*bench_command(contestant, setting), "--frames", ",".join(map(str, frames)),
                "--rounds", "2"]

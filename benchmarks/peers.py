@@ -22,6 +22,7 @@ import sys
 import time
 
 import numpy as np
+
 from interleaved import ONNX_LONGEST_IN_ARENA, Skipped
 
 CHECKED = 8  # values of the last frame
@@ -255,7 +256,7 @@ class CTranslate2:
         return self.model.encode(self.storage(inputs))
 
     def first_values(self, output):
-        # Of an odd number of frames the adapter drops the last one.
+        # The adapter drops the last one of an odd number of frames.
         return np.asarray(output)[0, -1, :CHECKED].tolist() if self.frames % 2 == 0 else None
 
 

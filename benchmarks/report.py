@@ -67,7 +67,7 @@ def markdown(header, rows):
 
     def line(row):
         padded = [cell.ljust(width) if column == 0 else cell.rjust(width)
-                  for column, (cell, width) in enumerate(zip(row, widths))]
+                  for column, (cell, width) in enumerate(zip(row, widths, strict=True))]
         return "| " + " | ".join(padded) + " |"
 
     rule = [("-" * width) if column == 0 else "-" * (width - 1) + ":" for column, width in enumerate(widths)]
@@ -185,7 +185,8 @@ def chart(report, path):
         for (name, dtype), points in lines.items():
             own = is_ours(name)
             kind = name.removesuffix(f"-{dtype}")
-            axis.plot(*zip(*sorted(points)), marker="o", label=f"{kind} {dtype}" if dtype != family else kind,
+            axis.plot(*zip(*sorted(points), strict=True), marker="o",
+                      label=f"{kind} {dtype}" if dtype != family else kind,
                       color=OWN_COLOUR if own else COLOURS.get(kind), linewidth=2.6 if own else 1.3,
                       markersize=5 if own else 3.5, linestyle="--" if dtype == "int8" else "-",
                       zorder=3 if own else 2)

@@ -54,7 +54,7 @@ endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   execute_process(COMMAND "${CMAKE_CXX_COMPILER}" -print-file-name=libstdc++.so
     OUTPUT_VARIABLE _libstdcxx OUTPUT_STRIP_TRAILING_WHITESPACE)
-  if(_libstdcxx STREQUAL "libstdc++.so")  # what GCC prints when it has none
+  if(_libstdcxx STREQUAL "libstdc++.so")  # what GCC prints when it finds no such file
     message(FATAL_ERROR
       "${CMAKE_CXX_COMPILER} has no shared libstdc++, which LibTorch needs. Name another compiler in "
       "CXX, such as CXX=/usr/bin/g++.")

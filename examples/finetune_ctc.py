@@ -14,7 +14,7 @@ from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertForCTC, Wav2Ve
 
 def read_clips(path):
     lines = path.read_text(encoding="utf-8").splitlines()
-    names, transcripts = zip(*(line.split("\t") for line in lines if line))
+    names, transcripts = zip(*(line.split("\t") for line in lines if line), strict=True)
     return [path.parent / name for name in names], list(transcripts)
 
 
@@ -86,7 +86,7 @@ def main(words=None):
     model.eval()
     with torch.no_grad():
         logits = model(batch.input_features, attention_mask=batch.attention_mask).logits
-    for path, text in zip(paths, tokenizer.batch_decode(logits.argmax(-1))):
+    for path, text in zip(paths, tokenizer.batch_decode(logits.argmax(-1)), strict=True):
         print(f"{path.name}\t{text}")
 
 

@@ -30,7 +30,7 @@ from interleaved import (  # noqa: E402
     Setting,
     added_contestant,
     available_memory,
-    gemm_floor_fractions,
+    gemm_roofline_fractions,
     group_contestants,
     known_contestants,
     select_contestants,
@@ -66,9 +66,9 @@ def parse_arguments():
     parser.add_argument("--ragged-rounds", type=positive_integer, default=3,
                         help="each is a pass over all clips; default: %(default)s")
     parser.add_argument("--patience", metavar="SECONDS", type=float, default=math.inf,
-                        help="whoever takes longer for a request has no further round of it")
+                        help="a contestant that takes longer for a request has no further round of it")
     parser.add_argument("--timeout", metavar="SECONDS", type=float, default=3600,
-                        help="whoever takes longer for an answer is out; default: %(default)s")
+                        help="a contestant that takes longer for an answer is out; default: %(default)s")
     parser.add_argument("--memory", metavar="GIB", type=float,
                         help="what may be used; default: nine tenths of what is available")
     parser.add_argument("--output", type=pathlib.Path, metavar="JSON",
@@ -231,7 +231,7 @@ class Run:
         self.save()
 
     def floor(self, contestant, threads):
-        fractions = gemm_floor_fractions(contestant, self.setting(threads), self.arguments.frames)
+        fractions = gemm_roofline_fractions(contestant, self.setting(threads), self.arguments.frames)
         self.report["gemm_floor"] += [
             {"threads": threads, "contestant": contestant.name, "frames": frames, "fraction": fraction}
             for frames, fraction in fractions.items()]
@@ -274,7 +274,7 @@ class Run:
             if check is None:
                 continue
             reference, expected = known.setdefault(frames, (name, check))
-            difference = max(abs(a - b) for a, b in zip(check, expected))
+            difference = max(abs(a - b) for a, b in zip(check, expected, strict=True))
             dtype = self.report["contestants"][name]["dtype"]
             if difference > TOLERANCE.get(dtype, 1) or math.isnan(difference):
                 self.report["disagreements"].append({"contestant": name, "reference": reference,

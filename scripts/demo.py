@@ -68,7 +68,7 @@ def cache_folder():
 
 
 def full_model_directory():
-    """Of --full, whether it is there or not."""
+    """The model of --full, whether it is there or not."""
     import importlib.metadata
 
     return cache_folder() / f"demo-full-transformers-{importlib.metadata.version('transformers')}-seed{SEED}"
@@ -200,9 +200,10 @@ def compare(pytorch, path, name, feature_file, state_file):
         expected=expected,
         features=ours["input_features"],
         expected_features=inputs.input_features[0],
-        chain=max(float((a - b).abs().max()) for a, b in zip(states, expected)),
-        encoder=max(float((a - b).abs().max()) for a, b in zip(states, alone)),
-        bits=sum(int((a.view(torch.int32) != b.view(torch.int32)).sum()) for a, b in zip(states, alone)),
+        chain=max(float((a - b).abs().max()) for a, b in zip(states, expected, strict=True)),
+        encoder=max(float((a - b).abs().max()) for a, b in zip(states, alone, strict=True)),
+        bits=sum(int((a.view(torch.int32) != b.view(torch.int32)).sum())
+                 for a, b in zip(states, alone, strict=True)),
         torch_seconds=torch_seconds,
     )
 

@@ -86,7 +86,7 @@ def record_outputs(output, tensors):
 
 
 def record_gradients(model, output, tensors):
-    """Of the loss; without labels, of the first output times random numbers."""
+    """Gradients of the loss; without labels, of the first output times random numbers."""
     field = "loss" if output.get("loss") is not None else next(iter(output))
     sent = torch.ones_like(output[field]) if field == "loss" else torch.randn_like(output[field])
     output[field].backward(sent)
@@ -182,7 +182,7 @@ def features_of_clips(paths, model):
 
 
 def batch(features):
-    """Of a file that `w2vbert features` or `w2vbert forward` takes: with a batch dimension."""
+    """The tensors of a file that `w2vbert features` or `w2vbert forward` takes, with a batch dimension."""
     dimensions = {"input_features": 3, "attention_mask": 2, "mask_time_indices": 2}
     return {name: value[None] if value.dim() < dimensions.get(name, 0) else value
             for name, value in features.items()}

@@ -7,8 +7,8 @@
 
 namespace w2vbert {
 
-/// Of the library that is linked, "0.1.0"; the macros are those of the headers that were compiled
-/// against.
+/// The version of the library that is linked, "0.1.0"; the macros are those of the headers that
+/// were compiled against.
 const char* version();
 
 }  // namespace w2vbert

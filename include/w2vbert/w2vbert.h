@@ -1,5 +1,5 @@
-// All of the library: what `#include <w2vbert/w2vbert.h>` brings. Programs that compile often include the headers
-// that they use instead.
+// All of the library: what `#include <w2vbert/w2vbert.h>` brings. Programs that compile often
+// include the headers that they use instead.
 #pragma once
 
 #include "w2vbert/audio/audio_file.h"

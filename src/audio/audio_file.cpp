@@ -131,7 +131,7 @@ bool is_truncated_chunk(std::string_view line) {
   return claimed && there && *there < *claimed && *claimed < kPlaceholderBytes;
 }
 
-// A sentence about the damage that the log tells of; empty when there is none.
+// A sentence about the damage that the log tells of; empty without damage.
 std::string damage_in_log(std::string_view log) {
   // AIFF tells the number of frames twice.
   const auto frames_said = number_after(log, "Frame count read from 'COMM' chunk (");

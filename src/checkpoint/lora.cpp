@@ -241,7 +241,7 @@ class LoraMerger {
       if (file_.find(original)) take(original, tensor.sizes().vec());
       const std::string again = prefix + "modules_to_save.";
       for (const std::string& copy : std::set<std::string>(left_)) {
-        // Of a module with children the adapter's own name, such as "default", stands between.
+        // In a module with children the adapter's own name, such as "default", stands between.
         const bool is_copy = copy == again + tensor_name ||
                              (copy.starts_with(again) && is_named_copy(copy, again, tensor_name));
         if (!is_copy) continue;

@@ -28,8 +28,8 @@ struct SafetensorsHeader {
   std::vector<std::pair<std::string, std::string>> metadata;
   std::uint64_t data_offset = 0;  // bytes from the start of the file
 
-  const TensorInfo* find(std::string_view name) const;      // null when there is none
-  std::string metadata_value(std::string_view name) const;  // "" when there is none
+  const TensorInfo* find(std::string_view name) const;      // null when absent
+  std::string metadata_value(std::string_view name) const;  // "" when absent
 };
 
 // Bits of one element, or 0 for a dtype that the format does not have.

@@ -26,7 +26,7 @@ class SafetensorsStream {
   // begins at a multiple of its element size. `tensor` is dense, contiguous and on the CPU; throws
   // c10::ValueError for any other.
   void add(const std::string& name, const at::Tensor& tensor);
-  // Of `tensor` its name, dtype_name and shape are used; `data` are its bytes.
+  // Uses the name, dtype_name and shape of `tensor`; `data` are its bytes.
   void add(const TensorInfo& tensor, std::span<const std::byte> data);
 
   // Writes the header and puts the file in its place as write_durably() does. To be called once, as

@@ -31,7 +31,7 @@ const Field kFields[] = {
     {"lora_bias", &Config::lora_bias, kNoLimit, kNoLimit, "lora_B has a bias"},
     {"modules_to_save", &Config::modules_to_save, kNoLimit, kNoLimit, "modules replaced whole"},
 };
-// Of the same file, read by hand.
+// Keys of the same file that are read by hand.
 constexpr std::string_view kReadByHand[] = {
     "peft_type",           "init_lora_weights", "target_modules", "exclude_modules",
     "layers_to_transform", "layers_pattern",    "rank_pattern",   "alpha_pattern"};

@@ -209,7 +209,7 @@ class TokenizerReader {
     }
   }
 
-  // Of the time before added_tokens_decoder.
+  // Files of the time before added_tokens_decoder.
   void read_older_files(std::map<std::int64_t, std::string>& added) {
     const std::string map_path = join_path(directory_, "special_tokens_map.json");
     if (exists(map_path)) read_special_tokens_map(map_path);

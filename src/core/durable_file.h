@@ -98,8 +98,8 @@ std::optional<TemporaryName> parse_temporary_name(std::string_view file_name);
 
 // Removes from `directory` (not from the ones below) the temporaries whose process of this host is
 // dead, and those older than 24 hours by the directory's own clock. Returns how many. Throws
-// StorageError when the directory cannot be read; a temporary that somebody else removes meanwhile
-// is no error.
+// StorageError when the directory cannot be read; a temporary that another process removes
+// meanwhile is no error.
 std::size_t remove_stale_temporaries(const std::string& directory);
 
 }  // namespace w2vbert

@@ -75,7 +75,7 @@ class JsonValue {
   }
   bool is_null() const { return std::holds_alternative<std::nullptr_t>(value_); }
 
-  // The member `name` of an object, or null when there is none or this is no object.
+  // The member `name` of an object, or null when it is absent or this is not an object.
   const JsonValue* find(std::string_view name) const;
 
   // "an object", "\"abc\"", "-3": for error messages.

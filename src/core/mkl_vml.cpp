@@ -7,8 +7,8 @@
 namespace w2vbert {
 
 void warm_up_mkl_vml() {
-  static std::once_flag settled;
-  std::call_once(settled, [] {
+  static std::once_flag warm;
+  std::call_once(warm, [] {
     const at::NoGradGuard no_grad;
     for (const at::ScalarType dtype : {at::kFloat, at::kDouble}) {
       const at::Tensor x = at::full({1}, 0.5, at::dtype(dtype).device(at::kCPU));

@@ -22,7 +22,8 @@ def main():
     for line in sys.stdin:
         frames = sum(map(int, line.split(",")))
         seconds = frames / 4000
-        print(json.dumps({"engine": "fused", "frames": frames, "seconds": seconds, "rtf": seconds / frames * 50}), flush=True)
+        answer = {"engine": "fused", "frames": frames, "seconds": seconds, "rtf": seconds / frames * 50}
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ constexpr const char* kPath = "dir/model.safetensors.index.json";
 
 CheckpointIndex parse(std::string_view text) { return parse_checkpoint_index(text, kPath); }
 
-std::string refusal(std::string_view text) {
+std::string error_of(std::string_view text) {
   try {
     parse(text);
   } catch (const CheckpointError& error) {
@@ -67,27 +67,27 @@ TEST(CheckpointIndex, IgnoresOtherKeys) {
 
 TEST(CheckpointIndex, IsAnObjectWithANonEmptyWeightMapOfStrings) {
   for (const char* text : {"[]", "1", "null", "\"a\""}) {
-    EXPECT_THAT(refusal(text), HasSubstr("expected a JSON object")) << text;
+    EXPECT_THAT(error_of(text), HasSubstr("expected a JSON object")) << text;
   }
-  EXPECT_THAT(refusal("{}"), HasSubstr("weight_map: is missing or empty"));
-  EXPECT_THAT(refusal(R"({"weight_map":{}})"), HasSubstr("weight_map: is missing or empty"));
+  EXPECT_THAT(error_of("{}"), HasSubstr("weight_map: is missing or empty"));
+  EXPECT_THAT(error_of(R"({"weight_map":{}})"), HasSubstr("weight_map: is missing or empty"));
   for (const char* value : {"null", "1", "\"a\"", "[]", "true"}) {
-    EXPECT_THAT(refusal(std::string(R"({"weight_map":)") + value + "}"),
+    EXPECT_THAT(error_of(std::string(R"({"weight_map":)") + value + "}"),
                 AllOf(HasSubstr("weight_map: "), HasSubstr("expected an object of tensor names")))
         << value;
   }
   for (const char* value : {"null", "1", "[]", "{}", "true", "[\"a\"]"}) {
-    EXPECT_THAT(refusal(with_file(value)), HasSubstr("a: its file is ")) << value;
+    EXPECT_THAT(error_of(with_file(value)), HasSubstr("a: its file is ")) << value;
   }
 }
 
 TEST(CheckpointIndex, IsStrictJson) {
   for (const char* text : {"", "{", R"({"weight_map":{"a":"x",}})", R"({"weight_map":{"a":"x"}} x)",
                            "\xEF\xBB\xBF{}", R"({"weight_map":{"a":NaN}})"}) {
-    EXPECT_NE(refusal(text), "accepted") << text;
+    EXPECT_NE(error_of(text), "accepted") << text;
   }
-  EXPECT_THAT(refusal(R"({"weight_map":{"a":"x","a":"x"}})"), HasSubstr("\"a\" stands twice"));
-  EXPECT_THAT(refusal(R"({"weight_map":{"a":"x"},"weight_map":{"b":"x"}})"),
+  EXPECT_THAT(error_of(R"({"weight_map":{"a":"x","a":"x"}})"), HasSubstr("\"a\" stands twice"));
+  EXPECT_THAT(error_of(R"({"weight_map":{"a":"x"},"weight_map":{"b":"x"}})"),
               HasSubstr("\"weight_map\" stands twice"));
 }
 
@@ -95,16 +95,16 @@ TEST(CheckpointIndex, NamesPlainFilesOfItsDirectoryOnly) {
   for (const char* name : {"\"\"", "\".\"", "\"..\"", "\"/etc/passwd\"", "\"../x\"", "\"a/b\"",
                            "\"a/\"", "\"a\\\\b\"", "\"a\\u0000b\"", "\"a\\nb\"",
                            "\"\\u002e\\u002e\"", "\"a\\/b\"", "\"model.safetensors.index.json\""}) {
-    EXPECT_THAT(refusal(with_file(name)),
+    EXPECT_THAT(error_of(with_file(name)),
                 AllOf(HasSubstr("a: its file is "), HasSubstr("plain name")))
         << name;
   }
-  EXPECT_THAT(refusal(with_file("\"" + std::string(256, 'x') + "\"")), HasSubstr("plain name"));
+  EXPECT_THAT(error_of(with_file("\"" + std::string(256, 'x') + "\"")), HasSubstr("plain name"));
   for (const std::string name :
        {"model-00001-of-00002.safetensors", "...", "..a", "a b", "\xC3\xA4"}) {
     EXPECT_EQ(parse(with_file("\"" + name + "\"")).weight_map.at("a"), name);
   }
-  EXPECT_EQ(refusal(with_file("\"" + std::string(255, 'x') + "\"")), "accepted");
+  EXPECT_EQ(error_of(with_file("\"" + std::string(255, 'x') + "\"")), "accepted");
 }
 
 TEST(CheckpointIndex, NamesAHundredThousandFilesAtMost) {
@@ -113,14 +113,14 @@ TEST(CheckpointIndex, NamesAHundredThousandFilesAtMost) {
     text += ",\"t" + std::to_string(i) + "\":\"" + std::to_string(i) + "\"";
   EXPECT_THAT(parse(text + "}}").weight_map, SizeIs(100'000));
   EXPECT_THAT(parse(text + R"(,"more":"99999"}})").weight_map, SizeIs(100'001));
-  EXPECT_THAT(refusal(text + R"(,"more":"100000"}})"), HasSubstr("more than 100000 files"));
+  EXPECT_THAT(error_of(text + R"(,"more":"100000"}})"), HasSubstr("more than 100000 files"));
 }
 
 TEST(CheckpointIndex, HasAHundredMillionBytesAtMost) {
   std::string text = R"({"weight_map":{"a":"x"}})";
   text.resize(kMaxCheckpointIndexBytes, ' ');
-  EXPECT_EQ(refusal(text), "accepted");
-  EXPECT_THAT(refusal(text + ' '), HasSubstr("at most 100000000"));
+  EXPECT_EQ(error_of(text), "accepted");
+  EXPECT_THAT(error_of(text + ' '), HasSubstr("at most 100000000"));
 }
 
 TEST(CheckpointIndex, IsWrittenAsItIsRead) {

@@ -122,10 +122,11 @@ def main():
             fields, merged, changed = make(pathlib.Path(root) / str(number), getattr(transformers, class_name), *case)
             lines.append("\t".join(fields) + "\n")
             expected[name] = (pathlib.Path(fields[-1]), merged, changed)
-        result = subprocess.run([sys.argv[1], "merge"], input="".join(lines), check=True, capture_output=True, text=True)
+        result = subprocess.run([sys.argv[1], "merge"], input="".join(lines), check=True, capture_output=True,
+                                text=True)
         answers = result.stdout.splitlines()
         assert len(answers) == len(CASES), result
-        for (name, (place, merged, changed)), answer in zip(expected.items(), answers):
+        for (name, (place, merged, changed)), answer in zip(expected.items(), answers, strict=True):
             different = [answer]
             if answer == "merged":
                 ours = safetensors.torch.load_file(place / "model.safetensors")

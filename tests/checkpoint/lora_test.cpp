@@ -92,8 +92,8 @@ class Lora : public ::testing::Test {
   }
 
   // One line, and the module is as it was.
-  std::string refusal(torch::nn::Module& module, const std::string& adapter,
-                      const MergeLoraOptions& options = {}) {
+  std::string error_of(torch::nn::Module& module, const std::string& adapter,
+                       const MergeLoraOptions& options = {}) {
     std::vector<torch::Tensor> before;
     for (const auto& parameter : module.parameters()) before.push_back(parameter.detach().clone());
     std::string message = "merged";
@@ -109,11 +109,11 @@ class Lora : public ::testing::Test {
     EXPECT_THAT(message, Not(HasSubstr("\n")));
     return message;
   }
-  std::string refusal_of(const std::function<void(Tensors&)>& change,
-                         const std::string& more_config = "") {
+  std::string error_of(const std::function<void(Tensors&)>& change,
+                       const std::string& more_config = "") {
     Tensors tensors = adapter_tensors();
     change(tensors);
-    return refusal(*ctc_, write_adapter(tensors, kConfig + more_config + "}"));
+    return error_of(*ctc_, write_adapter(tensors, kConfig + more_config + "}"));
   }
 
   TemporaryDirectory directory_;
@@ -186,13 +186,13 @@ TEST_F(Lora, MayBeForTheHeadAlone) {
       head, R"({"peft_type":"LORA","target_modules":[],"modules_to_save":["lm_head"]})");
   EXPECT_EQ(merge_lora(*ctc_, adapter).replaced, 2);
   EXPECT_TRUE(torch::equal(ctc_->lm_head->weight, head.at(kHead + ".weight")));
-  EXPECT_THAT(refusal(*ctc_->wav2vec2_bert, adapter), HasSubstr("lm_head"));
+  EXPECT_THAT(error_of(*ctc_->wav2vec2_bert, adapter), HasSubstr("lm_head"));
 }
 
 TEST_F(Lora, FitsADeeperModelOnlyWhereThatIsAllowed) {
   config_.num_hidden_layers = 1;
   Wav2Vec2BertForCTC shallow(config_);
-  EXPECT_THAT(refusal(*shallow, write_adapter()),
+  EXPECT_THAT(error_of(*shallow, write_adapter()),
               AllOf(HasSubstr(kQ1 + ".lora_A.weight"), HasSubstr("no module of the model")));
   MergeLoraOptions options;
   options.fewer_layers = true;
@@ -219,66 +219,66 @@ TEST_F(Lora, RefusesTensorsThatDoNotFit) {
       tensors.erase(from);
     };
   };
-  EXPECT_THAT(refusal_of([](Tensors& t) { t.erase(kQ0 + ".lora_B.weight"); }),
+  EXPECT_THAT(error_of([](Tensors& t) { t.erase(kQ0 + ".lora_B.weight"); }),
               AllOf(HasSubstr(kQ0 + ".lora_B.weight: is missing"), HasSubstr("shape (16, 2)")));
-  EXPECT_THAT(refusal_of([](Tensors& t) { t.erase(kQ0 + ".lora_A.weight"); }),
+  EXPECT_THAT(error_of([](Tensors& t) { t.erase(kQ0 + ".lora_A.weight"); }),
               HasSubstr(kQ0 + ".lora_A.weight: is missing"));
-  EXPECT_THAT(refusal_of([](Tensors& t) {
+  EXPECT_THAT(error_of([](Tensors& t) {
                 t[kQ1 + ".lora_A.weight"] = torch::ones({4, 16});
               }),
               AllOf(HasSubstr("has shape (4, 16), expected (2, 16)"), HasSubstr("rank 2")));
-  EXPECT_THAT(refusal_of([](Tensors& t) {
+  EXPECT_THAT(error_of([](Tensors& t) {
                 t[kQ1 + ".lora_B.weight"] = torch::ones({2, 16});
               }),
               HasSubstr("has shape (2, 16), expected (16, 2)"));
-  EXPECT_THAT(refusal_of([](Tensors&) {}, R"(,"rank_pattern":{"layers.1.self_attn.linear_q":4})"),
+  EXPECT_THAT(error_of([](Tensors&) {}, R"(,"rank_pattern":{"layers.1.self_attn.linear_q":4})"),
               AllOf(HasSubstr(kQ1 + ".lora_A.weight"), HasSubstr("expected (4, 16)")));
-  EXPECT_THAT(refusal_of([](Tensors& t) {
+  EXPECT_THAT(error_of([](Tensors& t) {
                 t[kQ1 + ".lora_A.weight"] = torch::ones({2, 16}, torch::kLong);
               }),
               HasSubstr("has dtype I64, expected F32"));
-  EXPECT_THAT(refusal_of(rename(kHead + ".bias", kHead + ".scale")),
+  EXPECT_THAT(error_of(rename(kHead + ".bias", kHead + ".scale")),
               HasSubstr(kHead + ".bias: is missing"));
-  EXPECT_THAT(refusal_of([](Tensors& t) { t[kHead + ".scale"] = torch::ones({7}); }),
+  EXPECT_THAT(error_of([](Tensors& t) { t[kHead + ".scale"] = torch::ones({7}); }),
               AllOf(HasSubstr(kHead + ".scale"), HasSubstr("no place in the model")));
-  EXPECT_THAT(refusal_of([](Tensors& t) { t[kHead + ".bias"] = torch::ones({8}); }),
+  EXPECT_THAT(error_of([](Tensors& t) { t[kHead + ".bias"] = torch::ones({8}); }),
               HasSubstr("has shape (8), expected (7)"));
-  EXPECT_THAT(refusal_of([](Tensors& t) {
+  EXPECT_THAT(error_of([](Tensors& t) {
                 t["lm_head.weight"] = torch::ones({7, 16});
               }),
               AllOf(HasSubstr("lm_head.weight: is no tensor of an adapter"), HasSubstr(kBase)));
-  EXPECT_THAT(refusal_of([](Tensors& t) {
+  EXPECT_THAT(error_of([](Tensors& t) {
                 t[kBase + "wav2vec2_bert.decoder.lora_A.weight"] = torch::ones({2, 16});
               }),
               HasSubstr("decoder.lora_A.weight: belongs to no module"));
   const std::string linear_k = kBase + "wav2vec2_bert.encoder.layers.0.self_attn.linear_k";
-  EXPECT_THAT(refusal_of([&](Tensors& t) {
+  EXPECT_THAT(error_of([&](Tensors& t) {
                 t[linear_k + ".lora_A.weight"] = torch::ones({2, 16});
               }),
               AllOf(HasSubstr(linear_k), HasSubstr("target_modules of adapter_config.json")));
-  EXPECT_THAT(refusal_of([](Tensors& t) { t[kQ0 + ".lora_magnitude_vector"] = torch::ones({16}); }),
+  EXPECT_THAT(error_of([](Tensors& t) { t[kQ0 + ".lora_magnitude_vector"] = torch::ones({16}); }),
               HasSubstr("lora_magnitude_vector: has no place"));
-  EXPECT_THAT(refusal_of([](Tensors& t) {
+  EXPECT_THAT(error_of([](Tensors& t) {
                 t[kQ0 + ".base_layer.weight"] = torch::ones({16, 16});
               }),
               HasSubstr("base_layer.weight: has no place"));
 }
 
 TEST_F(Lora, WantsTheBiasesThatTheConfigSpeaksOf) {
-  EXPECT_THAT(refusal_of([](Tensors& t) { t[kQ0 + ".base_layer.bias"] = torch::ones({16}); }),
+  EXPECT_THAT(error_of([](Tensors& t) { t[kQ0 + ".base_layer.bias"] = torch::ones({16}); }),
               AllOf(HasSubstr("base_layer.bias"), HasSubstr("with bias \"none\"")));
-  EXPECT_THAT(refusal_of([](Tensors&) {}, R"(,"bias":"lora_only")"),
+  EXPECT_THAT(error_of([](Tensors&) {}, R"(,"bias":"lora_only")"),
               HasSubstr(kQ0 + ".base_layer.bias: is missing"));
-  EXPECT_THAT(refusal_of([](Tensors&) {}, R"(,"bias":"all")"), HasSubstr(".bias: is missing"));
-  EXPECT_THAT(refusal_of([](Tensors&) {}, R"(,"lora_bias":true)"),
+  EXPECT_THAT(error_of([](Tensors&) {}, R"(,"bias":"all")"), HasSubstr(".bias: is missing"));
+  EXPECT_THAT(error_of([](Tensors&) {}, R"(,"lora_bias":true)"),
               HasSubstr(kQ0 + ".lora_B.bias: is missing"));
-  EXPECT_THAT(refusal_of([](Tensors& t) { t[kQ0 + ".lora_B.bias"] = torch::ones({16}); }),
+  EXPECT_THAT(error_of([](Tensors& t) { t[kQ0 + ".lora_B.bias"] = torch::ones({16}); }),
               HasSubstr("lora_B.bias"));
 }
 
 TEST_F(Lora, RefusesTargetsThatPeftCannotMerge) {
   const auto with_target = [&](const std::string& target, const std::string& more = "") {
-    return refusal(
+    return error_of(
         *ctc_, write_adapter(adapter_tensors(), R"({"peft_type":"LORA","r":2,"target_modules":[")" +
                                                     target + "\"]" + more + "}"));
   };
@@ -293,9 +293,10 @@ TEST_F(Lora, RefusesTargetsThatPeftCannotMerge) {
     tensors[name + ".lora_A.weight"] = torch::ones({2, 16, 1});
     tensors[name + ".lora_B.weight"] = torch::ones({32, 2, 1});
   }
-  EXPECT_THAT(refusal(*ctc_, write_adapter(tensors, R"({"peft_type":"LORA","r":2,"lora_bias":true,)"
-                                                    R"("target_modules":["pointwise_conv1"]})")),
-              AllOf(HasSubstr("lora_bias: true"), HasSubstr("has no bias")));
+  EXPECT_THAT(
+      error_of(*ctc_, write_adapter(tensors, R"({"peft_type":"LORA","r":2,"lora_bias":true,)"
+                                             R"("target_modules":["pointwise_conv1"]})")),
+      AllOf(HasSubstr("lora_bias: true"), HasSubstr("has no bias")));
 }
 
 TEST_F(Lora, RefusesWhatIsNoAdapterAndNeverReadsAPickle) {
@@ -305,20 +306,20 @@ TEST_F(Lora, RefusesWhatIsNoAdapterAndNeverReadsAPickle) {
     return adapter;
   };
   const std::string pickled = without("adapter_model.safetensors");
-  EXPECT_THAT(refusal(*ctc_, pickled), HasSubstr("has no adapter_model.safetensors"));
+  EXPECT_THAT(error_of(*ctc_, pickled), HasSubstr("has no adapter_model.safetensors"));
   write_text(pickled + "/adapter_model.bin", "PK");
-  EXPECT_THAT(refusal(*ctc_, pickled),
+  EXPECT_THAT(error_of(*ctc_, pickled),
               AllOf(HasSubstr("adapter_model.bin: is a pickle, which is never read"),
                     HasSubstr("adapter_model.safetensors")));
-  EXPECT_THAT(refusal(*ctc_, without("adapter_config.json")),
+  EXPECT_THAT(error_of(*ctc_, without("adapter_config.json")),
               HasSubstr("has no adapter_config.json"));
-  EXPECT_THAT(refusal(*ctc_, directory_ / "none"), HasSubstr("does not exist"));
+  EXPECT_THAT(error_of(*ctc_, directory_ / "none"), HasSubstr("does not exist"));
   write_text(directory_ / "file", "");
-  EXPECT_THAT(refusal(*ctc_, directory_ / "file"), HasSubstr("is no directory"));
+  EXPECT_THAT(error_of(*ctc_, directory_ / "file"), HasSubstr("is no directory"));
   const std::string cut = write_adapter();
   std::filesystem::resize_file(cut + "/adapter_model.safetensors", 700);
-  EXPECT_THAT(refusal(*ctc_, cut), HasSubstr("truncated"));
-  EXPECT_THAT(refusal(*ctc_, write_adapter({}, R"({"peft_type":"LORA","target_modules":[]})")),
+  EXPECT_THAT(error_of(*ctc_, cut), HasSubstr("truncated"));
+  EXPECT_THAT(error_of(*ctc_, write_adapter({}, R"({"peft_type":"LORA","target_modules":[]})")),
               HasSubstr("has nothing for this model"));
 }
 

@@ -50,7 +50,7 @@ class ModelDirectoryTest : public ::testing::Test {
     std::filesystem::create_symlink("../../blobs/0123", snapshot + "/model.safetensors");
     return snapshot;
   }
-  static std::string refusal(const std::string& path_or_id) {
+  static std::string error_of(const std::string& path_or_id) {
     try {
       resolve_model(path_or_id);
     } catch (const CheckpointError& error) {
@@ -84,7 +84,7 @@ TEST_F(ModelDirectoryTest, ListsTheSingleFileBeforeTheIndex) {
 
 TEST_F(ModelDirectoryTest, RefusesABrokenIndex) {
   write_text(directory_ / "model.safetensors.index.json", R"({"weight_map":{"a":"../x"}})");
-  EXPECT_THAT(refusal(directory_.path()),
+  EXPECT_THAT(error_of(directory_.path()),
               AllOf(HasSubstr(directory_ / "model.safetensors.index.json"), HasSubstr("../x")));
 }
 
@@ -117,12 +117,12 @@ TEST_F(ModelDirectoryTest, FollowsNoReferenceOutOfTheSnapshots) {
   make_snapshot("models--a--b", "abc123");
   for (const char* revision : {"..", "../..", "/", "", ".", "../snapshots/abc123", "missing"}) {
     write_text(directory_ / "cache/models--a--b/refs/main", revision);
-    EXPECT_THAT(refusal("a/b"), HasSubstr("hf download a/b")) << revision;
+    EXPECT_THAT(error_of("a/b"), HasSubstr("hf download a/b")) << revision;
   }
 }
 
 TEST_F(ModelDirectoryTest, SaysHowToDownloadWhatIsMissing) {
-  EXPECT_EQ(refusal("facebook/w2v-bert-2.0"),
+  EXPECT_EQ(error_of("facebook/w2v-bert-2.0"),
             "facebook/w2v-bert-2.0: is no directory and not in the Hub cache " +
                 directory_ / "cache" +
                 ", expected a model directory, or a downloaded model: hf download "
@@ -134,14 +134,14 @@ TEST_F(ModelDirectoryTest, OffersNoDownloadOfWhatIsNoId) {
        {directory_ / "missing", std::string("./missing"), std::string("a/b/c"), std::string("../x"),
         std::string(""), std::string("a b"), std::string("a/"), std::string("a;rm"),
         std::string(300, 'a')}) {
-    EXPECT_THAT(refusal(path), AllOf(HasSubstr("does not exist"), HasSubstr("or a Hub id")))
+    EXPECT_THAT(error_of(path), AllOf(HasSubstr("does not exist"), HasSubstr("or a Hub id")))
         << path;
   }
 }
 
 TEST_F(ModelDirectoryTest, SaysThatAFileIsNoDirectory) {
   write_text(directory_ / "model.safetensors", "");
-  EXPECT_THAT(refusal(directory_ / "model.safetensors"),
+  EXPECT_THAT(error_of(directory_ / "model.safetensors"),
               AllOf(HasSubstr("is not a directory"), HasSubstr("config.json")));
 }
 
@@ -166,7 +166,7 @@ TEST_F(ModelDirectoryTest, LooksForTheCacheWhereTheHubPutsIt) {
 
 TEST_F(ModelDirectoryTest, NeedsNoHome) {
   ::unsetenv("HF_HUB_CACHE");
-  EXPECT_THAT(refusal("facebook/w2v-bert-2.0"), HasSubstr("without HOME"));
+  EXPECT_THAT(error_of("facebook/w2v-bert-2.0"), HasSubstr("without HOME"));
 }
 
 }  // namespace

@@ -42,12 +42,12 @@ std::string message_of(Call call) {
   return "accepted";
 }
 
-std::string refusal(std::string_view json, std::uint64_t data_bytes = 4) {
+std::string error_of(std::string_view json, std::uint64_t data_bytes = 4) {
   return message_of([&] { parse(json, data_bytes); });
 }
 
 // What a whole file is told.
-std::string file_refusal(std::string_view bytes) {
+std::string error_of_file(std::string_view bytes) {
   return message_of([&] { parse_safetensors_header(bytes, bytes.size(), kPath); });
 }
 
@@ -84,19 +84,19 @@ TEST(SafetensorsHeader, KnowsWhereTheDataBegins) {
 
 // Rule 1.
 TEST(SafetensorsHeader, ChecksTheLengthAgainstTheFile) {
-  EXPECT_THAT(file_refusal(""), HasSubstr("has 0 bytes, expected a safetensors file of at least"));
-  EXPECT_THAT(file_refusal("1234567"), HasSubstr("has 7 bytes"));
+  EXPECT_THAT(error_of_file(""), HasSubstr("has 0 bytes, expected a safetensors file of at least"));
+  EXPECT_THAT(error_of_file("1234567"), HasSubstr("has 7 bytes"));
   for (const std::uint64_t length :
        {std::uint64_t{3}, std::uint64_t{100'000'000}, std::uint64_t{100'000'001},
         std::uint64_t{1} << 32, std::uint64_t{1} << 63, ~std::uint64_t{0} - 8,
         ~std::uint64_t{0} - 7, ~std::uint64_t{0}}) {
-    EXPECT_THAT(file_refusal(little_endian_8(length) + "{}"),
+    EXPECT_THAT(error_of_file(little_endian_8(length) + "{}"),
                 HasSubstr("claims a header of " + std::to_string(length) + " bytes"));
   }
-  EXPECT_THAT(file_refusal(little_endian_8(100'000'001) + "{}"), HasSubstr("at most 100000000"));
-  EXPECT_THAT(file_refusal(little_endian_8(3) + "{}"), HasSubstr("truncated"));
-  EXPECT_THAT(file_refusal(little_endian_8(0)), HasSubstr("zeros"));
-  EXPECT_THAT(file_refusal(little_endian_8(0) + "{}"), HasSubstr("the header: is empty"));
+  EXPECT_THAT(error_of_file(little_endian_8(100'000'001) + "{}"), HasSubstr("at most 100000000"));
+  EXPECT_THAT(error_of_file(little_endian_8(3) + "{}"), HasSubstr("truncated"));
+  EXPECT_THAT(error_of_file(little_endian_8(0)), HasSubstr("zeros"));
+  EXPECT_THAT(error_of_file(little_endian_8(0) + "{}"), HasSubstr("the header: is empty"));
 }
 
 TEST(SafetensorsHeader, MayHaveAHundredMillionBytes) {
@@ -124,56 +124,57 @@ TEST(SafetensorsHeader, IsReadNoFurtherThanItReaches) {
 
 // Rule 2.
 TEST(SafetensorsHeader, IsOneJsonObject) {
-  EXPECT_EQ(refusal(" \t\r\n{}", 0), "accepted");
+  EXPECT_EQ(error_of(" \t\r\n{}", 0), "accepted");
   for (const char* json : {"{}\f", "\v{}", "{}x", "{} {}", "{", "\xEF\xBB\xBF{}", "{\"\xFF\":1}",
                            "{\"\xC0\xAF\":1}", "{\"\xED\xA0\x80\":1}", "{\"\xE2\x82\":1}"}) {
-    EXPECT_THAT(refusal(json, 0), HasSubstr("the header: ")) << json;
+    EXPECT_THAT(error_of(json, 0), HasSubstr("the header: ")) << json;
   }
-  EXPECT_THAT(refusal(std::string_view("{}\0", 3), 0), HasSubstr("the header: malformed JSON"));
+  EXPECT_THAT(error_of(std::string_view("{}\0", 3), 0), HasSubstr("the header: malformed JSON"));
   for (const char* json : {"[]", "1", "null", "\"a\"", "true", "-0", "1.5"}) {
-    EXPECT_THAT(refusal(json, 0), HasSubstr("expected a JSON object")) << json;
+    EXPECT_THAT(error_of(json, 0), HasSubstr("expected a JSON object")) << json;
   }
 }
 
 // Rule 3.
 TEST(SafetensorsHeader, AllowsMetadataOfStringsOrNull) {
-  EXPECT_EQ(refusal(R"({"__metadata__":null})", 0), "accepted");
-  EXPECT_EQ(refusal(R"({"__metadata__":{}})", 0), "accepted");
-  EXPECT_EQ(refusal(R"({"__metadata__":{"dtype":"F32","shape":"[]","a":"b"}})", 0), "accepted");
+  EXPECT_EQ(error_of(R"({"__metadata__":null})", 0), "accepted");
+  EXPECT_EQ(error_of(R"({"__metadata__":{}})", 0), "accepted");
+  EXPECT_EQ(error_of(R"({"__metadata__":{"dtype":"F32","shape":"[]","a":"b"}})", 0), "accepted");
   for (const char* value : {"1", "true", "\"a\"", "[]"}) {
-    EXPECT_THAT(refusal(std::string(R"({"__metadata__":)") + value + "}", 0),
+    EXPECT_THAT(error_of(std::string(R"({"__metadata__":)") + value + "}", 0),
                 HasSubstr("__metadata__: "))
         << value;
   }
   for (const char* value : {"1", "null", "false", "[]", "{}", "[\"a\"]"}) {
-    EXPECT_THAT(refusal(std::string(R"({"__metadata__":{"k":)") + value + "}}", 0),
+    EXPECT_THAT(error_of(std::string(R"({"__metadata__":{"k":)") + value + "}}", 0),
                 AllOf(HasSubstr("__metadata__: the value of \"k\" is "), HasSubstr("a string")))
         << value;
   }
-  EXPECT_THAT(refusal(R"({"__metadata__":{"k":"a","k":"b"}})", 0), HasSubstr("\"k\" stands twice"));
-  EXPECT_THAT(refusal(R"({"__metadata__":{},"__metadata__":{}})", 0), HasSubstr("stands twice"));
+  EXPECT_THAT(error_of(R"({"__metadata__":{"k":"a","k":"b"}})", 0),
+              HasSubstr("\"k\" stands twice"));
+  EXPECT_THAT(error_of(R"({"__metadata__":{},"__metadata__":{}})", 0), HasSubstr("stands twice"));
 }
 
 // Rule 4.
 TEST(SafetensorsHeader, WantsThreeFieldsOfEachTensorOnce) {
-  EXPECT_EQ(refusal(entry(R"("F32")", "[1]", "[0,4]")), "accepted");
-  EXPECT_THAT(refusal(R"({"t":{"shape":[1],"data_offsets":[0,4]}})"),
+  EXPECT_EQ(error_of(entry(R"("F32")", "[1]", "[0,4]")), "accepted");
+  EXPECT_THAT(error_of(R"({"t":{"shape":[1],"data_offsets":[0,4]}})"),
               HasSubstr("t: the entry has no dtype"));
-  EXPECT_THAT(refusal(R"({"t":{"dtype":"F32","data_offsets":[0,4]}})"), HasSubstr("has no shape"));
-  EXPECT_THAT(refusal(R"({"t":{"dtype":"F32","shape":[1]}})"), HasSubstr("has no data_offsets"));
+  EXPECT_THAT(error_of(R"({"t":{"dtype":"F32","data_offsets":[0,4]}})"), HasSubstr("has no shape"));
+  EXPECT_THAT(error_of(R"({"t":{"dtype":"F32","shape":[1]}})"), HasSubstr("has no data_offsets"));
   for (const char* value : {R"(["F32",[1],[0,4]])", "null", "1", "\"F32\"", "true"}) {
-    EXPECT_THAT(refusal(std::string(R"({"t":)") + value + "}"),
+    EXPECT_THAT(error_of(std::string(R"({"t":)") + value + "}"),
                 AllOf(HasSubstr("t: the entry is "), HasSubstr("expected an object with dtype")))
         << value;
   }
-  EXPECT_THAT(refusal(R"({"t":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}})"),
+  EXPECT_THAT(error_of(R"({"t":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}})"),
               HasSubstr("\"dtype\" stands twice"));
-  EXPECT_THAT(refusal(R"({"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
-                      R"("t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})"),
+  EXPECT_THAT(error_of(R"({"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
+                       R"("t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})"),
               HasSubstr("\"t\" stands twice"));
-  EXPECT_THAT(refusal(R"({"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
-                      R"("\u0074":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
-                      8),
+  EXPECT_THAT(error_of(R"({"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
+                       R"("\u0074":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+                       8),
               HasSubstr("\"t\" stands twice"));
 }
 
@@ -193,8 +194,8 @@ TEST(SafetensorsHeader, IgnoresFurtherFields) {
 TEST(SafetensorsHeader, RefusesNumbersThatFitNoTypeEvenInFurtherFields) {
   for (const char* value :
        {"1e999", "123456789012345678901234567890", "[-1e999]", R"({"a":1e-999})"}) {
-    EXPECT_THAT(refusal(std::string(R"({"t":{"dtype":"F32","x":)") + value +
-                        R"(,"shape":[1],"data_offsets":[0,4]}})"),
+    EXPECT_THAT(error_of(std::string(R"({"t":{"dtype":"F32","x":)") + value +
+                         R"(,"shape":[1],"data_offsets":[0,4]}})"),
                 HasSubstr("t: x holds a number beyond"))
         << value;
   }
@@ -212,88 +213,88 @@ TEST(SafetensorsHeader, KnowsEveryDtypeOfTheFormatByItsExactName) {
     EXPECT_EQ(dtype_bits(name), bits) << name;
     const auto bytes = static_cast<std::uint64_t>(bits);  // of 8 elements
     EXPECT_EQ(
-        refusal(entry(std::string("\"") + name + "\"", "[8]", "[0," + std::to_string(bytes) + "]"),
-                bytes),
+        error_of(entry(std::string("\"") + name + "\"", "[8]", "[0," + std::to_string(bytes) + "]"),
+                 bytes),
         "accepted");
   }
   for (const char* name : {"f32", "F32 ", "", "float32", "F128", "F8", "I4", "F32\\u0000"}) {
-    EXPECT_THAT(refusal(entry(std::string("\"") + name + "\"", "[1]", "[0,4]")),
+    EXPECT_THAT(error_of(entry(std::string("\"") + name + "\"", "[1]", "[0,4]")),
                 HasSubstr("t: unknown dtype"))
         << name;
   }
   for (const char* value : {"32", "null", "[\"F32\"]", "{}", "true"}) {
-    EXPECT_THAT(refusal(entry(value, "[1]", "[0,4]")), HasSubstr("t: dtype is ")) << value;
+    EXPECT_THAT(error_of(entry(value, "[1]", "[0,4]")), HasSubstr("t: dtype is ")) << value;
   }
 }
 
 // Rule 6.
 TEST(SafetensorsHeader, TakesAnyRank) {
-  EXPECT_EQ(refusal(entry(R"("F32")", "[]", "[0,4]")), "accepted");
-  EXPECT_EQ(refusal(entry(R"("F32")", "[1,1,1,1,1,1,1,1,1,1,1,1]", "[0,4]")), "accepted");
+  EXPECT_EQ(error_of(entry(R"("F32")", "[]", "[0,4]")), "accepted");
+  EXPECT_EQ(error_of(entry(R"("F32")", "[1,1,1,1,1,1,1,1,1,1,1,1]", "[0,4]")), "accepted");
   std::string many = "[1";
   for (int i = 0; i < 10000; ++i) many += ",1";
-  EXPECT_EQ(refusal(entry(R"("F32")", many + "]", "[0,4]")), "accepted");
+  EXPECT_EQ(error_of(entry(R"("F32")", many + "]", "[0,4]")), "accepted");
 }
 
 TEST(SafetensorsHeader, TakesUnsignedIntegersAsDimensionsOnly) {
   for (const char* shape : {"[-1]", "[1.0]", "[-0]", "[1e0]", "[true]", "[null]", "[\"1\"]",
                             "[[1]]", "[{}]", "[18446744073709551616]"}) {
-    EXPECT_THAT(refusal(entry(R"("F32")", shape, "[0,4]")),
+    EXPECT_THAT(error_of(entry(R"("F32")", shape, "[0,4]")),
                 AllOf(HasSubstr("t: shape holds "), HasSubstr("unsigned 64-bit integers")))
         << shape;
   }
   for (const char* shape : {"1", "null", "{}", "\"[1]\"", "true"}) {
-    EXPECT_THAT(refusal(entry(R"("F32")", shape, "[0,4]")), HasSubstr("t: shape is ")) << shape;
+    EXPECT_THAT(error_of(entry(R"("F32")", shape, "[0,4]")), HasSubstr("t: shape is ")) << shape;
   }
 }
 
 TEST(SafetensorsHeader, RefusesShapesWhoseSizeOverflows) {
   for (const char* shape :
        {"[9223372036854775808]", "[18446744073709551615]", "[0,9223372036854775808]"}) {
-    EXPECT_THAT(refusal(entry(R"("F32")", shape, "[0,0]"), 0), HasSubstr("a dimension of "))
+    EXPECT_THAT(error_of(entry(R"("F32")", shape, "[0,0]"), 0), HasSubstr("a dimension of "))
         << shape;
   }
   for (const char* shape :
        {"[4294967296,4294967296]", "[4611686018427387904,2]", "[4611686018427387904,4]",
         "[0,4294967296,4294967296]", "[4294967296,4294967296,0]", "[3037000500,3037000500]"}) {
-    EXPECT_THAT(refusal(entry(R"("F32")", shape, "[0,0]"), 0), HasSubstr("does not fit 63 bits"))
+    EXPECT_THAT(error_of(entry(R"("F32")", shape, "[0,0]"), 0), HasSubstr("does not fit 63 bits"))
         << shape;
   }
   // 2^61 elements are countable, their bits are not.
-  EXPECT_THAT(refusal(entry(R"("F32")", "[2305843009213693952]", "[0,0]"), 0),
+  EXPECT_THAT(error_of(entry(R"("F32")", "[2305843009213693952]", "[0,0]"), 0),
               HasSubstr("bits does not fit"));
-  EXPECT_EQ(refusal(entry(R"("F32")", "[0,9223372036854775807]", "[0,0]"), 0), "accepted");
-  EXPECT_EQ(refusal(entry(R"("F32")", "[0,4294967296]", "[0,0]"), 0), "accepted");
+  EXPECT_EQ(error_of(entry(R"("F32")", "[0,9223372036854775807]", "[0,0]"), 0), "accepted");
+  EXPECT_EQ(error_of(entry(R"("F32")", "[0,4294967296]", "[0,0]"), 0), "accepted");
 }
 
 TEST(SafetensorsHeader, WantsSubByteTensorsToFillWholeBytes) {
-  EXPECT_THAT(refusal(entry(R"("F4")", "[3]", "[0,2]"), 2),
+  EXPECT_THAT(error_of(entry(R"("F4")", "[3]", "[0,2]"), 2),
               HasSubstr("t: 12 bits are no whole number of bytes"));
-  EXPECT_EQ(refusal(entry(R"("F4")", "[2,2]", "[0,2]"), 2), "accepted");
-  EXPECT_EQ(refusal(entry(R"("F6_E2M3")", "[4]", "[0,3]"), 3), "accepted");
-  EXPECT_EQ(refusal(entry(R"("F4")", "[0]", "[0,0]"), 0), "accepted");
+  EXPECT_EQ(error_of(entry(R"("F4")", "[2,2]", "[0,2]"), 2), "accepted");
+  EXPECT_EQ(error_of(entry(R"("F6_E2M3")", "[4]", "[0,3]"), 3), "accepted");
+  EXPECT_EQ(error_of(entry(R"("F4")", "[0]", "[0,0]"), 0), "accepted");
 }
 
 // Rule 7.
 TEST(SafetensorsHeader, TakesTwoUnsignedOffsets) {
   for (const char* offsets : {"[0]", "[]", "[0,4,8]"}) {
-    EXPECT_THAT(refusal(entry(R"("F32")", "[1]", offsets)),
+    EXPECT_THAT(error_of(entry(R"("F32")", "[1]", offsets)),
                 AllOf(HasSubstr("t: data_offsets has "), HasSubstr("begin and end")));
   }
   for (const char* offsets : {"[0,-4]", "[-0,4]", "[0,4.0]", "[0,18446744073709551620]", "[0,null]",
                               "[0,\"4\"]", "[0,[4]]", "[0,{}]"}) {
-    EXPECT_THAT(refusal(entry(R"("F32")", "[1]", offsets)), HasSubstr("t: data_offsets holds "))
+    EXPECT_THAT(error_of(entry(R"("F32")", "[1]", offsets)), HasSubstr("t: data_offsets holds "))
         << offsets;
   }
   for (const char* offsets : {"4", "null", "{}", "\"0,4\""}) {
-    EXPECT_THAT(refusal(entry(R"("F32")", "[1]", offsets)), HasSubstr("t: data_offsets is "));
+    EXPECT_THAT(error_of(entry(R"("F32")", "[1]", offsets)), HasSubstr("t: data_offsets is "));
   }
 }
 
 TEST(SafetensorsHeader, WantsTheOffsetsToSpanTheTensorExactly) {
   for (const char* offsets : {"[0,3]", "[0,5]", "[4,0]", "[4,4]", "[18446744073709551615,3]",
                               "[0,18446744073709551615]"}) {
-    EXPECT_THAT(refusal(entry(R"("F32")", "[1]", offsets)),
+    EXPECT_THAT(error_of(entry(R"("F32")", "[1]", offsets)),
                 AllOf(HasSubstr("t: data_offsets ["), HasSubstr("expected 4 bytes for its dtype")))
         << offsets;
   }
@@ -307,12 +308,12 @@ std::string two(const std::string& a, const std::string& b) {
 }
 
 TEST(SafetensorsHeader, WantsTheTensorsToTileTheData) {
-  EXPECT_EQ(refusal(two("[0,4]", "[4,8]"), 8), "accepted");
-  EXPECT_EQ(refusal(two("[4,8]", "[0,4]"), 8), "accepted");
-  EXPECT_THAT(refusal(two("[0,4]", "[5,9]"), 9), HasSubstr("b: its data begins at 5, expected 4"));
-  EXPECT_THAT(refusal(two("[0,4]", "[3,7]"), 8), HasSubstr("b: its data begins at 3, expected 4"));
-  EXPECT_THAT(refusal(two("[0,4]", "[0,4]"), 8), HasSubstr("its data begins at 0, expected 4"));
-  EXPECT_THAT(refusal(two("[1,5]", "[5,9]"), 9), HasSubstr("a: its data begins at 1, expected 0"));
+  EXPECT_EQ(error_of(two("[0,4]", "[4,8]"), 8), "accepted");
+  EXPECT_EQ(error_of(two("[4,8]", "[0,4]"), 8), "accepted");
+  EXPECT_THAT(error_of(two("[0,4]", "[5,9]"), 9), HasSubstr("b: its data begins at 5, expected 4"));
+  EXPECT_THAT(error_of(two("[0,4]", "[3,7]"), 8), HasSubstr("b: its data begins at 3, expected 4"));
+  EXPECT_THAT(error_of(two("[0,4]", "[0,4]"), 8), HasSubstr("its data begins at 0, expected 4"));
+  EXPECT_THAT(error_of(two("[1,5]", "[5,9]"), 9), HasSubstr("a: its data begins at 1, expected 0"));
 }
 
 TEST(SafetensorsHeader, WantsEmptyTensorsInsideTheTiling) {
@@ -321,43 +322,43 @@ TEST(SafetensorsHeader, WantsEmptyTensorsInsideTheTiling) {
            R"(},"f":{"dtype":"F32","shape":[3,0],"data_offsets":)" + offsets +
            R"(},"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})";
   };
-  EXPECT_EQ(refusal(with_empty("[0,0]"), 4), "accepted");
-  EXPECT_EQ(refusal(with_empty("[4,4]"), 4), "accepted");
-  EXPECT_THAT(refusal(with_empty("[2,2]"), 4), HasSubstr("its data begins at 2"));
-  EXPECT_THAT(refusal(with_empty("[5,5]"), 4), HasSubstr("its data begins at 5"));
+  EXPECT_EQ(error_of(with_empty("[0,0]"), 4), "accepted");
+  EXPECT_EQ(error_of(with_empty("[4,4]"), 4), "accepted");
+  EXPECT_THAT(error_of(with_empty("[2,2]"), 4), HasSubstr("its data begins at 2"));
+  EXPECT_THAT(error_of(with_empty("[5,5]"), 4), HasSubstr("its data begins at 5"));
 }
 
 // Rule 8.
 TEST(SafetensorsHeader, WantsTheDataToEndWithTheFile) {
-  EXPECT_THAT(refusal(entry(R"("F32")", "[1]", "[0,4]"), 5),
+  EXPECT_THAT(error_of(entry(R"("F32")", "[1]", "[0,4]"), 5),
               HasSubstr("t: the file holds 5 bytes of data, expected 4"));
-  EXPECT_THAT(refusal(entry(R"("F32")", "[1]", "[0,4]"), 3),
+  EXPECT_THAT(error_of(entry(R"("F32")", "[1]", "[0,4]"), 3),
               HasSubstr("it is truncated, expected 4"));
-  EXPECT_THAT(refusal(entry(R"("F32")", "[0]", "[0,0]"), 1), HasSubstr("holds 1 bytes of data"));
-  EXPECT_THAT(refusal("{}", 1), HasSubstr("holds 1 bytes of data, expected 0"));
+  EXPECT_THAT(error_of(entry(R"("F32")", "[0]", "[0,0]"), 1), HasSubstr("holds 1 bytes of data"));
+  EXPECT_THAT(error_of("{}", 1), HasSubstr("holds 1 bytes of data, expected 0"));
   // 8 + n + end wraps to the size of the file.
-  EXPECT_THAT(refusal(R"({"t":{"dtype":"U8","shape":[18446744073709551000],)"
-                      R"("data_offsets":[0,18446744073709551000]}})"),
+  EXPECT_THAT(error_of(R"({"t":{"dtype":"U8","shape":[18446744073709551000],)"
+                       R"("data_offsets":[0,18446744073709551000]}})"),
               HasSubstr("t: "));
 }
 
 // Rule 10.
 TEST(SafetensorsHeader, TellsWhatAForeignFileIs) {
-  EXPECT_THAT(file_refusal("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"),
+  EXPECT_THAT(error_of_file("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"),
               HasSubstr("git lfs pull"));
   for (const char* page : {"<!DOCTYPE html>\n<html>", "<html><head>", "\n\n  <!doctype html>",
                            "<?xml version='1.0'?><Error>"}) {
-    EXPECT_THAT(file_refusal(page), HasSubstr("web page"));
+    EXPECT_THAT(error_of_file(page), HasSubstr("web page"));
   }
-  EXPECT_THAT(file_refusal(std::string("PK\x03\x04\0\0\x08\x08\0\0", 10) + "archive/data.pkl"),
+  EXPECT_THAT(error_of_file(std::string("PK\x03\x04\0\0\x08\x08\0\0", 10) + "archive/data.pkl"),
               AllOf(HasSubstr("zip"), HasSubstr("save_pretrained")));
-  EXPECT_THAT(file_refusal("\x80\x02}q\x01(X\x05\x01\x01\x01linear"), HasSubstr("pickle"));
-  EXPECT_THAT(file_refusal("\x80\x05}q\x01(X\x05\x01\x01\x01linear"), HasSubstr("pickle"));
-  EXPECT_THAT(file_refusal(std::string("GGUF\x03\0\0\0\x10\0\0\0", 12)), HasSubstr("GGUF"));
-  EXPECT_THAT(file_refusal("\x1f\x8b\x08\x01\x01\x01\x01\x01\x01\x01"), HasSubstr("gzip"));
-  EXPECT_THAT(file_refusal(std::string(4096, '\0')), HasSubstr("zeros"));
-  EXPECT_THAT(file_refusal("{\"a\": 1, \"b\": 2}"), HasSubstr("JSON"));
-  EXPECT_THAT(file_refusal("<br>"), HasSubstr("web page"));
+  EXPECT_THAT(error_of_file("\x80\x02}q\x01(X\x05\x01\x01\x01linear"), HasSubstr("pickle"));
+  EXPECT_THAT(error_of_file("\x80\x05}q\x01(X\x05\x01\x01\x01linear"), HasSubstr("pickle"));
+  EXPECT_THAT(error_of_file(std::string("GGUF\x03\0\0\0\x10\0\0\0", 12)), HasSubstr("GGUF"));
+  EXPECT_THAT(error_of_file("\x1f\x8b\x08\x01\x01\x01\x01\x01\x01\x01"), HasSubstr("gzip"));
+  EXPECT_THAT(error_of_file(std::string(4096, '\0')), HasSubstr("zeros"));
+  EXPECT_THAT(error_of_file("{\"a\": 1, \"b\": 2}"), HasSubstr("JSON"));
+  EXPECT_THAT(error_of_file("<br>"), HasSubstr("web page"));
 }
 
 TEST(SafetensorsHeader, IsNoForeignFileForTheSakeOfItsLength) {
@@ -368,31 +369,31 @@ TEST(SafetensorsHeader, IsNoForeignFileForTheSakeOfItsLength) {
     json = length < json.size() ? std::string("{}") : json;
     const std::uint64_t data = json == "{}" ? 0 : 4;
     json.resize(length, ' ');
-    EXPECT_EQ(refusal(json, data), "accepted") << length;
+    EXPECT_EQ(error_of(json, data), "accepted") << length;
   }
   // Broken, but safetensors all the same.
   for (const std::size_t length : {0x280U, 0x7bU, 0x3cU}) {
     std::string json = R"({"t":1})";
     json.resize(length, ' ');
-    EXPECT_THAT(refusal(json, 0), HasSubstr("t: the entry is 1")) << length;
+    EXPECT_THAT(error_of(json, 0), HasSubstr("t: the entry is 1")) << length;
     json[1] = ' ';
     json[2] = 't';
-    EXPECT_THAT(refusal(json, 0), HasSubstr("the header: malformed JSON")) << length;
-    EXPECT_THAT(file_refusal(little_endian_8(length) + "{\"t\":"), HasSubstr("truncated"))
+    EXPECT_THAT(error_of(json, 0), HasSubstr("the header: malformed JSON")) << length;
+    EXPECT_THAT(error_of_file(little_endian_8(length) + "{\"t\":"), HasSubstr("truncated"))
         << length;
   }
   std::string zip = "{}";
   zip.resize(0x04034b50, ' ');  // "PK\3\4"
-  EXPECT_EQ(refusal(zip, 0), "accepted");
+  EXPECT_EQ(error_of(zip, 0), "accepted");
 }
 
 TEST(SafetensorsHeader, NeverRepeatsNamesAtLengthNorRaw) {
   const std::string name(100'000, 'n');
-  EXPECT_THAT(refusal("{\"" + name + R"(":{"dtype":"F32","shape":[1],"data_offsets":[0,5]}})"),
+  EXPECT_THAT(error_of("{\"" + name + R"(":{"dtype":"F32","shape":[1],"data_offsets":[0,5]}})"),
               HasSubstr("nnn..."));
-  EXPECT_THAT(refusal(R"({"a\u001b[31m\n":{"dtype":"F32","shape":[1],"data_offsets":[0,5]}})"),
+  EXPECT_THAT(error_of(R"({"a\u001b[31m\n":{"dtype":"F32","shape":[1],"data_offsets":[0,5]}})"),
               HasSubstr("a\\x1b[31m\\x0a: "));
-  EXPECT_THAT(refusal(R"({"a%s%n":{"dtype":"%s","shape":[1],"data_offsets":[0,4]}})"),
+  EXPECT_THAT(error_of(R"({"a%s%n":{"dtype":"%s","shape":[1],"data_offsets":[0,4]}})"),
               HasSubstr("a%s%n: unknown dtype \"%s\""));
 }
 
@@ -400,7 +401,7 @@ TEST(SafetensorsHeader, HoldsAMillionMetadataKeys) {
   std::string json = R"({"__metadata__":{"k":"v")";
   for (int i = 0; i < 1'000'000; ++i) json += ",\"" + std::to_string(i) + "\":\"v\"";
   EXPECT_THAT(parse(json + "}}", 0).metadata, SizeIs(1'000'001));
-  EXPECT_THAT(refusal(json + R"(,"500000":"v"}})", 0), HasSubstr("\"500000\" stands twice"));
+  EXPECT_THAT(error_of(json + R"(,"500000":"v"}})", 0), HasSubstr("\"500000\" stands twice"));
 }
 
 TEST(SafetensorsHeader, HoldsThreeHundredThousandTensors) {

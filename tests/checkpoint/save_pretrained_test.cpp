@@ -287,7 +287,7 @@ struct HoldsImpl : torch::nn::Module {
 
 TEST(SavePretrained, RefusesWhatHasNoValuesBeforeAnythingIsWritten) {
   const TemporaryDirectory directory;
-  const auto refusal = [&](const torch::Tensor& parameter) -> std::string {
+  const auto error_of = [&](const torch::Tensor& parameter) -> std::string {
     try {
       save_pretrained(HoldsImpl(parameter), small_config(), directory / "model");
     } catch (const c10::ValueError& error) {
@@ -295,24 +295,24 @@ TEST(SavePretrained, RefusesWhatHasNoValuesBeforeAnythingIsWritten) {
     }
     return "saved";
   };
-  EXPECT_THAT(refusal(torch::empty({2}, torch::kMeta)),
+  EXPECT_THAT(error_of(torch::empty({2}, torch::kMeta)),
               AllOf(HasSubstr("other"), HasSubstr("meta device")));
-  EXPECT_THAT(refusal(torch::zeros({2}, torch::kFloat8_e5m2)), HasSubstr("other has dtype"));
-  EXPECT_THAT(refusal(torch::zeros({2}, torch::kLong)), HasSubstr("other has dtype"));
+  EXPECT_THAT(error_of(torch::zeros({2}, torch::kFloat8_e5m2)), HasSubstr("other has dtype"));
+  EXPECT_THAT(error_of(torch::zeros({2}, torch::kLong)), HasSubstr("other has dtype"));
   Wav2Vec2BertConfig broken = small_config();
   broken.hidden_size = 0;
   EXPECT_THROW(save_pretrained(*model_of(1), broken, directory / "model"), ConfigError);
   EXPECT_THROW(save_pretrained(torch::nn::ModuleListImpl(), small_config(), directory / "model"),
                c10::ValueError);
   EXPECT_THAT(names_in(directory.path()), IsEmpty());
-  EXPECT_EQ(refusal(torch::zeros({2}, torch::kHalf)), "saved");
+  EXPECT_EQ(error_of(torch::zeros({2}, torch::kHalf)), "saved");
 }
 
 TEST(SavePretrained, SaysWhenThePlaceIsBad) {
   const TemporaryDirectory directory;
   const Wav2Vec2BertModel model = model_of(1);
   write_text(directory / "file", "mine");
-  const auto refusal = [&](const std::string& place) -> std::string {
+  const auto error_of = [&](const std::string& place) -> std::string {
     try {
       save_pretrained(model, place);
     } catch (const StorageError& error) {
@@ -320,17 +320,17 @@ TEST(SavePretrained, SaysWhenThePlaceIsBad) {
     }
     return "saved";
   };
-  EXPECT_THAT(refusal(directory / "file"), HasSubstr(directory / "file" + ": is no directory"));
-  EXPECT_THAT(refusal(directory / "file/model"), HasSubstr("cannot be made"));
-  EXPECT_THAT(refusal("/proc/w2vbert"), HasSubstr("cannot be made"));
-  EXPECT_THAT(refusal("/proc"), HasSubstr("cannot be created"));
+  EXPECT_THAT(error_of(directory / "file"), HasSubstr(directory / "file" + ": is no directory"));
+  EXPECT_THAT(error_of(directory / "file/model"), HasSubstr("cannot be made"));
+  EXPECT_THAT(error_of("/proc/w2vbert"), HasSubstr("cannot be made"));
+  EXPECT_THAT(error_of("/proc"), HasSubstr("cannot be created"));
   EXPECT_EQ(read_text(directory / "file"), "mine");
   write_text(directory / "adapter_config.json", "{}");
-  EXPECT_THAT(refusal(directory.path()), HasSubstr("would load that adapter"));
+  EXPECT_THAT(error_of(directory.path()), HasSubstr("would load that adapter"));
   EXPECT_THAT(names_in(directory.path()), UnorderedElementsAre("file", "adapter_config.json"));
   std::filesystem::remove(directory / "adapter_config.json");
   std::filesystem::create_directory(directory / "model.safetensors");
-  EXPECT_THAT(refusal(directory.path()), HasSubstr("model.safetensors"));
+  EXPECT_THAT(error_of(directory.path()), HasSubstr("model.safetensors"));
 }
 
 TEST(ShardSize, IsANumberOrAText) {

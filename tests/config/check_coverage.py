@@ -251,7 +251,7 @@ def read_by_this_library(program, root, cases):
     output = subprocess.run([program, *map(str, directories)], check=True, capture_output=True, text=True)
     answers = [json.loads(line) for line in output.stdout.splitlines()]
     assert len(answers) == len(cases), output
-    return zip(directories, answers)
+    return zip(directories, answers, strict=True)
 
 
 def renderings(value):
@@ -283,7 +283,7 @@ def try_keys(program, root, rows, part):
         settings = {**BESIDE.get(key, {}), **({} if value is ... else {key: value})}
         cases.append((settings, {}) if of_model else ({}, settings))
     problems, changed, refused, absent = [], set(), set(), None
-    for (key, value), (directory, answer) in zip(trials, read_by_this_library(program, root, cases)):
+    for (key, value), (directory, answer) in zip(trials, read_by_this_library(program, root, cases), strict=True):
         if value is ...:
             absent = answer.get(part)
             continue
@@ -320,7 +320,8 @@ def try_activations(program, root, rows):
     trials = [(key, name) for name in rows for key in ("hidden_act", "adapter_act")]
     problems = []
     for (key, name), (directory, answer) in zip(
-            trials, read_by_this_library(program, root, [({key: name}, {}) for key, name in trials])):
+            trials, read_by_this_library(program, root, [({key: name}, {}) for key, name in trials]),
+            strict=True):
         if rows[name].status == "mirrored":
             if answer.get("model", {}).get(key) != name:
                 problems.append(f"{key} = {name}: mirrored, but {answer}")

@@ -150,7 +150,7 @@ def main():
         output = subprocess.run([sys.argv[1], *map(str, directories)], check=True, capture_output=True, text=True)
         lines = output.stdout.splitlines()
         assert len(lines) == len(directories), output
-        for directory, settings, line in zip(directories, CONFIGS + RAW, lines):
+        for directory, settings, line in zip(directories, CONFIGS + RAW, lines, strict=True):
             ours = json.loads(line)
             if "error" in ours:
                 problems.append(f"{settings}: {ours['error']}")

@@ -31,7 +31,7 @@ def vocabulary(random, tokens):
     ids = list(range(len(tokens)))
     if random.random() < 0.3:
         ids = random.sample(range(len(tokens) + 6), len(tokens))
-    return dict(zip(tokens, ids))
+    return dict(zip(tokens, ids, strict=True))
 
 
 def some_tokens(random):
@@ -165,7 +165,7 @@ def lower_case_problems():
             lines += [f"{c}\u03a3", f"a{c}\u03a3", f"a\u03a3{c}", f"a\u03a3{c}b"]
     got = run("--lower", given="\n".join(lines) + "\n").stdout.decode().split("\n")[:-1]
     assert len(got) == len(lines), (len(got), len(lines))
-    wrong = [line for line, lowered in zip(lines, got) if lowered != line.lower()]
+    wrong = [line for line, lowered in zip(lines, got, strict=True) if lowered != line.lower()]
     return [f"lower case of {line!r}" for line in wrong[:20]], len(lines)
 
 

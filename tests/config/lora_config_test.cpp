@@ -29,7 +29,7 @@ LoraConfig parse(const std::string& fields = "") {
   return LoraConfig::from_json(R"({"peft_type":"LORA")" + fields + "}", kPath);
 }
 
-std::string refusal(const std::string& fields) {
+std::string error_of(const std::string& fields) {
   try {
     parse(fields);
   } catch (const ConfigError& error) {
@@ -92,51 +92,51 @@ TEST(LoraConfig, RefusesOtherKindsOfAdapters) {
                             R"("layer_replication":[[0,1]])", R"("megatron_config":{"a":1})",
                             R"("monteclora_config":{"a":1})", R"("target_parameters":["x"])",
                             R"("velora_config":{"a":1})", R"("trainable_token_indices":[1])"}) {
-    EXPECT_THAT(refusal("," + std::string(field)),
+    EXPECT_THAT(error_of("," + std::string(field)),
                 AllOf(HasSubstr("is not supported"), HasSubstr("plain LoRA")))
         << field;
   }
-  EXPECT_THAT(refusal(R"(,"use_dora":true)"), HasSubstr("use_dora: true"));
+  EXPECT_THAT(error_of(R"(,"use_dora":true)"), HasSubstr("use_dora: true"));
   for (const char* word :
        {"pissa", "pissa_niter_4", "olora", "corda", "loftq", "lora_ga", "mica"}) {
-    EXPECT_THAT(refusal(R"(,"init_lora_weights":")" + std::string(word) + '"'),
+    EXPECT_THAT(error_of(R"(,"init_lora_weights":")" + std::string(word) + '"'),
                 AllOf(HasSubstr("init_lora_weights: \"" + std::string(word)),
                       HasSubstr("path_initial_model_for_weight_conversion")));
   }
   for (const char* value : {"true", "false", "null", "\"gaussian\"", "\"eva\"", "\"orthogonal\""}) {
-    EXPECT_EQ(refusal(R"(,"init_lora_weights":)" + std::string(value)), "accepted");
+    EXPECT_EQ(error_of(R"(,"init_lora_weights":)" + std::string(value)), "accepted");
   }
 }
 
 TEST(LoraConfig, RefusesAnUnknownKeyThatSaysSomething) {
-  EXPECT_THAT(refusal(R"(,"use_next_thing":true)"), HasSubstr("use_next_thing: true under a key"));
-  EXPECT_THAT(refusal(R"(,"next":{"a":1})"), HasSubstr("not known"));
+  EXPECT_THAT(error_of(R"(,"use_next_thing":true)"), HasSubstr("use_next_thing: true under a key"));
+  EXPECT_THAT(error_of(R"(,"next":{"a":1})"), HasSubstr("not known"));
   for (const char* value : {"null", "false", "[]", "{}", "\"\""}) {
-    EXPECT_EQ(refusal(R"(,"use_next_thing":)" + std::string(value)), "accepted");
+    EXPECT_EQ(error_of(R"(,"use_next_thing":)" + std::string(value)), "accepted");
   }
 }
 
 TEST(LoraConfig, RefusesValuesThatAreNone) {
-  EXPECT_THAT(refusal(R"(,"r":0)"), HasSubstr("r: 0, expected from 1"));
-  EXPECT_THAT(refusal(R"(,"r":4.5)"), HasSubstr("r: 4.5"));
-  EXPECT_THAT(refusal(R"(,"r":9999999999)"), HasSubstr("r: "));
-  EXPECT_THAT(refusal(R"(,"lora_alpha":"8")"), HasSubstr("lora_alpha"));
-  EXPECT_THAT(refusal(R"(,"lora_alpha":1e300)"), HasSubstr("lora_alpha"));
-  EXPECT_THAT(refusal(R"(,"bias":"some")"), HasSubstr("bias: \"some\""));
-  EXPECT_THAT(refusal(R"(,"use_rslora":1)"), HasSubstr("use_rslora"));
-  EXPECT_THAT(refusal(R"(,"target_modules":7)"), HasSubstr("target_modules: 7"));
-  EXPECT_THAT(refusal(R"(,"target_modules":[7])"), HasSubstr("holds 7"));
-  EXPECT_THAT(refusal(R"(,"target_modules":[""])"), HasSubstr("target_modules"));
-  EXPECT_THAT(refusal(R"(,"target_modules":"all-linear")"), HasSubstr("names of the modules"));
-  EXPECT_THAT(refusal(R"(,"modules_to_save":"lm_head")"), HasSubstr("modules_to_save"));
-  EXPECT_THAT(refusal(R"j(,"modules_to_save":["(lm_head)"])j"), HasSubstr("modules_to_save"));
-  EXPECT_THAT(refusal(R"(,"rank_pattern":{"a":0})"), HasSubstr("rank_pattern: 0"));
-  EXPECT_THAT(refusal(R"(,"rank_pattern":{"a":1.5})"), HasSubstr("rank_pattern: 1.5"));
-  EXPECT_THAT(refusal(R"(,"rank_pattern":[1])"), HasSubstr("rank_pattern"));
-  EXPECT_THAT(refusal(R"(,"alpha_pattern":{"a":"b"})"), HasSubstr("alpha_pattern"));
-  EXPECT_THAT(refusal(R"(,"layers_to_transform":"1")"), HasSubstr("layers_to_transform"));
-  EXPECT_THAT(refusal(R"(,"layers_pattern":["a.b"])"), HasSubstr("layers_pattern"));
-  EXPECT_THAT(refusal(R"(,"target_modules":"a","layers_to_transform":[1])"),
+  EXPECT_THAT(error_of(R"(,"r":0)"), HasSubstr("r: 0, expected from 1"));
+  EXPECT_THAT(error_of(R"(,"r":4.5)"), HasSubstr("r: 4.5"));
+  EXPECT_THAT(error_of(R"(,"r":9999999999)"), HasSubstr("r: "));
+  EXPECT_THAT(error_of(R"(,"lora_alpha":"8")"), HasSubstr("lora_alpha"));
+  EXPECT_THAT(error_of(R"(,"lora_alpha":1e300)"), HasSubstr("lora_alpha"));
+  EXPECT_THAT(error_of(R"(,"bias":"some")"), HasSubstr("bias: \"some\""));
+  EXPECT_THAT(error_of(R"(,"use_rslora":1)"), HasSubstr("use_rslora"));
+  EXPECT_THAT(error_of(R"(,"target_modules":7)"), HasSubstr("target_modules: 7"));
+  EXPECT_THAT(error_of(R"(,"target_modules":[7])"), HasSubstr("holds 7"));
+  EXPECT_THAT(error_of(R"(,"target_modules":[""])"), HasSubstr("target_modules"));
+  EXPECT_THAT(error_of(R"(,"target_modules":"all-linear")"), HasSubstr("names of the modules"));
+  EXPECT_THAT(error_of(R"(,"modules_to_save":"lm_head")"), HasSubstr("modules_to_save"));
+  EXPECT_THAT(error_of(R"j(,"modules_to_save":["(lm_head)"])j"), HasSubstr("modules_to_save"));
+  EXPECT_THAT(error_of(R"(,"rank_pattern":{"a":0})"), HasSubstr("rank_pattern: 0"));
+  EXPECT_THAT(error_of(R"(,"rank_pattern":{"a":1.5})"), HasSubstr("rank_pattern: 1.5"));
+  EXPECT_THAT(error_of(R"(,"rank_pattern":[1])"), HasSubstr("rank_pattern"));
+  EXPECT_THAT(error_of(R"(,"alpha_pattern":{"a":"b"})"), HasSubstr("alpha_pattern"));
+  EXPECT_THAT(error_of(R"(,"layers_to_transform":"1")"), HasSubstr("layers_to_transform"));
+  EXPECT_THAT(error_of(R"(,"layers_pattern":["a.b"])"), HasSubstr("layers_pattern"));
+  EXPECT_THAT(error_of(R"(,"target_modules":"a","layers_to_transform":[1])"),
               HasSubstr("layers_to_transform"));
 }
 
@@ -145,8 +145,8 @@ TEST(LoraConfig, RefusesRegularExpressionsThatMayMeanSomethingElse) {
        {"(?i)a", "(?P<x>a)", "(?=a)", "a{2}", "\\\\bq", "^a", "a$", "[^a]", "[[:alpha:]]", "[]a]",
         "a++", "a*+", "a**", "(", "a)|(b", "*a", "\xC3\xA4", "a b", ""}) {
     const std::string quoted = '"' + std::string(pattern) + '"';
-    EXPECT_THAT(refusal(R"(,"target_modules":)" + quoted), HasSubstr("target_modules")) << pattern;
-    EXPECT_THAT(refusal(R"(,"rank_pattern":{)" + quoted + ":1}"), HasSubstr("rank_pattern"))
+    EXPECT_THAT(error_of(R"(,"target_modules":)" + quoted), HasSubstr("target_modules")) << pattern;
+    EXPECT_THAT(error_of(R"(,"rank_pattern":{)" + quoted + ":1}"), HasSubstr("rank_pattern"))
         << pattern;
   }
 }
@@ -221,7 +221,7 @@ TEST(LoraConfig, TakesRankAndAlphaOfTheFirstPatternThatFits) {
 TEST(LoraConfig, IsNotBroughtDownByADeepExpression) {
   const std::string deep = std::string(500, '(') + "a" + std::string(500, ')');
   EXPECT_TRUE(parse(R"(,"target_modules":")" + deep + '"').targets("a"));
-  EXPECT_THAT(refusal(R"(,"target_modules":")" + std::string(100'000, '(') + '"'),
+  EXPECT_THAT(error_of(R"(,"target_modules":")" + std::string(100'000, '(') + '"'),
               HasSubstr("target_modules"));
 }
 

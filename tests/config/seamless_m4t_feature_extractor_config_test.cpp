@@ -32,7 +32,7 @@ std::string message_of(Call call) {
   return "accepted";
 }
 
-std::string refusal(std::string_view text) {
+std::string error_of(std::string_view text) {
   return message_of([&] { parse(text); });
 }
 
@@ -65,26 +65,26 @@ TEST(SeamlessM4TFeatureExtractorConfig, HasTheDefaultsOfTransformers) {
 TEST(SeamlessM4TFeatureExtractorConfig, ChecksTypesAndRanges) {
   for (const char* key : {"feature_size", "sampling_rate", "num_mel_bins", "stride"}) {
     for (const char* value : {"true", "80.0", "null", "\"80\"", "-0"}) {
-      EXPECT_THAT(refusal(std::string("{\"") + key + "\":" + value + "}"),
+      EXPECT_THAT(error_of(std::string("{\"") + key + "\":" + value + "}"),
                   AllOf(HasSubstr(std::string(kPath) + ": " + key + ": "),
                         HasSubstr("expected an integer")));
     }
     for (const char* value : {"0", "-1", "4294967376"}) {
-      EXPECT_THAT(refusal(std::string("{\"") + key + "\":" + value + "}"),
+      EXPECT_THAT(error_of(std::string("{\"") + key + "\":" + value + "}"),
                   AllOf(HasSubstr(std::string(": ") + key + ": "), HasSubstr("expected from ")));
     }
   }
-  EXPECT_THAT(refusal(R"({"return_attention_mask":1})"), HasSubstr("expected true or false"));
-  EXPECT_THAT(refusal(R"({"sampling_rate":1})"), HasSubstr("expected from 4000 to 384000"));
+  EXPECT_THAT(error_of(R"({"return_attention_mask":1})"), HasSubstr("expected true or false"));
+  EXPECT_THAT(error_of(R"({"sampling_rate":1})"), HasSubstr("expected from 4000 to 384000"));
 }
 
 TEST(SeamlessM4TFeatureExtractorConfig, TakesAnyFinitePaddingValue) {
   EXPECT_EQ(parse(R"({"padding_value":-1.5})").padding_value, -1.5);
   EXPECT_EQ(parse(R"({"padding_value":1})").padding_value, 1.0);
-  EXPECT_THAT(refusal(R"({"padding_value":NaN})"), HasSubstr("JSON has no NaN"));
-  EXPECT_THAT(refusal(R"({"padding_value":1e999})"), HasSubstr("padding_value: a number beyond"));
-  EXPECT_THAT(refusal(R"({"padding_value":1e39})"), HasSubstr("padding_value: 1e+39"));
-  EXPECT_THAT(refusal(R"({"padding_value":"0"})"), HasSubstr("padding_value: \"0\""));
+  EXPECT_THAT(error_of(R"({"padding_value":NaN})"), HasSubstr("JSON has no NaN"));
+  EXPECT_THAT(error_of(R"({"padding_value":1e999})"), HasSubstr("padding_value: a number beyond"));
+  EXPECT_THAT(error_of(R"({"padding_value":1e39})"), HasSubstr("padding_value: 1e+39"));
+  EXPECT_THAT(error_of(R"({"padding_value":"0"})"), HasSubstr("padding_value: \"0\""));
   Config config;
   config.padding_value = std::nan("");
   EXPECT_THAT(message_of([&] { config.validate(); }), HasSubstr("padding_value: nan"));
@@ -92,34 +92,34 @@ TEST(SeamlessM4TFeatureExtractorConfig, TakesAnyFinitePaddingValue) {
 
 TEST(SeamlessM4TFeatureExtractorConfig, ComputesItsFiltersAndItsWindow) {
   for (const char* key : {"mel_filters", "window"}) {
-    EXPECT_THAT(refusal(std::string("{\"") + key + "\":[1]}"),
+    EXPECT_THAT(error_of(std::string("{\"") + key + "\":[1]}"),
                 HasSubstr(std::string(key) + ": a list is not supported, expected no such key"));
   }
 }
 
 TEST(SeamlessM4TFeatureExtractorConfig, PadsOnTheRightOnly) {
-  EXPECT_THAT(refusal(R"({"padding_side":"left"})"),
+  EXPECT_THAT(error_of(R"({"padding_side":"left"})"),
               HasSubstr("padding_side: \"left\", expected right"));
 }
 
 TEST(SeamlessM4TFeatureExtractorConfig, IsOfOneTypeOnly) {
-  EXPECT_THAT(refusal(R"({"feature_extractor_type":"Wav2Vec2FeatureExtractor"})"),
+  EXPECT_THAT(error_of(R"({"feature_extractor_type":"Wav2Vec2FeatureExtractor"})"),
               AllOf(HasSubstr("feature_extractor_type: \"Wav2Vec2FeatureExtractor\""),
                     HasSubstr("expected SeamlessM4TFeatureExtractor")));
-  EXPECT_THAT(refusal(R"({"feature_extractor_type":1})"), HasSubstr("expected a string"));
+  EXPECT_THAT(error_of(R"({"feature_extractor_type":1})"), HasSubstr("expected a string"));
 }
 
 TEST(SeamlessM4TFeatureExtractorConfig, WantsAsManyFeaturesAsMelBins) {
-  EXPECT_THAT(refusal(R"({"num_mel_bins":40})"),
+  EXPECT_THAT(error_of(R"({"num_mel_bins":40})"),
               AllOf(HasSubstr("feature_size: 80"), HasSubstr("num_mel_bins = 40")));
   EXPECT_EQ(parse(R"({"num_mel_bins":40,"feature_size":40})").num_mel_bins, 40);
 }
 
 TEST(SeamlessM4TFeatureExtractorConfig, IsAJsonObject) {
   for (const char* text : {"[]", "1", "", "{", "{}x"}) {
-    EXPECT_THAT(refusal(text), HasSubstr(kPath)) << text;
+    EXPECT_THAT(error_of(text), HasSubstr(kPath)) << text;
   }
-  EXPECT_THAT(refusal(R"({"feature_extractor":3})"),
+  EXPECT_THAT(error_of(R"({"feature_extractor":3})"),
               HasSubstr("feature_extractor: 3, expected an object"));
 }
 

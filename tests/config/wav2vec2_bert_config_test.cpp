@@ -41,7 +41,7 @@ std::string message_of(Call call) {
   return "accepted";
 }
 
-std::string refusal(std::string_view text) {
+std::string error_of(std::string_view text) {
   return message_of([&] { parse(text); });
 }
 
@@ -54,7 +54,7 @@ std::string with(const std::string& key, const std::string& value) {
 void expect_refused(const std::string& key, const std::vector<std::string>& values,
                     const std::string& expected) {
   for (const std::string& value : values) {
-    EXPECT_THAT(refusal(with(key, value)),
+    EXPECT_THAT(error_of(with(key, value)),
                 AllOf(HasSubstr(std::string(kPath) + ": " + key + ": "), HasSubstr(expected)))
         << value;
   }
@@ -116,21 +116,21 @@ TEST(Wav2Vec2BertConfig, IsReadFromItsDirectory) {
 
 TEST(Wav2Vec2BertConfig, IsAJsonObject) {
   for (const char* text : {"[]", "1", "null", "\"a\""}) {
-    EXPECT_THAT(refusal(text), HasSubstr("expected a JSON object")) << text;
+    EXPECT_THAT(error_of(text), HasSubstr("expected a JSON object")) << text;
   }
   for (const char* text : {"", "{", "{}x", "{,}", "\xEF\xBB\xBF{}", "{\"a\":1,}"}) {
-    EXPECT_THAT(refusal(text), HasSubstr(kPath)) << text;
+    EXPECT_THAT(error_of(text), HasSubstr(kPath)) << text;
   }
-  EXPECT_THAT(refusal(R"({"hidden_size":64,"hidden_size":64})"),
+  EXPECT_THAT(error_of(R"({"hidden_size":64,"hidden_size":64})"),
               HasSubstr("\"hidden_size\" stands twice"));
-  EXPECT_THAT(refusal(R"({"layer_norm_eps": NaN})"), HasSubstr("JSON has no NaN or Infinity"));
-  EXPECT_THAT(refusal("{}" + std::string(1 << 20, ' ')), HasSubstr("at most 1048576"));
+  EXPECT_THAT(error_of(R"({"layer_norm_eps": NaN})"), HasSubstr("JSON has no NaN or Infinity"));
+  EXPECT_THAT(error_of("{}" + std::string(1 << 20, ' ')), HasSubstr("at most 1048576"));
 }
 
 TEST(Wav2Vec2BertConfig, IgnoresUnknownKeysWhateverTheyHold) {
   for (const char* value : {"null", "1", "-1e999", "123456789012345678901234567890", "[[{}]]",
                             "\"x\"", "{\"hidden_size\": 7}"}) {
-    EXPECT_EQ(refusal(with("codevector_dim", value)), "accepted") << value;
+    EXPECT_EQ(error_of(with("codevector_dim", value)), "accepted") << value;
   }
 }
 
@@ -151,7 +151,7 @@ TEST(Wav2Vec2BertConfig, TakesIntegersOnlyWhereIntegersAreDue) {
     if (std::string(key) != "rotary_embedding_base") {
       expect_refused(key, {"4294968320"}, "expected from ");
     }
-    EXPECT_EQ(refusal(with(key, "18446744073709551615")),
+    EXPECT_EQ(error_of(with(key, "18446744073709551615")),
               std::string(kPath) + ": " + key + ": 18446744073709551615, expected an integer");
   }
 }
@@ -167,15 +167,15 @@ TEST(Wav2Vec2BertConfig, RefusesZeroWhereItMakesNoModel) {
   for (const char* key : {"mask_time_min_masks", "mask_feature_min_masks", "num_adapter_layers",
                           "left_max_position_embeddings", "right_max_position_embeddings",
                           "output_hidden_size", "pad_token_id", "bos_token_id"}) {
-    EXPECT_EQ(refusal(with(key, "0")), "accepted") << key;
+    EXPECT_EQ(error_of(with(key, "0")), "accepted") << key;
   }
 }
 
 TEST(Wav2Vec2BertConfig, SaysWhatAKeyMeansWhenItsNumberIsOutOfRange) {
   EXPECT_EQ(
-      refusal(with("num_hidden_layers", "1000000")),
+      error_of(with("num_hidden_layers", "1000000")),
       "dir/config.json: num_hidden_layers: 1000000, expected from 1 to 4096 (encoder layers)");
-  EXPECT_EQ(refusal(with("hidden_dropout", "2.5")),
+  EXPECT_EQ(error_of(with("hidden_dropout", "2.5")),
             "dir/config.json: hidden_dropout: 2.5, expected from 0 to 1 (dropout before the layers "
             "and in the FFNs)");
 }
@@ -185,7 +185,7 @@ TEST(Wav2Vec2BertConfig, TakesNullWhereTransformersDoes) {
        {"vocab_size", "pad_token_id", "bos_token_id", "eos_token_id", "output_hidden_size",
         "position_embeddings_type", "dtype", "torch_dtype", "architectures", "problem_type",
         "id2label", "label2id", "quantization_config", "attn_implementation"}) {
-    EXPECT_EQ(refusal(with(key, "null")), "accepted") << key;
+    EXPECT_EQ(error_of(with(key, "null")), "accepted") << key;
   }
   const auto config = parse(R"({"vocab_size":null,"pad_token_id":null,"bos_token_id":null,
       "eos_token_id":null,"position_embeddings_type":null})");
@@ -211,7 +211,7 @@ TEST(Wav2Vec2BertConfig, KeepsProbabilitiesBetweenZeroAndOne) {
                           "mask_feature_prob", "conformer_conv_dropout"}) {
     expect_refused(key, {"-0.1", "1.0000001", "-1", "2", "1e300"}, "expected from 0 to 1 (");
     expect_refused(key, {"true", "null", "\"0.1\"", "[0.1]", "1e400"}, "expected a number");
-    EXPECT_EQ(refusal(with(key, "0.25")), "accepted");
+    EXPECT_EQ(error_of(with(key, "0.25")), "accepted");
   }
 }
 
@@ -229,12 +229,12 @@ TEST(Wav2Vec2BertConfig, TakesFlagsOnlyWhereFlagsAreDue) {
   for (const char* key : {"apply_spec_augment", "ctc_zero_infinity", "use_weighted_layer_sum",
                           "add_adapter", "use_intermediate_ffn_before_adapter"}) {
     expect_refused(key, {"1", "0", "\"true\"", "null", "[]"}, "expected true or false");
-    EXPECT_EQ(refusal(with(key, "false")), "accepted");
+    EXPECT_EQ(error_of(with(key, "false")), "accepted");
   }
   for (const char* key : {"output_hidden_states", "output_attentions", "is_causal"}) {
     expect_refused(key, {"1", "0", "\"true\"", "[]"}, "expected true, false or null");
-    EXPECT_EQ(refusal(with(key, "false")), "accepted");
-    EXPECT_EQ(refusal(with(key, "null")), "accepted");
+    EXPECT_EQ(error_of(with(key, "false")), "accepted");
+    EXPECT_EQ(error_of(with(key, "null")), "accepted");
   }
 }
 
@@ -244,7 +244,7 @@ TEST(Wav2Vec2BertConfig, ReadsWhatForwardsReturnUnlessTheyAreTold) {
   EXPECT_TRUE(parse(R"({"output_attentions":true})").output_attentions);
   EXPECT_TRUE(
       parse(R"({"output_attentions":true,"attn_implementation":"eager"})").output_attentions);
-  EXPECT_EQ(refusal(R"({"output_attentions":true,"_attn_implementation":"sdpa"})"),
+  EXPECT_EQ(error_of(R"({"output_attentions":true,"_attn_implementation":"sdpa"})"),
             std::string(kPath) +
                 ": output_attentions: true is not supported with "
                 "attn_implementation = sdpa, expected attn_implementation = eager");
@@ -254,7 +254,7 @@ TEST(Wav2Vec2BertConfig, KnowsTheActivationsOfTransformers) {
   for (const char* key : {"hidden_act", "adapter_act"}) {
     for (const char* word :
          {"gelu", "gelu_new", "relu", "silu", "swish", "tanh", "linear", "prelu"}) {
-      EXPECT_EQ(refusal(with(key, std::string("\"") + word + "\"")), "accepted") << word;
+      EXPECT_EQ(error_of(with(key, std::string("\"") + word + "\"")), "accepted") << word;
     }
     expect_refused(
         key, {"\"Swish\"", "\"\"", "\"xielu\"", "\"selu\"", "\"swish\\u0000\""},
@@ -299,7 +299,7 @@ TEST(Wav2Vec2BertConfig, ReadsTheAttentionUnderBothNames) {
 }
 
 TEST(Wav2Vec2BertConfig, IsForThisModelOnly) {
-  EXPECT_EQ(refusal(with("model_type", "\"wav2vec2-bert\"")), "accepted");
+  EXPECT_EQ(error_of(with("model_type", "\"wav2vec2-bert\"")), "accepted");
   expect_refused("model_type", {"\"wav2vec2\"", "\"wav2vec2-conformer\"", "\"\"", "null", "1"},
                  "expected \"wav2vec2-bert\"");
 }
@@ -314,17 +314,17 @@ TEST(Wav2Vec2BertConfig, RefusesWhatWouldChangeTheComputationUnseen) {
                  "\"other.safetensors\" is not supported, expected null");
   for (const char* key : {"fusion_config", "layer_types", "rope_parameters", "rope_scaling"}) {
     expect_refused(key, {"{\"x\": 1}", "true"}, "is not supported, expected null");
-    EXPECT_EQ(refusal(with(key, "null")), "accepted") << key;
+    EXPECT_EQ(error_of(with(key, "null")), "accepted") << key;
   }
   expect_refused("attribute_map", {"{\"hidden_size\": \"vocab_size\"}", "null"},
                  "is not supported, expected no such key");
   expect_refused("return_dict", {"false"}, "false is not supported, expected true or null");
   for (const char* key : {"per_layer_config", "attribute_map"}) {
-    EXPECT_EQ(refusal(with(key, "{}")), "accepted") << key;
+    EXPECT_EQ(error_of(with(key, "{}")), "accepted") << key;
   }
   for (const char* key :
        {"per_layer_config", "transformers_weights", "quantization_config", "return_dict"}) {
-    EXPECT_EQ(refusal(with(key, "null")), "accepted") << key;
+    EXPECT_EQ(error_of(with(key, "null")), "accepted") << key;
   }
 }
 
@@ -351,9 +351,9 @@ TEST(Wav2Vec2BertConfig, ReadsListsOfIntegers) {
     expect_refused(key, {"[1,2,3,1,0]", "[1,-2,3,1,1]"}, "expected from 1 to ");
   }
   EXPECT_THAT(
-      refusal(with("tdnn_dim", "[512]")),
+      error_of(with("tdnn_dim", "[512]")),
       HasSubstr("tdnn_kernel: [5, 3, 3, 1, 1], expected as many numbers as tdnn_dim = [512]"));
-  EXPECT_THAT(refusal(with("tdnn_dilation", "[]")),
+  EXPECT_THAT(error_of(with("tdnn_dilation", "[]")),
               HasSubstr("tdnn_dilation: [], expected as many numbers as tdnn_dim = [512, 512, "));
 }
 
@@ -402,36 +402,36 @@ TEST(Wav2Vec2BertConfig, RefusesLabelsThatAreNone) {
   expect_refused("num_labels", {"1.5", "true", "\"2\"", "null"}, "expected an integer");
   EXPECT_EQ(parse(R"({"num_labels":null,"id2label":{"0":"a"}})").num_labels, 1);
   expect_refused("num_labels", {"0", "-1", "4294967296"}, "expected from 1 to ");
-  EXPECT_THAT(refusal(R"({"id2label":{}})"),
+  EXPECT_THAT(error_of(R"({"id2label":{}})"),
               HasSubstr("id2label: an empty object, which makes num_labels = 0, expected"));
 }
 
 TEST(Wav2Vec2BertConfig, WantsTwoLabelsToTellApart) {
-  EXPECT_THAT(refusal(R"({"problem_type":"single_label_classification","num_labels":1})"),
+  EXPECT_THAT(error_of(R"({"problem_type":"single_label_classification","num_labels":1})"),
               HasSubstr("problem_type: single_label_classification with num_labels = 1"));
-  EXPECT_EQ(refusal(R"({"problem_type":"regression","num_labels":1})"), "accepted");
+  EXPECT_EQ(error_of(R"({"problem_type":"regression","num_labels":1})"), "accepted");
 }
 
 TEST(Wav2Vec2BertConfig, WantsEqualHeads) {
-  EXPECT_THAT(refusal(R"({"hidden_size":1000})"),
+  EXPECT_THAT(error_of(R"({"hidden_size":1000})"),
               AllOf(HasSubstr("hidden_size: 1000"), HasSubstr("num_attention_heads = 16")));
-  EXPECT_EQ(refusal(R"({"hidden_size":1008})"), "accepted");
-  EXPECT_THAT(refusal(R"({"hidden_size":1008,"position_embeddings_type":"rotary"})"),
+  EXPECT_EQ(error_of(R"({"hidden_size":1008})"), "accepted");
+  EXPECT_THAT(error_of(R"({"hidden_size":1008,"position_embeddings_type":"rotary"})"),
               AllOf(HasSubstr("heads of odd size 63"), HasSubstr("rotary")));
-  EXPECT_THAT(refusal(R"({"add_adapter":true,"output_hidden_size":1000})"),
+  EXPECT_THAT(error_of(R"({"add_adapter":true,"output_hidden_size":1000})"),
               AllOf(HasSubstr("output_hidden_size: 1000"), HasSubstr("num_attention_heads = 16")));
-  EXPECT_EQ(refusal(R"({"output_hidden_size":1000})"), "accepted");
+  EXPECT_EQ(error_of(R"({"output_hidden_size":1000})"), "accepted");
 }
 
 TEST(Wav2Vec2BertConfig, WantsAnOddDepthwiseKernel) {
   expect_refused("conv_depthwise_kernel_size", {"30", "2"}, "expected an odd number");
-  EXPECT_EQ(refusal(with("conv_depthwise_kernel_size", "1")), "accepted");
+  EXPECT_EQ(error_of(with("conv_depthwise_kernel_size", "1")), "accepted");
 }
 
 TEST(Wav2Vec2BertConfig, WantsAnAdapterBehindTheIntermediateFfn) {
-  EXPECT_THAT(refusal(R"({"use_intermediate_ffn_before_adapter":true})"),
+  EXPECT_THAT(error_of(R"({"use_intermediate_ffn_before_adapter":true})"),
               AllOf(HasSubstr("use_intermediate_ffn_before_adapter"), HasSubstr("add_adapter")));
-  EXPECT_EQ(refusal(R"({"use_intermediate_ffn_before_adapter":true,"add_adapter":true})"),
+  EXPECT_EQ(error_of(R"({"use_intermediate_ffn_before_adapter":true,"add_adapter":true})"),
             "accepted");
 }
 
@@ -443,11 +443,11 @@ TEST(Wav2Vec2BertConfig, FillsInTheAdaptersWidth) {
 }
 
 TEST(Wav2Vec2BertConfig, RefusesAModelThatNoMachineHolds) {
-  EXPECT_THAT(refusal(R"({"hidden_size":1048576,"intermediate_size":1048576})"),
+  EXPECT_THAT(error_of(R"({"hidden_size":1048576,"intermediate_size":1048576})"),
               AllOf(HasSubstr("hidden_size = 1048576, intermediate_size = 1048576, "),
                     HasSubstr("parameters"), HasSubstr("1e+11")));
   EXPECT_THAT(
-      refusal(R"({"add_adapter":true,"num_adapter_layers":4096,"adapter_kernel_size":999})"),
+      error_of(R"({"add_adapter":true,"num_adapter_layers":4096,"adapter_kernel_size":999})"),
       AllOf(HasSubstr("num_adapter_layers = 4096"), HasSubstr("parameters")));
 }
 

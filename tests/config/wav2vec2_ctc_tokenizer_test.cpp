@@ -43,7 +43,7 @@ class Tokenizer : public ::testing::Test {
     return read().decode(ids).text;
   }
   // The message, without the directory.
-  std::string refusal() const {
+  std::string error_of() const {
     try {
       read();
     } catch (const ConfigError& error) {
@@ -116,26 +116,26 @@ TEST_F(Tokenizer, ReadsOlderFilesWhereTheConfigHasNoAddedTokens) {
 
 TEST_F(Tokenizer, ReadsTheLanguageAskedFor) {
   write("vocab.json", R"({"eng": {"[PAD]": 0, "A": 1}, "deu": {"[PAD]": 0, "B": 1}})");
-  EXPECT_THAT(refusal(), AllOf(StartsWith("vocab.json: eng: "), HasSubstr("target_lang")));
+  EXPECT_THAT(error_of(), AllOf(StartsWith("vocab.json: eng: "), HasSubstr("target_lang")));
   configure(R"(, "target_lang": "deu")");
   EXPECT_EQ(text_of({1}), "B");
   configure(R"(, "target_lang": "fra")");
-  EXPECT_THAT(refusal(), StartsWith("vocab.json: fra: is missing"));
+  EXPECT_THAT(error_of(), StartsWith("vocab.json: fra: is missing"));
 }
 
 TEST_F(Tokenizer, RefusesOtherTokenizers) {
   configure(R"(, "tokenizer_class": "Wav2Vec2PhonemeCTCTokenizer")");
   EXPECT_THAT(
-      refusal(),
+      error_of(),
       StartsWith("tokenizer_config.json: tokenizer_class: \"Wav2Vec2PhonemeCTCTokenizer\""));
   configure(R"(, "tokenizer_class": null)");
-  EXPECT_EQ(refusal(), "accepted");
+  EXPECT_EQ(error_of(), "accepted");
   write("config.json", R"({"tokenizer_class": "BertTokenizer"})");
-  EXPECT_THAT(refusal(), StartsWith("config.json: tokenizer_class: \"BertTokenizer\""));
+  EXPECT_THAT(error_of(), StartsWith("config.json: tokenizer_class: \"BertTokenizer\""));
   configure(R"(, "tokenizer_class": "Wav2Vec2CTCTokenizer")");
-  EXPECT_EQ(refusal(), "accepted");
+  EXPECT_EQ(error_of(), "accepted");
   write("tokenizer.json", "{}");
-  EXPECT_THAT(refusal(), StartsWith("tokenizer.json: is not supported"));
+  EXPECT_THAT(error_of(), StartsWith("tokenizer.json: is not supported"));
 }
 
 TEST_F(Tokenizer, RefusesAVocabularyThatIsNone) {
@@ -152,14 +152,14 @@ TEST_F(Tokenizer, RefusesAVocabularyThatIsNone) {
            {R"({"a": 99999999999999999999})", "a: "},
            {"{\"a\xFF\": 0}", "vocab.json: "}}) {
     write("vocab.json", text);
-    EXPECT_THAT(refusal(), AllOf(StartsWith("vocab.json"), HasSubstr(problem))) << text;
+    EXPECT_THAT(error_of(), AllOf(StartsWith("vocab.json"), HasSubstr(problem))) << text;
   }
   write("vocab.json", std::string((16 << 20) + 1, ' '));
-  EXPECT_THAT(refusal(), HasSubstr("at most 16777216"));
+  EXPECT_THAT(error_of(), HasSubstr("at most 16777216"));
   std::filesystem::remove(directory_ / "vocab.json");
-  EXPECT_THAT(refusal(), StartsWith("vocab.json: is missing"));
+  EXPECT_THAT(error_of(), StartsWith("vocab.json: is missing"));
   std::filesystem::create_directory(directory_ / "vocab.json");
-  EXPECT_THAT(refusal(), StartsWith("vocab.json: "));
+  EXPECT_THAT(error_of(), StartsWith("vocab.json: "));
 }
 
 TEST_F(Tokenizer, RefusesSettingsThatAreNone) {
@@ -175,20 +175,20 @@ TEST_F(Tokenizer, RefusesSettingsThatAreNone) {
         R"("model_specific_special_tokens": [])"}) {
     write("tokenizer_config.json", "{" + field + "}");
     const std::string key = field.substr(1, field.find('"', 1) - 1);
-    EXPECT_THAT(refusal(), StartsWith("tokenizer_config.json: " + key)) << field;
+    EXPECT_THAT(error_of(), StartsWith("tokenizer_config.json: " + key)) << field;
   }
   write("tokenizer_config.json", "{\"a\": \"" + std::string(1 << 20, 'x') + "\"}");
-  EXPECT_THAT(refusal(), HasSubstr("at most 1048576"));
+  EXPECT_THAT(error_of(), HasSubstr("at most 1048576"));
   write("tokenizer_config.json", R"({"extra_special_tokens": {"a": null}})");
-  EXPECT_THAT(refusal(), StartsWith("tokenizer_config.json: a: null"));
+  EXPECT_THAT(error_of(), StartsWith("tokenizer_config.json: a: null"));
   write("tokenizer_config.json", "[1]");
-  EXPECT_THAT(refusal(), HasSubstr("a JSON object"));
+  EXPECT_THAT(error_of(), HasSubstr("a JSON object"));
   configure("");
   write("special_tokens_map.json", R"({"unk_token": 1})");
-  EXPECT_THAT(refusal(), StartsWith("special_tokens_map.json: unk_token: 1"));
+  EXPECT_THAT(error_of(), StartsWith("special_tokens_map.json: unk_token: 1"));
   write("special_tokens_map.json", "{}");
   write("added_tokens.json", R"({"x": null})");
-  EXPECT_THAT(refusal(), StartsWith("added_tokens.json: x: null"));
+  EXPECT_THAT(error_of(), StartsWith("added_tokens.json: x: null"));
 }
 
 TEST_F(Tokenizer, RefusesAModelThatItDoesNotFit) {

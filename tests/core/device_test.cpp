@@ -58,7 +58,8 @@ TEST(ParseDevice, LoadsCudaOrSaysWhyItIsOfNoUse) {
   }
   EXPECT_THAT(problem, Not(HasSubstr("\n")));
   EXPECT_THAT(message_for("cuda:1"), HasSubstr("device cuda:1: no usable CUDA device: " + problem));
-  // Without a device the library still loads and registers itself, unless this LibTorch has none.
+  // Without a device the library still loads and registers itself, unless this LibTorch is without
+  // CUDA.
   if (is_loaded("libtorch_cuda.so")) {
     EXPECT_TRUE(at::CUDAHooksRegistry()->Has("CUDAHooks"));
   } else {

@@ -14,7 +14,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-std::string refusal(std::string_view text) {
+std::string error_of(std::string_view text) {
   try {
     JsonValue::parse(text);
   } catch (const JsonError& error) {
@@ -46,7 +46,7 @@ TEST(ReadJson, HandsOutTheEventsInOrder) {
 
 TEST(ReadJson, TakesAnyValueAsTheRoot) {
   for (const char* text : {"null", "true", "false", "0", "-1.5e3", "\"\"", "[]", "{}"}) {
-    EXPECT_EQ(refusal(text), "accepted") << text;
+    EXPECT_EQ(error_of(text), "accepted") << text;
   }
 }
 
@@ -99,21 +99,21 @@ TEST(ReadJson, RefusesMalformedTextAndSaysWhere) {
       {"{\n  \"a\": 1,\n  b\n}", "line 3, column 3"},
   };
   for (const auto& [text, expected] : cases) {
-    EXPECT_THAT(refusal(text), HasSubstr(expected)) << text;
+    EXPECT_THAT(error_of(text), HasSubstr(expected)) << text;
   }
 }
 
 TEST(ReadJson, SaysThatPythonsNanIsNoJson) {
-  EXPECT_THAT(refusal("NaN"), HasSubstr("NaN, JSON has no NaN or Infinity"));
-  EXPECT_THAT(refusal("[Infinity]"), HasSubstr("JSON has no NaN or Infinity"));
-  EXPECT_THAT(refusal("{\"a\": -Infinity}"), HasSubstr("column 7: -Infinity, JSON has no"));
-  EXPECT_THAT(refusal("-Inf"), HasSubstr("found -"));
+  EXPECT_THAT(error_of("NaN"), HasSubstr("NaN, JSON has no NaN or Infinity"));
+  EXPECT_THAT(error_of("[Infinity]"), HasSubstr("JSON has no NaN or Infinity"));
+  EXPECT_THAT(error_of("{\"a\": -Infinity}"), HasSubstr("column 7: -Infinity, JSON has no"));
+  EXPECT_THAT(error_of("-Inf"), HasSubstr("found -"));
 }
 
 TEST(ReadJson, RefusesMalformedNumbers) {
   for (const char* text : {"-", "+1", "01", "-01", "00", ".5", "1.", "1.e3", "1e", "1e+", "1E-",
                            "1.5.2", "--1", "0x10", "1_000", "-a", "1e1.5"}) {
-    EXPECT_THAT(refusal(text), HasSubstr("malformed JSON at line 1")) << text;
+    EXPECT_THAT(error_of(text), HasSubstr("malformed JSON at line 1")) << text;
   }
 }
 
@@ -196,47 +196,47 @@ TEST(ReadJson, RefusesMalformedStrings) {
       {"\"\xC3", "invalid UTF-8"},
   };
   for (const auto& [text, expected] : cases) {
-    EXPECT_THAT(refusal(text), HasSubstr(expected)) << text;
+    EXPECT_THAT(error_of(text), HasSubstr(expected)) << text;
   }
 }
 
 TEST(ReadJson, RefusesEqualKeysOfOneObject) {
-  EXPECT_THAT(refusal(R"({"a":1,"b":2,"a":1})"), HasSubstr("the key \"a\" stands twice"));
-  EXPECT_THAT(refusal(R"({"a":1,"\u0061":2})"), HasSubstr("the key \"a\" stands twice"));
-  EXPECT_THAT(refusal(R"({"\u0061":1,"a":2})"), HasSubstr("the key \"a\" stands twice"));
-  EXPECT_THAT(refusal(R"({"":1,"":2})"), HasSubstr("stands twice"));
-  EXPECT_THAT(refusal(R"([{"x":{"k":[],"k":{}}}])"), HasSubstr("the key \"k\" stands twice"));
-  EXPECT_THAT(refusal(R"({"x\n":1,"x\u000a":2})"), HasSubstr("the key \"x\\x0a\" stands twice"));
-  EXPECT_EQ(refusal(R"({"a":{"a":{"a":1}},"b":{"a":1}})"), "accepted");
-  EXPECT_EQ(refusal(R"([{"a":1},{"a":1}])"), "accepted");
-  EXPECT_EQ(refusal(R"({"a":1,"A":2,"a ":3})"), "accepted");
+  EXPECT_THAT(error_of(R"({"a":1,"b":2,"a":1})"), HasSubstr("the key \"a\" stands twice"));
+  EXPECT_THAT(error_of(R"({"a":1,"\u0061":2})"), HasSubstr("the key \"a\" stands twice"));
+  EXPECT_THAT(error_of(R"({"\u0061":1,"a":2})"), HasSubstr("the key \"a\" stands twice"));
+  EXPECT_THAT(error_of(R"({"":1,"":2})"), HasSubstr("stands twice"));
+  EXPECT_THAT(error_of(R"([{"x":{"k":[],"k":{}}}])"), HasSubstr("the key \"k\" stands twice"));
+  EXPECT_THAT(error_of(R"({"x\n":1,"x\u000a":2})"), HasSubstr("the key \"x\\x0a\" stands twice"));
+  EXPECT_EQ(error_of(R"({"a":{"a":{"a":1}},"b":{"a":1}})"), "accepted");
+  EXPECT_EQ(error_of(R"([{"a":1},{"a":1}])"), "accepted");
+  EXPECT_EQ(error_of(R"({"a":1,"A":2,"a ":3})"), "accepted");
 }
 
 TEST(ReadJson, FindsEqualKeysAmongMany) {
   std::string text = "{";
   for (int i = 0; i < 20000; ++i) text += "\"key" + std::to_string(i) + "\":0,";
-  EXPECT_EQ(refusal(text + "\"last\":0}"), "accepted");
-  EXPECT_THAT(refusal(text + "\"key777\":0}"), HasSubstr("\"key777\" stands twice"));
+  EXPECT_EQ(error_of(text + "\"last\":0}"), "accepted");
+  EXPECT_THAT(error_of(text + "\"key777\":0}"), HasSubstr("\"key777\" stands twice"));
 }
 
 TEST(ReadJson, AllowsSixtyFourLevels) {
   const auto nested = [](std::size_t depth, char open, char close) {
     return std::string(depth, open) + std::string(depth, close);
   };
-  EXPECT_EQ(refusal(nested(kMaxJsonDepth, '[', ']')), "accepted");
-  EXPECT_THAT(refusal(nested(kMaxJsonDepth + 1, '[', ']')), HasSubstr("deeper than 64 levels"));
-  EXPECT_THAT(refusal(std::string(5'000'000, '[')), HasSubstr("deeper than 64 levels"));
+  EXPECT_EQ(error_of(nested(kMaxJsonDepth, '[', ']')), "accepted");
+  EXPECT_THAT(error_of(nested(kMaxJsonDepth + 1, '[', ']')), HasSubstr("deeper than 64 levels"));
+  EXPECT_THAT(error_of(std::string(5'000'000, '[')), HasSubstr("deeper than 64 levels"));
   std::string objects;
   for (std::size_t i = 0; i <= kMaxJsonDepth; ++i) objects += "{\"a\":";
-  EXPECT_THAT(refusal(objects), HasSubstr("deeper than 64 levels"));
+  EXPECT_THAT(error_of(objects), HasSubstr("deeper than 64 levels"));
 }
 
 TEST(ReadJson, NeverRepeatsTheInputAtLength) {
   EXPECT_LT(
-      refusal("{\"" + std::string(100000, 'k') + "\":1,\"" + std::string(100000, 'k') + "\":2}")
+      error_of("{\"" + std::string(100000, 'k') + "\":1,\"" + std::string(100000, 'k') + "\":2}")
           .size(),
       300U);
-  EXPECT_LT(refusal("\"" + std::string(100000, '\x01')).size(), 200U);
+  EXPECT_LT(error_of("\"" + std::string(100000, '\x01')).size(), 200U);
 }
 
 TEST(JsonValue, FindsMembersOfObjectsOnly) {

@@ -15,11 +15,12 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path += [str(ROOT / "examples"), str(ROOT / "scripts")]
 try:
-    import finetune_ctc
     import torch
     from safetensors.torch import load_file
     from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertForCTC, Wav2Vec2BertModel
     from transformers.utils import logging
+
+    import finetune_ctc
     from pytorch_setup import prepare_pytorch
 except ImportError as error:
     print(f"SKIPPED: {error}")
@@ -94,11 +95,13 @@ def main():
         save_models(folder, write_clips(folder))
         for model, options in [("base", []), ("base", ["--train-all", "--seed", "3"]),
                                ("relative", ["--train-all"]),
-                               ("rotary", ["--train-all", "--gradient-checkpointing"]), ("rotary", ["--train-all"]), ("base", ["--adamw"])]:
+                               ("rotary", ["--train-all", "--gradient-checkpointing"]),
+                               ("rotary", ["--train-all"]), ("base", ["--adamw"])]:
             words = [*(str(folder / name) for name in (model, "clips.tsv", "vocab.json")), "--learning-rate", "0.01",
                      *options]
             saved = [folder / "saved" / side for side in ("here", "python")]
-            program = subprocess.run([sys.argv[1], *words, "--output", str(saved[0])], check=True, stdout=subprocess.PIPE, text=True).stdout
+            program = subprocess.run([sys.argv[1], *words, "--output", str(saved[0])], check=True,
+                                     stdout=subprocess.PIPE, text=True).stdout
             printed = io.StringIO()
             with contextlib.redirect_stdout(printed):
                 finetune_ctc.main([*words, "--output", str(saved[1])])
@@ -107,7 +110,7 @@ def main():
             ours, theirs = program.splitlines(), printed.getvalue().splitlines()
             if len(ours) != len(theirs):
                 problems.append(f"{what}: {len(ours)} lines, in Python {len(theirs)}")
-            for left, right in zip(ours, theirs):
+            for left, right in zip(ours, theirs, strict=False):
                 if left != right and not ("--adamw" in options and are_close(left, right)):
                     problems.append(f"{what}: {left!r}, in Python {right!r}")
             if "--adamw" not in options:

@@ -30,7 +30,7 @@ Wav2Vec2BertConfig head_config() {
 }
 
 template <class Holder>
-std::string refusal(const Wav2Vec2BertConfig& config) {
+std::string error_of(const Wav2Vec2BertConfig& config) {
   try {
     const Holder model(config);
   } catch (const ConfigError& error) {
@@ -46,30 +46,30 @@ torch::Tensor features(const Wav2Vec2BertConfig& config, std::int64_t frames) {
 TEST(Heads, RefuseTheConfigsThatHuggingFaceRefuses) {
   auto config = head_config();
   config.vocab_size.reset();
-  EXPECT_THAT(refusal<Wav2Vec2BertForCTC>(config), HasSubstr("vocab_size: null"));
+  EXPECT_THAT(error_of<Wav2Vec2BertForCTC>(config), HasSubstr("vocab_size: null"));
   config = head_config();
   config.add_adapter = true;
   const auto adapter = HasSubstr("add_adapter: true");
-  EXPECT_THAT(refusal<Wav2Vec2BertForSequenceClassification>(config), adapter);
-  EXPECT_THAT(refusal<Wav2Vec2BertForAudioFrameClassification>(config), adapter);
+  EXPECT_THAT(error_of<Wav2Vec2BertForSequenceClassification>(config), adapter);
+  EXPECT_THAT(error_of<Wav2Vec2BertForAudioFrameClassification>(config), adapter);
   config.output_hidden_size = 12;
-  EXPECT_THAT(refusal<Wav2Vec2BertForXVector>(config), HasSubstr("output_hidden_size: 12"));
+  EXPECT_THAT(error_of<Wav2Vec2BertForXVector>(config), HasSubstr("output_hidden_size: 12"));
   config = head_config();
   config.tdnn_dim = config.tdnn_kernel = config.tdnn_dilation = {};
-  EXPECT_EQ(refusal<Wav2Vec2BertModel>(config), "no ConfigError");
-  EXPECT_THAT(refusal<Wav2Vec2BertForXVector>(config), HasSubstr("tdnn_dim: []"));
+  EXPECT_EQ(error_of<Wav2Vec2BertModel>(config), "no ConfigError");
+  EXPECT_THAT(error_of<Wav2Vec2BertForXVector>(config), HasSubstr("tdnn_dim: []"));
 }
 
 TEST(Heads, AnyModelNamesTheClassesItKnows) {
   auto config = head_config();
-  EXPECT_THAT(refusal<AnyModel>(config),
+  EXPECT_THAT(error_of<AnyModel>(config),
               HasSubstr("architectures: absent or empty, which names no class"));
   config.architectures = {"Wav2Vec2BertForPreTraining"};
-  EXPECT_THAT(refusal<AnyModel>(config),
+  EXPECT_THAT(error_of<AnyModel>(config),
               AllOf(HasSubstr("Wav2Vec2BertForPreTraining"), HasSubstr("Wav2Vec2BertForCTC")));
   for (const auto& name : AnyModel::classes()) {
     config.architectures = {name};
-    EXPECT_EQ(refusal<AnyModel>(config), "no ConfigError") << name;
+    EXPECT_EQ(error_of<AnyModel>(config), "no ConfigError") << name;
   }
 }
 
@@ -81,7 +81,7 @@ TEST(ForCTC, RefusesLabelsOutsideTheVocabularyAndABlankOfNull) {
   EXPECT_THROW(model->forward(input, {}, torch::ones({3}, torch::kLong)), c10::ValueError);
   EXPECT_THROW(model->forward(input, {}, torch::ones({2, 3})), c10::ValueError);
   const auto labels = torch::ones({2, 3}, torch::kLong);
-  const auto refusal_of_blank = [&](std::optional<std::int64_t> blank) -> std::string {
+  const auto error_of_blank = [&](std::optional<std::int64_t> blank) -> std::string {
     config.pad_token_id = blank;
     try {
       Wav2Vec2BertForCTC(config)->forward(input, {}, labels);
@@ -93,10 +93,10 @@ TEST(ForCTC, RefusesLabelsOutsideTheVocabularyAndABlankOfNull) {
   const std::string rest =
       " is not supported by the CTC loss, expected the number of the blank, from 0 to below "
       "vocab_size = 7";
-  EXPECT_EQ(refusal_of_blank({}), "config: pad_token_id: null" + rest);
-  EXPECT_EQ(refusal_of_blank(7), "config: pad_token_id: 7" + rest);
-  EXPECT_EQ(refusal_of_blank(-1), "config: pad_token_id: -1" + rest);
-  EXPECT_EQ(refusal_of_blank(6), "no ConfigError");
+  EXPECT_EQ(error_of_blank({}), "config: pad_token_id: null" + rest);
+  EXPECT_EQ(error_of_blank(7), "config: pad_token_id: 7" + rest);
+  EXPECT_EQ(error_of_blank(-1), "config: pad_token_id: -1" + rest);
+  EXPECT_EQ(error_of_blank(6), "no ConfigError");
 }
 
 TEST(ForCTC, TrainsTheHeadAloneWhenTheBaseModelIsFrozen) {

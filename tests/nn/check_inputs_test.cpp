@@ -59,7 +59,7 @@ std::vector<Forward> forwards() {
   };
 }
 
-std::string refusal(const std::function<void()>& call) {
+std::string error_of(const std::function<void()>& call) {
   try {
     call();
   } catch (const c10::ValueError& error) {
@@ -95,7 +95,7 @@ TEST(CheckInputs, EveryForwardRefusesWhatIsNoBatchOfFrames) {
         {torch::quantize_per_tensor(good, 0.1, 0, torch::kQInt8), "quantized"},
     };
     for (const auto& [tensor, problem] : bad) {
-      const auto message = refusal([&, tensor = tensor] { forward.run(tensor); });
+      const auto message = error_of([&, tensor = tensor] { forward.run(tensor); });
       EXPECT_THAT(message, StartsWith(std::string(forward.argument) + ": ")) << forward.name;
       EXPECT_THAT(message, HasSubstr(problem)) << forward.name;
       EXPECT_THAT(message, HasSubstr("expected")) << forward.name;
@@ -139,7 +139,7 @@ TEST(CheckInputs, AMaskIsZerosAndOnesForEveryFrame) {
       {ones.to_sparse(), "Sparse"},
   };
   for (const auto& [mask, problem] : bad) {
-    const auto message = refusal([&, mask = mask] { check_attention_mask(mask, "mask", states); });
+    const auto message = error_of([&, mask = mask] { check_attention_mask(mask, "mask", states); });
     EXPECT_THAT(message, StartsWith("mask: "));
     EXPECT_THAT(message, HasSubstr(problem));
   }

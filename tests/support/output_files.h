@@ -15,7 +15,7 @@ namespace w2vbert::testing {
 std::string content_of(const std::string& path);
 void flip_byte(const std::string& path, std::int64_t from_end);
 
-// Of a file of JSON lines.
+// The values of a file of JSON lines.
 std::vector<nlohmann::json> lines_of(const std::string& path);
 
 // Everything below `directory`, as paths relative to it.

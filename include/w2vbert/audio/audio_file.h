@@ -41,7 +41,7 @@ struct AudioOptions {
 /// Reads `path` to its end: WAV, RF64, W64, AIFF, AU, CAF, FLAC, Ogg (Vorbis, Opus) or MP3, told by
 /// its content and never by its name, 4 to 384 kHz, 1 to 64 channels; then reduces it to one
 /// channel and resamples it. Throws AudioError (path, what is there, what was expected) for a file
-/// that is none of these, and for everything that libsndfile would pass over in silence: less audio
+/// of another kind, and for everything that libsndfile would pass over in silence: less audio
 /// than the headers announce, damaged blocks, a second stream behind the first, samples that are
 /// not finite or not below 2^15. What cannot be noticed: flipped bytes in PCM and most of those in
 /// MP3.

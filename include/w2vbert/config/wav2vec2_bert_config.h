@@ -71,8 +71,8 @@ struct Wav2Vec2BertConfig {
   bool output_attentions = false;
   std::optional<std::string> problem_type;
   std::int64_t num_labels = 2;
-  /// Empty: LABEL_0, LABEL_1, ..., as HF names the labels when the file has none, or another number
-  /// of them than num_labels.
+  /// Empty: LABEL_0, LABEL_1, ..., as HF names the labels when the file names no labels, or
+  /// another number of them than num_labels.
   std::map<std::int64_t, std::string> id2label;
   /// Beside an id2label, whose inverse it is in HF; kept for to_json() and used nowhere. Absent:
   /// null, as HF has it then.

@@ -42,7 +42,7 @@ class Wav2Vec2CTCTokenizer {
 
   /// The token of `id`, for an unknown one the unk_token; null where there is neither.
   const std::string* token(std::int64_t id) const;
-  /// The number of the blank, the first if there are several; -1 if there is none.
+  /// The number of the blank, the first if there are several; -1 without one.
   std::int64_t pad_token_id() const;
 
   /// That a model with `vocab_size` outputs can be decoded. Throws ConfigError: vocab.json has a

@@ -23,8 +23,8 @@ class SeamlessM4TFeatureExtractor {
   enum class Padding { kLongest, kMaxLength, kDoNotPad };
 
   /// Two frames. HF gives something for shorter clips too (below), but nothing that a model could
-  /// use: the variance of one frame is NaN. Whoever reads files refuses them
-  /// (pipeline/clip_reader.cpp).
+  /// use: the variance of one frame is NaN. A program that reads files
+  /// refuses them.
   static constexpr std::int64_t kMinSamples = 560;
 
   /// HF's arguments of __call__, with its defaults. Lengths are counted in frames, not in rows.
@@ -50,7 +50,7 @@ class SeamlessM4TFeatureExtractor {
 
   explicit SeamlessM4TFeatureExtractor(SeamlessM4TFeatureExtractorConfig config = {});
 
-  /// The settings of a model directory; ConfigError when it has none.
+  /// The settings of a model directory; ConfigError when it does not have them.
   static SeamlessM4TFeatureExtractor from_pretrained(const std::string& directory);
   /// Writes them, as SeamlessM4TFeatureExtractorConfig::save_pretrained.
   void save_pretrained(const std::string& directory) const { config_.save_pretrained(directory); }

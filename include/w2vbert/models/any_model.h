@@ -32,7 +32,7 @@ class AnyModel {
   AnyModel(std::nullptr_t) {}  // NOLINT(google-explicit-constructor): as TORCH_MODULE's holders
   explicit AnyModel(const Wav2Vec2BertConfig& config);  ///< throws as class_of does
 
-  /// architectures[0]. Throws ConfigError naming `path`: there is none, or it is none of classes().
+  /// architectures[0]. Throws ConfigError naming `path` when it is absent or not one of classes().
   static const std::string& class_of(const Wav2Vec2BertConfig& config,
                                      const std::string& path = "config");
 

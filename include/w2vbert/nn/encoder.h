@@ -65,7 +65,7 @@ class Wav2Vec2BertEncoderImpl : public torch::nn::Cloneable<Wav2Vec2BertEncoderI
  private:
   torch::Tensor embed_positions(const torch::Tensor& hidden_states);
   struct LayerRun {
-    /// The layer's input, to be used by whoever else needs it: with gradient checkpointing its
+    /// The layer's input, for all else that uses it: with gradient checkpointing its
     /// gradients are then added in the order in which they are without.
     torch::Tensor input;
     torch::Tensor hidden_states;

@@ -68,7 +68,7 @@ Json json_of(const BenchmarkResult& result, bool profile) {
                {"seconds_min", result.seconds_min},
                {"seconds_median", result.seconds_median},
                {"rtf", result.rtf},
-               {"gemm_floor_fraction", result.gemm_floor_fraction},
+               {"gemm_floor_fraction", result.gemm_roofline_fraction},
                {"gemm_flops_per_second", result.gemm_flops_per_second}};
   if (profile) {
     Json steps = Json::array();
@@ -137,8 +137,9 @@ int run(const BenchOptions& options) {
         fmt::format("{:>8} {:>6} {:>10.3f} {:>10.3f} {:>8.4f}",
                     options.ragged ? result.frames() : result.lengths.front(),
                     result.lengths.size(), result.seconds_min, result.seconds_median, result.rtf);
-    table += result.gemm_floor_fraction > 0 ? fmt::format(" {:>8.3f}\n", result.gemm_floor_fraction)
-                                            : fmt::format(" {:>8}\n", "-");
+    table += result.gemm_roofline_fraction > 0
+                 ? fmt::format(" {:>8.3f}\n", result.gemm_roofline_fraction)
+                 : fmt::format(" {:>8}\n", "-");
     if (!result.profile.empty()) table += profile_table(result.profile);
   }
   messages.clear();

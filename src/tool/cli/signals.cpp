@@ -10,7 +10,7 @@
 namespace w2vbert::tool {
 namespace {
 
-// Of a step that takes longer nothing is kept: launchers kill after 30 seconds.
+// A step that takes longer leaves nothing: launchers kill after 30 seconds.
 constexpr unsigned int kGraceSeconds = 10;
 
 std::atomic<int> g_stop_signal{0};

@@ -56,7 +56,7 @@ std::string_view without_extension(std::string_view path) {
   return dot == std::string_view::npos || dot <= start ? path : path.substr(0, dot);
 }
 
-// Of an output whose file is <name><kOutputEnding>.
+// Checks the name of an output whose file is <name><kOutputEnding>.
 void check_name(std::string_view name, std::string_view path) {
   if (name.find('\n') != std::string_view::npos || name.find('\0') != std::string_view::npos) {
     throw UsageError(path, "", "holds a line break or a NUL byte", "a path without them");

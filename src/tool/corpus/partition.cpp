@@ -49,7 +49,7 @@ bool Partition::holds(std::string_view output_name) const {
 
 namespace {
 
-// Of a Slurm array.
+// The partition of a task of a Slurm array.
 std::optional<Partition> partition_of_array(
     const std::function<std::optional<std::string>(const char*)>& variable) {
   const auto id = variable("SLURM_ARRAY_TASK_ID");

@@ -69,7 +69,7 @@ void compare_modules(const AnyModel& model, const Reference& reference, ParityRe
       const auto outputs = replay(*found->second, reference, name);
       if (outputs.empty()) result.not_compared.push_back(name);
       for (std::size_t i = 0; i < outputs.size(); ++i) {
-        // eager attention returns its weights, sdpa has none
+        // eager attention returns its weights, sdpa does not
         if (i > 0 && !reference.has("modules/" + name + "/output/" + std::to_string(i))) continue;
         result.modules.push_back(row_of(i == 0 ? name : name + "[" + std::to_string(i) + "]",
                                         outputs[i], reference.output_of(name, i),

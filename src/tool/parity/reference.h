@@ -40,7 +40,7 @@ class Reference {
   const std::vector<std::string>& modules() const { return modules_; }
 
   bool has(const std::string& name) const { return tensors_->find(name) != nullptr; }
-  // Undefined when there is none of this name. With the strides and the alignment that it had in
+  // Undefined when this name is absent. With the strides and the alignment that it had in
   // PyTorch, as far as an operation could round differently on them.
   torch::Tensor tensor(const std::string& name) const;
   torch::Tensor input_of(const std::string& module, const std::string& argument) const;

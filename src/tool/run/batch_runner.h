@@ -38,7 +38,7 @@ class BatchRunner {
   struct Result {
     Output output{};
     std::exception_ptr failure;
-    double seconds = 0;  // this clip's share
+    double seconds = 0;  // this clip's part
   };
   // One result for each clip. Throws DeviceError, CheckpointError, Interrupted.
   std::vector<Result> run(const std::vector<EngineClip>& clips) {

@@ -52,7 +52,7 @@ class ClipReader {
   int hanging() const { return hanging_; }
 
  private:
-  // Of one thread. It outlives the reader where the decoder does not return.
+  // The state of one thread. It outlives the reader where the decoder does not return.
   struct Decoding {
     std::mutex mutex;
     bool active = false;    // in the decoder

@@ -18,7 +18,7 @@
 namespace w2vbert::tool {
 namespace {
 
-// The rows of the manifest that name no input, of this share.
+// The rows of the manifest that name no input, of this partition.
 std::vector<ClipFailure> bad_rows_of(const InputList& inputs, const Partition& partition) {
   std::vector<ClipFailure> failures;
   for (const BadRow& row : inputs.bad_rows()) {

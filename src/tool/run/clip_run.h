@@ -39,14 +39,14 @@ struct ClipRunRequest {
   // Makes the function that the clips go through: loads the model. Called at most once, when there
   // is something to do, while other threads read the first clips.
   std::function<BatchFunction()> prepare;
-  // Of the tensors that the function gives for a clip.
+  // Names of the tensors that the function gives for a clip.
   std::vector<std::string> tensor_names;
   // Asked between two batches; true ends the run. The function may throw Interrupted as well.
   std::function<bool()> stop_requested = [] { return false; };
 };
 
 struct ClipRunPlan {
-  std::size_t inputs = 0;       // in this share
+  std::size_t inputs = 0;       // in this partition
   std::size_t finished = 0;     // done by an earlier run, not touched
   std::size_t damaged = 0;      // to be redone
   std::size_t temporaries = 0;  // of dead processes, removed

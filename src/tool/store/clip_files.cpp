@@ -26,7 +26,8 @@ std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
   return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
 }
 
-// Of the data section as write_safetensors lays it out: the largest elements first, then by name.
+// Digests the data section as write_safetensors lays it out: the largest elements first, then by
+// name.
 std::string data_digest(const NamedTensors& tensors) {
   std::vector<const NamedTensors::value_type*> order;
   order.reserve(tensors.size());

@@ -20,7 +20,7 @@ struct Fingerprint {
 // The run record: {"fingerprint": digest, "fields": {...}}, with a line break at its end.
 std::string run_record(const Fingerprint& fingerprint);
 
-// Reads a run record. Throws UsageError(path) when `text` is none.
+// Reads a run record. Throws UsageError(path) when `text` is not a run record.
 Fingerprint parse_run_record(std::string_view text, const std::string& path);
 
 // Throws UsageError(path) naming the first field that differs and both its values.

@@ -51,7 +51,8 @@ struct JournalRead {
 // Throws UsageError for a file that cannot be read; lines that are no journal's are passed over.
 JournalRead read_journal(const std::string& path);
 
-// Whether that is the name of a journal; then `share` is what it says: "<index>-of-<count>" or "".
+// Whether that is the name of a journal; then `partition` is what it says: "<index>-of-<count>" or
+// "".
 bool is_journal(std::string_view file_name, std::string& partition);
 
 // The name of each output in a directory's journals, and the digest of its data.

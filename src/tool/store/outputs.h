@@ -25,7 +25,7 @@ struct ClipReport {
   int source_channels = 0;
   double audio_seconds = 0;    // after resampling
   double read_seconds = 0;     // decoding and resampling
-  double compute_seconds = 0;  // features, and of the model's batch this clip's share by its frames
+  double compute_seconds = 0;  // features, and of the model's batch this clip's part by its frames
   double write_seconds = 0;
 };
 
@@ -50,7 +50,7 @@ struct OutputContent {
 
 class Outputs {
  public:
-  // Of one partition of the inputs; indices into the input list, rising.
+  // What is there of one partition. `pending`: indices into the input list, ascending.
   struct ScanResult {
     std::size_t finished = 0;
     std::size_t damaged = 0;  // of those pending
@@ -60,7 +60,7 @@ class Outputs {
   virtual ~Outputs() = default;
 
   // Looks at what is there and changes nothing; with `verify`, data are compared with their digest.
-  // Throws UsageError for a file in an output's place that is none of this run.
+  // Throws UsageError for a file in an output's place that is not of this run.
   virtual ScanResult scan(const Partition& partition, bool verify) = 0;
   // Removes what scan() found to be damaged, and temporaries of dead processes: how many of these.
   virtual std::size_t clean() = 0;

@@ -35,10 +35,10 @@ struct OutputScan {
 // with their digest: that of the file, or `digest` for .npy, where an empty one is any. Does not
 // throw for what it finds.
 OutputScan scan_output(const std::string& path, bool verify, const std::string& digest = "");
-// The run record of a directory. Throws UsageError: there is none, or it is damaged.
+// The run record of a directory. Throws UsageError when it is absent or damaged.
 Fingerprint read_run_record(const std::string& directory);
 
-// Of a row of a manifest.
+// The failure of a row of a manifest.
 ClipFailure failure_of(const BadRow& row);
 
 enum class OutputState {
@@ -71,11 +71,11 @@ class RunDirectory {
   OutputState state_of(std::string_view name, bool verify) const;
 
   // Removes the temporaries of dead processes from `folder` ("" or a path below this directory).
-  // Returns how many. A folder that is not there has none.
+  // Returns how many: 0 for a folder that is not there.
   std::size_t remove_stale_temporaries(std::string_view folder) const;
 
   // Writes the run record, opens the journal, drops the failures of the last run. To be called
-  // before the first output. `inputs`, `finished`: of this share, for the journal.
+  // before the first output. `inputs`, `finished`: of this partition, for the journal.
   void start(std::size_t inputs, std::size_t finished);
   // Makes the folder of `name`. Any thread may call this.
   void prepare(std::string_view name);
@@ -94,7 +94,7 @@ class RunDirectory {
   std::string digest_;
   OutputFormat format_;
   std::size_t shard_size_;
-  // Of .npy files, read when they are first verified.
+  // Digests of .npy files, read when they are first verified.
   mutable std::optional<std::unordered_map<std::string, std::string>> digests_;
   std::string partition_suffix_;  // ".<index>-of-<count>", or empty
   std::string failures_path_;

@@ -70,21 +70,21 @@ double seconds_since_change(const std::string& path) {
       0.0, std::chrono::duration<double>(fs::file_time_type::clock::now() - changed).count());
 }
 
-struct ShareJournal {
+struct PartitionJournal {
   std::pair<std::uint64_t, std::uint64_t> partition;
   WorkerStatus worker;
   std::vector<JournalEntry> entries;
 };
 
-std::vector<ShareJournal> read_journals(const std::string& directory) {
-  std::vector<ShareJournal> journals;
+std::vector<PartitionJournal> read_journals(const std::string& directory) {
+  std::vector<PartitionJournal> journals;
   std::string partition;
   for (const auto& entry : fs::directory_iterator(directory)) {
     if (!is_journal(entry.path().filename().string(), partition)) continue;
     const auto numbers = partition_of(partition);
     if (!numbers) continue;
     JournalRead read = read_journal(entry.path().string());
-    ShareJournal& journal = journals.emplace_back();
+    PartitionJournal& journal = journals.emplace_back();
     journal.partition = *numbers;
     WorkerStatus& worker = journal.worker;
     worker.partition = partition;
@@ -102,14 +102,15 @@ std::vector<ShareJournal> read_journals(const std::string& directory) {
     worker.silent_seconds = seconds_since_change(entry.path().string());
     journal.entries = std::move(read.entries);
   }
-  std::sort(journals.begin(), journals.end(), [](const ShareJournal& a, const ShareJournal& b) {
-    return std::pair(a.partition.second, a.partition.first) <
-           std::pair(b.partition.second, b.partition.first);
-  });
+  std::sort(journals.begin(), journals.end(),
+            [](const PartitionJournal& a, const PartitionJournal& b) {
+              return std::pair(a.partition.second, a.partition.first) <
+                     std::pair(b.partition.second, b.partition.first);
+            });
   return journals;
 }
 
-// Of a shard: that its index file does not say what the shard itself says; the clips go into
+// Says that a shard's index file does not say what the shard itself says; adds its clips to
 // `names`.
 std::string problem_of_index(const std::string& path, const std::string& index,
                              std::unordered_set<std::string>& names) {
@@ -152,12 +153,12 @@ RunStatus run_status(const std::string& path) {
   const std::string directory = without_slashes(path);
   RunStatus status;
   status.run = read_run_record(directory);
-  std::vector<ShareJournal> journals = read_journals(directory);
+  std::vector<PartitionJournal> journals = read_journals(directory);
   std::unordered_map<std::string, double> outputs;
   if (shard_size_of(status.run) > 0) {
     outputs = indexed_clips(directory);
   } else {
-    for (const ShareJournal& journal : journals) {
+    for (const PartitionJournal& journal : journals) {
       for (const JournalEntry& entry : journal.entries) outputs[entry.name] = entry.audio_seconds;
     }
   }
@@ -165,18 +166,18 @@ RunStatus run_status(const std::string& path) {
   for (const auto& [name, seconds] : outputs) status.audio_seconds += seconds;
 
   const auto latest = std::min_element(journals.begin(), journals.end(),
-                                       [](const ShareJournal& a, const ShareJournal& b) {
+                                       [](const PartitionJournal& a, const PartitionJournal& b) {
                                          return a.worker.silent_seconds < b.worker.silent_seconds;
                                        });
   std::size_t begun = 0, inputs = 0;
-  for (const ShareJournal& journal : journals) {
+  for (const PartitionJournal& journal : journals) {
     if (journal.partition.second != latest->partition.second) continue;
     ++begun;
     inputs += journal.worker.inputs;
     status.failed += journal.worker.failed;
   }
   if (latest != journals.end() && begun == latest->partition.second) status.inputs = inputs;
-  for (ShareJournal& journal : journals) status.workers.push_back(std::move(journal.worker));
+  for (PartitionJournal& journal : journals) status.workers.push_back(std::move(journal.worker));
   return status;
 }
 

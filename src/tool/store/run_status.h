@@ -12,10 +12,10 @@
 
 namespace w2vbert::tool {
 
-// One share's journal and failures.
+// One partition's journal and failures.
 struct WorkerStatus {
-  std::string partition;     // "<index>-of-<count>", or "" for a run that is not shared
-  std::size_t inputs = 0;    // of the share, when its worker last began
+  std::string partition;     // "<index>-of-<count>", or "" for a run that is not divided
+  std::size_t inputs = 0;    // of the partition, when its worker last began
   std::size_t finished = 0;  // of them, before it
   std::size_t done = 0;      // since then
   std::size_t failed = 0;    // since then
@@ -28,10 +28,10 @@ struct WorkerStatus {
 
 struct RunStatus {
   Fingerprint run;
-  std::vector<WorkerStatus> workers;  // the share's numbers in order
+  std::vector<WorkerStatus> workers;  // in the order of their partitions
   std::size_t outputs = 0;            // journaled by all workers, each name once
   double audio_seconds = 0;           // of them
-  // Of the latest number of shares, when all of them have begun; else 0.
+  // Inputs and failures of the latest number of partitions, when all of them have begun; else 0.
   std::size_t inputs = 0;
   std::size_t failed = 0;
 };

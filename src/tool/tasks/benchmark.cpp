@@ -78,7 +78,7 @@ BenchmarkResult Benchmark::measure(const std::vector<std::int64_t>& lengths, int
   result.seconds_median = (seconds[(seconds.size() - 1) / 2] + seconds[seconds.size() / 2]) / 2;
   result.rtf = result.seconds_min / result.audio_seconds();
   if (rate) {
-    result.gemm_floor_fraction =
+    result.gemm_roofline_fraction =
         encoder_flops(config_, lengths) / result.gemm_flops_per_second / result.seconds_min;
   }
   if (auto* fused = dynamic_cast<FusedEngine*>(engine_.get()); fused != nullptr && profile) {

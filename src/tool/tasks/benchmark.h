@@ -18,9 +18,9 @@ struct BenchmarkResult {
   double seconds_min = 0;
   double seconds_median = 0;
   double rtf = 0;  // seconds_min per second of audio
-  // Of seconds_min, what the arithmetic alone takes at the rate of oneDNN's packed linear layers,
-  // measured between the runs; only for float32 on a CPU, else 0.
-  double gemm_floor_fraction = 0;
+  // The part of seconds_min that the arithmetic alone takes at the rate of oneDNN's packed linear
+  // layers, measured between the runs; only for float32 on a CPU, else 0.
+  double gemm_roofline_fraction = 0;
   double gemm_flops_per_second = 0;
   std::vector<FusedEncoder::Step> profile;  // of one run more, when asked for; else empty
 

@@ -21,7 +21,7 @@
 namespace w2vbert::tool {
 namespace {
 
-// Of audio, that go through the model together: more gains nothing (docs/benchmarks.md).
+// Seconds of audio that go through the model together: more gains nothing (docs/benchmarks.md).
 constexpr double kBatchSeconds = 60;
 constexpr double kMinBatchSeconds = 5;
 constexpr double kDeviceBatchSeconds = 120;  // where it does not fit, batches are halved

@@ -56,7 +56,7 @@ class Extraction {
   // Tensors of states in each output, and their type in the files.
   std::size_t states() const noexcept { return std::max<std::size_t>(1, states_.size()); }
   c10::ScalarType output_dtype() const;
-  // Of the tensors in an output: the states in rising order, and attention_mask.
+  // Names of the tensors in an output: the states in ascending order, and attention_mask.
   std::vector<std::string> tensor_names() const;
   Fingerprint fingerprint(const AudioOptions& audio) const;
 

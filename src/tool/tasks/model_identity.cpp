@@ -69,7 +69,7 @@ class DigestCache {
     try {
       make_directories(folder_);
       write_durably(path_, digest, IfPresent::kReplace);
-    } catch (const StorageError&) {  // a cache that cannot be written is none
+    } catch (const StorageError&) {  // without a cache it is computed again
     }
   }
 

@@ -22,7 +22,7 @@ struct Preset {
 };
 
 const std::vector<Preset>& presets();
-// Nothing for a name that is none.
+// Nothing for an unknown name.
 std::optional<Preset> find_preset(std::string_view name);
 
 }  // namespace w2vbert::tool

@@ -23,7 +23,7 @@
 namespace w2vbert::tool {
 namespace {
 
-// Of audio, in a batch. Enough for the products to be fast.
+// Seconds of audio in a batch: enough for the products to be fast.
 constexpr double kBatchSeconds = 60;
 
 }  // namespace

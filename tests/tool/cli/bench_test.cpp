@@ -30,7 +30,7 @@ class Bench : public ::testing::Test {
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
-  void expect_refusal(const Words& more, const std::string& text) {
+  void expect_error(const Words& more, const std::string& text) {
     const Result result = run_program(words(more));
     EXPECT_EQ(result.status, 2);
     EXPECT_THAT(result.errors(), ElementsAre(HasSubstr(text)));
@@ -100,11 +100,11 @@ TEST_F(Bench, AnswersEachLineOfStdin) {
 }
 
 TEST_F(Bench, RefusesWhatItCannotTime) {
-  expect_refusal({"--frames", "0"}, "--frames");
-  expect_refusal({"--frames", "5,"}, "--frames");
-  expect_refusal({"--frames", "180001"}, "--frames");
-  expect_refusal({"--batch", "1001"}, "--batch");
-  expect_refusal({"--batch", "2", "--ragged"}, "--batch: is given beside --ragged");
+  expect_error({"--frames", "0"}, "--frames");
+  expect_error({"--frames", "5,"}, "--frames");
+  expect_error({"--frames", "180001"}, "--frames");
+  expect_error({"--batch", "1001"}, "--batch");
+  expect_error({"--batch", "2", "--ragged"}, "--batch: is given beside --ragged");
 }
 
 TEST_F(Bench, SaysWhichEngineRuns) {

@@ -54,8 +54,8 @@ class Extract : public ::testing::Test {
     return words;
   }
   // Ends with `status` and one error line; leaves no output.
-  void expect_refusal(const Words& words, int status, const ::testing::Matcher<std::string>& line,
-                      const Conditions& conditions = {}) {
+  void expect_error(const Words& words, int status, const ::testing::Matcher<std::string>& line,
+                    const Conditions& conditions = {}) {
     const Result result = run_program(words, conditions);
     EXPECT_EQ(result.status, status) << result.err;
     EXPECT_THAT(result.errors(), ElementsAre(line));
@@ -109,9 +109,9 @@ TEST_F(Extract, WritesTheStatesAskedFor) {
 }
 
 TEST_F(Extract, RefusesStatesThatTheModelHasNot) {
-  expect_refusal(words({"--states", "4"}), 2, AllOf(HasSubstr("--states"), HasSubstr("0 to 3")));
+  expect_error(words({"--states", "4"}), 2, AllOf(HasSubstr("--states"), HasSubstr("0 to 3")));
   for (const std::string states : {"1,x", "1,", ",1", "-1", "1 ,2", "ALL", "1.0"}) {
-    expect_refusal(words({"--states", states}), 2, HasSubstr("--states"));
+    expect_error(words({"--states", states}), 2, HasSubstr("--states"));
   }
 }
 
@@ -139,12 +139,12 @@ TEST_F(Extract, AppliesStatistics) {
 
 TEST_F(Extract, RefusesStatisticsThatDoNotFit) {
   const std::string stats = scratch_ / "stats.safetensors";
-  expect_refusal(words({"--stats", stats}), 4, HasSubstr("stats.safetensors"));
+  expect_error(words({"--stats", stats}), 4, HasSubstr("stats.safetensors"));
   write_safetensors(stats, {{"mean", at::zeros(kSmallHiddenSize)}});
-  expect_refusal(words({"--stats", stats}), 4, HasSubstr("var: is missing"));
+  expect_error(words({"--stats", stats}), 4, HasSubstr("var: is missing"));
   write_safetensors(stats, {{"mean", at::zeros(kSmallHiddenSize)}, {"var", at::ones(5)}}, {},
                     IfPresent::kReplace);
-  expect_refusal(words({"--stats", stats}), 4, HasSubstr("var"));
+  expect_error(words({"--stats", stats}), 4, HasSubstr("var"));
 }
 
 TEST_F(Extract, GivesTheSameBytesWhateverElseIsDone) {
@@ -397,8 +397,8 @@ TEST_F(Extract, FailsTheBadFilesAndDoesTheRest) {
 
 TEST_F(Extract, RefusesTwoInputsOfOneName) {
   write_clip(scratch_ / "clips/x/a.flac", 8000);
-  expect_refusal(with(words(), {scratch_ / "clips/x/a.flac"}), 2,
-                 AllOf(HasSubstr("a.flac"), HasSubstr("a.wav")));
+  expect_error(with(words(), {scratch_ / "clips/x/a.flac"}), 2,
+               AllOf(HasSubstr("a.flac"), HasSubstr("a.wav")));
 }
 
 TEST_F(Extract, RefusesAnOutputThatWouldReplaceItsInput) {
@@ -421,7 +421,7 @@ TEST_F(Extract, FindsABadPlaceBeforeItLoadsTheModel) {
   }
   Conditions full;  // like a disk or a quota that is full
   full.file_size_limit = 100;
-  expect_refusal(words(), 5, HasSubstr("out"), full);
+  expect_error(words(), 5, HasSubstr("out"), full);
 }
 
 TEST_F(Extract, EndsWithTheStorageStatusWhenItFillsUpLater) {
@@ -459,10 +459,10 @@ TEST_F(Extract, RefusesABadManifest) {
   fs::create_directories(folder);
   for (const std::string& path : {scratch_ / "empty.txt", scratch_ / "missing.txt", folder,
                                   scratch_ / "no.jsonl", scratch_ / "commands.scp"}) {
-    expect_refusal({"extract", "--model", model_, "--output", out_, "--manifest", path}, 2,
-                   HasSubstr(path));
+    expect_error({"extract", "--model", model_, "--output", out_, "--manifest", path}, 2,
+                 HasSubstr(path));
   }
-  expect_refusal(words({"--manifest-format", "list"}), 2, HasSubstr("--manifest-format"));
+  expect_error(words({"--manifest-format", "list"}), 2, HasSubstr("--manifest-format"));
 }
 
 TEST_F(Extract, ReadsADirectoryAndFairseqsAndKaldisLists) {
@@ -579,10 +579,10 @@ TEST_F(Extract, CutsLongClipsIntoPiecesAndPutsThemTogether) {
   EXPECT_FALSE(at::equal(longer, cut));
 
   out_ = scratch_ / "refused";
-  expect_refusal(one(a_, {"--overlap-seconds", "1"}), 2, HasSubstr("--overlap-seconds"));
-  expect_refusal(one(a_, {"--chunk-seconds", "0"}), 2, HasSubstr("--chunk-seconds"));
-  expect_refusal(one(a_, {"--chunk-seconds", "1", "--overlap-seconds", "1"}), 2,
-                 HasSubstr("--overlap-seconds"));
+  expect_error(one(a_, {"--overlap-seconds", "1"}), 2, HasSubstr("--overlap-seconds"));
+  expect_error(one(a_, {"--chunk-seconds", "0"}), 2, HasSubstr("--chunk-seconds"));
+  expect_error(one(a_, {"--chunk-seconds", "1", "--overlap-seconds", "1"}), 2,
+               HasSubstr("--overlap-seconds"));
 }
 
 TEST_F(Extract, StoresAnotherTypeThanItComputes) {
@@ -597,7 +597,7 @@ TEST_F(Extract, StoresAnotherTypeThanItComputes) {
   }
   EXPECT_EQ(run_program(one(a_)).status, 2);  // another run's directory
   out_ = scratch_ / "refused";
-  expect_refusal(one(a_, {"--output-dtype", "int8"}), 2, HasSubstr("--output-dtype"));
+  expect_error(one(a_, {"--output-dtype", "int8"}), 2, HasSubstr("--output-dtype"));
 }
 
 TEST_F(Extract, WritesNpyFilesAndResumesAndVerifiesThem) {
@@ -630,11 +630,11 @@ TEST_F(Extract, WritesNpyFilesAndResumesAndVerifiesThem) {
 
   EXPECT_EQ(run_program(words()).status, 2);  // another run's directory
   out_ = scratch_ / "refused";
-  expect_refusal(words({"--output-format", "npy", "--states", "1,2"}), 2,
-                 HasSubstr("--output-format"));
-  expect_refusal(words({"--output-format", "npy", "--output-dtype", "bfloat16"}), 2,
-                 HasSubstr("bfloat16"));
-  expect_refusal(words({"--output-format", "zip"}), 2, HasSubstr("--output-format"));
+  expect_error(words({"--output-format", "npy", "--states", "1,2"}), 2,
+               HasSubstr("--output-format"));
+  expect_error(words({"--output-format", "npy", "--output-dtype", "bfloat16"}), 2,
+               HasSubstr("bfloat16"));
+  expect_error(words({"--output-format", "zip"}), 2, HasSubstr("--output-format"));
   // Something else that stands in the place of an output, in a directory without a run.
   fs::create_directories(out_ + "/x");
   std::ofstream(out_ + "/x/a.npy") << whole;

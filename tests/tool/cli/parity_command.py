@@ -243,7 +243,7 @@ class ParityCommand(unittest.TestCase):
         report = self.parity_json(reference=reference)
         names = {row["name"] for row in report["gradients"]}
         model = Wav2Vec2BertModel.from_pretrained(self.model)
-        # SpecAugment's vector has none in evaluation.
+        # SpecAugment's vector does not have a gradient in evaluation.
         self.assertEqual(names, {name for name, _ in model.named_parameters()} - {"masked_spec_embed"})
         self.assertEqual(report["differing"], 0)
 

@@ -244,19 +244,19 @@ TEST_F(Shards, KeepWhatWasDoneBeforeASignal) {
 }
 
 TEST_F(Shards, RefuseWhatTheyCannotHold) {
-  const auto expect_refusal = [&](const Words& words, const std::string& part) {
+  const auto expect_error = [&](const Words& words, const std::string& part) {
     const Result result = run_program(words);
     EXPECT_EQ(result.status, 2) << result.err;
     EXPECT_THAT(result.errors(), ElementsAre(HasSubstr(part)));
     EXPECT_THAT(files_in(out_), IsEmpty());
   };
   for (const char* size : {"0", "-1", "x", "1e3", "100001"}) {
-    expect_refusal(words({"--shard-size", size}), "--shard-size");
+    expect_error(words({"--shard-size", size}), "--shard-size");
   }
-  expect_refusal(sharded({"--output-format", "npy"}), "--shard-size");
+  expect_error(sharded({"--output-format", "npy"}), "--shard-size");
   const std::string odd = scratch_ / "clips/\xFF.wav";
   write_clip(odd, 8000);
-  expect_refusal(sharded({odd}), "UTF-8");
+  expect_error(sharded({odd}), "UTF-8");
 }
 
 TEST_F(Shards, HoldFeaturesToo) {

@@ -96,7 +96,7 @@ class Corpus(unittest.TestCase):
                 try:
                     status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
                     resident = int(status.split("VmRSS:")[1].split()[0])
-                    looks.append((resident, len(os.listdir(f"/proc/{process.pid}/fd"))))
+                    looks.append((resident, sum(1 for _ in pathlib.Path(f"/proc/{process.pid}/fd").iterdir())))
                 except (OSError, IndexError):
                     break  # it has just ended
                 time.sleep(0.02)

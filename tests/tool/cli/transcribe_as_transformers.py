@@ -14,8 +14,13 @@ import peft
 import soundfile
 import soxr
 import torch
-from transformers import (SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertForCTC,
-                          Wav2Vec2BertProcessor, Wav2Vec2CTCTokenizer)
+from transformers import (
+    SeamlessM4TFeatureExtractor,
+    Wav2Vec2BertConfig,
+    Wav2Vec2BertForCTC,
+    Wav2Vec2BertProcessor,
+    Wav2Vec2CTCTokenizer,
+)
 from transformers.utils import logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "scripts"))
@@ -139,7 +144,7 @@ class Transcription(unittest.TestCase):
                 processor, model = self.load(name, dtype)
                 lines = self.transcribe(self.folder / name, self.clips, "--engine", "reference", "--dtype",
                                         str(dtype).removeprefix("torch."))
-                for clip, line in zip(self.clips, lines):
+                for clip, line in zip(self.clips, lines, strict=True):
                     with self.subTest(name, clip=clip.stem, dtype=dtype):
                         words += self.expect(line, processor, *self.logits(processor, model, clip, dtype), frames)
         self.assertGreater(words, 100)  # the models are not silent
@@ -149,7 +154,7 @@ class Transcription(unittest.TestCase):
         for name, (_, _, _, frames) in MODELS.items():
             processor, model = self.load(name)
             lines = self.transcribe(self.folder / name, self.clips)
-            for clip, line in zip(self.clips, lines):
+            for clip, line in zip(self.clips, lines, strict=True):
                 logits, seconds = self.logits(processor, model, clip, torch.float32)
                 first, second = logits.topk(2, -1).values.unbind(-1)
                 if (first - second).min() < MARGIN:
@@ -181,7 +186,7 @@ class Transcription(unittest.TestCase):
                                 "reference")
         without = self.transcribe(self.folder / "plain", self.clips, "--engine", "reference")
         self.assertNotEqual(lines, without)
-        for clip, line in zip(self.clips, lines):
+        for clip, line in zip(self.clips, lines, strict=True):
             with self.subTest(clip.stem):
                 self.expect(line, processor, *self.logits(processor, merged, clip, torch.float32), 1)
 

@@ -69,8 +69,8 @@ class Transcribe : public ::testing::Test {
     return all;
   }
   // Ends with `status` and one error line; prints nothing.
-  static void expect_refusal(const Words& words, int status,
-                             const ::testing::Matcher<std::string>& line) {
+  static void expect_error(const Words& words, int status,
+                           const ::testing::Matcher<std::string>& line) {
     const Result result = run_program(words);
     EXPECT_EQ(result.status, status) << result.err;
     EXPECT_THAT(result.errors(), ElementsAre(line));
@@ -137,10 +137,10 @@ TEST_F(Transcribe, WritesTheLinesToAFileInstead) {
 }
 
 TEST_F(Transcribe, RefusesAPlaceThatIsNone) {
-  expect_refusal(words({"--output", scratch_ / "none/out.jsonl"}), 5, HasSubstr("none"));
-  expect_refusal(words({"--output", scratch_.path()}), 5, HasSubstr("no regular file"));
+  expect_error(words({"--output", scratch_ / "none/out.jsonl"}), 5, HasSubstr("none"));
+  expect_error(words({"--output", scratch_.path()}), 5, HasSubstr("no regular file"));
   const std::string before = content_of(b_);
-  expect_refusal(words({"--output", b_}), 2, HasSubstr("is an input as well"));
+  expect_error(words({"--output", b_}), 2, HasSubstr("is an input as well"));
   EXPECT_EQ(content_of(b_), before);
 }
 
@@ -152,7 +152,7 @@ TEST_F(Transcribe, GoesOnAfterAFileThatFails) {
   EXPECT_EQ(result.status, 3);
   EXPECT_THAT(result.errors(), ElementsAre(HasSubstr("is no audio file"), HasSubstr("none.wav")));
   EXPECT_THAT(lines_of(content_of(out_)), SizeIs(2));
-  expect_refusal({"transcribe", text, "--model", model_}, 3, HasSubstr("is no audio file"));
+  expect_error({"transcribe", text, "--model", model_}, 3, HasSubstr("is no audio file"));
 }
 
 TEST_F(Transcribe, KeepsEachFileOnOneLine) {
@@ -165,26 +165,26 @@ TEST_F(Transcribe, KeepsEachFileOnOneLine) {
 
 TEST_F(Transcribe, RefusesAModelWithoutATokenizerOrAHead) {
   fs::remove(model_ + "/vocab.json");
-  expect_refusal(words(), 4, HasSubstr("vocab.json: is missing"));
+  expect_error(words(), 4, HasSubstr("vocab.json: is missing"));
   write("vocab.json", R"({"<pad>": 0, "|": 1, "a": 2, "b": 3, "<unk>": 5})");
-  expect_refusal(words(), 4, HasSubstr("below the model's vocab_size = 5"));
+  expect_error(words(), 4, HasSubstr("below the model's vocab_size = 5"));
   write("vocab.json", kVocabulary);
   write("tokenizer_config.json", R"({"tokenizer_class": "BertTokenizer"})");
-  expect_refusal(words(), 4, HasSubstr("tokenizer_class"));
+  expect_error(words(), 4, HasSubstr("tokenizer_class"));
   fs::remove(model_ + "/tokenizer_config.json");
   change_tensors(model_ + "/model.safetensors",
                  [](auto& tensors) { tensors.erase("lm_head.weight"); });
-  expect_refusal(words(), 4, HasSubstr("lm_head.weight"));
+  expect_error(words(), 4, HasSubstr("lm_head.weight"));
   make_small_model(scratch_ / "bare");
-  expect_refusal({"transcribe", a_, "--model", scratch_ / "bare"}, 4, HasSubstr("vocab_size"));
+  expect_error({"transcribe", a_, "--model", scratch_ / "bare"}, 4, HasSubstr("vocab_size"));
 }
 
 TEST_F(Transcribe, RefusesWordsThatMakeNoSense) {
-  expect_refusal({"transcribe", "--model", model_}, 2, HasSubstr("AUDIO"));
-  expect_refusal({"transcribe", a_}, 2, HasSubstr("--model"));
-  expect_refusal(words({""}), 2, HasSubstr("an empty path"));
-  expect_refusal(words({"--manifest", "x"}), 2, HasSubstr("--manifest"));
-  expect_refusal(words({"--resampler", "x"}), 2, HasSubstr("--resampler"));
+  expect_error({"transcribe", "--model", model_}, 2, HasSubstr("AUDIO"));
+  expect_error({"transcribe", a_}, 2, HasSubstr("--model"));
+  expect_error(words({""}), 2, HasSubstr("an empty path"));
+  expect_error(words({"--manifest", "x"}), 2, HasSubstr("--manifest"));
+  expect_error(words({"--resampler", "x"}), 2, HasSubstr("--resampler"));
 }
 
 TEST_F(Transcribe, SaysWhichBlankItTakes) {

@@ -28,7 +28,7 @@ std::vector<std::string> names_of(const std::vector<std::string>& paths) {
   return names;
 }
 
-std::string refusal_of(const std::vector<std::string>& paths) {
+std::string error_of(const std::vector<std::string>& paths) {
   try {
     list_of(paths);
   } catch (const UsageError& error) {
@@ -76,18 +76,18 @@ TEST(InputList, DoesNotDependOnTheOrder) {
 }
 
 TEST(InputList, RefusesTwoInputsWithOneName) {
-  EXPECT_THAT(refusal_of({"x/a.wav", "x/b.wav", "x/a.flac"}), HasSubstr("\"a\" as x/a.wav does"));
-  EXPECT_THAT(refusal_of({"x/a.wav", "x/./a.wav"}), HasSubstr("\"a\""));
+  EXPECT_THAT(error_of({"x/a.wav", "x/b.wav", "x/a.flac"}), HasSubstr("\"a\" as x/a.wav does"));
+  EXPECT_THAT(error_of({"x/a.wav", "x/./a.wav"}), HasSubstr("\"a\""));
 }
 
 TEST(InputList, RefusesWhatIsNoFileName) {
-  EXPECT_THAT(refusal_of({}), HasSubstr("no inputs"));
-  EXPECT_THAT(refusal_of({""}), HasSubstr("empty path"));
-  EXPECT_THAT(refusal_of({"/"}), HasSubstr("no name"));
-  EXPECT_THAT(refusal_of({"x/..wav", "x/b.wav"}), HasSubstr("no name"));
-  EXPECT_THAT(refusal_of({"a\nb.wav"}), HasSubstr("line break"));
-  EXPECT_THAT(refusal_of({std::string(244, 'a') + ".wav"}), HasSubstr("256 bytes"));
-  EXPECT_EQ(refusal_of({std::string(243, 'a') + ".wav"}), "accepted");
+  EXPECT_THAT(error_of({}), HasSubstr("no inputs"));
+  EXPECT_THAT(error_of({""}), HasSubstr("empty path"));
+  EXPECT_THAT(error_of({"/"}), HasSubstr("no name"));
+  EXPECT_THAT(error_of({"x/..wav", "x/b.wav"}), HasSubstr("no name"));
+  EXPECT_THAT(error_of({"a\nb.wav"}), HasSubstr("line break"));
+  EXPECT_THAT(error_of({std::string(244, 'a') + ".wav"}), HasSubstr("256 bytes"));
+  EXPECT_EQ(error_of({std::string(243, 'a') + ".wav"}), "accepted");
 }
 
 TEST(InputList, NamesPartsByTheirBorders) {

@@ -41,7 +41,7 @@ class Manifest : public ::testing::Test {
     return paths;
   }
 
-  std::string refusal_of(const std::string& content, const std::string& name = "list.txt") {
+  std::string error_of(const std::string& content, const std::string& name = "list.txt") {
     try {
       paths_of(content, name);
     } catch (const UsageError& error) {
@@ -78,10 +78,10 @@ TEST_F(Manifest, ReadsLinesThatBlocksCut) {
 }
 
 TEST_F(Manifest, RefusesEmptyListsNulBytesAndOverlongLines) {
-  EXPECT_THAT(refusal_of(""), HasSubstr("is empty"));
-  EXPECT_THAT(refusal_of("\n \r\n"), HasSubstr("is empty"));
-  EXPECT_THAT(refusal_of(std::string("/a\n/b\0c\n", 8)), HasSubstr("line 2: holds a NUL byte"));
-  EXPECT_THAT(refusal_of("/a\n/" + std::string(70000, 'x')), HasSubstr("line 2: is longer than"));
+  EXPECT_THAT(error_of(""), HasSubstr("is empty"));
+  EXPECT_THAT(error_of("\n \r\n"), HasSubstr("is empty"));
+  EXPECT_THAT(error_of(std::string("/a\n/b\0c\n", 8)), HasSubstr("line 2: holds a NUL byte"));
+  EXPECT_THAT(error_of("/a\n/" + std::string(70000, 'x')), HasSubstr("line 2: is longer than"));
 }
 
 TEST_F(Manifest, RefusesWhatIsNoRegularFile) {
@@ -100,7 +100,7 @@ TEST_F(Manifest, ReadsFairseqsTsv) {
               ElementsAre("/data/e.wav"));
   EXPECT_THAT(bad_rows_, ElementsAre(HasSubstr("line 2: has 1 fields"), HasSubstr("line 3: has 3"),
                                      HasSubstr("line 4: \"-1\""), HasSubstr("line 5: \"x\"")));
-  EXPECT_THAT(refusal_of("/data\n", "train.tsv"), HasSubstr("is empty"));
+  EXPECT_THAT(error_of("/data\n", "train.tsv"), HasSubstr("is empty"));
 }
 
 TEST_F(Manifest, ReadsNemosJsonLines) {
@@ -134,7 +134,7 @@ TEST_F(Manifest, ReadsNemosJsonLines) {
        {"a.wav", "[1]", "{}", "{\"audio_filepath\": 1}", "{\"audio_filepath\": \"\"}",
         "{\"audio_filepath\": \"a\", \"audio_filepath\": \"b\"}",
         "{\"audio_filepath\": \"a\\u0000\"}", "{\"audio_filepath\": \"a\"} x"}) {
-    EXPECT_THAT(refusal_of(std::string(row) + "\n", "m.jsonl"), HasSubstr("line 1: ")) << row;
+    EXPECT_THAT(error_of(std::string(row) + "\n", "m.jsonl"), HasSubstr("line 1: ")) << row;
   }
 }
 
@@ -148,7 +148,7 @@ TEST_F(Manifest, ReadsKaldisScp) {
   EXPECT_EQ(list.path(1), "/b c.wav");
   EXPECT_THAT(paths_of("utt\nutt-1 /a.wav\n", "wav.scp"), ElementsAre("/a.wav"));
   EXPECT_THAT(bad_rows_, ElementsAre(HasSubstr("line 1: has one field")));
-  EXPECT_THAT(refusal_of("utt-1 /a.wav\nutt-2 sox a.mp3 -t wav - | \n", "wav.scp"),
+  EXPECT_THAT(error_of("utt-1 /a.wav\nutt-2 sox a.mp3 -t wav - | \n", "wav.scp"),
               HasSubstr("line 2: is a command"));
 }
 

@@ -112,7 +112,7 @@ TEST(Partition, GivesEachNameToExactlyOneShare) {
   }
 }
 
-// The number is part of the contract: shares of two versions must not overlap.
+// The number is part of the contract: partitions of two versions must not overlap.
 TEST(Partition, HashesAsItAlwaysDid) {
   // From the definition of FNV-1a and fmix64, computed in Python:
   //   h = 0xcbf29ce484222325
