@@ -1,4 +1,5 @@
-// A file descriptor that is closed when it goes out of scope, and writing to it whole. Torch-free.
+// A file descriptor that is closed when it goes out of scope, and writing all of something to one.
+// Torch-free.
 #pragma once
 
 #include <unistd.h>
@@ -10,26 +11,29 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
 
+// Linux moves no more bytes in one call of read(2), write(2) and the like.
+inline constexpr std::size_t kMaxTransferBytes = 0x7ffff000;
+
 class Descriptor {
  public:
+  // -1: no file.
   explicit Descriptor(int number) : number_(number) {}
   ~Descriptor() {
     if (number_ >= 0) ::close(number_);
   }
+  Descriptor(Descriptor&& other) noexcept : number_(other.release()) {}
+  Descriptor& operator=(Descriptor&&) = delete;
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
   int number() const noexcept { return number_; }
   // The number, which is no longer closed here.
-  int release() {
-    const int number = number_;
-    number_ = -1;
-    return number;
-  }
+  int release() noexcept { return std::exchange(number_, -1); }
   // 0, or what went wrong: quota and network errors may come here. Never to be tried again: on
   // Linux the descriptor is gone whatever close(2) says.
   int close() {
@@ -48,15 +52,26 @@ class Descriptor {
                      expected);
 }
 
-// Throws StorageError.
-inline void write_all(int descriptor, std::span<const std::byte> bytes, const std::string& path) {
-  constexpr std::size_t kMaxTransferBytes = 0x7ffff000;  // one write(2) moves at most this much
+// Returns 0, or the error's number.
+inline int try_write_all(int descriptor, std::span<const std::byte> bytes) noexcept {
   while (!bytes.empty()) {
     const ssize_t count =
         ::write(descriptor, bytes.data(), std::min(bytes.size(), kMaxTransferBytes));
     if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) fail_storage(path, "cannot be written", count == 0 ? ENOSPC : errno);
+    if (count <= 0) return count == 0 ? ENOSPC : errno;
     bytes = bytes.subspan(static_cast<std::size_t>(count));
+  }
+  return 0;
+}
+
+inline int try_write_all(int descriptor, std::string_view text) noexcept {
+  return try_write_all(descriptor, std::as_bytes(std::span(text)));
+}
+
+// Throws StorageError.
+inline void write_all(int descriptor, std::span<const std::byte> bytes, const std::string& path) {
+  if (const int error = try_write_all(descriptor, bytes)) {
+    fail_storage(path, "cannot be written", error);
   }
 }
 

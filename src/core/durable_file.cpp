@@ -10,14 +10,16 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <memory>
 #include <utility>
 #include <vector>
 
+#include "core/file.h"
 #include "core/host_name.h"
+#include "core/parse_number.h"
+#include "core/text.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
@@ -37,10 +39,8 @@ struct SplitPath {
 };
 
 SplitPath split(const std::string& path) {
-  const std::size_t slash = path.rfind('/');
-  SplitPath parts = slash == std::string::npos
-                        ? SplitPath{"./", path}
-                        : SplitPath{path.substr(0, slash + 1), path.substr(slash + 1)};
+  SplitPath parts{std::string(directory_prefix(path)), std::string(file_name(path))};
+  if (parts.directory.empty()) parts.directory = "./";
   if (parts.name.empty() || parts.name == "." || parts.name == ".." ||
       path.find('\0') != std::string::npos) {
     throw StorageError(path, "", "is no file name");
@@ -146,12 +146,6 @@ void sync_directory(const std::string& directory, const std::string& path) {
   }
 }
 
-std::string parent_of(const std::string& path) {
-  const std::size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
 }  // namespace
 
 UnfinishedFile::UnfinishedFile(const std::string& path)
@@ -241,14 +235,11 @@ std::vector<std::string> make_directories(const std::string& path) {
     const std::string part = path.substr(0, end);
     if (::mkdir(part.c_str(), 0777) == 0) {
       made.push_back(part);
-      sync_directory(parent_of(part), path);
+      sync_directory(parent_path(part), path);
     } else if (errno != EEXIST) {
       const int error = errno;
-      struct stat status {};
       // mkdir of a directory that is there may give EROFS or EACCES as well.
-      if (::stat(part.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
-        fail_storage(path, "cannot be made", error);
-      }
+      if (!is_directory(part)) fail_storage(path, "cannot be made", error);
     }
     if (end == std::string::npos) break;
   }
@@ -284,19 +275,15 @@ std::optional<TemporaryName> parse_temporary_name(std::string_view name) {
   const std::string_view random = take_last();
   const std::string_view pid = take_last();
   const std::string_view host = take_last();
-  TemporaryName parsed{std::string(host), 0};
-  const auto [end, error] = std::from_chars(pid.data(), pid.data() + pid.size(), parsed.pid);
+  const TemporaryName parsed{std::string(host), parse_number<std::int64_t>(pid).value_or(0)};
   const bool random_is_hex =
-      random.size() == 16 && random.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-  if (!random_is_hex || host.empty() || error != std::errc() || end != pid.data() + pid.size() ||
-      parsed.pid <= 0 || name.size() < 2) {
-    return std::nullopt;
-  }
+      random.size() == 16 && random.find_first_not_of(kHexDigits) == std::string_view::npos;
+  if (!random_is_hex || host.empty() || parsed.pid <= 0 || name.size() < 2) return std::nullopt;
   return parsed;
 }
 
 std::size_t remove_stale_temporaries(const std::string& directory) {
-  const std::string prefix = directory.ends_with('/') ? directory : directory + "/";
+  const std::string prefix = join_path(directory, "");
   const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(prefix.c_str()), ::closedir);
   if (!folder) fail_storage(directory, "cannot be listed", errno);
   const std::string host = host_of_temporaries();

@@ -8,12 +8,10 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <utility>
 
 namespace w2vbert {
 namespace {
 
-constexpr std::uint64_t kMaxReadBytes = 0x7ffff000;  // Linux moves no more in one call
 // A network file system forgets a file that its server moved or replaced; asking again may help.
 constexpr int kStaleRetries = 3;
 
@@ -42,39 +40,27 @@ std::string system_message(const char* what, int error) {
 
 }  // namespace
 
-InputFile::InputFile(const std::string& path, Fail fail_with) : path_(path), fail_(fail_with) {
+InputFile::InputFile(const std::string& path, Fail fail_with)
+    : path_(path),
+      fail_(fail_with),
+      descriptor_(path.find('\0') == std::string::npos ? open_for_reading(path) : -1) {
   if (path.find('\0') != std::string::npos) fail("the path holds a NUL byte");
-  descriptor_ = open_for_reading(path);
-  if (descriptor_ < 0) fail(system_message("cannot be opened", errno));
+  if (descriptor_.number() < 0) fail(system_message("cannot be opened", errno));
   struct stat status = {};
-  if (::fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {
-    const char* kind = kind_of(status.st_mode);
-    ::close(std::exchange(descriptor_, -1));
-    fail(kind);
+  if (::fstat(descriptor_.number(), &status) != 0 || !S_ISREG(status.st_mode)) {
+    fail(kind_of(status.st_mode));
   }
   size_ = static_cast<std::uint64_t>(status.st_size);
   inode_ = status.st_ino;
   modified_ = status.st_mtim;
 }
 
-InputFile::~InputFile() {
-  if (descriptor_ >= 0) ::close(descriptor_);
-}
-
-InputFile::InputFile(InputFile&& other) noexcept
-    : path_(std::move(other.path_)),
-      fail_(other.fail_),
-      descriptor_(std::exchange(other.descriptor_, -1)),
-      size_(other.size_),
-      inode_(other.inode_),
-      modified_(other.modified_) {}
-
 void InputFile::read_at(std::uint64_t offset, void* to, std::uint64_t bytes) const {
   auto* out = static_cast<char*>(to);
   int stale = 0;
   while (bytes > 0) {
-    const auto wanted = static_cast<std::size_t>(std::min(bytes, kMaxReadBytes));
-    const ssize_t got = ::pread(descriptor_, out, wanted, static_cast<off_t>(offset));
+    const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(bytes, kMaxTransferBytes));
+    const ssize_t got = ::pread(descriptor_.number(), out, wanted, static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0 && errno == ESTALE && stale++ < kStaleRetries) {
       reopen();
@@ -89,19 +75,17 @@ void InputFile::read_at(std::uint64_t offset, void* to, std::uint64_t bytes) con
 }
 
 void InputFile::reopen() const {
-  const int again = open_for_reading(path_);
-  if (again < 0) fail(system_message("cannot be opened again", errno));
+  const Descriptor again(open_for_reading(path_));
   // In one step, under the descriptor that other threads use.
-  const int moved = ::dup3(again, descriptor_, O_CLOEXEC);
-  const int error = errno;
-  ::close(again);
-  if (moved < 0) fail(system_message("cannot be opened again", error));
+  if (again.number() < 0 || ::dup3(again.number(), descriptor_.number(), O_CLOEXEC) < 0) {
+    fail(system_message("cannot be opened again", errno));
+  }
   check_unchanged();
 }
 
 void InputFile::check_unchanged() const {
   struct stat now = {};
-  if (::fstat(descriptor_, &now) != 0) fail(system_message("cannot be examined", errno));
+  if (::fstat(descriptor_.number(), &now) != 0) fail(system_message("cannot be examined", errno));
   if (static_cast<std::uint64_t>(now.st_size) != size_ || now.st_ino != inode_ ||
       now.st_mtim.tv_sec != modified_.tv_sec || now.st_mtim.tv_nsec != modified_.tv_nsec) {
     fail("was changed by somebody else while it was read");
@@ -130,8 +114,34 @@ bool exists(const std::string& path) {
   return ::stat(path.c_str(), &status) == 0;
 }
 
-std::string join_path(const std::string& directory, const std::string& name) {
-  return directory.empty() || directory.back() == '/' ? directory + name : directory + "/" + name;
+bool is_same_file(const std::string& a, const std::string& b) {
+  struct stat of_a = {};
+  struct stat of_b = {};
+  return ::stat(a.c_str(), &of_a) == 0 && ::stat(b.c_str(), &of_b) == 0 &&
+         of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
+}
+
+std::string join_path(const std::string& directory, std::string_view name) {
+  std::string path = directory;
+  if (!path.empty() && path.back() != '/') path += '/';
+  return path.append(name);
+}
+
+std::string parent_path(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+std::string_view directory_prefix(std::string_view path) {
+  return path.substr(0, path.rfind('/') + 1);  // npos + 1 == 0
+}
+
+std::string_view file_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
+
+std::string without_trailing_slashes(std::string path) {
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  return path;
 }
 
 }  // namespace w2vbert

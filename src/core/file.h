@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "core/descriptor.h"
+
 namespace w2vbert {
 
 // A regular file opened for reading with pread. Move-only; several threads may read at once.
@@ -20,14 +22,9 @@ class InputFile {
       throw FileError(at, "", problem);
     });
   }
-  ~InputFile();
-  InputFile(InputFile&& other) noexcept;
-  InputFile& operator=(InputFile&&) = delete;
-  InputFile(const InputFile&) = delete;
-
   const std::string& path() const { return path_; }
   std::uint64_t size() const { return size_; }  // bytes, as of opening
-  int descriptor() const { return descriptor_; }
+  int descriptor() const { return descriptor_.number(); }
 
   // Fills `to` with `bytes` bytes from `offset`; a file that ends before has shrunk, an error.
   void read_at(std::uint64_t offset, void* to, std::uint64_t bytes) const;
@@ -43,7 +40,7 @@ class InputFile {
 
   std::string path_;
   Fail fail_;
-  int descriptor_ = -1;
+  Descriptor descriptor_{-1};
   std::uint64_t size_ = 0;
   std::uint64_t inode_ = 0;
   struct timespec modified_ = {};
@@ -63,10 +60,23 @@ std::string read_small_file(const std::string& path, std::uint64_t max_bytes) {
   return read_whole(file, max_bytes);
 }
 
+// Whether something is there that links lead to; what cannot be looked at is not.
 bool is_directory(const std::string& path);
 bool exists(const std::string& path);
+// Whether both paths lead to the same thing that is there.
+bool is_same_file(const std::string& a, const std::string& b);
+
+// Paths by their text alone.
 
 // `directory` and `name` joined by one slash.
-std::string join_path(const std::string& directory, const std::string& name);
+std::string join_path(const std::string& directory, std::string_view name);
+// What the file is in: "a/b" -> "a", "/a" -> "/", "a" -> ".".
+std::string parent_path(const std::string& path);
+// What stands before the last component, with its slash: "a/b" -> "a/", "a" -> "".
+std::string_view directory_prefix(std::string_view path);
+// The last component: "a/b" -> "b"; "" for what ends in a slash.
+std::string_view file_name(std::string_view path);
+// "a//" -> "a"; "/" stays.
+std::string without_trailing_slashes(std::string path);
 
 }  // namespace w2vbert

@@ -22,25 +22,6 @@ int hex4(std::string_view digits) {
   return error == std::errc() && end == digits.data() + 4 && digits[0] != '-' ? value : -1;
 }
 
-void append_utf8(std::string& to, std::uint32_t code) {
-  const auto byte = [&](std::uint32_t value) { to += static_cast<char>(value); };
-  if (code < 0x80) {
-    byte(code);
-  } else if (code < 0x800) {
-    byte(0xC0 | code >> 6);
-    byte(0x80 | (code & 0x3F));
-  } else if (code < 0x10000) {
-    byte(0xE0 | code >> 12);
-    byte(0x80 | (code >> 6 & 0x3F));
-    byte(0x80 | (code & 0x3F));
-  } else {
-    byte(0xF0 | code >> 18);
-    byte(0x80 | (code >> 12 & 0x3F));
-    byte(0x80 | (code >> 6 & 0x3F));
-    byte(0x80 | (code & 0x3F));
-  }
-}
-
 // One pass without recursion over one text.
 class Reader {
  public:
@@ -192,7 +173,7 @@ class Reader {
     std::sort(names.begin(), names.end());
     const auto twice = std::adjacent_find(names.begin(), names.end());
     if (twice != names.end()) {
-      throw JsonError("the key \"" + quote_bytes(*twice) + "\" stands twice in one object");
+      throw JsonError("the key " + in_quotes(*twice) + " stands twice in one object");
     }
   }
 
@@ -336,16 +317,11 @@ struct Describe {
   std::string operator()(JsonNegative number) const {
     return number.value == 0 ? "-0" : std::to_string(number.value);
   }
-  std::string operator()(double value) const {
-    std::array<char, 32> digits{};  // the shortest form has at most 24 characters
-    return {digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr};
-  }
+  std::string operator()(double value) const { return number_text(value); }
   std::string operator()(JsonUnfitNumber) const {
     return "a number beyond 64-bit integers and floating point";
   }
-  std::string operator()(std::string_view value) const {
-    return '"' + quote_bytes(value, 60) + '"';
-  }
+  std::string operator()(std::string_view value) const { return in_quotes(value, 60); }
   std::string operator()(const JsonValue::Array&) const { return "a list"; }
   std::string operator()(const JsonValue::Object&) const { return "an object"; }
 };

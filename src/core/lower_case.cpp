@@ -25,22 +25,6 @@ std::uint32_t code_point(std::string_view character) {
   return value;
 }
 
-void append_utf8(std::string& text, std::uint32_t value) {
-  const auto add = [&](std::uint32_t byte) { text += static_cast<char>(byte); };
-  if (value < 0x80) return add(value);
-  if (value < 0x800) {
-    add(0xC0 | value >> 6);
-  } else if (value < 0x10000) {
-    add(0xE0 | value >> 12);
-    add(0x80 | (value >> 6 & 0x3F));
-  } else {
-    add(0xF0 | value >> 18);
-    add(0x80 | (value >> 12 & 0x3F));
-    add(0x80 | (value >> 6 & 0x3F));
-  }
-  add(0x80 | (value & 0x3F));
-}
-
 std::uint32_t lower(std::uint32_t value) {
   const auto* run = std::lower_bound(
       std::begin(kLowerCaseRuns), std::end(kLowerCaseRuns), value,

@@ -1,4 +1,4 @@
-// Numbers as a person writes them on a command line.
+// Numbers in text: on a command line, in names and in files.
 #pragma once
 
 #include <charconv>

@@ -9,10 +9,8 @@ namespace w2vbert {
 namespace {
 
 std::string escaped_byte(char c) {
-  constexpr std::array<char, 16> kHex = {'0', '1', '2', '3', '4', '5', '6', '7',
-                                         '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'};
-  const auto value = static_cast<std::uint8_t>(c);
-  return {'\\', 'x', kHex[value >> 4], kHex[value & 0x0F]};
+  const std::array<unsigned char, 1> byte = {static_cast<unsigned char>(c)};
+  return "\\x" + hex_text(byte);
 }
 
 bool is_control(std::string_view character) {
@@ -66,6 +64,35 @@ std::string quote_bytes(std::string_view bytes, std::size_t limit) {
   return out;
 }
 
+void append_utf8(std::string& text, std::uint32_t code_point) {
+  const auto add = [&](std::uint32_t byte) { text += static_cast<char>(byte); };
+  if (code_point < 0x80) return add(code_point);
+  if (code_point < 0x800) {
+    add(0xC0 | code_point >> 6);
+  } else if (code_point < 0x10000) {
+    add(0xE0 | code_point >> 12);
+    add(0x80 | (code_point >> 6 & 0x3F));
+  } else {
+    add(0xF0 | code_point >> 18);
+    add(0x80 | (code_point >> 12 & 0x3F));
+    add(0x80 | (code_point >> 6 & 0x3F));
+  }
+  add(0x80 | (code_point & 0x3F));
+}
+
+std::string in_quotes(std::string_view bytes, std::size_t limit) {
+  return '"' + quote_bytes(bytes, limit) + '"';
+}
+
+std::string hex_text(std::span<const unsigned char> bytes) {
+  std::string text;
+  for (const unsigned char byte : bytes) {
+    text += kHexDigits[byte >> 4];
+    text += kHexDigits[byte & 0x0F];
+  }
+  return text;
+}
+
 std::string comma_list(std::span<const std::string> words) {
   std::string list;
   for (const std::string& word : words) list += (list.empty() ? "" : ", ") + word;
@@ -83,7 +110,7 @@ std::vector<std::string> split(std::string_view list, char separator) {
 }
 
 std::string number_text(double value) {
-  std::array<char, 32> text{};
+  std::array<char, 32> text{};  // the shortest form has at most 24 characters
   return {text.data(), std::to_chars(text.begin(), text.end(), value).ptr};
 }
 

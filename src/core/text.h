@@ -14,9 +14,20 @@ namespace w2vbert {
 // Longer input is cut at a character's end and marked with "...".
 std::string quote_bytes(std::string_view bytes, std::size_t limit = 200);
 
+// The same between double quotes.
+std::string in_quotes(std::string_view bytes, std::size_t limit = 200);
+
+// Lower case.
+inline constexpr std::string_view kHexDigits = "0123456789abcdef";
+// Two digits for each byte.
+std::string hex_text(std::span<const unsigned char> bytes);
+
 // Bytes of the UTF-8 character at the start of `bytes`; 0 when there is no valid one: overlong
 // forms, surrogates, anything above U+10FFFF.
 std::size_t utf8_character_length(std::string_view bytes);
+
+// Appends the UTF-8 of a code point.
+void append_utf8(std::string& text, std::uint32_t code_point);
 
 // Python's str.lower(). Text that is not UTF-8 comes back as it is.
 std::string lower_case(std::string_view text);

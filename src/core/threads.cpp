@@ -4,16 +4,15 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <cstdint>
 #include <fstream>
 #include <limits>
 #include <optional>
-#include <string_view>
 #include <vector>
 
 #include "core/control_groups.h"
+#include "core/parse_number.h"
 
 namespace w2vbert {
 namespace {
@@ -28,13 +27,6 @@ int cores_of_affinity() {
     if (::sched_getaffinity(0, bytes, mask.data()) == 0) return CPU_COUNT_S(bytes, mask.data());
   }
   return static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
-}
-
-std::optional<std::int64_t> whole_number(std::string_view text) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
 }
 
 // The blank-separated words of a small file of the kernel; none if it is not there.
@@ -54,7 +46,8 @@ int cores_of_quota(std::optional<std::int64_t> quota, std::optional<std::int64_t
 // Version 2: cpu.max holds "<quota or max> <period>", in microseconds.
 int limit_of_v2(const std::string& directory) {
   const std::vector<std::string> words = words_of(directory + "/cpu.max");
-  return words.size() == 2 ? cores_of_quota(whole_number(words[0]), whole_number(words[1]))
+  return words.size() == 2 ? cores_of_quota(parse_number<std::int64_t>(words[0]),
+                                            parse_number<std::int64_t>(words[1]))
                            : kNoLimit;
 }
 
@@ -63,7 +56,8 @@ int limit_of_v1(const std::string& directory) {
   const std::vector<std::string> quota = words_of(directory + "/cpu.cfs_quota_us");
   const std::vector<std::string> period = words_of(directory + "/cpu.cfs_period_us");
   return quota.size() == 1 && period.size() == 1
-             ? cores_of_quota(whole_number(quota[0]), whole_number(period[0]))
+             ? cores_of_quota(parse_number<std::int64_t>(quota[0]),
+                              parse_number<std::int64_t>(period[0]))
              : kNoLimit;
 }
 

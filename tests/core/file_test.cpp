@@ -8,10 +8,11 @@
 
 #include <cerrno>
 #include <filesystem>
-#include <fstream>
 #include <string>
 
+#include "support/error_message.h"
 #include "support/temporary_directory.h"
+#include "support/text_file.h"
 #include "w2vbert/core/error.h"
 
 // The test stands between the reader and the system: linked with --wrap=pread.
@@ -45,22 +46,8 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-void write(const std::string& path, std::string_view text) {
-  std::ofstream(path, std::ios::binary) << text;
-}
-
-template <typename Call>
-std::string message_of(Call call) {
-  try {
-    call();
-  } catch (const ConfigError& error) {
-    return error.what();
-  }
-  return "no ConfigError";
-}
-
 std::string opening(const std::string& path) {
-  return message_of([&] { InputFile::open<ConfigError>(path); });
+  return message_of<ConfigError>([&] { InputFile::open<ConfigError>(path); });
 }
 
 class InputFileTest : public ::testing::Test {
@@ -73,7 +60,7 @@ class InputFileTest : public ::testing::Test {
 };
 
 TEST_F(InputFileTest, ReadsAnyPart) {
-  write(directory_ / "a", "0123456789");
+  write_text(directory_ / "a", "0123456789");
   const auto file = InputFile::open<ConfigError>(directory_ / "a");
   EXPECT_EQ(file.size(), 10U);
   EXPECT_EQ(file.path(), directory_ / "a");
@@ -85,7 +72,7 @@ TEST_F(InputFileTest, ReadsAnyPart) {
 }
 
 TEST_F(InputFileTest, FollowsLinks) {
-  write(directory_ / "a", "abc");
+  write_text(directory_ / "a", "abc");
   std::filesystem::create_symlink("a", directory_ / "link");
   EXPECT_EQ(read_small_file<ConfigError>(directory_ / "link", 3), "abc");
 }
@@ -109,7 +96,7 @@ TEST_F(InputFileTest, LeavesNoDescriptorBehind) {
     const std::filesystem::directory_iterator open("/proc/self/fd");
     return std::distance(begin(open), end(open));
   };
-  write(directory_ / "a", "abc");
+  write_text(directory_ / "a", "abc");
   const auto before = descriptors();
   for (int i = 0; i < 10; ++i) {
     auto file = InputFile::open<ConfigError>(directory_ / "a");
@@ -121,50 +108,51 @@ TEST_F(InputFileTest, LeavesNoDescriptorBehind) {
 }
 
 TEST_F(InputFileTest, GoesOnAfterInterruptionsAndShortReads) {
-  write(directory_ / "a", "0123456789");
+  write_text(directory_ / "a", "0123456789");
   interruptions = 5;
   most_bytes = 3;
   EXPECT_EQ(read_small_file<ConfigError>(directory_ / "a", 10), "0123456789");
 }
 
 TEST_F(InputFileTest, AsksAStaleFileAgainThreeTimes) {
-  write(directory_ / "a", "0123456789");
+  write_text(directory_ / "a", "0123456789");
   const auto file = InputFile::open<ConfigError>(directory_ / "a");
   stale_answers = 3;
   EXPECT_EQ(read_whole(file, 10), "0123456789");
   EXPECT_NE(::fcntl(file.descriptor(), F_GETFD) & FD_CLOEXEC, 0);
   stale_answers = 4;
-  EXPECT_THAT(message_of([&] { read_whole(file, 10); }), HasSubstr("Stale"));
+  EXPECT_THAT(message_of<ConfigError>([&] { read_whole(file, 10); }), HasSubstr("Stale"));
 }
 
 TEST_F(InputFileTest, IsNotFooledByAnotherFileInThePlaceOfAStaleOne) {
-  write(directory_ / "a", "0123456789");
+  write_text(directory_ / "a", "0123456789");
   const auto file = InputFile::open<ConfigError>(directory_ / "a");
-  write(directory_ / "b", "abcdefghij");
+  write_text(directory_ / "b", "abcdefghij");
   std::filesystem::rename(directory_ / "b", directory_ / "a");
   stale_answers = 1;
-  EXPECT_THAT(message_of([&] { read_whole(file, 10); }), HasSubstr("changed by somebody else"));
+  EXPECT_THAT(message_of<ConfigError>([&] { read_whole(file, 10); }),
+              HasSubstr("changed by somebody else"));
 }
 
 TEST_F(InputFileTest, NoticesThatAFileShrank) {
-  write(directory_ / "a", "0123456789");
+  write_text(directory_ / "a", "0123456789");
   const auto file = InputFile::open<ConfigError>(directory_ / "a");
   std::filesystem::resize_file(directory_ / "a", 4);
-  EXPECT_THAT(message_of([&] { read_whole(file, 10); }),
+  EXPECT_THAT(message_of<ConfigError>([&] { read_whole(file, 10); }),
               AllOf(HasSubstr(directory_ / "a"), HasSubstr("cut short")));
 }
 
 TEST_F(InputFileTest, NoticesThatAFileChanged) {
-  write(directory_ / "a", "0123456789");
+  write_text(directory_ / "a", "0123456789");
   const auto file = InputFile::open<ConfigError>(directory_ / "a");
   file.check_unchanged();
   const struct timespec times[2] = {{0, UTIME_OMIT}, {12345, 678}};
   ASSERT_EQ(::utimensat(AT_FDCWD, (directory_ / "a").c_str(), times, 0), 0);
-  EXPECT_THAT(message_of([&] { file.check_unchanged(); }), HasSubstr("changed"));
+  EXPECT_THAT(message_of<ConfigError>([&] { file.check_unchanged(); }), HasSubstr("changed"));
 }
 
 TEST_F(InputFileTest, TakesTheSizeOfLargeFilesWhole) {
-  write(directory_ / "a", "");
+  write_text(directory_ / "a", "");
   const std::uint64_t size = (std::uint64_t{5} << 30) + 1;
   std::filesystem::resize_file(directory_ / "a", size);  // sparse
   const auto file = InputFile::open<ConfigError>(directory_ / "a");
@@ -175,8 +163,8 @@ TEST_F(InputFileTest, TakesTheSizeOfLargeFilesWhole) {
 }
 
 TEST_F(InputFileTest, RefusesASmallFileThatIsLarge) {
-  write(directory_ / "a", "0123456789");
-  EXPECT_EQ(message_of([&] { read_small_file<ConfigError>(directory_ / "a", 9); }),
+  write_text(directory_ / "a", "0123456789");
+  EXPECT_EQ(message_of<ConfigError>([&] { read_small_file<ConfigError>(directory_ / "a", 9); }),
             directory_ / "a" + ": has 10 bytes, expected at most 9");
 }
 
@@ -192,9 +180,34 @@ TEST(Paths, AreJoinedByOneSlash) {
   EXPECT_EQ(join_path("", "b"), "b");
 }
 
+TEST(Paths, AreTakenApart) {
+  EXPECT_EQ(parent_path("a/b"), "a");
+  EXPECT_EQ(parent_path("/a"), "/");
+  EXPECT_EQ(parent_path("a"), ".");
+  EXPECT_EQ(directory_prefix("a/b/c"), "a/b/");
+  EXPECT_EQ(directory_prefix("/a"), "/");
+  EXPECT_EQ(directory_prefix("a"), "");
+  EXPECT_EQ(file_name("a/b"), "b");
+  EXPECT_EQ(file_name("a"), "a");
+  EXPECT_EQ(file_name("a/"), "");
+  EXPECT_EQ(without_trailing_slashes("a/b//"), "a/b");
+  EXPECT_EQ(without_trailing_slashes("//"), "/");
+  EXPECT_EQ(without_trailing_slashes(""), "");
+}
+
+TEST(Paths, LeadToTheSameFileThroughLinks) {
+  const TemporaryDirectory directory;
+  write_text(directory / "a", "");
+  write_text(directory / "b", "");
+  std::filesystem::create_symlink("a", directory / "link");
+  EXPECT_TRUE(is_same_file(directory / "a", directory / "link"));
+  EXPECT_FALSE(is_same_file(directory / "a", directory / "b"));
+  EXPECT_FALSE(is_same_file(directory / "missing", directory / "missing"));
+}
+
 TEST(Paths, AreToldApart) {
   const TemporaryDirectory directory;
-  write(directory / "a", "");
+  write_text(directory / "a", "");
   EXPECT_TRUE(is_directory(directory.path()));
   EXPECT_FALSE(is_directory(directory / "a"));
   EXPECT_TRUE(exists(directory / "a"));
