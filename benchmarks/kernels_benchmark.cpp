@@ -4,8 +4,11 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
+#include <torch/nn/modules/container/sequential.h>
+#include <torch/nn/modules/linear.h>
 
 #include <cstdint>
+#include <memory>
 #include <numeric>
 #include <vector>
 
@@ -43,17 +46,20 @@ void count_bytes(benchmark::State& state, std::int64_t of_one) {
   state.SetBytesProcessed(state.iterations() * of_one);
 }
 
-bool lacks(benchmark::State& state, c10::ScalarType precision) {
+bool lacks(benchmark::State& state, Precision precision) {
   if (tile_gemm_is_onednn(precision)) return false;
   state.SkipWithError("this processor has no instructions for it");
   return true;
 }
 
 // rows, in, out
-void packed_linear(benchmark::State& state, c10::ScalarType precision) {
+void packed_linear(benchmark::State& state, Precision precision) {
   if (lacks(state, precision)) return;
   const std::int64_t rows = state.range(0), in = state.range(1), out = state.range(2);
-  const PackedLinear linear(rows_of(at::randn({out, in})), at::randn({out}), precision);
+  torch::nn::Sequential module(torch::nn::Linear(in, out));
+  const WeightScope weights = {std::make_shared<ModuleWeights>(*module), ""};
+  PackedLinear linear(weights, {.parts = {{"0"}}}, precision);
+  linear.pack();
   ScratchBuffer x = random_buffer((rows + kRowGranule) * in);
   ScratchBuffer y = random_buffer((rows + kRowGranule) * out);
   PackedRows operand;
@@ -72,7 +78,7 @@ void onednn_linears(benchmark::State& state) {
       benchmark::Counter(fastest, benchmark::Counter::kDefaults, benchmark::Counter::kIs1000);
 }
 
-void attention(benchmark::State& state, c10::ScalarType precision) {
+void attention(benchmark::State& state, Precision precision) {
   if (lacks(state, precision)) return;
   const std::int64_t frames = state.range(0);
   RaggedBatch batch;
@@ -114,7 +120,7 @@ void depthwise_conv(benchmark::State& state) {
 }
 
 // float32 rows to what a layer of that precision takes.
-void operand(benchmark::State& state, c10::ScalarType precision) {
+void operand(benchmark::State& state, Precision precision) {
   const std::int64_t rows = state.range(0);
   ScratchBuffer x = random_buffer((rows + kRowGranule) * kInner);
   PackedRows result;
@@ -134,19 +140,16 @@ void frame_counts(benchmark::internal::Benchmark* all) {
   all->ArgName("frames")->Arg(50)->Arg(250)->Arg(1500)->Arg(6000);
 }
 
-constexpr auto kFloat = c10::ScalarType::Float, kBFloat16 = c10::ScalarType::BFloat16,
-               kChar = c10::ScalarType::Char;
-
-BENCHMARK_CAPTURE(packed_linear, float32, kFloat)->Apply(linear_sizes)->UseRealTime();
-BENCHMARK_CAPTURE(packed_linear, bfloat16, kBFloat16)->Apply(linear_sizes)->UseRealTime();
-BENCHMARK_CAPTURE(packed_linear, int8, kChar)->Apply(linear_sizes)->UseRealTime();
+BENCHMARK_CAPTURE(packed_linear, float32, Precision::float32)->Apply(linear_sizes)->UseRealTime();
+BENCHMARK_CAPTURE(packed_linear, bfloat16, Precision::bfloat16)->Apply(linear_sizes)->UseRealTime();
+BENCHMARK_CAPTURE(packed_linear, int8, Precision::int8)->Apply(linear_sizes)->UseRealTime();
 BENCHMARK(onednn_linears)->ArgName("rows")->Arg(250)->Arg(1500)->UseRealTime();
-BENCHMARK_CAPTURE(attention, float32, kFloat)->Apply(frame_counts)->UseRealTime();
-BENCHMARK_CAPTURE(attention, bfloat16, kBFloat16)->Apply(frame_counts)->UseRealTime();
+BENCHMARK_CAPTURE(attention, float32, Precision::float32)->Apply(frame_counts)->UseRealTime();
+BENCHMARK_CAPTURE(attention, bfloat16, Precision::bfloat16)->Apply(frame_counts)->UseRealTime();
 BENCHMARK(layer_norm)->ArgName("rows")->Arg(250)->Arg(1500)->UseRealTime();
 BENCHMARK(depthwise_conv)->ArgName("rows")->Arg(250)->Arg(1500)->UseRealTime();
-BENCHMARK_CAPTURE(operand, bfloat16, kBFloat16)->ArgName("rows")->Arg(250)->UseRealTime();
-BENCHMARK_CAPTURE(operand, int8, kChar)->ArgName("rows")->Arg(250)->UseRealTime();
+BENCHMARK_CAPTURE(operand, bfloat16, Precision::bfloat16)->ArgName("rows")->Arg(250)->UseRealTime();
+BENCHMARK_CAPTURE(operand, int8, Precision::int8)->ArgName("rows")->Arg(250)->UseRealTime();
 
 }  // namespace
 

@@ -68,7 +68,9 @@ struct Checkpoint::State {
           throw CheckpointError(file_paths[i], tensor.name,
                                 "is in two shards, also in " + file_paths[place->second.file]);
         }
-        tensors.push_back({tensor.name, tensor.dtype_name, tensor.shape, file_paths[i],
+        tensors.push_back({{tensor.dtype_name, tensor.shape},
+                           tensor.name,
+                           file_paths[i],
                            tensor.end - tensor.begin});
       }
     }
@@ -124,6 +126,13 @@ Checkpoint& Checkpoint::operator=(Checkpoint&&) noexcept = default;
 Checkpoint::~Checkpoint() = default;
 
 const std::string& Checkpoint::path() const { return state_->path; }
+std::vector<std::string> Checkpoint::names() const {
+  std::vector<std::string> names;
+  names.reserve(state_->tensors.size());
+  for (const CheckpointTensor& tensor : state_->tensors) names.push_back(tensor.name);
+  return names;
+}
+
 const std::vector<CheckpointTensor>& Checkpoint::tensors() const { return state_->tensors; }
 const std::vector<std::string>& Checkpoint::files() const { return state_->file_paths; }
 const std::vector<std::string>& Checkpoint::warnings() const { return state_->warnings; }
@@ -187,11 +196,11 @@ at::Tensor Checkpoint::read(std::string_view name) const {
   const at::ScalarType type = readable_type(*place.tensor, state_->file_paths[place.file]);
   // The header has been checked against the file's size, so this much is really there.
   at::Tensor tensor = at::empty(place.tensor->shape, at::TensorOptions().dtype(type));
-  read_into(name, tensor);
+  read(name, tensor);
   return tensor;
 }
 
-void Checkpoint::read_into(std::string_view name, const at::Tensor& destination) const {
+void Checkpoint::read(std::string_view name, const at::Tensor& destination) const {
   const Place& place = state_->place_of(name);
   const TensorInfo& tensor = *place.tensor;
   const OpenFile& open = state_->files[place.file];

@@ -39,8 +39,6 @@ void place_module(torch::nn::Module& module, const FromPretrainedOptions& option
 void merge_adapter(torch::nn::Module& module, const FromPretrainedOptions& options,
                    LoadReport& report) {
   if (!options.lora) return;
-  TORCH_CHECK_VALUE(report.left.empty(),
-                    "an adapter cannot be merged into weights that were left in their file");
   MergeLoraOptions merge;
   merge.base_model_prefix = options.load.base_model_prefix;
   merge.fewer_layers = options.num_hidden_layers.has_value();

@@ -25,20 +25,19 @@ std::string with_dot(const std::string& prefix) {
   return prefix.empty() || prefix.ends_with('.') ? prefix : prefix + ".";
 }
 
-bool is_loadable(const CheckpointTensor& tensor) {
+bool is_loadable(const WeightInfo& tensor) {
   return std::find(kLoadableTypes.begin(), kLoadableTypes.end(), tensor.dtype_name) !=
          kLoadableTypes.end();
 }
 
 struct Match {
-  const CheckpointTensor* source;
-  std::string name;  // the module's
-  at::Tensor target;
+  std::string name;    // the module's
+  std::string source;  // the source's
 };
 
 struct Plan {
   LoadReport report;
-  std::vector<Match> matches;  // in the file's order
+  std::vector<Match> matches;  // in the source's order
 };
 
 // The prefix that stands before most of the missing names in the file; "" if none does.
@@ -69,7 +68,7 @@ std::string find_prefix(const LoadReport& report, const std::string& base) {
   std::string best;
   std::size_t most = 0;
   for (const auto& [prefix, count] : counts) {
-    // Of equals the shortest, which the map gives first: "a.", not "a.wav2vec2_bert.", for the
+    // The shortest of equals, which the map gives first: "a.", not "a.wav2vec2_bert.", for the
     // base's own prefix is seen to anyway.
     if (count > most) {
       best = prefix;
@@ -80,16 +79,17 @@ std::string find_prefix(const LoadReport& report, const std::string& base) {
   return 2 * most >= looked_for ? best : "";
 }
 
-Plan make_plan(const torch::nn::Module& module, const Checkpoint& checkpoint,
+Plan make_plan(const torch::nn::Module& module, const WeightSource& source,
                const LoadOptions& options) {
   Plan plan;
   LoadReport& report = plan.report;
-  report.path = checkpoint.path();
-  report.warnings = checkpoint.warnings();
+  report.path = source.path();
+  report.warnings = source.warnings();
 
+  constexpr std::size_t kNone = static_cast<std::size_t>(-1);
   struct Wanted {
     at::Tensor target;
-    const CheckpointTensor* source = nullptr;
+    std::size_t source = kNone;  // among the source's names
     bool in_doubt = false;
   };
   const NamedTensors own = state_dict_of(module);
@@ -98,10 +98,12 @@ Plan make_plan(const torch::nn::Module& module, const Checkpoint& checkpoint,
 
   const std::string prefix = with_dot(options.prefix);
   const std::string base = with_dot(options.base_model_prefix);
-  for (const CheckpointTensor& tensor : checkpoint.tensors()) {
-    std::string name = tensor.name;
+  const std::vector<std::string> names = source.names();
+  std::vector<const std::string*> module_names(names.size());  // of what fits
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    std::string name = names[i];
     if (!name.starts_with(prefix)) {
-      report.unexpected.push_back(tensor.name);
+      report.unexpected.push_back(names[i]);
       continue;
     }
     name.erase(0, prefix.size());
@@ -112,20 +114,22 @@ Plan make_plan(const torch::nn::Module& module, const Checkpoint& checkpoint,
     }
     const auto place = wanted.find(name);
     if (place == wanted.end()) {
-      report.unexpected.push_back(tensor.name);
+      report.unexpected.push_back(names[i]);
       continue;
     }
     Wanted& want = place->second;
-    if (want.source != nullptr) {
+    if (want.source != kNone) {
       // HF lets the last one win.
       report.mismatched.push_back({name,
-                                   "is in the file twice, as " + quote_bytes(want.source->name) +
-                                       " and " + quote_bytes(tensor.name),
+                                   "is in the file twice, as " + quote_bytes(names[want.source]) +
+                                       " and " + quote_bytes(names[i]),
                                    "one of them"});
       want.in_doubt = true;
       continue;
     }
-    want.source = &tensor;
+    want.source = i;
+    module_names[i] = &place->first;
+    const WeightInfo& tensor = *source.find(names[i]);
     if (want.target.sizes() != at::IntArrayRef(tensor.shape)) {
       report.mismatched.push_back(
           {name, "has shape " + shape_text(tensor.shape), shape_text(want.target.sizes())});
@@ -138,17 +142,35 @@ Plan make_plan(const torch::nn::Module& module, const Checkpoint& checkpoint,
   }
 
   for (const auto& [name, tensor] : own) {
-    const Wanted& want = wanted[name];
-    if (want.source == nullptr) report.missing.push_back(name);
-    if (want.source != nullptr && !want.in_doubt) ++report.loaded;
+    if (wanted[name].source == kNone) report.missing.push_back(name);
   }
-  for (auto& [name, want] : wanted) {
-    if (want.source != nullptr && !want.in_doubt)
-      plan.matches.push_back({want.source, name, want.target});
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (module_names[i] == nullptr || wanted[*module_names[i]].in_doubt) continue;
+    plan.matches.push_back({*module_names[i], names[i]});
   }
-  std::sort(plan.matches.begin(), plan.matches.end(),
-            [](const Match& a, const Match& b) { return a.source < b.source; });
+  report.loaded = static_cast<std::int64_t>(plan.matches.size());
   if (!report.missing.empty()) report.prefix_found = find_prefix(report, base);
+  return plan;
+}
+
+// A plan to act upon: throws where the tensors do not fit, and warns of what is accepted.
+Plan make_accepted_plan(const torch::nn::Module& module, const WeightSource& source,
+                        const LoadOptions& options) {
+  Plan plan = make_plan(module, source, options);
+  LoadReport& report = plan.report;
+  if (!report.complete() && (!options.lenient || report.loaded == 0)) {
+    throw CheckpointError(report.path, "", "the tensors do not fit the model: " + report.summary(),
+                          "", report.prefix_found.empty() ? "" : "prefix");
+  }
+  for (const std::string& name : report.missing) {
+    report.warnings.push_back(std::string(kWarningMark) + quote_bytes(name) +
+                              ": is missing and keeps its initial values");
+  }
+  for (const auto& mismatch : report.mismatched) {
+    report.warnings.push_back(std::string(kWarningMark) + quote_bytes(mismatch.name) + ": " +
+                              quote_bytes(mismatch.problem) + ", expected " + mismatch.expected +
+                              "; it keeps its initial values");
+  }
   return plan;
 }
 
@@ -159,11 +181,15 @@ bool is_nan_throughout(const at::Tensor& tensor) {
   return at::isnan(tensor).all().item<bool>();
 }
 
-bool is_nan_throughout(const Checkpoint& checkpoint, const CheckpointTensor& tensor) {
-  if (tensor.shape.empty() || tensor.bytes == 0) return false;
-  const at::Tensor row = at::empty(c10::multiply_integers(tensor.shape) / tensor.shape[0]);
-  checkpoint.read_rows(tensor.name, 0, 1, row.mutable_data_ptr<float>());
-  return at::isnan(row[0]).item<bool>() && is_nan_throughout(checkpoint.read(tensor.name));
+bool is_nan_throughout(const WeightSource& source, const std::string& name) {
+  const WeightInfo& info = *source.find(name);
+  if (info.shape.empty() || c10::multiply_integers(info.shape) == 0) return false;
+  const at::Tensor row = at::empty(c10::multiply_integers(info.shape) / info.shape[0]);
+  source.read_rows(name, 0, 1, row.mutable_data_ptr<float>());
+  if (!at::isnan(row[0]).item<bool>()) return false;
+  const at::Tensor all = at::empty(info.shape);
+  source.read(name, all);
+  return is_nan_throughout(all);
 }
 
 std::string counted(std::size_t count, const char* what) {
@@ -208,41 +234,70 @@ std::string LoadReport::summary() const {
   return text;
 }
 
-LoadReport compare_state_dict(const torch::nn::Module& module, const Checkpoint& checkpoint,
+LoadReport compare_state_dict(const torch::nn::Module& module, const WeightSource& source,
                               const LoadOptions& options) {
-  return make_plan(module, checkpoint, options).report;
+  return make_plan(module, source, options).report;
 }
 
-LoadReport load_state_dict(torch::nn::Module& module, const Checkpoint& checkpoint,
+MatchedWeights::MatchedWeights(const torch::nn::Module& module,
+                               std::shared_ptr<const WeightSource> source,
+                               const LoadOptions& options)
+    : source_(std::move(source)) {
+  Plan plan = make_accepted_plan(module, *source_, options);
+  report_ = std::move(plan.report);
+  names_.reserve(plan.matches.size());
+  for (Match& match : plan.matches) {
+    names_.push_back(match.name);
+    matches_.emplace(std::move(match.name), std::move(match.source));
+  }
+}
+
+const WeightInfo* MatchedWeights::find(std::string_view name) const {
+  const auto found = matches_.find(std::string(name));
+  return found == matches_.end() ? nullptr : source_->find(found->second);
+}
+
+const std::string& MatchedWeights::name_in_source(std::string_view name) const {
+  const auto found = matches_.find(std::string(name));
+  if (found == matches_.end()) {
+    throw CheckpointError(path(), name, "is not among the weights of the model");
+  }
+  return found->second;
+}
+
+void MatchedWeights::read(std::string_view name, const at::Tensor& destination) const {
+  source_->read(name_in_source(name), destination);
+}
+
+void MatchedWeights::read_rows(std::string_view name, std::int64_t first, std::int64_t count,
+                               float* to) const {
+  source_->read_rows(name_in_source(name), first, count, to);
+}
+
+LoadReport load_matched(torch::nn::Module& module, const MatchedWeights& weights) {
+  LoadReport report = weights.report();
+  std::unordered_map<std::string, at::Tensor> own;
+  for (const auto& [name, tensor] : state_dict_of(module)) {
+    TORCH_CHECK_VALUE(weights.find(name) != nullptr || !report.complete(), quote_bytes(name),
+                      " is not among the weights of the model that was matched");
+    own.emplace(name, tensor);
+  }
+  for (const std::string& name : weights.names()) {
+    const auto target = own.find(name);
+    if (target != own.end()) weights.read(name, target->second);
+    if (target != own.end() ? is_nan_throughout(target->second.detach())
+                            : is_nan_throughout(weights, name)) {
+      report.warnings.push_back(quote_bytes(weights.name_in_source(name)) + ": every value is NaN");
+    }
+  }
+  return report;
+}
+
+LoadReport load_state_dict(torch::nn::Module& module, const WeightSource& source,
                            const LoadOptions& options) {
-  Plan plan = make_plan(module, checkpoint, options);
-  LoadReport& report = plan.report;
-  if (!report.complete() && (!options.lenient || report.loaded == 0)) {
-    throw CheckpointError(report.path, "", "the tensors do not fit the model: " + report.summary(),
-                          "", report.prefix_found.empty() ? "" : "prefix");
-  }
-  for (const std::string& name : report.missing) {
-    report.warnings.push_back(std::string(kWarningMark) + quote_bytes(name) +
-                              ": is missing and keeps its initial values");
-  }
-  for (const auto& mismatch : report.mismatched) {
-    report.warnings.push_back(std::string(kWarningMark) + quote_bytes(mismatch.name) + ": " +
-                              quote_bytes(mismatch.problem) + ", expected " + mismatch.expected +
-                              "; it keeps its initial values");
-  }
-  for (const Match& match : plan.matches) {
-    const bool leave = options.leave && options.leave(match.name);
-    if (leave) {
-      report.left.emplace(match.target.unsafeGetTensorImpl(), match.source->name);
-    } else {
-      checkpoint.read_into(match.source->name, match.target);
-    }
-    if (leave ? is_nan_throughout(checkpoint, *match.source)
-              : is_nan_throughout(match.target.detach())) {
-      report.warnings.push_back(quote_bytes(match.source->name) + ": every value is NaN");
-    }
-  }
-  return std::move(report);
+  // Does not own the source, which outlives this call.
+  const std::shared_ptr<const WeightSource> borrowed(std::shared_ptr<void>(), &source);
+  return load_matched(module, MatchedWeights(module, borrowed, options));
 }
 
 }  // namespace w2vbert

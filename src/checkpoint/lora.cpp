@@ -115,7 +115,7 @@ class LoraMerger {
 
   LoraReport apply() {
     for (const Replace& change : replacements_) {
-      file_.read_into(change.with, change.tensor.detach());
+      file_.read(change.with, change.tensor.detach());
     }
     for (const Merge& change : merges_) {
       const at::Tensor weight = change.weight.detach();

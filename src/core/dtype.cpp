@@ -10,8 +10,7 @@ struct DtypeName {
 constexpr DtypeName kDtypeNames[] = {{c10::ScalarType::Float, "float32"},
                                      {c10::ScalarType::BFloat16, "bfloat16"},
                                      {c10::ScalarType::Half, "float16"},
-                                     {c10::ScalarType::Double, "float64"},
-                                     {c10::ScalarType::Char, "int8"}};
+                                     {c10::ScalarType::Double, "float64"}};
 
 }  // namespace
 

@@ -8,6 +8,9 @@
 #include <utility>
 
 #include "engine/fused_adapter.h"
+#include "engine/fused_encoder.h"
+#include "engine/fused_model.h"
+#include "engine/weight_scope.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
 
 namespace w2vbert {
@@ -22,13 +25,14 @@ Wav2Vec2BertConfig without_layers(Wav2Vec2BertConfig config) {
 // In the place of a Wav2Vec2BertEncoder; has neither layers nor parameters.
 class FusedEncoderModule : public Wav2Vec2BertEncoderImpl {
  public:
-  FusedEncoderModule(Wav2Vec2BertModel model, c10::ScalarType precision,
-                     const FusedEncoder::WeightReader& reader)
-      : Wav2Vec2BertEncoderImpl(without_layers(model->config)),
-        layers_(model->config.num_hidden_layers),
-        channels_(model->config.hidden_size),
-        attn_implementation_(model->config.attn_implementation),
-        encoder_(std::move(model), precision, /*release_weights=*/true, reader) {}
+  FusedEncoderModule(FusedEncoder encoder, const Wav2Vec2BertConfig& config)
+      : Wav2Vec2BertEncoderImpl(without_layers(config)),
+        layers_(config.num_hidden_layers),
+        channels_(config.hidden_size),
+        attn_implementation_(config.attn_implementation),
+        encoder_(std::move(encoder)) {}
+
+  FusedEncoder& encoder() { return encoder_; }
 
   Output forward(torch::Tensor hidden_states, const torch::Tensor& attention_mask,
                  const ForwardOptions& options) override;
@@ -72,7 +76,7 @@ Wav2Vec2BertEncoderImpl::Output FusedEncoderModule::forward(torch::Tensor hidden
     states.resize(static_cast<std::size_t>(layers_to_run) + 1);
     std::iota(states.begin(), states.end(), 0);
   }
-  auto computed = encoder_.forward(clips, states, /*projected=*/true);
+  auto computed = encoder_.forward(clips, states, FusedEncoder::Input::projected);
   for (auto& state : computed) state = state.view(hidden_states.sizes());  // (B T, C) -> (B, T, C)
   Output output;
   output.last_hidden_state = computed.back();
@@ -80,28 +84,83 @@ Wav2Vec2BertEncoderImpl::Output FusedEncoderModule::forward(torch::Tensor hidden
   return output;
 }
 
-std::shared_ptr<Wav2Vec2BertModelImpl> find_model(torch::nn::Module& model) {
-  if (model.as<Wav2Vec2BertModelImpl>() != nullptr) {
-    return std::dynamic_pointer_cast<Wav2Vec2BertModelImpl>(model.shared_from_this());
+struct FoundModel {
+  std::shared_ptr<Wav2Vec2BertModelImpl> model;
+  std::string prefix;  // of its names in the whole
+};
+
+FoundModel find_model(torch::nn::Module& module) {
+  const auto as_model = [](const std::shared_ptr<torch::nn::Module>& candidate) {
+    return std::dynamic_pointer_cast<Wav2Vec2BertModelImpl>(candidate);
+  };
+  if (module.as<Wav2Vec2BertModelImpl>() != nullptr) {
+    return {as_model(module.shared_from_this()), ""};
   }
-  for (const auto& child : model.children()) {
-    if (child->as<Wav2Vec2BertModelImpl>() != nullptr) {
-      return std::dynamic_pointer_cast<Wav2Vec2BertModelImpl>(child);
-    }
+  for (const auto& child : module.named_children()) {
+    if (auto model = as_model(child.value())) return {std::move(model), child.key() + "."};
   }
-  TORCH_CHECK_VALUE(false, "fuse: no Wav2Vec2BertModel in ", model.name());
+  TORCH_CHECK_VALUE(false, "fuse: no Wav2Vec2BertModel in ", module.name());
+}
+
+void check_model(Wav2Vec2BertModelImpl& model) {
+  TORCH_CHECK_VALUE(
+      fused_encoder_of(model) == nullptr &&
+          model.encoder->layers->size() == static_cast<std::size_t>(model.config.num_hidden_layers),
+      "the fused engine: the model is fused already, or has lost its layers");
+  const c10::Device device = model.parameters().front().device();
+  TORCH_CHECK_VALUE(device.is_cpu(), "the fused engine: the model is on ", device,
+                    ", expected cpu");
+}
+
+WeightScope weights_of(const torch::nn::Module& module) {
+  return {std::make_shared<ModuleWeights>(module), ""};
+}
+
+void replace_encoder(Wav2Vec2BertModelImpl& model,
+                     const std::shared_ptr<Wav2Vec2BertEncoderImpl>& encoder) {
+  encoder->train(model.is_training());
+  model.encoder = Wav2Vec2BertEncoder(
+      std::static_pointer_cast<Wav2Vec2BertEncoderImpl>(model.replace_module("encoder", encoder)));
+}
+
+// Packs the layers' weights one by one, each of which then leaves the model: they are not in memory
+// twice.
+FusedEncoder pack_layers(Wav2Vec2BertModelImpl& model, Precision precision) {
+  FusedEncoder encoder(weights_of(*model.feature_projection), model.config, precision);
+  std::vector<std::shared_ptr<torch::nn::Module>> layers = model.encoder->layers->children();
+  replace_encoder(model, std::make_shared<Wav2Vec2BertEncoderImpl>(without_layers(model.config)));
+  for (auto& layer : layers) {
+    encoder.add_layer(weights_of(*layer));
+    encoder.pack_weights();
+    layer.reset();
+  }
+  return encoder;
 }
 
 }  // namespace
 
-void fuse(torch::nn::Module& model, c10::ScalarType precision,
-          const FusedEncoder::WeightReader& reader) {
-  Wav2Vec2BertModel inner(find_model(model));
-  const auto fused = std::make_shared<FusedEncoderModule>(inner, precision, reader);
-  fused->train(inner->is_training());
-  fuse_adapter(*inner, precision);
-  inner->encoder = Wav2Vec2BertEncoder(
-      std::static_pointer_cast<Wav2Vec2BertEncoderImpl>(inner->replace_module("encoder", fused)));
+FusedEncoder* fused_encoder_of(Wav2Vec2BertModelImpl& model) {
+  auto* encoder = dynamic_cast<FusedEncoderModule*>(model.encoder.get());
+  return encoder == nullptr ? nullptr : &encoder->encoder();
+}
+
+void fuse(torch::nn::Module& model, Precision precision) {
+  const auto inner = find_model(model).model;
+  check_model(*inner);
+  replace_encoder(
+      *inner, std::make_shared<FusedEncoderModule>(pack_layers(*inner, precision), inner->config));
+  if (!inner->adapter.is_empty()) fuse_adapter(*inner, weights_of(*inner->adapter), precision);
+}
+
+void fuse(torch::nn::Module& model, Precision precision,
+          const std::shared_ptr<const WeightSource>& weights) {
+  const FoundModel found = find_model(model);
+  check_model(*found.model);
+  const WeightScope scope = {weights, found.prefix};
+  replace_encoder(*found.model, std::make_shared<FusedEncoderModule>(
+                                    FusedEncoder::from(scope, found.model->config, precision),
+                                    found.model->config));
+  fuse_adapter(*found.model, scope.below("adapter"), precision);
 }
 
 }  // namespace w2vbert

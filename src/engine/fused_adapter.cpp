@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -27,78 +28,45 @@ struct Frames {
   std::int64_t rows() const { return clips * frames; }
 };
 
-// Wav2Vec2BertAdapterLayer's strided convolution and GLU: the product of patches of kernel_size
-// frames.
-struct GatedConv {
-  PackedLinear linear;
-  std::int64_t kernel_size, stride, padding;
-
-  GatedConv(const Conv1d& conv, const WeightPacker& packer)
-      : kernel_size(conv->options.kernel_size()->at(0)),
-        stride(conv->options.stride()->at(0)),
-        padding(std::get<torch::ExpandingArray<1>>(conv->options.padding())->at(0)) {
-    const at::Tensor weight =
-        conv->weight.permute({0, 2, 1}).flatten(1);  // (2E, E, K) -> (2E, K E)
-    const WeightRows bias = PackedLinear::interleave_gates(rows_of(conv->bias.unsqueeze(1)));
-    const at::Tensor interleaved_bias = at::empty(bias.rows);
-    bias.read(0, bias.rows, interleaved_bias.mutable_data_ptr<float>());
-    linear = PackedLinear(PackedLinear::interleave_gates(rows_of(weight)), interleaved_bias,
-                          packer.high_precision());
-    packer.release(conv->weight);
-  }
-
-  // y (clips x frames of `to`, width)
-  void forward(const float* x, Frames from, Frames to, std::int64_t width, PackedRows& patches,
-               float* y) const {
-    patches.resize(linear.precision(), to.rows(), kernel_size * width);
-    parallel_rows(to.rows(), [&](std::int64_t first, std::int64_t count) {
-      float* patch = patches.staging(first, count);
-      const float* const begin = patch;
-      for (std::int64_t row = first; row < first + count; ++row) {
-        const float* clip = x + row / to.frames * from.frames * width;
-        for (std::int64_t tap = 0; tap < kernel_size; ++tap, patch += width) {
-          const std::int64_t frame = row % to.frames * stride + tap - padding;
-          if (frame < 0 || frame >= from.frames) {
-            std::fill_n(patch, width, 0.0f);
-          } else {
-            std::copy_n(clip + frame * width, width, patch);
-          }
-        }
-      }
-      patches.commit(first, count, begin);
-    });
-    linear.forward_glu(patches, 0, to.rows(), y, width);
-  }
-};
-
 struct AdapterLayer {
   PackedLayerNorm residual_layer_norm, self_attn_layer_norm, ffn_layer_norm;
-  GatedConv residual_conv, self_attn_conv;
-  PackedLinear linear_qkv, linear_out, intermediate_dense, output_dense;
+  PackedLinear residual_conv, self_attn_conv, linear_qkv, linear_out, intermediate_dense,
+      output_dense;
   Activation intermediate_act_fn;
   RaggedAttention attention;
 
-  AdapterLayer(const Wav2Vec2BertAdapterLayerImpl& module, const Wav2Vec2BertConfig& config,
-               const WeightPacker& packer)
-      : residual_layer_norm(module.residual_layer_norm),
-        self_attn_layer_norm(module.self_attn_layer_norm),
-        ffn_layer_norm(module.ffn_layer_norm),
-        residual_conv(module.residual_conv, packer),
-        self_attn_conv(module.self_attn_conv, packer),
-        intermediate_act_fn(module.ffn->intermediate_act_fn) {
-    const auto type = packer.high_precision();
-    const std::int64_t head_size = config.adapter_size() / config.num_attention_heads;
-    const auto& self_attn = module.self_attn;
-    linear_qkv = packer.pack_qkv(self_attn, head_size, type);
-    linear_out = packer.pack(self_attn->linear_out->weight, self_attn->linear_out->bias, type);
-    attention = RaggedAttention(config.num_attention_heads, head_size, {}, 0, 0,
-                                RaggedAttention::precision_of(type));
-    const auto& ffn = module.ffn;
-    intermediate_dense =
-        packer.pack(ffn->intermediate_dense->weight, ffn->intermediate_dense->bias, type);
-    output_dense = packer.pack(ffn->output_dense->weight, ffn->output_dense->bias, type);
-  }
+  AdapterLayer(const WeightScope& weights, const Wav2Vec2BertConfig& config, Precision precision);
 };
+
+std::vector<LinearMap<AdapterLayer>> linear_maps(const Wav2Vec2BertConfig& config) {
+  const LinearWeights qkv = qkv_weights(config.adapter_size() / config.num_attention_heads);
+  constexpr auto high_precision = PrecisionClass::high_precision;
+  return {
+      {&AdapterLayer::residual_conv, high_precision, {.parts = {{"residual_conv"}}, .gated = true}},
+      {&AdapterLayer::self_attn_conv,
+       high_precision,
+       {.parts = {{"self_attn_conv"}}, .gated = true}},
+      {&AdapterLayer::linear_qkv, high_precision, qkv},
+      {&AdapterLayer::linear_out, high_precision, {.parts = {{"self_attn.linear_out"}}}},
+      {&AdapterLayer::intermediate_dense, high_precision, {.parts = {{"ffn.intermediate_dense"}}}},
+      {&AdapterLayer::output_dense, high_precision, {.parts = {{"ffn.output_dense"}}}},
+  };
+}
+
+AdapterLayer::AdapterLayer(const WeightScope& weights, const Wav2Vec2BertConfig& config,
+                           Precision precision)
+    : residual_layer_norm(weights.below("residual_layer_norm"), config.layer_norm_eps),
+      self_attn_layer_norm(weights.below("self_attn_layer_norm"), config.layer_norm_eps),
+      ffn_layer_norm(weights.below("ffn_layer_norm"), config.layer_norm_eps),
+      intermediate_act_fn(config.adapter_act, "adapter_act"),
+      attention(config.num_attention_heads, config.adapter_size() / config.num_attention_heads, {},
+                0, 0,
+                RaggedAttention::precision_for(
+                    precision_for(PrecisionClass::high_precision, precision))) {
+  const auto maps = linear_maps(config);
+  read_linear_maps(maps, weights, precision, *this);
+  pack_linear_maps(maps, *this);
+}
 
 // A config whose Wav2Vec2BertAdapter has no parameters.
 Wav2Vec2BertConfig without_layers(Wav2Vec2BertConfig config) {
@@ -110,18 +78,18 @@ Wav2Vec2BertConfig without_layers(Wav2Vec2BertConfig config) {
 // In the place of a Wav2Vec2BertAdapter.
 class FusedAdapter : public Wav2Vec2BertAdapterImpl {
  public:
-  FusedAdapter(const Wav2Vec2BertAdapter& module, const Wav2Vec2BertConfig& config,
-               c10::ScalarType precision)
+  FusedAdapter(const WeightScope& weights, const Wav2Vec2BertConfig& config, Precision precision)
       : Wav2Vec2BertAdapterImpl(without_layers(config)), config_(config) {
     const at::NoGradGuard no_grad;
-    const FusedEncoder::WeightReader none;
-    const WeightPacker packer = {none, precision, /*release_weights=*/true};
-    if (!module->proj.is_empty()) {
-      projection_ = packer.pack(module->proj->weight, module->proj->bias, packer.high_precision());
-      projection_layer_norm_ = PackedLayerNorm(module->proj_layer_norm);
+    if (config.adapter_size() != config.hidden_size) {
+      projection_ = PackedLinear(weights, {.parts = {{"proj"}}},
+                                 precision_for(PrecisionClass::high_precision, precision));
+      projection_.pack();
+      projection_layer_norm_ =
+          PackedLayerNorm(weights.below("proj_layer_norm"), config.layer_norm_eps);
     }
-    for (const auto& layer : *module->layers) {
-      layers_.emplace_back(*layer->as<Wav2Vec2BertAdapterLayer>(), config, packer);
+    for (std::int64_t layer = 0; layer < config.num_adapter_layers; ++layer) {
+      layers_.emplace_back(weights.below("layers." + std::to_string(layer)), config, precision);
     }
   }
 
@@ -136,6 +104,8 @@ class FusedAdapter : public Wav2Vec2BertAdapterImpl {
   }
 
  private:
+  std::int64_t padding() const { return config_.adapter_stride / 2; }
+  void gated_conv(const PackedLinear& conv, const float* x, Frames from, Frames to, float* y);
   void run_layer(const AdapterLayer& layer, Frames from, Frames to, const torch::Tensor& lengths);
 
   Wav2Vec2BertConfig config_;
@@ -177,18 +147,42 @@ torch::Tensor FusedAdapter::forward(torch::Tensor hidden_states,
   if (attention_mask.defined()) lengths = attention_mask.to(torch::kInt).sum(1);
   for (const AdapterLayer& layer : layers_) {
     if (lengths.defined()) lengths = sub_sample_lengths(lengths);
-    const std::int64_t padded = now.frames + 2 * layer.residual_conv.padding;
-    TORCH_CHECK_VALUE(
-        padded >= layer.residual_conv.kernel_size, "hidden_states: ", now.frames,
-        " frames are fewer than adapter_kernel_size = ", layer.residual_conv.kernel_size,
-        " needs with adapter_stride = ", layer.residual_conv.stride);
-    const Frames next = {
-        now.clips, (padded - layer.residual_conv.kernel_size) / layer.residual_conv.stride + 1};
+    const std::int64_t padded = now.frames + 2 * padding();
+    TORCH_CHECK_VALUE(padded >= config_.adapter_kernel_size, "hidden_states: ", now.frames,
+                      " frames are fewer than adapter_kernel_size = ", config_.adapter_kernel_size,
+                      " needs with adapter_stride = ", config_.adapter_stride);
+    const Frames next = {now.clips,
+                         (padded - config_.adapter_kernel_size) / config_.adapter_stride + 1};
     run_layer(layer, now, next, lengths);
     std::swap(hidden_, next_);
     now = next;
   }
   return at::from_blob(hidden_.data(), {now.clips, now.frames, width}, at::kFloat).clone();
+}
+
+// Wav2Vec2BertAdapterLayer's strided convolution and GLU, as the product of patches of
+// adapter_kernel_size frames: y (clips x frames of `to`, E).
+void FusedAdapter::gated_conv(const PackedLinear& conv, const float* x, Frames from, Frames to,
+                              float* y) {
+  const std::int64_t width = config_.adapter_size();
+  patches_.resize(conv.precision(), to.rows(), config_.adapter_kernel_size * width);
+  parallel_rows(to.rows(), [&](std::int64_t first, std::int64_t count) {
+    float* patch = patches_.staging(first, count);
+    const float* const begin = patch;
+    for (std::int64_t row = first; row < first + count; ++row) {
+      const float* clip = x + row / to.frames * from.frames * width;
+      for (std::int64_t tap = 0; tap < config_.adapter_kernel_size; ++tap, patch += width) {
+        const std::int64_t frame = row % to.frames * config_.adapter_stride + tap - padding();
+        if (frame < 0 || frame >= from.frames) {
+          std::fill_n(patch, width, 0.0f);
+        } else {
+          std::copy_n(clip + frame * width, width, patch);
+        }
+      }
+    }
+    patches_.commit(first, count, begin);
+  });
+  conv.forward_glu(patches_, 0, to.rows(), y, width);
 }
 
 // hidden_ -> next_
@@ -200,10 +194,10 @@ void FusedAdapter::run_layer(const AdapterLayer& layer, Frames from, Frames to,
   float* states = reserve_rows(next_, rows, width);
   float* attended = reserve_rows(attended_, rows, width);
   layer.residual_layer_norm.forward(hidden_.data(), from.rows(), normal);
-  layer.residual_conv.forward(normal, from, to, width, patches_, states);
+  gated_conv(layer.residual_conv, normal, from, to, states);
 
   layer.self_attn_layer_norm.forward(hidden_.data(), from.rows(), normal);
-  layer.self_attn_conv.forward(normal, from, to, width, patches_, attended);
+  gated_conv(layer.self_attn_conv, normal, from, to, attended);
   input_.assign(layer.linear_qkv.precision(), attended, rows, width);
   const std::int64_t head_size = width / config_.num_attention_heads;
   const std::int64_t stride = (rows + kRowGranule) * head_size;
@@ -241,9 +235,9 @@ void FusedAdapter::run_layer(const AdapterLayer& layer, Frames from, Frames to,
 
 }  // namespace
 
-void fuse_adapter(Wav2Vec2BertModelImpl& model, c10::ScalarType precision) {
+void fuse_adapter(Wav2Vec2BertModelImpl& model, const WeightScope& weights, Precision precision) {
   if (model.adapter.is_empty()) return;
-  const auto fused = std::make_shared<FusedAdapter>(model.adapter, model.config, precision);
+  const auto fused = std::make_shared<FusedAdapter>(weights, model.config, precision);
   fused->train(model.is_training());
   model.adapter = Wav2Vec2BertAdapter(
       std::static_pointer_cast<Wav2Vec2BertAdapterImpl>(model.replace_module("adapter", fused)));

@@ -1,12 +1,10 @@
-#include "w2vbert/engine/fused_encoder.h"
+#include "engine/fused_encoder.h"
 
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <mutex>
-#include <string_view>
 #include <utility>
 
 #include "engine/fused_parts.h"
@@ -19,7 +17,7 @@
 #include "engine/ragged_batch.h"
 #include "engine/row_blocks.h"
 #include "engine/scratch_buffer.h"
-#include "w2vbert/core/dtype.h"
+#include "w2vbert/engine/engine.h"
 
 namespace w2vbert {
 namespace {
@@ -31,84 +29,74 @@ constexpr std::int64_t kInnerRows = 2048;
 ScratchBuffer chunked(const at::Tensor& weight) {
   const std::int64_t channels = weight.size(0);
   const std::int64_t padded = round_up(channels, kDepthwiseChunk);
-  const at::Tensor chunks = at::constant_pad_nd(weight.to(at::kFloat).reshape({channels, -1}),
-                                                {0, 0, 0, padded - channels})
-                                .reshape({padded / kDepthwiseChunk, kDepthwiseChunk, -1})
-                                .transpose(1, 2)
-                                .contiguous();
+  const at::Tensor chunks =
+      at::constant_pad_nd(weight.reshape({channels, -1}), {0, 0, 0, padded - channels})
+          .reshape({padded / kDepthwiseChunk, kDepthwiseChunk, -1})
+          .transpose(1, 2)
+          .contiguous();
   ScratchBuffer buffer;
   std::copy_n(chunks.const_data_ptr<float>(), chunks.numel(), buffer.reserve(chunks.numel()));
   return buffer;
 }
 
-// Wav2Vec2BertFeedForward in half steps: the 0.5 of the layer is in output_dense.
-struct FeedForward {
-  PackedLinear intermediate_dense, output_dense;
-
-  FeedForward(const Wav2Vec2BertFeedForward& module, const WeightPacker& packer)
-      : intermediate_dense(packer.pack(module->intermediate_dense->weight,
-                                       module->intermediate_dense->bias, packer.precision)),
-        output_dense(packer.pack(module->output_dense->weight, module->output_dense->bias,
-                                 packer.precision, 0.5f)) {}
-};
-
 struct Layer {
   PackedLayerNorm ffn1_layer_norm, self_attn_layer_norm, conv_layer_norm, depthwise_layer_norm,
       ffn2_layer_norm, final_layer_norm;
-  FeedForward ffn1, ffn2;
-  PackedLinear linear_qkv, linear_out, pointwise_conv1, pointwise_conv2;
+  PackedLinear ffn1_intermediate_dense, ffn1_output_dense, linear_qkv, linear_out, pointwise_conv1,
+      pointwise_conv2, ffn2_intermediate_dense, ffn2_output_dense;
   RaggedAttention attention;
   ScratchBuffer depthwise_conv;
 
-  Layer(Wav2Vec2BertEncoderLayerImpl& module, const Wav2Vec2BertConfig& config,
-        const WeightPacker& packer);
-
-  std::array<PackedLinear*, 8> linears() {
-    return {&ffn1.intermediate_dense,
-            &ffn1.output_dense,
-            &linear_qkv,
-            &linear_out,
-            &pointwise_conv1,
-            &pointwise_conv2,
-            &ffn2.intermediate_dense,
-            &ffn2.output_dense};
-  }
+  Layer(const WeightScope& weights, const Wav2Vec2BertConfig& config, Precision precision);
 };
 
-Layer::Layer(Wav2Vec2BertEncoderLayerImpl& module, const Wav2Vec2BertConfig& config,
-             const WeightPacker& packer)
-    : ffn1_layer_norm(module.ffn1_layer_norm),
-      self_attn_layer_norm(module.self_attn_layer_norm),
-      conv_layer_norm(module.conv_module->layer_norm),
-      depthwise_layer_norm(module.conv_module->depthwise_layer_norm),
-      ffn2_layer_norm(module.ffn2_layer_norm),
-      final_layer_norm(module.final_layer_norm),
-      ffn1(module.ffn1, packer),
-      ffn2(module.ffn2, packer) {
-  const std::int64_t head_size = config.hidden_size / config.num_attention_heads;
-  const auto precision = packer.precision;
-  const auto& self_attn = module.self_attn;
-  const auto& embedding = self_attn->distance_embedding;
+// The linear maps of a layer. The layer's half steps are in the feed-forwards' output_dense.
+std::vector<LinearMap<Layer>> linear_maps(const Wav2Vec2BertConfig& config) {
+  const LinearWeights qkv = qkv_weights(config.hidden_size / config.num_attention_heads);
+  constexpr auto normal = PrecisionClass::normal, high_precision = PrecisionClass::high_precision;
+  return {
+      {&Layer::ffn1_intermediate_dense, normal, {.parts = {{"ffn1.intermediate_dense"}}}},
+      {&Layer::ffn1_output_dense, normal, {.parts = {{"ffn1.output_dense", 0.5f}}}},
+      {&Layer::linear_qkv, normal, qkv},
+      {&Layer::linear_out, high_precision, {.parts = {{"self_attn.linear_out"}}}},
+      {&Layer::pointwise_conv1,
+       high_precision,
+       {.parts = {{"conv_module.pointwise_conv1"}}, .bias = false, .gated = true}},
+      {&Layer::pointwise_conv2,
+       high_precision,
+       {.parts = {{"conv_module.pointwise_conv2"}}, .bias = false}},
+      {&Layer::ffn2_intermediate_dense, normal, {.parts = {{"ffn2.intermediate_dense"}}}},
+      {&Layer::ffn2_output_dense, normal, {.parts = {{"ffn2.output_dense", 0.5f}}}},
+  };
+}
+
+Layer::Layer(const WeightScope& weights, const Wav2Vec2BertConfig& config, Precision precision) {
+  const auto layer_norm = [&](const char* name) {
+    return PackedLayerNorm(weights.below(name), config.layer_norm_eps);
+  };
+  ffn1_layer_norm = layer_norm("ffn1_layer_norm");
+  self_attn_layer_norm = layer_norm("self_attn_layer_norm");
+  conv_layer_norm = layer_norm("conv_module.layer_norm");
+  depthwise_layer_norm = layer_norm("conv_module.depthwise_layer_norm");
+  ffn2_layer_norm = layer_norm("ffn2_layer_norm");
+  final_layer_norm = layer_norm("final_layer_norm");
+  read_linear_maps(linear_maps(config), weights, precision, *this);
+  at::Tensor distance_embedding;
+  if (config.position_embeddings_type) {
+    distance_embedding = weights.read("self_attn.distance_embedding.weight");
+  }
   attention = RaggedAttention(
-      config.num_attention_heads, head_size,
-      embedding.is_empty() ? at::Tensor() : embedding->weight, config.left_max_position_embeddings,
-      config.right_max_position_embeddings, RaggedAttention::precision_of(precision));
-  linear_qkv = packer.pack_qkv(self_attn, head_size, precision);
-  linear_out = packer.pack(self_attn->linear_out->weight, self_attn->linear_out->bias,
-                           packer.high_precision());
-  const auto& conv = module.conv_module;
-  pointwise_conv1 =
-      PackedLinear(PackedLinear::interleave_gates(packer.rows(conv->pointwise_conv1->weight)), {},
-                   packer.high_precision());
-  packer.release(conv->pointwise_conv1->weight);
-  depthwise_conv = chunked(conv->depthwise_conv->weight);
-  pointwise_conv2 = packer.pack(conv->pointwise_conv2->weight, {}, packer.high_precision());
+      config.num_attention_heads, config.hidden_size / config.num_attention_heads,
+      distance_embedding, config.left_max_position_embeddings, config.right_max_position_embeddings,
+      RaggedAttention::precision_for(precision));
+  depthwise_conv = chunked(weights.read("conv_module.depthwise_conv.weight"));
 }
 
 }  // namespace
 
 struct FusedEncoder::Impl {
   Wav2Vec2BertConfig config;
+  Precision precision = Precision::float32;
   PackedLayerNorm projection_layer_norm;
   PackedLinear projection;
   std::vector<Layer> layers;
@@ -128,8 +116,9 @@ struct FusedEncoder::Impl {
   std::int64_t channels() const { return config.hidden_size; }
   void pack_weights();
 
-  void feed_forward(const FeedForward& ffn, std::int64_t rows, float* hidden_states,
-                    const char* name_in, const char* name_out);
+  void feed_forward(const PackedLinear& intermediate_dense, const PackedLinear& output_dense,
+                    std::int64_t rows, float* hidden_states, const char* name_in,
+                    const char* name_out);
   void self_attention(const Layer& layer, const RaggedBatch& batch, float* hidden_states);
   void convolution(const Layer& layer, const RaggedBatch& batch, float* hidden_states);
   void run_layer(std::size_t index, const RaggedBatch& batch, float* hidden_states);
@@ -138,9 +127,8 @@ struct FusedEncoder::Impl {
 
 void FusedEncoder::Impl::pack_weights() {
   if (weights_are_packed) return;
-  for (Layer& layer : layers) {
-    for (PackedLinear* linear : layer.linears()) linear->pack();
-  }
+  const auto maps = linear_maps(config);
+  for (Layer& layer : layers) pack_linear_maps(maps, layer);
   weights_are_packed = true;
 }
 
@@ -167,7 +155,8 @@ double flops_of(const PackedLinear& linear, std::int64_t rows) {
 
 // hidden_states += ffn(normal), in blocks of rows: the inner matrix of all rows would be the
 // largest of all.
-void FusedEncoder::Impl::feed_forward(const FeedForward& ffn, std::int64_t rows,
+void FusedEncoder::Impl::feed_forward(const PackedLinear& intermediate_dense,
+                                      const PackedLinear& output_dense, std::int64_t rows,
                                       float* hidden_states, const char* name_in,
                                       const char* name_out) {
   const RowBlocks blocks(rows, kInnerRows);
@@ -175,11 +164,11 @@ void FusedEncoder::Impl::feed_forward(const FeedForward& ffn, std::int64_t rows,
   for (std::int64_t block = 0; block < blocks.count; ++block) {
     const std::int64_t first = blocks.begin(block);
     const std::int64_t count = blocks.rows_of(block);
-    ffn.intermediate_dense.forward_swish(normal, first, count, inner_states);
-    inner.assign(ffn.output_dense.precision(), inner_states, count, config.intermediate_size);
-    done(name_in, flops_of(ffn.intermediate_dense, count));
-    ffn.output_dense.add_to(inner, 0, count, hidden_states + first * channels());
-    done(name_out, flops_of(ffn.output_dense, count));
+    intermediate_dense.forward_swish(normal, first, count, inner_states);
+    inner.assign(output_dense.precision(), inner_states, count, config.intermediate_size);
+    done(name_in, flops_of(intermediate_dense, count));
+    output_dense.add_to(inner, 0, count, hidden_states + first * channels());
+    done(name_out, flops_of(output_dense, count));
   }
 }
 
@@ -239,11 +228,11 @@ void FusedEncoder::Impl::run_layer(std::size_t index, const RaggedBatch& batch,
                                    float* hidden_states) {
   const Layer& layer = layers[index];
   const std::int64_t rows = batch.rows();
-  layer.ffn1_layer_norm.forward(hidden_states, rows, layer.ffn1.intermediate_dense.precision(),
+  layer.ffn1_layer_norm.forward(hidden_states, rows, layer.ffn1_intermediate_dense.precision(),
                                 normal);
   done("layer norms");
-  feed_forward(layer.ffn1, rows, hidden_states, "ffn1 intermediate_dense, swish",
-               "ffn1 output_dense");
+  feed_forward(layer.ffn1_intermediate_dense, layer.ffn1_output_dense, rows, hidden_states,
+               "ffn1 intermediate_dense, swish", "ffn1 output_dense");
 
   layer.self_attn_layer_norm.forward(hidden_states, rows, layer.linear_qkv.precision(), normal);
   done("layer norms");
@@ -251,11 +240,11 @@ void FusedEncoder::Impl::run_layer(std::size_t index, const RaggedBatch& batch,
 
   convolution(layer, batch, hidden_states);
 
-  layer.ffn2_layer_norm.forward(hidden_states, rows, layer.ffn2.intermediate_dense.precision(),
+  layer.ffn2_layer_norm.forward(hidden_states, rows, layer.ffn2_intermediate_dense.precision(),
                                 normal);
   done("layer norms");
-  feed_forward(layer.ffn2, rows, hidden_states, "ffn2 intermediate_dense, swish",
-               "ffn2 output_dense");
+  feed_forward(layer.ffn2_intermediate_dense, layer.ffn2_output_dense, rows, hidden_states,
+               "ffn2 intermediate_dense, swish", "ffn2 output_dense");
   layer.final_layer_norm.forward(hidden_states, rows, hidden_states);
   done("layer norms");
 }
@@ -273,70 +262,64 @@ std::optional<std::string> FusedEncoder::unsupported_reason(const Wav2Vec2BertCo
 
 std::string FusedEncoder::kernels() {
   std::string text = vector_kernels().name;
-  text += tile_gemm_is_onednn(at::kFloat) ? ", oneDNN: float32" : ", no oneDNN: float32";
-  for (const auto precision : {at::kBFloat16, at::kChar}) {
-    if (tile_gemm_is_onednn(precision)) text += ", " + dtype_name(precision);
+  text += tile_gemm_is_onednn(Precision::float32) ? ", oneDNN: float32" : ", no oneDNN: float32";
+  for (const auto precision : {Precision::bfloat16, Precision::int8}) {
+    if (tile_gemm_is_onednn(precision)) text += ", " + name_of(precision);
   }
   return text;
 }
 
-std::optional<std::string> FusedEncoder::unsupported_reason(c10::ScalarType precision) {
+std::optional<std::string> FusedEncoder::unsupported_reason(Precision precision) {
   switch (precision) {
-    case c10::ScalarType::Float:
+    case Precision::float32:
       return {};
-    case c10::ScalarType::BFloat16:
+    case Precision::bfloat16:
       if (tile_gemm_is_onednn(precision)) return {};
       return "this processor has no instructions for bfloat16 (AVX512_BF16 or AMX)";
-    case c10::ScalarType::Char:
+    case Precision::int8:
       if (tile_gemm_is_onednn(precision)) return {};
       return "this processor has no instructions for int8 (AVX512_VNNI)";
-    default:
-      return "the dtype is " + dtype_name(precision) + ", not float32, bfloat16 or int8";
+    case Precision::float16:
+      break;
   }
+  return "the dtype is " + name_of(precision) + ", not float32, bfloat16 or int8";
 }
 
-bool FusedEncoder::packs(const std::string& parameter_name) {
-  constexpr std::string_view kLayers = "encoder.layers.";
-  constexpr std::array<std::string_view, 10> kWeights = {
-      "ffn1.intermediate_dense.weight",     "ffn1.output_dense.weight",
-      "ffn2.intermediate_dense.weight",     "ffn2.output_dense.weight",
-      "self_attn.linear_q.weight",          "self_attn.linear_k.weight",
-      "self_attn.linear_v.weight",          "self_attn.linear_out.weight",
-      "conv_module.pointwise_conv1.weight", "conv_module.pointwise_conv2.weight"};
-  const std::size_t layers = parameter_name.find(kLayers);
-  if (layers == std::string::npos || (layers > 0 && parameter_name[layers - 1] != '.'))
-    return false;
-  const std::size_t number = layers + kLayers.size();
-  const std::size_t dot = parameter_name.find('.', number);
-  if (dot == std::string::npos) return false;
-  const std::string_view weight = std::string_view(parameter_name).substr(dot + 1);
-  return std::find(kWeights.begin(), kWeights.end(), weight) != kWeights.end();
-}
-
-FusedEncoder::FusedEncoder(Wav2Vec2BertModel model, c10::ScalarType precision, bool release_weights,
-                           const WeightReader& reader)
+FusedEncoder::FusedEncoder(const WeightScope& feature_projection, const Wav2Vec2BertConfig& config,
+                           Precision precision)
     : impl_(std::make_unique<Impl>()) {
-  const at::NoGradGuard no_grad;
-  impl_->config = model->config;
-  const auto refused = unsupported_reason(model->config);
+  const auto refused = unsupported_reason(config);
   TORCH_CHECK_VALUE(!refused, "the fused engine: ", refused.value_or(""));
-  TORCH_CHECK_VALUE(precision == at::kFloat || precision == at::kBFloat16 || precision == at::kChar,
-                    "the fused engine: ", precision, ", expected Float, BFloat16 or Char");
-  TORCH_CHECK_VALUE(
-      model->encoder->layers->size() == static_cast<std::size_t>(model->config.num_hidden_layers),
-      "the fused engine: the model is fused already, or has lost its layers");
-  TORCH_CHECK_VALUE(model->parameters().front().device().is_cpu(),
-                    "the fused engine: the model is on ", model->parameters().front().device(),
-                    ", expected cpu");
-  impl_->projection_layer_norm = PackedLayerNorm(model->feature_projection->layer_norm);
-  impl_->projection = PackedLinear(rows_of(model->feature_projection->projection->weight),
-                                   model->feature_projection->projection->bias, at::kFloat);
-  impl_->layers.reserve(static_cast<std::size_t>(model->config.num_hidden_layers));
-  const WeightPacker packer = {reader, precision, release_weights};
-  for (const auto& layer : *model->encoder->layers) {
-    impl_->layers.emplace_back(*layer->as<Wav2Vec2BertEncoderLayer>(), model->config, packer);
-  }
+  TORCH_CHECK_VALUE(precision != Precision::float16, "the fused engine: ", name_of(precision),
+                    ", expected float32, bfloat16 or int8");
+  const at::NoGradGuard no_grad;
+  impl_->config = config;
+  impl_->precision = precision;
+  impl_->projection_layer_norm =
+      PackedLayerNorm(feature_projection.below("layer_norm"), config.layer_norm_eps);
+  impl_->projection =
+      PackedLinear(feature_projection, {.parts = {{"projection"}}}, Precision::float32);
+  impl_->projection.pack();
+  impl_->layers.reserve(static_cast<std::size_t>(config.num_hidden_layers));
 }
+
+void FusedEncoder::add_layer(const WeightScope& weights) {
+  const at::NoGradGuard no_grad;
+  const std::lock_guard<std::mutex> lock(impl_->mutex);
+  impl_->layers.emplace_back(weights, impl_->config, impl_->precision);
+  impl_->weights_are_packed = false;
+}
+
+FusedEncoder FusedEncoder::from(const WeightScope& weights, const Wav2Vec2BertConfig& config,
+                                Precision precision) {
+  FusedEncoder encoder(weights.below("feature_projection"), config, precision);
+  for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    encoder.add_layer(weights.below("encoder.layers." + std::to_string(layer)));
+  }
+  return encoder;
+}
+
+Precision FusedEncoder::precision() const { return impl_->precision; }
 
 FusedEncoder::~FusedEncoder() = default;
 FusedEncoder::FusedEncoder(FusedEncoder&&) noexcept = default;
@@ -364,9 +347,9 @@ std::vector<FusedEncoder::Step> FusedEncoder::profile() const {
 }
 
 std::vector<at::Tensor> FusedEncoder::forward(const std::vector<Clip>& clips,
-                                              const std::vector<std::int64_t>& states,
-                                              bool projected) {
+                                              const std::vector<std::int64_t>& states, Input kind) {
   Impl& impl = *impl_;
+  const bool projected = kind == Input::projected;
   const std::lock_guard<std::mutex> lock(impl.mutex);
   const at::NoGradGuard no_grad;
   impl.step_began = std::chrono::steady_clock::now();
@@ -393,7 +376,7 @@ std::vector<at::Tensor> FusedEncoder::forward(const std::vector<Clip>& clips,
   for (std::size_t i = 0; i < states.size(); ++i) {
     TORCH_CHECK_VALUE(states[i] >= 0 && states[i] <= impl.config.num_hidden_layers &&
                           (i == 0 || states[i] > states[i - 1]),
-                      "states: ", states, ", expected rising numbers from 0 to ",
+                      "states: ", states, ", expected ascending numbers from 0 to ",
                       impl.config.num_hidden_layers);
   }
   std::vector<at::Tensor> results;

@@ -1,16 +1,15 @@
 // What the fused encoder and the fused adapter are built from.
 #pragma once
 
-#include <torch/nn/modules/normalization.h>
-
 #include <cstdint>
+#include <vector>
 
 #include "engine/kernels/packed_linear.h"
 #include "engine/kernels/packed_rows.h"
 #include "engine/row_blocks.h"
 #include "engine/scratch_buffer.h"
-#include "w2vbert/engine/fused_encoder.h"
-#include "w2vbert/nn/self_attention.h"
+#include "engine/weight_scope.h"
+#include "w2vbert/engine/precision.h"
 
 namespace w2vbert {
 
@@ -25,38 +24,52 @@ struct PackedLayerNorm {
   float eps = 0;
 
   PackedLayerNorm() = default;
-  explicit PackedLayerNorm(const torch::nn::LayerNorm& module);
+  PackedLayerNorm(const WeightScope& weights, double epsilon);
 
   // `rows` rows at x -> y, on the calling thread.
   void rows(const float* x, std::int64_t rows, float* y) const;
   // The same on all threads.
   void forward(const float* x, std::int64_t rows_of_x, float* y) const;
   // y: what a layer of that precision takes.
-  void forward(const float* x, std::int64_t rows_of_x, c10::ScalarType precision,
-               PackedRows& y) const;
+  void forward(const float* x, std::int64_t rows_of_x, Precision precision, PackedRows& y) const;
 };
 
-// Where weights come from, and in what they are packed.
-struct WeightPacker {
-  const FusedEncoder::WeightReader& reader;  // or null
-  c10::ScalarType precision;
-  bool release_weights;
+// What a linear map's products are computed in.
+enum class PrecisionClass {
+  normal,          // the precision that the engine was asked for
+  high_precision,  // float32 where that is int8, which would make most of the error
+                   // (docs/numerics.md)
+};
 
-  // rows_of(weight), or the reader's.
-  WeightRows rows(const at::Tensor& weight) const;
-  PackedLinear pack(const at::Tensor& weight, const at::Tensor& bias, c10::ScalarType type,
-                    float scale = 1.0f) const;
-  // One panel for each head's queries, keys and values; the queries are scaled.
-  PackedLinear pack_qkv(const Wav2Vec2BertSelfAttention& module, std::int64_t head_size,
-                        c10::ScalarType type) const;
-  // Frees what a parameter holds, if that is wanted.
-  void release(const at::Tensor& parameter) const;
+// One of the linear maps of a layer: each kind of layer has one list of them.
+template <class Layer>
+struct LinearMap {
+  PackedLinear Layer::*linear;
+  PrecisionClass precision_class;
+  LinearWeights weights;
+};
 
-  // What the products of linear_out, of the convolution module and of the adapter are computed in:
-  // in int8 they would make most of the error (docs/numerics.md).
-  c10::ScalarType high_precision() const {
-    return precision == c10::ScalarType::Char ? c10::ScalarType::Float : precision;
+inline Precision precision_for(PrecisionClass precision_class, Precision asked) {
+  const bool high = precision_class == PrecisionClass::high_precision;
+  return high && asked == Precision::int8 ? Precision::float32 : asked;
+}
+
+template <class Layer>
+void read_linear_maps(const std::vector<LinearMap<Layer>>& maps, const WeightScope& weights,
+                      Precision asked, Layer& layer) {
+  for (const LinearMap<Layer>& map : maps) {
+    layer.*map.linear =
+        PackedLinear(weights, map.weights, precision_for(map.precision_class, asked));
   }
-};
+}
+
+template <class Layer>
+void pack_linear_maps(const std::vector<LinearMap<Layer>>& maps, Layer& layer) {
+  for (const LinearMap<Layer>& map : maps) (layer.*map.linear).pack();
+}
+
+// linear_q, linear_k and linear_v of a self-attention: a panel for each head's queries, keys and
+// values; the queries are scaled by D^-0.5.
+LinearWeights qkv_weights(std::int64_t head_size);
 
 }  // namespace w2vbert

@@ -42,7 +42,7 @@ std::string message_of(Call call) {
   return "no CheckpointError";
 }
 
-std::string refusal(const std::string& path) {
+std::string error_of(const std::string& path) {
   return message_of([&] { Checkpoint::open(path); });
 }
 
@@ -112,7 +112,7 @@ TEST(Checkpoint, ConvertsToTheSameBitsAsTorch) {
   for (const auto& [name, tensor] : tensors) {
     for (const auto type : {torch::kFloat, torch::kDouble, torch::kHalf, torch::kBFloat16}) {
       torch::Tensor destination = torch::empty(tensor.sizes(), type);
-      checkpoint.read_into(name, destination);
+      checkpoint.read(name, destination);
       EXPECT_TRUE(same_bits(destination, tensor.to(type))) << name << " to " << type;
     }
   }
@@ -126,14 +126,14 @@ TEST(Checkpoint, ReadsIntoViewsAndParameters) {
   for (const char* name : {"x", "h"}) {
     const torch::Tensor expected = checkpoint.read(name).to(torch::kFloat);
     torch::Tensor transposed = torch::zeros({4, 3});
-    checkpoint.read_into(name, transposed.t());
+    checkpoint.read(name, transposed.t());
     EXPECT_TRUE(torch::equal(transposed.t(), expected));
     torch::Tensor wide = torch::zeros({3, 8});
-    checkpoint.read_into(name, wide.slice(1, 2, 6));
+    checkpoint.read(name, wide.slice(1, 2, 6));
     EXPECT_TRUE(torch::equal(wide.slice(1, 2, 6), expected));
     EXPECT_EQ(wide.slice(1, 0, 2).abs().sum().item<float>(), 0.0F);
     torch::Tensor parameter = torch::zeros({3, 4}).requires_grad_();
-    checkpoint.read_into(name, parameter);
+    checkpoint.read(name, parameter);
     EXPECT_TRUE(torch::equal(parameter.detach(), expected));
     EXPECT_TRUE(parameter.is_leaf());
   }
@@ -144,7 +144,7 @@ TEST(Checkpoint, ConvertsTensorsLargerThanTheStagingBuffer) {
   const torch::Tensor value = torch::randn({9 << 20}).to(torch::kHalf);  // 18 MiB
   write_safetensors(directory / "a", {{"x", value}});
   torch::Tensor destination = torch::empty({9 << 20});
-  Checkpoint::open(directory / "a").read_into("x", destination);
+  Checkpoint::open(directory / "a").read("x", destination);
   EXPECT_TRUE(same_bits(destination, value.to(torch::kFloat)));
 }
 
@@ -176,9 +176,9 @@ TEST(Checkpoint, RefusesADestinationOfAnotherShape) {
   write_safetensors(directory / "a", {{"x", torch::randn({3, 4})}});
   const Checkpoint checkpoint = Checkpoint::open(directory / "a");
   for (const auto& wrong : {torch::zeros({4, 3}), torch::zeros({12}), torch::zeros({1, 3, 4})}) {
-    EXPECT_THROW(checkpoint.read_into("x", wrong), c10::ValueError);
+    EXPECT_THROW(checkpoint.read("x", wrong), c10::ValueError);
   }
-  EXPECT_THROW(checkpoint.read_into("x", torch::Tensor()), c10::ValueError);
+  EXPECT_THROW(checkpoint.read("x", torch::Tensor()), c10::ValueError);
 }
 
 TEST(Checkpoint, NamesATensorThatIsNotThere) {
@@ -209,10 +209,10 @@ TEST(Checkpoint, RefusesATruncatedFileWhereverItEnds) {
   const std::string bytes = read_text(directory / "whole");
   for (std::size_t size = 0; size < bytes.size(); ++size) {
     write_text(directory / "cut", std::string_view(bytes).substr(0, size));
-    EXPECT_THAT(refusal(directory / "cut"), HasSubstr(directory / "cut")) << size;
+    EXPECT_THAT(error_of(directory / "cut"), HasSubstr(directory / "cut")) << size;
   }
   write_text(directory / "cut", bytes + "x");
-  EXPECT_THAT(refusal(directory / "cut"), HasSubstr(directory / "cut"));
+  EXPECT_THAT(error_of(directory / "cut"), HasSubstr(directory / "cut"));
 }
 
 TEST(Checkpoint, AllocatesNothingFromClaims) {
@@ -228,13 +228,13 @@ TEST(Checkpoint, AllocatesNothingFromClaims) {
   };
   for (const std::string& header : headers) {
     write_raw_safetensors(directory / "a", header, "data");
-    EXPECT_THAT(refusal(directory / "a"), HasSubstr(directory / "a")) << header;
+    EXPECT_THAT(error_of(directory / "a"), HasSubstr(directory / "a")) << header;
   }
   for (const std::uint64_t length :
        {std::uint64_t{100'000'000}, std::uint64_t{100'000'001}, std::uint64_t{1} << 32,
         std::uint64_t{1} << 63, ~std::uint64_t{0}, ~std::uint64_t{0} - 7}) {
     write_text(directory / "a", little_endian_8(length) + "{}");
-    EXPECT_THAT(refusal(directory / "a"), HasSubstr(directory / "a")) << length;
+    EXPECT_THAT(error_of(directory / "a"), HasSubstr(directory / "a")) << length;
   }
   EXPECT_LT(peak_memory_kb() - before, 32 * 1024);
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
@@ -274,9 +274,9 @@ TEST(Checkpoint, RefusesAtOnceWhatIsNoFile) {
        {directory / "fifo", std::string("/dev/zero"), std::string("/dev/null"),
         directory / "missing", directory / "missing.json", directory / "as_model",
         directory / "fifo_model"}) {
-    EXPECT_THAT(refusal(path), HasSubstr(path)) << path;
+    EXPECT_THAT(error_of(path), HasSubstr(path)) << path;
   }
-  EXPECT_THAT(refusal(directory / "folder.safetensors"), HasSubstr("holds no weights"));
+  EXPECT_THAT(error_of(directory / "folder.safetensors"), HasSubstr("holds no weights"));
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
 }
 
@@ -301,7 +301,7 @@ TEST(Checkpoint, NoticesAFileThatChangesAfterItWasOpened) {
     EXPECT_THAT(message_of([&] { checkpoint.read("x"); }),
                 AllOf(HasSubstr(path), HasSubstr("changed")));
     torch::Tensor destination = torch::zeros({1000}, torch::kDouble);
-    EXPECT_THAT(message_of([&] { checkpoint.read_into("x", destination); }), HasSubstr("changed"));
+    EXPECT_THAT(message_of([&] { checkpoint.read("x", destination); }), HasSubstr("changed"));
   }
 }
 
@@ -367,7 +367,7 @@ TEST_F(ShardedCheckpoint, OnlyWarnsOfAWrongTotalSize) {
 TEST_F(ShardedCheckpoint, NeedsEveryShard) {
   index(kRight);
   std::filesystem::remove(directory_ / "two.safetensors");
-  EXPECT_THAT(refusal(directory_.path()), HasSubstr(directory_ / "two.safetensors"));
+  EXPECT_THAT(error_of(directory_.path()), HasSubstr(directory_ / "two.safetensors"));
 }
 
 TEST_F(ShardedCheckpoint, MustHoldExactlyWhatTheIndexSays) {
@@ -375,14 +375,14 @@ TEST_F(ShardedCheckpoint, MustHoldExactlyWhatTheIndexSays) {
   EXPECT_TRUE(Checkpoint::open(directory_.path()).find("c") == nullptr);  // a shard nobody names
 
   index(R"("a":"one.safetensors","c":"two.safetensors")");
-  EXPECT_THAT(refusal(directory_.path()), AllOf(HasSubstr(directory_ / "one.safetensors"),
-                                                HasSubstr("b: is not in the index")));
+  EXPECT_THAT(error_of(directory_.path()), AllOf(HasSubstr(directory_ / "one.safetensors"),
+                                                 HasSubstr("b: is not in the index")));
 
   index(R"("a":"one.safetensors","b":"two.safetensors","c":"two.safetensors")");
-  EXPECT_THAT(refusal(directory_.path()), HasSubstr("b: is in another shard than the index says"));
+  EXPECT_THAT(error_of(directory_.path()), HasSubstr("b: is in another shard than the index says"));
 
   index(std::string(kRight) + R"(,"d":"two.safetensors")");
-  EXPECT_THAT(refusal(directory_.path()),
+  EXPECT_THAT(error_of(directory_.path()),
               AllOf(HasSubstr("two.safetensors"), HasSubstr("d: is not there")));
 }
 
@@ -391,7 +391,7 @@ TEST_F(ShardedCheckpoint, MustNotHoldATensorTwice) {
   write_safetensors(directory_ / "two.safetensors",
                     {{"c", torch::ones({1})}, {"a", torch::ones({2})}});
   index(kRight);
-  EXPECT_THAT(refusal(directory_.path()),
+  EXPECT_THAT(error_of(directory_.path()),
               AllOf(HasSubstr("a: is in two shards"), HasSubstr("one.safetensors")));
 }
 
@@ -399,7 +399,7 @@ TEST_F(ShardedCheckpoint, StaysInItsDirectory) {
   for (const char* name : {"../one.safetensors", "/etc/passwd", "", ".", "..", "a\\\\b",
                            "model.safetensors.index.json", "sub/one.safetensors"}) {
     index(std::string(R"("a":")") + name + R"(")");
-    EXPECT_THAT(refusal(directory_.path()), HasSubstr("index.json")) << name;
+    EXPECT_THAT(error_of(directory_.path()), HasSubstr("index.json")) << name;
   }
 }
 
@@ -414,7 +414,7 @@ TEST_F(ShardedCheckpoint, FollowsTheLinksOfTheHubCache) {
 
 TEST(Checkpoint, SaysWhatAnEmptyDirectoryLacks) {
   const TemporaryDirectory directory;
-  EXPECT_THAT(refusal(directory.path()),
+  EXPECT_THAT(error_of(directory.path()),
               AllOf(HasSubstr(directory.path()), HasSubstr("model.safetensors")));
 }
 

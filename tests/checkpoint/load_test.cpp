@@ -5,15 +5,18 @@
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/container/sequential.h>
 #include <torch/types.h>
+#include <torch/utils.h>
 
 #include <chrono>
 #include <limits>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "checkpoint/safetensors_writer.h"
 #include "support/raw_safetensors.h"
 #include "support/temporary_directory.h"
+#include "w2vbert/checkpoint/checkpoint.h"
 #include "w2vbert/core/device.h"
 #include "w2vbert/core/error.h"
 
@@ -25,7 +28,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
-using ::testing::Pair;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 
@@ -76,8 +78,8 @@ class LoadStateDict : public ::testing::Test {
     write_safetensors(path, tensors);
     return Checkpoint::open(path);
   }
-  std::string refusal(torch::nn::Module& module, const NamedTensors& tensors,
-                      const LoadOptions& options = {}) {
+  std::string error_of(torch::nn::Module& module, const NamedTensors& tensors,
+                       const LoadOptions& options = {}) {
     std::vector<torch::Tensor> before;
     for (const auto& parameter : module.parameters()) before.push_back(parameter.detach().clone());
     std::string message = "no CheckpointError";
@@ -155,17 +157,17 @@ TEST_F(LoadStateDict, RefusesTwoTensorsForOneName) {
   Base base;
   const NamedTensors tensors =
       joined(random_base(), {{"wav2vec2_bert.dense.bias", torch::randn({2})}});
-  EXPECT_THAT(refusal(*base, tensors), AllOf(HasSubstr("dense.bias is in the file twice"),
-                                             HasSubstr("wav2vec2_bert.dense.bias")));
+  EXPECT_THAT(error_of(*base, tensors), AllOf(HasSubstr("dense.bias is in the file twice"),
+                                              HasSubstr("wav2vec2_bert.dense.bias")));
 }
 
 TEST_F(LoadStateDict, RefusesAForeignPrefixAndNamesTheOption) {
   for (const std::string prefix :
        {"semantic_model.", "model.", "module.", "a.b.c.", "wav2vec2_bert.wav2vec2_bert."}) {
     Base base;
-    EXPECT_THAT(refusal(*base, random_base(prefix)), HasSubstr("--prefix " + prefix));
+    EXPECT_THAT(error_of(*base, random_base(prefix)), HasSubstr("--prefix " + prefix));
     // Loading leniently would leave random weights only.
-    EXPECT_THAT(refusal(*base, random_base(prefix), {.prefix = "", .lenient = true}),
+    EXPECT_THAT(error_of(*base, random_base(prefix), {.prefix = "", .lenient = true}),
                 HasSubstr("--prefix " + prefix));
     for (const std::string& given : {prefix, prefix.substr(0, prefix.size() - 1)}) {
       const NamedTensors tensors = random_base(prefix);
@@ -179,24 +181,24 @@ TEST_F(LoadStateDict, FindsAPrefixBeforeAModelWithAHead) {
   NamedTensors tensors = joined(random_base("wav2vec2_bert."), head());
   for (auto& [name, tensor] : tensors) name = "model." + name;
   Headed headed;
-  EXPECT_THAT(refusal(*headed, tensors), HasSubstr("with the prefix model."));
+  EXPECT_THAT(error_of(*headed, tensors), HasSubstr("with the prefix model."));
   load_state_dict(*headed, checkpoint(tensors), {.prefix = "model"});
   expect_base(headed->wav2vec2_bert, tensors);
 }
 
 TEST_F(LoadStateDict, NamesTheRightPrefixWhenAnotherWasGiven) {
   Base base;
-  EXPECT_THAT(refusal(*base, random_base("right."), {.prefix = "wrong."}),
+  EXPECT_THAT(error_of(*base, random_base("right."), {.prefix = "wrong."}),
               HasSubstr("--prefix right."));
-  EXPECT_THAT(refusal(*base, random_base("longer."), {.prefix = "long"}),
+  EXPECT_THAT(error_of(*base, random_base("longer."), {.prefix = "long"}),
               HasSubstr("--prefix longer."));
 }
 
 TEST_F(LoadStateDict, GivesNoHintWhereTheNamesAreSimplyOthers) {
   Base base;
-  EXPECT_THAT(refusal(*base, {{"foo.weight", torch::ones({2})}, {"x.embed", torch::ones({3})}}),
+  EXPECT_THAT(error_of(*base, {{"foo.weight", torch::ones({2})}, {"x.embed", torch::ones({3})}}),
               AllOf(HasSubstr("5 missing"), Not(HasSubstr("--prefix"))));
-  EXPECT_THAT(refusal(*base, {}), HasSubstr("5 missing"));
+  EXPECT_THAT(error_of(*base, {}), HasSubstr("5 missing"));
 }
 
 TEST_F(LoadStateDict, ListsEveryProblemInOneError) {
@@ -206,7 +208,7 @@ TEST_F(LoadStateDict, ListsEveryProblemInOneError) {
   tensors[2].second = torch::ones({2}, torch::kLong);
   tensors[3].second = tensors[3].second.unsqueeze(0);
   Base base;
-  EXPECT_THAT(refusal(*base, tensors),
+  EXPECT_THAT(error_of(*base, tensors),
               AllOf(HasSubstr("1 loaded, 1 missing, 3 of another shape or dtype, 1 unexpected"),
                     HasSubstr("dense.weight has shape (4, 2), expected (2, 4)"),
                     HasSubstr("dense.bias has dtype I64, expected F32, F16, BF16 or F64"),
@@ -218,13 +220,13 @@ TEST_F(LoadStateDict, NeverMatchesByPosition) {
   NamedTensors tensors = random_base();
   for (auto& [name, tensor] : tensors) name += "_v2";
   Base base;
-  EXPECT_THAT(refusal(*base, tensors), HasSubstr("0 loaded, 5 missing"));
+  EXPECT_THAT(error_of(*base, tensors), HasSubstr("0 loaded, 5 missing"));
 }
 
 TEST_F(LoadStateDict, ListsTwentyProblemsAndCountsTheRest) {
   torch::nn::Sequential many;
   for (int i = 0; i < 500; ++i) many->push_back(torch::nn::Linear(1, 1));
-  const std::string message = refusal(*many, {{"0.weight", torch::ones({1, 1})}});
+  const std::string message = error_of(*many, {{"0.weight", torch::ones({1, 1})}});
   EXPECT_THAT(message, AllOf(HasSubstr("0.bias is missing"), HasSubstr("and 979 more")));
   EXPECT_THAT(message, HasSubstr("w2vbert inspect"));
   // Long names fill the line sooner; the count stays.
@@ -235,7 +237,7 @@ TEST_F(LoadStateDict, ListsTwentyProblemsAndCountsTheRest) {
       }
     }
   } names;
-  EXPECT_THAT(refusal(names, {}),
+  EXPECT_THAT(error_of(names, {}),
               AllOf(HasSubstr("30 missing"), HasSubstr("more (w2vbert inspect")));
 }
 
@@ -244,7 +246,7 @@ TEST_F(LoadStateDict, ShowsNoControlBytesOfTheFile) {
   NamedTensors tensors = random_base();
   tensors.emplace_back("wav2vec2_bert.\x1B[31mnorm", torch::ones({2}));
   tensors.erase(tensors.begin());
-  EXPECT_THAT(refusal(*base, tensors), Not(HasSubstr("\x1B")));
+  EXPECT_THAT(error_of(*base, tensors), Not(HasSubstr("\x1B")));
 }
 
 TEST_F(LoadStateDict, ConvertsToTheParametersDtype) {
@@ -293,28 +295,54 @@ TEST_F(LoadStateDict, WarnsOfWeightsThatAreNaNThroughout) {
   EXPECT_THAT(report.warnings, ElementsAre("dense.weight: every value is NaN"));
 }
 
-TEST_F(LoadStateDict, LeavesInTheFileWhatItIsToldTo) {
+TEST_F(LoadStateDict, LoadsWhatIsLeftOfTheModuleThatWasMatched) {
   Headed headed;
-  NamedTensors tensors = random_base();
+  NamedTensors tensors = joined(random_base(), head());
   tensors[1].second.fill_(std::numeric_limits<float>::quiet_NaN());
-  LoadOptions options;
-  options.leave = [](const std::string& name) {
-    return name == "wav2vec2_bert.dense.weight" || name == "wav2vec2_bert.norm.bias";
-  };
-  auto& dense = headed->wav2vec2_bert->dense;
-  const auto before = dense->weight.detach().clone();
-  const LoadReport report = load_state_dict(*headed, checkpoint(joined(tensors, head())), options);
-  EXPECT_TRUE(torch::equal(dense->weight, before));
-  EXPECT_TRUE(torch::equal(dense->bias, tensors[2].second));
-  EXPECT_EQ(report.loaded, 7);
-  EXPECT_THAT(report.left,
-              UnorderedElementsAre(
-                  Pair(dense->weight.unsafeGetTensorImpl(), "dense.weight"),
-                  Pair(headed->wav2vec2_bert->norm->bias.unsafeGetTensorImpl(), "norm.bias")));
-  EXPECT_THAT(report.warnings, ElementsAre(HasSubstr("every value is NaN")));
+  const MatchedWeights weights(*headed, std::make_shared<Checkpoint>(checkpoint(tensors)));
+  EXPECT_EQ(weights.report().loaded, 7);
+  EXPECT_EQ(headed->lm_head->weight.equal(tensors[5].second), false);  // nothing is read yet
 
-  tensors[1].second = torch::randn({4, 2});  // checked all the same
-  EXPECT_THAT(refusal(*headed, joined(tensors, head()), options), HasSubstr("has shape (4, 2)"));
+  headed->unregister_module("wav2vec2_bert");
+  const LoadReport report = load_matched(*headed, weights);
+  EXPECT_TRUE(torch::equal(headed->lm_head->weight, tensors[5].second));
+  EXPECT_TRUE(torch::equal(headed->lm_head->bias, tensors[6].second));
+  EXPECT_EQ(report.loaded, 7);
+  // Also of what the module does not have any more.
+  EXPECT_THAT(report.warnings, ElementsAre("dense.weight: every value is NaN"));
+
+  Base other;
+  EXPECT_THROW(load_matched(*other, weights), c10::ValueError);
+}
+
+TEST_F(LoadStateDict, RefusesToMatchWhatDoesNotFit) {
+  Headed headed;
+  NamedTensors tensors = joined(random_base(), head());
+  tensors[1].second = torch::randn({4, 2});
+  const auto file = std::make_shared<Checkpoint>(checkpoint(tensors));
+  EXPECT_THROW(MatchedWeights(*headed, file), CheckpointError);
+  const MatchedWeights lenient(*headed, file, {.prefix = "", .lenient = true});
+  EXPECT_THAT(lenient.report().warnings, ElementsAre(HasSubstr("has shape (4, 2)")));
+  EXPECT_TRUE(lenient.find("wav2vec2_bert.dense.weight") == nullptr);
+  const auto before = headed->wav2vec2_bert->dense->weight.detach().clone();
+  load_matched(*headed, lenient);
+  EXPECT_TRUE(torch::equal(headed->wav2vec2_bert->dense->weight, before));
+  EXPECT_TRUE(torch::equal(headed->wav2vec2_bert->dense->bias, tensors[2].second));
+}
+
+TEST_F(LoadStateDict, CopiesFromAnotherModuleAsFromAFile) {
+  Base base;
+  {
+    const torch::NoGradGuard no_grad;
+    for (auto& parameter : base->parameters()) parameter.normal_();
+  }
+  Headed headed;
+  EXPECT_THROW(load_state_dict(*headed, ModuleWeights(*base)), CheckpointError);  // no head
+  const LoadReport report = load_state_dict(*headed->wav2vec2_bert, ModuleWeights(*base));
+  EXPECT_EQ(report.loaded, 5);
+  for (std::size_t i = 0; i < base->parameters().size(); ++i) {
+    EXPECT_TRUE(torch::equal(headed->wav2vec2_bert->parameters()[i], base->parameters()[i]));
+  }
 }
 
 TEST_F(LoadStateDict, HandsOnTheCheckpointsWarnings) {
@@ -327,7 +355,7 @@ TEST_F(LoadStateDict, HandsOnTheCheckpointsWarnings) {
 
 TEST_F(LoadStateDict, LoadsBuffersLikeParameters) {
   torch::nn::BatchNorm1d norm(2);
-  EXPECT_THAT(refusal(*norm, {{"weight", torch::ones({2})}, {"bias", torch::ones({2})}}),
+  EXPECT_THAT(error_of(*norm, {{"weight", torch::ones({2})}, {"bias", torch::ones({2})}}),
               HasSubstr("running_mean is missing"));
   load_state_dict(*norm, checkpoint({{"weight", torch::ones({2})},
                                      {"bias", torch::ones({2})},

@@ -1,4 +1,4 @@
-#include "w2vbert/engine/engine.h"
+#include "engine/reference_engine.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -51,26 +51,26 @@ TEST_F(ReferenceEngineTest, GivesTheAskedStatesInTheirOrder) {
   EXPECT_EQ(engine.num_hidden_layers(), 3);
   const EngineClip one = clip(9);
   const auto all = states_of_model(one);
-  const auto states = engine.states({one}, {3, 0, Engine::kLastHiddenState, 1});
+  const auto states = engine.compute({one}, {3, 0, StateId::last_hidden_state(), 1});
   ASSERT_THAT(states, SizeIs(1));
-  ASSERT_THAT(states[0], SizeIs(4));
-  EXPECT_TRUE(torch::equal(states[0][0], all[3][0]));
-  EXPECT_TRUE(torch::equal(states[0][1], all[0][0]));
-  EXPECT_TRUE(torch::equal(states[0][2], all[3][0]));
-  EXPECT_TRUE(torch::equal(states[0][3], all[1][0]));
-  EXPECT_EQ(states[0][0].sizes(), (std::vector<std::int64_t>{9, 32}));
-  EXPECT_FALSE(states[0][0].requires_grad());
+  ASSERT_THAT(states[0].states, SizeIs(4));
+  EXPECT_TRUE(torch::equal(states[0].states[0], all[3][0]));
+  EXPECT_TRUE(torch::equal(states[0].states[1], all[0][0]));
+  EXPECT_TRUE(torch::equal(states[0].states[2], all[3][0]));
+  EXPECT_TRUE(torch::equal(states[0].states[3], all[1][0]));
+  EXPECT_EQ(states[0].states[0].sizes(), (std::vector<std::int64_t>{9, 32}));
+  EXPECT_FALSE(states[0].states[0].requires_grad());
 }
 
 TEST_F(ReferenceEngineTest, GivesEachClipTheRowsItHasAlone) {
   ReferenceEngine engine(model_);
   const std::vector<EngineClip> clips = {clip(5), clip(12), clip(2)};
-  const auto together = engine.states(clips, {2, 3});
+  const auto together = engine.compute(clips, {2, 3});
   for (std::size_t i = 0; i < clips.size(); ++i) {
-    const auto alone = engine.states({clips[i]}, {2, 3});
-    EXPECT_TRUE(torch::equal(together[i][0], alone[0][0]));
-    EXPECT_TRUE(torch::equal(together[i][1], alone[0][1]));
-    EXPECT_TRUE(torch::equal(alone[0][0], states_of_model(clips[i])[2][0]));
+    const auto alone = engine.compute({clips[i]}, {2, 3});
+    EXPECT_TRUE(torch::equal(together[i].states[0], alone[0].states[0]));
+    EXPECT_TRUE(torch::equal(together[i].states[1], alone[0].states[1]));
+    EXPECT_TRUE(torch::equal(alone[0].states[0], states_of_model(clips[i])[2][0]));
   }
 }
 
@@ -83,31 +83,31 @@ TEST_F(ReferenceEngineTest, ComputesNoLayerThatNobodyAsksFor) {
     }
   }
   ReferenceEngine engine(model_);
-  const auto states = engine.states({clip(6)}, {2});
-  EXPECT_FALSE(states[0][0].isnan().any().item<bool>());
-  EXPECT_TRUE(engine.states({clip(6)}, {3})[0][0].isnan().any().item<bool>());
+  const auto states = engine.compute({clip(6)}, {2});
+  EXPECT_FALSE(states[0].states[0].isnan().any().item<bool>());
+  EXPECT_TRUE(engine.compute({clip(6)}, {3})[0].states[0].isnan().any().item<bool>());
   // Layers are not even run: without the last one's weights there is nothing to multiply with.
   for (auto& parameter : model_->encoder->layers->children().back()->parameters()) {
     parameter.set_data(torch::empty({0}));
   }
-  EXPECT_NO_THROW(engine.states({clip(6)}, {0, 1, 2}));
-  EXPECT_ANY_THROW(engine.states({clip(6)}, {3}));
-  EXPECT_ANY_THROW(engine.states({clip(6)}, {0, Engine::kLastHiddenState}));
+  EXPECT_NO_THROW(engine.compute({clip(6)}, {0, 1, 2}));
+  EXPECT_ANY_THROW(engine.compute({clip(6)}, {3}));
+  EXPECT_ANY_THROW(engine.compute({clip(6)}, {0, StateId::last_hidden_state()}));
 }
 
 TEST_F(ReferenceEngineTest, TakesAllFramesAsValidWithoutAMask) {
   ReferenceEngine engine(model_);
   EngineClip one = clip(6);
   one.attention_mask = torch::ones({6}, torch::kLong);
-  const auto with = engine.states({one}, {3});
+  const auto with = engine.compute({one}, {3});
   one.attention_mask = torch::Tensor();
-  EXPECT_TRUE(torch::equal(with[0][0], engine.states({one}, {3})[0][0]));
+  EXPECT_TRUE(torch::equal(with[0].states[0], engine.compute({one}, {3})[0].states[0]));
 }
 
 TEST_F(ReferenceEngineTest, CastsFeaturesToTheModelsDtype) {
   model_->to(torch::kBFloat16);
   ReferenceEngine engine(model_);
-  EXPECT_EQ(engine.states({clip(6)}, {3})[0][0].scalar_type(), torch::kBFloat16);
+  EXPECT_EQ(engine.compute({clip(6)}, {3})[0].states[0].scalar_type(), torch::kBFloat16);
 }
 
 TEST_F(ReferenceEngineTest, GivesTheSameInPaddedBatchesButForRounding) {
@@ -125,21 +125,21 @@ TEST_F(ReferenceEngineTest, GivesTheSameInPaddedBatchesButForRounding) {
     for (const std::int64_t frames : {30, 7, 33, 32, 31, 30, 8, 100}) clips.push_back(clip(frames));
     clips[2].attention_mask = torch::Tensor();
     clips[3].attention_mask = clips[3].attention_mask.to(torch::kInt);
-    const std::vector<std::int64_t> wanted = {Engine::kLastHiddenState, 0, 2, 3};
-    const auto expected = alone.states(clips, wanted);
-    const auto got = padded.states(clips, wanted);
+    const std::vector<StateId> wanted = {StateId::last_hidden_state(), 0, 2, 3};
+    const auto expected = alone.compute(clips, wanted);
+    const auto got = padded.compute(clips, wanted);
     for (std::size_t i = 0; i < clips.size(); ++i) {
       for (std::size_t entry = 0; entry < wanted.size(); ++entry) {
-        ASSERT_EQ(got[i][entry].sizes(), expected[i][entry].sizes());
-        EXPECT_TRUE(torch::allclose(got[i][entry], expected[i][entry], 1e-5, 1e-5))
-            << i << " " << wanted[entry];
+        ASSERT_EQ(got[i].states[entry].sizes(), expected[i].states[entry].sizes());
+        EXPECT_TRUE(torch::allclose(got[i].states[entry], expected[i].states[entry], 1e-5, 1e-5))
+            << i << " " << entry;
       }
     }
     // What is no number in one clip reaches no other.
     clips[4].input_features[5][3] = NAN;
-    const auto poisoned = padded.states(clips, wanted);
+    const auto poisoned = padded.compute(clips, wanted);
     for (std::size_t i = 0; i < clips.size(); ++i) {
-      const bool nan = poisoned[i][0].isnan().any().item<bool>();
+      const bool nan = poisoned[i].states[0].isnan().any().item<bool>();
       EXPECT_EQ(nan, i == 4) << i;
     }
   }
@@ -149,17 +149,17 @@ TEST_F(ReferenceEngineTest, StopsBetweenTwoClipsWhenAsked) {
   ReferenceEngine engine(model_);
   int asked = 0;
   engine.interrupt_when([&] { return ++asked > 2; });
-  EXPECT_THROW(engine.states({clip(5), clip(6), clip(7)}, {3}), Interrupted);
+  EXPECT_THROW(engine.compute({clip(5), clip(6), clip(7)}, {3}), Interrupted);
   EXPECT_EQ(asked, 3);
   engine.interrupt_when({});
-  EXPECT_THAT(engine.states({clip(5)}, {3}), SizeIs(1));
+  EXPECT_THAT(engine.compute({clip(5)}, {3}), SizeIs(1));
 }
 
 TEST_F(ReferenceEngineTest, RefusesStatesTheModelHasNot) {
   ReferenceEngine engine(model_);
-  for (const std::int64_t state : {4, -2, 1000}) {
+  for (const std::int64_t state : {4, -1, -2, 1000}) {
     try {
-      engine.states({clip(6)}, {0, state});
+      engine.compute({clip(6)}, {0, state});
       FAIL() << state;
     } catch (const UsageError& error) {
       EXPECT_THAT(error.what(), HasSubstr("state " + std::to_string(state)));
@@ -172,11 +172,11 @@ TEST_F(ReferenceEngineTest, RefusesABatchWhereAClipIsDue) {
   ReferenceEngine engine(model_);
   EngineClip one = clip(6);
   one.input_features = one.input_features.unsqueeze(0);
-  EXPECT_THROW(engine.states({one}, {0}), c10::ValueError);
+  EXPECT_THROW(engine.compute({one}, {0}), c10::ValueError);
   one = clip(6);
   one.attention_mask = one.attention_mask.unsqueeze(0);
-  EXPECT_THROW(engine.states({one}, {0}), c10::ValueError);
-  EXPECT_THROW(engine.states({EngineClip{}}, {0}), c10::ValueError);
+  EXPECT_THROW(engine.compute({one}, {0}), c10::ValueError);
+  EXPECT_THROW(engine.compute({EngineClip{}}, {0}), c10::ValueError);
 }
 
 }  // namespace

@@ -6,18 +6,24 @@
 #include <torch/utils.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <functional>
 #include <limits>
-#include <map>
+#include <memory>
 #include <numeric>
 #include <random>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/threads.h"
+#include "engine/fused_engine.h"
+#include "engine/reference_engine.h"
+#include "w2vbert/checkpoint/weight_source.h"
 #include "w2vbert/core/error.h"
-#include "w2vbert/engine/engine.h"
 #include "w2vbert/engine/fuse.h"
 #include "w2vbert/models/wav2vec2_bert_for_ctc.h"
 
@@ -27,7 +33,7 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-// Of float32 states, relative to max(1, |x|): docs/numerics.md has what was measured.
+// The limit for float32 states, relative to max(1, |x|): docs/numerics.md has what was measured.
 constexpr double kTolerance = 2e-5;
 
 double difference(const torch::Tensor& fused, const torch::Tensor& mirror) {
@@ -40,6 +46,11 @@ Wav2Vec2BertModel model_of(const Wav2Vec2BertConfig& config, std::uint64_t seed)
   Wav2Vec2BertModel model(config);
   model->eval();
   return model;
+}
+
+FusedEngine fused_engine(Wav2Vec2BertModel model, Precision precision = Precision::float32) {
+  fuse(*model, precision);
+  return FusedEngine(std::move(model));
 }
 
 Wav2Vec2BertConfig small_config() {
@@ -100,9 +111,9 @@ std::vector<EngineClip> random_clips(std::mt19937& random, std::int64_t features
   return clips;
 }
 
-std::vector<std::int64_t> all_states(std::int64_t layers) {
-  std::vector<std::int64_t> states(static_cast<std::size_t>(layers) + 1);
-  std::iota(states.begin(), states.end(), 0);
+std::vector<StateId> all_states(std::int64_t layers) {
+  std::vector<StateId> states;
+  for (std::int64_t state = 0; state <= layers; ++state) states.emplace_back(state);
   return states;
 }
 
@@ -130,14 +141,14 @@ TEST(FusedEngine, GivesTheMirrorsStatesForRandomConfigsAndRaggedBatches) {
     auto model = model_of(config, seed);
     const auto clips = random_clips(random, config.feature_projection_input_dim);
     const auto states = all_states(config.num_hidden_layers);
-    const auto mirror = ReferenceEngine(model).states(clips, states);
-    FusedEngine engine(std::move(model));
-    const auto fused = engine.states(clips, states);
+    const auto mirror = ReferenceEngine(model).compute(clips, states);
+    FusedEngine engine = fused_engine(std::move(model));
+    const auto fused = engine.compute(clips, states);
     ASSERT_THAT(fused, SizeIs(clips.size()));
     for (std::size_t clip = 0; clip < clips.size(); ++clip) {
       for (std::size_t state = 0; state < states.size(); ++state) {
-        ASSERT_EQ(fused[clip][state].sizes(), mirror[clip][state].sizes());
-        EXPECT_LT(difference(fused[clip][state], mirror[clip][state]), kTolerance)
+        ASSERT_EQ(fused[clip].states[state].sizes(), mirror[clip].states[state].sizes());
+        EXPECT_LT(difference(fused[clip].states[state], mirror[clip].states[state]), kTolerance)
             << "seed " << seed << ", clip " << clip << ", state " << state;
       }
     }
@@ -149,14 +160,14 @@ TEST(FusedEngine, GivesAClipTheSameBitsInAnyCompanyAndOnAnyNumberOfThreads) {
   auto config = small_config();
   config.hidden_size = 128;
   config.intermediate_size = 1100;  // more than one block of a product's inputs
-  FusedEngine engine(model_of(config, 7));
+  FusedEngine engine = fused_engine(model_of(config, 7));
   std::vector<EngineClip> clips;
   for (const std::int64_t frames : {1, 600, 17, 64, 130, 2, 523}) {
     clips.push_back(random_clip(random, frames, config.feature_projection_input_dim));
   }
   const auto states = all_states(config.num_hidden_layers);
-  std::vector<std::vector<torch::Tensor>> alone;
-  for (const auto& clip : clips) alone.push_back(engine.states({clip}, states).front());
+  std::vector<ClipStates> alone;
+  for (const auto& clip : clips) alone.push_back(engine.compute({clip}, states).front());
   for (int threads = 1; threads <= std::max(3, usable_cores()); ++threads) {
     const Threads limited(threads);
     std::vector<std::size_t> order(clips.size());
@@ -165,10 +176,11 @@ TEST(FusedEngine, GivesAClipTheSameBitsInAnyCompanyAndOnAnyNumberOfThreads) {
       std::shuffle(order.begin(), order.end(), random);
       std::vector<EngineClip> batch;
       for (const auto index : order) batch.push_back(clips[index]);
-      const auto together = engine.states(batch, states);
+      const auto together = engine.compute(batch, states);
       for (std::size_t place = 0; place < order.size(); ++place) {
         for (std::size_t state = 0; state < states.size(); ++state) {
-          EXPECT_TRUE(torch::equal(together[place][state], alone[order[place]][state]))
+          EXPECT_TRUE(
+              torch::equal(together[place].states[state], alone[order[place]].states[state]))
               << "clip " << order[place] << " at " << place << ", state " << state << ", "
               << threads << " threads";
         }
@@ -178,7 +190,7 @@ TEST(FusedEngine, GivesAClipTheSameBitsInAnyCompanyAndOnAnyNumberOfThreads) {
 }
 
 // In every precision, also where the processor has no instructions for it.
-class FusedEnginePrecision : public ::testing::TestWithParam<torch::ScalarType> {};
+class FusedEnginePrecision : public ::testing::TestWithParam<Precision> {};
 
 TEST_P(FusedEnginePrecision, StaysNearTheMirror) {
   for (unsigned seed = 0; seed < 6; ++seed) {
@@ -188,14 +200,14 @@ TEST_P(FusedEnginePrecision, StaysNearTheMirror) {
     auto model = model_of(config, seed);
     const auto clips = random_clips(random, config.feature_projection_input_dim);
     const auto states = all_states(config.num_hidden_layers);
-    const auto mirror = ReferenceEngine(model).states(clips, states);
-    FusedEngine engine(std::move(model), GetParam());
-    const auto computed = engine.states(clips, states);
+    const auto mirror = ReferenceEngine(model).compute(clips, states);
+    FusedEngine engine = fused_engine(std::move(model), GetParam());
+    const auto computed = engine.compute(clips, states);
     for (std::size_t clip = 0; clip < clips.size(); ++clip) {
       for (std::size_t state = 0; state < states.size(); ++state) {
-        EXPECT_EQ(computed[clip][state].scalar_type(),
-                  GetParam() == torch::kBFloat16 ? torch::kBFloat16 : torch::kFloat);
-        EXPECT_GT(cosine(computed[clip][state], mirror[clip][state]), 0.999)
+        EXPECT_EQ(computed[clip].states[state].scalar_type(),
+                  GetParam() == Precision::bfloat16 ? torch::kBFloat16 : torch::kFloat);
+        EXPECT_GT(cosine(computed[clip].states[state], mirror[clip].states[state]), 0.999)
             << "seed " << seed << ", clip " << clip << ", state " << state;
       }
     }
@@ -205,41 +217,42 @@ TEST_P(FusedEnginePrecision, StaysNearTheMirror) {
 TEST_P(FusedEnginePrecision, GivesAClipTheSameBitsInAnyCompany) {
   std::mt19937 random(8);
   const auto config = small_config();
-  FusedEngine engine(model_of(config, 8), GetParam());
+  FusedEngine engine = fused_engine(model_of(config, 8), GetParam());
   std::vector<EngineClip> clips;
   for (const std::int64_t frames : {1, 70, 17}) {
     clips.push_back(random_clip(random, frames, config.feature_projection_input_dim));
   }
-  const auto together = engine.states(clips, {3});
+  const auto together = engine.compute(clips, {3});
   const Threads limited(1);
   for (std::size_t clip = 0; clip < clips.size(); ++clip) {
-    EXPECT_TRUE(
-        torch::equal(engine.states({clips[clip]}, {3}).front().front(), together[clip].front()));
+    EXPECT_TRUE(torch::equal(engine.compute({clips[clip]}, {3}).front().states.front(),
+                             together[clip].states.front()));
   }
 }
 
 TEST_P(FusedEnginePrecision, KeepsNanAndInfinityInTheirClip) {
   const auto config = small_config();
-  FusedEngine engine(model_of(config, 3), GetParam());
+  FusedEngine engine = fused_engine(model_of(config, 3), GetParam());
   const std::vector<EngineClip> clips = {{torch::randn({20, 160}), {}},
                                          {torch::randn({9, 160}), {}}};
-  const auto before = engine.states(clips, {3});
+  const auto before = engine.compute(clips, {3});
   for (const float poison :
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     const std::vector<EngineClip> poisoned = {clips[0], {torch::full({9, 160}, poison), {}}};
-    const auto after = engine.states(poisoned, {3});
-    EXPECT_TRUE(torch::equal(after[0].front(), before[0].front()));
-    EXPECT_TRUE(after[1].front().isnan().all().item<bool>());
+    const auto after = engine.compute(poisoned, {3});
+    EXPECT_TRUE(torch::equal(after[0].states.front(), before[0].states.front()));
+    EXPECT_TRUE(after[1].states.front().isnan().all().item<bool>());
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, FusedEnginePrecision,
-                         ::testing::Values(torch::kFloat, torch::kBFloat16, torch::kChar),
-                         [](const auto& of) { return std::string(c10::toString(of.param)); });
+                         ::testing::Values(Precision::float32, Precision::bfloat16,
+                                           Precision::int8),
+                         [](const auto& of) { return name_of(of.param); });
 
 TEST(FusedEngine, KeepsNanAndInfinityInTheirClip) {
   const auto config = small_config();
-  FusedEngine engine(model_of(config, 3));
+  FusedEngine engine = fused_engine(model_of(config, 3));
   std::mt19937 random(3);
   const auto states = all_states(config.num_hidden_layers);
   for (const float poison :
@@ -248,36 +261,36 @@ TEST(FusedEngine, KeepsNanAndInfinityInTheirClip) {
     for (const std::int64_t frames : {70, 9, 33}) {
       clips.push_back({torch::randn({frames, 160}), torch::ones({frames}, torch::kLong)});
     }
-    const auto before = engine.states(clips, states);
+    const auto before = engine.compute(clips, states);
     clips[1].input_features = torch::full_like(clips[1].input_features, poison);
-    const auto after = engine.states(clips, states);
+    const auto after = engine.compute(clips, states);
     for (std::size_t state = 0; state < states.size(); ++state) {
-      EXPECT_TRUE(torch::equal(after[0][state], before[0][state]));
-      EXPECT_TRUE(torch::equal(after[2][state], before[2][state]));
+      EXPECT_TRUE(torch::equal(after[0].states[state], before[0].states[state]));
+      EXPECT_TRUE(torch::equal(after[2].states[state], before[2].states[state]));
     }
-    EXPECT_TRUE(after[1].back().isnan().all().item<bool>());
+    EXPECT_TRUE(after[1].states.back().isnan().all().item<bool>());
     // What was computed before leaves no trace.
     clips[1].input_features.zero_();
-    const auto clean = engine.states({clips[1], clips[2]}, states);
-    EXPECT_TRUE(clean[0].back().isfinite().all().item<bool>());
-    EXPECT_TRUE(torch::equal(clean[1].back(), before[2].back()));
+    const auto clean = engine.compute({clips[1], clips[2]}, states);
+    EXPECT_TRUE(clean[0].states.back().isfinite().all().item<bool>());
+    EXPECT_TRUE(torch::equal(clean[1].states.back(), before[2].states.back()));
   }
 }
 
 TEST(FusedEngine, LetsNothingOutOfPadding) {
   const auto config = small_config();
   auto model = model_of(config, 4);
-  FusedEngine engine(std::move(model));
+  FusedEngine engine = fused_engine(std::move(model));
   EngineClip clip{torch::randn({90, 160}), torch::ones({90}, torch::kLong)};
   clip.attention_mask.slice(0, 80).zero_();
   clip.attention_mask.slice(0, 20, 25).zero_();
   const auto states = all_states(config.num_hidden_layers);
-  const auto before = engine.states({clip}, states).front();
+  const auto before = engine.compute({clip}, states).front().states;
   const auto padded = clip.attention_mask.eq(0);
   for (const float poison :
        {std::numeric_limits<float>::quiet_NaN(), 1e30f, -std::numeric_limits<float>::infinity()}) {
     clip.input_features.index_put_({padded}, torch::full({1}, poison));
-    const auto after = engine.states({clip}, states).front();
+    const auto after = engine.compute({clip}, states).front().states;
     for (std::size_t state = 0; state < states.size(); ++state) {
       EXPECT_TRUE(torch::equal(after[state], before[state])) << poison << ", state " << state;
     }
@@ -289,8 +302,8 @@ TEST(FusedEngine, TreatsAClipWithoutAnyValidFrameAsTheMirrorDoes) {
   auto model = model_of(config, 5);
   const std::vector<EngineClip> clips = {
       {torch::randn({40, 160}), torch::zeros({40}, torch::kLong)}};
-  const auto mirror = ReferenceEngine(model).states(clips, {3}).front().front();
-  const auto fused = FusedEngine(std::move(model)).states(clips, {3}).front().front();
+  const auto mirror = ReferenceEngine(model).compute(clips, {3}).front().states.front();
+  const auto fused = fused_engine(std::move(model)).compute(clips, {3}).front().states.front();
   EXPECT_LT(difference(fused, mirror), kTolerance);
 }
 
@@ -323,13 +336,13 @@ TEST(FusedEngine, RunsTheAdapterBehindTheEncoder) {
                                            {torch::randn({31, 160}), mask_of(31, 31)},
                                            {torch::randn({50, 160}), mask_of(50, 20)},
                                            {torch::randn({12, 160}), mask_of(12, 0)}};
-    const std::vector<std::int64_t> wanted = {Engine::kLastHiddenState, 3, 1};
-    const auto mirror = ReferenceEngine(model).states(clips, wanted);
-    const auto fused = FusedEngine(std::move(model)).states(clips, wanted);
+    const std::vector<StateId> wanted = {StateId::last_hidden_state(), 3, 1};
+    const auto mirror = ReferenceEngine(model).compute(clips, wanted);
+    const auto fused = fused_engine(std::move(model)).compute(clips, wanted);
     for (std::size_t clip = 0; clip < clips.size(); ++clip) {
       for (std::size_t i = 0; i < wanted.size(); ++i) {
-        ASSERT_EQ(fused[clip][i].sizes(), mirror[clip][i].sizes());
-        EXPECT_LT(difference(fused[clip][i], mirror[clip][i]), kTolerance)
+        ASSERT_EQ(fused[clip].states[i].sizes(), mirror[clip].states[i].sizes());
+        EXPECT_LT(difference(fused[clip].states[i], mirror[clip].states[i]), kTolerance)
             << "kernel " << config.adapter_kernel_size << ", clip " << clip << ", entry " << i;
       }
     }
@@ -337,19 +350,19 @@ TEST(FusedEngine, RunsTheAdapterBehindTheEncoder) {
 }
 
 TEST(FusedEngine, RefusesAClipThatIsTooShortForTheAdapter) {
-  FusedEngine engine(model_of(adapter_configs()[3], 6));
-  EXPECT_THROW(engine.states({{torch::randn({7, 160}), {}}}, {Engine::kLastHiddenState}),
+  FusedEngine engine = fused_engine(model_of(adapter_configs()[3], 6));
+  EXPECT_THROW(engine.compute({{torch::randn({7, 160}), {}}}, {StateId::last_hidden_state()}),
                c10::ValueError);
-  EXPECT_THAT(engine.states({{torch::randn({7, 160}), {}}}, {3}), SizeIs(1));
+  EXPECT_THAT(engine.compute({{torch::randn({7, 160}), {}}}, {3}), SizeIs(1));
 }
 
 TEST_P(FusedEnginePrecision, RunsTheAdapterNearTheMirror) {
   auto model = model_of(adapter_configs()[2], 7);
   const std::vector<EngineClip> clips = {{torch::randn({60, 160}), {}}};
-  const auto mirror = ReferenceEngine(model).states(clips, {Engine::kLastHiddenState});
-  FusedEngine engine(std::move(model), GetParam());
-  const auto fused = engine.states(clips, {Engine::kLastHiddenState});
-  EXPECT_GT(cosine(fused[0][0], mirror[0][0]), 0.999);
+  const auto mirror = ReferenceEngine(model).compute(clips, {StateId::last_hidden_state()});
+  FusedEngine engine = fused_engine(std::move(model), GetParam());
+  const auto fused = engine.compute(clips, {StateId::last_hidden_state()});
+  EXPECT_GT(cosine(fused[0].states[0], mirror[0].states[0]), 0.999);
 }
 
 TEST(FusedEngine, ComputesNoLayerThatNobodyAsksFor) {
@@ -359,23 +372,23 @@ TEST(FusedEngine, ComputesNoLayerThatNobodyAsksFor) {
     model->encoder->layers[2]->as<Wav2Vec2BertEncoderLayer>()->final_layer_norm->bias.fill_(
         std::numeric_limits<float>::quiet_NaN());
   }
-  FusedEngine engine(std::move(model));
+  FusedEngine engine = fused_engine(std::move(model));
   const std::vector<EngineClip> clips = {{torch::randn({20, 160}), {}}};
-  EXPECT_TRUE(engine.states(clips, {2}).front().front().isfinite().all().item<bool>());
-  EXPECT_TRUE(engine.states(clips, {3}).front().front().isnan().all().item<bool>());
+  EXPECT_TRUE(engine.compute(clips, {2}).front().states.front().isfinite().all().item<bool>());
+  EXPECT_TRUE(engine.compute(clips, {3}).front().states.front().isnan().all().item<bool>());
 }
 
 TEST(FusedEngine, GivesEqualResultsToTwoThreadsAtOnce) {
-  FusedEngine engine(model_of(small_config(), 9));
+  FusedEngine engine = fused_engine(model_of(small_config(), 9));
   const std::vector<EngineClip> one = {{torch::randn({200, 160}), {}}};
   const std::vector<EngineClip> other = {{torch::randn({70, 160}), {}}};
-  const auto expected_one = engine.states(one, {3}).front().front();
-  const auto expected_other = engine.states(other, {3}).front().front();
+  const auto expected_one = engine.compute(one, {3}).front().states.front();
+  const auto expected_other = engine.compute(other, {3}).front().states.front();
   std::vector<int> wrong(2, 0);
   const auto repeat = [&](const std::vector<EngineClip>& clips, const torch::Tensor& expected,
                           int& count) {
     for (int round = 0; round < 20; ++round) {
-      if (!torch::equal(engine.states(clips, {3}).front().front(), expected)) ++count;
+      if (!torch::equal(engine.compute(clips, {3}).front().states.front(), expected)) ++count;
     }
   };
   std::thread thread(repeat, std::cref(one), std::cref(expected_one), std::ref(wrong[0]));
@@ -385,53 +398,71 @@ TEST(FusedEngine, GivesEqualResultsToTwoThreadsAtOnce) {
 }
 
 // Weights that are in a "file", and how often it is read.
-class WeightsElsewhere {
+class WeightsElsewhere final : public WeightSource {
  public:
-  // Takes the values out of the model.
-  explicit WeightsElsewhere(Wav2Vec2BertModelImpl& model) {
-    const torch::NoGradGuard no_grad;
-    for (const auto& parameter : model.named_parameters()) {
-      if (!FusedEncoder::packs(parameter.key())) continue;
-      const torch::Tensor& weight = parameter.value();
-      values_[weight.unsafeGetTensorImpl()] = weight.detach().clone();
-      weight.fill_(std::numeric_limits<float>::quiet_NaN());
-    }
+  explicit WeightsElsewhere(const Wav2Vec2BertModel& model) : weights_(*model) {}
+
+  const std::string& path() const override { return weights_.path(); }
+  std::vector<std::string> names() const override { return weights_.names(); }
+  const WeightInfo* find(std::string_view name) const override { return weights_.find(name); }
+  void read(std::string_view name, const torch::Tensor& to) const override {
+    weights_.read(name, to);
+  }
+  void read_rows(std::string_view name, std::int64_t first, std::int64_t count,
+                 float* to) const override {
+    if (lost) throw CheckpointError("file", "", "was changed");
+    if (is_matrix(name)) rows_read += count;
+    weights_.read_rows(name, first, count, to);
   }
 
-  FusedEncoder::WeightReader reader() {
-    return [this](const torch::Tensor& parameter) -> FusedEncoder::RowReader {
-      const auto found = values_.find(parameter.unsafeGetTensorImpl());
-      if (found == values_.end()) return {};
-      return [this, weight = found->second](std::int64_t first, std::int64_t count, float* rows) {
-        if (lost) throw CheckpointError("file", "", "was changed");
-        rows_read += count;
-        const auto wanted = weight.slice(0, first, first + count).contiguous();
-        std::copy_n(wanted.const_data_ptr<float>(), wanted.numel(), rows);
-      };
-    };
-  }
-
-  std::size_t size() const { return values_.size(); }
+  // Rows of the encoder layers' linear maps.
   std::int64_t rows() const {
     std::int64_t sum = 0;
-    for (const auto& [impl, weight] : values_) sum += weight.size(0);
+    for (const std::string& name : names()) {
+      if (is_matrix(name)) sum += find(name)->shape[0];
+    }
     return sum;
   }
 
-  std::atomic<std::int64_t> rows_read{0};
+  mutable std::atomic<std::int64_t> rows_read{0};
   std::atomic<bool> lost{false};
 
  private:
-  std::map<const c10::TensorImpl*, torch::Tensor> values_;
+  static bool is_matrix(std::string_view name) {
+    constexpr std::array<std::string_view, 10> kMatrices = {
+        ".ffn1.intermediate_dense.weight",     ".ffn1.output_dense.weight",
+        ".ffn2.intermediate_dense.weight",     ".ffn2.output_dense.weight",
+        ".self_attn.linear_q.weight",          ".self_attn.linear_k.weight",
+        ".self_attn.linear_v.weight",          ".self_attn.linear_out.weight",
+        ".conv_module.pointwise_conv1.weight", ".conv_module.pointwise_conv2.weight"};
+    return name.starts_with("encoder.layers.") &&
+           std::any_of(kMatrices.begin(), kMatrices.end(),
+                       [&](std::string_view matrix) { return name.ends_with(matrix); });
+  }
+
+  ModuleWeights weights_;
 };
 
-void expect_equal(const std::vector<std::vector<torch::Tensor>>& one,
-                  const std::vector<std::vector<torch::Tensor>>& other) {
+// An engine on weights that are in that file: the model's own are not numbers.
+FusedEngine engine_on(const std::shared_ptr<WeightsElsewhere>& file,
+                      const Wav2Vec2BertConfig& config, Precision precision) {
+  Wav2Vec2BertModel model = model_of(config, 0);
+  {
+    const torch::NoGradGuard no_grad;
+    for (auto& parameter : model->parameters()) {
+      parameter.fill_(std::numeric_limits<float>::quiet_NaN());
+    }
+  }
+  fuse(*model, precision, file);
+  return FusedEngine(std::move(model));
+}
+
+void expect_equal(const std::vector<ClipStates>& one, const std::vector<ClipStates>& other) {
   ASSERT_EQ(one.size(), other.size());
   for (std::size_t clip = 0; clip < one.size(); ++clip) {
-    ASSERT_EQ(one[clip].size(), other[clip].size());
-    for (std::size_t state = 0; state < one[clip].size(); ++state) {
-      EXPECT_TRUE(torch::equal(one[clip][state], other[clip][state]));
+    ASSERT_EQ(one[clip].states.size(), other[clip].states.size());
+    for (std::size_t state = 0; state < one[clip].states.size(); ++state) {
+      EXPECT_TRUE(torch::equal(one[clip].states[state], other[clip].states[state]));
     }
   }
 }
@@ -440,47 +471,45 @@ TEST_P(FusedEnginePrecision, TakesWeightsFromAFile) {
   const auto config = small_config();
   const std::vector<EngineClip> clips = {{torch::randn({37, 160}), {}},
                                          {torch::randn({1100, 160}), {}}};
-  const auto expected = FusedEngine(model_of(config, 4), GetParam()).states(clips, {0, 3});
+  const auto expected = fused_engine(model_of(config, 4), GetParam()).compute(clips, {0, 3});
 
-  auto model = model_of(config, 4);
-  WeightsElsewhere file(*model);
-  EXPECT_EQ(file.size(), 3u * 10u);
-  FusedEngine engine(std::move(model), GetParam(), file.reader());
-  EXPECT_EQ(file.rows_read, 0);
-  expect_equal(engine.states(clips, {0, 3}), expected);  // each panel as it is needed
-  EXPECT_EQ(file.rows_read, file.rows());
-  expect_equal(engine.states(clips, {0, 3}), expected);  // read once more, and kept
-  EXPECT_EQ(file.rows_read, 2 * file.rows());
-  file.lost = true;
-  expect_equal(engine.states(clips, {0, 3}), expected);
+  const auto file = std::make_shared<WeightsElsewhere>(model_of(config, 4));
+  EXPECT_EQ(file->rows(), 3 * (2 * (72 + 48) + 4 * 48 + 3 * 48));
+  FusedEngine engine = engine_on(file, config, GetParam());
+  EXPECT_EQ(file->rows_read, 0);
+  expect_equal(engine.compute(clips, {0, 3}), expected);  // each panel as it is needed
+  EXPECT_EQ(file->rows_read, file->rows());
+  expect_equal(engine.compute(clips, {0, 3}), expected);  // read once more, and kept
+  EXPECT_EQ(file->rows_read, 2 * file->rows());
+  EXPECT_EQ(file.use_count(), 1);
+  file->lost = true;
+  expect_equal(engine.compute(clips, {0, 3}), expected);
 }
 
 TEST(FusedEngine, KeepsTheWeightsAtOnceForALongClip) {
   const auto config = small_config();
-  auto model = model_of(config, 4);
-  WeightsElsewhere file(*model);
-  FusedEngine engine(std::move(model), torch::kFloat, file.reader());
+  const auto file = std::make_shared<WeightsElsewhere>(model_of(config, 4));
+  FusedEngine engine = engine_on(file, config, Precision::float32);
   const std::vector<EngineClip> clips = {{torch::randn({2100, 160}), {}}};
-  const auto once = engine.states(clips, {3});
-  EXPECT_EQ(file.rows_read, file.rows());
-  file.lost = true;
-  expect_equal(engine.states(clips, {3}), once);
+  const auto once = engine.compute(clips, {3});
+  EXPECT_EQ(file->rows_read, file->rows());
+  file->lost = true;
+  expect_equal(engine.compute(clips, {3}), once);
 }
 
 // What goes wrong while a thread reads reaches the caller, and the engine can be asked again.
 TEST_P(FusedEnginePrecision, SurvivesAFileThatCannotBeRead) {
   const auto config = small_config();
   const std::vector<EngineClip> clips = {{torch::randn({9, 160}), {}}};
-  const auto expected = FusedEngine(model_of(config, 4), GetParam()).states(clips, {3});
-  auto model = model_of(config, 4);
-  WeightsElsewhere file(*model);
-  FusedEngine engine(std::move(model), GetParam(), file.reader());
+  const auto expected = fused_engine(model_of(config, 4), GetParam()).compute(clips, {3});
+  const auto file = std::make_shared<WeightsElsewhere>(model_of(config, 4));
+  FusedEngine engine = engine_on(file, config, GetParam());
   for (int again = 0; again < 2; ++again) {  // passing through, keeping
-    file.lost = true;
-    EXPECT_THROW(engine.states(clips, {3}), CheckpointError);
+    file->lost = true;
+    EXPECT_THROW(engine.compute(clips, {3}), CheckpointError);
     EXPECT_THROW(engine.encoder().pack_weights(), CheckpointError);
-    file.lost = false;
-    expect_equal(engine.states(clips, {3}), expected);
+    file->lost = false;
+    expect_equal(engine.compute(clips, {3}), expected);
   }
 }
 
@@ -492,36 +521,36 @@ TEST_P(FusedEnginePrecision, KeepsANanOfAWeight) {
     const auto layer = model->encoder->layers[2]->as<Wav2Vec2BertEncoderLayer>();
     layer->ffn2->intermediate_dense->weight[5][7] = std::numeric_limits<float>::quiet_NaN();
   }
-  FusedEngine engine(std::move(model), GetParam());
-  const auto states = engine.states({{torch::randn({9, 160}), {}}}, {2, 3}).front();
+  FusedEngine engine = fused_engine(std::move(model), GetParam());
+  const auto states = engine.compute({{torch::randn({9, 160}), {}}}, {2, 3}).front().states;
   EXPECT_FALSE(states[0].isnan().any().item<bool>());
   EXPECT_TRUE(states[1].isnan().all().item<bool>());
 }
 
 TEST(FusedEngine, StopsInTheMiddleOfALayerWhenAskedAndGoesOnAfterwards) {
-  FusedEngine engine(model_of(small_config(), 5));
+  FusedEngine engine = fused_engine(model_of(small_config(), 5));
   const std::vector<EngineClip> clips = {{torch::randn({40, 160}), torch::Tensor()}};
-  const auto before = engine.states(clips, {3}).front().front();
+  const auto before = engine.compute(clips, {3}).front().states.front();
   int steps = 0;
   engine.interrupt_when([&] { return ++steps < 0; });
-  (void)engine.states(clips, {3});
+  (void)engine.compute(clips, {3});
   const int all = steps;
   EXPECT_GT(all, 3 * 10);  // of three layers
   for (const int last : {1, all / 2, all}) {
     steps = 0;
     engine.interrupt_when([&] { return ++steps == last; });
-    EXPECT_THROW(engine.states(clips, {3}), Interrupted) << last;
+    EXPECT_THROW(engine.compute(clips, {3}), Interrupted) << last;
     EXPECT_EQ(steps, last);
   }
   engine.interrupt_when({});
-  EXPECT_TRUE(torch::equal(engine.states(clips, {3}).front().front(), before));
+  EXPECT_TRUE(torch::equal(engine.compute(clips, {3}).front().states.front(), before));
 }
 
 TEST(FusedEngine, NamesWhatIsWrongWithAnInput) {
-  FusedEngine engine(model_of(small_config(), 10));
+  FusedEngine engine = fused_engine(model_of(small_config(), 10));
   const auto refuses = [&](const EngineClip& clip, const std::string& text) {
     try {
-      engine.states({clip}, {3});
+      engine.compute({clip}, {3});
       ADD_FAILURE() << "accepted, expected: " << text;
     } catch (const c10::Error& error) {
       EXPECT_THAT(error.what_without_backtrace(), HasSubstr(text));
@@ -532,34 +561,37 @@ TEST(FusedEngine, NamesWhatIsWrongWithAnInput) {
   refuses({torch::randn({1, 5, 160}), {}}, "expected (T, F)");
   refuses({torch::ones({5, 160}, torch::kLong), {}}, "expected CPU floats");
   refuses({torch::randn({5, 160}), torch::ones({4}, torch::kLong)}, "expected (5)");
-  EXPECT_THAT(engine.states({{torch::randn({5, 160}), {}}}, {3}), SizeIs(1));
-  EXPECT_THAT(engine.states({}, {3}), SizeIs(0));
+  EXPECT_THAT(engine.compute({{torch::randn({5, 160}), {}}}, {3}), SizeIs(1));
+  EXPECT_THAT(engine.compute({}, {3}), SizeIs(0));
 }
 
 TEST(ChooseEngine, FallsBackWithAReason) {
   const auto config = small_config();
-  EXPECT_EQ(choose_engine("fused", config, torch::kCPU, torch::kFloat).name, "fused");
-  EXPECT_EQ(choose_engine("reference", config, torch::kCPU, torch::kFloat).name, "reference");
+  EXPECT_EQ(choose_engine(EngineKind::fused, config, torch::kCPU, Precision::float32).kind,
+            EngineKind::fused);
+  EXPECT_EQ(choose_engine(EngineKind::reference, config, torch::kCPU, Precision::float32).kind,
+            EngineKind::reference);
   const auto reason_of = [](const Wav2Vec2BertConfig& asked, torch::Device device,
-                            torch::ScalarType dtype) {
-    const auto choice = choose_engine("fused", asked, device, dtype);
-    EXPECT_EQ(choice.name, "reference");
+                            Precision precision) {
+    const auto choice = choose_engine(EngineKind::fused, asked, device, precision);
+    EXPECT_EQ(choice.kind, EngineKind::reference);
     return choice.reason;
   };
-  EXPECT_THAT(reason_of(config, torch::kCUDA, torch::kFloat), HasSubstr("cuda"));
-  EXPECT_THAT(reason_of(config, torch::kCPU, torch::kHalf), HasSubstr("float16"));
+  EXPECT_THAT(reason_of(config, torch::kCUDA, Precision::float32), HasSubstr("cuda"));
+  EXPECT_THAT(reason_of(config, torch::kCPU, Precision::float16), HasSubstr("float16"));
   try {
-    choose_engine("reference", config, torch::kCPU, torch::kChar);
+    choose_engine(EngineKind::reference, config, torch::kCPU, Precision::int8);
     ADD_FAILURE() << "int8 without the fused engine";
   } catch (const UsageError& error) {
     EXPECT_THAT(error.what(), HasSubstr("--dtype: int8 runs on the fused engine alone"));
   }
   auto rotary = config;
   rotary.position_embeddings_type = "rotary";
-  EXPECT_THAT(reason_of(rotary, torch::kCPU, torch::kFloat), HasSubstr("\"rotary\""));
+  EXPECT_THAT(reason_of(rotary, torch::kCPU, Precision::float32), HasSubstr("\"rotary\""));
   auto gelu = config;
   gelu.hidden_act = "gelu";
-  EXPECT_THAT(reason_of(gelu, torch::kCPU, torch::kFloat), HasSubstr("hidden_act is \"gelu\""));
+  EXPECT_THAT(reason_of(gelu, torch::kCPU, Precision::float32),
+              HasSubstr("hidden_act is \"gelu\""));
 }
 
 TEST(Fuse, GivesAHeadTheFusedEncoderAndAdapter) {

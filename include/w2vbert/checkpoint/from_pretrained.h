@@ -4,7 +4,6 @@
 #include <torch/nn/module.h>
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -34,7 +33,6 @@ struct Pretrained {
   ModuleHolder model{nullptr};
   Wav2Vec2BertConfig config;  ///< with the options' changes
   LoadReport report;
-  std::shared_ptr<const Checkpoint> checkpoint;  ///< what the model was loaded from
 };
 
 /// config.json of a local directory or cached Hub id with the options' changes, checked.
@@ -63,15 +61,14 @@ Pretrained<ModuleHolder> load_pretrained(const std::string& path_or_id,
                                          const FromPretrainedOptions& options = {}) {
   PretrainedSource source = find_pretrained(path_or_id, options);
   Pretrained<ModuleHolder> result;
-  result.checkpoint = std::make_shared<Checkpoint>(Checkpoint::open(source.directory));
+  const Checkpoint checkpoint = Checkpoint::open(source.directory);
   {
     std::optional<SkipInitialization> skip;
-    if (!options.load.lenient)
-      skip.emplace();  ///< every parameter is about to be read, or it fails
+    if (!options.load.lenient) skip.emplace();  // every parameter is about to be read, or it fails
     result.model = ModuleHolder(source.config);
   }
   place_module(*result.model, options, !options.load.lenient);
-  result.report = load_state_dict(*result.model, *result.checkpoint, options.load);
+  result.report = load_state_dict(*result.model, checkpoint, options.load);
   merge_adapter(*result.model, options, result.report);
   result.model->eval();
   result.config = std::move(source.config);

@@ -1,21 +1,66 @@
 // The fused encoder inside the model classes.
 #pragma once
 
-#include <c10/core/ScalarType.h>
 #include <torch/nn/module.h>
 
-#include "w2vbert/engine/fused_encoder.h"
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "w2vbert/checkpoint/checkpoint.h"
+#include "w2vbert/checkpoint/from_pretrained.h"
+#include "w2vbert/checkpoint/load.h"
+#include "w2vbert/checkpoint/weight_source.h"
+#include "w2vbert/engine/precision.h"
+#include "w2vbert/nn/initialization.h"
 
 namespace w2vbert {
 
 /// Replaces the encoder and the adapter of the Wav2Vec2BertModel in `model` (that class itself, or
-/// one of its heads) by fused ones: the class's forward gives what it gave, to rounding, and
-/// faster. For inference on a CPU, in float32 but for the layers' products, which have `precision`:
-/// the encoder's weights are packed and freed, so that the model can no longer be trained, saved,
-/// moved or cloned, and gives no attentions. Throws c10::ValueError for a model that the fused
-/// encoder cannot run (FusedEncoder::refusal), or without a Wav2Vec2BertModel. `reader`:
-/// FusedEncoder::WeightReader.
-void fuse(torch::nn::Module& model, c10::ScalarType precision = c10::ScalarType::Float,
-          const FusedEncoder::WeightReader& reader = {});
+/// what has one as a child, such as its heads) by fused ones: the class's forward gives what it
+/// gave, to rounding, and faster. For inference on a CPU, in float32 but for the layers' products,
+/// which have `precision` (float32, bfloat16 or int8). The layers' weights are packed, layer by
+/// layer, and the layers leave the model: it can no longer be trained, saved, moved or cloned, and
+/// gives no attentions. Throws c10::ValueError for a model that the fused encoder cannot run
+/// (choose_engine says why), or without a Wav2Vec2BertModel.
+void fuse(torch::nn::Module& model, Precision precision = Precision::float32);
+
+/// The same for a model whose values are not in its parameters, which are not looked at, but in
+/// `weights`, under the model's names. The encoder's large matrices stay there until the second
+/// forward, or until one over a long batch: what runs once starts at once. What is left in the
+/// model is still to be loaded (load_matched).
+void fuse(torch::nn::Module& model, Precision precision,
+          const std::shared_ptr<const WeightSource>& weights);
+
+/// load_pretrained() and fuse() in one: the encoder is built from the files, and its layers are
+/// never held as parameters (but for a lenient load, or where an adapter of LoRA is merged into
+/// them). Checks and warnings are load_pretrained's. On a CPU, with parameters in float32.
+template <class ModuleHolder>
+Pretrained<ModuleHolder> load_fused(const std::string& path_or_id, Precision precision,
+                                    const FromPretrainedOptions& options = {}) {
+  TORCH_CHECK_VALUE(options.device.is_cpu() && options.dtype == c10::ScalarType::Float,
+                    "load_fused: ", options.dtype, " on ", options.device,
+                    ", expected Float on cpu");
+  if (options.load.lenient || options.lora) {
+    Pretrained<ModuleHolder> loaded = load_pretrained<ModuleHolder>(path_or_id, options);
+    fuse(*loaded.model, precision);
+    return loaded;
+  }
+  PretrainedSource source = find_pretrained(path_or_id, options);
+  auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(source.directory));
+  Pretrained<ModuleHolder> result;
+  {
+    const SkipInitialization skip;  // names and shapes: memory that is not written costs nothing
+    result.model = ModuleHolder(source.config);
+  }
+  const auto weights =
+      std::make_shared<const MatchedWeights>(*result.model, std::move(checkpoint), options.load);
+  fuse(*result.model, precision, weights);
+  result.report = load_matched(*result.model, *weights);
+  result.model->eval();
+  result.config = std::move(source.config);
+  return result;
+}
 
 }  // namespace w2vbert

@@ -23,37 +23,69 @@ constexpr std::int64_t kTasksPerThread = 4;
 // 255 x 127 for each input has to fit int32.
 constexpr std::int64_t kMaxByteInputs = 65'536;
 
-std::int64_t group_of(c10::ScalarType precision) {
-  return precision == c10::ScalarType::Float ? 1 : precision == c10::ScalarType::BFloat16 ? 2 : 4;
+std::int64_t group_of(Precision precision) {
+  return precision == Precision::float32 ? 1 : precision == Precision::bfloat16 ? 2 : 4;
 }
 
 }  // namespace
 
-WeightRows rows_of(const at::Tensor& weight) {
-  const std::int64_t width = weight.numel() / std::max<std::int64_t>(1, weight.size(0));
-  return {weight.size(0), width,
-          [weight, width](std::int64_t first, std::int64_t count, float* to) {
-            at::from_blob(to, {count, width}, at::kFloat)
-                .copy_(weight.detach().narrow(0, first, count).reshape({count, width}));
-          }};
+PackedLinear::PackedLinear(const WeightScope& scope, LinearWeights weights, Precision precision)
+    : precision_(precision),
+      weights_(std::move(weights)),
+      scope_(scope),
+      panel_width_(weights_.panel_width) {
+  const std::vector<LinearWeights::Part>& parts = weights_.parts;
+  const at::IntArrayRef shape = scope_.shape_of(parts.front().module + ".weight");
+  TORCH_CHECK_VALUE(shape.size() >= 2, parts.front().module, ".weight: expected (out, in)");
+  for (const LinearWeights::Part& part : parts) {
+    TORCH_CHECK_VALUE(scope_.shape_of(part.module + ".weight") == shape, part.module,
+                      ".weight: another shape than ", parts.front().module, ".weight has");
+  }
+  part_rows_ = shape[0];
+  taps_ = shape.size() > 2 ? shape[2] : 1;
+  in_ = shape[1] * taps_;
+  out_ = part_rows_ * static_cast<std::int64_t>(parts.size());
+  if (weights_.gated) out_ = 2 * round_up(out_ / 2, panel_width_ / 2);
+  packed_in_ = round_up(in_, group_of(precision));
+  TORCH_CHECK_VALUE(precision != Precision::int8 || in_ <= kMaxByteInputs, "int8: a layer of ", in_,
+                    " inputs, expected ", kMaxByteInputs, " at most");
+  if (weights_.bias) read_rows(".bias", 1, 0, out_, bias_.reserve(panels() * panel_width_));
 }
 
-PackedLinear::PackedLinear(const WeightRows& weight, const at::Tensor& bias,
-                           c10::ScalarType precision, float scale, std::int64_t panel_width)
-    : precision_(precision),
-      in_(weight.width),
-      out_(weight.rows),
-      panel_width_(panel_width),
-      packed_in_(round_up(in_, group_of(precision))),
-      source_(weight),
-      scale_(scale) {
-  TORCH_CHECK_VALUE(precision != c10::ScalarType::Char || in_ <= kMaxByteInputs,
-                    "int8: a layer of ", in_, " inputs, expected ", kMaxByteInputs, " at most");
-  if (!weight.in_file) pack();
-  if (bias.defined()) {
-    const at::Tensor values = bias.to(at::kFloat).contiguous();
-    vector_kernels().scale(values.const_data_ptr<float>(), out_, scale,
-                           bias_.reserve(panels() * panel_width_));
+void PackedLinear::read_plain_rows(const char* name, std::int64_t width, std::int64_t first,
+                                   std::int64_t count, float* to) const {
+  while (count > 0) {  // as many as are in one part
+    const LinearWeights::Part& part = weights_.parts[static_cast<std::size_t>(first / part_rows_)];
+    const std::int64_t row = first % part_rows_;
+    const std::int64_t some = std::min(count, part_rows_ - row);
+    scope_.source->read_rows(scope_.prefix + part.module + name, row, some, to);
+    if (width > 1 && taps_ > 1) {  // (in, K) -> (K, in)
+      const at::Tensor rows = at::from_blob(to, {some, width / taps_, taps_}, at::kFloat);
+      const at::Tensor frames = rows.transpose(1, 2).contiguous();
+      std::copy_n(frames.const_data_ptr<float>(), frames.numel(), to);
+    }
+    if (part.scale != 1.0f) vector_kernels().scale(to, some * width, part.scale, to);
+    to += some * width;
+    first += some;
+    count -= some;
+  }
+}
+
+void PackedLinear::read_rows(const char* name, std::int64_t width, std::int64_t first,
+                             std::int64_t count, float* to) const {
+  if (!weights_.gated) return read_plain_rows(name, width, first, count, to);
+  const std::int64_t half = panel_width_ / 2;
+  const std::int64_t values = part_rows_ * static_cast<std::int64_t>(weights_.parts.size()) / 2;
+  while (count > 0) {  // as many as are side by side
+    const std::int64_t value = first / panel_width_ * half + first % half;
+    const std::int64_t some = std::min(count, half - first % half);
+    const std::int64_t there = std::clamp<std::int64_t>(values - value, 0, some);
+    const bool gate = first % panel_width_ >= half;
+    if (there > 0) read_plain_rows(name, width, gate ? values + value : value, there, to);
+    std::fill(to + there * width, to + some * width, 0.0f);
+    to += some * width;
+    first += some;
+    count -= some;
   }
 }
 
@@ -64,7 +96,7 @@ void PackedLinear::pack() {
   parallel_tasks(panels(),
                  [&](std::int64_t panel) { pack_panel(panel, to + panel * panel_size()); });
   panels_ = std::move(panels_there);
-  source_ = {};
+  scope_.source.reset();
 }
 
 std::int64_t PackedLinear::weights_size() const {
@@ -72,7 +104,7 @@ std::int64_t PackedLinear::weights_size() const {
 }
 
 std::int64_t PackedLinear::panel_size() const {
-  return weights_size() + (precision_ == c10::ScalarType::Char ? 2 * panel_width_ : 0);
+  return weights_size() + (precision_ == Precision::int8 ? 2 * panel_width_ : 0);
 }
 
 // (width_of(panel), in) -> (packed_in / group, panel_width, group). A group of inputs has four
@@ -82,10 +114,9 @@ void PackedLinear::pack_panel(std::int64_t panel, float* to) const {
   const VectorKernels& kernels = vector_kernels();
   const std::int64_t count = width_of(panel);
   float* rows = rows_memory.reserve(panel_width_ * in_);
-  source_.read(panel * panel_width_, count, rows);
-  if (scale_ != 1.0f) kernels.scale(rows, count * in_, scale_, rows);
+  read_rows(".weight", in_, panel * panel_width_, count, rows);
   const std::int64_t groups = packed_in_ / group_of(precision_);
-  if (precision_ == c10::ScalarType::Float) {
+  if (precision_ == Precision::float32) {
     kernels.transpose(rows, count, groups, groups, to, panel_width_);
     return;
   }
@@ -93,7 +124,7 @@ void PackedLinear::pack_panel(std::int64_t panel, float* to) const {
   float* column_scale = to + weights_size();
   auto* column_sum = reinterpret_cast<std::int32_t*>(column_scale + panel_width_);
   for (std::int64_t row = 0; row < count; ++row) {
-    if (precision_ == c10::ScalarType::BFloat16) {
+    if (precision_ == Precision::bfloat16) {
       kernels.to_bfloat16(rows + row * in_, in_, packed_in_,
                           reinterpret_cast<c10::BFloat16*>(narrow + row * groups));
     } else {
@@ -146,7 +177,7 @@ float* PackedLinear::product(const PackedRows& x, std::int64_t first, const Tile
   float* sums = memory.reserve((kMaxRows + kRowGranule) * panel_width_);
   const std::int64_t row = first + tile.row;
   const std::int64_t rows_computed = round_up(tile.rows, kRowGranule);
-  const std::int64_t block = precision_ == c10::ScalarType::Char ? kByteInputBlock : kInputBlock;
+  const std::int64_t block = precision_ == Precision::int8 ? kByteInputBlock : kInputBlock;
   for (std::int64_t from = 0; from < packed_in_; from += block) {
     const std::int64_t count = std::min(block, packed_in_ - from);
     const std::int64_t at = from * panel_width_;
@@ -155,10 +186,10 @@ float* PackedLinear::product(const PackedRows& x, std::int64_t first, const Tile
                 panel_width_, output, panel_width_, from > 0);
     };
     switch (precision_) {
-      case c10::ScalarType::BFloat16:
+      case Precision::bfloat16:
         multiply(x.bf16(row), reinterpret_cast<const c10::BFloat16*>(tile.weights), sums);
         break;
-      case c10::ScalarType::Char:
+      case Precision::int8:
         multiply(x.u8(row), reinterpret_cast<const std::int8_t*>(tile.weights),
                  reinterpret_cast<std::int32_t*>(sums));
         break;
@@ -166,7 +197,7 @@ float* PackedLinear::product(const PackedRows& x, std::int64_t first, const Tile
         multiply(x.f32(row), tile.weights, sums);
     }
   }
-  if (precision_ == c10::ScalarType::Char) {
+  if (precision_ == Precision::int8) {
     const float* column_scale = tile.weights + weights_size();
     vector_kernels().dequantize(sums, tile.rows, panel_width_, panel_width_, x.scales(row),
                                 x.zero_points(row), column_scale,
@@ -224,27 +255,6 @@ void PackedLinear::forward_glu(const PackedRows& x, std::int64_t first, std::int
     vector_kernels().glu(sums, half, tile.rows, std::min(half, columns - column), panel_width_,
                          y + tile.row * columns + column, columns);
   });
-}
-
-WeightRows PackedLinear::interleave_gates(const WeightRows& weight) {
-  const std::int64_t half = kPanelWidth / 2;
-  const std::int64_t outputs = weight.rows / 2;
-  const std::int64_t width = weight.width;
-  const auto read = [weight, half, outputs, width](std::int64_t first, std::int64_t count,
-                                                   float* to) {
-    while (count > 0) {  // as many as are side by side
-      const std::int64_t output = first / kPanelWidth * half + first % half;
-      const std::int64_t some = std::min(count, half - first % half);
-      const std::int64_t there = std::clamp<std::int64_t>(outputs - output, 0, some);
-      const bool gate = first % kPanelWidth >= half;
-      if (there > 0) weight.read(gate ? outputs + output : output, there, to);
-      std::fill(to + there * width, to + some * width, 0.0f);
-      to += some * width;
-      first += some;
-      count -= some;
-    }
-  };
-  return {2 * round_up(outputs, half), width, read, weight.in_file};
 }
 
 }  // namespace w2vbert

@@ -9,45 +9,42 @@
 namespace w2vbert {
 namespace {
 
-std::int64_t bytes_of(c10::ScalarType precision) {
-  return precision == c10::ScalarType::BFloat16 ? 2 : 1;
-}
+std::int64_t bytes_of(Precision precision) { return precision == Precision::bfloat16 ? 2 : 1; }
 
 }  // namespace
 
-void PackedRows::reserve(c10::ScalarType precision, std::int64_t rows, std::int64_t width) {
+void PackedRows::reserve(Precision precision, std::int64_t rows, std::int64_t width) {
   precision_ = precision;
   width_ = width;
-  if (precision_ == c10::ScalarType::Float) {
+  if (precision_ == Precision::float32) {
     ld_ = width;
     return;
   }
   ld_ = round_up(width, kNarrowGranule);
   const std::int64_t bytes = (rows + kRowGranule) * ld_ * bytes_of(precision_);
   narrow_.reserve((bytes + 3) / 4);
-  if (precision_ == c10::ScalarType::Char) {
+  if (precision_ == Precision::int8) {
     scales_.reserve(rows + kRowGranule);
     zero_points_.reserve(rows + kRowGranule);
   }
 }
 
-void PackedRows::resize(c10::ScalarType precision, std::int64_t rows, std::int64_t width) {
+void PackedRows::resize(Precision precision, std::int64_t rows, std::int64_t width) {
   reserve(precision, rows, width);
-  if (precision_ == c10::ScalarType::Float)
-    floats_ = own_floats_.reserve((rows + kRowGranule) * width);
+  if (precision_ == Precision::float32) floats_ = own_floats_.reserve((rows + kRowGranule) * width);
 }
 
 float* PackedRows::staging(std::int64_t first, std::int64_t count) {
-  if (precision_ == c10::ScalarType::Float) return floats_ + first * ld_;
+  if (precision_ == Precision::float32) return floats_ + first * ld_;
   static thread_local ScratchBuffer memory;
   return memory.reserve(count * width_);
 }
 
 void PackedRows::commit(std::int64_t first, std::int64_t count, const float* rows) {
-  if (precision_ == c10::ScalarType::Float) return;  // they are where they belong
+  if (precision_ == Precision::float32) return;  // they are where they belong
   const VectorKernels& kernels = vector_kernels();
   for (std::int64_t row = 0; row < count; ++row, rows += width_) {
-    if (precision_ == c10::ScalarType::BFloat16) {
+    if (precision_ == Precision::bfloat16) {
       kernels.to_bfloat16(rows, width_, ld_, const_cast<c10::BFloat16*>(bf16(first + row)));
     } else {
       kernels.quantize(rows, width_, ld_, const_cast<std::uint8_t*>(u8(first + row)),
@@ -57,10 +54,9 @@ void PackedRows::commit(std::int64_t first, std::int64_t count, const float* row
   }
 }
 
-void PackedRows::assign(c10::ScalarType precision, float* x, std::int64_t rows,
-                        std::int64_t width) {
+void PackedRows::assign(Precision precision, float* x, std::int64_t rows, std::int64_t width) {
   reserve(precision, rows, width);
-  if (precision_ == c10::ScalarType::Float) {
+  if (precision_ == Precision::float32) {
     floats_ = x;
     return;
   }
@@ -70,7 +66,7 @@ void PackedRows::assign(c10::ScalarType precision, float* x, std::int64_t rows,
 }
 
 void PackedRows::clear_row(std::int64_t row) {
-  if (precision_ == c10::ScalarType::Float) {
+  if (precision_ == Precision::float32) {
     std::fill_n(floats_ + row * ld_, width_, 0.0f);
   } else {
     float* zeros = staging(row, 1);

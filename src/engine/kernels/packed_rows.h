@@ -1,29 +1,30 @@
 // The rows that a product reads, in the type it reads them in.
 #pragma once
 
-#include <c10/core/ScalarType.h>
 #include <c10/util/BFloat16.h>
 
 #include <cstdint>
 
 #include "engine/scratch_buffer.h"
+#include "w2vbert/engine/precision.h"
 
 namespace w2vbert {
 
 // A matrix (rows, width) as float32, bfloat16, or int8: then each row has a scale and a zero point
-// of its own, x = (byte - zero) * scale, from its smallest and largest value. Whoever makes rows
-// asks where to write them as float32 (`staging`) and then says that they are there (`commit`).
+// of its own, x = (byte - zero) * scale, from its smallest and largest value. Code that
+// makes rows asks where to write them as float32 (`staging`) and then says that they are there
+// (`commit`).
 class PackedRows {
  public:
   // Makes room for so many rows, and a granule more, of a linear layer that takes `precision`.
-  void resize(c10::ScalarType precision, std::int64_t rows, std::int64_t width);
+  void resize(Precision precision, std::int64_t rows, std::int64_t width);
 
   // For `count` rows from `first` on, to be written by this thread; committed before it asks again.
   float* staging(std::int64_t first, std::int64_t count);
   void commit(std::int64_t first, std::int64_t count, const float* rows);
 
   // All rows at once: of `x` (rows, width), which stays where it is while the operand is used.
-  void assign(c10::ScalarType precision, float* x, std::int64_t rows, std::int64_t width);
+  void assign(Precision precision, float* x, std::int64_t rows, std::int64_t width);
 
   // Sets a row to zero.
   void clear_row(std::int64_t row);
@@ -42,9 +43,9 @@ class PackedRows {
   }
 
  private:
-  void reserve(c10::ScalarType precision, std::int64_t rows, std::int64_t width);
+  void reserve(Precision precision, std::int64_t rows, std::int64_t width);
 
-  c10::ScalarType precision_ = c10::ScalarType::Float;
+  Precision precision_ = Precision::float32;
   std::int64_t width_ = 0, ld_ = 0;
   float* floats_ = nullptr;  // own_floats_, or what assign() was given
   ScratchBuffer own_floats_;

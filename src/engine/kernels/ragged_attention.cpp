@@ -72,14 +72,14 @@ void group_rows(const float* x, std::int64_t rows, std::int64_t width, std::int6
 
 RaggedAttention::RaggedAttention(std::int64_t heads, std::int64_t head_size,
                                  const at::Tensor& distance_embedding, std::int64_t left,
-                                 std::int64_t right, c10::ScalarType precision)
+                                 std::int64_t right, Precision precision)
     : heads_(heads), head_size_(head_size), left_(left), right_(right), precision_(precision) {
   if (!distance_embedding.defined()) return;
   const at::Tensor rows = distance_embedding.to(at::kFloat).contiguous();  // (left + 1 + right, D)
   distances_ = round_up(rows.size(0), kKeyGranule);
   float* keys = distance_keys_.reserve((head_size_ + 1) * distances_);
   const float* from = rows.const_data_ptr<float>();
-  if (precision_ == c10::ScalarType::BFloat16) {
+  if (precision_ == Precision::bfloat16) {
     transpose(from, rows.size(0), head_size_, round_up(head_size_, kGroup<c10::BFloat16>),
               reinterpret_cast<c10::BFloat16*>(keys), distances_);
   } else {
@@ -89,7 +89,7 @@ RaggedAttention::RaggedAttention(std::int64_t heads, std::int64_t head_size,
 
 void RaggedAttention::forward(const RaggedBatch& batch, const float* qkv, std::int64_t stride,
                               Scratch& scratch, float* y) const {
-  if (precision_ == c10::ScalarType::BFloat16) {
+  if (precision_ == Precision::bfloat16) {
     forward_in<c10::BFloat16>(batch, qkv, stride, scratch, y);
   } else {
     forward_in<float>(batch, qkv, stride, scratch, y);

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-#include <c10/core/ScalarType.h>
 
 #include <cstdint>
 
 #include "engine/ragged_batch.h"
 #include "engine/scratch_buffer.h"
+#include "w2vbert/engine/precision.h"
 
 namespace w2vbert {
 
@@ -20,14 +20,14 @@ namespace w2vbert {
 class RaggedAttention {
  public:
   RaggedAttention() = default;
-  // `distance_embedding` (left + 1 + right, D), or undefined: no positions. `precision` is Float
-  // or BFloat16.
+  // `distance_embedding` (left + 1 + right, D), or undefined: no positions. `precision` is
+  // float32 or bfloat16.
   RaggedAttention(std::int64_t heads, std::int64_t head_size, const at::Tensor& distance_embedding,
-                  std::int64_t left, std::int64_t right, c10::ScalarType precision);
+                  std::int64_t left, std::int64_t right, Precision precision);
 
   // What attention is computed in where the layers' products are in `precision`.
-  static c10::ScalarType precision_of(c10::ScalarType precision) {
-    return precision == c10::ScalarType::BFloat16 ? precision : c10::ScalarType::Float;
+  static Precision precision_for(Precision precision) {
+    return precision == Precision::bfloat16 ? precision : Precision::float32;
   }
 
   // Room that calls share.
@@ -47,7 +47,7 @@ class RaggedAttention {
                   float* y) const;
 
   std::int64_t heads_ = 0, head_size_ = 0, left_ = 0, right_ = 0;
-  c10::ScalarType precision_ = c10::ScalarType::Float;
+  Precision precision_ = Precision::float32;
   std::int64_t distances_ = 0;   // left + 1 + right, rounded up to whole vectors; 0: no positions
   ScratchBuffer distance_keys_;  // (D, distances_)
 };

@@ -54,14 +54,14 @@ void grouped_gemm(std::int64_t m, std::int64_t n, std::int64_t k, const Input* a
 
 }  // namespace
 
-bool tile_gemm_is_onednn(c10::ScalarType precision) {
+bool tile_gemm_is_onednn(Precision precision) {
   static const bool float32 = works<float, float, float>();
   static const bool bfloat16 = bfloat16_works();
   static const bool int8 = works<unsigned char, signed char, std::int32_t>();
   switch (precision) {
-    case c10::ScalarType::BFloat16:
+    case Precision::bfloat16:
       return bfloat16;
-    case c10::ScalarType::Char:
+    case Precision::int8:
       return int8;
     default:
       return float32;
@@ -70,7 +70,7 @@ bool tile_gemm_is_onednn(c10::ScalarType precision) {
 
 void tile_gemm(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda,
                const float* b, std::int64_t ldb, float* c, std::int64_t ldc, bool accumulate) {
-  if (tile_gemm_is_onednn(c10::ScalarType::Float)) {
+  if (tile_gemm_is_onednn(Precision::float32)) {
     brgemm(m, n, k, lda, ldb, ldc, accumulate, a, b, c);
   } else {
     vector_kernels().gemm(m, n, k, a, lda, b, ldb, c, ldc, accumulate);
@@ -80,7 +80,7 @@ void tile_gemm(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, s
 void tile_gemm(std::int64_t m, std::int64_t n, std::int64_t k, const c10::BFloat16* a,
                std::int64_t lda, const c10::BFloat16* b, std::int64_t ldb, float* c,
                std::int64_t ldc, bool accumulate) {
-  if (tile_gemm_is_onednn(c10::ScalarType::BFloat16)) {
+  if (tile_gemm_is_onednn(Precision::bfloat16)) {
     brgemm(m, n, k, lda, ldb, ldc, accumulate, a, b, c);
     at::native::cpublas::brgemm_release();  // AMX tiles are the thread's
   } else {
@@ -91,7 +91,7 @@ void tile_gemm(std::int64_t m, std::int64_t n, std::int64_t k, const c10::BFloat
 void tile_gemm(std::int64_t m, std::int64_t n, std::int64_t k, const std::uint8_t* a,
                std::int64_t lda, const std::int8_t* b, std::int64_t ldb, std::int32_t* c,
                std::int64_t ldc, bool accumulate) {
-  if (tile_gemm_is_onednn(c10::ScalarType::Char)) {
+  if (tile_gemm_is_onednn(Precision::int8)) {
     brgemm(m, n, k, lda, ldb, ldc, accumulate, a, b, c);
     at::native::cpublas::brgemm_release();
   } else {

@@ -1,10 +1,11 @@
 // One small matrix product, the unit that the engine's work is cut into.
 #pragma once
 
-#include <c10/core/ScalarType.h>
 #include <c10/util/BFloat16.h>
 
 #include <cstdint>
+
+#include "w2vbert/engine/precision.h"
 
 namespace w2vbert {
 
@@ -21,8 +22,8 @@ void tile_gemm(std::int64_t m, std::int64_t n, std::int64_t k, const std::uint8_
                std::int64_t lda, const std::int8_t* b, std::int64_t ldb, std::int32_t* c,
                std::int64_t ldc, bool accumulate);
 
-// Whether tile_gemm of float32, bfloat16 or int8 (Char) runs on oneDNN's kernels here, or on loops
+// Whether tile_gemm of float32, bfloat16 or int8 runs on oneDNN's kernels here, or on loops
 // that are slower: without instructions for it, much slower.
-bool tile_gemm_is_onednn(c10::ScalarType precision);
+bool tile_gemm_is_onednn(Precision precision);
 
 }  // namespace w2vbert

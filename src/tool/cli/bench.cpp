@@ -16,7 +16,6 @@
 #include "tool/cli/exit_status.h"
 #include "tool/cli/options.h"
 #include "tool/tasks/benchmark.h"
-#include "w2vbert/core/dtype.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -99,7 +98,7 @@ int serve(Benchmark& benchmark) {
     BenchmarkResult result;
     result.lengths = lengths_of(line);
     result.seconds_min = benchmark.run(result.lengths);
-    const Json json = {{"engine", benchmark.engine().name},
+    const Json json = {{"engine", name_of(benchmark.engine().kind)},
                        {"frames", result.frames()},
                        {"seconds", result.seconds_min},
                        {"rtf", result.seconds_min / result.audio_seconds()}};
@@ -126,7 +125,7 @@ int run(const BenchOptions& options) {
   Json results = Json::array();
   std::string table = fmt::format(
       "{} engine, {}, {} threads; the model alone, {} runs after a warm-up\n\n",
-      benchmark.engine().name, dtype_name(request.dtype), at::get_num_threads(), rounds);
+      name_of(benchmark.engine().kind), name_of(request.precision), at::get_num_threads(), rounds);
   table += fmt::format("{:>8} {:>6} {:>10} {:>10} {:>8} {:>8}\n", "frames", "batch", "min s",
                        "median s", "RTF", "floor");
   for (std::size_t i = 0; i < batches.size(); ++i) {
@@ -145,9 +144,9 @@ int run(const BenchOptions& options) {
   messages.clear();
   if (options.output.json) {
     const Json report = {{"command", "bench"},
-                         {"engine", benchmark.engine().name},
+                         {"engine", name_of(benchmark.engine().kind)},
                          {"engine_reason", benchmark.engine().reason},
-                         {"dtype", dtype_name(request.dtype)},
+                         {"dtype", name_of(request.precision)},
                          {"threads", at::get_num_threads()},
                          {"rounds", rounds},
                          {"results", results}};

@@ -111,7 +111,8 @@ void say_warnings(const LoadReport& report, Messages& messages) {
 
 void say_engine(const EngineChoice& engine, Messages& messages) {
   if (!engine.reason.empty()) {
-    messages.say(fmt::format("--engine fused falls back on {}: {}", engine.name, engine.reason));
+    messages.say(
+        fmt::format("--engine fused falls back on {}: {}", name_of(engine.kind), engine.reason));
   }
 }
 

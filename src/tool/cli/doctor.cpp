@@ -18,13 +18,13 @@
 
 #include "core/text.h"
 #include "core/threads.h"
+#include "engine/fused_encoder.h"
 #include "tool/cli/commands.h"
 #include "tool/cli/console.h"
 #include "tool/cli/exit_status.h"
 #include "tool/cli/options.h"
 #include "w2vbert/checkpoint/model_directory.h"
 #include "w2vbert/core/device.h"
-#include "w2vbert/engine/fused_encoder.h"
 #include "w2vbert/version.h"
 
 namespace w2vbert::tool {

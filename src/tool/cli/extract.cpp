@@ -143,10 +143,10 @@ int run_extract(const ExtractOptions& options) {
     say_engine(extraction.engine(), messages);
     return function;
   };
-  return run_over_clips(
-      "extract", options.clips, options.output, inputs, extraction.fingerprint(request.audio),
-      request, messages,
-      {{"engine", extraction.engine().name}, {"engine_reason", extraction.engine().reason}});
+  return run_over_clips("extract", options.clips, options.output, inputs,
+                        extraction.fingerprint(request.audio), request, messages,
+                        {{"engine", name_of(extraction.engine().kind)},
+                         {"engine_reason", extraction.engine().reason}});
 }
 
 }  // namespace

@@ -51,7 +51,7 @@ int run(const ForwardOptionsGiven& options) {
     using Json = nlohmann::ordered_json;
     const Json report = {{"command", "forward"},
                          {"architecture", summary.architecture},
-                         {"engine", summary.engine.name},
+                         {"engine", name_of(summary.engine.kind)},
                          {"engine_reason", summary.engine.reason},
                          {"output", options.output},
                          {"tensors", summary.outputs},

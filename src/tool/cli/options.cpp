@@ -14,7 +14,6 @@
 #include "tool/cli/command_line.h"
 #include "tool/corpus/manifest.h"
 #include "w2vbert/core/device.h"
-#include "w2vbert/core/dtype.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -107,8 +106,8 @@ ModelRequest ModelOptions::request() const {
   one_of("--attn-implementation", attn_implementation, {"eager", "sdpa"});
   ModelRequest request;
   request.model = model;
-  request.dtype = *dtype_of(dtype);
-  request.engine = engine;
+  request.precision = *precision_of(dtype);
+  request.engine = *engine_kind_of(engine);
   request.attn_implementation = attn_implementation;
   request.lenient = lenient;
   request.prefix = prefix;

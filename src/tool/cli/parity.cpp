@@ -39,9 +39,9 @@ ParityOptions parity_options(ParityOptionsGiven& given, const Reference& referen
   }
   apply_threads(model.threads);
   ParityOptions options;
-  const ModelRequest request = model.request();
-  options.load = load_options(
-      request, choose_engine("reference", Wav2Vec2BertConfig(), request.device, request.dtype));
+  ModelRequest request = model.request();
+  request.engine = EngineKind::reference;
+  options.load = load_options(request, choose_engine(request, Wav2Vec2BertConfig()));
   if (!given.tolerance.empty()) {
     options.tolerance = parse_number<double>(given.tolerance);
     if (!options.tolerance || *options.tolerance < 0) {

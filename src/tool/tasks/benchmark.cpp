@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/stopwatch.h"
+#include "engine/fused_engine.h"
 #include "engine/gemm_roofline.h"
 #include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/checkpoint/model_directory.h"
@@ -39,10 +40,9 @@ double BenchmarkResult::audio_seconds() const {
 Benchmark::Benchmark(const ModelRequest& request) : request_(request) {
   const ModelDirectory model = resolve_model(request.model);
   config_ = load_config(request, model.path);
-  choice_ = choose_engine(request.engine, config_, request.device, request.dtype);
-  auto loaded = load_pretrained<Wav2Vec2BertModel>(model.path, load_options(request, choice_));
-  engine_ = make_engine(choice_, std::move(loaded.model), request.dtype,
-                        weight_reader(loaded.checkpoint, loaded.report));
+  choice_ = choose_engine(request, config_);
+  auto loaded = load_model<Wav2Vec2BertModel>(request, choice_, model.path);
+  engine_ = make_engine(choice_, std::move(loaded.model));
   report_ = std::move(loaded.report);
   if (auto* fused = dynamic_cast<FusedEngine*>(engine_.get())) fused->encoder().pack_weights();
 }
@@ -50,9 +50,9 @@ Benchmark::Benchmark(const ModelRequest& request) : request_(request) {
 double Benchmark::run(const std::vector<std::int64_t>& lengths) {
   const auto clips = seeded_clips(lengths, config_.feature_projection_input_dim);
   const Stopwatch watch;
-  const auto states = engine_->states(clips, {Engine::kLastHiddenState});
+  const auto states = engine_->compute(clips, {StateId::last_hidden_state()});
   // A copy of one number waits for a device.
-  (void)states.back().front().select(0, 0).select(0, 0).item<float>();
+  (void)states.back().states.front().select(0, 0).select(0, 0).item<float>();
   return watch.seconds();
 }
 
@@ -62,7 +62,7 @@ BenchmarkResult Benchmark::measure(const std::vector<std::int64_t>& lengths, int
   result.lengths = lengths;
   run(lengths);
   std::optional<PackedGemmRate> rate;
-  if (request_.device.is_cpu() && request_.dtype == at::kFloat && at::hasMKLDNN()) {
+  if (request_.device.is_cpu() && request_.precision == Precision::float32 && at::hasMKLDNN()) {
     rate.emplace(config_);
   }
   std::vector<double> seconds;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/fused_encoder.h"
 #include "tool/tasks/model_request.h"
 #include "w2vbert/checkpoint/load.h"
 #include "w2vbert/config/wav2vec2_bert_config.h"

@@ -136,7 +136,7 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
   const ModelDirectory model = resolve_model(request_.model);
   directory_ = model.path;
   config_ = load_config(request_, directory_);
-  engine_ = choose_engine(request_.engine, config_, request_.device, request_.dtype);
+  engine_ = choose_engine(request_, config_);
   features_ = load_features(config_, directory_);
   if (!options.states.empty()) states_ = parse_states(options.states, config_.num_hidden_layers);
   if (options.chunk_seconds > 0) {
@@ -178,10 +178,10 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
   fields.emplace_back("model", model_identity_);
   fields.emplace_back("states", states_name(states_));
   fields.emplace_back("stats", stats_digest_.empty() ? "none" : stats_digest_);
-  fields.emplace_back("dtype", dtype_name(request_.dtype));
+  fields.emplace_back("dtype", name_of(request_.precision));
   fields.emplace_back("device", request_.device.is_cpu() ? "cpu" : "cuda");
-  fields.emplace_back("engine", engine_.name);
-  if (engine_.name == "reference") {  // the fused engine has one way of its own
+  fields.emplace_back("engine", name_of(engine_.kind));
+  if (engine_.kind == EngineKind::reference) {  // the fused engine has one way of its own
     fields.emplace_back("attn_implementation", request_.attn_implementation);
   }
   fields.emplace_back("prefix", request_.prefix);
@@ -202,7 +202,7 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
 
 c10::ScalarType Extraction::output_dtype() const {
   if (output_dtype_) return *output_dtype_;
-  const c10::ScalarType computed = request_.dtype == at::kChar ? at::kFloat : request_.dtype;
+  const c10::ScalarType computed = dtype_of(request_.precision);
   return mean_.defined() ? c10::promoteTypes(computed, mean_.scalar_type()) : computed;
 }
 
@@ -218,7 +218,7 @@ std::vector<std::string> Extraction::tensor_names() const {
 std::int64_t Extraction::batch_frames(std::optional<double> seconds) const {
   if (seconds) return features_.frames_of(*seconds);
   if (!request_.device.is_cpu()) return features_.frames_of(kDeviceBatchSeconds);
-  if (engine_.name != "fused") return 1;
+  if (engine_.kind != EngineKind::fused) return 1;
   // Rows of the engine's matrices, and of each state: in the engine's hands, the clip's and the
   // writer's.
   const std::int64_t row_bytes = 4 * config_.hidden_size;
@@ -231,11 +231,9 @@ std::int64_t Extraction::batch_frames(std::optional<double> seconds) const {
 namespace {
 
 // The states of all clips, those that are cut put together again.
-std::vector<std::vector<at::Tensor>> states_in_chunks(Engine& engine,
-                                                      const std::vector<EngineClip>& clips,
-                                                      const std::vector<std::int64_t>& wanted,
-                                                      const Chunking& chunking,
-                                                      std::int64_t batch_frames) {
+std::vector<ClipStates> states_in_chunks(Engine& engine, const std::vector<EngineClip>& clips,
+                                         const std::vector<StateId>& wanted,
+                                         const Chunking& chunking, std::int64_t batch_frames) {
   struct Piece {
     std::size_t clip;
     Chunk chunk;
@@ -246,8 +244,10 @@ std::vector<std::vector<at::Tensor>> states_in_chunks(Engine& engine,
       pieces.push_back({clip, chunk});
     }
   }
-  std::vector<std::vector<std::vector<at::Tensor>>> kept(  // (clip, state, piece)
-      clips.size(), std::vector<std::vector<at::Tensor>>(wanted.size()));
+  struct CutState {
+    std::vector<at::Tensor> pieces;
+  };
+  std::vector<std::vector<CutState>> kept(clips.size(), std::vector<CutState>(wanted.size()));
   for (std::size_t begin = 0; begin < pieces.size();) {
     std::vector<EngineClip> batch;
     std::size_t end = begin;
@@ -260,13 +260,13 @@ std::vector<std::vector<at::Tensor>> states_in_chunks(Engine& engine,
                            ? clips[clip].attention_mask.slice(0, chunk.begin, chunk.end)
                            : at::Tensor()});
     }
-    const std::vector<std::vector<at::Tensor>> states = engine.states(batch, wanted);
+    const std::vector<ClipStates> computed = engine.compute(batch, wanted);
     for (std::size_t i = begin; i < end; ++i) {
       const auto& [clip, chunk] = pieces[i];
       for (std::size_t state = 0; state < wanted.size(); ++state) {
-        const at::Tensor& rows = states[i - begin][state];
+        const at::Tensor& rows = computed[i - begin].states[state];
         const bool whole = chunk.keep_end - chunk.keep_begin == chunk.end - chunk.begin;
-        kept[clip][state].push_back(
+        kept[clip][state].pieces.push_back(
             whole ? rows
                   : rows.slice(0, chunk.keep_begin - chunk.begin, chunk.keep_end - chunk.begin)
                         .clone());
@@ -274,10 +274,11 @@ std::vector<std::vector<at::Tensor>> states_in_chunks(Engine& engine,
     }
     begin = end;
   }
-  std::vector<std::vector<at::Tensor>> results(clips.size());
+  std::vector<ClipStates> results(clips.size());
   for (std::size_t clip = 0; clip < clips.size(); ++clip) {
-    for (const std::vector<at::Tensor>& parts : kept[clip]) {
-      results[clip].push_back(parts.size() == 1 ? parts.front() : at::cat(parts));
+    for (const CutState& state : kept[clip]) {
+      results[clip].states.push_back(state.pieces.size() == 1 ? state.pieces.front()
+                                                              : at::cat(state.pieces));
     }
   }
   return results;
@@ -287,15 +288,13 @@ std::vector<std::vector<at::Tensor>> states_in_chunks(Engine& engine,
 
 BatchFunction Extraction::load(std::int64_t batch_frames, LoadReport* report,
                                std::function<bool()> interrupt_asked) const {
-  auto loaded = load_pretrained<Wav2Vec2BertModel>(directory_, load_options(request_, engine_));
-  const std::shared_ptr<Engine> engine =
-      make_engine(engine_, std::move(loaded.model), request_.dtype,
-                  weight_reader(loaded.checkpoint, loaded.report));
+  auto loaded = load_model<Wav2Vec2BertModel>(request_, engine_, directory_);
+  const std::shared_ptr<Engine> engine = make_engine(engine_, std::move(loaded.model));
   engine->interrupt_when(std::move(interrupt_asked));
   if (report) *report = std::move(loaded.report);
 
-  std::vector<std::int64_t> wanted = states_;
-  if (wanted.empty()) wanted.push_back(Engine::kLastHiddenState);
+  std::vector<StateId> wanted(states_.begin(), states_.end());
+  if (wanted.empty()) wanted.push_back(StateId::last_hidden_state());
   const at::Tensor mean = mean_.defined() ? mean_.to(request_.device) : at::Tensor();
   const at::Tensor deviation = var_.defined() ? at::sqrt(var_.to(request_.device)) : at::Tensor();
   return [=, names = tensor_names(), chunking = chunking_, dtype = output_dtype_,
@@ -309,7 +308,7 @@ BatchFunction Extraction::load(std::int64_t batch_frames, LoadReport* report,
     std::vector<NamedTensors> outputs(clips.size());
     for (std::size_t clip = 0; clip < clips.size(); ++clip) {
       for (std::size_t i = 0; i < wanted.size(); ++i) {
-        at::Tensor rows = states[clip][i];
+        at::Tensor rows = states[clip].states[i];
         if (mean.defined()) rows = (rows - mean) / deviation;
         if (pool > 1) {
           rows = at::avg_pool1d(rows.t().unsqueeze(0), {pool}, {pool})[0].t();  // (T, C) -> (T', C)

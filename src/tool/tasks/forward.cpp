@@ -18,7 +18,6 @@
 #include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/checkpoint/model_directory.h"
 #include "w2vbert/core/error.h"
-#include "w2vbert/engine/fuse.h"
 #include "w2vbert/models/any_model.h"
 
 namespace w2vbert::tool {
@@ -84,12 +83,8 @@ Inputs read_inputs(const std::string& path, const Wav2Vec2BertConfig& config,
 
 NamedTensors run_model(const ForwardRequest& request, const std::string& directory,
                        const Inputs& inputs, ForwardSummary& summary) {
-  const FromPretrainedOptions options = load_options(request.model, summary.engine);
   Stopwatch watch;
-  auto loaded = load_pretrained<AnyModel>(directory, options);
-  if (summary.engine.name == "fused") {
-    fuse(*loaded.model, request.model.dtype, weight_reader(loaded.checkpoint, loaded.report));
-  }
+  auto loaded = load_model<AnyModel>(request.model, summary.engine, directory);
   summary.load_seconds = watch.seconds();
   summary.report = std::move(loaded.report);
 
@@ -99,7 +94,7 @@ NamedTensors run_model(const ForwardRequest& request, const std::string& directo
                             : tensor;
   };
   ModelInputs given;
-  given.input_features = on_device("input_features", options.dtype);
+  given.input_features = on_device("input_features", summary.engine.parameter_dtype());
   given.attention_mask = on_device("attention_mask");
   given.mask_time_indices = on_device("mask_time_indices", at::kBool);
   given.labels = on_device("labels", at::kLong);
@@ -109,7 +104,7 @@ NamedTensors run_model(const ForwardRequest& request, const std::string& directo
   watch = Stopwatch();
   NamedTensors outputs = loaded.model.forward(given, wanted);
   const bool narrow =
-      request.model.dtype == at::kBFloat16;  // which a fused model's outputs are not
+      request.model.precision == Precision::bfloat16;  // which a fused model's outputs are not
   for (auto& [name, tensor] : outputs) {
     tensor = tensor.to(at::kCPU, narrow ? at::kBFloat16 : tensor.scalar_type()).contiguous();
   }
@@ -126,11 +121,17 @@ ForwardSummary run_forward(const ForwardRequest& request) {
   const Wav2Vec2BertConfig config = load_config(request.model, model.path);
   ForwardSummary summary;
   summary.architecture = AnyModel::class_of(config, config_path);
-  summary.engine =
-      choose_engine(request.model.engine, config, request.model.device, request.model.dtype);
+  summary.engine = choose_engine(request.model, config);
   const bool attentions = request.output_attentions || config.output_attentions;
-  if (summary.engine.name == "fused" && attentions && config.attn_implementation == "eager") {
-    summary.engine = {"reference", "attentions are asked for"};
+  if (summary.engine.kind == EngineKind::fused && attentions &&
+      config.attn_implementation == "eager") {
+    if (summary.engine.precision == Precision::int8) {
+      throw UsageError("", "--dtype",
+                       "int8 runs on the fused engine alone, which gives no attentions",
+                       "another dtype, or no attentions");
+    }
+    summary.engine.kind = EngineKind::reference;
+    summary.engine.reason = "attentions are asked for";
   }
   const Inputs inputs = read_inputs(request.input, config, AnyModel::inputs(summary.architecture));
   check_output_file(request.output, request.input);

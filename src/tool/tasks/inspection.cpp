@@ -51,7 +51,7 @@ void read_through(const std::string& path, Inspection& result,
   std::vector<std::byte> block(kBlockBytes);
   for (const TensorInfo& info : header.tensors) {
     InspectedTensor inspected;
-    inspected.tensor = {info.name, info.dtype_name, info.shape, path, info.end - info.begin};
+    inspected.tensor = {{info.dtype_name, info.shape}, info.name, path, info.end - info.begin};
     inspected.elements = info.element_count;
     for (std::uint64_t at = info.begin; at < info.end;) {
       const auto count =

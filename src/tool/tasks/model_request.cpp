@@ -2,11 +2,10 @@
 
 #include <ATen/ATen.h>
 
-#include <utility>
-
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
+
 Wav2Vec2BertConfig load_config(const ModelRequest& request, const std::string& directory) {
   Wav2Vec2BertConfig config = Wav2Vec2BertConfig::from_pretrained(directory);
   config.attn_implementation = request.attn_implementation;
@@ -26,32 +25,20 @@ SeamlessM4TFeatureExtractorConfig load_features(const Wav2Vec2BertConfig& config
   return features;
 }
 
+EngineChoice choose_engine(const ModelRequest& request, const Wav2Vec2BertConfig& config) {
+  return w2vbert::choose_engine(request.engine, config, request.device, request.precision);
+}
+
 FromPretrainedOptions load_options(const ModelRequest& request, const EngineChoice& engine) {
   FromPretrainedOptions options;
   options.device = request.device;
-  options.dtype = engine.parameters(request.dtype);
+  options.dtype = engine.parameter_dtype();
   options.attn_implementation = request.attn_implementation;
   options.load.prefix = request.prefix;
   options.load.lenient = request.lenient;
   if (!request.lora.empty()) options.lora = request.lora;
   if (request.lenient) at::manual_seed(0);
-  if (engine.name == "fused" && !request.lenient && !options.lora) {
-    options.load.leave = FusedEncoder::packs;
-  }
   return options;
-}
-
-FusedEncoder::WeightReader weight_reader(std::shared_ptr<const Checkpoint> checkpoint,
-                                         const LoadReport& report) {
-  if (report.left.empty()) return {};
-  return [checkpoint = std::move(checkpoint),
-          left = report.left](const at::Tensor& parameter) -> FusedEncoder::RowReader {
-    const auto found = left.find(parameter.unsafeGetTensorImpl());
-    if (found == left.end()) return {};
-    return [checkpoint, name = found->second](std::int64_t first, std::int64_t count, float* rows) {
-      checkpoint->read_rows(name, first, count, rows);
-    };
-  };
 }
 
 }  // namespace w2vbert::tool

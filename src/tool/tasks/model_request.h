@@ -2,22 +2,21 @@
 #pragma once
 
 #include <c10/core/Device.h>
-#include <c10/core/ScalarType.h>
 
-#include <memory>
 #include <string>
 
 #include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/config/seamless_m4t_feature_extractor_config.h"
 #include "w2vbert/engine/engine.h"
+#include "w2vbert/engine/fuse.h"
 
 namespace w2vbert::tool {
 
 struct ModelRequest {
   std::string model;  // directory or Hub id
   c10::Device device = c10::Device(c10::kCPU);
-  c10::ScalarType dtype = c10::ScalarType::Float;  // Char: int8
-  std::string engine = "fused";
+  Precision precision = Precision::float32;
+  EngineKind engine = EngineKind::fused;
   std::string attn_implementation = "sdpa";
   bool lenient = false;
   std::string prefix;
@@ -32,13 +31,21 @@ Wav2Vec2BertConfig load_config(const ModelRequest& request, const std::string& d
 SeamlessM4TFeatureExtractorConfig load_features(const Wav2Vec2BertConfig& config,
                                                 const std::string& directory);
 
+// Which engine runs it. Throws as the library's choose_engine.
+EngineChoice choose_engine(const ModelRequest& request, const Wav2Vec2BertConfig& config);
+
 // How it is loaded. For a lenient load this seeds LibTorch's generator: what is initialised then is
-// the same in every run. What the fused engine packs is left in the file for weight_reader, where
-// nothing has to be done to it before.
+// the same in every run.
 FromPretrainedOptions load_options(const ModelRequest& request, const EngineChoice& engine);
 
-// Reads what the load of `checkpoint` left there.
-FusedEncoder::WeightReader weight_reader(std::shared_ptr<const Checkpoint> checkpoint,
-                                         const LoadReport& report);
+// The model in `directory`, for the engine of that choice: fused where it is to be.
+template <class ModuleHolder>
+Pretrained<ModuleHolder> load_model(const ModelRequest& request, const EngineChoice& engine,
+                                    const std::string& directory) {
+  const FromPretrainedOptions options = load_options(request, engine);
+  return engine.kind == EngineKind::fused
+             ? load_fused<ModuleHolder>(directory, engine.precision, options)
+             : load_pretrained<ModuleHolder>(directory, options);
+}
 
 }  // namespace w2vbert::tool

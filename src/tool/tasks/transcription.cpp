@@ -37,7 +37,7 @@ Transcription::Transcription(ModelRequest request) : request_(std::move(request)
     throw ConfigError(config_path, "vocab_size", "is null",
                       "the size of the vocabulary of a Wav2Vec2BertForCTC");
   }
-  engine_ = choose_engine(request_.engine, config_, request_.device, request_.dtype);
+  engine_ = choose_engine(request_, config_);
   features_ = load_features(config_, directory_);
   tokenizer_ = Wav2Vec2CTCTokenizer::from_pretrained(directory_);
   tokenizer_.check_vocab_size(*config_.vocab_size);
@@ -63,18 +63,16 @@ double Transcription::seconds_of(std::int64_t frames) const {
 
 Transcription::Function Transcription::load(LoadReport* report,
                                             std::function<bool()> interrupt_asked) const {
-  auto loaded = load_pretrained<Wav2Vec2BertForCTC>(directory_, load_options(request_, engine_));
+  auto loaded = load_model<Wav2Vec2BertForCTC>(request_, engine_, directory_);
   Linear lm_head = loaded.model->lm_head;
-  const std::shared_ptr<Engine> engine =
-      make_engine(engine_, loaded.model->wav2vec2_bert, request_.dtype,
-                  weight_reader(loaded.checkpoint, loaded.report));
+  const std::shared_ptr<Engine> engine = make_engine(engine_, loaded.model->wav2vec2_bert);
   engine->interrupt_when(std::move(interrupt_asked));
   if (report) *report = std::move(loaded.report);
   return [engine, lm_head, tokenizer = tokenizer_](const std::vector<EngineClip>& clips) mutable {
     const at::NoGradGuard no_grad;
     std::vector<Wav2Vec2CTCTokenizer::Output> outputs;
-    for (const auto& states : engine->states(clips, {Engine::kLastHiddenState})) {
-      const at::Tensor rows = states.front().to(lm_head->weight.scalar_type()).unsqueeze(0);
+    for (const ClipStates& clip : engine->compute(clips, {StateId::last_hidden_state()})) {
+      const at::Tensor rows = clip.states.front().to(lm_head->weight.scalar_type()).unsqueeze(0);
       const at::Tensor logits = lm_head(rows)[0];  // (1, T', E) -> (T', V)
       const at::Tensor ids = logits.argmax(-1).cpu();
       outputs.push_back(tokenizer.decode(

@@ -1,0 +1,62 @@
+#include "w2vbert/checkpoint/weight_source.h"
+
+#include <ATen/ATen.h>
+#include <torch/nn/module.h>
+
+#include <utility>
+
+#include "checkpoint/state_dict.h"
+#include "checkpoint/tensor_dtype.h"
+#include "core/text.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert {
+
+const std::vector<std::string>& WeightSource::warnings() const {
+  static const std::vector<std::string> kNone;
+  return kNone;
+}
+
+ModuleWeights::ModuleWeights(const torch::nn::Module& module) : path_(module.name()) {
+  for (const auto& [name, tensor] : state_dict_of(module)) {
+    names_.push_back(name);
+    Entry entry;
+    entry.info.dtype_name = dtype_name_of(tensor.scalar_type()).value_or("");
+    entry.info.shape = tensor.sizes().vec();
+    entry.tensor = tensor.detach();
+    entries_.emplace(name, std::move(entry));
+  }
+}
+
+const WeightInfo* ModuleWeights::find(std::string_view name) const {
+  const auto found = entries_.find(std::string(name));
+  return found == entries_.end() ? nullptr : &found->second.info;
+}
+
+const ModuleWeights::Entry& ModuleWeights::entry_of(std::string_view name) const {
+  const auto found = entries_.find(std::string(name));
+  if (found == entries_.end()) throw CheckpointError(path_, name, "is not in the module");
+  return found->second;
+}
+
+void ModuleWeights::read(std::string_view name, const at::Tensor& destination) const {
+  const Entry& entry = entry_of(name);
+  TORCH_CHECK_VALUE(destination.defined() && destination.sizes() == entry.tensor.sizes(),
+                    quote_bytes(name), " has shape ", shape_text(entry.info.shape),
+                    " in the module, the tensor to read into ",
+                    destination.defined() ? shape_text(destination.sizes()) : "is undefined");
+  destination.detach().copy_(entry.tensor);
+}
+
+void ModuleWeights::read_rows(std::string_view name, std::int64_t first, std::int64_t count,
+                              float* to) const {
+  const Entry& entry = entry_of(name);
+  const auto& shape = entry.info.shape;
+  TORCH_CHECK_VALUE(!shape.empty() && first >= 0 && count >= 0 && first <= shape[0] - count,
+                    quote_bytes(name), ": rows ", first, " to ", first + count, " of ",
+                    shape_text(shape));
+  const at::Tensor rows = entry.tensor.narrow(0, first, count);
+  at::from_blob(to, rows.sizes(), at::kFloat).copy_(rows);
+}
+
+}  // namespace w2vbert

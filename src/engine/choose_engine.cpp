@@ -1,0 +1,59 @@
+#include <ATen/ATen.h>
+
+#include <string>
+#include <utility>
+
+#include "engine/fused_encoder.h"
+#include "engine/fused_engine.h"
+#include "engine/fused_model.h"
+#include "engine/reference_engine.h"
+#include "w2vbert/core/error.h"
+#include "w2vbert/engine/engine.h"
+#include "w2vbert/engine/fuse.h"
+
+namespace w2vbert {
+
+std::string name_of(EngineKind kind) { return kind == EngineKind::fused ? "fused" : "reference"; }
+
+std::optional<EngineKind> engine_kind_of(std::string_view name) {
+  for (const EngineKind kind : {EngineKind::fused, EngineKind::reference}) {
+    if (name == name_of(kind)) return kind;
+  }
+  return std::nullopt;
+}
+
+EngineChoice choose_engine(EngineKind wanted, const Wav2Vec2BertConfig& config, c10::Device device,
+                           Precision precision) {
+  EngineChoice choice = {EngineKind::reference, precision, ""};
+  if (wanted == EngineKind::fused) {
+    if (!device.is_cpu()) {
+      choice.reason = "the device is " + device.str() + ", not cpu";
+    } else if (const auto refused = FusedEncoder::unsupported_reason(precision)) {
+      choice.reason = *refused;
+    } else if (const auto refused_config = FusedEncoder::unsupported_reason(config)) {
+      choice.reason = *refused_config;
+    } else {
+      choice.kind = EngineKind::fused;
+    }
+  }
+  if (precision == Precision::int8 && choice.kind != EngineKind::fused) {
+    throw UsageError(
+        "", "dtype",
+        "int8 runs on the fused engine alone" + (choice.reason.empty() ? "" : ": " + choice.reason),
+        "another dtype, or the fused engine where it can run", "dtype");
+  }
+  return choice;
+}
+
+std::unique_ptr<Engine> make_engine(const EngineChoice& choice, Wav2Vec2BertModel model) {
+  if (choice.kind == EngineKind::fused) {
+    if (fused_encoder_of(*model) == nullptr) fuse(*model, choice.precision);
+    return std::make_unique<FusedEngine>(std::move(model));
+  }
+  const bool on_cpu = model->parameters().front().device().is_cpu();
+  return std::make_unique<ReferenceEngine>(
+      std::move(model),
+      on_cpu ? ReferenceEngine::Batches::one_by_one : ReferenceEngine::Batches::padded);
+}
+
+}  // namespace w2vbert

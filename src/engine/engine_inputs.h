@@ -1,0 +1,23 @@
+// What is asked of an engine, checked.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "w2vbert/engine/engine.h"
+
+namespace w2vbert {
+
+struct WantedStates {
+  // Numbers of hidden_states, one for each wanted state: last_hidden_state is made from the last.
+  std::vector<std::int64_t> numbers;
+  std::vector<std::int64_t> ascending;  // the same, each once
+};
+
+// Throws UsageError for a state that a model of `layers` layers does not have.
+WantedStates sort_out(const std::vector<StateId>& wanted, std::int64_t layers);
+
+// Throws c10::ValueError for what is not one clip.
+void check_clip(const EngineClip& clip);
+
+}  // namespace w2vbert

@@ -1,0 +1,95 @@
+// The encoder as the fused engine runs it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/weight_scope.h"
+#include "w2vbert/config/wav2vec2_bert_config.h"
+#include "w2vbert/engine/precision.h"
+
+namespace w2vbert {
+
+// The inference of a Wav2Vec2BertModel's feature projection and encoder on a CPU, from weights that
+// are laid out once for it. Clips of any lengths lie one behind the other in one matrix: there is
+// no padding between them, and a clip's rows do not depend on its neighbours, its place among them
+// or the number of threads, to the last bit. Against the mirror the states differ by rounding
+// (docs/numerics.md).
+class FusedEncoder {
+ public:
+  // Why this encoder cannot run a model of that config, or nothing when it can.
+  static std::optional<std::string> unsupported_reason(const Wav2Vec2BertConfig& config);
+
+  // Why a precision runs here on slow loops or not at all, or nothing.
+  static std::optional<std::string> unsupported_reason(Precision precision);
+
+  // The instruction set of its loops, whose matrix products it runs on and in which precisions:
+  // "AVX512, oneDNN: float32, int8".
+  static std::string kernels();
+
+  // `precision` is that of the layers' matrix products: float32, bfloat16 or int8 (linear_out and
+  // the convolution module stay in float32). All else is float32, and so are the states; only
+  // attention's products are bfloat16 if the layers' are. `weights` are those of the
+  // Wav2Vec2BertModel. Its large matrices stay in their source during the first forward if that
+  // one's clips are short, and are packed before the next one. Throws c10::ValueError for what
+  // unsupported_reason() names, CheckpointError for what is not in the source.
+  static FusedEncoder from(const WeightScope& weights, const Wav2Vec2BertConfig& config,
+                           Precision precision);
+
+  // The same layer by layer: an encoder with the feature projection alone, and then each layer of
+  // config.num_hidden_layers in turn.
+  FusedEncoder(const WeightScope& feature_projection, const Wav2Vec2BertConfig& config,
+               Precision precision);
+  void add_layer(const WeightScope& weights);
+
+  ~FusedEncoder();
+  FusedEncoder(FusedEncoder&&) noexcept;
+  FusedEncoder& operator=(FusedEncoder&&) noexcept;
+
+  Precision precision() const;
+
+  // Packs now what is still in a source. Throws what reading throws; what is packed stays so.
+  void pack_weights();
+
+  // `asked` is called between the steps of a layer; true ends the forward with Interrupted.
+  void interrupt_when(std::function<bool()> asked);
+
+  struct Clip {
+    at::Tensor input;  // (T, F) features or (T, C) projected; a CPU tensor of any float type
+    // (T), zero where a frame is padding; undefined: all frames are valid
+    at::Tensor attention_mask;
+  };
+  enum class Input {
+    features,
+    projected,  // what the feature projection gives
+  };
+
+  // hidden_states[n] of every clip for each n of `states` (from 0 to num_hidden_layers, ascending),
+  // as HF numbers them: float32 matrices (sum of T, C), the clips' rows in their order. Layers past
+  // the last state are not computed. Two calls at once wait for each other. Throws c10::ValueError
+  // for inputs of another shape, and as pack_weights().
+  std::vector<at::Tensor> forward(const std::vector<Clip>& clips,
+                                  const std::vector<std::int64_t>& states,
+                                  Input input = Input::features);
+
+  // Seconds that the forwards so far have spent, by step; filled while `set_profiling(true)`.
+  struct Step {
+    std::string name;
+    double seconds = 0;
+    double flops = 0;  // of matrix products
+  };
+  void set_profiling(bool on);
+  std::vector<Step> profile() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace w2vbert

@@ -1,0 +1,19 @@
+#include "engine/weight_scope.h"
+
+#include "w2vbert/core/error.h"
+
+namespace w2vbert {
+
+at::IntArrayRef WeightScope::shape_of(const std::string& name) const {
+  const WeightInfo* info = source->find(prefix + name);
+  if (info == nullptr) throw CheckpointError(source->path(), prefix + name, "is missing");
+  return info->shape;
+}
+
+at::Tensor WeightScope::read(const std::string& name) const {
+  const at::Tensor values = at::empty(shape_of(name), at::kFloat);
+  source->read(prefix + name, values);
+  return values;
+}
+
+}  // namespace w2vbert

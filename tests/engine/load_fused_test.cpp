@@ -1,0 +1,130 @@
+// A fused model that is built from the files, against one that is loaded first.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <limits>
+#include <string>
+
+#include "support/small_model.h"
+#include "support/temporary_directory.h"
+#include "w2vbert/checkpoint/save_pretrained.h"
+#include "w2vbert/core/error.h"
+#include "w2vbert/engine/fuse.h"
+#include "w2vbert/models/any_model.h"
+#include "w2vbert/models/wav2vec2_bert_for_ctc.h"
+#include "w2vbert/models/wav2vec2_bert_model.h"
+
+namespace w2vbert::testing {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class LoadFused : public ::testing::Test {
+ protected:
+  LoadFused() {
+    Wav2Vec2BertConfig config;
+    config.hidden_size = 32;
+    config.num_hidden_layers = 2;
+    config.num_attention_heads = 4;
+    config.intermediate_size = 48;
+    config.vocab_size = 11;
+    config.add_adapter = true;
+    config.output_hidden_size = 24;
+    config.use_intermediate_ffn_before_adapter = true;
+    config.architectures = {"Wav2Vec2BertForCTC"};
+    torch::manual_seed(31);
+    const Wav2Vec2BertForCTC model(config);
+    {
+      const torch::NoGradGuard no_grad;  // biases are not zero in a trained model
+      for (auto& parameter : model->parameters()) parameter.normal_(0.0, 0.2);
+    }
+    save_pretrained(model, directory_.path());
+  }
+  std::string weights() const { return directory_.path() + "/model.safetensors"; }
+
+  TemporaryDirectory directory_;
+};
+
+class LoadFusedIn : public LoadFused, public ::testing::WithParamInterface<Precision> {};
+
+TEST_P(LoadFusedIn, GivesWhatFusingALoadedModelGives) {
+  const torch::NoGradGuard no_grad;
+  auto expected = load_pretrained<Wav2Vec2BertForCTC>(directory_.path());
+  fuse(*expected.model, GetParam());
+  auto loaded = load_fused<Wav2Vec2BertForCTC>(directory_.path(), GetParam());
+  EXPECT_EQ(loaded.report.loaded, expected.report.loaded);
+  EXPECT_EQ(loaded.report.warnings, expected.report.warnings);
+  EXPECT_FALSE(loaded.model->is_training());
+  const auto features = torch::randn({2, 30, 160});
+  const auto logits = expected.model->forward(features).logits;
+  for (int pass = 0; pass < 3; ++pass) {  // out of the file, packed, and once more
+    EXPECT_TRUE(torch::equal(loaded.model->forward(features).logits, logits)) << pass;
+  }
+  // What is left are parameters of other parts, with the same values.
+  const auto left = loaded.model->named_parameters();
+  EXPECT_EQ(left.keys(), expected.model->named_parameters().keys());
+  for (const auto& parameter : left) {
+    EXPECT_THAT(parameter.key(), ::testing::Not(HasSubstr("encoder")));
+    EXPECT_TRUE(
+        torch::equal(parameter.value(), expected.model->named_parameters()[parameter.key()]))
+        << parameter.key();
+  }
+}
+
+TEST_P(LoadFusedIn, TakesTheModelOutOfAHeadsFile) {
+  const torch::NoGradGuard no_grad;
+  auto expected = load_pretrained<Wav2Vec2BertModel>(directory_.path());
+  fuse(*expected.model, GetParam());
+  auto loaded = load_fused<Wav2Vec2BertModel>(directory_.path(), GetParam());
+  EXPECT_EQ(loaded.report.unexpected, expected.report.unexpected);
+  const auto features = torch::randn({1, 17, 160});
+  EXPECT_TRUE(torch::equal(loaded.model->forward(features).last_hidden_state,
+                           expected.model->forward(features).last_hidden_state));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, LoadFusedIn,
+                         ::testing::Values(Precision::float32, Precision::bfloat16,
+                                           Precision::int8),
+                         [](const auto& of) { return name_of(of.param); });
+
+TEST_F(LoadFused, ComparesAllNamesBeforeItReadsOne) {
+  change_tensors(weights(), [](auto& tensors) {
+    tensors.erase("wav2vec2_bert.encoder.layers.1.ffn2.output_dense.weight");
+    tensors["lm_head.bias"] = torch::ones({3});
+  });
+  try {
+    load_fused<AnyModel>(directory_.path(), Precision::float32);
+    FAIL();
+  } catch (const CheckpointError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("1 missing, 1 of another shape"));
+    EXPECT_THAT(error.what(), HasSubstr("encoder.layers.1.ffn2.output_dense.weight is missing"));
+  }
+  FromPretrainedOptions lenient;
+  lenient.load.lenient = true;
+  auto loaded = load_fused<AnyModel>(directory_.path(), Precision::float32, lenient);
+  EXPECT_EQ(loaded.report.warnings.size(), 2U);
+}
+
+TEST_F(LoadFused, WarnsOfWeightsThatAreNaNThroughout) {
+  change_tensors(weights(), [](auto& tensors) {
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    tensors["wav2vec2_bert.encoder.layers.0.self_attn.linear_k.weight"].fill_(nan);
+    tensors["wav2vec2_bert.encoder.layers.1.self_attn.linear_k.weight"][0].fill_(nan);
+  });
+  const auto loaded = load_fused<AnyModel>(directory_.path(), Precision::float32);
+  EXPECT_THAT(loaded.report.warnings,
+              ElementsAre(HasSubstr("layers.0.self_attn.linear_k.weight: every value is NaN")));
+}
+
+TEST_F(LoadFused, IsForFloat32ParametersOnACpu) {
+  FromPretrainedOptions options;
+  options.dtype = torch::kBFloat16;
+  EXPECT_THROW(load_fused<AnyModel>(directory_.path(), Precision::bfloat16, options),
+               c10::ValueError);
+}
+
+}  // namespace
+}  // namespace w2vbert::testing

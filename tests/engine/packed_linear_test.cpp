@@ -1,0 +1,227 @@
+// The packed layers against exact arithmetic.
+#include "engine/kernels/packed_linear.h"
+
+#include <gtest/gtest.h>
+#include <torch/nn/module.h>
+#include <torch/nn/modules/conv.h>
+#include <torch/nn/modules/linear.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/kernels/packed_rows.h"
+#include "engine/row_blocks.h"
+#include "engine/scratch_buffer.h"
+#include "w2vbert/checkpoint/weight_source.h"
+
+namespace w2vbert::testing {
+namespace {
+
+// The limit for sums in float32, in another order than float64's: relative to max(1, |y|).
+constexpr double kTolerance = 2e-5;
+
+double difference(const torch::Tensor& got, const torch::Tensor& exact) {
+  return ((got.to(torch::kDouble) - exact).abs() / torch::clamp_min(exact.abs(), 1.0))
+      .max()
+      .item<double>();
+}
+
+// What a layer multiplies, as float64: the values that its precision leaves of `rows`.
+torch::Tensor rounded(const torch::Tensor& rows, Precision precision, bool is_weight) {
+  if (precision == Precision::float32) return rows.to(torch::kDouble);
+  if (precision == Precision::bfloat16) {
+    return rows.to(torch::kBFloat16).to(torch::kDouble);
+  }
+  if (is_weight) {  // a scale for each output, from its largest value
+    const auto largest = rows.abs().amax(1, true);
+    const auto steps = torch::round(rows * (127 / largest));
+    return steps.to(torch::kDouble) * (largest / 127).to(torch::kDouble);
+  }
+  // A scale and a zero point for each row, from its smallest and largest value and zero.
+  const auto low = torch::clamp_max(rows.amin(1, true), 0);
+  const auto span = torch::clamp_min(rows.amax(1, true), 0) - low;
+  const auto steps = 255 / span;
+  const auto zero = torch::floor(-low * steps + 0.5);
+  const auto bytes = torch::trunc(torch::clamp(rows * steps + (zero + 0.5), 0, 255));
+  return (bytes - zero).to(torch::kDouble) * (span / 255).to(torch::kDouble);
+}
+
+struct Sizes {
+  std::int64_t rows, in, out;
+};
+
+class PackedLinearTest : public ::testing::TestWithParam<Precision> {
+ protected:
+  void SetUp() override { torch::manual_seed(29); }
+
+  template <class Child>
+  void add(const std::string& name, const Child& child) {
+    module_->register_module(name, child);
+    const torch::NoGradGuard no_grad;
+    for (auto& parameter : child->parameters()) parameter.uniform_(-0.2, 0.2);
+  }
+  PackedLinear packed(const LinearWeights& weights) {
+    PackedLinear linear({std::make_shared<ModuleWeights>(*module_), ""}, weights, GetParam());
+    if (pack_) linear.pack();
+    return linear;
+  }
+  // x and, as float64, what is left of it.
+  void make_input(std::int64_t rows, std::int64_t in) {
+    const auto x = torch::randn({rows, in});
+    input_ = rounded(x, GetParam(), /*is_weight=*/false);
+    std::copy_n(x.const_data_ptr<float>(), x.numel(), x_.reserve((rows + kRowGranule) * in));
+    operand_.assign(GetParam(), x_.data(), rows, in);
+  }
+  torch::Tensor exact(const torch::Tensor& weight, const torch::Tensor& bias) const {
+    const auto product = input_.matmul(rounded(weight.detach(), GetParam(), true).t());
+    return bias.defined() ? product + bias.detach().to(torch::kDouble) : product;
+  }
+  static torch::Tensor output(std::int64_t rows, std::int64_t width) {
+    return torch::full({rows + kRowGranule, width}, 7.0F);
+  }
+
+  std::shared_ptr<torch::nn::Module> module_ = std::make_shared<torch::nn::Module>("layers");
+  bool pack_ = true;
+  torch::Tensor input_;
+  ScratchBuffer x_;
+  PackedRows operand_;
+};
+
+constexpr Sizes kSizes[] = {{1, 1, 1},    {3, 5, 63},     {17, 64, 64},
+                            {33, 66, 65}, {40, 513, 130}, {600, 70, 200}};
+
+TEST_P(PackedLinearTest, ComputesEveryEpilogue) {
+  for (const bool pack : {true, false}) {
+    pack_ = pack;
+    for (const Sizes& size : kSizes) {
+      module_ = std::make_shared<torch::nn::Module>("layers");
+      torch::nn::Linear layer(size.in, size.out);
+      add("layer", layer);
+      make_input(size.rows, size.in);
+      const std::string where = std::to_string(size.rows) + " x " + std::to_string(size.in) +
+                                " x " + std::to_string(size.out) + (pack ? ", packed" : "");
+      const PackedLinear linear = packed({.parts = {{"layer"}}});
+      EXPECT_EQ(linear.in_features(), size.in);
+      EXPECT_EQ(linear.out_features(), size.out);
+      const auto expected = exact(layer->weight, layer->bias);
+
+      auto y = output(size.rows, size.out);
+      linear.forward(operand_, 0, size.rows, y.mutable_data_ptr<float>());
+      EXPECT_LT(difference(y.narrow(0, 0, size.rows), expected), kTolerance) << where;
+      EXPECT_TRUE(y.narrow(0, size.rows, kRowGranule).eq(7).all().item<bool>()) << where;
+
+      linear.forward_swish(operand_, 0, size.rows, y.mutable_data_ptr<float>());
+      EXPECT_LT(difference(y.narrow(0, 0, size.rows), torch::silu(expected)), kTolerance) << where;
+
+      const auto before = torch::randn({size.rows, size.out});
+      y.narrow(0, 0, size.rows).copy_(before);
+      linear.add_to(operand_, 0, size.rows, y.mutable_data_ptr<float>());
+      EXPECT_LT(difference(y.narrow(0, 0, size.rows), expected + before.to(torch::kDouble)),
+                kTolerance)
+          << where;
+
+      // From a row in the middle on, the same bits.
+      const std::int64_t first = size.rows / 2;
+      linear.forward(operand_, 0, size.rows, y.mutable_data_ptr<float>());
+      auto rest = output(size.rows, size.out);
+      linear.forward(operand_, first, size.rows - first, rest.mutable_data_ptr<float>());
+      EXPECT_TRUE(
+          torch::equal(rest.narrow(0, 0, size.rows - first), y.narrow(0, first, size.rows - first)))
+          << where;
+    }
+  }
+}
+
+TEST_P(PackedLinearTest, StacksPartsAndScalesThem) {
+  constexpr std::int64_t kRows = 21, kIn = 48, kHead = 12, kHeads = 3, kOut = kHead * kHeads;
+  torch::nn::Linear q(kIn, kOut), k(kIn, kOut), v(kIn, kOut);
+  add("q", q);
+  add("k", k);
+  add("v", v);
+  make_input(kRows, kIn);
+  const PackedLinear linear = packed({.parts = {{"q", 0.25f}, {"k"}, {"v"}}, .panel_width = kHead});
+  ASSERT_EQ(linear.panels(), 3 * kHeads);
+  const auto expected = exact(torch::cat({q->weight * 0.25f, k->weight, v->weight}),
+                              torch::cat({q->bias * 0.25f, k->bias, v->bias}));
+  constexpr std::int64_t kStride = (kRows + kRowGranule) * kHead;
+  const auto y = torch::empty({linear.panels(), kRows + kRowGranule, kHead});
+  linear.forward_panels(operand_, 0, kRows, y.mutable_data_ptr<float>(), kStride);
+  for (std::int64_t panel = 0; panel < linear.panels(); ++panel) {
+    EXPECT_LT(difference(y[panel].narrow(0, 0, kRows), expected.narrow(1, panel * kHead, kHead)),
+              kTolerance)
+        << panel;
+  }
+}
+
+TEST_P(PackedLinearTest, ScalesAWholeLayer) {
+  torch::nn::Linear layer(30, 70);
+  add("layer", layer);
+  make_input(9, 30);
+  auto y = output(9, 70);
+  packed({.parts = {{"layer", 0.5f}}}).forward(operand_, 0, 9, y.mutable_data_ptr<float>());
+  EXPECT_LT(difference(y.narrow(0, 0, 9), exact(layer->weight * 0.5f, layer->bias * 0.5f)),
+            kTolerance);
+}
+
+TEST_P(PackedLinearTest, GatesWithAndWithoutABias) {
+  for (const std::int64_t columns : {1, 31, 32, 48, 96, 100}) {
+    for (const bool with_bias : {true, false}) {
+      module_ = std::make_shared<torch::nn::Module>("layers");
+      torch::nn::Linear layer(torch::nn::LinearOptions(40, 2 * columns).bias(with_bias));
+      add("layer", layer);
+      make_input(19, 40);
+      auto y = output(19, columns);
+      const PackedLinear linear = packed({.parts = {{"layer"}}, .bias = with_bias, .gated = true});
+      linear.forward_glu(operand_, 0, 19, y.mutable_data_ptr<float>(), columns);
+      const auto both = exact(layer->weight, layer->bias);
+      EXPECT_LT(
+          difference(y.narrow(0, 0, 19),
+                     both.narrow(1, 0, columns) * torch::sigmoid(both.narrow(1, columns, columns))),
+          kTolerance)
+          << columns << (with_bias ? " with a bias" : "");
+    }
+  }
+}
+
+// A convolution over K frames multiplies the frames as they lie: (K, in), not (in, K).
+TEST_P(PackedLinearTest, TakesAConvolutionsRowsFrameByFrame) {
+  torch::nn::Conv1d conv(torch::nn::Conv1dOptions(10, 20, 3));
+  add("conv", conv);
+  make_input(6, 30);
+  auto y = output(6, 20);
+  const PackedLinear linear = packed({.parts = {{"conv"}}});
+  EXPECT_EQ(linear.in_features(), 30);
+  linear.forward(operand_, 0, 6, y.mutable_data_ptr<float>());
+  EXPECT_LT(
+      difference(y.narrow(0, 0, 6), exact(conv->weight.transpose(1, 2).flatten(1), conv->bias)),
+      kTolerance);
+}
+
+TEST_P(PackedLinearTest, RefusesPartsOfOtherShapes) {
+  torch::nn::Linear one(8, 4), other(8, 5);
+  add("one", one);
+  add("other", other);
+  EXPECT_THROW(packed({.parts = {{"one"}, {"other"}}}), c10::ValueError);
+}
+
+TEST(PackedLinear, RefusesAnInt8LayerWhoseSumsDoNotFit) {
+  auto module = std::make_shared<torch::nn::Module>("layers");
+  module->register_module("layer", torch::nn::Linear(65'537, 1));
+  const WeightScope scope = {std::make_shared<ModuleWeights>(*module), ""};
+  EXPECT_THROW(PackedLinear(scope, {.parts = {{"layer"}}}, Precision::int8), c10::ValueError);
+  EXPECT_NO_THROW(PackedLinear(scope, {.parts = {{"layer"}}}, Precision::bfloat16));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, PackedLinearTest,
+                         ::testing::Values(Precision::float32, Precision::bfloat16,
+                                           Precision::int8),
+                         [](const auto& of) { return name_of(of.param); });
+
+}  // namespace
+}  // namespace w2vbert::testing
