@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "support/random_parameters.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::testing {
@@ -27,6 +28,7 @@ class ReferenceEngineTest : public ::testing::Test {
     config.intermediate_size = 48;
     torch::manual_seed(5);
     model_ = Wav2Vec2BertModel(config);
+    randomize_parameters(*model_, 5);
     model_->eval();
   }
   static EngineClip clip(std::int64_t frames) {
@@ -117,6 +119,7 @@ TEST_F(ReferenceEngineTest, GivesTheSameInPaddedBatchesButForRounding) {
       config.add_adapter = true;
       config.output_hidden_size = config.hidden_size;
       model_ = Wav2Vec2BertModel(config);
+      randomize_parameters(*model_, 6);
       model_->eval();
     }
     ReferenceEngine alone(model_);

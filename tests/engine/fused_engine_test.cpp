@@ -22,6 +22,7 @@
 #include "core/threads.h"
 #include "engine/fused_engine.h"
 #include "engine/reference_engine.h"
+#include "support/random_parameters.h"
 #include "w2vbert/checkpoint/weight_source.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/engine/fuse.h"
@@ -44,6 +45,7 @@ double difference(const torch::Tensor& fused, const torch::Tensor& mirror) {
 Wav2Vec2BertModel model_of(const Wav2Vec2BertConfig& config, std::uint64_t seed) {
   torch::manual_seed(seed);
   Wav2Vec2BertModel model(config);
+  randomize_parameters(*model, seed);
   model->eval();
   return model;
 }
@@ -598,6 +600,7 @@ TEST(Fuse, GivesAHeadTheFusedEncoderAndAdapter) {
   for (const auto& config : {small_config(), adapter_configs()[0], adapter_configs()[2]}) {
     torch::manual_seed(11);
     Wav2Vec2BertForCTC mirror(config);
+    randomize_parameters(*mirror, 11);
     mirror->eval();
     auto fused = std::dynamic_pointer_cast<Wav2Vec2BertForCTCImpl>(mirror->clone());
     fuse(*fused);

@@ -7,6 +7,7 @@
 
 #include <thread>
 
+#include "support/random_parameters.h"
 #include "support/small_config.h"
 #include "w2vbert/models/semantic_encoder.h"
 
@@ -18,6 +19,7 @@ class BaseModel : public ::testing::Test {
   BaseModel() {
     torch::manual_seed(21);
     model_ = Wav2Vec2BertModel(config_);
+    randomize_parameters(*model_, 21);
     model_->eval();
   }
   torch::Tensor features(std::int64_t batch, std::int64_t frames) const {
@@ -30,14 +32,15 @@ class BaseModel : public ::testing::Test {
 };
 
 TEST_F(BaseModel, TheSameSeedGivesTheSameModelAndAnotherAnother) {
-  torch::manual_seed(21);
-  const Wav2Vec2BertModel twin(config_);
-  torch::manual_seed(22);
-  const Wav2Vec2BertModel other(config_);
-  for (const auto& item : model_->named_parameters()) {
+  const auto seeded = [&](std::uint64_t seed) {
+    torch::manual_seed(seed);
+    return Wav2Vec2BertModel(config_);
+  };
+  const auto model = seeded(21), twin = seeded(21), other = seeded(22);
+  for (const auto& item : model->named_parameters()) {
     EXPECT_TRUE(item.value().equal(twin->named_parameters()[item.key()])) << item.key();
   }
-  EXPECT_FALSE(model_->masked_spec_embed.equal(other->masked_spec_embed));
+  EXPECT_FALSE(model->masked_spec_embed.equal(other->masked_spec_embed));
 }
 
 // HF: `initializer_range or 0.02`.
@@ -82,6 +85,7 @@ TEST_F(BaseModel, ACloneHasWeightsOfItsOwn) {
 TEST_F(BaseModel, ComputesInTheTypeItIsMovedTo) {
   for (const auto type : {torch::kBFloat16, torch::kHalf, torch::kDouble}) {
     Wav2Vec2BertModel moved(config_);
+    randomize_parameters(*moved, 23);
     moved->to(type);
     moved->eval();
     const auto output = moved->forward(features(1, 7).to(type)).last_hidden_state;
@@ -112,6 +116,7 @@ TEST_F(BaseModel, StopsBeforeTheAdapterWhenOneStateIsWanted) {
   config.use_intermediate_ffn_before_adapter = true;
   config.output_hidden_size = 12;
   Wav2Vec2BertModel model(config);
+  randomize_parameters(*model, 24);
   model->eval();
   const auto input = features(2, 9);
   ForwardOptions options;
@@ -129,6 +134,7 @@ TEST_F(BaseModel, DrawsTheMasksOfSpecAugmentFromTheGeneratorItIsGiven) {
   config.layerdrop = 0.0;
   config.conformer_conv_dropout = 0.0;
   Wav2Vec2BertModel model(config);
+  randomize_parameters(*model, 25);
   model->train();
   const auto input = features(2, 20);
   const auto states = [&](std::uint32_t seed) {

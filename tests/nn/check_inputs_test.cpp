@@ -9,6 +9,7 @@
 
 #include <functional>
 
+#include "support/random_parameters.h"
 #include "support/small_config.h"
 #include "w2vbert/nn/convolution_module.h"
 #include "w2vbert/nn/encoder.h"
@@ -39,6 +40,12 @@ std::vector<Forward> forwards() {
   Wav2Vec2BertSelfAttention attention(config);
   Wav2Vec2BertEncoderLayer layer(config);
   Wav2Vec2BertEncoder encoder(config);
+  randomize_parameters(*projection, 1);
+  randomize_parameters(*feed_forward, 2);
+  randomize_parameters(*convolution, 3);
+  randomize_parameters(*attention, 4);
+  randomize_parameters(*layer, 5);
+  randomize_parameters(*encoder, 6);
   convolution->eval();
   layer->eval();
   encoder->eval();

@@ -8,6 +8,7 @@
 
 #include <array>
 
+#include "support/random_parameters.h"
 #include "support/small_config.h"
 #include "w2vbert/nn/convolution_module.h"
 
@@ -83,6 +84,7 @@ TEST(Conv1d, IsWhatTheConvolutionModuleComputesInFloat16) {
   torch::manual_seed(8);
   const torch::NoGradGuard no_grad;
   Wav2Vec2BertConvolutionModule module(config);
+  randomize_parameters(*module, 8);
   module->eval();
   const auto input = torch::randn({1, 71, 16});
   const auto in_float32 = module(input);

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <limits>
 
+#include "support/random_parameters.h"
 #include "support/small_config.h"
 #include "w2vbert/core/error.h"
 
@@ -21,6 +22,7 @@ class ConvolutionModule : public ::testing::Test {
   ConvolutionModule() { torch::manual_seed(11); }
   Wav2Vec2BertConvolutionModule make(const Wav2Vec2BertConfig& config) {
     Wav2Vec2BertConvolutionModule module(config);
+    randomize_parameters(*module, 11);
     module->eval();
     return module;
   }
@@ -61,11 +63,14 @@ TEST_F(ConvolutionModule, ComputesGluDepthwiseNormActivation) {
   const auto kernel = config_.conv_depthwise_kernel_size;
   const auto input = torch::randn({2, 9, channels}, torch::kDouble);
   module->to(torch::kDouble);
-  const auto norm = [&](const torch::Tensor& x) {
+  const auto norm = [&](const torch::nn::LayerNorm& of, const torch::Tensor& x) {
     const auto mean = x.mean(-1, true);
-    return (x - mean) / torch::sqrt((x - mean).pow(2).mean(-1, true) + config_.layer_norm_eps);
+    return (x - mean) / torch::sqrt((x - mean).pow(2).mean(-1, true) + config_.layer_norm_eps) *
+               of->weight +
+           of->bias;
   };
-  const auto wide = norm(input).matmul(module->pointwise_conv1->weight.squeeze(2).t());
+  const auto wide =
+      norm(module->layer_norm, input).matmul(module->pointwise_conv1->weight.squeeze(2).t());
   const auto gated = wide.slice(2, 0, channels) * torch::sigmoid(wide.slice(2, channels));
   auto mixed = torch::zeros_like(gated);
   for (std::int64_t t = 0; t < 9; ++t) {
@@ -76,7 +81,7 @@ TEST_F(ConvolutionModule, ComputesGluDepthwiseNormActivation) {
           gated.select(1, from) * module->depthwise_conv->weight.select(2, k).squeeze(1);
     }
   }
-  const auto normed = norm(mixed);
+  const auto normed = norm(module->depthwise_layer_norm, mixed);
   const auto expected =
       (normed * torch::sigmoid(normed)).matmul(module->pointwise_conv2->weight.squeeze(2).t());
   EXPECT_LT((module(input) - expected).abs().max().item<double>(), 1e-12);

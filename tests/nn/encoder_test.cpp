@@ -4,6 +4,7 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include "support/random_parameters.h"
 #include "support/small_config.h"
 
 namespace w2vbert::testing {
@@ -14,6 +15,7 @@ class Encoder : public ::testing::Test {
   Encoder() {
     torch::manual_seed(13);
     module_ = Wav2Vec2BertEncoder(config_);
+    randomize_parameters(*module_, 13);
     module_->eval();
   }
   Wav2Vec2BertEncoder::Impl::Output states(const torch::Tensor& input,

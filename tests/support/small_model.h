@@ -1,4 +1,4 @@
-// A small seeded model directory, and clips to feed it with.
+// A small seeded model directory.
 #pragma once
 
 #include <functional>
@@ -25,9 +25,5 @@ void change_tensors(const std::string& path,
                     const std::function<void(std::map<std::string, at::Tensor>&)>& change);
 
 std::map<std::string, at::Tensor> tensors_of(const std::string& path);
-
-// A 16-bit PCM file with `samples` samples a channel; the noise differs from seed to seed.
-void write_clip(const std::string& path, int samples, int seed = 0, int rate = 16000,
-                int channels = 1);
 
 }  // namespace w2vbert::testing

@@ -36,14 +36,6 @@ float sum_of(const Vec& value) {
   return lanes[0];
 }
 
-float max_of(const Vec& value) {
-  float lanes[kLanes];
-  value.store(lanes);
-  float largest = lanes[0];
-  for (std::int64_t i = 1; i < kLanes; ++i) largest = lanes[i] > largest ? lanes[i] : largest;
-  return largest;
-}
-
 // at::vec's minimum and maximum keep NaN too.
 float max_or_nan_of(const Vec& value) {
   float lanes[kLanes];
@@ -55,6 +47,7 @@ float max_or_nan_of(const Vec& value) {
   return largest;
 }
 
+// Finite for NaN where at::vec has an exp_u20 of its own.
 Vec sigmoid(const Vec& x) { return Vec(1.0f) / (Vec(1.0f) + x.neg().exp_u20()); }
 
 // Four sums side by side hide the latency of the additions; their order depends on the width alone.
@@ -117,7 +110,8 @@ void glu(const float* x, std::int64_t gates, std::int64_t rows, std::int64_t col
   for (std::int64_t row = 0; row < rows; ++row, x += ld_x, y += ld_y) {
     for (std::int64_t i = 0; i < columns; i += kLanes) {
       const std::int64_t count = columns - i;
-      store(load(x + i, count) * sigmoid(load(x + gates + i, count)), y + i, count);
+      const Vec gate = load(x + gates + i, count);
+      store(load(x + i, count) * Vec::blendv(sigmoid(gate), gate, gate.isnan()), y + i, count);
     }
   }
 }
@@ -194,14 +188,15 @@ void transpose(const float* x, std::int64_t rows, std::int64_t columns, std::int
   }
 }
 
+// The largest value, or NaN where one of them is NaN.
 float max_of_range(const float* x, std::int64_t count) {
   Vec largest(x[0]);
   std::int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
     largest = at::vec::maximum(largest, Vec::loadu(x + i));
   }
-  float result = max_of(largest);
-  for (; i < count; ++i) result = x[i] > result ? x[i] : result;
+  float result = max_or_nan_of(largest);
+  for (; i < count; ++i) result = x[i] > result || x[i] != x[i] ? x[i] : result;
   return result;
 }
 
@@ -252,7 +247,7 @@ void softmax_block(const ScoreBlock& block) {
       }
     }
     const auto raise = [](float& largest, float value) {
-      if (value > largest) largest = value;
+      if (value > largest || value != value) largest = value;
     };
     float largest = block.first ? -__FLT_MAX__ : block.row_max[row];
     if (band_begin > 0) raise(largest, max_of_range(scores, band_begin) + left_bias);
@@ -282,7 +277,9 @@ void softmax_block(const ScoreBlock& block) {
         }
       }
     }
-    block.row_sum[row] = sum;
+    // As a softmax: NaN for a row with a score that is NaN or infinite, for which exp_u20 is
+    // finite.
+    block.row_sum[row] = largest <= __FLT_MAX__ ? sum : __builtin_nanf("");
     block.row_max[row] = largest;
   }
 }

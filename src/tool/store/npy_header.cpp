@@ -44,8 +44,9 @@ std::optional<NpyScan> scan_npy(std::string_view head) {
   const auto bytes_of_value = parse_number<int>(head.substr(number, shape_begin - number));
   std::vector<std::int64_t> shape;
   std::uint64_t bytes = static_cast<std::uint64_t>(bytes_of_value.value_or(0));
-  const std::string_view numbers =
+  std::string_view numbers =
       head.substr(shape_begin + kShape.size(), shape_end - shape_begin - kShape.size());
+  if (numbers.ends_with(',')) numbers.remove_suffix(1);  // one dimension: "(3,)"
   for (const std::string& word : split(numbers, ',')) {
     const auto size =
         parse_number<std::int64_t>(std::string_view(word).substr(word.starts_with(' ') ? 1 : 0));

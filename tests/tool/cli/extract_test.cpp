@@ -15,6 +15,7 @@
 #include "support/program.h"
 #include "support/small_model.h"
 #include "support/temporary_directory.h"
+#include "support/write_clip.h"
 
 namespace w2vbert::tool::testing {
 namespace {

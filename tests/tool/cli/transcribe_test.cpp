@@ -10,6 +10,7 @@
 #include "support/program.h"
 #include "support/small_model.h"
 #include "support/temporary_directory.h"
+#include "support/write_clip.h"
 #include "w2vbert/checkpoint/save_pretrained.h"
 #include "w2vbert/models/wav2vec2_bert_for_ctc.h"
 

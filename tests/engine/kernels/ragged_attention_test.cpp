@@ -1,0 +1,178 @@
+// Attention over a ragged batch against a softmax in float64, pair by pair of queries and keys.
+#include "engine/kernels/ragged_attention.h"
+
+#include <gtest/gtest.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "engine/row_blocks.h"
+
+namespace w2vbert::testing {
+namespace {
+
+struct Shape {
+  std::int64_t heads, head_size, left, right;
+};
+
+// A batch, the queries, keys and values of its rows, and what attention makes of them.
+class Attention {
+ public:
+  Attention(const Shape& shape, bool positions, const std::vector<std::int64_t>& lengths,
+            const std::vector<torch::Tensor>& masks)
+      : shape_(shape), lengths_(lengths), masks_(masks) {
+    std::int64_t rows = 0;
+    for (std::size_t clip = 0; clip < lengths.size(); ++clip) {
+      batch_.add(lengths[clip], masks[clip]);
+      rows += lengths[clip];
+    }
+    EXPECT_EQ(batch_.rows(), rows);
+    // The queries scaled, as the layer's projection gives them.
+    qkv_ = torch::randn({3 * shape.heads, rows + kRowGranule, shape.head_size});
+    qkv_.slice(0, 0, shape.heads).div_(std::sqrt(static_cast<double>(shape.head_size)));
+    if (positions) {
+      distances_ = torch::randn({shape.left + 1 + shape.right, shape.head_size});
+    }
+  }
+
+  torch::Tensor& qkv() { return qkv_; }
+
+  torch::Tensor run(torch::ScalarType precision) {
+    const RaggedAttention attention(shape_.heads, shape_.head_size, distances_, shape_.left,
+                                    shape_.right, precision);
+    const std::int64_t rows = batch_.rows();
+    torch::Tensor y = torch::full({rows + kRowGranule, shape_.heads * shape_.head_size},
+                                  std::numeric_limits<float>::quiet_NaN());
+    attention.forward(batch_, qkv_.const_data_ptr<float>(), qkv_.stride(0), scratch_,
+                      y.mutable_data_ptr<float>());
+    return y.slice(0, 0, rows);
+  }
+
+  // (rows, heads x D) float64
+  torch::Tensor expected() const {
+    const auto wide = qkv_.to(torch::kDouble);
+    torch::Tensor y = torch::empty({batch_.rows(), shape_.heads, shape_.head_size}, torch::kDouble);
+    std::int64_t begin = 0;
+    for (std::size_t clip = 0; clip < lengths_.size(); ++clip) {
+      const std::int64_t frames = lengths_[clip];
+      const auto part = wide.slice(1, begin, begin + frames);  // (3 H, T, D)
+      const auto query = part.slice(0, 0, shape_.heads);
+      const auto key = part.slice(0, shape_.heads, 2 * shape_.heads);
+      auto scores = query.matmul(key.transpose(1, 2));  // (H, T, T)
+      if (distances_.defined()) {
+        const auto frame = torch::arange(frames);
+        const auto distance = (frame.unsqueeze(0) - frame.unsqueeze(1))  // key - query
+                                  .clamp(-shape_.left, shape_.right) +
+                              shape_.left;
+        const auto rows = distances_.to(torch::kDouble).index({distance});  // (T, T, D)
+        scores = scores + torch::einsum("hqd,qkd->hqk", {query, rows});
+      }
+      if (masks_[clip].defined()) {
+        const auto padded = masks_[clip].eq(0);
+        // HF: where no frame is valid, the lowest finite number leaves all scores equal.
+        scores = padded.all().item<bool>()
+                     ? torch::zeros_like(scores)
+                     : scores.masked_fill(padded, -std::numeric_limits<double>::infinity());
+      }
+      const auto mixed = torch::softmax(scores, -1).matmul(part.slice(0, 2 * shape_.heads));
+      y.slice(0, begin, begin + frames).copy_(mixed.transpose(0, 1));
+      begin += frames;
+    }
+    return y.flatten(1);
+  }
+
+ private:
+  Shape shape_;
+  std::vector<std::int64_t> lengths_;
+  std::vector<torch::Tensor> masks_;
+  RaggedBatch batch_;
+  torch::Tensor qkv_;  // (3 heads, rows and a granule, D)
+  torch::Tensor distances_;
+  RaggedAttention::Scratch scratch_;
+};
+
+double largest_difference(const torch::Tensor& got, const torch::Tensor& expected) {
+  return (got.to(torch::kDouble) - expected).abs().max().item<double>();
+}
+
+torch::Tensor holes(std::int64_t frames) {
+  auto mask = torch::rand({frames}).gt(0.3).to(torch::kLong);
+  mask[frames - 1] = 1;
+  return mask;
+}
+
+class RaggedAttentionIn : public ::testing::TestWithParam<torch::ScalarType> {
+ protected:
+  RaggedAttentionIn() { torch::manual_seed(1); }
+  // In bfloat16 the inputs of the products are rounded to 8 bits.
+  double tolerance() const { return GetParam() == torch::kFloat ? 1e-5 : 0.06; }
+};
+
+TEST_P(RaggedAttentionIn, IsASoftmaxOverTheClipOfEachLength) {
+  const Shape shape{2, 20, 64, 8};
+  constexpr std::int64_t kTogether = 13;
+  for (const bool positions : {true, false}) {
+    for (std::int64_t first = 1; first <= 130; first += kTogether) {
+      std::vector<std::int64_t> lengths;
+      std::vector<torch::Tensor> masks;
+      for (std::int64_t frames = first; frames < first + kTogether; ++frames) {
+        lengths.push_back(frames);
+        masks.push_back(frames % 3 == 0 ? holes(frames) : torch::Tensor());
+      }
+      Attention attention(shape, positions, lengths, masks);
+      EXPECT_LT(largest_difference(attention.run(GetParam()), attention.expected()), tolerance())
+          << "from " << first << " frames, positions " << positions;
+    }
+  }
+}
+
+TEST_P(RaggedAttentionIn, ContinuesOverManyBlocksOfKeys) {
+  const std::vector<std::int64_t> lengths = {511, 3, 512, 513, 1100};
+  std::vector<torch::Tensor> masks(lengths.size());
+  masks[0] = holes(511);
+  masks[4] = holes(1100);
+  masks[4].slice(0, 0, 600).zero_();  // a first block without any valid key
+  Attention attention({1, 16, 64, 8}, true, lengths, masks);
+  EXPECT_LT(largest_difference(attention.run(GetParam()), attention.expected()), tolerance());
+}
+
+TEST_P(RaggedAttentionIn, TakesHeadsAndDistancesOfAnySize) {
+  for (const Shape shape : {Shape{1, 1, 0, 0}, Shape{3, 7, 0, 5}, Shape{2, 64, 5, 0},
+                            Shape{5, 33, 200, 90}, Shape{4, 18, 3, 1}}) {
+    Attention attention(shape, true, {70, 1, 33}, {holes(70), {}, {}});
+    EXPECT_LT(largest_difference(attention.run(GetParam()), attention.expected()), tolerance())
+        << shape.heads << " heads of " << shape.head_size;
+  }
+}
+
+TEST_P(RaggedAttentionIn, TakesTheMeanWhereNoFrameIsValid) {
+  Attention attention({2, 16, 4, 2}, true, {9, 80, 5},
+                      {{}, torch::zeros({80}, torch::kLong), holes(5)});
+  EXPECT_LT(largest_difference(attention.run(GetParam()), attention.expected()), tolerance());
+}
+
+TEST_P(RaggedAttentionIn, KeepsANanInItsClip) {
+  for (const std::int64_t part : {0, 1, 2}) {  // queries, keys, values
+    Attention attention({2, 16, 4, 2}, true, {9, 80, 70}, {{}, {}, {}});
+    const auto before = attention.run(GetParam()).clone();
+    // Frame 40 of the second clip, in its first head.
+    attention.qkv()[2 * part][49][3] = std::numeric_limits<float>::quiet_NaN();
+    const auto after = attention.run(GetParam());
+    EXPECT_TRUE(after.slice(0, 0, 9).equal(before.slice(0, 0, 9))) << part;
+    EXPECT_TRUE(after.slice(0, 89).equal(before.slice(0, 89))) << part;
+    EXPECT_TRUE(after.slice(1, 16).equal(before.slice(1, 16))) << part;
+    const auto nan = after.slice(0, 9, 89).slice(1, 0, 16).isnan();
+    // A query spoils its row, a key every row, a value a column.
+    EXPECT_EQ(nan.sum().item<std::int64_t>(), part == 0 ? 16 : part == 1 ? 80 * 16 : 80) << part;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, RaggedAttentionIn, ::testing::Values(torch::kFloat, torch::kBFloat16),
+                         [](const auto& of) { return std::string(c10::toString(of.param)); });
+
+}  // namespace
+}  // namespace w2vbert::testing

@@ -1,0 +1,189 @@
+#include "tool/run/clip_reader.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "support/raw_safetensors.h"
+#include "support/temporary_directory.h"
+#include "support/write_clip.h"
+#include "w2vbert/audio/audio_file.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert::tool::testing {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr std::int64_t kPlenty = 1 << 20;
+
+class Reader : public ::testing::Test {
+ protected:
+  // A second has 49 rows of features: (16000 - 400) / 160 + 1 = 98 frames, two in a row.
+  std::string clip(int number, int samples = 16000, int rate = 16000, int channels = 1) {
+    const std::string path = scratch_ / ("clip-" + std::to_string(number) + ".wav");
+    write_clip(path, samples, number, rate, channels);
+    return path;
+  }
+  std::vector<ReadClip> read_all(const InputList& inputs, const std::vector<std::size_t>& pending,
+                                 int threads = 1, std::int64_t most_frames = kPlenty) {
+    ClipReader reader(inputs, pending, request_, threads, kPlenty);
+    std::vector<ReadClip> clips;
+    for (;;) {
+      std::vector<ReadClip> batch = reader.next_batch(most_frames);
+      if (batch.empty()) return clips;
+      for (ReadClip& one : batch) clips.push_back(std::move(one));
+    }
+  }
+  std::string message_of(const ReadClip& clip) {
+    if (!clip.failure) return "read";
+    try {
+      std::rethrow_exception(clip.failure);
+    } catch (const AudioError& error) {
+      return error.what();
+    } catch (const std::exception& error) {
+      return std::string("another error: ") + error.what();
+    }
+  }
+  at::Tensor features_of(const std::string& path) {
+    const SeamlessM4TFeatureExtractor extractor(request_.features);
+    return extractor({load_audio(path, request_.audio).samples}).input_features[0];
+  }
+  static std::vector<std::size_t> indices_of(const std::vector<ReadClip>& clips) {
+    std::vector<std::size_t> indices;
+    for (const ReadClip& clip : clips) indices.push_back(clip.index);
+    return indices;
+  }
+  const TemporaryDirectory scratch_;
+  ClipRunRequest request_;
+};
+
+TEST_F(Reader, GivesTheFeaturesOfWhatIsPendingInItsOrder) {
+  InputList inputs("/");
+  for (int i = 0; i < 4; ++i) inputs.add(clip(i, 16000 + 1000 * i, 8000 * (1 + i % 2), 1 + i % 2));
+  inputs.finish();
+  const auto clips = read_all(inputs, {3, 0, 2});
+  EXPECT_EQ(indices_of(clips), (std::vector<std::size_t>{3, 0, 2}));
+  for (const ReadClip& one : clips) {
+    ASSERT_EQ(message_of(one), "read");
+    const int number = static_cast<int>(one.index);
+    EXPECT_TRUE(one.features.input_features.equal(features_of(inputs.path(one.index))));
+    EXPECT_EQ(one.features.attention_mask.size(0), one.frames());
+    EXPECT_EQ(one.sample_rate_hz, 16000);
+    EXPECT_EQ(one.source_sample_rate_hz, 8000 * (1 + number % 2));
+    EXPECT_EQ(one.source_channels, 1 + number % 2);
+    EXPECT_EQ(one.samples, (16000 + 1000 * number) * (number % 2 == 0 ? 2 : 1));
+  }
+}
+
+TEST_F(Reader, GivesEachClipOnceFromAnyNumberOfThreads) {
+  InputList inputs("/");
+  std::vector<std::size_t> pending;
+  for (int i = 0; i < 20; ++i) {
+    inputs.add(clip(i, 1600 + 320 * i));
+    pending.push_back(static_cast<std::size_t>(i));
+  }
+  inputs.finish();
+  for (const int threads : {1, 3, 30}) {
+    const auto clips = read_all(inputs, pending, threads);
+    ASSERT_EQ(clips.size(), 20U);
+    std::set<std::size_t> seen;
+    for (const ReadClip& one : clips) {
+      seen.insert(one.index);
+      EXPECT_EQ(one.samples, 1600 + 320 * static_cast<std::int64_t>(one.index));
+    }
+    EXPECT_EQ(seen.size(), 20U);
+  }
+}
+
+TEST_F(Reader, FillsABatchAsFarAsItsFramesGo) {
+  InputList inputs("/");
+  for (int i = 0; i < 5; ++i) inputs.add(clip(i, i == 2 ? 48000 : 16000));  // 49 or 149 rows
+  inputs.finish();
+  const std::vector<std::size_t> pending = {0, 1, 2, 3, 4};
+  ClipReader reader(inputs, pending, request_, 1, kPlenty);
+  std::vector<std::size_t> seen;
+  for (;;) {
+    const auto batch = reader.next_batch(100);
+    if (batch.empty()) break;
+    std::int64_t frames = 0;
+    for (const ReadClip& one : batch) {
+      frames += one.frames();
+      seen.push_back(one.index);
+    }
+    EXPECT_TRUE(frames <= 100 || batch.size() == 1) << frames;
+  }
+  EXPECT_THAT(seen, ElementsAre(0, 1, 2, 3, 4));
+  EXPECT_EQ(reader.hanging(), 0);
+}
+
+TEST_F(Reader, SaysWhatIsWrongWithOneClipAndReadsTheOthers) {
+  InputList inputs("/");
+  inputs.add(clip(0));
+  inputs.add(scratch_ / "missing.wav");
+  write_text(scratch_ / "text.wav", "no audio");
+  inputs.add(scratch_ / "text.wav");
+  inputs.add(clip(1, 559));
+  inputs.add(clip(2, 560));
+  inputs.finish();
+  const auto clips = read_all(inputs, {0, 1, 2, 3, 4});
+  ASSERT_EQ(indices_of(clips), (std::vector<std::size_t>{0, 1, 2, 3, 4}));
+  EXPECT_EQ(message_of(clips[0]), "read");
+  EXPECT_THAT(message_of(clips[1]), HasSubstr("missing.wav"));
+  EXPECT_THAT(message_of(clips[2]), HasSubstr("text.wav"));
+  EXPECT_THAT(message_of(clips[3]),
+              HasSubstr("has 559 samples at 16000 Hz, expected at least 560"));
+  EXPECT_EQ(message_of(clips[4]), "read");
+  EXPECT_EQ(clips[1].frames(), 0);
+}
+
+TEST_F(Reader, CutsPartsOutOfAFile) {
+  const std::string path = clip(0, 32000), other = clip(1, 8000);
+  InputList parts("/");
+  parts.add(path, {0.5, 0.25});
+  parts.add(path, {1.25, 0.0});
+  parts.add(other, {0.25, 0.1});
+  parts.add(path, {1.75, 1.0});
+  parts.finish();
+  const auto clips = read_all(parts, {0, 1, 2, 3});
+  ASSERT_EQ(clips.size(), 4U);
+  const Waveform whole = decode_audio(path), second = decode_audio(other);
+  const SeamlessM4TFeatureExtractor extractor(request_.features);
+  const auto expected = [&](const Waveform& from, std::ptrdiff_t begin, std::ptrdiff_t end) {
+    return extractor({std::vector<float>(from.samples.begin() + begin, from.samples.begin() + end)})
+        .input_features[0];
+  };
+  EXPECT_TRUE(clips[0].features.input_features.equal(expected(whole, 8000, 12000)));
+  EXPECT_TRUE(clips[1].features.input_features.equal(expected(whole, 20000, 32000)));
+  EXPECT_TRUE(clips[2].features.input_features.equal(expected(second, 4000, 5600)));
+  EXPECT_THAT(message_of(clips[3]), HasSubstr("clip-0.wav"));
+}
+
+TEST_F(Reader, EndsWithClipsThatNobodyTook) {
+  InputList inputs("/");
+  std::vector<std::size_t> pending;
+  for (int i = 0; i < 12; ++i) {
+    inputs.add(clip(i));
+    pending.push_back(static_cast<std::size_t>(i));
+  }
+  inputs.finish();
+  // One clip fills the queue: the threads are waiting to hand over the next ones.
+  ClipReader reader(inputs, pending, request_, 2, 1);
+  EXPECT_EQ(reader.next_batch(1).size(), 1U);
+}
+
+TEST_F(Reader, GivesNothingWhereNothingIsPending) {
+  InputList inputs("/");
+  inputs.add(clip(0));
+  inputs.finish();
+  EXPECT_THAT(read_all(inputs, {}, 3), IsEmpty());
+}
+
+}  // namespace
+}  // namespace w2vbert::tool::testing

@@ -1,0 +1,140 @@
+#include "tool/store/journal.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <string>
+
+#include "core/host_name.h"
+#include "support/raw_safetensors.h"
+#include "support/temporary_directory.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert::tool::testing {
+namespace {
+
+using ::testing::Pair;
+using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
+
+class JournalFile : public ::testing::Test {
+ protected:
+  const TemporaryDirectory directory_;
+  const std::string path_ = directory_ / "journal.jsonl";
+};
+
+TEST_F(JournalFile, GivesBackWhatWasWritten) {
+  {
+    Journal journal(path_);
+    journal.begin(7, 2);
+    journal.add({"a/x", 50, 1.25, "ab12"});
+    journal.add({"quote \" and \n break", 3, 0.5, ""});
+  }
+  EXPECT_EQ(read_text(path_).find("\"sha256\":\"\""), std::string::npos);
+  const JournalRead read = read_journal(path_);
+  EXPECT_EQ(read.inputs, 7U);
+  EXPECT_EQ(read.finished, 2U);
+  EXPECT_EQ(read.host, host_name());
+  EXPECT_EQ(read.pid, ::getpid());
+  ASSERT_THAT(read.entries, SizeIs(2));
+  EXPECT_EQ(read.entries[0].name, "a/x");
+  EXPECT_EQ(read.entries[0].frames, 50);
+  EXPECT_EQ(read.entries[0].audio_seconds, 1.25);
+  EXPECT_EQ(read.entries[0].sha256, "ab12");
+  EXPECT_EQ(read.entries[1].name, "quote \" and \n break");
+  EXPECT_EQ(read.entries[1].sha256, "");
+}
+
+TEST_F(JournalFile, IsContinuedAndCountsTheLastWorkersEntriesApart) {
+  for (const int more : {2, 1}) {
+    Journal journal(path_);
+    journal.begin(5, static_cast<std::size_t>(2 - more));
+    for (int i = 0; i < more; ++i) journal.add({"clip", 1, 1, ""});
+  }
+  const JournalRead read = read_journal(path_);
+  EXPECT_EQ(read.finished, 1U);
+  EXPECT_THAT(read.entries, SizeIs(3));
+  EXPECT_EQ(read.entries_of_last, 1U);
+}
+
+TEST_F(JournalFile, LosesALastLineThatWasNotFinished) {
+  const std::string whole = R"({"name":"a","frames":1,"audio_seconds":1})"
+                            "\n";
+  // Also one that is longer than the block that is read at once, and one without a line before.
+  for (const std::string& kept : {whole, whole + whole, std::string()}) {
+    for (const std::size_t torn : {std::size_t{1}, std::size_t{4095}, std::size_t{4096},
+                                   std::size_t{4097}, std::size_t{10000}}) {
+      write_text(path_, kept + std::string(torn, 'x'));
+      const Journal journal(path_);
+      EXPECT_EQ(read_text(path_), kept) << torn;
+    }
+    write_text(path_, kept);
+    const Journal journal(path_);
+    EXPECT_EQ(read_text(path_), kept);
+  }
+}
+
+TEST_F(JournalFile, TakesBackALineThatDoesNotFit) {
+  Journal journal(path_);
+  journal.add({"a", 1, 1, ""});
+  const std::string before = read_text(path_);
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &limit), 0);
+  const rlimit tight{before.size() + 10, limit.rlim_max};
+  const auto handler = ::signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &tight), 0);
+  EXPECT_THROW(journal.add({"b", 1, 1, ""}), StorageError);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+  ::signal(SIGXFSZ, handler);
+  EXPECT_EQ(read_text(path_), before);
+  journal.add({"c", 1, 1, ""});
+  EXPECT_THAT(read_journal(path_).entries, SizeIs(2));
+}
+
+TEST_F(JournalFile, PassesOverLinesOfAnotherKind) {
+  write_text(path_,
+             "not json\n\n[1]\n{\"other\": 1}\n"
+             "{\"name\": \"a\", \"frames\": \"many\"}\n{\"name\": \"torn\n"
+             "{\"inputs\": 3}\n{\"name\": \"b\", \"audio_seconds\": 2}\n");
+  const JournalRead read = read_journal(path_);
+  EXPECT_EQ(read.inputs, 3U);
+  ASSERT_THAT(read.entries, SizeIs(2));
+  EXPECT_EQ(read.entries[0].frames, 0);
+  EXPECT_EQ(read.entries[1].audio_seconds, 2.0);
+  EXPECT_EQ(read.entries_of_last, 1U);
+}
+
+TEST_F(JournalFile, IsAnErrorWhereItCannotBe) {
+  EXPECT_THROW(Journal(directory_.path()), StorageError);
+  EXPECT_THROW(Journal(directory_ / "missing/journal.jsonl"), StorageError);
+  EXPECT_THROW(read_journal(directory_ / "missing"), UsageError);
+}
+
+TEST(JournalName, SaysWhosePartitionItIs) {
+  const auto partition_of = [](const char* name) -> std::string {
+    std::string partition = "unchanged";
+    return is_journal(name, partition) ? partition : "none";
+  };
+  EXPECT_EQ(partition_of("journal.jsonl"), "");
+  EXPECT_EQ(partition_of("journal.3-of-8.jsonl"), "3-of-8");
+  for (const char* name : {"", "journal", ".jsonl", "failures.jsonl", "journal.json",
+                           "my-journal.jsonl", "journal.jsonl.tmp", "journal.1-of-2"}) {
+    EXPECT_EQ(partition_of(name), "none") << name;
+  }
+}
+
+TEST_F(JournalFile, DigestsComeFromAllJournalsOfADirectory) {
+  Journal(path_).add({"a", 1, 1, "old"});
+  Journal(path_).add({"a", 1, 1, "new"});
+  Journal(directory_ / "journal.1-of-2.jsonl").add({"b", 1, 1, "other"});
+  Journal(directory_ / "failures.jsonl").add({"c", 1, 1, "no journal"});
+  EXPECT_THAT(journaled_digests(directory_.path()),
+              UnorderedElementsAre(Pair("a", "new"), Pair("b", "other")));
+}
+
+}  // namespace
+}  // namespace w2vbert::tool::testing

@@ -1,0 +1,207 @@
+#include "tool/store/output_shards.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "support/raw_safetensors.h"
+#include "support/temporary_directory.h"
+#include "tool/store/made_outputs.h"
+#include "tool/store/run_directory.h"
+#include "w2vbert/checkpoint/checkpoint.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert::tool::testing {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr std::size_t kShardSize = 3;
+
+class Shards : public ::testing::Test {
+ protected:
+  // Clips that are pending and not in `failed` are written, the others skipped, in `order`.
+  Outputs::ScanResult run(const std::string& directory, const InputList& inputs,
+                          const std::vector<std::size_t>& order,
+                          const std::vector<std::size_t>& failed = {}, bool verify = false) {
+    RunDirectory run_directory(directory, made_run(kShardSize));
+    OutputShards shards(inputs, kContent, run_directory);
+    const Outputs::ScanResult found = shards.scan({}, verify);
+    run_directory.start(inputs.size(), found.finished);
+    shards.clean();
+    for (const std::size_t index : order) {
+      if (std::find(found.pending.begin(), found.pending.end(), index) == found.pending.end()) {
+        continue;
+      }
+      if (std::find(failed.begin(), failed.end(), index) != failed.end()) {
+        shards.skip(index);
+        continue;
+      }
+      Output output = made_output(inputs, shards, index);
+      shards.write(output);
+    }
+    shards.finish();
+    return found;
+  }
+  std::vector<std::string> shards_in(const std::string& directory) {
+    std::vector<std::string> bytes;
+    for (const char* name : {"shard-00000", "shard-00001"}) {
+      bytes.push_back(read_text(directory + "/" + name + ".safetensors"));
+      bytes.push_back(read_text(directory + "/" + name + ".jsonl"));
+    }
+    return bytes;
+  }
+  const TemporaryDirectory scratch_;
+  const InputList inputs_ = made_inputs(5);  // two shards, the second one shorter
+  const std::vector<std::size_t> in_order_ = {0, 1, 2, 3, 4};
+};
+
+TEST_F(Shards, HoldEveryClipsTensorsAndItsLine) {
+  const auto found = run(scratch_ / "out", inputs_, in_order_);
+  EXPECT_THAT(found.pending, ElementsAre(0, 1, 2, 3, 4));
+  EXPECT_EQ(found.finished, 0U);
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    const std::string path = scratch_ / (i < 3 ? "out/shard-00000" : "out/shard-00001");
+    const Checkpoint shard = Checkpoint::open(path + ".safetensors");
+    const at::Tensor state = shard.read(inputs_.name(i) + "/state");
+    EXPECT_EQ(state.sizes(), at::IntArrayRef({static_cast<std::int64_t>(i) + 2, 2}));
+    EXPECT_EQ(state[0][1].item<float>(), 100.0F * static_cast<float>(i) + 1);
+    EXPECT_THAT(read_text(path + ".jsonl"),
+                HasSubstr("{\"name\":\"" + inputs_.name(i) + "\",\"shard\":\""));
+  }
+  EXPECT_THAT(read_text(scratch_ / "out/shard-00001.jsonl"),
+              HasSubstr(R"("frames":5,"samples":80000,"sample_rate_hz":16000,)"
+                        R"("source_sample_rate_hz":44100,"source_channels":2})"));
+}
+
+TEST_F(Shards, HaveTheSameBytesWhateverOrderClipsComeIn) {
+  run(scratch_ / "ordered", inputs_, in_order_);
+  run(scratch_ / "mixed", inputs_, {4, 2, 0, 3, 1});
+  EXPECT_EQ(shards_in(scratch_ / "mixed"), shards_in(scratch_ / "ordered"));
+}
+
+TEST_F(Shards, AreCompletedByALaterRunToTheSameBytes) {
+  run(scratch_ / "ordered", inputs_, in_order_);
+  const std::vector<std::vector<std::size_t>> failures = {{0}, {1}, {2, 3}, {0, 1, 2}, {4}};
+  for (const auto& failed : failures) {
+    const std::string out = scratch_ / ("resumed-" + std::to_string(failed.front()));
+    std::filesystem::remove_all(out);
+    run(out, inputs_, in_order_, failed);
+    const auto found = run(out, inputs_, {4, 3, 2, 1, 0});
+    EXPECT_EQ(found.pending, failed);
+    EXPECT_EQ(found.finished, inputs_.size() - failed.size());
+    EXPECT_EQ(shards_in(out), shards_in(scratch_ / "ordered"));
+    EXPECT_THAT(run(out, inputs_, in_order_).pending, IsEmpty());
+  }
+}
+
+TEST_F(Shards, KeepWhatTheyHaveWhenARunEndsEarly) {
+  const std::string out = scratch_ / "out";
+  run(out, inputs_, {0, 2});  // nothing is known of the others
+  const auto found = run(out, inputs_, {});
+  EXPECT_THAT(found.pending, ElementsAre(1, 3, 4));
+  EXPECT_EQ(found.finished, 2U);
+  EXPECT_FALSE(std::filesystem::exists(out + "/shard-00001.safetensors"));
+}
+
+TEST_F(Shards, TakeMoreInputsAtTheEndOfTheList) {
+  const std::string out = scratch_ / "out";
+  run(out, made_inputs(4), in_order_);
+  const auto found = run(out, inputs_, in_order_);
+  EXPECT_THAT(found.pending, ElementsAre(4));
+  run(scratch_ / "ordered", inputs_, in_order_);
+  EXPECT_EQ(shards_in(out), shards_in(scratch_ / "ordered"));
+}
+
+TEST_F(Shards, RefuseAListThatOtherClipsWereWrittenFor) {
+  run(scratch_ / "out", inputs_, in_order_);
+  InputList others("/");
+  for (const char* name : {"/in/clip-1.wav", "/in/clip-0.wav", "/in/new.wav"}) others.add(name);
+  others.finish();
+  EXPECT_THROW(run(scratch_ / "out", others, {}), UsageError);
+}
+
+TEST_F(Shards, AreDoneAnewWhereTheirDataChanged) {
+  const std::string out = scratch_ / "out", path = out + "/shard-00000.safetensors";
+  run(out, inputs_, in_order_);
+  const std::string whole = read_text(path);
+  std::string changed = whole;
+  changed.back() ^= 1;
+  write_text(path, changed);
+  EXPECT_THAT(run(out, inputs_, in_order_).pending, IsEmpty());  // headers alone are read
+  const auto found = run(out, inputs_, in_order_, {}, /*verify=*/true);
+  EXPECT_THAT(found.pending, ElementsAre(0, 1, 2));
+  EXPECT_EQ(found.damaged, 3U);
+  EXPECT_EQ(found.finished, 2U);
+  EXPECT_EQ(read_text(path), whole);
+}
+
+TEST_F(Shards, DoNotCopyDataThatChanged) {
+  const std::string out = scratch_ / "out", path = out + "/shard-00000.safetensors";
+  run(out, inputs_, in_order_, {1});
+  std::string changed = read_text(path);
+  changed.back() ^= 1;
+  write_text(path, changed);
+  try {
+    run(out, inputs_, in_order_);
+    FAIL() << "copied";
+  } catch (const StorageError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("holds other data than were written"));
+  }
+  EXPECT_EQ(read_text(path), changed);
+}
+
+TEST_F(Shards, GetAnIndexFileAgainThatIsGoneOrChanged) {
+  const std::string out = scratch_ / "out", path = out + "/shard-00001.jsonl";
+  run(out, inputs_, in_order_);
+  const std::string index = read_text(path);
+  std::filesystem::remove(path);
+  run(out, inputs_, in_order_);
+  EXPECT_EQ(read_text(path), index);
+  write_text(path, index + "more");
+  run(out, inputs_, in_order_);
+  EXPECT_EQ(read_text(path), index);
+}
+
+TEST_F(Shards, RefuseNamesAndTensorsThatTheyCannotHold) {
+  InputList inputs("/");
+  inputs.add("/in/\xff.wav");
+  inputs.add("/in/b.wav");
+  inputs.finish();
+  EXPECT_THROW(run(scratch_ / "names", inputs, {}), UsageError);
+
+  RunDirectory directory(scratch_ / "out", made_run(kShardSize));
+  OutputShards shards(inputs_, kContent, directory);
+  (void)shards.scan({}, false);
+  directory.start(5, 0);
+  Output odd = made_output(inputs_, shards, 0);
+  odd.tensors.front().second = at::zeros({3, 1});  // 12 bytes
+  EXPECT_THROW(shards.write(odd), UsageError);
+}
+
+TEST_F(Shards, BelongToOnePartitionEach) {
+  RunDirectory directory(scratch_ / "out", made_run(kShardSize));
+  std::vector<std::size_t> all;
+  for (std::uint64_t index = 0; index < 3; ++index) {
+    OutputShards shards(inputs_, kContent, directory);
+    const auto found = shards.scan({index, 3}, false);
+    all.insert(all.end(), found.pending.begin(), found.pending.end());
+    for (const std::size_t clip : found.pending) {
+      EXPECT_TRUE((Partition{index, 3}.holds(clip < 3 ? "shard-00000" : "shard-00001")));
+    }
+    EXPECT_EQ(shards.most_threads(), 1);
+    EXPECT_EQ(shards.path_of(2), scratch_ / "out/shard-00000.safetensors");
+    EXPECT_EQ(shards.path_of(3), scratch_ / "out/shard-00001.safetensors");
+  }
+  std::sort(all.begin(), all.end());
+  EXPECT_EQ(all, in_order_);
+}
+
+}  // namespace
+}  // namespace w2vbert::tool::testing
