@@ -221,10 +221,11 @@ MUTANTS = (
 
     # engine
     Mutant("engine.no-bias-in-linear-out", "src/engine/fused_encoder.cpp",
-           "packer.pack(self_attn->linear_out->weight, self_attn->linear_out->bias,",
-           "packer.pack(self_attn->linear_out->weight, {},"),
+           '{.parts = {{"self_attn.linear_out"}}}',
+           '{.parts = {{"self_attn.linear_out"}}, .bias = false}'),
     Mutant("engine.norms-swapped", "src/engine/fused_encoder.cpp",
-           "self_attn_layer_norm(module.self_attn_layer_norm)", "self_attn_layer_norm(module.ffn2_layer_norm)"),
+           'self_attn_layer_norm = layer_norm("self_attn_layer_norm")',
+           'self_attn_layer_norm = layer_norm("ffn2_layer_norm")'),
     Mutant("engine.padding-reaches-the-convolution", "src/engine/ragged_batch.cpp",
            "if (clip.key_bias[frame] != 0.0f) visit(", "if (clip.key_bias[frame] > 0.0f) visit("),
     Mutant("engine.masks-of-ones-and-zeros-swapped", "src/engine/ragged_batch.cpp",
