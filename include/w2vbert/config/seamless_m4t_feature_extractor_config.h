@@ -35,8 +35,8 @@ struct SeamlessM4TFeatureExtractorConfig {
   /// The text of a preprocessor_config.json as HF's save_pretrained writes it, padding_value with a
   /// decimal point. Throws ConfigError.
   std::string to_json() const;
-  /// Writes <directory>/preprocessor_config.json durably, over what is there; makes the directory.
-  /// Throws ConfigError; StorageError for a place that cannot be written, and where a
+  /// Writes `<directory>/preprocessor_config.json` durably, over what is there; makes the
+  /// directory. Throws ConfigError; StorageError for a place that cannot be written, and where a
   /// processor_config.json with other settings would be read instead of what was saved.
   void save_pretrained(const std::string& directory) const;
 

@@ -82,7 +82,7 @@ struct Wav2Vec2BertConfig {
   /// the key, what is there and what was expected; calls validate().
   static Wav2Vec2BertConfig from_json(std::string_view text, const std::string& path);
 
-  /// Reads <directory>/config.json.
+  /// Reads `<directory>/config.json`.
   static Wav2Vec2BertConfig from_pretrained(const std::string& directory);
 
   /// The text of a config.json as HF's save_pretrained writes it (PreTrainedConfig.to_json_string),

@@ -9,7 +9,7 @@
 namespace w2vbert {
 
 /// What is wrong with one file, key or tensor. what() is one line,
-///   <path>: <key>: <problem>, expected <expected>
+///   `<path>: <key>: <problem>, expected <expected>`
 /// where empty parts are left out. Every part is passed through quote_bytes() (core/text.h), so the
 /// line holds no control bytes and stays under 2 KB whatever a file contains.
 class Error : public std::runtime_error {
