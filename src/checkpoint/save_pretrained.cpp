@@ -16,10 +16,10 @@
 #include "checkpoint/checkpoint_index.h"
 #include "checkpoint/safetensors_writer.h"
 #include "checkpoint/state_dict.h"
+#include "core/dtype.h"
 #include "core/durable_file.h"
 #include "core/file.h"
 #include "core/text.h"
-#include "w2vbert/core/dtype.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {

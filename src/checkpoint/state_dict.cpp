@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "w2vbert/nn/non_persistent_buffers.h"
+#include "w2vbert/nn/module.h"
 
 namespace w2vbert {
 namespace {

@@ -1,4 +1,4 @@
-#include "w2vbert/core/dtype.h"
+#include "core/dtype.h"
 
 namespace w2vbert {
 namespace {

@@ -19,10 +19,13 @@ double lowest_finite(at::ScalarType dtype) {
   }
 }
 
-at::Tensor zero_padded_frames(const at::Tensor& hidden_states, const at::Tensor& attention_mask) {
-  if (!attention_mask.defined()) return hidden_states;
-  const at::Tensor padded = attention_mask.to(at::kBool).bitwise_not().unsqueeze(-1);  // (B, T, 1)
-  return hidden_states.masked_fill(padded, 0.0);
+at::Tensor padded_frames(const at::Tensor& attention_mask) {
+  if (!attention_mask.defined()) return {};
+  return attention_mask.to(at::kBool).bitwise_not().unsqueeze(-1);  // (B, T) -> (B, T, 1)
+}
+
+at::Tensor zero_padded_frames(const at::Tensor& hidden_states, const at::Tensor& padded) {
+  return padded.defined() ? hidden_states.masked_fill(padded, 0.0) : hidden_states;
 }
 
 at::Tensor bidirectional_mask(const at::Tensor& attention_mask, const at::Tensor& hidden_states,

@@ -5,9 +5,12 @@
 
 namespace w2vbert {
 
-// Sets the frames that `attention_mask` (B, T) leaves out to 0 in `hidden_states` (B, T, C).
-// Nothing happens where the mask is undefined.
-at::Tensor zero_padded_frames(const at::Tensor& hidden_states, const at::Tensor& attention_mask);
+// bool (B, T, 1), true for the frames that `attention_mask` (B, T) leaves out; undefined in,
+// undefined out.
+at::Tensor padded_frames(const at::Tensor& attention_mask);
+
+// Sets the frames that padded_frames() gives to 0 in `hidden_states` (B, T, C). Undefined: none.
+at::Tensor zero_padded_frames(const at::Tensor& hidden_states, const at::Tensor& padded);
 
 // What HF's create_bidirectional_mask (transformers/masking_utils.py) makes of `attention_mask`
 // (B, T) for an attention over T frames; undefined in, undefined out.

@@ -213,6 +213,23 @@ SeamlessM4TFeatureExtractor::Features SeamlessM4TFeatureExtractor::operator()(
   return extract(spans, options);
 }
 
+SeamlessM4TFeatureExtractor::Features SeamlessM4TFeatureExtractor::operator()(
+    const std::vector<Waveform>& waveforms, const Options& options) const {
+  return extract_waveforms(waveforms, options);
+}
+
+SeamlessM4TFeatureExtractor::Features SeamlessM4TFeatureExtractor::extract_waveforms(
+    std::span<const Waveform> waveforms, const Options& options) const {
+  std::vector<std::span<const float>> spans;
+  for (const Waveform& waveform : waveforms) {
+    TORCH_CHECK_VALUE(waveform.sample_rate_hz == config_.sampling_rate, "waveforms[", spans.size(),
+                      "]: ", waveform.sample_rate_hz, " Hz, expected ", config_.sampling_rate,
+                      " Hz: resample it with resample_soxr or resample_sinc");
+    spans.emplace_back(waveform.samples);
+  }
+  return extract(spans, options);
+}
+
 SeamlessM4TFeatureExtractor::Features SeamlessM4TFeatureExtractor::extract(
     std::span<const std::span<const float>> clips, const Options& options) const {
   TORCH_CHECK_VALUE(!clips.empty(), "clips: none, expected at least one");

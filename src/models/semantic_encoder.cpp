@@ -27,15 +27,18 @@ SemanticEncoderImpl::SemanticEncoderImpl(Wav2Vec2BertModel base, torch::Tensor m
     check_statistics(mean, "mean", config.hidden_size);
     check_statistics(var, "var", config.hidden_size);
   }
-  reset();
+  register_module("model", model);
+  if (!mean.defined()) return;
+  register_buffer("mean", mean);
+  register_buffer("var", var);
 }
 
+// For clone(), which fills what this makes: the original keeps its own.
 void SemanticEncoderImpl::reset() {
-  model = register_module("model", model);
-  if (mean.defined()) {
-    mean = register_buffer("mean", mean);
-    var = register_buffer("var", var);
-  }
+  model = register_module("model", Wav2Vec2BertModel(model->config));
+  if (!mean.defined()) return;
+  mean = register_buffer("mean", torch::empty_like(mean));
+  var = register_buffer("var", torch::empty_like(var));
 }
 
 torch::Tensor SemanticEncoderImpl::encode(const torch::Tensor& input_features,

@@ -3,7 +3,7 @@
 #include <torch/types.h>
 
 #include "models/head.h"
-#include "w2vbert/nn/initialization.h"
+#include "nn/make_layers.h"
 
 namespace w2vbert {
 

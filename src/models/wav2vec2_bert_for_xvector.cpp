@@ -3,9 +3,9 @@
 #include <torch/types.h>
 
 #include "models/head.h"
+#include "nn/make_layers.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/models/output_lengths.h"
-#include "w2vbert/nn/initialization.h"
 
 namespace w2vbert {
 

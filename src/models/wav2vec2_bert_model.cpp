@@ -57,12 +57,13 @@ Wav2Vec2BertBaseModelOutput Wav2Vec2BertModelImpl::forward(const torch::Tensor& 
   wanted.output_hidden_states = options.output_hidden_states.value_or(config.output_hidden_states);
   wanted.output_attentions = options.output_attentions.value_or(config.output_attentions);
   auto projected = feature_projection(input_features);
-  check_attention_mask(attention_mask, "attention_mask", input_features);
+  // Checked once: what follows takes booleans as they are.
+  const auto valid = check_attention_mask(attention_mask, "attention_mask", input_features);
   auto hidden_states = mask_hidden_states(projected.hidden_states, mask_time_indices,
                                           attention_mask, options.spec_augment_random);
-  auto encoded = encoder(hidden_states, attention_mask, wanted);
+  auto encoded = encoder(hidden_states, valid, wanted);
   hidden_states = encoded.last_hidden_state;
-  if (!options.stop_after) hidden_states = after_encoder(hidden_states, attention_mask);
+  if (!options.stop_after) hidden_states = after_encoder(hidden_states, valid);
 
   Wav2Vec2BertBaseModelOutput output;
   output.last_hidden_state = hidden_states;

@@ -4,7 +4,7 @@
 
 #include "nn/check_inputs.h"
 #include "nn/layer_drop.h"
-#include "w2vbert/nn/initialization.h"
+#include "nn/make_layers.h"
 
 namespace w2vbert {
 

@@ -4,7 +4,7 @@
 
 #include "core/padding_mask.h"
 #include "nn/check_inputs.h"
-#include "w2vbert/nn/initialization.h"
+#include "nn/make_layers.h"
 
 namespace w2vbert {
 namespace {
@@ -35,8 +35,9 @@ void Wav2Vec2BertAdapterLayerImpl::reset() {
   activation = register_module("activation", torch::nn::GLU(torch::nn::GLUOptions(1)));
   self_attn_layer_norm = register_module("self_attn_layer_norm", make_layer_norm(width, config_));
   self_attn_conv = register_module("self_attn_conv", make_conv());
-  self_attn = register_module("self_attn",
-                              Wav2Vec2BertSelfAttention(config_, /*is_adapter_attention=*/true));
+  self_attn = register_module(
+      "self_attn",
+      Wav2Vec2BertSelfAttention(config_, Wav2Vec2BertSelfAttentionImpl::Place::kAdapter));
   self_attn_dropout =
       register_module("self_attn_dropout", torch::nn::Dropout(config_.conformer_conv_dropout));
   ffn_layer_norm = register_module("ffn_layer_norm", make_layer_norm(width, config_));

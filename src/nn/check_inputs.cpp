@@ -27,9 +27,9 @@ void check_hidden_states(const at::Tensor& tensor, const char* name, std::int64_
                     ", expected the parameters' ", parameter.device());
 }
 
-void check_attention_mask(const at::Tensor& mask, const char* name,
-                          const at::Tensor& hidden_states) {
-  if (!mask.defined()) return;
+at::Tensor check_attention_mask(const at::Tensor& mask, const char* name,
+                                const at::Tensor& hidden_states) {
+  if (!mask.defined()) return {};
   check_dense(mask, name);
   TORCH_CHECK_VALUE(mask.dim() == 2 && mask.size(0) == hidden_states.size(0) &&
                         mask.size(1) == hidden_states.size(1),
@@ -39,10 +39,12 @@ void check_attention_mask(const at::Tensor& mask, const char* name,
                     ", expected a boolean, integer or floating type");
   TORCH_CHECK_VALUE(mask.device() == hidden_states.device(), name, ": on ", mask.device(),
                     ", expected ", hidden_states.device());
+  at::Tensor valid = mask.to(at::kBool);  // (B, T)
   if (mask.is_cpu() && mask.scalar_type() != at::kBool) {
-    TORCH_CHECK_VALUE(mask.eq(0).logical_or(mask.eq(1)).all().item<bool>(), name,
+    TORCH_CHECK_VALUE(mask.eq(valid).all().item<bool>(), name,
                       ": holds other values, expected zeros and ones");
   }
+  return valid;
 }
 
 void check_bidirectional_mask(const at::Tensor& mask, const char* name,

@@ -11,9 +11,10 @@ void check_hidden_states(const at::Tensor& tensor, const char* name, std::int64_
                          const at::Tensor& parameter);
 
 // `mask` is undefined, or a dense (B, T) tensor on `hidden_states`' device (B, T, ...), boolean,
-// integer or floating, of zeros and ones. The values are looked at on the CPU only.
-void check_attention_mask(const at::Tensor& mask, const char* name,
-                          const at::Tensor& hidden_states);
+// integer or floating, of zeros and ones. The values are looked at on the CPU only, and not of a
+// boolean mask. Returns the mask as booleans: what is handed on is not looked at again.
+at::Tensor check_attention_mask(const at::Tensor& mask, const char* name,
+                                const at::Tensor& hidden_states);
 
 // `mask` is undefined, or what bidirectional_mask() (core/padding_mask.h) makes for `hidden_states`
 // (B, T, C): (B, 1, T, T), bool for sdpa and `hidden_states`' dtype for eager.

@@ -2,26 +2,29 @@
 // LibTorch.
 #pragma once
 
-#include <torch/nn/module.h>
-#include <torch/utils.h>
-
 #include <optional>
+
+#include "w2vbert/nn/module.h"
 
 namespace w2vbert {
 
-// Gives `copy`, a new layer with the same parameters' names, the values of `layer` in memory of its
-// own.
-template <class Layer>
-void copy_parameters(const Layer& layer, Layer& copy, const std::optional<torch::Device>& device) {
-  const torch::NoGradGuard no_grad;
-  auto targets = copy.named_parameters(/*recurse=*/false);
-  for (const auto& item : layer.named_parameters(/*recurse=*/false)) {
-    const torch::Tensor& source = item.value();
-    torch::Tensor& target = targets[item.key()];
-    target.set_data(device && *device != source.device() ? source.to(*device) : source.clone());
-    target.set_requires_grad(source.requires_grad());
-  }
-  copy.train(layer.is_training());
+// `make` gives a new layer with parameters of the same names, of any shape; it becomes a copy of
+// `layer`.
+template <class Layer, class Make>
+std::shared_ptr<torch::nn::Module> clone_layer(const Layer& layer,
+                                               const std::optional<torch::Device>& device,
+                                               const Make& make) {
+  return clone_module(layer, device, [&](const std::optional<torch::Device>& target) {
+    std::shared_ptr<Layer> copy = make();
+    copy->options = layer.options;
+    auto copies = copy->named_parameters(/*recurse=*/false);
+    for (const auto& item : layer.named_parameters(/*recurse=*/false)) {
+      const torch::Tensor& source = item.value();
+      copies[item.key()].set_data(target && *target != source.device() ? source.to(*target)
+                                                                       : source.clone());
+    }
+    return copy;
+  });
 }
 
 }  // namespace w2vbert

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "nn/clone_layer.h"
+#include "nn/onednn.h"
 
 namespace w2vbert {
 namespace {
@@ -65,11 +66,10 @@ torch::Tensor Conv1dImpl::forward(const torch::Tensor& input) {
 std::shared_ptr<torch::nn::Module> Conv1dImpl::clone(
     const std::optional<torch::Device>& device) const {
   // One channel: the parameters come from this layer.
-  auto copy = std::make_shared<Conv1dImpl>(
-      torch::nn::Conv1dOptions(1, 1, 1).padding(options.padding()).bias(options.bias()));
-  copy->options = options;
-  copy_parameters(*this, *copy, device);
-  return copy;
+  return clone_layer(*this, device, [this] {
+    return std::make_shared<Conv1dImpl>(
+        torch::nn::Conv1dOptions(1, 1, 1).padding(options.padding()).bias(options.bias()));
+  });
 }
 
 }  // namespace w2vbert

@@ -4,7 +4,7 @@
 
 #include "core/padding_mask.h"
 #include "nn/check_inputs.h"
-#include "w2vbert/nn/initialization.h"
+#include "nn/make_layers.h"
 
 namespace w2vbert {
 
@@ -36,11 +36,15 @@ void Wav2Vec2BertConvolutionModuleImpl::reset() {
 torch::Tensor Wav2Vec2BertConvolutionModuleImpl::forward(torch::Tensor hidden_states,
                                                          const torch::Tensor& attention_mask) {
   check_hidden_states(hidden_states, "hidden_states", config_.hidden_size, pointwise_conv1->weight);
-  check_attention_mask(attention_mask, "attention_mask", hidden_states);
+  const auto valid = check_attention_mask(attention_mask, "attention_mask", hidden_states);
+  return forward_checked(hidden_states, padded_frames(valid));
+}
 
+torch::Tensor Wav2Vec2BertConvolutionModuleImpl::forward_checked(torch::Tensor hidden_states,
+                                                                 const torch::Tensor& padded) {
   hidden_states = layer_norm(hidden_states);
   // Padded frames must not leak into the depthwise convolution.
-  hidden_states = zero_padded_frames(hidden_states, attention_mask);
+  hidden_states = zero_padded_frames(hidden_states, padded);
 
   hidden_states = hidden_states.transpose(1, 2);   // (B, T, C) -> (B, C, T)
   hidden_states = pointwise_conv1(hidden_states);  // (B, C, T) -> (B, 2C, T)

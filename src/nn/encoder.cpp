@@ -6,7 +6,6 @@
 #include "nn/check_inputs.h"
 #include "nn/gradient_checkpoint.h"
 #include "nn/layer_drop.h"
-#include "w2vbert/nn/initialization.h"
 
 namespace w2vbert {
 Wav2Vec2BertEncoderImpl::Wav2Vec2BertEncoderImpl(Wav2Vec2BertConfig config)
@@ -37,13 +36,14 @@ Wav2Vec2BertEncoderImpl::Output Wav2Vec2BertEncoderImpl::forward(
                     "stop_after: ", layers_to_run, ", expected from 0 to ",
                     config_.num_hidden_layers);
   check_hidden_states(hidden_states, "hidden_states", config_.hidden_size, parameters().front());
-  check_attention_mask(attention_mask, "attention_mask", hidden_states);
+  const auto valid = check_attention_mask(attention_mask, "attention_mask", hidden_states);
 
-  hidden_states = zero_padded_frames(hidden_states, attention_mask);
+  const auto padded = padded_frames(valid);  // HF: made again in every layer
+  hidden_states = zero_padded_frames(hidden_states, padded);
   const auto& positions = config_.position_embeddings_type;
   const bool position_bias = positions == "relative_key" || positions == "relative";
   const auto bidirectional = bidirectional_mask(
-      attention_mask, hidden_states, config_.attn_implementation == "sdpa", position_bias);
+      valid, hidden_states, config_.attn_implementation == "sdpa", position_bias);
   hidden_states = dropout(hidden_states);
   const auto relative_position_embeddings = embed_positions(hidden_states);
 
@@ -59,7 +59,7 @@ Wav2Vec2BertEncoderImpl::Output Wav2Vec2BertEncoderImpl::forward(
     }
     const auto layer =
         run_layer(layers->ptr<Wav2Vec2BertEncoderLayerImpl>(static_cast<std::size_t>(i)),
-                  hidden_states, bidirectional, relative_position_embeddings, attention_mask);
+                  hidden_states, bidirectional, relative_position_embeddings, padded);
     if (output_hidden_states) output.hidden_states.back() = layer.input;
     hidden_states = layer.hidden_states;
     if (output_hidden_states) output.hidden_states.push_back(hidden_states);
@@ -78,15 +78,15 @@ Wav2Vec2BertEncoderImpl::Output Wav2Vec2BertEncoderImpl::forward(
 Wav2Vec2BertEncoderImpl::LayerRun Wav2Vec2BertEncoderImpl::run_layer(
     std::shared_ptr<Wav2Vec2BertEncoderLayerImpl> layer, const torch::Tensor& hidden_states,
     const torch::Tensor& attention_mask, const torch::Tensor& relative_position_embeddings,
-    const torch::Tensor& conv_attention_mask) const {
+    const torch::Tensor& padded) const {
   if (!gradient_checkpointing || !is_training()) {
-    const auto output = layer->forward(hidden_states, attention_mask, relative_position_embeddings,
-                                       conv_attention_mask);
+    const auto output =
+        layer->forward_checked(hidden_states, attention_mask, relative_position_embeddings, padded);
     return {hidden_states, output.hidden_states, output.attn_weights};
   }
   const auto run = [=](const torch::Tensor& input) -> std::vector<torch::Tensor> {
     const auto output =
-        layer->forward(input, attention_mask, relative_position_embeddings, conv_attention_mask);
+        layer->forward_checked(input, attention_mask, relative_position_embeddings, padded);
     return {input, output.hidden_states, output.attn_weights};
   };
   auto outputs = gradient_checkpoint(run, hidden_states, layer->parameters());

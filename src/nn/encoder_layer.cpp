@@ -2,8 +2,9 @@
 
 #include <torch/types.h>
 
+#include "core/padding_mask.h"
 #include "nn/check_inputs.h"
-#include "w2vbert/nn/initialization.h"
+#include "nn/make_layers.h"
 
 namespace w2vbert {
 
@@ -32,7 +33,14 @@ Wav2Vec2BertEncoderLayerImpl::Output Wav2Vec2BertEncoderLayerImpl::forward(
     const torch::Tensor& relative_position_embeddings, const torch::Tensor& conv_attention_mask) {
   check_hidden_states(hidden_states, "hidden_states", config_.hidden_size,
                       final_layer_norm->weight);
+  const auto valid = check_attention_mask(conv_attention_mask, "attention_mask", hidden_states);
+  return forward_checked(hidden_states, attention_mask, relative_position_embeddings,
+                         padded_frames(valid));
+}
 
+Wav2Vec2BertEncoderLayerImpl::Output Wav2Vec2BertEncoderLayerImpl::forward_checked(
+    torch::Tensor hidden_states, const torch::Tensor& attention_mask,
+    const torch::Tensor& relative_position_embeddings, const torch::Tensor& padded) {
   // 1. Feed-forward 1
   auto residual = hidden_states;
   hidden_states = ffn1_layer_norm(hidden_states);
@@ -48,7 +56,7 @@ Wav2Vec2BertEncoderLayerImpl::Output Wav2Vec2BertEncoderLayerImpl::forward(
 
   // 3. Convolution
   residual = hidden_states;
-  hidden_states = conv_module(hidden_states, conv_attention_mask);
+  hidden_states = conv_module->forward_checked(hidden_states, padded);
   hidden_states = residual + hidden_states;
 
   // 4. Feed-forward 2

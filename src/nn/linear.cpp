@@ -13,10 +13,9 @@ torch::Tensor LinearImpl::forward(const torch::Tensor& input) {
 std::shared_ptr<torch::nn::Module> LinearImpl::clone(
     const std::optional<torch::Device>& device) const {
   // One feature: the parameters come from this layer.
-  auto copy = std::make_shared<LinearImpl>(torch::nn::LinearOptions(1, 1).bias(options.bias()));
-  copy->options = options;
-  copy_parameters(*this, *copy, device);
-  return copy;
+  return clone_layer(*this, device, [this] {
+    return std::make_shared<LinearImpl>(torch::nn::LinearOptions(1, 1).bias(options.bias()));
+  });
 }
 
 }  // namespace w2vbert

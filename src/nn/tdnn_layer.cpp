@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "nn/check_inputs.h"
-#include "w2vbert/nn/initialization.h"
+#include "nn/make_layers.h"
 
 namespace w2vbert {
 

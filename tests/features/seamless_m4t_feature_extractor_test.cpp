@@ -81,6 +81,41 @@ TEST(SeamlessM4TFeatureExtractor, TakesTensorsOfAnyFloatingType) {
   for (const auto& given : wrong) EXPECT_THROW(extractor(given, Options()), c10::ValueError);
 }
 
+TEST(SeamlessM4TFeatureExtractor, TakesWaveformsOfItsOwnSamplingRateOnly) {
+  const SeamlessM4TFeatureExtractor extractor;
+  const auto waveform = [](std::int64_t samples, int rate) {
+    Waveform result;
+    result.samples = noise(samples, static_cast<std::uint32_t>(samples));
+    result.sample_rate_hz = rate;
+    return result;
+  };
+  const std::vector<Waveform> waveforms = {waveform(4000, 16000), waveform(9000, 16000)};
+  const auto expected = extractor({waveforms[0].samples, waveforms[1].samples});
+  const auto both = extractor(waveforms);
+  EXPECT_TRUE(both.input_features.equal(expected.input_features));
+  EXPECT_TRUE(both.attention_mask.equal(expected.attention_mask));
+  const auto alone = extractor({waveforms[1].samples}).input_features;
+  EXPECT_TRUE(extractor(waveforms[1]).input_features.equal(alone));
+  EXPECT_TRUE(extractor({waveforms[1]}).input_features.equal(alone));
+  EXPECT_FALSE(
+      extractor(waveform(9000, 16000), {.return_attention_mask = false}).attention_mask.defined());
+
+  const auto error_of = [&](const std::vector<Waveform>& wrong) -> std::string {
+    try {
+      extractor(wrong);
+    } catch (const c10::ValueError& error) {
+      return error.msg();
+    }
+    return "no exception";
+  };
+  EXPECT_EQ(error_of({waveforms[0], waveform(4000, 44100)}),
+            "waveforms[1]: 44100 Hz, expected 16000 Hz: resample it with resample_soxr or "
+            "resample_sinc");
+  EXPECT_THROW(extractor(waveform(4000, 8000)), c10::ValueError);
+  EXPECT_THROW(extractor(waveform(4000, 0)), c10::ValueError);
+  EXPECT_EQ(error_of({}), "clips: none, expected at least one");
+}
+
 TEST(SeamlessM4TFeatureExtractor, FeaturesCanBeTrainedOn) {
   const auto features = SeamlessM4TFeatureExtractor()({noise(4000)}).input_features;
   torch::nn::Linear linear(160, 2);

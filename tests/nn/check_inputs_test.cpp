@@ -7,10 +7,12 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <cmath>
 #include <functional>
 
 #include "support/random_parameters.h"
 #include "support/small_config.h"
+#include "w2vbert/nn/adapter.h"
 #include "w2vbert/nn/convolution_module.h"
 #include "w2vbert/nn/encoder.h"
 #include "w2vbert/nn/feature_projection.h"
@@ -130,9 +132,10 @@ TEST(CheckInputs, AMaskIsZerosAndOnesForEveryFrame) {
   const auto states = torch::zeros({kBatch, kFrames, 3});
   const auto ones = torch::ones({kBatch, kFrames}, torch::kLong);
   for (const auto type : {torch::kLong, torch::kInt, torch::kBool, torch::kFloat}) {
-    EXPECT_NO_THROW(check_attention_mask(ones.to(type), "mask", states)) << type;
+    const auto valid = check_attention_mask(ones.to(type), "mask", states);
+    EXPECT_TRUE(valid.equal(ones.to(torch::kBool))) << type;
   }
-  EXPECT_NO_THROW(check_attention_mask({}, "mask", states));
+  EXPECT_FALSE(check_attention_mask({}, "mask", states).defined());
   const std::pair<torch::Tensor, const char*> bad[] = {
       {ones[0], "shape [6]"},
       {ones.slice(0, 0, 1), "shape [1, 6]"},
@@ -141,6 +144,7 @@ TEST(CheckInputs, AMaskIsZerosAndOnesForEveryFrame) {
       {ones * 2, "other values"},
       {-ones, "other values"},
       {ones.to(torch::kFloat) * 0.5, "other values"},
+      {ones.to(torch::kFloat) * NAN, "other values"},
       {ones.to(torch::kComplexFloat), "ComplexFloat"},
       {ones.to(torch::kMeta), "on meta"},
       {ones.to_sparse(), "Sparse"},
@@ -149,6 +153,39 @@ TEST(CheckInputs, AMaskIsZerosAndOnesForEveryFrame) {
     const auto message = error_of([&, mask = mask] { check_attention_mask(mask, "mask", states); });
     EXPECT_THAT(message, StartsWith("mask: "));
     EXPECT_THAT(message, HasSubstr(problem));
+  }
+}
+
+// Called directly, without the model that looks at the mask for them.
+TEST(CheckInputs, EveryModuleThatTakesAMaskLooksAtIt) {
+  torch::manual_seed(3);
+  const torch::NoGradGuard no_grad;
+  auto config = small_config();
+  config.output_hidden_size = config.hidden_size;
+  Wav2Vec2BertConvolutionModule convolution(config);
+  Wav2Vec2BertEncoderLayer layer(config);
+  Wav2Vec2BertEncoder encoder(config);
+  Wav2Vec2BertAdapter adapter(config);
+  const auto states = torch::randn({kBatch, kFrames, config.hidden_size});
+  const auto ones = torch::ones({kBatch, kFrames}, torch::kLong);
+  const std::pair<torch::Tensor, const char*> bad[] = {
+      {ones.slice(0, 0, 1), "shape [1, 6]"},
+      {ones * 2, "holds other values, expected zeros and ones"},
+      {ones.to(torch::kMeta), "on meta"},
+  };
+  const std::pair<const char*, std::function<void(const torch::Tensor&)>> modules[] = {
+      {"convolution", [&](const torch::Tensor& mask) { convolution->forward(states, mask); }},
+      {"layer", [&](const torch::Tensor& mask) { layer->forward(states, {}, {}, mask); }},
+      {"encoder", [&](const torch::Tensor& mask) { encoder->forward(states, mask); }},
+      {"adapter", [&](const torch::Tensor& mask) { adapter->forward(states, mask); }},
+  };
+  for (const auto& [name, forward] : modules) {
+    for (const auto& [mask, problem] : bad) {
+      const auto message = error_of([forward = forward, mask = mask] { forward(mask); });
+      EXPECT_THAT(message, StartsWith("attention_mask: ")) << name;
+      EXPECT_THAT(message, HasSubstr(problem)) << name;
+    }
+    EXPECT_NO_THROW(forward(ones)) << name;
   }
 }
 

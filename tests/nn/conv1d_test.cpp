@@ -8,6 +8,7 @@
 
 #include <array>
 
+#include "nn/onednn.h"
 #include "support/random_parameters.h"
 #include "support/small_config.h"
 #include "w2vbert/nn/convolution_module.h"

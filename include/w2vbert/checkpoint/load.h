@@ -51,7 +51,7 @@ struct LoadReport {
 };
 
 /// Compares names, shapes and dtypes of `module`'s parameters and buffers (without those of
-/// nn/non_persistent_buffers.h) with the source, reading no tensor data and changing nothing; the
+/// nn/module.h) with the source, reading no tensor data and changing nothing; the
 /// module's memory is not looked at (SkipInitialization). `loaded` is what load_state_dict would
 /// load.
 LoadReport compare_state_dict(const torch::nn::Module& module, const WeightSource& source,

@@ -3,12 +3,14 @@
 #include <ATen/core/Tensor.h>
 #include <c10/util/complex.h>
 
+#include <concepts>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "w2vbert/audio/waveform.h"
 #include "w2vbert/config/seamless_m4t_feature_extractor_config.h"
 
 namespace w2vbert {
@@ -23,8 +25,7 @@ class SeamlessM4TFeatureExtractor {
   enum class Padding { kLongest, kMaxLength, kDoNotPad };
 
   /// Two frames. HF gives something for shorter clips too (below), but nothing that a model could
-  /// use: the variance of one frame is NaN. A program that reads files
-  /// refuses them.
+  /// use: the variance of one frame is NaN. A program that reads files refuses them.
   static constexpr std::int64_t kMinSamples = 560;
 
   /// HF's arguments of __call__, with its defaults. Lengths are counted in frames, not in rows.
@@ -68,12 +69,28 @@ class SeamlessM4TFeatureExtractor {
   /// `clips`: CPU tensors of any floating dtype, rounded to float32, (S) or (channels, S), of which
   /// the first channel is taken.
   Features operator()(const std::vector<at::Tensor>& clips, const Options& options) const;
+  /// Waveforms as load_audio gives them. Throws c10::ValueError for one that is not at
+  /// config().sampling_rate, which has to be resampled first (audio/resample.h).
+  Features operator()(const std::vector<Waveform>& waveforms, const Options& options) const;
+  Features operator()(const std::vector<Waveform>& waveforms) const {
+    return (*this)(waveforms, Options());
+  }
+  /// A template, so that a list in braces is never taken for a Waveform's members.
+  template <std::same_as<Waveform> One>
+  Features operator()(const One& waveform, const Options& options) const {
+    return extract_waveforms(std::span<const Waveform>(&waveform, 1), options);
+  }
+  template <std::same_as<Waveform> One>
+  Features operator()(const One& waveform) const {
+    return (*this)(waveform, Options());
+  }
   /// The same without a copy.
   Features extract(std::span<const std::span<const float>> clips, const Options& options) const;
 
   const SeamlessM4TFeatureExtractorConfig& config() const { return config_; }
 
  private:
+  Features extract_waveforms(std::span<const Waveform> waveforms, const Options& options) const;
   /// (num_mel_bins, frames) float32
   at::Tensor log_mel(std::span<const float> clip) const;
   /// The transforms (257 bins each) of `count` frames -> (num_mel_bins, kFramesPerBlock) energies

@@ -1,16 +1,16 @@
 #pragma once
 
-#include <torch/nn/cloneable.h>
 #include <torch/nn/pimpl.h>
 
 #include "w2vbert/models/wav2vec2_bert_model.h"
+#include "w2vbert/nn/module.h"
 
 namespace w2vbert {
 
 /// What IndexTTS-2, MaskGCT and DualCodec take from the encoder: one hidden state, normalised by
 /// given statistics. Not in HF; the state is HF's hidden_states[state], later layers are not
-/// computed.
-class SemanticEncoderImpl : public torch::nn::Cloneable<SemanticEncoderImpl> {
+/// computed. It shares the model and the statistics that it is given; a clone has its own.
+class SemanticEncoderImpl : public Cloneable<SemanticEncoderImpl> {
  public:
   static constexpr std::int64_t kDefaultState = 17;
 

@@ -1,17 +1,17 @@
 #pragma once
 
-#include <torch/nn/cloneable.h>
 #include <torch/nn/pimpl.h>
 
 #include "w2vbert/models/modeling_outputs.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
 #include "w2vbert/nn/linear.h"
+#include "w2vbert/nn/module.h"
 
 namespace w2vbert {
 
 /// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertForAudioFrameClassification.
 class Wav2Vec2BertForAudioFrameClassificationImpl
-    : public torch::nn::Cloneable<Wav2Vec2BertForAudioFrameClassificationImpl> {
+    : public Cloneable<Wav2Vec2BertForAudioFrameClassificationImpl> {
  public:
   /// Throws ConfigError: an adapter.
   explicit Wav2Vec2BertForAudioFrameClassificationImpl(Wav2Vec2BertConfig config);

@@ -1,17 +1,17 @@
 #pragma once
 
-#include <torch/nn/cloneable.h>
 #include <torch/nn/modules/dropout.h>
 #include <torch/nn/pimpl.h>
 
 #include "w2vbert/models/modeling_outputs.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
 #include "w2vbert/nn/linear.h"
+#include "w2vbert/nn/module.h"
 
 namespace w2vbert {
 
 /// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertForCTC. V is vocab_size.
-class Wav2Vec2BertForCTCImpl : public torch::nn::Cloneable<Wav2Vec2BertForCTCImpl> {
+class Wav2Vec2BertForCTCImpl : public Cloneable<Wav2Vec2BertForCTCImpl> {
  public:
   /// Throws ConfigError: no vocab_size.
   explicit Wav2Vec2BertForCTCImpl(Wav2Vec2BertConfig config);

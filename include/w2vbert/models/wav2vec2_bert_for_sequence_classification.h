@@ -1,17 +1,17 @@
 #pragma once
 
-#include <torch/nn/cloneable.h>
 #include <torch/nn/pimpl.h>
 
 #include "w2vbert/models/modeling_outputs.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
 #include "w2vbert/nn/linear.h"
+#include "w2vbert/nn/module.h"
 
 namespace w2vbert {
 
 /// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertForSequenceClassification.
 class Wav2Vec2BertForSequenceClassificationImpl
-    : public torch::nn::Cloneable<Wav2Vec2BertForSequenceClassificationImpl> {
+    : public Cloneable<Wav2Vec2BertForSequenceClassificationImpl> {
  public:
   /// Throws ConfigError: an adapter.
   explicit Wav2Vec2BertForSequenceClassificationImpl(Wav2Vec2BertConfig config);

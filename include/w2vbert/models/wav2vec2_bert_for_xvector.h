@@ -1,6 +1,5 @@
 #pragma once
 
-#include <torch/nn/cloneable.h>
 #include <torch/nn/modules/container/modulelist.h>
 #include <torch/nn/pimpl.h>
 
@@ -8,12 +7,13 @@
 #include "w2vbert/models/wav2vec2_bert_model.h"
 #include "w2vbert/nn/am_softmax_loss.h"
 #include "w2vbert/nn/linear.h"
+#include "w2vbert/nn/module.h"
 #include "w2vbert/nn/tdnn_layer.h"
 
 namespace w2vbert {
 
 /// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertForXVector.
-class Wav2Vec2BertForXVectorImpl : public torch::nn::Cloneable<Wav2Vec2BertForXVectorImpl> {
+class Wav2Vec2BertForXVectorImpl : public Cloneable<Wav2Vec2BertForXVectorImpl> {
  public:
   /// Throws ConfigError: an adapter of another width than hidden_size.
   explicit Wav2Vec2BertForXVectorImpl(Wav2Vec2BertConfig config);

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <torch/nn/cloneable.h>
 #include <torch/nn/pimpl.h>
 
 #include "w2vbert/config/wav2vec2_bert_config.h"
@@ -9,11 +8,12 @@
 #include "w2vbert/nn/encoder.h"
 #include "w2vbert/nn/feature_projection.h"
 #include "w2vbert/nn/feed_forward.h"
+#include "w2vbert/nn/module.h"
 
 namespace w2vbert {
 
 /// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertModel.
-class Wav2Vec2BertModelImpl : public torch::nn::Cloneable<Wav2Vec2BertModelImpl> {
+class Wav2Vec2BertModelImpl : public Cloneable<Wav2Vec2BertModelImpl> {
  public:
   /// What HF's base_model_prefix is: checkpoints of other classes hold the names below behind it.
   static constexpr const char* kBaseModelPrefix = "wav2vec2_bert";

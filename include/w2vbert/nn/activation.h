@@ -1,16 +1,17 @@
 #pragma once
 
-#include <torch/nn/cloneable.h>
 #include <torch/nn/pimpl.h>
 
 #include <functional>
 #include <string>
 
+#include "w2vbert/nn/module.h"
+
 namespace w2vbert {
 
 /// HF: transformers/activations.py, the module that ACT2FN[name] makes; each place has one of its
 /// own.
-class ActivationImpl : public torch::nn::Cloneable<ActivationImpl> {
+class ActivationImpl : public Cloneable<ActivationImpl> {
  public:
   /// Throws ConfigError naming `config_key` for a name that is not known.
   ActivationImpl(std::string name, std::string config_key);

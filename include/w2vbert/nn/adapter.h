@@ -1,6 +1,5 @@
 #pragma once
 
-#include <torch/nn/cloneable.h>
 #include <torch/nn/modules/container/modulelist.h>
 #include <torch/nn/modules/normalization.h>
 #include <torch/nn/pimpl.h>
@@ -8,11 +7,12 @@
 #include "w2vbert/config/wav2vec2_bert_config.h"
 #include "w2vbert/nn/adapter_layer.h"
 #include "w2vbert/nn/linear.h"
+#include "w2vbert/nn/module.h"
 
 namespace w2vbert {
 
 /// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertAdapter.
-class Wav2Vec2BertAdapterImpl : public torch::nn::Cloneable<Wav2Vec2BertAdapterImpl> {
+class Wav2Vec2BertAdapterImpl : public Cloneable<Wav2Vec2BertAdapterImpl> {
  public:
   explicit Wav2Vec2BertAdapterImpl(Wav2Vec2BertConfig config);
   void reset() override;

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <torch/nn/cloneable.h>
 #include <torch/nn/modules/activation.h>
 #include <torch/nn/modules/dropout.h>
 #include <torch/nn/modules/normalization.h>
@@ -9,13 +8,14 @@
 #include "w2vbert/config/wav2vec2_bert_config.h"
 #include "w2vbert/nn/conv1d.h"
 #include "w2vbert/nn/feed_forward.h"
+#include "w2vbert/nn/module.h"
 #include "w2vbert/nn/self_attention.h"
 
 namespace w2vbert {
 
 /// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertAdapterLayer. E is the adapter's width
 /// (output_hidden_size).
-class Wav2Vec2BertAdapterLayerImpl : public torch::nn::Cloneable<Wav2Vec2BertAdapterLayerImpl> {
+class Wav2Vec2BertAdapterLayerImpl : public Cloneable<Wav2Vec2BertAdapterLayerImpl> {
  public:
   explicit Wav2Vec2BertAdapterLayerImpl(Wav2Vec2BertConfig config);
   void reset() override;

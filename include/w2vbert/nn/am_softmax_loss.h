@@ -1,15 +1,16 @@
 #pragma once
 
-#include <torch/nn/cloneable.h>
 #include <torch/nn/modules/loss.h>
 #include <torch/nn/pimpl.h>
 
 #include <cstdint>
 
+#include "w2vbert/nn/module.h"
+
 namespace w2vbert {
 
 /// HF: modeling_wav2vec2_bert.py, AMSoftmaxLoss.
-class AMSoftmaxLossImpl : public torch::nn::Cloneable<AMSoftmaxLossImpl> {
+class AMSoftmaxLossImpl : public Cloneable<AMSoftmaxLossImpl> {
  public:
   AMSoftmaxLossImpl(std::int64_t input_dim, std::int64_t num_labels, double scale = 30.0,
                     double margin = 0.4);

@@ -29,7 +29,4 @@ class Conv1dImpl : public torch::nn::Conv1dImpl {
 };
 TORCH_MODULE(Conv1d);
 
-/// Whether LibTorch gives a float16 convolution on the CPU to oneDNN: never without AVX512-FP16.
-bool onednn_takes_float16();
-
 }  // namespace w2vbert

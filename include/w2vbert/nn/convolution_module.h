@@ -1,6 +1,5 @@
 #pragma once
 
-#include <torch/nn/cloneable.h>
 #include <torch/nn/modules/activation.h>
 #include <torch/nn/modules/dropout.h>
 #include <torch/nn/modules/normalization.h>
@@ -9,13 +8,13 @@
 #include "w2vbert/config/wav2vec2_bert_config.h"
 #include "w2vbert/nn/activation.h"
 #include "w2vbert/nn/conv1d.h"
+#include "w2vbert/nn/module.h"
 
 namespace w2vbert {
 
 /// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertConvolutionModule. The depthwise convolution is
 /// causal: conv_depthwise_kernel_size - 1 zeros on the left, none on the right.
-class Wav2Vec2BertConvolutionModuleImpl
-    : public torch::nn::Cloneable<Wav2Vec2BertConvolutionModuleImpl> {
+class Wav2Vec2BertConvolutionModuleImpl : public Cloneable<Wav2Vec2BertConvolutionModuleImpl> {
  public:
   explicit Wav2Vec2BertConvolutionModuleImpl(Wav2Vec2BertConfig config);
   void reset() override;
@@ -35,6 +34,11 @@ class Wav2Vec2BertConvolutionModuleImpl
   torch::nn::Dropout dropout = nullptr;
 
  private:
+  friend class Wav2Vec2BertEncoderLayerImpl;
+  /// forward() of checked inputs. `padded` bool (B, T, 1), true where a frame is padding, or
+  /// undefined: the encoder makes it once for all layers.
+  torch::Tensor forward_checked(torch::Tensor hidden_states, const torch::Tensor& padded);
+
   Wav2Vec2BertConfig config_;
 };
 TORCH_MODULE(Wav2Vec2BertConvolutionModule);

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <torch/nn/cloneable.h>
 #include <torch/nn/modules/container/modulelist.h>
 #include <torch/nn/modules/dropout.h>
 #include <torch/nn/pimpl.h>
@@ -12,6 +11,7 @@
 #include "w2vbert/config/wav2vec2_bert_config.h"
 #include "w2vbert/core/numpy_random.h"
 #include "w2vbert/nn/encoder_layer.h"
+#include "w2vbert/nn/module.h"
 #include "w2vbert/nn/relative_positional_embedding.h"
 #include "w2vbert/nn/rotary_positional_embedding.h"
 
@@ -32,7 +32,7 @@ struct ForwardOptions {
 };
 
 /// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertEncoder.
-class Wav2Vec2BertEncoderImpl : public torch::nn::Cloneable<Wav2Vec2BertEncoderImpl> {
+class Wav2Vec2BertEncoderImpl : public Cloneable<Wav2Vec2BertEncoderImpl> {
  public:
   struct Output {
     torch::Tensor last_hidden_state;  ///< (B, T, C)
@@ -74,7 +74,7 @@ class Wav2Vec2BertEncoderImpl : public torch::nn::Cloneable<Wav2Vec2BertEncoderI
   LayerRun run_layer(std::shared_ptr<Wav2Vec2BertEncoderLayerImpl> layer,
                      const torch::Tensor& hidden_states, const torch::Tensor& attention_mask,
                      const torch::Tensor& relative_position_embeddings,
-                     const torch::Tensor& conv_attention_mask) const;
+                     const torch::Tensor& padded) const;
 
   Wav2Vec2BertConfig config_;
 };

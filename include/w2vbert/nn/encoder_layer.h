@@ -1,6 +1,5 @@
 #pragma once
 
-#include <torch/nn/cloneable.h>
 #include <torch/nn/modules/dropout.h>
 #include <torch/nn/modules/normalization.h>
 #include <torch/nn/pimpl.h>
@@ -8,12 +7,13 @@
 #include "w2vbert/config/wav2vec2_bert_config.h"
 #include "w2vbert/nn/convolution_module.h"
 #include "w2vbert/nn/feed_forward.h"
+#include "w2vbert/nn/module.h"
 #include "w2vbert/nn/self_attention.h"
 
 namespace w2vbert {
 
 /// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertEncoderLayer.
-class Wav2Vec2BertEncoderLayerImpl : public torch::nn::Cloneable<Wav2Vec2BertEncoderLayerImpl> {
+class Wav2Vec2BertEncoderLayerImpl : public Cloneable<Wav2Vec2BertEncoderLayerImpl> {
  public:
   struct Output {
     torch::Tensor hidden_states;  ///< (B, T, C)
@@ -42,6 +42,12 @@ class Wav2Vec2BertEncoderLayerImpl : public torch::nn::Cloneable<Wav2Vec2BertEnc
   torch::nn::LayerNorm final_layer_norm = nullptr;
 
  private:
+  friend class Wav2Vec2BertEncoderImpl;
+  /// forward() of checked inputs; `padded` as for Wav2Vec2BertConvolutionModule.
+  Output forward_checked(torch::Tensor hidden_states, const torch::Tensor& attention_mask,
+                         const torch::Tensor& relative_position_embeddings,
+                         const torch::Tensor& padded);
+
   Wav2Vec2BertConfig config_;
 };
 TORCH_MODULE(Wav2Vec2BertEncoderLayer);

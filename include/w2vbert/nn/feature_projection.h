@@ -1,18 +1,17 @@
 #pragma once
 
-#include <torch/nn/cloneable.h>
 #include <torch/nn/modules/dropout.h>
 #include <torch/nn/modules/normalization.h>
 #include <torch/nn/pimpl.h>
 
 #include "w2vbert/config/wav2vec2_bert_config.h"
 #include "w2vbert/nn/linear.h"
+#include "w2vbert/nn/module.h"
 
 namespace w2vbert {
 
 /// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertFeatureProjection. F is feature_projection_input_dim.
-class Wav2Vec2BertFeatureProjectionImpl
-    : public torch::nn::Cloneable<Wav2Vec2BertFeatureProjectionImpl> {
+class Wav2Vec2BertFeatureProjectionImpl : public Cloneable<Wav2Vec2BertFeatureProjectionImpl> {
  public:
   struct Output {
     torch::Tensor hidden_states;       ///< (B, T, C)

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <torch/nn/cloneable.h>
 #include <torch/nn/modules/dropout.h>
 #include <torch/nn/pimpl.h>
 
@@ -11,11 +10,12 @@
 #include "w2vbert/config/wav2vec2_bert_config.h"
 #include "w2vbert/nn/activation.h"
 #include "w2vbert/nn/linear.h"
+#include "w2vbert/nn/module.h"
 
 namespace w2vbert {
 
 /// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertFeedForward. C is hidden_size.
-class Wav2Vec2BertFeedForwardImpl : public torch::nn::Cloneable<Wav2Vec2BertFeedForwardImpl> {
+class Wav2Vec2BertFeedForwardImpl : public Cloneable<Wav2Vec2BertFeedForwardImpl> {
  public:
   /// Absent: the config's hidden_act and hidden_size.
   explicit Wav2Vec2BertFeedForwardImpl(Wav2Vec2BertConfig config,

@@ -2,12 +2,8 @@
 #pragma once
 
 #include <torch/nn/module.h>
-#include <torch/nn/modules/embedding.h>
-#include <torch/nn/modules/normalization.h>
 
 #include "w2vbert/config/wav2vec2_bert_config.h"
-#include "w2vbert/nn/conv1d.h"
-#include "w2vbert/nn/linear.h"
 
 namespace w2vbert {
 
@@ -26,15 +22,6 @@ class SkipInitialization {
  private:
   bool before_;
 };
-
-/// Layers that respect SkipInitialization. Without it they are exactly the layers of these
-/// options, and draw the same random numbers.
-Linear make_linear(std::int64_t in_features, std::int64_t out_features, bool bias = true);
-Conv1d make_conv1d(const torch::nn::Conv1dOptions& options);
-torch::nn::Embedding make_embedding(std::int64_t num_embeddings, std::int64_t embedding_dim);
-
-/// LayerNorm over the last `width` channels with the config's layer_norm_eps.
-torch::nn::LayerNorm make_layer_norm(std::int64_t width, const Wav2Vec2BertConfig& config);
 
 /// HF's initialize_weights (transformers/modeling_utils.py) with
 /// Wav2Vec2BertPreTrainedModel._init_weights (modeling_wav2vec2_bert.py): children first, in

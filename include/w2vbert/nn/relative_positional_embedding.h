@@ -1,17 +1,16 @@
 #pragma once
 
-#include <torch/nn/cloneable.h>
 #include <torch/nn/pimpl.h>
 
 #include "w2vbert/config/wav2vec2_bert_config.h"
-#include "w2vbert/nn/non_persistent_buffers.h"
+#include "w2vbert/nn/module.h"
 
 namespace w2vbert {
 
 /// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertRelPositionalEmbedding. Sines in the even channels
 /// and cosines in the odd ones, of the distances T - 1 ... -(T - 1).
 class Wav2Vec2BertRelPositionalEmbeddingImpl
-    : public torch::nn::Cloneable<Wav2Vec2BertRelPositionalEmbeddingImpl>,
+    : public Cloneable<Wav2Vec2BertRelPositionalEmbeddingImpl>,
       public NonPersistentBuffers {
  public:
   explicit Wav2Vec2BertRelPositionalEmbeddingImpl(Wav2Vec2BertConfig config);

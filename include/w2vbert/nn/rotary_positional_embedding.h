@@ -1,17 +1,16 @@
 #pragma once
 
-#include <torch/nn/cloneable.h>
 #include <torch/nn/pimpl.h>
 
 #include "w2vbert/config/wav2vec2_bert_config.h"
-#include "w2vbert/nn/non_persistent_buffers.h"
+#include "w2vbert/nn/module.h"
 
 namespace w2vbert {
 
 /// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertRotaryPositionalEmbedding, without the table it keeps
 /// from the last call. Heads of size D.
 class Wav2Vec2BertRotaryPositionalEmbeddingImpl
-    : public torch::nn::Cloneable<Wav2Vec2BertRotaryPositionalEmbeddingImpl>,
+    : public Cloneable<Wav2Vec2BertRotaryPositionalEmbeddingImpl>,
       public NonPersistentBuffers {
  public:
   explicit Wav2Vec2BertRotaryPositionalEmbeddingImpl(Wav2Vec2BertConfig config);

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <torch/nn/cloneable.h>
 #include <torch/nn/modules/dropout.h>
 #include <torch/nn/modules/embedding.h>
 #include <torch/nn/pimpl.h>
@@ -11,21 +10,23 @@
 
 #include "w2vbert/config/wav2vec2_bert_config.h"
 #include "w2vbert/nn/linear.h"
+#include "w2vbert/nn/module.h"
 
 namespace w2vbert {
 
 /// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertSelfAttention, and the two functions it may run on:
 /// eager_attention_forward there, and sdpa_attention_forward of integrations/sdpa_attention.py. H
 /// heads of size D. The adapter's attention is as wide as the adapter and knows no positions.
-class Wav2Vec2BertSelfAttentionImpl : public torch::nn::Cloneable<Wav2Vec2BertSelfAttentionImpl> {
+class Wav2Vec2BertSelfAttentionImpl : public Cloneable<Wav2Vec2BertSelfAttentionImpl> {
  public:
   struct Output {
     torch::Tensor attn_output;   ///< (B, T, C)
     torch::Tensor attn_weights;  ///< (B, H, T, T) after dropout; undefined with sdpa
   };
 
-  explicit Wav2Vec2BertSelfAttentionImpl(Wav2Vec2BertConfig config,
-                                         bool is_adapter_attention = false);
+  enum class Place { kEncoder, kAdapter };  ///< HF: is_adapter_attention
+
+  explicit Wav2Vec2BertSelfAttentionImpl(Wav2Vec2BertConfig config, Place place = Place::kEncoder);
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <torch/nn/cloneable.h>
 #include <torch/nn/modules/activation.h>
 #include <torch/nn/pimpl.h>
 
@@ -8,12 +7,13 @@
 
 #include "w2vbert/config/wav2vec2_bert_config.h"
 #include "w2vbert/nn/linear.h"
+#include "w2vbert/nn/module.h"
 
 namespace w2vbert {
 
 /// HF: modeling_wav2vec2_bert.py, TDNNLayer: a dilated convolution whose kernel is stored as a
 /// Linear.
-class TDNNLayerImpl : public torch::nn::Cloneable<TDNNLayerImpl> {
+class TDNNLayerImpl : public Cloneable<TDNNLayerImpl> {
  public:
   explicit TDNNLayerImpl(Wav2Vec2BertConfig config, std::int64_t layer_id = 0);
   void reset() override;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/dtype.h"
 #include "core/text.h"
 #include "tool/cli/clip_report.h"
 #include "tool/cli/command_line.h"

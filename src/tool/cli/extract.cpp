@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/dtype.h"
 #include "tool/cli/clip_report.h"
 #include "tool/cli/command_line.h"
 #include "tool/cli/commands.h"
@@ -16,7 +17,6 @@
 #include "tool/cli/signals.h"
 #include "tool/tasks/extraction.h"
 #include "tool/tasks/preset.h"
-#include "w2vbert/core/dtype.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {

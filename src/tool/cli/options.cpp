@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <limits>
 
+#include "core/dtype.h"
 #include "core/threads.h"
 #include "tool/cli/command_line.h"
 #include "tool/corpus/manifest.h"

@@ -12,9 +12,9 @@
 #include <set>
 #include <unordered_map>
 
+#include "core/dtype.h"
 #include "core/text.h"
 #include "tool/parity/replay.h"
-#include "w2vbert/core/dtype.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {

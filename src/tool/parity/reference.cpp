@@ -7,10 +7,10 @@
 #include <utility>
 
 #include "checkpoint/safetensors_header.h"
+#include "core/dtype.h"
 #include "core/file.h"
 #include "core/padding_mask.h"
 #include "core/text.h"
-#include "w2vbert/core/dtype.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {

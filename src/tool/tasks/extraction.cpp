@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "core/dtype.h"
 #include "core/memory.h"
 #include "core/parse_number.h"
 #include "core/text.h"
@@ -13,7 +14,6 @@
 #include "tool/tasks/model_identity.h"
 #include "w2vbert/checkpoint/checkpoint.h"
 #include "w2vbert/checkpoint/model_directory.h"
-#include "w2vbert/core/dtype.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
 #include "w2vbert/version.h"

@@ -9,8 +9,8 @@
 
 namespace w2vbert {
 
-/// "float32", "bfloat16", "float16" or "float64"; nothing for another word, and for another
-/// type "".
+// "float32", "bfloat16", "float16" or "float64"; nothing for another word, and for another
+// type "".
 std::optional<c10::ScalarType> dtype_of(std::string_view name);
 std::string dtype_name(c10::ScalarType dtype);
 
