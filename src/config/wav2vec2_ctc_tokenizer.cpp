@@ -55,9 +55,9 @@ class TokenDict {
     const auto found = index_.find(key);
     return found == index_.end() ? nullptr : &items_[found->second].second;
   }
-  Token get(const std::string& key, Token otherwise) const {
+  Token get(const std::string& key, const Token& otherwise) const {
     const Token* token = find(key);
-    return token ? *token : std::move(otherwise);
+    return token ? *token : otherwise;
   }
   const std::vector<std::pair<std::string, Token>>& items() const { return items_; }
 

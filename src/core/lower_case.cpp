@@ -62,7 +62,7 @@ std::string lower_case(std::string_view text) {
   for (std::string_view rest = text; !rest.empty();) {
     const std::size_t length = utf8_character_length(rest);
     if (length == 0) return std::string(text);
-    characters += code_point(rest.substr(0, length));
+    characters += static_cast<char32_t>(code_point(rest.substr(0, length)));
     rest.remove_prefix(length);
   }
   std::string lowered;

@@ -89,9 +89,7 @@ Partition choose_partition(const std::function<std::optional<std::string>(const 
   const auto tasks = variable("SLURM_STEP_NUM_TASKS");
   if (rank || world_size) {
     launcher = shard_of(rank, "RANK", world_size, "WORLD_SIZE");
-  } else if (task && tasks) {
-    launcher = shard_of(task, "SLURM_PROCID", tasks, "SLURM_STEP_NUM_TASKS");
-  } else if (task && *task != "0") {
+  } else if (task && (tasks || *task != "0")) {
     // A batch script that runs once has SLURM_PROCID=0 alone; any other number is one of many.
     launcher = shard_of(task, "SLURM_PROCID", tasks, "SLURM_STEP_NUM_TASKS");
   }

@@ -89,7 +89,7 @@ void Journal::add(const JournalEntry& entry) {
   append(line.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
-void Journal::append(std::string line) {
+void Journal::append(const std::string& line) {
   struct stat before {};
   const bool known = ::fstat(descriptor_, &before) == 0;
   try {

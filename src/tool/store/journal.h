@@ -34,7 +34,7 @@ class Journal {
   void add(const JournalEntry& entry);
 
  private:
-  void append(std::string line);
+  void append(const std::string& line);
 
   std::string path_;
   int descriptor_;
