@@ -29,8 +29,6 @@ constexpr int kMaxChannels = 64;
 constexpr float kMaxMagnitude = 32768.0F;
 constexpr sf_count_t kValuesPerRead = 16384;  // of all channels together
 constexpr sf_count_t kUnknownFrames = SF_COUNT_MAX;
-// A writer that streams does not know the length yet and leaves a number of this size or more.
-constexpr std::uint64_t kPlaceholderBytes = 0x7ffff000;
 
 // --- libsndfile's virtual I/O over one file: it never sees a name, and cannot open anything ---
 

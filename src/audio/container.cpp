@@ -14,8 +14,6 @@ namespace {
 
 constexpr const char* kExpectedAudio = "WAV, RF64, W64, AIFF, AU, CAF, FLAC, Ogg or MP3";
 constexpr const char* kExpectedWhole = "a whole file";
-// A writer that streams does not know its length yet and leaves a number of this size or more.
-constexpr std::uint64_t kPlaceholderBytes = 0x7ffff000;
 constexpr int kMaxChunks = 10000;
 
 [[noreturn]] void refuse(const InputFile& file, std::string_view problem,

@@ -10,6 +10,9 @@
 
 namespace w2vbert {
 
+// A writer that streams does not know its length yet and leaves a number of this size or more.
+inline constexpr std::uint64_t kPlaceholderBytes = 0x7ffff000;
+
 // How to show a file to the decoder: its bytes from `begin` to `end`.
 struct ContainerView {
   const char* name = "";   // "WAV", "FLAC", ...

@@ -17,7 +17,6 @@ namespace w2vbert {
 namespace {
 
 constexpr std::string_view kSingleFile = "model.safetensors";
-constexpr std::string_view kIndexFile = "model.safetensors.index.json";
 // What is converted, or copied to another device, goes through a buffer of this size.
 constexpr std::uint64_t kStagingBytes = 16 << 20;
 
@@ -147,7 +146,7 @@ Checkpoint Checkpoint::open(const std::string& path) {
   state->path = path;
   if (is_directory(path)) {
     const std::string single = join_path(path, std::string(kSingleFile));
-    const std::string index = join_path(path, std::string(kIndexFile));
+    const std::string index = join_path(path, std::string(kCheckpointIndexFile));
     const bool has_index = exists(index);
     if (exists(single)) {
       if (has_index) {
@@ -160,7 +159,7 @@ Checkpoint Checkpoint::open(const std::string& path) {
       state->open_shards(index);
     } else {
       throw CheckpointError(path, "", "holds no weights",
-                            std::string(kSingleFile) + " or " + std::string(kIndexFile));
+                            std::string(kSingleFile) + " or " + std::string(kCheckpointIndexFile));
     }
   } else if (path.ends_with(".json")) {
     state->open_shards(path);

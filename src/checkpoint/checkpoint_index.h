@@ -13,6 +13,7 @@
 
 namespace w2vbert {
 
+inline constexpr std::string_view kCheckpointIndexFile = "model.safetensors.index.json";
 constexpr std::uint64_t kMaxCheckpointIndexBytes = 100'000'000;
 
 struct CheckpointIndex {

@@ -23,12 +23,12 @@
 namespace w2vbert {
 namespace {
 
-constexpr const char* kConfigFile = "adapter_config.json";
+constexpr const char* kLoraConfigFile = "adapter_config.json";
 constexpr const char* kWeightsFile = "adapter_model.safetensors";
 constexpr const char* kPickleFile = "adapter_model.bin";
 constexpr std::string_view kPeftPrefix = "base_model.model.";
-constexpr std::array<std::string_view, 4> kTypes = {"F32", "F16", "BF16", "F64"};
-constexpr std::size_t kMaxListed = 5;
+constexpr std::array<std::string_view, 4> kLoraTypes = {"F32", "F16", "BF16", "F64"};
+constexpr std::size_t kMaxUnusedListed = 5;
 
 using Shape = std::vector<std::int64_t>;
 
@@ -69,7 +69,7 @@ class LoraMerger {
       if (!tensor.name.starts_with(kPeftPrefix)) {
         fail(tensor.name, "is no tensor of an adapter", "a name with " + std::string(kPeftPrefix));
       }
-      if (std::find(kTypes.begin(), kTypes.end(), tensor.dtype_name) == kTypes.end()) {
+      if (std::find(kLoraTypes.begin(), kLoraTypes.end(), tensor.dtype_name) == kLoraTypes.end()) {
         fail(tensor.name, "has dtype " + tensor.dtype_name, "F32, F16, BF16 or F64");
       }
       left_.insert(tensor.name);
@@ -133,10 +133,10 @@ class LoraMerger {
     }
     if (!report_.unused.empty()) {
       std::string list;
-      for (std::size_t i = 0; i < std::min(report_.unused.size(), kMaxListed); ++i) {
+      for (std::size_t i = 0; i < std::min(report_.unused.size(), kMaxUnusedListed); ++i) {
         list += (i == 0 ? "" : ", ") + quote_bytes(report_.unused[i]);
       }
-      if (report_.unused.size() > kMaxListed) list += ", ...";
+      if (report_.unused.size() > kMaxUnusedListed) list += ", ...";
       report_.warnings.push_back(quote_bytes(files_.weights) + ": " +
                                  std::to_string(report_.unused.size()) +
                                  " tensors are for parts that this model has not: " + list);
@@ -190,7 +190,7 @@ class LoraMerger {
   void plan_merge(const std::string& name, const torch::nn::Module& module) {
     const std::string prefix = std::string(kPeftPrefix) + name;
     const std::int64_t rank = config_.rank_of(name);
-    const std::string why = " (rank " + std::to_string(rank) + " of " + kConfigFile + ")";
+    const std::string why = " (rank " + std::to_string(rank) + " of " + kLoraConfigFile + ")";
     const double scaling = config_.scaling_of(name);
     const auto unsupported = [&](const std::string& what) {
       throw ConfigError(files_.config, "target_modules", "names " + quote_bytes(name) + ", " + what,
@@ -300,12 +300,12 @@ class LoraMerger {
       }
       if (lora != std::string::npos && !config_.targets(module)) {
         fail(key,
-             "is there, but target_modules of " + std::string(kConfigFile) + " does not name " +
+             "is there, but target_modules of " + std::string(kLoraConfigFile) + " does not name " +
                  quote_bytes(module),
              "LoRA matrices of target_modules only");
       }
       if (name.ends_with(".bias")) {
-        fail(key, "is there, with bias \"" + config_.bias + "\" in " + kConfigFile,
+        fail(key, "is there, with bias \"" + config_.bias + "\" in " + kLoraConfigFile,
              "the biases that it says");
       }
       fail(key, "has no place in the model",
@@ -346,12 +346,13 @@ class LoraMerger {
 
 LoraFiles find_lora(const std::string& directory) {
   if (!is_directory(directory)) {
-    throw CheckpointError(directory, "", exists(directory) ? "is no directory" : "does not exist",
-                          "a directory with " + std::string(kConfigFile) + " and " + kWeightsFile);
+    throw CheckpointError(
+        directory, "", exists(directory) ? "is no directory" : "does not exist",
+        "a directory with " + std::string(kLoraConfigFile) + " and " + kWeightsFile);
   }
-  LoraFiles files{join_path(directory, kConfigFile), join_path(directory, kWeightsFile)};
+  LoraFiles files{join_path(directory, kLoraConfigFile), join_path(directory, kWeightsFile)};
   if (!exists(files.config)) {
-    throw CheckpointError(directory, "", std::string("has no ") + kConfigFile,
+    throw CheckpointError(directory, "", std::string("has no ") + kLoraConfigFile,
                           "the directory of a PEFT adapter");
   }
   if (!exists(files.weights)) {

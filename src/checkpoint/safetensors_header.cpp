@@ -28,7 +28,6 @@ constexpr std::array kDtypes = {
     DtypeBits{"F6_E3M2", 6},
 };
 
-constexpr std::uint64_t kLengthBytes = 8;
 constexpr std::uint64_t kMaxInt64 = std::numeric_limits<std::int64_t>::max();
 
 std::optional<std::uint64_t> multiply(std::uint64_t a, std::uint64_t b) {

@@ -12,6 +12,7 @@
 
 namespace w2vbert {
 
+constexpr std::uint64_t kLengthBytes = 8;  // of the header's length, at the start of the file
 constexpr std::uint64_t kMaxSafetensorsHeaderBytes = 100'000'000;  // as in the reference
 
 struct TensorInfo {

@@ -11,7 +11,6 @@ namespace w2vbert {
 namespace {
 
 constexpr std::string_view kMetadataKey = "__metadata__";
-constexpr std::size_t kLengthBytes = 8;
 constexpr std::size_t kAlignment = 8;
 
 std::string json_string(const std::string& text, const std::string& path) {

@@ -26,7 +26,6 @@ namespace w2vbert {
 namespace {
 
 constexpr const char* kConfigFile = "config.json";
-constexpr const char* kIndexFile = "model.safetensors.index.json";
 constexpr const char* kAdapterFile = "adapter_config.json";
 constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
 
@@ -82,7 +81,7 @@ std::vector<std::string> stale_weights(const std::string& directory,
        entry.increment(error)) {
     const std::string name = entry->path().filename().string();
     const bool ours =
-        name == kIndexFile || name == shard_file_name(0, 1) || is_shard_file_name(name);
+        name == kCheckpointIndexFile || name == shard_file_name(0, 1) || is_shard_file_name(name);
     const std::string path = join_path(directory, name);
     const bool used = std::any_of(staged.begin(), staged.end(),
                                   [&](const StagedFile& file) { return file.path() == path; });
@@ -116,7 +115,7 @@ std::vector<StagedFile> stage_weights(const torch::nn::Module& module, const std
     staged.push_back(stage_safetensors(join_path(directory, file), of_shard, {{"format", "pt"}}));
   }
   if (shards.size() > 1) {
-    const std::string path = join_path(directory, kIndexFile);
+    const std::string path = join_path(directory, std::string(kCheckpointIndexFile));
     staged.emplace_back(path, serialize_shard_index(index, path));
   }
   return staged;

@@ -10,7 +10,7 @@
 namespace w2vbert {
 namespace {
 
-constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kNoMemoryLimit = std::numeric_limits<std::int64_t>::max();
 
 // The file's first word as a number; nothing for "max" and for what is not there.
 std::optional<std::int64_t> number_in(const std::string& path) {
@@ -37,7 +37,7 @@ std::int64_t left_in_group(const std::string& directory, int version) {
       number_in(directory + (version == 2 ? "/memory.max" : "/memory.limit_in_bytes"));
   const auto used =
       number_in(directory + (version == 2 ? "/memory.current" : "/memory.usage_in_bytes"));
-  if (!limit || !used) return kNoLimit;
+  if (!limit || !used) return kNoMemoryLimit;
   const std::int64_t cached = number_behind(directory + "/memory.stat",
                                             version == 2 ? "inactive_file" : "total_inactive_file");
   return std::max<std::int64_t>(0, *limit - *used + cached);
@@ -46,7 +46,7 @@ std::int64_t left_in_group(const std::string& directory, int version) {
 }  // namespace
 
 std::int64_t usable_memory(const std::string& root) {
-  std::int64_t bytes = kNoLimit;
+  std::int64_t bytes = kNoMemoryLimit;
   constexpr std::int64_t kKibibyte = 1024;
   if (const std::int64_t available = number_behind(root + "/proc/meminfo", "MemAvailable:")) {
     bytes = available * kKibibyte;

@@ -17,7 +17,7 @@
 namespace w2vbert {
 namespace {
 
-constexpr int kNoLimit = std::numeric_limits<int>::max();
+constexpr int kNoThreadLimit = std::numeric_limits<int>::max();
 
 int cores_of_affinity() {
   // The kernel refuses a mask shorter than its own; machines beyond 1024 CPUs exist.
@@ -38,9 +38,9 @@ std::vector<std::string> words_of(const std::string& path) {
 }
 
 int cores_of_quota(std::optional<std::int64_t> quota, std::optional<std::int64_t> period) {
-  if (!quota || !period || *quota <= 0 || *period <= 0) return kNoLimit;
+  if (!quota || !period || *quota <= 0 || *period <= 0) return kNoThreadLimit;
   const double cores = std::ceil(static_cast<double>(*quota) / static_cast<double>(*period));
-  return cores >= kNoLimit ? kNoLimit : std::max(1, static_cast<int>(cores));
+  return cores >= kNoThreadLimit ? kNoThreadLimit : std::max(1, static_cast<int>(cores));
 }
 
 // Version 2: cpu.max holds "<quota or max> <period>", in microseconds.
@@ -48,7 +48,7 @@ int limit_of_v2(const std::string& directory) {
   const std::vector<std::string> words = words_of(directory + "/cpu.max");
   return words.size() == 2 ? cores_of_quota(parse_number<std::int64_t>(words[0]),
                                             parse_number<std::int64_t>(words[1]))
-                           : kNoLimit;
+                           : kNoThreadLimit;
 }
 
 // Version 1: two files; a quota of -1 means none.
@@ -58,11 +58,11 @@ int limit_of_v1(const std::string& directory) {
   return quota.size() == 1 && period.size() == 1
              ? cores_of_quota(parse_number<std::int64_t>(quota[0]),
                               parse_number<std::int64_t>(period[0]))
-             : kNoLimit;
+             : kNoThreadLimit;
 }
 
 int limit_of_cgroups(const std::string& root) {
-  int smallest = kNoLimit;
+  int smallest = kNoThreadLimit;
   for_each_control_group(root, "cpu", [&](const std::string& directory, int version) {
     smallest = std::min(smallest, version == 2 ? limit_of_v2(directory) : limit_of_v1(directory));
   });

@@ -16,7 +16,7 @@
 namespace w2vbert {
 namespace {
 
-Wav2Vec2BertConfig without_layers(Wav2Vec2BertConfig config) {
+Wav2Vec2BertConfig without_encoder_layers(Wav2Vec2BertConfig config) {
   config.num_hidden_layers = 0;
   config.position_embeddings_type.reset();
   return config;
@@ -26,7 +26,7 @@ Wav2Vec2BertConfig without_layers(Wav2Vec2BertConfig config) {
 class FusedEncoderModule : public Wav2Vec2BertEncoderImpl {
  public:
   FusedEncoderModule(FusedEncoder encoder, const Wav2Vec2BertConfig& config)
-      : Wav2Vec2BertEncoderImpl(without_layers(config)),
+      : Wav2Vec2BertEncoderImpl(without_encoder_layers(config)),
         layers_(config.num_hidden_layers),
         channels_(config.hidden_size),
         attn_implementation_(config.attn_implementation),
@@ -128,7 +128,8 @@ void replace_encoder(Wav2Vec2BertModelImpl& model,
 FusedEncoder pack_layers(Wav2Vec2BertModelImpl& model, Precision precision) {
   FusedEncoder encoder(weights_of(*model.feature_projection), model.config, precision);
   std::vector<std::shared_ptr<torch::nn::Module>> layers = model.encoder->layers->children();
-  replace_encoder(model, std::make_shared<Wav2Vec2BertEncoderImpl>(without_layers(model.config)));
+  replace_encoder(model,
+                  std::make_shared<Wav2Vec2BertEncoderImpl>(without_encoder_layers(model.config)));
   for (auto& layer : layers) {
     encoder.add_layer(weights_of(*layer));
     encoder.pack_weights();

@@ -38,7 +38,7 @@ struct AdapterLayer {
   AdapterLayer(const WeightScope& weights, const Wav2Vec2BertConfig& config, Precision precision);
 };
 
-std::vector<LinearMap<AdapterLayer>> linear_maps(const Wav2Vec2BertConfig& config) {
+std::vector<LinearMap<AdapterLayer>> adapter_linear_maps(const Wav2Vec2BertConfig& config) {
   const LinearWeights qkv = qkv_weights(config.adapter_size() / config.num_attention_heads);
   constexpr auto high_precision = PrecisionClass::high_precision;
   return {
@@ -63,13 +63,13 @@ AdapterLayer::AdapterLayer(const WeightScope& weights, const Wav2Vec2BertConfig&
                 0, 0,
                 RaggedAttention::precision_for(
                     precision_for(PrecisionClass::high_precision, precision))) {
-  const auto maps = linear_maps(config);
+  const auto maps = adapter_linear_maps(config);
   read_linear_maps(maps, weights, precision, *this);
   pack_linear_maps(maps, *this);
 }
 
 // A config whose Wav2Vec2BertAdapter has no parameters.
-Wav2Vec2BertConfig without_layers(Wav2Vec2BertConfig config) {
+Wav2Vec2BertConfig without_adapter_layers(Wav2Vec2BertConfig config) {
   config.num_adapter_layers = 0;
   config.output_hidden_size = config.hidden_size;
   return config;
@@ -79,7 +79,7 @@ Wav2Vec2BertConfig without_layers(Wav2Vec2BertConfig config) {
 class FusedAdapter : public Wav2Vec2BertAdapterImpl {
  public:
   FusedAdapter(const WeightScope& weights, const Wav2Vec2BertConfig& config, Precision precision)
-      : Wav2Vec2BertAdapterImpl(without_layers(config)), config_(config) {
+      : Wav2Vec2BertAdapterImpl(without_adapter_layers(config)), config_(config) {
     const at::NoGradGuard no_grad;
     if (config.adapter_size() != config.hidden_size) {
       projection_ = PackedLinear(weights, {.parts = {{"proj"}}},

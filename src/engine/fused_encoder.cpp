@@ -52,7 +52,7 @@ struct Layer {
 };
 
 // The linear maps of a layer. The layer's half steps are in the feed-forwards' output_dense.
-std::vector<LinearMap<Layer>> linear_maps(const Wav2Vec2BertConfig& config) {
+std::vector<LinearMap<Layer>> encoder_linear_maps(const Wav2Vec2BertConfig& config) {
   const LinearWeights qkv = qkv_weights(config.hidden_size / config.num_attention_heads);
   constexpr auto normal = PrecisionClass::normal, high_precision = PrecisionClass::high_precision;
   return {
@@ -81,7 +81,7 @@ Layer::Layer(const WeightScope& weights, const Wav2Vec2BertConfig& config, Preci
   depthwise_layer_norm = layer_norm("conv_module.depthwise_layer_norm");
   ffn2_layer_norm = layer_norm("ffn2_layer_norm");
   final_layer_norm = layer_norm("final_layer_norm");
-  read_linear_maps(linear_maps(config), weights, precision, *this);
+  read_linear_maps(encoder_linear_maps(config), weights, precision, *this);
   at::Tensor distance_embedding;
   if (config.position_embeddings_type) {
     distance_embedding = weights.read("self_attn.distance_embedding.weight");
@@ -128,7 +128,7 @@ struct FusedEncoder::Impl {
 
 void FusedEncoder::Impl::pack_weights() {
   if (weights_are_packed) return;
-  const auto maps = linear_maps(config);
+  const auto maps = encoder_linear_maps(config);
   for (Layer& layer : layers) pack_linear_maps(maps, layer);
   weights_are_packed = true;
 }

@@ -24,7 +24,6 @@ namespace {
 
 // Decoding and features take one core for about a hundred times real time; the model is slower.
 constexpr int kCoresPerReader = 8;
-constexpr double kMaxSeconds = 1e6;
 constexpr std::int64_t kMaxPool = 1000;
 constexpr double kOverlapSeconds = 2;  // or a quarter of a piece
 

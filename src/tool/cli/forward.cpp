@@ -16,6 +16,8 @@
 namespace w2vbert::tool {
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 struct ForwardOptionsGiven {
   ModelOptions model;
   OutputOptions report;
@@ -48,7 +50,6 @@ int run(const ForwardOptionsGiven& options) {
                            quote_bytes(options.output), summary.load_seconds,
                            summary.compute_seconds));
   if (options.report.json) {
-    using Json = nlohmann::ordered_json;
     const Json report = {{"command", "forward"},
                          {"architecture", summary.architecture},
                          {"engine", name_of(summary.engine.kind)},

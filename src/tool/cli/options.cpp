@@ -22,7 +22,6 @@ namespace {
 
 constexpr std::int64_t kMaxThreads = 1024;
 constexpr int kMaxReadersByDefault = 16;
-constexpr double kMaxSeconds = 1e6;
 constexpr double kDecoderPatienceSeconds = 60;
 constexpr std::int64_t kMaxClipsInShard = 100'000;  // more do not fit into a header
 

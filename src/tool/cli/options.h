@@ -15,6 +15,8 @@
 
 namespace w2vbert::tool {
 
+inline constexpr double kMaxSeconds = 1e6;  // of any option that takes seconds
+
 // An option that takes a value; `placeholder` stands for it in the help.
 CLI::Option* add_value(CLI::App& command, const std::string& name, std::string& value,
                        const std::string& placeholder, const std::string& help);

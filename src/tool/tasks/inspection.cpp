@@ -17,7 +17,7 @@
 namespace w2vbert::tool {
 namespace {
 
-constexpr std::size_t kBlockBytes = 4 << 20;  // a multiple of every element's size
+constexpr std::size_t kScanBlockBytes = 4 << 20;  // a multiple of every element's size
 
 // Values whose exponent bits are all ones: NaN and infinity of every IEEE type.
 template <typename Bits>
@@ -48,7 +48,7 @@ void read_through(const std::string& path, Inspection& result,
   const auto file = InputFile::open<CheckpointError>(path);
   const SafetensorsHeader header =
       parse_safetensors_header(read_safetensors_head(file), file.size(), path);
-  std::vector<std::byte> block(kBlockBytes);
+  std::vector<std::byte> block(kScanBlockBytes);
   for (const TensorInfo& info : header.tensors) {
     InspectedTensor inspected;
     inspected.tensor = {{info.dtype_name, info.shape}, info.name, path, info.end - info.begin};

@@ -26,7 +26,7 @@ namespace w2vbert::tool {
 namespace {
 
 constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
-constexpr std::uint64_t kBlockBytes = 16 << 20;
+constexpr std::uint64_t kDigestBlockBytes = 16 << 20;
 constexpr std::time_t kSettledSeconds = 3;
 constexpr std::uint64_t kReadBytes = 256 << 10;  // stays in a core's own cache
 
@@ -97,16 +97,16 @@ XXH128_canonical_t block_digest(const InputFile& file, std::uint64_t begin, std:
 }
 
 std::string file_digest(const InputFile& file, const std::string& head) {
-  const std::uint64_t blocks = (file.size() + kBlockBytes - 1) / kBlockBytes;
+  const std::uint64_t blocks = (file.size() + kDigestBlockBytes - 1) / kDigestBlockBytes;
   std::vector<XXH128_canonical_t> digests(static_cast<std::size_t>(blocks));
-  at::parallel_for(0, static_cast<std::int64_t>(blocks), 1,
-                   [&](std::int64_t first, std::int64_t last) {
-                     for (std::int64_t i = first; i < last; ++i) {
-                       const std::uint64_t begin = static_cast<std::uint64_t>(i) * kBlockBytes;
-                       digests[static_cast<std::size_t>(i)] =
-                           block_digest(file, begin, std::min(file.size(), begin + kBlockBytes));
-                     }
-                   });
+  at::parallel_for(
+      0, static_cast<std::int64_t>(blocks), 1, [&](std::int64_t first, std::int64_t last) {
+        for (std::int64_t i = first; i < last; ++i) {
+          const std::uint64_t begin = static_cast<std::uint64_t>(i) * kDigestBlockBytes;
+          digests[static_cast<std::size_t>(i)] =
+              block_digest(file, begin, std::min(file.size(), begin + kDigestBlockBytes));
+        }
+      });
   Sha256 sha;
   sha.add(std::to_string(file.size()) + ":" + head);
   sha.add(std::as_bytes(std::span(digests)));

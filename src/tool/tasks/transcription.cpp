@@ -24,7 +24,7 @@ namespace w2vbert::tool {
 namespace {
 
 // Seconds of audio in a batch: enough for the products to be fast.
-constexpr double kBatchSeconds = 60;
+constexpr double kTranscriptionBatchSeconds = 60;
 
 }  // namespace
 
@@ -96,7 +96,7 @@ TranscriptionSummary transcribe(const InputList& inputs, const AudioOptions& aud
   ClipRunRequest reading;
   reading.audio = audio;
   reading.features = transcription.features();
-  const std::int64_t batch_frames = reading.features.frames_of(kBatchSeconds);
+  const std::int64_t batch_frames = reading.features.frames_of(kTranscriptionBatchSeconds);
   ClipReader reader(inputs, pending, reading, /*threads=*/1, 2 * batch_frames);
   const Transcription::Function function = load();
   for (const BadRow& row : inputs.bad_rows()) failed(failure_of(row));
