@@ -22,8 +22,8 @@ constexpr double kMinFrequency = 20.0;  // Hz
 constexpr double kMelFloor = 1.192092955078125e-07;
 constexpr float kVarianceFloor = 1e-7F;
 constexpr float kSampleScale = 32768.0F;       // Kaldi: 16-bit integers
-constexpr std::int64_t kFramesPerBlock = 128;  // a few hundred KiB a thread
-constexpr std::int64_t kLanes = 8;             // frames side by side, for the vector units
+constexpr std::int64_t kFramesPerBlock = 128;  // fbank frames: a few hundred KiB a thread
+constexpr std::int64_t kLanes = 8;             // fbank frames side by side, for the vector units
 
 double hertz_to_mel(double frequency) { return 1127.0 * std::log(1.0 + frequency / 700.0); }
 
@@ -123,12 +123,12 @@ at::Tensor SeamlessM4TFeatureExtractor::log_mel(std::span<const float> clip) con
   const auto samples = static_cast<std::int64_t>(clip.size());
   TORCH_CHECK_VALUE(samples >= kFrameLength - kHopLength, "clips: ", samples,
                     " samples, expected at least ", kFrameLength - kHopLength);
-  const auto frames = (samples - kFrameLength + kHopLength) / kHopLength;
+  const auto fbank_frames = (samples - kFrameLength + kHopLength) / kHopLength;
   const auto mels = config_.num_mel_bins;
-  auto features = at::empty({mels, frames}, at::kFloat);
+  auto features = at::empty({mels, fbank_frames}, at::kFloat);
   float* const out = features.mutable_data_ptr<float>();
 
-  const auto blocks = (frames + kFramesPerBlock - 1) / kFramesPerBlock;
+  const auto blocks = (fbank_frames + kFramesPerBlock - 1) / kFramesPerBlock;
   at::parallel_for(0, blocks, 1, [&](std::int64_t first_block, std::int64_t last_block) {
     const at::NoGradGuard no_grad;
     const auto buffer = at::empty({kFramesPerBlock, kFftLength}, at::kDouble);
@@ -136,7 +136,7 @@ at::Tensor SeamlessM4TFeatureExtractor::log_mel(std::span<const float> clip) con
     double* const samples_of = buffer.mutable_data_ptr<double>();
     for (std::int64_t block = first_block; block < last_block; ++block) {
       const auto first = block * kFramesPerBlock;
-      const auto count = std::min(kFramesPerBlock, frames - first);
+      const auto count = std::min(kFramesPerBlock, fbank_frames - first);
       for (std::int64_t i = 0; i < count; ++i) {
         prepare_frame(clip.data() + (first + i) * kHopLength, window_, samples_of + i * kFftLength);
       }
@@ -147,7 +147,7 @@ at::Tensor SeamlessM4TFeatureExtractor::log_mel(std::span<const float> clip) con
       const double* const logarithms = energies.const_data_ptr<double>();
       for (std::int64_t mel = 0; mel < mels; ++mel) {
         const double* const row = logarithms + mel * kFramesPerBlock;
-        float* const to = out + mel * frames + first;
+        float* const to = out + mel * fbank_frames + first;
         for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<float>(row[i]);
       }
     }
@@ -247,51 +247,52 @@ SeamlessM4TFeatureExtractor::Features SeamlessM4TFeatureExtractor::extract(
   const std::int64_t max_length =
       round_up(options.max_length.value_or(0), options.pad_to_multiple_of);
 
-  std::vector<at::Tensor> features;  // (mels, frames) each
+  std::vector<at::Tensor> features;  // (mels, fbank frames) each
   std::int64_t longest = 0;
   for (const auto& clip : clips) {
     auto one = log_mel(clip);
-    // HF: over all frames, also those that are cut off afterwards.
+    // HF: over all fbank frames, also those that are cut off afterwards.
     if (options.do_normalize_per_mel_bins) normalize_per_mel_bins(one);
     if (options.truncation) one = one.narrow(1, 0, std::min(one.size(1), max_length));
     longest = std::max(longest, one.size(1));
     features.push_back(std::move(one));
   }
 
-  std::int64_t target = 0;  // frames to pad to; longer clips stay as they are
+  std::int64_t target = 0;  // fbank frames to pad to; longer clips stay as they are
   if (options.padding == Padding::kLongest) target = round_up(longest, options.pad_to_multiple_of);
   if (options.padding == Padding::kMaxLength) target = max_length;
   const std::int64_t padded = std::max(target, longest);
   for (const auto& one : features) {
-    const std::int64_t frames = std::max(target, one.size(1));
-    TORCH_CHECK_VALUE(frames == padded, "clips: ", frames, " and ", padded,
+    const std::int64_t fbank_frames = std::max(target, one.size(1));
+    TORCH_CHECK_VALUE(fbank_frames == padded, "clips: ", fbank_frames, " and ", padded,
                       " frames, expected padding or truncation to one length");
   }
 
   const auto batch = static_cast<std::int64_t>(clips.size());
   const auto mels = config_.num_mel_bins;
   const auto stride = config_.stride;
-  const auto rows = padded / stride;  // what is left over is cut
-  auto frames = at::empty({batch, padded, mels}, at::kFloat);
-  for (std::int64_t row = 0; row < batch; ++row) {
-    const auto& one = features[static_cast<std::size_t>(row)];
+  const auto frames = padded / stride;  // rows of input_features; what is left over is cut
+  auto fbank = at::empty({batch, padded, mels}, at::kFloat);
+  for (std::int64_t clip = 0; clip < batch; ++clip) {
+    const auto& one = features[static_cast<std::size_t>(clip)];
     const auto count = one.size(1);
-    frames[row].narrow(0, 0, count).copy_(one.t());  // (mels, frames) -> (frames, mels)
-    frames[row].narrow(0, count, padded - count).fill_(config_.padding_value);
+    fbank[clip].narrow(0, 0, count).copy_(one.t());  // (mels, fbank frames) -> (fbank frames, mels)
+    fbank[clip].narrow(0, count, padded - count).fill_(config_.padding_value);
   }
   Features result;
-  result.input_features = frames.narrow(1, 0, rows * stride).reshape({batch, rows, mels * stride});
+  result.input_features =
+      fbank.narrow(1, 0, frames * stride).reshape({batch, frames, mels * stride});
   if (!options.return_attention_mask.value_or(config_.return_attention_mask)) return result;
   if (stride == 1) {
     result.attention_mask = at::zeros({batch, 0}, at::kLong);
     return result;
   }
-  result.attention_mask = at::zeros({batch, rows}, at::kLong);
-  for (std::int64_t row = 0; row < batch; ++row) {
-    // Row t counts if frame t * stride + 1 is there.
-    const auto count = features[static_cast<std::size_t>(row)].size(1);
-    const auto valid = std::min(rows, (count + stride - 2) / stride);
-    result.attention_mask[row].narrow(0, 0, valid).fill_(1);
+  result.attention_mask = at::zeros({batch, frames}, at::kLong);
+  for (std::int64_t clip = 0; clip < batch; ++clip) {
+    // Frame t counts if fbank frame t * stride + 1 is there.
+    const auto count = features[static_cast<std::size_t>(clip)].size(1);
+    const auto valid = std::min(frames, (count + stride - 2) / stride);
+    result.attention_mask[clip].narrow(0, 0, valid).fill_(1);
   }
   return result;
 }
