@@ -252,16 +252,16 @@ MUTANTS = (
 
     # tool/store
     Mutant("store.torn-line-stays", "src/tool/store/journal.cpp",
-           "if (end != status.st_size && ::ftruncate(file.number(), end) != 0) {", "if (false) {"),
+           "if (end != status.st_size && ::ftruncate(file, end) != 0) {", "if (false) {"),
     Mutant("store.half-a-line-stays", "src/tool/store/journal.cpp",
-           "if (known && ::ftruncate(descriptor_, before.st_size) != 0)", "if (!known)"),
+           "if (known && ::ftruncate(descriptor_.number(), before.st_size) != 0)", "if (!known)"),
     Mutant("store.entries-of-all-workers", "src/tool/store/journal.cpp", "        read.entries_of_last = 0;\n", ""),
     Mutant("store.workers-in-the-order-of-text", "src/tool/store/run_status.cpp",
-           "return std::pair(a.partition.second, a.partition.first) <\n"
-           "                     std::pair(b.partition.second, b.partition.first);",
+           "return std::pair(a.partition.count, a.partition.index) <\n"
+           "                     std::pair(b.partition.count, b.partition.index);",
            "return a.worker.partition < b.worker.partition;"),
     Mutant("store.inputs-of-some-partitions", "src/tool/store/run_status.cpp",
-           "if (latest != journals.end() && begun == latest->partition.second)", "if (latest != journals.end())"),
+           "if (latest != journals.end() && begun == latest->partition.count)", "if (latest != journals.end())"),
     Mutant("store.outputs-of-other-runs-pass", "src/tool/store/run_status.cpp",
            "if (problem.empty() && one->scan.fingerprint.value_or(digest) != digest) {", "if (false) {"),
     Mutant("store.workers-of-other-hosts-alive", "src/tool/store/run_status.cpp", "worker.host == host_name() && ",

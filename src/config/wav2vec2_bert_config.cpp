@@ -1,10 +1,10 @@
 #include "w2vbert/config/wav2vec2_bert_config.h"
 
 #include <array>
-#include <charconv>
 
 #include "config/config_json.h"
 #include "config/config_table.h"
+#include "core/parse_number.h"
 
 namespace w2vbert {
 namespace {
@@ -226,16 +226,15 @@ void read_labels(const ConfigReader& reader, const JsonValue& root, Config& conf
     const auto* labels = value->get_if<JsonValue::Object>();
     if (!labels) reader.fail("id2label", value->describe(), "an object of numbers and names");
     for (const auto& [key, label] : *labels) {
-      std::int64_t id = 0;
-      const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
-      if (error != std::errc() || end != key.data() + key.size()) {
+      const auto id = parse_number<std::int64_t>(key);
+      if (!id) {
         reader.fail("id2label", "the key " + describe(JsonScalar(std::string_view(key))),
                     "an integer");
       }
       const auto* name = label.get_if<std::string>();
       if (!name) reader.fail("id2label", key + ": " + label.describe(), "a string");
-      if (!config.id2label.emplace(id, *name).second) {
-        reader.fail("id2label", "the number " + std::to_string(id) + " stands twice",
+      if (!config.id2label.emplace(*id, *name).second) {
+        reader.fail("id2label", "the number " + std::to_string(*id) + " stands twice",
                     "each number once");
       }
     }

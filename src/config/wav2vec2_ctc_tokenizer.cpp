@@ -1,13 +1,13 @@
 #include "w2vbert/config/wav2vec2_ctc_tokenizer.h"
 
 #include <algorithm>
-#include <charconv>
 #include <iterator>
 #include <set>
 #include <string_view>
 #include <utility>
 
 #include "config/config_table.h"
+#include "core/parse_number.h"
 #include "core/text.h"
 
 namespace w2vbert {
@@ -198,14 +198,12 @@ class TokenizerReader {
     const auto* tokens = value.get_if<JsonValue::Object>();
     if (!tokens) config_.fail(kAddedTokens, value.describe(), kExpected);
     for (const auto& [id, token] : *tokens) {
-      std::int64_t number = -1;
-      const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), number);
-      if (error != std::errc() || end != id.data() + id.size() || number < 0 ||
-          std::to_string(number) != id) {
+      const auto number = parse_number<std::int64_t>(id);
+      if (!number || *number < 0 || std::to_string(*number) != id) {
         config_.fail(kAddedTokens, "has the key " + describe(JsonScalar(std::string_view(id))),
                      kExpected);
       }
-      added[number] = content_of(config_, kAddedTokens, token);
+      added[*number] = content_of(config_, kAddedTokens, token);
     }
   }
 
@@ -255,7 +253,7 @@ class TokenizerReader {
       if (id < 0) reader.fail(key, value.describe(), "0 or more");
       const auto [place, is_new] = ids.emplace(id, token);
       if (is_new) continue;
-      reader.fail(key, std::to_string(id) + " is the id of \"" + quote_bytes(place->second) + "\"",
+      reader.fail(key, std::to_string(id) + " is the id of " + in_quotes(place->second),
                   "an id of its own");
     }
   }
@@ -455,7 +453,7 @@ void Tokenizer::check_vocab_size(std::int64_t vocab_size) const {
   const std::int64_t blank = pad_token_id();
   if (blank < 0 || blank >= vocab_size) {
     throw ConfigError(vocabulary_path_, "",
-                      "has no pad_token \"" + quote_bytes(pad_token) + "\", which is the blank",
+                      "has no pad_token " + in_quotes(pad_token) + ", which is the blank",
                       "its id, " + outputs);
   }
   if (unk_token) return;

@@ -5,9 +5,10 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <typeinfo>
 
+#include "core/file.h"
+#include "core/parse_number.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
@@ -21,9 +22,7 @@ std::string libtorch_directory() {
       info.dli_fname == nullptr) {
     return "";
   }
-  const std::string file = info.dli_fname;
-  const std::size_t slash = file.rfind('/');
-  return slash == std::string::npos ? "" : file.substr(0, slash + 1);
+  return std::string(directory_prefix(info.dli_fname));
 }
 
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
@@ -69,12 +68,9 @@ c10::Device parse_device(std::string_view text) {
     constexpr std::string_view kPrefix = "cuda:";
     const std::string_view digits =
         text.starts_with(kPrefix) ? text.substr(kPrefix.size()) : std::string_view{};
-    const char* const last = digits.data() + digits.size();
-    const auto [end, error] = std::from_chars(digits.data(), last, index);
-    // from_chars takes a minus sign
-    if (digits.empty() || digits[0] == '-' || error != std::errc() || end != last) {
-      throw UsageError("", shown, "is not known", kExpected);
-    }
+    const auto number = parse_number<int>(digits);
+    if (!number || digits[0] == '-') throw UsageError("", shown, "is not known", kExpected);
+    index = *number;
   }
   if (const std::string problem = load_cuda_backend(); !problem.empty()) {
     throw UsageError("", shown, "no usable CUDA device: " + problem);

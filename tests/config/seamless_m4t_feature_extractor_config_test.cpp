@@ -8,7 +8,9 @@
 #include <fstream>
 #include <string>
 
+#include "support/error_message.h"
 #include "support/temporary_directory.h"
+#include "support/text_file.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::testing {
@@ -22,21 +24,9 @@ constexpr const char* kPath = "dir/preprocessor_config.json";
 
 Config parse(std::string_view text) { return Config::from_json(text, kPath); }
 
-template <typename Call>
-std::string message_of(Call call) {
-  try {
-    call();
-  } catch (const ConfigError& error) {
-    return error.what();
-  }
-  return "accepted";
-}
-
 std::string error_of(std::string_view text) {
-  return message_of([&] { parse(text); });
+  return message_of<ConfigError>([&] { parse(text); });
 }
-
-void write(const std::string& path, std::string_view text) { std::ofstream(path) << text; }
 
 // The file of facebook/w2v-bert-2.0.
 constexpr const char* kPublished = R"({"feature_extractor_type": "SeamlessM4TFeatureExtractor",
@@ -87,7 +77,7 @@ TEST(SeamlessM4TFeatureExtractorConfig, TakesAnyFinitePaddingValue) {
   EXPECT_THAT(error_of(R"({"padding_value":"0"})"), HasSubstr("padding_value: \"0\""));
   Config config;
   config.padding_value = std::nan("");
-  EXPECT_THAT(message_of([&] { config.validate(); }), HasSubstr("padding_value: nan"));
+  EXPECT_THAT(message_of<ConfigError>([&] { config.validate(); }), HasSubstr("padding_value: nan"));
 }
 
 TEST(SeamlessM4TFeatureExtractorConfig, ComputesItsFiltersAndItsWindow) {
@@ -125,29 +115,29 @@ TEST(SeamlessM4TFeatureExtractorConfig, IsAJsonObject) {
 
 TEST(SeamlessM4TFeatureExtractorConfig, IsReadFromTheProcessorFirst) {
   const TemporaryDirectory directory;
-  write(directory / "preprocessor_config.json", R"({"padding_value": 1})");
+  write_text(directory / "preprocessor_config.json", R"({"padding_value": 1})");
   EXPECT_EQ(Config::from_pretrained(directory.path()).padding_value, 1.0);
-  write(directory / "processor_config.json", R"({"processor_class":"Wav2Vec2BertProcessor"})");
+  write_text(directory / "processor_config.json", R"({"processor_class":"Wav2Vec2BertProcessor"})");
   EXPECT_EQ(Config::from_pretrained(directory.path()).padding_value, 1.0);
-  write(directory / "processor_config.json", R"({"feature_extractor":null})");
+  write_text(directory / "processor_config.json", R"({"feature_extractor":null})");
   EXPECT_EQ(Config::from_pretrained(directory.path()).padding_value, 1.0);
   for (const char* name : {"feature_extractor", "audio_processor"}) {
-    write(directory / "processor_config.json",
-          std::string("{\"padding_value\":9,\"") + name + R"(":{"padding_value":0.5}})");
+    write_text(directory / "processor_config.json",
+               std::string("{\"padding_value\":9,\"") + name + R"(":{"padding_value":0.5}})");
     EXPECT_EQ(Config::from_pretrained(directory.path()).padding_value, 0.5) << name;
   }
-  write(directory / "processor_config.json", R"({"feature_extractor":[]})");
-  EXPECT_THAT(message_of([&] { Config::from_pretrained(directory.path()); }),
+  write_text(directory / "processor_config.json", R"({"feature_extractor":[]})");
+  EXPECT_THAT(message_of<ConfigError>([&] { Config::from_pretrained(directory.path()); }),
               AllOf(HasSubstr(directory / "processor_config.json"),
                     HasSubstr("feature_extractor: a list")));
-  write(directory / "processor_config.json", R"({"feature_extractor":{"stride":0}})");
-  EXPECT_THAT(message_of([&] { Config::from_pretrained(directory.path()); }),
+  write_text(directory / "processor_config.json", R"({"feature_extractor":{"stride":0}})");
+  EXPECT_THAT(message_of<ConfigError>([&] { Config::from_pretrained(directory.path()); }),
               AllOf(HasSubstr(directory / "processor_config.json"), HasSubstr("stride: 0")));
 }
 
 TEST(SeamlessM4TFeatureExtractorConfig, DoesNotGuessWhenThereIsNoFile) {
   const TemporaryDirectory directory;
-  EXPECT_THAT(message_of([&] { Config::from_pretrained(directory.path()); }),
+  EXPECT_THAT(message_of<ConfigError>([&] { Config::from_pretrained(directory.path()); }),
               AllOf(HasSubstr(directory.path()), HasSubstr("preprocessor_config.json"),
                     HasSubstr("processor_config.json")));
 }
@@ -155,7 +145,7 @@ TEST(SeamlessM4TFeatureExtractorConfig, DoesNotGuessWhenThereIsNoFile) {
 TEST(SeamlessM4TFeatureExtractorConfig, DoesNotHangOnAPipe) {
   const TemporaryDirectory directory;
   ASSERT_EQ(::mkfifo((directory / "preprocessor_config.json").c_str(), 0600), 0);
-  EXPECT_THAT(message_of([&] { Config::from_pretrained(directory.path()); }),
+  EXPECT_THAT(message_of<ConfigError>([&] { Config::from_pretrained(directory.path()); }),
               HasSubstr("is a pipe"));
 }
 
@@ -181,7 +171,7 @@ TEST(SeamlessM4TFeatureExtractorConfig, SavesWhatIsReadBack) {
 TEST(SeamlessM4TFeatureExtractorConfig, SavesNothingBesideAFileThatGoesBeforeIt) {
   const TemporaryDirectory directory;
   const std::string processor = directory / "processor_config.json";
-  write(processor, R"({"feature_extractor":{"stride":3}})");
+  write_text(processor, R"({"feature_extractor":{"stride":3}})");
   try {
     Config{}.save_pretrained(directory.path());
     FAIL();
@@ -189,16 +179,16 @@ TEST(SeamlessM4TFeatureExtractorConfig, SavesNothingBesideAFileThatGoesBeforeIt)
     EXPECT_THAT(error.what(), AllOf(HasSubstr(processor), HasSubstr("goes before")));
   }
   EXPECT_FALSE(std::ifstream(directory / "preprocessor_config.json").is_open());
-  write(processor, R"({"feature_extractor":{"stride":2}})");
+  write_text(processor, R"({"feature_extractor":{"stride":2}})");
   Config{}.save_pretrained(directory.path());
-  write(processor, R"({"processor_class":"Wav2Vec2BertProcessor"})");
+  write_text(processor, R"({"processor_class":"Wav2Vec2BertProcessor"})");
   Config{}.save_pretrained(directory.path());
   EXPECT_TRUE(std::ifstream(directory / "preprocessor_config.json").is_open());
 }
 
 TEST(SeamlessM4TFeatureExtractorConfig, SaysWhenThePlaceCannotBeWritten) {
   const TemporaryDirectory directory;
-  write(directory / "file", "");
+  write_text(directory / "file", "");
   EXPECT_THROW(Config{}.save_pretrained(directory / "file"), StorageError);
   EXPECT_THROW(Config{}.save_pretrained("/proc/w2vbert"), StorageError);
 }

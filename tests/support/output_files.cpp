@@ -5,18 +5,14 @@
 
 #include <filesystem>
 #include <fstream>
-#include <sstream>
+
+#include "support/text_file.h"
 
 namespace w2vbert::testing {
 
 namespace fs = std::filesystem;
 
-std::string content_of(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
+std::string content_of(const std::string& path) { return read_text(path); }
 
 void flip_byte(const std::string& path, std::int64_t from_end) {
   std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);

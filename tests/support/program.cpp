@@ -13,18 +13,12 @@
 #include <sstream>
 
 #include "support/temporary_directory.h"
+#include "support/text_file.h"
 
 namespace w2vbert::testing {
 namespace {
 
 constexpr int kSignalled = 1000;
-
-std::string content_of(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 void redirect(const std::string& path, int flags, int descriptor) {
   const int file = ::open(path.c_str(), flags, 0600);
@@ -104,8 +98,8 @@ Result run_program(const std::vector<std::string>& words, const Conditions& cond
   ::waitpid(process, &status, 0);
   Result result;
   result.status = WIFEXITED(status) ? WEXITSTATUS(status) : kSignalled + WTERMSIG(status);
-  result.out = content_of(scratch / "out");
-  result.err = content_of(scratch / "err");
+  result.out = read_text(scratch / "out");
+  result.err = read_text(scratch / "err");
   return result;
 }
 

@@ -2,12 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
-#include <fstream>
 #include <string>
 #include <string_view>
 
-#include "support/namespaces.h"
+#include "support/text_file.h"
 
 namespace w2vbert::testing {
 
@@ -18,18 +16,9 @@ inline std::string little_endian_8(std::uint64_t value) {
   return bytes;
 }
 
-inline void write_text(const std::string& path, std::string_view text) {
-  std::ofstream(path, std::ios::binary) << text;
-}
-
 inline void write_raw_safetensors(const std::string& path, std::string_view header,
                                   std::string_view data) {
   write_text(path, little_endian_8(header.size()) + std::string(header) + std::string(data));
-}
-
-inline std::string read_text(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
 }  // namespace w2vbert::testing

@@ -11,11 +11,11 @@
 #include "core/dtype.h"
 #include "core/text.h"
 #include "tool/cli/clip_report.h"
-#include "tool/cli/command_line.h"
 #include "tool/cli/commands.h"
 #include "tool/cli/console.h"
 #include "tool/cli/exit_status.h"
 #include "tool/cli/options.h"
+#include "tool/store/json_text.h"
 #include "tool/tasks/benchmark.h"
 #include "w2vbert/core/error.h"
 
@@ -29,35 +29,43 @@ constexpr std::int64_t kMaxFrames = 180'000;
 constexpr std::int64_t kMaxClips = 1000;
 constexpr std::int64_t kMaxRounds = 1000;
 
-struct BenchOptions {
-  ModelOptions model;
-  OutputOptions output;
-  std::string frames = "250,500,1500";
-  std::string batch = "1";
-  std::string rounds = "5";
-  bool ragged = false;
-  bool profile = false;
-};
-
-std::vector<std::int64_t> lengths_of(const std::string& text) {
+// The lengths of some clips in frames: "250,500".
+std::vector<std::int64_t> lengths_of(const std::string& option, const std::string& text) {
   std::vector<std::int64_t> lengths;
   for (const std::string& word : split(text, ',')) {
-    lengths.push_back(whole_number("--frames", word, 1, kMaxFrames));
+    lengths.push_back(whole_number(option, word, 1, kMaxFrames));
   }
   if (static_cast<std::int64_t>(lengths.size()) > kMaxClips) {
-    throw UsageError("", "--frames", "has " + std::to_string(lengths.size()) + " numbers",
+    throw UsageError("", option, "has " + std::to_string(lengths.size()) + " numbers",
                      std::to_string(kMaxClips) + " at most");
   }
   return lengths;
 }
 
+// Reads --frames; nothing for "-", where they come from stdin.
+struct FrameLengths {
+  std::string placeholder = "N,N,...";
+
+  std::vector<std::int64_t> operator()(const std::string& option, const std::string& text) const {
+    return text == "-" ? std::vector<std::int64_t>() : lengths_of(option, text);
+  }
+};
+
+struct BenchOptions {
+  ModelOptions model;
+  OutputOptions output;
+  std::vector<std::int64_t> frames = {250, 500, 1500};
+  std::size_t batch = 1;
+  int rounds = 5;
+  bool ragged = false;
+  bool profile = false;
+};
+
 // What is timed: each entry is one batch.
 std::vector<std::vector<std::int64_t>> batches_of(const BenchOptions& options) {
-  const std::vector<std::int64_t> lengths = lengths_of(options.frames);
-  if (options.ragged) return {lengths};
-  const auto batch = static_cast<std::size_t>(whole_number("--batch", options.batch, 1, kMaxClips));
+  if (options.ragged) return {options.frames};
   std::vector<std::vector<std::int64_t>> batches;
-  for (const std::int64_t length : lengths) batches.emplace_back(batch, length);
+  for (const std::int64_t length : options.frames) batches.emplace_back(options.batch, length);
   return batches;
 }
 
@@ -97,7 +105,7 @@ int serve(Benchmark& benchmark) {
   std::string line;
   while (std::getline(std::cin, line)) {
     BenchmarkResult result;
-    result.lengths = lengths_of(line);
+    result.lengths = lengths_of("--frames", line);
     result.seconds_min = benchmark.run(result.lengths);
     const Json json = {{"engine", name_of(benchmark.engine().kind)},
                        {"frames", result.frames()},
@@ -109,10 +117,10 @@ int serve(Benchmark& benchmark) {
 }
 
 int run(const BenchOptions& options) {
-  const bool serving = options.frames == "-";
-  const int rounds = static_cast<int>(whole_number("--rounds", options.rounds, 1, kMaxRounds));
+  const bool serving = options.frames.empty();
+  const int rounds = options.rounds;
   const auto batches = serving ? std::vector<std::vector<std::int64_t>>{} : batches_of(options);
-  if (options.ragged && options.batch != "1") {
+  if (options.ragged && options.batch != 1) {
     throw UsageError("", "--batch", "is given beside --ragged", "one of the two");
   }
   apply_threads(options.model.threads);
@@ -151,7 +159,7 @@ int run(const BenchOptions& options) {
                          {"threads", at::get_num_threads()},
                          {"rounds", rounds},
                          {"results", results}};
-    print_result(report.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+    print_result(json_text(report));
   } else {
     table +=
         "\nRTF: seconds of computing for a second of audio. floor: the share of the time that the "
@@ -168,12 +176,14 @@ Run add_bench(CLI::App& program) {
   CLI::App& command = *program.add_subcommand("bench", "Time the model alone on random features");
   const auto options = std::make_shared<BenchOptions>();
   add_value(
-      command, "--frames", options->frames, "N,N,...",
+      command, "--frames", options->frames, FrameLengths(),
       "Lengths in frames, 50 a second (default: 250,500,1500); - reads them from stdin, one batch "
       "a line, and answers each with a line of JSON");
-  add_value(command, "--batch", options->batch, "B", "Clips of that length at a time (default: 1)");
+  add_value(command, "--batch", options->batch, WholeNumber<std::size_t>{1, kMaxClips, "B"},
+            "Clips of that length at a time");
   command.add_flag("--ragged", options->ragged, "The lengths are those of the clips of one batch");
-  add_value(command, "--rounds", options->rounds, "N", "Timed runs of each (default: 5)");
+  add_value(command, "--rounds", options->rounds, WholeNumber<int>{1, kMaxRounds},
+            "Timed runs of each");
   command.add_flag("--profile", options->profile,
                    "Where the fused engine's time goes, step by step");
   options->model.add_to(command);

@@ -12,6 +12,7 @@
 #include "tool/cli/exit_status.h"
 #include "tool/cli/format.h"
 #include "tool/cli/signals.h"
+#include "tool/store/json_text.h"
 
 namespace w2vbert::tool {
 namespace {
@@ -120,12 +121,12 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
                    const OutputOptions& output, const InputList& inputs, Fingerprint fingerprint,
                    ClipRunRequest request, Messages& messages,
                    const std::vector<std::pair<std::string, std::string>>& about) {
-  add_output_format(fingerprint, options.format());
-  add_shard_size(fingerprint, options.clips_in_shard());
+  add_output_format(fingerprint, options.output_format);
+  add_shard_size(fingerprint, options.shard_size.value_or(0));
   request.partition = options.partition();
   request.verify = options.verify;
-  request.max_failures = options.failures_allowed();
-  request.read_timeout_seconds = options.read_timeout_seconds();
+  if (options.max_failures) request.max_failures = *options.max_failures;
+  request.read_timeout_seconds = options.read_timeout_seconds;
   RunDirectory directory(options.output, std::move(fingerprint), request.partition);
   catch_stop_signals();
   request.stop_requested = is_stopping;
@@ -159,7 +160,7 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
     report.update(json_of(summary));
     report["clips"] = std::move(clips);
     report["failures"] = std::move(failures);
-    print_report(report.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+    print_report(json_text(report));
   }
   int status = kDone;
   if (summary.stopped) {

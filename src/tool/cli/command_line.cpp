@@ -4,23 +4,11 @@
 #include <numeric>
 #include <set>
 
-#include "core/parse_number.h"
 #include "core/text.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
 namespace {
-
-std::string in_quotes(std::string_view text) { return "\"" + quote_bytes(text) + "\""; }
-
-std::string joined(const std::vector<std::string>& words) {
-  std::string text;
-  for (std::size_t i = 0; i < words.size(); ++i) {
-    if (i > 0) text += i + 1 == words.size() ? " or " : ", ";
-    text += words[i];
-  }
-  return text;
-}
 
 std::size_t levenshtein_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
@@ -135,35 +123,6 @@ void check_words(const CLI::App& app, const std::vector<std::string>& words) {
                        suggestion(word, option_names(*level), *level));
     }
   }
-}
-
-std::int64_t whole_number(const std::string& option, const std::string& text, std::int64_t least,
-                          std::int64_t most) {
-  const auto number = parse_number<std::int64_t>(text);
-  if (!number || *number < least || *number > most) {
-    throw UsageError(
-        "", option, in_quotes(text) + " is out of range or no number",
-        "a whole number from " + std::to_string(least) + " to " + std::to_string(most));
-  }
-  return *number;
-}
-
-double positive_number(const std::string& option, const std::string& text, double most) {
-  const auto number = parse_number<double>(text);
-  if (!number || !(*number > 0) || *number > most) {
-    throw UsageError(
-        "", option, in_quotes(text) + " is out of range or no number",
-        "a number above 0, at most " + std::to_string(static_cast<std::int64_t>(most)));
-  }
-  return *number;
-}
-
-std::string one_of(const std::string& option, const std::string& text,
-                   const std::vector<std::string>& words) {
-  if (std::find(words.begin(), words.end(), text) == words.end()) {
-    throw UsageError("", option, in_quotes(text) + " is unknown", joined(words));
-  }
-  return text;
 }
 
 }  // namespace w2vbert::tool

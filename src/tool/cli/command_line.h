@@ -1,9 +1,8 @@
-// What CLI11 leaves open: each option once and with a value, unknown words with the nearest known
-// one, numbers from the first to the last byte.
+// What CLI11 leaves open about the words: each option once and with a value, unknown ones with the
+// nearest that is known. typed_options.h reads the values.
 #pragma once
 
 #include <CLI/App.hpp>
-#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,13 +16,5 @@ void check_words(const CLI::App& app, const std::vector<std::string>& words);
 
 // The candidate with the smallest Levenshtein distance to `word`, or "" when none is near.
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
-
-// Throw UsageError with the option's name.
-std::int64_t whole_number(const std::string& option, const std::string& text, std::int64_t least,
-                          std::int64_t most);
-double positive_number(const std::string& option, const std::string& text, double most);
-// `text` itself, if it is one of `words`.
-std::string one_of(const std::string& option, const std::string& text,
-                   const std::vector<std::string>& words);
 
 }  // namespace w2vbert::tool

@@ -1,5 +1,9 @@
 // The subcommands. Each add_* function declares one and returns what runs it once the words are
 // read.
+//
+// The room `cli` is the words: one file for each command, the options that several share
+// (options.h) and their types (typed_options.h), what is printed (console.h, format.h) and how the
+// program ends (exit_status.h, signals.h). It alone prints. Read main.cpp and this header first.
 #pragma once
 
 #include <CLI/App.hpp>

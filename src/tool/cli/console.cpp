@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "core/descriptor.h"
 #include "core/text.h"
 #include "w2vbert/core/error.h"
 
@@ -19,17 +20,6 @@ constexpr std::size_t kMaxErrorBytes = 2000;
 constexpr auto kBarInterval = std::chrono::milliseconds(100);
 constexpr auto kLineInterval = std::chrono::seconds(30);
 constexpr std::size_t kBarCells = 24;
-
-// Returns 0 or the error's number.
-int write_all(int descriptor, std::string_view text) noexcept {
-  while (!text.empty()) {
-    const ssize_t count = ::write(descriptor, text.data(), text.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) return count == 0 ? ENOSPC : errno;
-    text.remove_prefix(static_cast<std::size_t>(count));
-  }
-  return 0;
-}
 
 std::size_t terminal_width() {
   winsize size{};
@@ -47,20 +37,20 @@ void open_standard_descriptors() {
 }
 
 void print_result(std::string_view text) {
-  const int error = write_all(STDOUT_FILENO, text);
+  const int error = try_write_all(STDOUT_FILENO, text);
   if (error == EPIPE) throw ReaderGone();
   if (error != 0) {
     throw StorageError("stdout", "", std::strerror(error), "a place that can be written");
   }
 }
 
-void print_report(std::string_view text) noexcept { (void)write_all(STDOUT_FILENO, text); }
+void print_report(std::string_view text) noexcept { (void)try_write_all(STDOUT_FILENO, text); }
 
 void print_error(std::string_view message) noexcept {
   try {
-    (void)write_all(STDERR_FILENO, "error: " + quote_bytes(message, kMaxErrorBytes) + "\n");
+    (void)try_write_all(STDERR_FILENO, "error: " + quote_bytes(message, kMaxErrorBytes) + "\n");
   } catch (...) {
-    (void)write_all(STDERR_FILENO, "error: not enough memory\n");
+    (void)try_write_all(STDERR_FILENO, "error: not enough memory\n");
   }
 }
 
@@ -72,7 +62,7 @@ Messages::~Messages() { clear(); }
 void Messages::clear() {
   if (!bar_shown_) return;
   bar_shown_ = false;
-  (void)write_all(STDERR_FILENO, "\r\x1b[K");
+  (void)try_write_all(STDERR_FILENO, "\r\x1b[K");
 }
 
 bool Messages::due(Clock::duration interval) {
@@ -85,7 +75,7 @@ bool Messages::due(Clock::duration interval) {
 void Messages::say(std::string_view line) {
   if (quiet_) return;
   clear();
-  (void)write_all(STDERR_FILENO, std::string(line) + "\n");
+  (void)try_write_all(STDERR_FILENO, std::string(line) + "\n");
 }
 
 void Messages::error(std::string_view message) {
@@ -106,7 +96,7 @@ void Messages::progress(std::size_t done, std::size_t total, std::string_view re
   bar.append(cells, '#').append(kBarCells - cells, '.').append("] ");
   bar.append(counts).append(" ").append(remark);
   bar.resize(std::min(bar.size(), terminal_width() - 1));
-  (void)write_all(STDERR_FILENO, "\r" + bar + "\x1b[K");
+  (void)try_write_all(STDERR_FILENO, "\r" + bar + "\x1b[K");
   bar_shown_ = true;
 }
 

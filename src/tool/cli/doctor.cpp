@@ -7,7 +7,6 @@
 #include <fmt/format.h>
 #include <sndfile.h>
 #include <soxr.h>
-#include <sys/stat.h>
 #include <torch/version.h>
 
 #include <cstdlib>
@@ -16,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "core/file.h"
 #include "core/text.h"
 #include "core/threads.h"
 #include "engine/fused_encoder.h"
@@ -23,6 +23,7 @@
 #include "tool/cli/console.h"
 #include "tool/cli/exit_status.h"
 #include "tool/cli/options.h"
+#include "tool/store/json_text.h"
 #include "w2vbert/checkpoint/model_directory.h"
 #include "w2vbert/core/device.h"
 #include "w2vbert/version.h"
@@ -116,10 +117,7 @@ Finding cuda_finding() {
 
 Finding hub_finding() {
   const std::string path = hub_cache_directory();
-  struct stat status {};
-  if (::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) {
-    return {"Hub cache", quote_bytes(path), ""};
-  }
+  if (is_directory(path)) return {"Hub cache", quote_bytes(path), ""};
   return {"Hub cache", quote_bytes(path) + " (not there)",
           "`hf download facebook/w2v-bert-2.0` makes it; or give --model a directory"};
 }
@@ -153,7 +151,7 @@ int run(const DoctorOptions& options) {
     }
     report["findings"] = std::move(list);
     report["libtorch_build"] = at::show_config();
-    print_result(report.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+    print_result(json_text(report));
     return kDone;
   }
   std::string text;

@@ -1,4 +1,5 @@
 // w2vbert extract: audio files -> hidden states.
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
 #include <algorithm>
@@ -8,9 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/dtype.h"
 #include "tool/cli/clip_report.h"
-#include "tool/cli/command_line.h"
 #include "tool/cli/commands.h"
 #include "tool/cli/console.h"
 #include "tool/cli/options.h"
@@ -25,7 +24,7 @@ namespace {
 // Decoding and features take one core for about a hundred times real time; the model is slower.
 constexpr int kCoresPerReader = 8;
 constexpr std::int64_t kMaxPool = 1000;
-constexpr double kOverlapSeconds = 2;  // or a quarter of a piece
+constexpr double kOverlapSeconds = 2;  // or a quarter of a chunk
 
 struct ExtractOptions {
   ClipOptions clips;
@@ -33,80 +32,88 @@ struct ExtractOptions {
   OutputOptions output;
   std::string states;
   std::string stats;
-  std::string batch_seconds;
-  std::string chunk_seconds;
-  std::string overlap_seconds;
-  std::string output_dtype;
-  std::string preset;
-  std::string pool;
+  std::optional<double> batch_seconds;
+  std::optional<double> chunk_seconds;
+  std::optional<double> overlap_seconds;
+  std::optional<c10::ScalarType> output_dtype;
+  std::optional<Preset> preset;
+  std::optional<std::int64_t> pool;
 
-  std::optional<Preset> recipe() const {
-    if (preset.empty()) return std::nullopt;
-    std::vector<std::string> names;
-    for (const Preset& one : presets()) names.emplace_back(one.name);
-    return find_preset(one_of("--preset", preset, names));
-  }
   ExtractionOptions extraction() const {
     ExtractionOptions wanted;
     wanted.states = states;
     wanted.stats = stats;
-    if (const auto known = recipe()) {
-      for (const auto& [option, given] : {std::pair("--states", !states.empty()),
-                                          {"--resampler", clips.resampler != "soxr"},
-                                          {"--channels", clips.channels != "first"}}) {
-        if (given) {
-          throw UsageError("", option, "is what --preset " + preset + " chooses", "one of the two");
-        }
-      }
-      if (known->stats != !stats.empty()) {
-        throw UsageError(
-            "", "--stats",
-            known->stats ? "is not given, --preset " + preset + " needs it"
-                         : "is given, --preset " + preset + " stores the states as they are",
-            known->stats
-                ? "a safetensors file with mean and var (scripts/convert_stats.py makes one)"
-                : "one of the two");
-      }
-      wanted.preset = preset;
-      wanted.states = std::to_string(known->state);
-      wanted.attention_mask = known->attention_mask;
-      wanted.pool = known->pool;
-    }
-    if (!pool.empty()) wanted.pool = whole_number("--pool", pool, 1, kMaxPool);
-    if (!chunk_seconds.empty()) {
-      wanted.chunk_seconds = positive_number("--chunk-seconds", chunk_seconds, kMaxSeconds);
+    if (preset) apply_preset(wanted);
+    if (pool) wanted.pool = *pool;
+    if (chunk_seconds) {
+      wanted.chunk_seconds = *chunk_seconds;
       wanted.overlap_seconds = std::min(kOverlapSeconds, wanted.chunk_seconds / 4);
     }
-    if (!overlap_seconds.empty()) {
-      if (chunk_seconds.empty()) {
+    if (overlap_seconds) {
+      if (!chunk_seconds) {
         throw UsageError("", "--overlap-seconds", "is given without --chunk-seconds", "both");
       }
-      wanted.overlap_seconds =
-          overlap_seconds == "0"
-              ? 0
-              : positive_number("--overlap-seconds", overlap_seconds, kMaxSeconds);
+      wanted.overlap_seconds = *overlap_seconds;
     }
-    if (!output_dtype.empty()) {
-      wanted.output_dtype =
-          dtype_of(one_of("--output-dtype", output_dtype, {"float32", "bfloat16", "float16"}));
-    }
+    wanted.output_dtype = output_dtype;
     return wanted;
   }
-  std::optional<double> batch() const {
-    if (batch_seconds.empty()) return std::nullopt;
-    return positive_number("--batch-seconds", batch_seconds, kMaxSeconds);
+
+ private:
+  void apply_preset(ExtractionOptions& wanted) const {
+    const std::string name(preset->name);
+    for (const auto& [option, given] :
+         {std::pair("--states", !states.empty()),
+          {"--resampler", clips.resampler != AudioOptions::Resampler::soxr},
+          {"--channels", clips.channels != AudioOptions::Channels::first}}) {
+      if (given) {
+        throw UsageError("", option, "is what --preset " + name + " chooses", "one of the two");
+      }
+    }
+    if (preset->stats && stats.empty()) {
+      throw UsageError("", "--stats", "is not given, --preset " + name + " needs it",
+                       "a safetensors file with mean and var (scripts/convert_stats.py makes one)");
+    }
+    if (!preset->stats && !stats.empty()) {
+      throw UsageError("", "--stats",
+                       "is given, --preset " + name + " stores the states as they are",
+                       "one of the two");
+    }
+    wanted.preset = name;
+    wanted.states = std::to_string(preset->state);
+    wanted.attention_mask = preset->attention_mask;
+    wanted.pool = preset->pool;
   }
 };
 
+// Reads --overlap-seconds, which may be 0.
+struct OverlapSeconds {
+  std::string placeholder = "S";
+
+  double operator()(const std::string& option, const std::string& text) const {
+    return text == "0" ? 0 : positive_number(option, text, kMaxSeconds);
+  }
+};
+
+OneOf<Preset> preset_names() {
+  std::vector<std::pair<std::string, Preset>> choices;
+  for (const Preset& preset : presets()) choices.emplace_back(preset.name, preset);
+  return OneOf<Preset>(std::move(choices), "NAME");
+}
+
+OneOf<c10::ScalarType> output_dtypes() {
+  return OneOf<c10::ScalarType>(
+      {{"float32", at::kFloat}, {"bfloat16", at::kBFloat16}, {"float16", at::kHalf}});
+}
+
 int run_extract(const ExtractOptions& options) {
   options.clips.check();
-  (void)options.batch();
   const ExtractionOptions wanted = options.extraction();
   apply_threads(options.model.threads);
   const InputList inputs = options.clips.inputs();
   check_no_input_is_an_output(inputs, options.clips.output);
   const Extraction extraction(options.model.request(), wanted);
-  if (options.clips.format() == OutputFormat::npy) {
+  if (options.clips.output_format == OutputFormat::npy) {
     if (extraction.states() > 1) {
       throw UsageError("", "--output-format", "a .npy file holds one state",
                        "one number behind --states, or safetensors");
@@ -120,9 +127,9 @@ int run_extract(const ExtractOptions& options) {
   ClipRunRequest request;
   request.features = extraction.features();
   request.audio = options.clips.audio(request.features.sampling_rate);
-  if (const auto preset = options.recipe()) {
+  if (options.preset) {
     const double max_seconds = request.audio.max_seconds;
-    request.audio = preset->audio;
+    request.audio = options.preset->audio;
     request.audio.max_seconds = max_seconds;
     if (request.features.sampling_rate != request.audio.target_sample_rate_hz) {
       throw UsageError("", "--preset",
@@ -134,7 +141,7 @@ int run_extract(const ExtractOptions& options) {
   request.reading_threads =
       options.clips.reading_threads(std::max(1, at::get_num_threads() / kCoresPerReader));
   request.tensor_names = extraction.tensor_names();
-  request.batch_frames = extraction.batch_frames(options.batch());
+  request.batch_frames = extraction.batch_frames(options.batch_seconds);
   request.prepare = [&] {
     LoadReport report;
     const BatchFunction function = extraction.load(request.batch_frames, &report, is_stopping);
@@ -164,21 +171,21 @@ Run add_extract(CLI::App& program) {
     known.append("\n").append(preset.name).append(": ").append(preset.summary);
   }
   add_value(
-      command, "--preset", options->preset, "NAME",
+      command, "--preset", options->preset, preset_names(),
       "Do what a project does, from the audio file to what it takes from the encoder:" + known);
-  add_value(command, "--pool", options->pool, "N", "Write the mean of each N frames (default: 1)");
-  add_value(command, "--output-dtype", options->output_dtype, "float32|bfloat16|float16",
+  add_value(command, "--pool", options->pool, WholeNumber<std::int64_t>{1, kMaxPool},
+            "Write the mean of each N frames (default: 1)");
+  add_value(command, "--output-dtype", options->output_dtype, output_dtypes(),
             "Type of the states in the files (default: as computed)");
   add_value(
-      command, "--chunk-seconds", options->chunk_seconds, "S",
-      "Run longer clips through the model in pieces of S seconds: memory and time then grow with "
+      command, "--chunk-seconds", options->chunk_seconds, PositiveNumber{kMaxSeconds},
+      "Run longer clips through the model in chunks of S seconds: memory and time then grow with "
       "the length alone, and the states differ from those of the whole clip (default: whole)");
-  add_value(command, "--overlap-seconds", options->overlap_seconds, "S",
-            "By which pieces overlap; the first half of an overlap is the left piece's, the rest "
-            "the right "
-            "one's (default: 2, or a quarter of a piece)");
+  add_value(command, "--overlap-seconds", options->overlap_seconds, OverlapSeconds(),
+            "By which chunks overlap; the first half of an overlap is the left chunk's, the rest "
+            "the right one's (default: 2, or a quarter of a chunk)");
   add_value(
-      command, "--batch-seconds", options->batch_seconds, "S",
+      command, "--batch-seconds", options->batch_seconds, PositiveNumber{kMaxSeconds},
       "Seconds of audio that go through the model together (default: 60, or less where memory is "
       "short); the outputs do not depend on it");
   options->model.add_to(command);

@@ -2,6 +2,9 @@
 #include <ATen/Parallel.h>
 
 #include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "tool/cli/clip_report.h"
 #include "tool/cli/commands.h"
@@ -15,7 +18,7 @@ struct FeaturesOptions {
   ClipOptions clips;
   OutputOptions output;
   std::string model;
-  std::string threads;
+  std::optional<int> threads;
 };
 
 int run_features(const FeaturesOptions& options) {
@@ -54,8 +57,7 @@ Run add_features(CLI::App& program) {
   options->clips.add_to(command);
   add_value(command, "--model", options->model, "PATH_OR_ID",
             "Take the settings from this model (default: the extractor's own)");
-  add_value(command, "--threads", options->threads, "N",
-            "Threads (default: the cores this process may use)");
+  add_threads(command, options->threads, "the cores this process may use");
   options->output.add_to(command);
   command.footer("Example:\n  w2vbert features a.wav b.flac --output features");
   return [options] { return run_features(*options); };

@@ -10,6 +10,7 @@
 #include "tool/cli/console.h"
 #include "tool/cli/exit_status.h"
 #include "tool/cli/options.h"
+#include "tool/store/json_text.h"
 #include "tool/tasks/forward.h"
 #include "w2vbert/core/error.h"
 
@@ -58,7 +59,7 @@ int run(const ForwardOptionsGiven& options) {
                          {"tensors", summary.outputs},
                          {"load_seconds", summary.load_seconds},
                          {"compute_seconds", summary.compute_seconds}};
-    print_report(report.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+    print_report(json_text(report));
   }
   return kDone;
 }

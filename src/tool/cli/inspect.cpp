@@ -6,11 +6,13 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "core/file.h"
 #include "core/text.h"
 #include "tool/cli/commands.h"
 #include "tool/cli/console.h"
 #include "tool/cli/exit_status.h"
 #include "tool/cli/options.h"
+#include "tool/store/json_text.h"
 #include "tool/tasks/inspection.h"
 #include "w2vbert/core/error.h"
 
@@ -24,8 +26,6 @@ struct InspectOptions {
   std::string prefix;
   OutputOptions output;
 };
-
-std::string file_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 std::string byte_text(std::uint64_t bytes) {
   if (bytes < 1'000'000) return fmt::format("{} bytes", bytes);
@@ -175,7 +175,7 @@ int run(const InspectOptions& options) {
   // The error is out before the listing: a reader that goes away early does not change the status.
   try {
     if (options.output.json) {
-      print_result(json_of(inspection).dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+      print_result(json_text(json_of(inspection)));
     } else {
       print_result(table(inspection) + summary(inspection));
     }
@@ -195,8 +195,7 @@ Run add_inspect(CLI::App& program) {
       .add_option("PATH", options->path,
                   "A model directory or Hub id, a .safetensors file, or an index")
       ->type_name("");
-  add_value(command, "--prefix", options->prefix, "NAME",
-            "What stands before every tensor's name in the checkpoint, such as semantic_model.");
+  add_prefix(command, options->prefix);
   options->output.add_to(command);
   command.footer(
       "Example:\n  w2vbert inspect facebook/w2v-bert-2.0\n"

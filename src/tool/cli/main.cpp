@@ -38,6 +38,17 @@ std::vector<std::string> with_plain_paths(const std::vector<std::string>& words)
   return plain;
 }
 
+void print_help(const CLI::App& program) {
+  const auto chosen = program.get_subcommands();
+  print_result(chosen.empty() ? program.help() : chosen.front()->help(program.get_name()));
+}
+
+bool is_help_asked(const CLI::App& program) {
+  const auto chosen = program.get_subcommands();
+  return program.get_help_ptr()->count() > 0 ||
+         (!chosen.empty() && chosen.front()->get_help_ptr()->count() > 0);
+}
+
 int run_program(const std::vector<std::string>& words) {
   CLI::App program("HuggingFace's Wav2Vec2-BERT (w2v-BERT 2.0): speech in, hidden states out.",
                    "w2vbert");
@@ -65,8 +76,12 @@ int run_program(const std::vector<std::string>& words) {
   try {
     program.parse(reversed);
   } catch (const CLI::CallForHelp&) {
-    const auto chosen = program.get_subcommands();
-    print_result(chosen.empty() ? program.help() : chosen.front()->help(program.get_name()));
+    print_help(program);
+    return kDone;
+  } catch (const UsageError&) {
+    // CLI11 reads the values first, and --help counts all the same.
+    if (!is_help_asked(program)) throw;
+    print_help(program);
     return kDone;
   } catch (const CLI::CallForVersion& version) {
     print_result(std::string(version.what()) + "\n");

@@ -1,7 +1,6 @@
 #include "tool/cli/options.h"
 
 #include <ATen/Parallel.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,11 +8,10 @@
 #include <climits>
 #include <cstdlib>
 #include <limits>
+#include <utility>
 
-#include "core/dtype.h"
+#include "core/file.h"
 #include "core/threads.h"
-#include "tool/cli/command_line.h"
-#include "tool/corpus/manifest.h"
 #include "w2vbert/core/device.h"
 #include "w2vbert/core/error.h"
 
@@ -22,7 +20,6 @@ namespace {
 
 constexpr std::int64_t kMaxThreads = 1024;
 constexpr int kMaxReadersByDefault = 16;
-constexpr double kDecoderPatienceSeconds = 60;
 constexpr std::int64_t kMaxClipsInShard = 100'000;  // more do not fit into a header
 
 std::optional<std::string> environment_variable(const char* name) {
@@ -32,11 +29,6 @@ std::optional<std::string> environment_variable(const char* name) {
 
 std::optional<std::string> given(const std::string& word) {
   return word.empty() ? std::nullopt : std::optional<std::string>(word);
-}
-
-bool is_directory(const std::string& path) {
-  struct stat status {};
-  return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 
 // torchrun and srun start a process for each device of a machine; some show each its own alone.
@@ -57,38 +49,65 @@ std::string working_directory() {
 
 }  // namespace
 
-CLI::Option* add_value(CLI::App& command, const std::string& name, std::string& value,
-                       const std::string& placeholder, const std::string& help) {
-  CLI::Option* option = command.add_option(name, value, help);
-  option->type_name(placeholder);
-  return option;
+OneOf<Precision> precisions(const std::string& shown_instead) {
+  std::vector<std::pair<std::string, Precision>> choices;
+  for (const Precision precision :
+       {Precision::float32, Precision::bfloat16, Precision::float16, Precision::int8}) {
+    choices.emplace_back(name_of(precision), precision);
+  }
+  return OneOf<Precision>(std::move(choices), shown_instead);
+}
+
+OneOf<EngineKind> engine_kinds() {
+  std::vector<std::pair<std::string, EngineKind>> choices;
+  for (const EngineKind kind : {EngineKind::fused, EngineKind::reference}) {
+    choices.emplace_back(name_of(kind), kind);
+  }
+  return OneOf<EngineKind>(std::move(choices));
+}
+
+OneOf<std::string> attn_implementations() { return one_of({"eager", "sdpa"}); }
+
+void add_model(CLI::App& command, std::string& model) {
+  add_value(command, "--model", model, "PATH_OR_ID",
+            "A HuggingFace model directory, or a Hub id in the local cache");
+}
+
+void add_prefix(CLI::App& command, std::string& prefix) {
+  add_value(command, "--prefix", prefix, "NAME",
+            "What stands before every tensor's name in the checkpoint, such as semantic_model.");
+}
+
+void add_quiet(CLI::App& command, bool& quiet) {
+  command.add_flag("--quiet", quiet, "No progress and no messages on stderr, errors only");
+}
+
+void add_threads(CLI::App& command, std::optional<int>& threads, const std::string& by_default) {
+  add_value(command, "--threads", threads, WholeNumber<int>{1, kMaxThreads},
+            "Threads (default: " + by_default + ")");
 }
 
 void OutputOptions::add_to(CLI::App& command) {
   command.add_flag("--json", json, "Print one machine-readable report on stdout");
-  command.add_flag("--quiet", quiet, "No progress and no messages on stderr, errors only");
+  add_quiet(command, quiet);
 }
 
 void ModelOptions::add_to(CLI::App& command) {
-  add_value(command, "--model", model, "PATH_OR_ID",
-            "A HuggingFace model directory, or a Hub id in the local cache");
+  add_model(command, model);
   add_value(
       command, "--device", device, "cpu|cuda[:N]",
       "Where the model runs; cuda is the device of LOCAL_RANK or SLURM_LOCALID if one is set, else "
       "the first (default: cpu)");
-  add_value(command, "--dtype", dtype, "float32|bfloat16|float16|int8",
+  add_value(command, "--dtype", precision, precisions(),
             "Type to compute in, and of the outputs; int8 is for the fused engine, with outputs in "
-            "float32 "
-            "(default: float32)");
-  add_value(command, "--engine", engine, "fused|reference",
+            "float32");
+  add_value(command, "--engine", engine, engine_kinds(),
             "How the model is run: fast (on a CPU; what it cannot run falls back on the "
-            "reference, with a message), or HuggingFace's operations one for one (default: fused)");
-  add_value(command, "--attn-implementation", attn_implementation, "eager|sdpa",
-            "Which of HuggingFace's attention paths the reference engine follows (default: sdpa)");
-  add_value(command, "--threads", threads, "N",
-            "Threads (default: the cores this process may use)");
-  add_value(command, "--prefix", prefix, "NAME",
-            "What stands before every tensor's name in the checkpoint, such as semantic_model.");
+            "reference, with a message), or HuggingFace's operations one for one");
+  add_value(command, "--attn-implementation", attn_implementation, attn_implementations(),
+            "Which of HuggingFace's attention paths the reference engine follows");
+  add_threads(command, threads, "the cores this process may use");
+  add_prefix(command, prefix);
   add_value(
       command, "--lora", lora, "DIR",
       "A PEFT LoRA adapter (adapter_config.json and adapter_model.safetensors) to merge into the "
@@ -101,13 +120,10 @@ ModelRequest ModelOptions::request() const {
   if (model.empty()) {
     throw UsageError("", "--model", "is not given", "a model directory or a Hub id");
   }
-  one_of("--dtype", dtype, {"float32", "bfloat16", "float16", "int8"});
-  one_of("--engine", engine, {"fused", "reference"});
-  one_of("--attn-implementation", attn_implementation, {"eager", "sdpa"});
   ModelRequest request;
   request.model = model;
-  request.precision = *precision_of(dtype);
-  request.engine = *engine_kind_of(engine);
+  request.precision = precision;
+  request.engine = engine;
   request.attn_implementation = attn_implementation;
   request.lenient = lenient;
   request.prefix = prefix;
@@ -116,30 +132,30 @@ ModelRequest ModelOptions::request() const {
   return request;
 }
 
-void apply_threads(const std::string& threads) {
-  at::set_num_threads(threads.empty()
-                          ? usable_cores()
-                          : static_cast<int>(whole_number("--threads", threads, 1, kMaxThreads)));
+void apply_threads(std::optional<int> threads) {
+  at::set_num_threads(threads ? *threads : usable_cores());
 }
 
 void ClipOptions::add_to(CLI::App& command) {
   add_inputs_to(command);
   add_value(command, "--output", output, "DIR", "Directory for the outputs, made if need be");
   add_value(
-      command, "--output-format", output_format, "safetensors|npy",
+      command, "--output-format", output_format,
+      OneOf<OutputFormat>({{"safetensors", OutputFormat::safetensors}, {"npy", OutputFormat::npy}}),
       "A file for each input: all tensors and what is known of the input, or the states (or the "
-      "features) alone for numpy.load (default: safetensors)");
-  add_value(command, "--shard-size", shard_size, "N",
+      "features) alone for numpy.load");
+  add_value(command, "--shard-size", shard_size, WholeNumber<std::size_t>{1, kMaxClipsInShard},
             "Put N inputs into each file, shard-00000.safetensors and so on, with an index of JSON "
             "lines beside it: the N first rows of the list, the N next ... (default: a file each)");
   add_audio_to(command);
   add_value(command, "--num-shards", num_shards, "N", "Do only a share of the inputs: of N shares");
   add_value(command, "--shard-index", shard_index, "I", "... this one, from 0");
-  add_value(command, "--readers", readers, "N",
+  add_value(command, "--readers", readers, WholeNumber<int>{1, kMaxThreads},
             "Threads that decode audio and make features (default: by the cores)");
-  add_value(command, "--read-timeout", read_timeout, "S",
-            "A file whose decoder gives nothing for S seconds fails (default: 60)");
-  add_value(command, "--max-failures", max_failures, "N",
+  add_value(command, "--read-timeout", read_timeout_seconds, PositiveNumber{kMaxSeconds},
+            "A file whose decoder gives nothing for S seconds fails");
+  add_value(command, "--max-failures", max_failures,
+            WholeNumber<std::size_t>{0, std::numeric_limits<std::int64_t>::max()},
             "End the run when more than N files have failed (default: never)");
   command.add_flag("--allow-failures", allow_failures,
                    "Exit with 0 although some files failed: for launchers that would start anew");
@@ -154,31 +170,36 @@ void ClipOptions::add_inputs_to(CLI::App& command) {
       "A list of audio files instead (- for stdin), relative paths counting from its folder, or a "
       "directory, for the audio files in and below it");
   add_value(
-      command, "--manifest-format", manifest_format, "list|tsv|jsonl|scp",
+      command, "--manifest-format", manifest_format,
+      OneOf<ManifestFormat>({{"list", ManifestFormat::list},
+                             {"tsv", ManifestFormat::tsv},
+                             {"jsonl", ManifestFormat::jsonl},
+                             {"scp", ManifestFormat::scp}}),
       "One path a line, fairseq's TSV, NeMo's JSON lines (with offset and duration), or Kaldi's "
       "wav.scp (default: by the file's ending, else list)");
 }
 
 void ClipOptions::add_audio_to(CLI::App& command) {
-  add_value(command, "--resampler", resampler, "soxr|sinc",
-            "For other sample rates: soxr HQ (what librosa does) or torchaudio's windowed sinc "
-            "(default: soxr)");
-  add_value(command, "--channels", channels, "first|mix",
-            "Of several channels the first, as HuggingFace does, or their mean (default: first)");
-  add_value(command, "--max-seconds", max_seconds, "S", "Refuse longer clips");
+  using Resampler = AudioOptions::Resampler;
+  using Channels = AudioOptions::Channels;
+  add_value(command, "--resampler", resampler,
+            OneOf<Resampler>({{"soxr", Resampler::soxr}, {"sinc", Resampler::sinc}}),
+            "For other sample rates: soxr HQ (what librosa does) or torchaudio's windowed sinc");
+  add_value(command, "--channels", channels,
+            OneOf<Channels>({{"first", Channels::first}, {"mix", Channels::mix}}),
+            "Of several channels the first, as HuggingFace does, or their mean");
+  add_value(command, "--max-seconds", max_seconds, PositiveNumber{kMaxSeconds},
+            "Refuse longer clips");
 }
 
 void ClipOptions::check() const {
   check_inputs();
   if (output.empty()) throw UsageError("", "--output", "is not given", "a directory");
   (void)partition();
-  if (clips_in_shard() > 0 && format() != OutputFormat::safetensors) {
-    throw UsageError("", "--shard-size", "is given beside --output-format " + output_format,
+  if (shard_size && output_format == OutputFormat::npy) {
+    throw UsageError("", "--shard-size", "is given beside --output-format npy",
                      "--output-format safetensors");
   }
-  (void)read_timeout_seconds();
-  (void)reading_threads(1);
-  (void)failures_allowed();
 }
 
 void ClipOptions::check_inputs() const {
@@ -188,13 +209,9 @@ void ClipOptions::check_inputs() const {
   if (paths.empty() && manifest.empty()) {
     throw UsageError("", "AUDIO", "no audio files", "their paths, or --manifest FILE");
   }
-  if (!manifest_format.empty()) {
-    if (manifest.empty()) {
-      throw UsageError("", "--manifest-format", "is given without --manifest", "both");
-    }
-    one_of("--manifest-format", manifest_format, {"list", "tsv", "jsonl", "scp"});
+  if (manifest_format && manifest.empty()) {
+    throw UsageError("", "--manifest-format", "is given without --manifest", "both");
   }
-  audio(16000);
 }
 
 InputList ClipOptions::inputs() const {
@@ -212,9 +229,7 @@ InputList ClipOptions::unnamed_inputs() const {
   if (is_directory(manifest)) {
     read_audio_directory(manifest, list);
   } else if (!manifest.empty()) {
-    read_manifest(manifest,
-                  parse_manifest_format(manifest_format).value_or(manifest_format_of(manifest)),
-                  list);
+    read_manifest(manifest, manifest_format.value_or(manifest_format_of(manifest)), list);
   }
   return list;
 }
@@ -222,44 +237,14 @@ InputList ClipOptions::unnamed_inputs() const {
 AudioOptions ClipOptions::audio(std::int64_t sampling_rate) const {
   AudioOptions audio;
   audio.target_sample_rate_hz = static_cast<int>(sampling_rate);
-  audio.resampler = one_of("--resampler", resampler, {"soxr", "sinc"}) == "soxr"
-                        ? AudioOptions::Resampler::soxr
-                        : AudioOptions::Resampler::sinc;
-  audio.channels = one_of("--channels", channels, {"first", "mix"}) == "first"
-                       ? AudioOptions::Channels::first
-                       : AudioOptions::Channels::mix;
-  if (!max_seconds.empty()) {
-    audio.max_seconds = positive_number("--max-seconds", max_seconds, kMaxSeconds);
-  }
+  audio.resampler = resampler;
+  audio.channels = channels;
+  if (max_seconds) audio.max_seconds = *max_seconds;
   return audio;
 }
 
-OutputFormat ClipOptions::format() const {
-  return one_of("--output-format", output_format, {"safetensors", "npy"}) == "npy"
-             ? OutputFormat::npy
-             : OutputFormat::safetensors;
-}
-
-std::size_t ClipOptions::clips_in_shard() const {
-  return shard_size.empty() ? 0
-                            : static_cast<std::size_t>(
-                                  whole_number("--shard-size", shard_size, 1, kMaxClipsInShard));
-}
-
-double ClipOptions::read_timeout_seconds() const {
-  return read_timeout.empty() ? kDecoderPatienceSeconds
-                              : positive_number("--read-timeout", read_timeout, kMaxSeconds);
-}
-
 int ClipOptions::reading_threads(int by_default) const {
-  if (readers.empty()) return std::min(by_default, kMaxReadersByDefault);
-  return static_cast<int>(whole_number("--readers", readers, 1, kMaxThreads));
-}
-
-std::size_t ClipOptions::failures_allowed() const {
-  constexpr auto kAll = std::numeric_limits<std::int64_t>::max();
-  return static_cast<std::size_t>(
-      max_failures.empty() ? kAll : whole_number("--max-failures", max_failures, 0, kAll));
+  return readers.value_or(std::min(by_default, kMaxReadersByDefault));
 }
 
 Partition ClipOptions::partition() const {

@@ -1,25 +1,23 @@
-// The options that several subcommands share, as words and as what the words mean.
+// The options that several subcommands share.
 #pragma once
 
 #include <CLI/App.hpp>
-#include <functional>
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "tool/cli/typed_options.h"
 #include "tool/corpus/input_list.h"
+#include "tool/corpus/manifest.h"
 #include "tool/corpus/partition.h"
 #include "tool/store/output_format.h"
 #include "tool/tasks/extraction.h"
 #include "w2vbert/audio/audio_file.h"
+#include "w2vbert/engine/engine.h"
+#include "w2vbert/engine/precision.h"
 
 namespace w2vbert::tool {
-
-inline constexpr double kMaxSeconds = 1e6;  // of any option that takes seconds
-
-// An option that takes a value; `placeholder` stands for it in the help.
-CLI::Option* add_value(CLI::App& command, const std::string& name, std::string& value,
-                       const std::string& placeholder, const std::string& help);
 
 struct OutputOptions {
   bool quiet = false;
@@ -29,40 +27,50 @@ struct OutputOptions {
 
 struct ModelOptions {
   std::string model;
-  std::string device = "cpu";
-  std::string dtype = "float32";
-  std::string engine = "fused";
+  std::string device = "cpu";  // read by request(): another one needs LibTorch's CUDA backend
+  Precision precision = Precision::float32;
+  EngineKind engine = EngineKind::fused;
   std::string attn_implementation = "sdpa";
-  std::string threads;
+  std::optional<int> threads;
   std::string prefix;
   std::string lora;
   bool lenient = false;
 
   void add_to(CLI::App& command);
-  // Looks at every word and, for a CUDA device, at the machine.
+  // Looks at the device, too: for CUDA at the machine. Throws UsageError.
   ModelRequest request() const;
 };
 
-// Checks --threads and gives LibTorch that many, or the cores this process may use. To be called
-// before any work.
-void apply_threads(const std::string& threads);
+// Options that stand in several commands by themselves, and their readers.
+OneOf<Precision> precisions(const std::string& shown_instead = "");
+OneOf<EngineKind> engine_kinds();
+OneOf<std::string> attn_implementations();
+void add_model(CLI::App& command, std::string& model);
+void add_prefix(CLI::App& command, std::string& prefix);
+void add_quiet(CLI::App& command, bool& quiet);
+void add_threads(CLI::App& command, std::optional<int>& threads, const std::string& by_default);
+
+// Gives LibTorch that many threads, or as many as there are cores that this process may use. To be
+// called before any work.
+void apply_threads(std::optional<int> threads);
 
 // The audio files, how they are read, and which of them this process does.
 struct ClipOptions {
   std::vector<std::string> paths;
   std::string manifest;
   std::string output;
-  std::string resampler = "soxr";
-  std::string channels = "first";
-  std::string max_seconds;
-  std::string manifest_format;
-  std::string output_format = "safetensors";
-  std::string shard_size;
+  AudioOptions::Resampler resampler = AudioOptions::Resampler::soxr;
+  AudioOptions::Channels channels = AudioOptions::Channels::first;
+  std::optional<double> max_seconds;
+  std::optional<ManifestFormat> manifest_format;
+  OutputFormat output_format = OutputFormat::safetensors;
+  std::optional<std::size_t> shard_size;  // clips; without: a file for each
+  // Read by partition(), in the words of choose_partition, as a launcher's variables are.
   std::string num_shards;
   std::string shard_index;
-  std::string readers;
-  std::string read_timeout;
-  std::string max_failures;
+  std::optional<int> readers;
+  double read_timeout_seconds = 60;
+  std::optional<std::size_t> max_failures;
   bool allow_failures = false;
   bool verify = false;
 
@@ -73,12 +81,8 @@ struct ClipOptions {
   InputList unnamed_inputs() const;  // whose outputs need no names: two may be of one name
   AudioOptions audio(std::int64_t sampling_rate) const;
   Partition partition() const;
-  OutputFormat format() const;
-  std::size_t clips_in_shard() const;  // 0: a file for each
-  double read_timeout_seconds() const;
   int reading_threads(int by_default) const;
-  std::size_t failures_allowed() const;
-  void check() const;         // what can be wrong with the words alone
+  void check() const;         // which options go together
   void check_inputs() const;  // the same without --output and the share
 };
 

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
+#include <string>
 
 #include "core/durable_file.h"
 #include "core/parse_number.h"
@@ -22,38 +24,47 @@ namespace {
 struct ParityOptionsGiven {
   ModelOptions model;
   OutputOptions output;
+  // What is not given is as it was in PyTorch, as far as this machine goes.
+  std::optional<Precision> precision;
+  std::optional<std::string> attn_implementation;
+  std::optional<int> threads;
   std::string reference;
   std::string report;
-  std::string tolerance;
+  std::optional<double> tolerance;
 };
 
-// What is not given is as it was in PyTorch, as far as this machine goes.
-ParityOptions parity_options(ParityOptionsGiven& given, const Reference& reference) {
-  ModelOptions& model = given.model;
-  if (model.dtype.empty()) model.dtype = reference.setting("dtype");
-  if (model.attn_implementation.empty()) {
-    model.attn_implementation = reference.setting("attn_implementation");
+// Reads --tolerance.
+struct Tolerance {
+  std::string placeholder = "X";
+
+  double operator()(const std::string& option, const std::string& text) const {
+    const auto number = parse_number<double>(text);
+    if (!number || *number < 0) {
+      throw UsageError("", option, in_quotes(text) + " is no such number",
+                       "0 or more, such as 1e-5");
+    }
+    return *number;
   }
-  if (model.threads.empty()) {
-    model.threads = std::to_string(std::min(reference.threads(), usable_cores()));
-  }
-  apply_threads(model.threads);
+};
+
+ParityOptions parity_options(const ParityOptionsGiven& given, const Reference& reference) {
+  ModelOptions model = given.model;
+  model.precision =
+      given.precision ? *given.precision : precisions()("--dtype", reference.setting("dtype"));
+  model.attn_implementation =
+      given.attn_implementation ? *given.attn_implementation
+                                : attn_implementations()("--attn-implementation",
+                                                         reference.setting("attn_implementation"));
+  apply_threads(given.threads.value_or(std::min(reference.threads(), usable_cores())));
   ParityOptions options;
   ModelRequest request = model.request();
   request.engine = EngineKind::reference;
   options.load = load_options(request, choose_engine(request, Wav2Vec2BertConfig()));
-  if (!given.tolerance.empty()) {
-    options.tolerance = parse_number<double>(given.tolerance);
-    if (!options.tolerance || *options.tolerance < 0) {
-      throw UsageError("", "--tolerance",
-                       "\"" + quote_bytes(given.tolerance) + "\" is no such number",
-                       "0 or more, such as 1e-5");
-    }
-  }
+  options.tolerance = given.tolerance;
   return options;
 }
 
-int run(ParityOptionsGiven& given) {
+int run(const ParityOptionsGiven& given) {
   if (given.reference.empty()) {
     throw UsageError("", "--reference", "is not given",
                      "a file of scripts/export_parity_fixtures.py");
@@ -98,9 +109,7 @@ Run add_parity(CLI::App& program) {
       "parity", "Compare a model, module by module, with what PyTorch computed");
   const auto given = std::make_shared<ParityOptionsGiven>();
   ModelOptions& model = given->model;
-  model.dtype = model.attn_implementation = "";
-  add_value(command, "--model", model.model, "PATH_OR_ID",
-            "A HuggingFace model directory, or a Hub id in the local cache");
+  add_model(command, model.model);
   add_value(command, "--reference", given->reference, "REF.safetensors",
             "What scripts/export_parity_fixtures.py has written for the model and a clip");
   add_value(
@@ -108,20 +117,19 @@ Run add_parity(CLI::App& program) {
       "Write a page with pictures, the worst elements and both sides' settings; replaced if it is "
       "there");
   add_value(
-      command, "--tolerance", given->tolerance, "X",
+      command, "--tolerance", given->tolerance, Tolerance(),
       "How far a value may be off, times max(1, |PyTorch's value|) (default: 0 where LibTorch, CPU "
       "kernels, threads, attention and dtype are PyTorch's; else what was measured for the "
       "difference)");
   add_value(command, "--device", model.device, "cpu|cuda[:N]",
             "Where the model runs (default: cpu)");
-  add_value(command, "--dtype", model.dtype, "float32|bfloat16|float16",
+  add_value(command, "--dtype", given->precision, precisions("float32|bfloat16|float16"),
             "Type to compute in (default: the reference's)");
-  add_value(command, "--attn-implementation", model.attn_implementation, "eager|sdpa",
+  add_value(command, "--attn-implementation", given->attn_implementation, attn_implementations(),
             "Which of HuggingFace's attention paths to follow (default: the reference's)");
-  add_value(command, "--threads", model.threads, "N",
-            "Threads (default: the reference's, but no more than the cores this process may use)");
-  add_value(command, "--prefix", model.prefix, "NAME",
-            "What stands before every tensor's name in the checkpoint, such as semantic_model.");
+  add_threads(command, given->threads,
+              "the reference's, but no more than the cores this process may use");
+  add_prefix(command, model.prefix);
   add_value(command, "--lora", model.lora, "DIR", "A PEFT LoRA adapter to merge into the weights");
   given->output.add_to(command);
   command.footer(

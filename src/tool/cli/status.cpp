@@ -11,6 +11,8 @@
 #include "tool/cli/console.h"
 #include "tool/cli/exit_status.h"
 #include "tool/cli/format.h"
+#include "tool/cli/typed_options.h"
+#include "tool/store/json_text.h"
 
 namespace w2vbert::tool {
 namespace {
@@ -71,9 +73,7 @@ std::string text_of(const RunStatus& status) {
 
 int run_status_command(const StatusOptions& options) {
   const RunStatus status = run_status(options.directory);
-  print_result(options.json
-                   ? json_of(status).dump(2, ' ', false, Json::error_handler_t::replace) + "\n"
-                   : text_of(status));
+  print_result(options.json ? json_text(json_of(status)) : text_of(status));
   return kDone;
 }
 
@@ -83,9 +83,7 @@ Run add_status(CLI::App& program) {
   CLI::App& command = *program.add_subcommand(
       "status", "Say how far a run into a directory is, all its workers added up");
   const auto options = std::make_shared<StatusOptions>();
-  command.add_option("DIR", options->directory, "The --output of extract or features")
-      ->required()
-      ->type_name("");
+  add_run_directory(command, options->directory);
   command.add_flag("--json", options->json, "Print it for machines");
   command.footer(
       "Example:\n  w2vbert status states\n"

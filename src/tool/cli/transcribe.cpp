@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/durable_file.h"
+#include "core/file.h"
 #include "core/text.h"
 #include "tool/cli/clip_report.h"
 #include "tool/cli/commands.h"
@@ -14,6 +15,7 @@
 #include "tool/cli/format.h"
 #include "tool/cli/options.h"
 #include "tool/cli/signals.h"
+#include "tool/store/json_text.h"
 #include "tool/store/writable.h"
 #include "tool/tasks/transcription.h"
 #include "w2vbert/core/error.h"
@@ -29,7 +31,7 @@ struct TranscribeOptions {
   OutputOptions output;
 };
 
-std::string json_line(const ClipText& clip) {
+std::string line_of(const ClipText& clip) {
   Json words = Json::array();
   for (const TimedWord& word : clip.words) {
     words.push_back({{"word", word.word}, {"start", word.start}, {"end", word.end}});
@@ -39,7 +41,7 @@ std::string json_line(const ClipText& clip) {
                {"seconds", clip.audio_seconds},
                {"words", std::move(words)}};
   if (clip.segment) line["offset"] = clip.segment->offset_seconds;
-  return line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  return json_line(line);
 }
 
 // All of `text`, on one line and without a tab.
@@ -91,10 +93,10 @@ int run(const TranscribeOptions& options) {
   events.finished = [&](const ClipText& clip) {
     ++done;
     if (!output.empty()) {
-      lines += json_line(clip);
+      lines += line_of(clip);
     } else {
       messages.clear();
-      print_result(options.output.json ? json_line(clip) : text_line(clip));
+      print_result(options.output.json ? line_of(clip) : text_line(clip));
     }
     show_progress();
   };
@@ -135,8 +137,7 @@ Run add_transcribe(CLI::App& program) {
   command.add_flag("--json", options->output.json,
                    "Print a line of JSON for each file: path, text, seconds, and words with their "
                    "start and end in seconds");
-  command.add_flag("--quiet", options->output.quiet,
-                   "No progress and no messages on stderr, errors only");
+  add_quiet(command, options->output.quiet);
   command.footer(
       "Example:\n  w2vbert transcribe a.wav b.flac --model my-ctc-model\n"
       "prints each path, a tab and the text: that of greedy CTC decoding with the tokenizer in the "

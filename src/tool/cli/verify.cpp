@@ -11,6 +11,7 @@
 #include "tool/cli/exit_status.h"
 #include "tool/cli/format.h"
 #include "tool/cli/options.h"
+#include "tool/store/json_text.h"
 #include "tool/store/run_status.h"
 
 namespace w2vbert::tool {
@@ -36,13 +37,12 @@ int run_verify(const VerifyOptions& options) {
   const Verification result = verify_run(options.directory, usable_cores(), events);
   messages.clear();
   if (options.output.json) {
-    using Handler = nlohmann::ordered_json::error_handler_t;
     const nlohmann::ordered_json report = {{"outputs", result.outputs},
                                            {"bad", result.bad},
                                            {"missing", result.missing},
                                            {"gigabytes", result.gigabytes},
                                            {"problems", problems}};
-    print_result(report.dump(2, ' ', false, Handler::replace) + "\n");
+    print_result(json_text(report));
   } else {
     print_result(fmt::format("{} whole, {} bad, {} missing; {:.2f} GB in {}\n",
                              count(result.outputs - result.bad, "output"), result.bad,
@@ -57,9 +57,7 @@ Run add_verify(CLI::App& program) {
   CLI::App& command = *program.add_subcommand(
       "verify", "Read every output of a run and compare it with its digest");
   const auto options = std::make_shared<VerifyOptions>();
-  command.add_option("DIR", options->directory, "The --output of extract or features")
-      ->required()
-      ->type_name("");
+  add_run_directory(command, options->directory);
   options->output.add_to(command);
   command.footer(
       "Example:\n  w2vbert verify states\n"

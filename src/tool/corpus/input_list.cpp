@@ -6,6 +6,7 @@
 #include <compare>
 #include <cstdio>
 
+#include "core/file.h"
 #include "core/text.h"
 #include "tool/corpus/partition.h"
 #include "w2vbert/core/error.h"
@@ -35,22 +36,22 @@ std::string normalise(std::string_view path) {
 
 constexpr InputSegment kWholeFile = {-1, 0};
 
-// "-0001500-0004250", in milliseconds; "-0001500" for a part to the end.
-std::string borders(const InputSegment& part) {
+// "-0001500-0004250", in milliseconds; "-0001500" for a segment to the end.
+std::string borders(const InputSegment& segment) {
   std::array<char, 64> text{};
   const auto milliseconds = [](double seconds) { return std::llround(seconds * 1000); };
-  int size = std::snprintf(text.data(), text.size(), "-%07lld", milliseconds(part.offset_seconds));
-  if (part.duration_seconds > 0) {
-    size += std::snprintf(text.data() + size, text.size() - static_cast<std::size_t>(size),
-                          "-%07lld", milliseconds(part.offset_seconds + part.duration_seconds));
+  int size =
+      std::snprintf(text.data(), text.size(), "-%07lld", milliseconds(segment.offset_seconds));
+  if (segment.duration_seconds > 0) {
+    size +=
+        std::snprintf(text.data() + size, text.size() - static_cast<std::size_t>(size), "-%07lld",
+                      milliseconds(segment.offset_seconds + segment.duration_seconds));
   }
   return {text.data(), static_cast<std::size_t>(size)};
 }
 
-std::size_t directory_size(std::string_view path) { return path.rfind('/') + 1; }
-
 std::string_view without_extension(std::string_view path) {
-  const std::size_t start = directory_size(path);
+  const std::size_t start = directory_prefix(path).size();
   const std::size_t dot = path.rfind('.');
   // A leading dot starts a hidden file's name, not an extension.
   return dot == std::string_view::npos || dot <= start ? path : path.substr(0, dot);
@@ -68,7 +69,7 @@ void check_name(std::string_view name, std::string_view path) {
       throw UsageError(path, "",
                        name.empty() || end == name.size()
                            ? "gives an output no name"
-                           : "gives an output the name \"" + quote_bytes(name) + "\"",
+                           : "gives an output the name " + in_quotes(name),
                        "the path of an audio file");
     }
     const std::size_t bytes = component.size() + (end == name.size() ? kOutputEnding.size() : 0);
@@ -115,7 +116,7 @@ std::string InputList::name(std::size_t index) const {
   if (!names_.ends.empty()) return std::string(names_[index]);
   const std::string path = normalised(index);
   std::string name(without_extension(path).substr(root_size_));
-  if (const auto part = segment(index)) name += borders(*part);
+  if (const auto cut = segment(index)) name += borders(*cut);
   return name;
 }
 
@@ -128,12 +129,12 @@ void InputList::finish() {
   }
   if (names_.ends.empty() && size() > 0) {
     std::string root = normalised(0);
-    root.resize(directory_size(root));
+    root.resize(directory_prefix(root).size());
     for (std::size_t i = 1; i < size() && root.size() > 1; ++i) {
       const std::string path = normalised(i);
       const auto parts = std::mismatch(root.begin(), root.end(), path.begin(), path.end());
       root.erase(parts.first, root.end());
-      root.resize(directory_size(root));
+      root.resize(directory_prefix(root).size());
     }
     root_size_ = root.size();
   }
@@ -155,7 +156,7 @@ void InputList::finish() {
       const std::size_t second = keys[i].index;
       if (name(first) != name(second)) continue;
       throw UsageError(paths_[second], "",
-                       "gives the output name \"" + quote_bytes(name(second)) + "\" as " +
+                       "gives the output name " + in_quotes(name(second)) + " as " +
                            quote_bytes(paths_[first]) + " does",
                        "names that differ without their extensions");
     }

@@ -1,4 +1,9 @@
 // The inputs of a run and the names of their outputs.
+//
+// The room `corpus` says what is to be done: manifest.h reads lists of audio files, line_file.h
+// text files line by line, InputList below holds the inputs (an input is a clip: a file, or a
+// segment of one), and partition.h divides them among processes. It reads no audio and writes
+// nothing. Read this header first.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +16,7 @@
 
 namespace w2vbert::tool {
 
-// A part of an audio file.
+// A segment: a part of an audio file that is a clip of its own.
 struct InputSegment {
   double offset_seconds = 0;
   double duration_seconds = 0;  // 0: to the end
@@ -26,7 +31,7 @@ struct BadRow {
 // A list of audio paths, kept in one block of memory so that ten million rows cost little more than
 // their bytes. An output's name is the input's path below the common root of the whole list,
 // without the extension of its last component: a/x.wav and b/x.flac give "a/x" and "b/x"; a single
-// input gives its file name. A part of a file adds its borders in milliseconds:
+// input gives its file name. A segment adds its borders in milliseconds:
 // a/x-0001500-0004250. Paths are made absolute and freed of "." and ".." by their text alone, for
 // the naming only: they are opened as they were given. A list may bring names of its own instead,
 // for all inputs or none.
@@ -49,7 +54,7 @@ class InputList {
   std::string path(std::size_t index) const;
   // Without ".safetensors"; slashes separate components.
   std::string name(std::size_t index) const;
-  // Nothing: the whole file.
+  // Nothing for a whole file.
   std::optional<InputSegment> segment(std::size_t index) const;
   const std::vector<BadRow>& bad_rows() const noexcept { return bad_rows_; }
 
@@ -74,7 +79,7 @@ class InputList {
   std::string working_directory_;
   Strings paths_;
   Strings names_;                       // of all inputs, or of none
-  std::vector<InputSegment> segments_;  // of the inputs up to the last one that is a part
+  std::vector<InputSegment> segments_;  // of the inputs up to the last one that is a segment
   std::vector<BadRow> bad_rows_;
   std::size_t root_size_ =
       0;  // bytes of the common root of the normalised paths, with its last slash

@@ -4,8 +4,10 @@
 #include <array>
 #include <cmath>
 #include <filesystem>
+#include <optional>
 #include <vector>
 
+#include "core/file.h"
 #include "core/json.h"
 #include "core/parse_number.h"
 #include "core/text.h"
@@ -25,12 +27,6 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(kBlanks) - begin + 1);
 }
 
-std::string in_quotes(std::string_view text) {
-  std::string quoted(1, '"');
-  quoted.append(quote_bytes(text)).append(1, '"');
-  return quoted;
-}
-
 std::string below(const std::string& folder, std::string_view path) {
   return path.starts_with('/') ? std::string(path) : folder + std::string(path);
 }
@@ -41,7 +37,7 @@ class ManifestReader {
   ManifestReader(const std::string& path, ManifestFormat format, InputList& inputs)
       : path_(path),
         format_(format),
-        folder_(path == "-" ? "" : path.substr(0, path.rfind('/') + 1)),
+        folder_(path == "-" ? "" : directory_prefix(path)),
         inputs_(inputs) {}
 
   std::string_view expected() const {
@@ -62,7 +58,7 @@ class ManifestReader {
     number_ = number;
     if (bytes.find('\0') != std::string_view::npos) refuse("holds a NUL byte");
     if (format_ == ManifestFormat::tsv && number == 1) {
-      root_ = bytes.ends_with('/') || bytes.empty() ? std::string(bytes) : std::string(bytes) + "/";
+      root_ = join_path(std::string(bytes), "");
       return;
     }
     if (trimmed(bytes).empty()) return;
@@ -174,14 +170,6 @@ bool is_audio_name(std::string name) {
 }
 
 }  // namespace
-
-std::optional<ManifestFormat> parse_manifest_format(std::string_view name) {
-  if (name == "list") return ManifestFormat::list;
-  if (name == "tsv") return ManifestFormat::tsv;
-  if (name == "jsonl") return ManifestFormat::jsonl;
-  if (name == "scp") return ManifestFormat::scp;
-  return std::nullopt;
-}
 
 ManifestFormat manifest_format_of(std::string_view path) {
   if (path.ends_with(".tsv")) return ManifestFormat::tsv;

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -17,8 +16,6 @@ enum class ManifestFormat {
   scp,    // Kaldi's wav.scp: name, blanks, path; no commands (pipes)
 };
 
-// "list", "tsv", "jsonl", "scp", else nothing.
-std::optional<ManifestFormat> parse_manifest_format(std::string_view name);
 // By the ending: .tsv, .jsonl or .json, .scp; everything else, and "-", is a plain list.
 ManifestFormat manifest_format_of(std::string_view path);
 
@@ -26,7 +23,7 @@ ManifestFormat manifest_format_of(std::string_view path);
 // skipped; CRLF, a byte-order mark and a missing last line break are accepted; all other bytes
 // belong to the paths. Relative paths count from the manifest's folder, or from the working
 // directory for "-"; behind a relative root of a tsv from the working directory, as in fairseq.
-// With an "offset" a row of jsonl is the part of a file from there, "duration" seconds long;
+// With an "offset" a row of jsonl is the segment from there, "duration" seconds long;
 // without one it is the whole file. A row that makes no sense (a wrong number of fields, a negative
 // time) becomes a bad row of `inputs`. Read in blocks. Throws UsageError, before anything else is
 // done: missing, no regular file, unreadable, empty, NUL bytes, a line over kMaxManifestLineBytes,

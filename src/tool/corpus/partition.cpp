@@ -7,11 +7,12 @@
 namespace w2vbert::tool {
 namespace {
 
+constexpr std::string_view kOf = "-of-";
+
 std::uint64_t number_of(const std::string& text, const char* name) {
   const auto number = parse_number<std::uint64_t>(text);
   if (!number) {
-    throw UsageError("", name, "\"" + quote_bytes(text) + "\" is no number",
-                     "a whole number, 0 or more");
+    throw UsageError("", name, in_quotes(text) + " is no number", "a whole number, 0 or more");
   }
   return *number;
 }
@@ -45,6 +46,20 @@ std::uint64_t stable_hash(std::string_view text) {
 
 bool Partition::holds(std::string_view output_name) const {
   return count == 1 || stable_hash(output_name) % count == index;
+}
+
+std::string Partition::label() const {
+  return count == 1 ? "" : std::to_string(index) + std::string(kOf) + std::to_string(count);
+}
+
+std::optional<Partition> Partition::from_label(std::string_view text) {
+  if (text.empty()) return Partition{};
+  const std::size_t of = text.find(kOf);
+  if (of == std::string_view::npos) return std::nullopt;
+  const auto number = parse_number<std::uint64_t>(text.substr(0, of));
+  const auto numbers = parse_number<std::uint64_t>(text.substr(of + kOf.size()));
+  if (!number || !numbers) return std::nullopt;
+  return Partition{*number, *numbers};
 }
 
 namespace {

@@ -16,6 +16,10 @@ struct Partition {
   std::uint64_t count = 1;
 
   bool holds(std::string_view output_name) const;
+  // "<index>-of-<count>" in the names of a partition's own files; "" for the whole.
+  std::string label() const;
+  // Nothing for a text that is no label.
+  static std::optional<Partition> from_label(std::string_view text);
   friend bool operator==(const Partition&, const Partition&) = default;
 };
 

@@ -33,9 +33,8 @@ constexpr std::array<Worth, 3> kDefaultTolerances = {
 // "2.11.0+cu130" -> "2.11.0": the arithmetic on a CPU is the same in every build of a version.
 std::string release(const std::string& version) { return version.substr(0, version.find('+')); }
 
-std::map<std::string, std::string> settings_here(const Reference& reference,
-                                                 const FromPretrainedOptions& load,
-                                                 const std::string& attn_implementation) {
+Settings settings_here(const Reference& reference, const FromPretrainedOptions& load,
+                       const std::string& attn_implementation) {
   return {{"architecture", reference.setting("architecture")},
           {"attn_implementation", attn_implementation},
           {"cpu_capability", at::get_cpu_capability()},
@@ -191,16 +190,11 @@ double ParityResult::largest() const {
   return largest;
 }
 
-ParityTolerance default_tolerance(const std::map<std::string, std::string>& theirs,
-                                  const std::map<std::string, std::string>& ours) {
-  const auto value = [](const auto& settings, const char* key) {
-    const auto found = settings.find(key);
-    return found == settings.end() ? std::string() : found->second;
-  };
+ParityTolerance default_tolerance(const Settings& theirs, const Settings& ours) {
   std::string differences;
   for (const char* key :
        {"torch", "cpu_capability", "threads", "device", "dtype", "attn_implementation"}) {
-    std::string there = value(theirs, key), here = value(ours, key);
+    std::string there = setting_of(theirs, key), here = setting_of(ours, key);
     if (std::string(key) == "torch") {
       there = release(there);
       here = release(here);
@@ -210,10 +204,11 @@ ParityTolerance default_tolerance(const std::map<std::string, std::string>& thei
                    " there and " + here + " here";
   }
   if (differences.empty()) return {0.0, 0.0, "the same LibTorch, CPU kernels, threads and dtype"};
-  const auto worth = std::find_if(
-      kDefaultTolerances.begin(), kDefaultTolerances.end(), [&](const Worth& candidate) {
-        return value(ours, "dtype") == candidate.dtype && value(theirs, "dtype") == candidate.dtype;
-      });
+  const auto worth = std::find_if(kDefaultTolerances.begin(), kDefaultTolerances.end(),
+                                  [&](const Worth& candidate) {
+                                    return setting_of(ours, "dtype") == candidate.dtype &&
+                                           setting_of(theirs, "dtype") == candidate.dtype;
+                                  });
   if (worth != kDefaultTolerances.end()) return {worth->module, worth->chain, differences};
   constexpr double kAnything = std::numeric_limits<double>::infinity();
   return {kAnything, kAnything, differences};

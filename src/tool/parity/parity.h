@@ -1,10 +1,12 @@
 // A model against what PyTorch computed with it, module by module.
+//
+// The room `parity`: reference.h reads what PyTorch computed, replay.h computes the same here,
+// comparison.h compares two tensors. Read this header first.
 #pragma once
 
 #include <torch/types.h>
 
 #include <functional>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -45,8 +47,8 @@ struct ParityResult {
   std::vector<std::string> missing;  // modules of PyTorch that this model has not
   ParityTolerance tolerance;
   // The settings that bits depend on, by name.
-  std::map<std::string, std::string> theirs;
-  std::map<std::string, std::string> ours;
+  Settings theirs;
+  Settings ours;
 
   // The first row outside its tolerance, modules before chain before gradients; null when there is
   // none.
@@ -78,8 +80,7 @@ struct ParityOptions {
 // device, attention and dtype are the same; what was measured for another of these
 // (docs/parity.md); and for another dtype anything finite, as what its rounding is worth depends on
 // the model.
-ParityTolerance default_tolerance(const std::map<std::string, std::string>& theirs,
-                                  const std::map<std::string, std::string>& ours);
+ParityTolerance default_tolerance(const Settings& theirs, const Settings& ours);
 
 // Loads `model` (a directory or Hub id) and replays the reference. `progress` gets rows done and
 // the number of modules. Throws ConfigError, CheckpointError; what a module throws is in its row.

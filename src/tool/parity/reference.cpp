@@ -1,8 +1,6 @@
 #include "tool/parity/reference.h"
 
 #include <algorithm>
-#include <charconv>
-#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -10,6 +8,7 @@
 #include "core/dtype.h"
 #include "core/file.h"
 #include "core/padding_mask.h"
+#include "core/parse_number.h"
 #include "core/text.h"
 #include "w2vbert/core/error.h"
 
@@ -26,19 +25,11 @@ std::vector<std::string> words_of(const std::string& list) {
 }
 
 template <typename Number>
-std::optional<Number> whole_number(std::string_view text) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
-template <typename Number>
 Number number(const Reference& reference, const std::string& key, Number least) {
   const std::string text = reference.setting(key);
-  const auto value = whole_number<Number>(text);
+  const auto value = parse_number<Number>(text);
   if (!value || *value < least) {
-    throw CheckpointError(reference.path(), key, "is \"" + quote_bytes(text) + "\" in the metadata",
+    throw CheckpointError(reference.path(), key, "is " + in_quotes(text) + " in the metadata",
                           "a number from " + std::to_string(least));
   }
   return *value;
@@ -56,7 +47,7 @@ Reference::Reference(Checkpoint tensors)
   std::sort(transposed_.begin(), transposed_.end());
   for (const std::string& word : words_of(setting("misaligned"))) {
     const std::size_t equals = std::min(word.find('='), word.size() - 1);
-    const auto bytes = whole_number<std::int64_t>(std::string_view(word).substr(equals + 1));
+    const auto bytes = parse_number<std::int64_t>(std::string_view(word).substr(equals + 1));
     if (!bytes || *bytes < 0 || *bytes >= kAlignment) {
       throw CheckpointError(path(), "misaligned", "holds " + quote_bytes(word), kExpected);
     }
@@ -88,15 +79,14 @@ void Reference::compute_in(torch::Device device, torch::ScalarType dtype,
   attn_implementation_ = attn_implementation;
 }
 
-std::string Reference::setting(const std::string& key) const {
-  const auto found = settings_.find(key);
-  return found == settings_.end() ? "" : found->second;
+std::string setting_of(const Settings& settings, const std::string& key) {
+  const auto found = settings.find(key);
+  return found == settings.end() ? "" : found->second;
 }
 
 torch::ScalarType Reference::dtype() const {
   if (const auto dtype = dtype_of(setting("dtype"))) return *dtype;
-  throw CheckpointError(path(), "dtype",
-                        "is \"" + quote_bytes(setting("dtype")) + "\" in the metadata",
+  throw CheckpointError(path(), "dtype", "is " + in_quotes(setting("dtype")) + " in the metadata",
                         "float32, bfloat16, float16 or float64");
 }
 

@@ -13,6 +13,11 @@
 
 namespace w2vbert::tool {
 
+// What one side tells of itself, by name.
+using Settings = std::map<std::string, std::string>;
+// Empty when absent.
+std::string setting_of(const Settings& settings, const std::string& key);
+
 class Reference {
  public:
   // Reads the header; tensors are read when asked for. Throws CheckpointError, also for a
@@ -28,8 +33,8 @@ class Reference {
   const std::string& path() const { return tensors_->path(); }
 
   // The exporter's metadata: "model", "architecture", "dtype", "threads", ...; empty when absent.
-  std::string setting(const std::string& key) const;
-  const std::map<std::string, std::string>& settings() const { return settings_; }
+  std::string setting(const std::string& key) const { return setting_of(settings_, key); }
+  const Settings& settings() const { return settings_; }
   bool flag(const std::string& key) const { return setting(key) == "1"; }
   torch::ScalarType dtype() const;  // of the model's parameters in PyTorch
   int threads() const;
@@ -60,7 +65,7 @@ class Reference {
   std::shared_ptr<const Checkpoint> tensors_;
   torch::Device device_ = torch::kCPU;
   torch::ScalarType compute_dtype_ = torch::kFloat;
-  std::map<std::string, std::string> settings_;
+  Settings settings_;
   std::vector<std::string> modules_;
   std::string attn_implementation_;
   std::vector<std::string> transposed_;

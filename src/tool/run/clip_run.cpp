@@ -7,12 +7,12 @@
 #include <utility>
 #include <vector>
 
+#include "core/file.h"
 #include "core/stopwatch.h"
 #include "tool/run/batch_runner.h"
 #include "tool/run/clip_reader.h"
 #include "tool/run/output_writer.h"
 #include "tool/store/outputs.h"
-#include "tool/store/writable.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -150,9 +150,9 @@ void check_no_input_is_an_output(const InputList& inputs, const std::string& out
     const std::string path = inputs.path(i);
     // An input elsewhere that only links to an output is found when the output would be removed.
     if (!path.ends_with(kOutputEnding)) continue;
-    const std::string file = path.substr(path.rfind('/') + 1);  // a shard may be called so
-    if (is_same_file(path, output_directory + "/" + inputs.name(i) + std::string(kOutputEnding)) ||
-        is_same_file(path, output_directory + "/" + file)) {
+    const std::string output = inputs.name(i) + std::string(kOutputEnding);
+    if (is_same_file(path, join_path(output_directory, output)) ||
+        is_same_file(path, join_path(output_directory, file_name(path)))) {  // a shard's name
       throw UsageError(path, "", "would be overwritten by its own output",
                        "another output directory");
     }

@@ -1,4 +1,13 @@
 // Audio files -> features -> some function -> one durable file each.
+//
+// The room `run` is what moves: threads that read clips (clip_reader.h), the one that runs batches
+// through a function (batch_runner.h), and threads that write (output_writer.h), with what goes
+// wrong on the way (failure.h) and how long clips are cut into chunks (chunking.h). It knows the
+// function that the clips go through, not the model behind it. Read this header first.
+//
+// Three rates: samples (after resampling); fbank frames, 100 a second, inside the feature
+// extractor; and frames, the rows of input_features, 50 a second. Unless something else is said, a
+// count of frames is one of rows.
 #pragma once
 
 #include <cstddef>

@@ -4,6 +4,7 @@
 
 #include "core/json.h"
 #include "core/text.h"
+#include "tool/store/json_text.h"
 #include "tool/store/sha256.h"
 #include "w2vbert/core/error.h"
 
@@ -21,9 +22,7 @@ const std::string* find(const Fingerprint& fingerprint, const std::string& name)
 
 [[noreturn]] void throw_different(const std::string& path, const std::string& field,
                                   const std::string* there, const std::string* asked) {
-  const auto shown = [](const std::string* value) {
-    return value ? "\"" + quote_bytes(*value) + "\"" : std::string("nothing");
-  };
+  const auto shown = [](const std::string* value) { return value ? in_quotes(*value) : "nothing"; };
   throw UsageError(
       path, field,
       "the outputs here were made with " + shown(there) + ", this run asks for " + shown(asked),
@@ -46,7 +45,7 @@ std::string run_record(const Fingerprint& fingerprint) {
   Json fields = Json::object();
   for (const auto& [field, value] : fingerprint.fields) fields[field] = value;
   const Json record = {{"fingerprint", fingerprint.digest()}, {"fields", fields}};
-  return record.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return json_text(record);
 }
 
 Fingerprint parse_run_record(std::string_view text, const std::string& path) {

@@ -11,10 +11,10 @@
 #include <string_view>
 #include <utility>
 
-#include "core/descriptor.h"
 #include "core/host_name.h"
 #include "core/json.h"
 #include "tool/corpus/line_file.h"
+#include "tool/store/json_text.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -23,6 +23,14 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::size_t kMaxLineBytes = 1 << 20;
+constexpr std::string_view kJournal = "journal";
+constexpr std::string_view kEnding = ".jsonl";
+
+std::string name_of(std::string_view kind, std::string_view label) {
+  std::string name(kind);
+  if (!label.empty()) name.append(".").append(label);
+  return name.append(kEnding);
+}
 
 // Where the last whole line ends.
 off_t end_of_lines(int descriptor, off_t size, const std::string& path) {
@@ -60,44 +68,39 @@ std::string text_of(const JsonValue& object, std::string_view name) {
 
 }  // namespace
 
-Journal::Journal(std::string path) : path_(std::move(path)) {
-  Descriptor file(::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
-  if (file.number() < 0) fail_storage(path_, "cannot be written", errno);
+Journal::Journal(std::string path)
+    : path_(std::move(path)),
+      descriptor_(::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
+  const int file = descriptor_.number();
+  if (file < 0) fail_storage(path_, "cannot be written", errno);
   struct stat status {};
-  if (::fstat(file.number(), &status) != 0) fail_storage(path_, "cannot be looked at", errno);
-  const off_t end = end_of_lines(file.number(), status.st_size, path_);
-  if (end != status.st_size && ::ftruncate(file.number(), end) != 0) {
+  if (::fstat(file, &status) != 0) fail_storage(path_, "cannot be looked at", errno);
+  const off_t end = end_of_lines(file, status.st_size, path_);
+  if (end != status.st_size && ::ftruncate(file, end) != 0) {
     fail_storage(path_, "cannot be cut", errno);
   }
-  descriptor_ = file.release();
-}
-
-Journal::~Journal() {
-  if (descriptor_ >= 0) ::close(descriptor_);
 }
 
 void Journal::begin(std::size_t inputs, std::size_t finished) {
-  append(
-      Json{{"inputs", inputs}, {"finished", finished}, {"host", host_name()}, {"pid", ::getpid()}}
-          .dump(-1, ' ', false, Json::error_handler_t::replace));
+  append(json_line(
+      {{"inputs", inputs}, {"finished", finished}, {"host", host_name()}, {"pid", ::getpid()}}));
 }
 
 void Journal::add(const JournalEntry& entry) {
   Json line = {
       {"name", entry.name}, {"frames", entry.frames}, {"audio_seconds", entry.audio_seconds}};
   if (!entry.sha256.empty()) line["sha256"] = entry.sha256;
-  append(line.dump(-1, ' ', false, Json::error_handler_t::replace));
+  append(json_line(line));
 }
 
 void Journal::append(const std::string& line) {
   struct stat before {};
-  const bool known = ::fstat(descriptor_, &before) == 0;
+  const bool known = ::fstat(descriptor_.number(), &before) == 0;
   try {
-    write_all(descriptor_, line + "\n", path_);
+    write_all(descriptor_.number(), line, path_);
   } catch (...) {
     // Half a line would spoil the next one.
-    if (known && ::ftruncate(descriptor_, before.st_size) != 0)
-      ::close(std::exchange(descriptor_, -1));
+    if (known && ::ftruncate(descriptor_.number(), before.st_size) != 0) (void)descriptor_.close();
     throw;
   }
 }
@@ -126,22 +129,24 @@ JournalRead read_journal(const std::string& path) {
   return read;
 }
 
-bool is_journal(std::string_view file_name, std::string& partition) {
-  constexpr std::string_view kBegin = "journal", kEnd = ".jsonl";
-  if (file_name.size() < kBegin.size() + kEnd.size() || !file_name.starts_with(kBegin) ||
-      !file_name.ends_with(kEnd)) {
-    return false;
+std::string journal_name(std::string_view label) { return name_of(kJournal, label); }
+std::string failures_name(std::string_view label) { return name_of("failures", label); }
+
+std::optional<std::string> label_of_journal(std::string_view file_name) {
+  if (file_name.size() < kJournal.size() + kEnding.size() || !file_name.starts_with(kJournal) ||
+      !file_name.ends_with(kEnding)) {
+    return std::nullopt;
   }
-  partition = file_name.substr(kBegin.size(), file_name.size() - kBegin.size() - kEnd.size());
-  if (partition.starts_with('.')) partition.erase(0, 1);
-  return true;
+  file_name.remove_prefix(kJournal.size());
+  file_name.remove_suffix(kEnding.size());
+  if (file_name.starts_with('.')) file_name.remove_prefix(1);
+  return std::string(file_name);
 }
 
 std::unordered_map<std::string, std::string> journaled_digests(const std::string& directory) {
   std::unordered_map<std::string, std::string> digests;
-  std::string partition;
   for (const auto& entry : std::filesystem::directory_iterator(directory)) {
-    if (!is_journal(entry.path().filename().string(), partition)) continue;
+    if (!label_of_journal(entry.path().filename().string())) continue;
     for (JournalEntry& output : read_journal(entry.path().string()).entries) {
       digests[output.name] = std::move(output.sha256);
     }

@@ -3,10 +3,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
+
+#include "core/descriptor.h"
 
 namespace w2vbert::tool {
 
@@ -24,9 +27,6 @@ class Journal {
   // Opens the file, or makes it, and cuts off a last line that was not finished. Throws
   // StorageError.
   explicit Journal(std::string path);
-  ~Journal();
-  Journal(const Journal&) = delete;
-  Journal& operator=(const Journal&) = delete;
 
   // {"inputs": n, "finished": n, "host": name, "pid": n}: a worker begins.
   void begin(std::size_t inputs, std::size_t finished);
@@ -37,7 +37,7 @@ class Journal {
   void append(const std::string& line);
 
   std::string path_;
-  int descriptor_;
+  Descriptor descriptor_;
 };
 
 struct JournalRead {
@@ -51,9 +51,11 @@ struct JournalRead {
 // Throws UsageError for a file that cannot be read; lines that are no journal's are passed over.
 JournalRead read_journal(const std::string& path);
 
-// Whether that is the name of a journal; then `partition` is what it says: "<index>-of-<count>" or
-// "".
-bool is_journal(std::string_view file_name, std::string& partition);
+// journal.jsonl and failures.jsonl, or journal.<label>.jsonl and so on for a partition's label.
+std::string journal_name(std::string_view label);
+std::string failures_name(std::string_view label);
+// The label in the name of a journal; nothing for another name.
+std::optional<std::string> label_of_journal(std::string_view file_name);
 
 // The name of each output in a directory's journals, and the digest of its data.
 std::unordered_map<std::string, std::string> journaled_digests(const std::string& directory);

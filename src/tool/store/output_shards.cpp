@@ -1,7 +1,6 @@
 #include "tool/store/output_shards.h"
 
 #include <ATen/ATen.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <limits>
@@ -11,9 +10,9 @@
 #include "checkpoint/safetensors_header.h"
 #include "core/durable_file.h"
 #include "core/file.h"
-#include "core/json.h"
 #include "core/text.h"
 #include "tool/store/clip_index.h"
+#include "tool/store/stored_shard.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/version.h"
 
@@ -38,36 +37,7 @@ IndexEntry entry_of(const ClipReport& report, std::size_t shard) {
   return entry;
 }
 
-bool is_there_as_opened(const InputFile& file) {
-  struct stat there {};
-  struct stat opened {};
-  return ::stat(file.path().c_str(), &there) == 0 && ::fstat(file.descriptor(), &opened) == 0 &&
-         there.st_dev == opened.st_dev && there.st_ino == opened.st_ino;
-}
-
 }  // namespace
-
-// A shard as it lies there.
-struct OutputShards::Stored {
-  InputFile file;
-  SafetensorsHeader header;
-  std::string index;
-  std::unordered_map<std::string, std::string> lines;  // of the index, by clip
-  std::unordered_map<std::string_view, const TensorInfo*> tensors;
-
-  explicit Stored(const std::string& path) : file(InputFile::open<UsageError>(path)) {
-    header = parse_safetensors_header(read_safetensors_head(file), file.size(), path);
-    for (const TensorInfo& tensor : header.tensors) tensors.emplace(tensor.name, &tensor);
-    index = header.metadata_value(kIndexKey);
-    try {
-      for (IndexedClip& clip : parse_index(index)) {
-        lines.emplace(std::move(clip.name), std::move(clip.line));
-      }
-    } catch (const JsonError& error) {
-      throw UsageError(path, std::string(kIndexKey), error.what(), "an index of clips");
-    }
-  }
-};
 
 // A shard whose clips are coming.
 struct OutputShards::OpenShard {
@@ -75,7 +45,7 @@ struct OutputShards::OpenShard {
   std::size_t next = 0;                                  // input whose turn it is
   std::size_t end = 0;                                   // behind the last
   std::size_t missing = 0;                               // of which nothing is known yet
-  std::unique_ptr<Stored> stored;                        // by an earlier run
+  std::unique_ptr<StoredShard> stored;                   // by an earlier run
   std::map<std::size_t, std::optional<Output>> arrived;  // without: left out
   // From the first new clip on:
   std::optional<SafetensorsStream> stream;
@@ -99,7 +69,7 @@ std::string OutputShards::path_of(std::size_t index) const {
 }
 
 std::string OutputShards::index_path(std::size_t shard) const {
-  return directory_.path() + "/" + name_of_shard(shard) + std::string(kIndexEnding);
+  return join_path(directory_.path(), name_of_shard(shard)).append(kIndexEnding);
 }
 
 Outputs::ScanResult OutputShards::scan(const Partition& partition, bool verify) {
@@ -117,10 +87,10 @@ Outputs::ScanResult OutputShards::scan(const Partition& partition, bool verify) 
       }
       names.insert(std::move(name));
     }
-    std::unique_ptr<Stored> stored;
+    std::unique_ptr<StoredShard> stored;
     const OutputState state = directory_.state_of(shard_name, verify);
     if (state == OutputState::kFinished) {
-      stored = std::make_unique<Stored>(directory_.output_path(shard_name));
+      stored = std::make_unique<StoredShard>(directory_.output_path(shard_name));
       for (const auto& [name, line] : stored->lines) {
         if (names.contains(name)) continue;
         throw UsageError(stored->file.path(), name, "is no input of this shard's",
@@ -199,7 +169,7 @@ OutputShards::OpenShard& OutputShards::open(std::size_t number) {
   shard->end = end_of(number);
   shard->missing = shard->end - shard->next;
   if (std::binary_search(incomplete_.begin(), incomplete_.end(), number)) {
-    shard->stored = std::make_unique<Stored>(path_of(begin_of(number)));
+    shard->stored = std::make_unique<StoredShard>(path_of(begin_of(number)));
     shard->missing -= shard->stored->lines.size();
   }
   return *shard;
@@ -289,7 +259,7 @@ void OutputShards::add(OpenShard& shard, const Output& output) try {
 void OutputShards::copy(OpenShard& shard, const std::string& name, const std::string& line) {
   std::vector<std::byte> data;
   for (const std::string& tensor : content_.tensor_names) {
-    const Stored& stored = *shard.stored;
+    const StoredShard& stored = *shard.stored;
     const auto found = stored.tensors.find(name + "/" + tensor);
     if (found == stored.tensors.end()) {
       throw StorageError(stored.file.path(), name, "has no " + tensor,
@@ -317,7 +287,7 @@ void OutputShards::commit(OpenShard& shard) {
   const std::string path = path_of(begin_of(shard.number));
   IfPresent if_present = IfPresent::kCompare;
   if (shard.stored) {
-    if (!is_there_as_opened(shard.stored->file)) {
+    if (!shard.stored->is_in_place()) {
       throw StorageError(path, "", "has been replaced meanwhile", "one process for each share");
     }
     if_present = IfPresent::kReplace;

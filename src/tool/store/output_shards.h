@@ -16,9 +16,9 @@
 
 namespace w2vbert::tool {
 
-// Partition k holds the inputs [k * size, (k + 1) * size) of the list, in its order, but for those
-// that failed: tensors <name>/<tensor>, the index also in its metadata. A partition is made of
-// whole shards, by the hash of their names. A shard is written as its clips come and put in place
+// Shard k holds the inputs [k * size, (k + 1) * size) of the list, in its order, but for those that
+// failed: tensors <name>/<tensor>, the index also in its metadata. A partition is made of whole
+// shards, by the hash of their names. A shard is written as its clips come and put in place
 // when all have; a run that ends before puts there what it has, and the next one writes it anew,
 // with the rest: the bytes are then those that one undisturbed run gives. Nothing else is in memory
 // than clips that came before their turn.
@@ -38,7 +38,6 @@ class OutputShards : public Outputs {
 
  private:
   struct OpenShard;
-  struct Stored;
 
   std::size_t begin_of(std::size_t shard) const { return shard * size_; }
   std::size_t end_of(std::size_t shard) const;

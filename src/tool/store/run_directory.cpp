@@ -15,6 +15,7 @@
 #include "core/file.h"
 #include "core/text.h"
 #include "tool/store/clip_index.h"
+#include "tool/store/json_text.h"
 #include "tool/store/npy_header.h"
 #include "tool/store/sha256.h"
 #include "tool/store/writable.h"
@@ -82,23 +83,19 @@ OutputScan scan_output(const std::string& path, bool verify, const std::string& 
 }
 
 Fingerprint read_run_record(const std::string& directory) {
-  const std::string path = directory + "/" + std::string(kRecordName);
+  const std::string path = join_path(directory, kRecordName);
   return parse_run_record(read_small_file<UsageError>(path, kMaxRecordBytes), path);
 }
 
 RunDirectory::RunDirectory(std::string path, Fingerprint fingerprint, Partition partition)
-    : path_(std::move(path)),
+    : path_(without_trailing_slashes(std::move(path))),
       fingerprint_(std::move(fingerprint)),
       digest_(fingerprint_.digest()),
       format_(output_format_of(fingerprint_)),
       shard_size_(shard_size_of(fingerprint_)) {
-  while (path_.size() > 1 && path_.ends_with('/')) path_.pop_back();
   if (path_.empty()) throw StorageError("", "", "the output directory has no name", "a directory");
-  if (partition.count > 1) {
-    partition_suffix_ =
-        "." + std::to_string(partition.index) + "-of-" + std::to_string(partition.count);
-  }
-  failures_path_ = path_ + "/failures" + partition_suffix_ + ".jsonl";
+  journal_path_ = join_path(path_, journal_name(partition.label()));
+  failures_path_ = join_path(path_, failures_name(partition.label()));
   made_ = make_directories(path_);
   try {
     try_writing(path_);
@@ -115,7 +112,7 @@ RunDirectory::~RunDirectory() {
 }
 
 void RunDirectory::read_record() {
-  const std::string path = path_ + "/" + std::string(kRecordName);
+  const std::string path = join_path(path_, kRecordName);
   struct stat status {};
   if (::lstat(path.c_str(), &status) != 0 && errno == ENOENT) return;
   check_same_run(read_run_record(path_), fingerprint_, path);
@@ -123,7 +120,7 @@ void RunDirectory::read_record() {
 }
 
 std::string RunDirectory::output_path(std::string_view name) const {
-  return path_ + "/" + std::string(name) + std::string(ending_of(format_));
+  return join_path(path_, name).append(ending_of(format_));
 }
 
 OutputState RunDirectory::state_of(std::string_view name, bool verify) const {
@@ -160,13 +157,12 @@ OutputState RunDirectory::state_of(std::string_view name, bool verify) const {
 std::size_t RunDirectory::remove_stale_temporaries(std::string_view folder) const {
   std::string path = path_;
   if (!folder.empty()) path.append("/").append(folder);
-  struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) return 0;
+  if (!exists(path)) return 0;
   return w2vbert::remove_stale_temporaries(path);
 }
 
 void RunDirectory::start(std::size_t inputs, std::size_t finished) {
-  const std::string path = path_ + "/" + std::string(kRecordName);
+  const std::string path = join_path(path_, kRecordName);
   if (!record_found_) {
     try {
       write_durably(path, run_record(fingerprint_));
@@ -180,7 +176,7 @@ void RunDirectory::start(std::size_t inputs, std::size_t finished) {
   if (::unlink(failures_path_.c_str()) != 0 && errno != ENOENT) {
     fail_storage(failures_path_, "cannot be removed", errno);
   }
-  journal_.emplace(path_ + "/journal" + partition_suffix_ + ".jsonl");
+  journal_.emplace(journal_path_);
   journal_->begin(inputs, finished);
 }
 
@@ -190,9 +186,8 @@ void RunDirectory::record(const JournalEntry& output) {
 }
 
 void RunDirectory::prepare(std::string_view name) {
-  const std::size_t slash = name.rfind('/');
-  if (slash == std::string_view::npos) return;
-  make_directories(path_ + "/" + std::string(name.substr(0, slash)));
+  const std::string_view folder = directory_prefix(name);
+  if (!folder.empty()) make_directories(without_trailing_slashes(join_path(path_, folder)));
 }
 
 void RunDirectory::remove_damaged(std::string_view name, const std::string& input_path) const {
@@ -212,8 +207,7 @@ void RunDirectory::record(const ClipFailure& failure) {
                                        {"message", failure.message}};
   Descriptor file(::open(failures_path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
   if (file.number() < 0) fail_storage(failures_path_, "cannot be written", errno);
-  using Handler = nlohmann::ordered_json::error_handler_t;
-  write_all(file.number(), line.dump(-1, ' ', false, Handler::replace) + "\n", failures_path_);
+  write_all(file.number(), json_line(line), failures_path_);
   if (::fsync(file.number()) != 0) fail_storage(failures_path_, "cannot be synchronised", errno);
   if (const int error = file.close()) fail_storage(failures_path_, "cannot be closed", error);
 }

@@ -1,4 +1,10 @@
 // The directory a run writes into: checked before work, resumed, and never left half-written.
+//
+// The room `store` says what has been done: RunDirectory below holds the run record
+// (fingerprint.h), the journal (journal.h) and the failures; outputs.h is where the tensors of each
+// clip go, into files of their own (clip_files.h) or into shards of many (output_shards.h); and
+// run_status.h tells how far a run is and verifies it. Nothing here knows a model. Read this header
+// first, then outputs.h.
 #pragma once
 
 #include <cstddef>
@@ -96,7 +102,7 @@ class RunDirectory {
   std::size_t shard_size_;
   // Digests of .npy files, read when they are first verified.
   mutable std::optional<std::unordered_map<std::string, std::string>> digests_;
-  std::string partition_suffix_;  // ".<index>-of-<count>", or empty
+  std::string journal_path_;
   std::string failures_path_;
   std::mutex journal_mutex_;
   std::optional<Journal> journal_;

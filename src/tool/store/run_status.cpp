@@ -1,7 +1,6 @@
 #include "tool/store/run_status.h"
 
 #include <signal.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,9 +20,9 @@
 #include "core/file.h"
 #include "core/host_name.h"
 #include "core/json.h"
-#include "core/parse_number.h"
 #include "core/text.h"
 #include "tool/corpus/line_file.h"
+#include "tool/corpus/partition.h"
 #include "tool/store/clip_index.h"
 #include "tool/store/journal.h"
 #include "tool/store/output_format.h"
@@ -37,21 +36,9 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxFailureBytes = 1 << 20;
 
-// Index and count of "<index>-of-<count>"; {0, 1} for "".
-std::optional<std::pair<std::uint64_t, std::uint64_t>> partition_of(std::string_view text) {
-  if (text.empty()) return std::pair<std::uint64_t, std::uint64_t>{0, 1};
-  const std::size_t of = text.find("-of-");
-  if (of == std::string_view::npos) return std::nullopt;
-  const auto index = parse_number<std::uint64_t>(text.substr(0, of));
-  const auto count = parse_number<std::uint64_t>(text.substr(of + 4));
-  if (!index || !count) return std::nullopt;
-  return std::pair{*index, *count};
-}
-
 std::size_t lines_in(const std::string& path) {
   std::size_t lines = 0;
-  struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) return 0;
+  if (!exists(path)) return 0;
   read_lines(path, kMaxFailureBytes, "a list of failures",
              [&](std::size_t, std::string_view) { ++lines; });
   return lines;
@@ -71,23 +58,22 @@ double seconds_since_change(const std::string& path) {
 }
 
 struct PartitionJournal {
-  std::pair<std::uint64_t, std::uint64_t> partition;
+  Partition partition;
   WorkerStatus worker;
   std::vector<JournalEntry> entries;
 };
 
 std::vector<PartitionJournal> read_journals(const std::string& directory) {
   std::vector<PartitionJournal> journals;
-  std::string partition;
   for (const auto& entry : fs::directory_iterator(directory)) {
-    if (!is_journal(entry.path().filename().string(), partition)) continue;
-    const auto numbers = partition_of(partition);
-    if (!numbers) continue;
+    const auto label = label_of_journal(entry.path().filename().string());
+    const auto partition = label ? Partition::from_label(*label) : std::nullopt;
+    if (!partition) continue;
     JournalRead read = read_journal(entry.path().string());
     PartitionJournal& journal = journals.emplace_back();
-    journal.partition = *numbers;
+    journal.partition = *partition;
     WorkerStatus& worker = journal.worker;
-    worker.partition = partition;
+    worker.partition = *label;
     worker.inputs = read.inputs;
     worker.finished = read.finished;
     worker.host = read.host;
@@ -96,16 +82,15 @@ std::vector<PartitionJournal> read_journals(const std::string& directory) {
     for (std::size_t i = read.entries.size() - read.entries_of_last; i < read.entries.size(); ++i) {
       worker.audio_seconds += read.entries[i].audio_seconds;
     }
-    worker.failed =
-        lines_in(directory + "/failures" + (partition.empty() ? "" : "." + partition) + ".jsonl");
+    worker.failed = lines_in(join_path(directory, failures_name(*label)));
     worker.alive = is_alive_here(worker);
     worker.silent_seconds = seconds_since_change(entry.path().string());
     journal.entries = std::move(read.entries);
   }
   std::sort(journals.begin(), journals.end(),
             [](const PartitionJournal& a, const PartitionJournal& b) {
-              return std::pair(a.partition.second, a.partition.first) <
-                     std::pair(b.partition.second, b.partition.first);
+              return std::pair(a.partition.count, a.partition.index) <
+                     std::pair(b.partition.count, b.partition.index);
             });
   return journals;
 }
@@ -142,15 +127,10 @@ std::unordered_map<std::string, double> indexed_clips(const std::string& directo
   return clips;
 }
 
-std::string without_slashes(std::string directory) {
-  while (directory.size() > 1 && directory.ends_with('/')) directory.pop_back();
-  return directory;
-}
-
 }  // namespace
 
 RunStatus run_status(const std::string& path) {
-  const std::string directory = without_slashes(path);
+  const std::string directory = without_trailing_slashes(path);
   RunStatus status;
   status.run = read_run_record(directory);
   std::vector<PartitionJournal> journals = read_journals(directory);
@@ -171,18 +151,18 @@ RunStatus run_status(const std::string& path) {
                                        });
   std::size_t begun = 0, inputs = 0;
   for (const PartitionJournal& journal : journals) {
-    if (journal.partition.second != latest->partition.second) continue;
+    if (journal.partition.count != latest->partition.count) continue;
     ++begun;
     inputs += journal.worker.inputs;
     status.failed += journal.worker.failed;
   }
-  if (latest != journals.end() && begun == latest->partition.second) status.inputs = inputs;
+  if (latest != journals.end() && begun == latest->partition.count) status.inputs = inputs;
   for (PartitionJournal& journal : journals) status.workers.push_back(std::move(journal.worker));
   return status;
 }
 
 Verification verify_run(const std::string& path, int threads, const VerifyEvents& events) {
-  const std::string directory = without_slashes(path);
+  const std::string directory = without_trailing_slashes(path);
   const Fingerprint run = read_run_record(directory);
   const std::string digest = run.digest();
   const std::string ending(ending_of(output_format_of(run)));

@@ -6,6 +6,8 @@
 #include <new>
 #include <stdexcept>
 
+#include "core/text.h"
+
 namespace w2vbert::tool {
 namespace {
 
@@ -39,13 +41,7 @@ std::string Sha256::hex() {
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   unsigned int size = 0;
   require(EVP_DigestFinal_ex(context_of(context_.get()), digest.data(), &size));
-  constexpr std::string_view kHex = "0123456789abcdef";
-  std::string text;
-  for (unsigned int i = 0; i < size; ++i) {
-    text += kHex[digest[i] >> 4];
-    text += kHex[digest[i] & 0x0F];
-  }
-  return text;
+  return hex_text(std::span(digest).first(size));
 }
 
 }  // namespace w2vbert::tool

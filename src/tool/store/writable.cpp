@@ -11,18 +11,13 @@
 #include <string_view>
 
 #include "core/descriptor.h"
+#include "core/file.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
 namespace {
 
 constexpr std::string_view kExpected = "a directory that can be written";
-
-std::string parent_of(const std::string& path) {
-  const std::size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
 
 }  // namespace
 
@@ -42,13 +37,6 @@ void try_writing(const std::string& directory) {
     fail_storage(directory, "cannot be written", error, kExpected);
 }
 
-bool is_same_file(const std::string& a, const std::string& b) {
-  struct stat of_a {};
-  struct stat of_b {};
-  return ::stat(a.c_str(), &of_a) == 0 && ::stat(b.c_str(), &of_b) == 0 &&
-         of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
-}
-
 void check_output_file(const std::string& output, const std::string& input) {
   struct stat status {};
   if (::stat(output.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
@@ -60,7 +48,7 @@ void check_output_file(const std::string& output, const std::string& input) {
   if (is_same_file(output, input)) {
     throw UsageError(output, "--output", "is the input as well", "another file");
   }
-  try_writing(parent_of(output));
+  try_writing(parent_path(output));
 }
 
 }  // namespace w2vbert::tool

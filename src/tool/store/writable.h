@@ -13,7 +13,4 @@ void try_writing(const std::string& directory);
 // directory, device or the like (StorageError), nor `input` (UsageError).
 void check_output_file(const std::string& output, const std::string& input);
 
-// Whether both paths lead to the same file that is there.
-bool is_same_file(const std::string& a, const std::string& b);
-
 }  // namespace w2vbert::tool

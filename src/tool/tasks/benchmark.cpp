@@ -12,12 +12,12 @@
 #include "engine/gemm_roofline.h"
 #include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/checkpoint/model_directory.h"
+#include "w2vbert/config/seamless_m4t_feature_extractor_config.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
 
 namespace w2vbert::tool {
 namespace {
 
-constexpr double kFramesPerSecond = 50;  // a frame of input_features is two fbank frames of 10 ms
 constexpr std::uint64_t kSeed = 0;
 
 std::vector<EngineClip> seeded_clips(const std::vector<std::int64_t>& lengths, std::int64_t width) {
@@ -34,7 +34,7 @@ std::int64_t BenchmarkResult::frames() const {
 }
 
 double BenchmarkResult::audio_seconds() const {
-  return static_cast<double>(frames()) / kFramesPerSecond;
+  return static_cast<double>(frames()) / SeamlessM4TFeatureExtractorConfig().frame_rate_hz();
 }
 
 Benchmark::Benchmark(const ModelRequest& request) : request_(request) {

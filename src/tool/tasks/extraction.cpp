@@ -11,6 +11,7 @@
 #include "core/parse_number.h"
 #include "core/text.h"
 #include "tool/store/sha256.h"
+#include "tool/tasks/chunked_states.h"
 #include "tool/tasks/model_identity.h"
 #include "w2vbert/checkpoint/checkpoint.h"
 #include "w2vbert/checkpoint/model_directory.h"
@@ -101,7 +102,7 @@ std::vector<std::int64_t> parse_states(const std::string& text, std::int64_t num
   for (const std::string& word : split(text, ',')) {
     const auto state = parse_number<std::int64_t>(word);
     if (!state) {
-      throw UsageError("", "--states", "\"" + quote_bytes(word) + "\" is no number",
+      throw UsageError("", "--states", in_quotes(word) + " is no number",
                        "\"all\", or numbers from " + range + " with commas between them");
     }
     if (*state < 0 || *state > num_hidden_layers) {
@@ -227,64 +228,6 @@ std::int64_t Extraction::batch_frames(std::optional<double> seconds) const {
   return std::clamp(usable_memory() / 4 / frame_bytes, features_.frames_of(kMinBatchSeconds),
                     features_.frames_of(kBatchSeconds));
 }
-
-namespace {
-
-// The states of all clips, those that are cut put together again.
-std::vector<ClipStates> states_in_chunks(Engine& engine, const std::vector<EngineClip>& clips,
-                                         const std::vector<StateId>& wanted,
-                                         const Chunking& chunking, std::int64_t batch_frames) {
-  struct Piece {
-    std::size_t clip;
-    Chunk chunk;
-  };
-  std::vector<Piece> pieces;
-  for (std::size_t clip = 0; clip < clips.size(); ++clip) {
-    for (const Chunk& chunk : chunks_of(clips[clip].input_features.size(0), chunking)) {
-      pieces.push_back({clip, chunk});
-    }
-  }
-  struct CutState {
-    std::vector<at::Tensor> pieces;
-  };
-  std::vector<std::vector<CutState>> kept(clips.size(), std::vector<CutState>(wanted.size()));
-  for (std::size_t begin = 0; begin < pieces.size();) {
-    std::vector<EngineClip> batch;
-    std::size_t end = begin;
-    for (std::int64_t frames = 0; end < pieces.size(); ++end) {
-      const auto& [clip, chunk] = pieces[end];
-      frames += chunk.end - chunk.begin;
-      if (frames > batch_frames && end > begin) break;
-      batch.push_back({clips[clip].input_features.slice(0, chunk.begin, chunk.end),
-                       clips[clip].attention_mask.defined()
-                           ? clips[clip].attention_mask.slice(0, chunk.begin, chunk.end)
-                           : at::Tensor()});
-    }
-    const std::vector<ClipStates> computed = engine.compute(batch, wanted);
-    for (std::size_t i = begin; i < end; ++i) {
-      const auto& [clip, chunk] = pieces[i];
-      for (std::size_t state = 0; state < wanted.size(); ++state) {
-        const at::Tensor& rows = computed[i - begin].states[state];
-        const bool whole = chunk.keep_end - chunk.keep_begin == chunk.end - chunk.begin;
-        kept[clip][state].pieces.push_back(
-            whole ? rows
-                  : rows.slice(0, chunk.keep_begin - chunk.begin, chunk.keep_end - chunk.begin)
-                        .clone());
-      }
-    }
-    begin = end;
-  }
-  std::vector<ClipStates> results(clips.size());
-  for (std::size_t clip = 0; clip < clips.size(); ++clip) {
-    for (const CutState& state : kept[clip]) {
-      results[clip].states.push_back(state.pieces.size() == 1 ? state.pieces.front()
-                                                              : at::cat(state.pieces));
-    }
-  }
-  return results;
-}
-
-}  // namespace
 
 BatchFunction Extraction::load(std::int64_t batch_frames, LoadReport* report,
                                std::function<bool()> interrupt_asked) const {

@@ -1,4 +1,9 @@
 // A model that turns clips into hidden states, found and checked before its weights are read.
+//
+// The room `tasks` is what the program does with a model, one header each: extraction (here),
+// transcription.h, forward.h, inspection.h and benchmark.h. model_request.h says which model is
+// asked for and how it is to run, model_identity.h tells two models apart, preset.h holds the
+// recipes of known projects. Read model_request.h first, then this header.
 #pragma once
 
 #include <algorithm>
@@ -35,7 +40,7 @@ Fingerprint features_fingerprint(const SeamlessM4TFeatureExtractorConfig& featur
 struct ExtractionOptions {
   std::string states;  // as parse_states takes them, or "" for last_hidden_state
   std::string stats;   // a safetensors file with mean and var (C), or ""
-  // Long clips go through the model in pieces of so many seconds, which overlap; 0: whole.
+  // Long clips go through the model in chunks of so many seconds, which overlap; 0: whole.
   double chunk_seconds = 0;
   double overlap_seconds = 0;
   std::optional<c10::ScalarType> output_dtype;  // of the states in the files; default: as computed
@@ -63,7 +68,7 @@ class Extraction {
   // Loads the weights. The function's tensors are last_hidden_state, or hidden_states.<n> for each
   // state, (T, C) in output_dtype, else in the computation dtype (what HF returns), or in the wider
   // one of it and the statistics' when those are given; and attention_mask (T) int64. In one call
-  // of the engine there are `batch_frames` frames at most, or one clip or piece of one. `report`,
+  // of the engine there are `batch_frames` frames at most, or one clip or chunk of one. `report`,
   // when not null, gets what loading found. It throws Interrupted soon after `interrupt_asked` has
   // become true.
   BatchFunction load(std::int64_t batch_frames, LoadReport* report = nullptr,

@@ -1,16 +1,14 @@
 #include "tool/tasks/forward.h"
 
 #include <ATen/ATen.h>
-#include <sys/stat.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <map>
 #include <optional>
 #include <sstream>
 #include <utility>
 
+#include "core/file.h"
 #include "core/stopwatch.h"
 #include "core/text.h"
 #include "tool/store/writable.h"
@@ -117,7 +115,7 @@ NamedTensors run_model(const ForwardRequest& request, const std::string& directo
 ForwardSummary run_forward(const ForwardRequest& request) {
   const at::NoGradGuard no_grad;
   const ModelDirectory model = resolve_model(request.model.model);
-  const std::string config_path = model.path + "/config.json";
+  const std::string config_path = join_path(model.path, "config.json");
   const Wav2Vec2BertConfig config = load_config(request.model, model.path);
   ForwardSummary summary;
   summary.architecture = AnyModel::class_of(config, config_path);

@@ -18,6 +18,7 @@
 #include "core/durable_file.h"
 #include "core/file.h"
 #include "core/host_name.h"
+#include "core/text.h"
 #include "tool/store/sha256.h"
 #include "w2vbert/checkpoint/lora.h"
 #include "w2vbert/core/error.h"
@@ -50,7 +51,7 @@ class DigestCache {
       key.add(std::to_string(number) + ",");
     }
     folder_ = folder + "/w2vbert/digests";
-    path_ = folder_ + "/" + key.hex();
+    path_ = join_path(folder_, key.hex());
   }
 
   // Empty: none.
@@ -58,7 +59,7 @@ class DigestCache {
     if (path_.empty() || !exists(path_)) return "";
     try {
       std::string digest = read_small_file<StorageError>(path_, kMaxConfigBytes);
-      if (digest.find_first_not_of("0123456789abcdef") == std::string::npos) return digest;
+      if (digest.find_first_not_of(kHexDigits) == std::string::npos) return digest;
     } catch (const StorageError&) {  // then it is computed
     }
     return "";

@@ -64,11 +64,4 @@ const std::vector<Preset>& presets() {
   return all;
 }
 
-std::optional<Preset> find_preset(std::string_view name) {
-  for (const Preset& preset : presets()) {
-    if (preset.name == name) return preset;
-  }
-  return std::nullopt;
-}
-
 }  // namespace w2vbert::tool

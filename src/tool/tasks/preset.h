@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -22,7 +21,5 @@ struct Preset {
 };
 
 const std::vector<Preset>& presets();
-// Nothing for an unknown name.
-std::optional<Preset> find_preset(std::string_view name);
 
 }  // namespace w2vbert::tool

@@ -46,8 +46,8 @@ Transcription::Transcription(ModelRequest request) : request_(std::move(request)
   if (config_.pad_token_id != blank) {
     warnings_.push_back(quote_bytes(config_path) + ": pad_token_id is " +
                         (config_.pad_token_id ? std::to_string(*config_.pad_token_id) : "null") +
-                        ", the tokenizer's pad_token \"" + quote_bytes(tokenizer_.pad_token) +
-                        "\" is " + std::to_string(blank) +
+                        ", the tokenizer's pad_token " + in_quotes(tokenizer_.pad_token) + " is " +
+                        std::to_string(blank) +
                         ": the tokenizer's is taken for the blank, as transformers does");
   }
 }

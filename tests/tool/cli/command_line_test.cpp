@@ -43,6 +43,28 @@ TEST(CommandLine, ExplainsEveryLevelWithAnExample) {
   }
 }
 
+TEST(CommandLine, ExplainsEvenBesideAWrongValue) {
+  const Result result = run_program({"extract", "--threads", "0", "--dtype", "int4", "--help"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("Example:\n  w2vbert extract"));
+}
+
+TEST(CommandLine, ShowsTheTypeAndTheDefaultOfAnOption) {
+  const Result extract = run_program({"extract", "--help"});
+  for (const char* text :
+       {"--resampler soxr|sinc", "(default: soxr)", "--channels first|mix", "(default: first)",
+        "--output-format safetensors|npy", "(default: safetensors)", "--dtype float32|bfloat16",
+        "(default: float32)", "--engine fused|reference", "(default: fused)",
+        "--attn-implementation eager|sdpa", "(default: sdpa)", "--threads N", "--read-timeout S",
+        "(default: 60)", "--manifest-format list|tsv|jsonl|scp", "--preset NAME"}) {
+    EXPECT_THAT(extract.out, HasSubstr(text));
+  }
+  const Result bench = run_program({"bench", "--help"});
+  for (const char* text : {"--batch B", "(default: 1)", "--rounds N", "(default: 5)"}) {
+    EXPECT_THAT(bench.out, HasSubstr(text));
+  }
+}
+
 TEST(CommandLine, TellsItsVersion) {
   const Result result = run_program({"--version"});
   EXPECT_EQ(result.status, 0);

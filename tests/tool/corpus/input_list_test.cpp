@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "support/error_message.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool::testing {
@@ -29,12 +30,7 @@ std::vector<std::string> names_of(const std::vector<std::string>& paths) {
 }
 
 std::string error_of(const std::vector<std::string>& paths) {
-  try {
-    list_of(paths);
-  } catch (const UsageError& error) {
-    return error.what();
-  }
-  return "accepted";
+  return message_of<UsageError>([&] { list_of(paths); });
 }
 
 TEST(InputList, NamesASingleInputByItsFileName) {

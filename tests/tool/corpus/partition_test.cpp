@@ -37,6 +37,17 @@ TEST(Partition, ComesFromTorchrunThenSlurmThenTheOptions) {
   EXPECT_EQ(choose({}, "5", "4"), (Partition{4, 5}));
 }
 
+TEST(Partition, HasALabelThatNamesIt) {
+  EXPECT_EQ((Partition{0, 1}).label(), "");
+  EXPECT_EQ((Partition{3, 12}).label(), "3-of-12");
+  for (const Partition& partition : {Partition{0, 1}, Partition{3, 12}}) {
+    EXPECT_EQ(Partition::from_label(partition.label()), partition);
+  }
+  for (const char* text : {"3", "3-of-", "-of-3", "x-of-3", "3-of-3x", "3of12"}) {
+    EXPECT_EQ(Partition::from_label(text), std::nullopt) << text;
+  }
+}
+
 TEST(Partition, IsEverythingInABatchScriptThatRunsOnce) {
   EXPECT_EQ(choose({{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "8"}}), (Partition{0, 1}));
 }

@@ -116,11 +116,13 @@ TEST_F(JournalFile, IsAnErrorWhereItCannotBe) {
 
 TEST(JournalName, SaysWhosePartitionItIs) {
   const auto partition_of = [](const char* name) -> std::string {
-    std::string partition = "unchanged";
-    return is_journal(name, partition) ? partition : "none";
+    return label_of_journal(name).value_or("none");
   };
   EXPECT_EQ(partition_of("journal.jsonl"), "");
   EXPECT_EQ(partition_of("journal.3-of-8.jsonl"), "3-of-8");
+  EXPECT_EQ(partition_of(journal_name("3-of-8").c_str()), "3-of-8");
+  EXPECT_EQ(failures_name(""), "failures.jsonl");
+  EXPECT_EQ(failures_name("3-of-8"), "failures.3-of-8.jsonl");
   for (const char* name : {"", "journal", ".jsonl", "failures.jsonl", "journal.json",
                            "my-journal.jsonl", "journal.jsonl.tmp", "journal.1-of-2"}) {
     EXPECT_EQ(partition_of(name), "none") << name;

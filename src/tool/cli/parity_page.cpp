@@ -1,0 +1,120 @@
+// The page of `w2vbert parity`: everything in one HTML file.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+
+#include "core/text.h"
+#include "tool/cli/parity_pictures.h"
+#include "tool/cli/parity_report.h"
+#include "tool/cli/parity_words.h"
+
+namespace w2vbert::tool {
+namespace {
+
+// What both sides tell of themselves, in this order.
+constexpr const char* kSettings[] = {"architecture", "dtype",   "attn_implementation", "device",
+                                     "device_name",  "threads", "cpu_capability",      "grad",
+                                     "train",        "torch",   "transformers",        "python"};
+
+std::string html_rows(const char* title, const std::vector<ParityRow>& rows) {
+  if (rows.empty()) return "";
+  std::string html = fmt::format(
+      "<h2>{}</h2><table><tr><th>name<th>values<th>differing<th>max |Δ|<th>max rel "
+      "Δ<th>ULPs<th>cosine</tr>\n",
+      html_text(std::string(1, static_cast<char>(std::toupper(title[0]))) + (title + 1)));
+  for (const ParityRow& row : rows) {
+    const Comparison& found = row.comparison;
+    html += fmt::format("<tr{}><td>{}", row.within ? "" : " class='outside'", html_text(row.name));
+    if (!has_numbers(row)) {
+      html += fmt::format("<td colspan='6'>{}</tr>\n", html_text(why_empty(row)));
+      continue;
+    }
+    html +=
+        fmt::format("<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}</tr>\n", found.values, found.differing,
+                    short_number(found.largest), short_number(found.largest_relative),
+                    ulps_text(found.ulps), cosine_text(found));
+  }
+  return html + "</table>\n";
+}
+
+std::string worst_elements(const ParityResult& result) {
+  constexpr std::size_t kRows = 12;
+  std::vector<const ParityRow*> rows;
+  result.for_each_row([&](const ParityRow& row) {
+    if (!row.comparison.worst.empty()) rows.push_back(&row);
+  });
+  // Those outside first, in order; then the largest.
+  std::stable_sort(rows.begin(), rows.end(), [](const ParityRow* a, const ParityRow* b) {
+    if (a->within != b->within) return !a->within;
+    return a->within && a->comparison.largest > b->comparison.largest;
+  });
+  rows.resize(std::min(rows.size(), kRows));
+  if (rows.empty()) return "<h2>Worst elements</h2><p>No value differs.</p>\n";
+  std::string html =
+      "<h2>Worst "
+      "elements</h2><table><tr><th>name<th>index<th>PyTorch<th>here<th>|Δ|<th>ULPs</tr>\n";
+  for (const ParityRow* row : rows) {
+    for (const auto& element : row->comparison.worst) {
+      html += fmt::format("<tr{}><td>{}<td>{}<td>{:.9g}<td>{:.9g}<td>{}<td>{}</tr>\n",
+                          row->within ? "" : " class='outside'", html_text(row->name),
+                          shape_text(element.index), element.theirs, element.ours,
+                          short_number(std::abs(element.ours - element.theirs)),
+                          ulps_text(element.ulps));
+    }
+  }
+  return html + "</table>\n";
+}
+
+constexpr const char* kStyle =
+    "body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:920px;color:#222}"
+    "table{border-collapse:collapse;margin:.5em 0 1.5em}"
+    "td,th{padding:1px 10px 1px "
+    "0;text-align:right;font-variant-numeric:tabular-nums;border-bottom:1px solid #eee}"
+    "td:first-child,th:first-child{text-align:left;font-family:ui-monospace,monospace;font-size:12."
+    "5px}"
+    ".outside td{color:#b03a2e;font-weight:600}.verdict{font-size:1.25em;font-weight:600}"
+    ".good{color:#1e8449}.bad{color:#b03a2e}svg text{font-size:11px;fill:#333}"
+    "details{margin:.3em 0}summary{cursor:pointer}";
+
+}  // namespace
+
+std::string parity_html(const ParityResult& result, const ParityPaths& paths) {
+  const auto layers = layers_of(result);
+  const auto ours = ours_with_version(result);
+  std::string html = fmt::format(
+      "<!doctype html><html lang='en'><meta charset='utf-8'><title>parity: "
+      "{0}</title><style>{1}</style>\n"
+      "<h1>Parity of {0}</h1><p class='verdict {2}'>{3}</p><p>{4}. Tolerance: {5} ({6}).</p>\n"
+      "<p>Reference: {7}</p>\n",
+      html_text(paths.model), kStyle, result.within() ? "good" : "bad", html_text(verdict(result)),
+      html_text(count_text(result)), html_text(tolerance_text(result.tolerance)),
+      html_text(result.tolerance.reason), html_text(paths.reference));
+  html += "<h2>Both sides</h2><table><tr><th>setting<th>PyTorch<th>here</tr>\n";
+  for (const char* key : kSettings) {
+    const std::string there = setting_of(result.theirs, key), here = setting_of(ours, key);
+    if (there.empty() && here.empty()) continue;
+    html += fmt::format("<tr><td>{}<td>{}<td>{}</tr>\n", key, html_text(there), html_text(here));
+  }
+  html += fmt::format("<tr><td>w2vbert<td><td>{}</tr></table>\n", html_text(ours.at("w2vbert")));
+  html += "<h2>How the error grows</h2>" + growth_picture(result, layers);
+  html +=
+      "<h2>Layer by layer</h2><p>Left: each module by itself, fed with PyTorch's input. Right: the "
+      "whole model's error after the layer, fed from the start, over the frames; one line a "
+      "clip.</p>\n";
+  for (const Layer& layer : layers) {
+    const bool outside = std::any_of(layer.modules.begin(), layer.modules.end(),
+                                     [](const ParityRow* row) { return !row->within; });
+    html +=
+        fmt::format("<details{}><summary{}>{}</summary>{}</details>\n",
+                    layers.size() <= 12 || outside ? " open" : "", outside ? " class='bad'" : "",
+                    html_text(layer.title), layer_picture(result, layer));
+  }
+  html += worst_elements(result);
+  html += html_rows(kModulesTitle, result.modules) + html_rows(kChainTitle, result.chain) +
+          html_rows(kGradientsTitle, result.gradients);
+  return html + "</html>\n";
+}
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,29 @@
+// A shard as it lies in a run's directory.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "checkpoint/safetensors_header.h"
+#include "core/file.h"
+
+namespace w2vbert::tool {
+
+struct StoredShard {
+  // Reads the header. Throws UsageError, CheckpointError for a file that is no shard.
+  explicit StoredShard(const std::string& path);
+  StoredShard(const StoredShard&) = delete;  // `tensors` points into `header`
+  StoredShard& operator=(const StoredShard&) = delete;
+
+  // Whether the file that was opened is still the one under its name.
+  bool is_in_place() const;
+
+  InputFile file;
+  SafetensorsHeader header;
+  std::string index;
+  std::unordered_map<std::string, std::string> lines;  // of the index, by clip
+  std::unordered_map<std::string_view, const TensorInfo*> tensors;
+};
+
+}  // namespace w2vbert::tool
