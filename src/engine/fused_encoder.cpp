@@ -7,7 +7,6 @@
 #include <mutex>
 #include <utility>
 
-#include "core/dtype.h"
 #include "engine/fused_parts.h"
 #include "engine/kernels/packed_linear.h"
 #include "engine/kernels/packed_rows.h"

@@ -41,7 +41,7 @@ class Attention {
 
   torch::Tensor& qkv() { return qkv_; }
 
-  torch::Tensor run(torch::ScalarType precision) {
+  torch::Tensor run(Precision precision) {
     const RaggedAttention attention(shape_.heads, shape_.head_size, distances_, shape_.left,
                                     shape_.right, precision);
     const std::int64_t rows = batch_.rows();
@@ -105,11 +105,11 @@ torch::Tensor holes(std::int64_t frames) {
   return mask;
 }
 
-class RaggedAttentionIn : public ::testing::TestWithParam<torch::ScalarType> {
+class RaggedAttentionIn : public ::testing::TestWithParam<Precision> {
  protected:
   RaggedAttentionIn() { torch::manual_seed(1); }
   // In bfloat16 the inputs of the products are rounded to 8 bits.
-  double tolerance() const { return GetParam() == torch::kFloat ? 1e-5 : 0.06; }
+  double tolerance() const { return GetParam() == Precision::float32 ? 1e-5 : 0.06; }
 };
 
 TEST_P(RaggedAttentionIn, IsASoftmaxOverTheClipOfEachLength) {
@@ -171,8 +171,9 @@ TEST_P(RaggedAttentionIn, KeepsANanInItsClip) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, RaggedAttentionIn, ::testing::Values(torch::kFloat, torch::kBFloat16),
-                         [](const auto& of) { return std::string(c10::toString(of.param)); });
+INSTANTIATE_TEST_SUITE_P(All, RaggedAttentionIn,
+                         ::testing::Values(Precision::float32, Precision::bfloat16),
+                         [](const auto& of) { return name_of(of.param); });
 
 }  // namespace
 }  // namespace w2vbert::testing
