@@ -216,7 +216,8 @@ std::string list_problems(const LoadReport& report) {
   for (const std::string& name : report.missing) {
     room = room && add(quote_bytes(name) + " is missing");
   }
-  if (listed < total) list += "; and " + counted(total - listed, "more");
+  if (listed < total)
+    list += "; and " + counted(total - listed, "more (w2vbert inspect lists all)");
   return list;
 }
 

@@ -161,14 +161,14 @@ TEST_F(LoadStateDict, RefusesTwoTensorsForOneName) {
                                               HasSubstr("wav2vec2_bert.dense.bias")));
 }
 
-TEST_F(LoadStateDict, RefusesAForeignPrefixAndNamesTheOption) {
+TEST_F(LoadStateDict, RefusesAForeignPrefixAndNamesIt) {
   for (const std::string prefix :
        {"semantic_model.", "model.", "module.", "a.b.c.", "wav2vec2_bert.wav2vec2_bert."}) {
     Base base;
-    EXPECT_THAT(error_of(*base, random_base(prefix)), HasSubstr("--prefix " + prefix));
+    EXPECT_THAT(error_of(*base, random_base(prefix)), HasSubstr("with the prefix " + prefix));
     // Loading leniently would leave random weights only.
     EXPECT_THAT(error_of(*base, random_base(prefix), {.prefix = "", .lenient = true}),
-                HasSubstr("--prefix " + prefix));
+                HasSubstr("with the prefix " + prefix));
     for (const std::string& given : {prefix, prefix.substr(0, prefix.size() - 1)}) {
       const NamedTensors tensors = random_base(prefix);
       load_state_dict(*base, checkpoint(tensors), {.prefix = given});
@@ -189,15 +189,15 @@ TEST_F(LoadStateDict, FindsAPrefixBeforeAModelWithAHead) {
 TEST_F(LoadStateDict, NamesTheRightPrefixWhenAnotherWasGiven) {
   Base base;
   EXPECT_THAT(error_of(*base, random_base("right."), {.prefix = "wrong."}),
-              HasSubstr("--prefix right."));
+              HasSubstr("with the prefix right."));
   EXPECT_THAT(error_of(*base, random_base("longer."), {.prefix = "long"}),
-              HasSubstr("--prefix longer."));
+              HasSubstr("with the prefix longer."));
 }
 
 TEST_F(LoadStateDict, GivesNoHintWhereTheNamesAreSimplyOthers) {
   Base base;
   EXPECT_THAT(error_of(*base, {{"foo.weight", torch::ones({2})}, {"x.embed", torch::ones({3})}}),
-              AllOf(HasSubstr("5 missing"), Not(HasSubstr("--prefix"))));
+              AllOf(HasSubstr("5 missing"), Not(HasSubstr("with the prefix"))));
   EXPECT_THAT(error_of(*base, {}), HasSubstr("5 missing"));
 }
 

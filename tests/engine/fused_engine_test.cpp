@@ -585,7 +585,8 @@ TEST(ChooseEngine, FallsBackWithAReason) {
     choose_engine(EngineKind::reference, config, torch::kCPU, Precision::int8);
     ADD_FAILURE() << "int8 without the fused engine";
   } catch (const UsageError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("--dtype: int8 runs on the fused engine alone"));
+    EXPECT_THAT(error.what(), HasSubstr("dtype: int8 runs on the fused engine alone"));
+    EXPECT_EQ(error.setting(), "dtype");
   }
   auto rotary = config;
   rotary.position_embeddings_type = "rotary";
