@@ -1,6 +1,7 @@
 #include "core/mkl_vml.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <mutex>
 
