@@ -1,5 +1,7 @@
 #include "engine/weight_scope.h"
 
+#include <ATen/ATen.h>
+
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
