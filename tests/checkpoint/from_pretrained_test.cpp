@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "checkpoint/safetensors_writer.h"
+#include "support/random_parameters.h"
 #include "support/raw_safetensors.h"
 #include "support/temporary_directory.h"
 #include "w2vbert/core/error.h"
@@ -32,6 +33,7 @@ class FromPretrained : public ::testing::Test {
                R"("num_attention_heads":4,"intermediate_size":48})");
     torch::manual_seed(3);
     model_ = Wav2Vec2BertModel(Wav2Vec2BertConfig::from_pretrained(directory_.path()));
+    randomize_parameters(*model_, 3);
     for (const auto& item : model_->named_parameters()) {
       tensors_.emplace_back(item.key(), item.value().detach());
     }

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "checkpoint/safetensors_writer.h"
+#include "support/random_parameters.h"
 #include "support/raw_safetensors.h"
 #include "support/temporary_directory.h"
 #include "w2vbert/checkpoint/from_pretrained.h"
@@ -51,6 +52,7 @@ class Lora : public ::testing::Test {
     config_.vocab_size = 7;
     torch::manual_seed(1);
     ctc_ = Wav2Vec2BertForCTC(config_);
+    randomize_parameters(*ctc_, 1);
   }
 
   // An adapter of a CTC model: linear_q of both layers, and a new head.

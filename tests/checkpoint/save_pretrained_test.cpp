@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/random_parameters.h"
 #include "support/raw_safetensors.h"
 #include "support/temporary_directory.h"
 #include "w2vbert/checkpoint/from_pretrained.h"
@@ -115,7 +116,9 @@ Wav2Vec2BertConfig small_config() {
 
 Wav2Vec2BertModel model_of(std::uint64_t seed, const Wav2Vec2BertConfig& config = small_config()) {
   torch::manual_seed(seed);
-  return Wav2Vec2BertModel(config);
+  Wav2Vec2BertModel model(config);
+  randomize_parameters(*model, seed);
+  return model;
 }
 
 // NaN is as good as itself.
@@ -167,6 +170,7 @@ TYPED_TEST(SavePretrainedOf, GivesADirectoryThatLoadsAsTheSameModel) {
       const TemporaryDirectory directory;
       torch::manual_seed(1);
       TypeParam model(small_config());
+      randomize_parameters(*model, 1);
       model->to(dtype);
       save_pretrained(model, directory / "model", {.max_shard_size = size});
       const auto loaded = load<TypeParam>(directory / "model");

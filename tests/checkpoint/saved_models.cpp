@@ -21,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include "support/random_parameters.h"
 #include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/checkpoint/save_pretrained.h"
 #include "w2vbert/core/error.h"
@@ -93,6 +94,7 @@ Wav2Vec2BertConfig random_config(const std::string& architecture, int number) {
 AnyModel make_model(const std::string& architecture, int number, torch::ScalarType dtype) {
   torch::manual_seed(static_cast<std::uint64_t>(number));
   AnyModel model(random_config(architecture, number));
+  randomize_parameters(*model, static_cast<std::uint64_t>(number));
   // place_module: what HF keeps in float32 (tables of positions) stays so.
   FromPretrainedOptions options;
   options.dtype = dtype;

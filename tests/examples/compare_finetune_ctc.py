@@ -13,7 +13,7 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path += [str(ROOT / "examples"), str(ROOT / "scripts")]
+sys.path += [str(ROOT / "examples"), str(ROOT / "scripts"), str(ROOT / "tests" / "support")]
 try:
     import torch
     from safetensors.torch import load_file
@@ -22,6 +22,7 @@ try:
 
     import finetune_ctc
     from pytorch_setup import prepare_pytorch
+    from random_parameters import widen
 except ImportError as error:
     print(f"SKIPPED: {error}")
     sys.exit(77)
@@ -61,7 +62,7 @@ def save_models(folder, vocab_size):
         models[name] = Wav2Vec2BertForCTC(
             Wav2Vec2BertConfig(**SMALL, vocab_size=vocab_size, add_adapter=True, **other))
     for name, model in models.items():
-        model.save_pretrained(folder / name)
+        widen(model).save_pretrained(folder / name)
         SeamlessM4TFeatureExtractor(padding_value=1.0).save_pretrained(folder / name)
 
 

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "support/random_parameters.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
 
 namespace w2vbert::testing {
@@ -41,6 +42,7 @@ void make_small_model(const std::string& directory) {
   std::ofstream(directory + "/preprocessor_config.json") << kPreprocessorConfig;
   torch::manual_seed(0);
   const Wav2Vec2BertModel model(Wav2Vec2BertConfig::from_pretrained(directory));
+  randomize_parameters(*model, 1);
   NamedTensors tensors;
   for (const auto& parameter : model->named_parameters()) {
     tensors.emplace_back(parameter.key(), parameter.value().detach());

@@ -23,8 +23,10 @@ from safetensors.torch import load_file, save_file
 from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertModel
 from transformers.utils import logging
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "scripts"))
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "support")]
 from pytorch_setup import prepare_pytorch  # noqa: E402
+from random_parameters import widen  # noqa: E402
 
 PROGRAM = pathlib.Path(sys.argv[1]).resolve()
 THREADS = 2
@@ -67,7 +69,7 @@ class Comparison(unittest.TestCase):
         torch.manual_seed(0)
         config = Wav2Vec2BertConfig(hidden_size=80, num_hidden_layers=4, num_attention_heads=5,
                                     intermediate_size=120)
-        model = Wav2Vec2BertModel(config)
+        model = widen(Wav2Vec2BertModel(config))
         extractor = SeamlessM4TFeatureExtractor(padding_value=1.0)
         for name, shard_size in {"whole": "5GB", "shards": "200KB"}.items():
             model.save_pretrained(cls.folder / name, max_shard_size=shard_size)

@@ -26,9 +26,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 PROGRAM = pathlib.Path(sys.argv[1]).resolve()
 EXPORTER = ROOT / "scripts" / "export_parity_fixtures.py"
 CLIP = "/usr/share/sounds/alsa/Front_Center.wav"
-sys.path.insert(0, str(EXPORTER.parent))
+sys.path[:0] = [str(EXPORTER.parent), str(ROOT / "tests" / "support")]
 from export_parity_fixtures import export  # noqa: E402
 from pytorch_setup import prepare_pytorch  # noqa: E402
+from random_parameters import widen  # noqa: E402
 
 LAYER = "encoder.layers.1"
 
@@ -145,7 +146,7 @@ class ParityCommand(unittest.TestCase):
         torch.manual_seed(0)
         config = Wav2Vec2BertConfig(hidden_size=48, num_hidden_layers=3, num_attention_heads=4,
                                     intermediate_size=80, initializer_range=0.1)
-        Wav2Vec2BertModel(config).save_pretrained(cls.model)
+        widen(Wav2Vec2BertModel(config)).save_pretrained(cls.model)
         SeamlessM4TFeatureExtractor(padding_value=1.0).save_pretrained(cls.model)
         samples, rate = soundfile.read(CLIP, dtype="float32")
         cls.clips = [cls.folder / "a.wav", cls.folder / "b.wav"]

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "support/program.h"
+#include "support/random_parameters.h"
 #include "support/small_model.h"
 #include "support/temporary_directory.h"
 #include "support/write_clip.h"
@@ -51,6 +52,7 @@ class Transcribe : public ::testing::Test {
     config.vocab_size = 5;
     torch::manual_seed(0);
     const Wav2Vec2BertForCTC model(config);
+    randomize_parameters(*model, 2);
     {
       const torch::NoGradGuard no_grad;
       model->lm_head->weight.normal_();

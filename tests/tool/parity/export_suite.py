@@ -18,9 +18,11 @@ import torch
 import transformers
 from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "scripts"))
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "support")]
 from export_parity_fixtures import BASE, DTYPES, export
 from pytorch_setup import prepare_pytorch
+from random_parameters import widen
 
 TINY = dict(hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=80)
 HEAD = dict(TINY, classifier_proj_size=20, tdnn_dim=[24, 24, 40], tdnn_kernel=[5, 3, 1],
@@ -228,13 +230,6 @@ def make_labels(config, case, model):
         classes = torch.randint(0, config.num_labels, (case.batch, case.frames))
         return torch.nn.functional.one_hot(classes, config.num_labels)
     return torch.randint(0, config.num_labels, (case.batch,))
-
-
-def widen(model):
-    """New biases are 0 and new norms 1: a missing bias or a swapped norm would not show."""
-    for parameter in model.parameters():
-        if parameter.dim() == 1:
-            parameter.data += 0.2 * torch.randn_like(parameter)
 
 
 def make_model(name, directory):
