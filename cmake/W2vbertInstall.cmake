@@ -31,3 +31,5 @@ install(FILES
   "${PROJECT_BINARY_DIR}/w2vbertConfigVersion.cmake"
   "${PROJECT_SOURCE_DIR}/cmake/W2vbertLibTorch.cmake"
   DESTINATION "${_package_dir}")
+install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" "${PROJECT_SOURCE_DIR}/NOTICE"
+  DESTINATION "${CMAKE_INSTALL_DOCDIR}")

@@ -1,6 +1,6 @@
 # What was chosen, and why, in one place at the end of the configuration.
 if(W2VBERT_LIBTORCH_CUDA)
-  set(_cuda "built in, loaded on --device cuda")
+  set(_cuda "in this LibTorch, loaded when a GPU is asked for")
 else()
   set(_cuda "not in this LibTorch")
 endif()

@@ -14,7 +14,7 @@ int main(int argc, char** argv) {
   auto extractor = w2vbert::SeamlessM4TFeatureExtractor::from_pretrained(argv[1]);
   auto model = w2vbert::from_pretrained<w2vbert::Wav2Vec2BertModel>(argv[1]);
   w2vbert::fuse(*model);  // the fast path on a CPU; without this line: PyTorch's bits, any device
-  auto inputs = extractor({w2vbert::load_audio(argv[2]).samples});
+  auto inputs = extractor(w2vbert::load_audio(argv[2]));
   auto output = model->forward(inputs.input_features, inputs.attention_mask);
   std::cout << output.last_hidden_state.sizes() << "\n"
             << output.last_hidden_state[0][0].slice(0, 0, 4) << "\n";

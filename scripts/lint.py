@@ -76,9 +76,22 @@ def key_of(source, arguments, version):
     return digest.hexdigest()
 
 
+def members_of(source):
+    """The sources that CMake joined in one file to compile them at once (W2VBERT_UNITY_BUILD), or the source."""
+    if any(source.is_relative_to(ROOT / folder) for folder in FOLDERS):
+        return [source]
+    if not source.name.startswith("unity_") or not source.is_file():
+        return []  # generated
+    members = [pathlib.Path(name.decode()) for name in INCLUDE.findall(source.read_bytes())]
+    return [member for member in members if member.is_relative_to(ROOT)]
+
+
 def lint(program, source, arguments):
     """What clang-tidy says about a source; empty where it is clean."""
-    command = [program, "--quiet", f"--header-filter=^{re.escape(str(ROOT))}/", str(source), "--", *arguments]
+    # A joined file includes sources, as it must.
+    checks = [] if source.is_relative_to(ROOT / "src") else ["--checks=-bugprone-suspicious-include"]
+    command = [program, "--quiet", *checks, f"--header-filter=^{re.escape(str(ROOT))}/", str(source), "--",
+               *arguments]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     except subprocess.TimeoutExpired:
@@ -96,9 +109,7 @@ def sources_of(build, paths):
     arguments_of = {}
     for entry in json.loads(commands.read_text()):
         source = pathlib.Path(entry["directory"], entry["file"]).resolve()
-        if not any(source.is_relative_to(ROOT / folder) for folder in FOLDERS):
-            continue  # generated
-        if any(source.is_relative_to(path) for path in paths):
+        if any(member.is_relative_to(path) for member in members_of(source) for path in paths):
             arguments_of.setdefault(source, arguments_for_clang(entry))
     return dict(sorted(arguments_of.items()))
 
@@ -120,7 +131,8 @@ def main():
     waiting = [source for source, mark in marks.items() if not mark.exists()]
     if options.list:
         for source, mark in marks.items():
-            print(f"{'clean' if mark.exists() else 'to do'}  {source.relative_to(ROOT)}")
+            for member in members_of(source):
+                print(f"{'clean' if mark.exists() else 'to do'}  {member.relative_to(ROOT)}")
         return 0
 
     findings = set()
@@ -130,7 +142,8 @@ def main():
         for number, result in enumerate(concurrent.futures.as_completed(results), 1):
             source = results[result]
             said = result.result()
-            print(f"[{number}/{len(waiting)}] {source.relative_to(ROOT)}", file=sys.stderr)
+            names = ", ".join(str(member.relative_to(ROOT)) for member in members_of(source))
+            print(f"[{number}/{len(waiting)}] {names}", file=sys.stderr)
             if said:
                 failed += 1
                 if said not in findings:
@@ -138,7 +151,8 @@ def main():
                 findings.add(said)
             else:
                 marks[source].touch()
-    print(f"{len(marks)} sources, {len(waiting)} looked at, {failed} with findings")
+    count = sum(len(members_of(source)) for source in marks)
+    print(f"{count} sources in {len(marks)} units, {len(waiting)} looked at, {failed} with findings")
     return 1 if failed else 0
 
 

@@ -20,16 +20,17 @@ PretrainedSource find_pretrained(const std::string& path_or_id,
 }
 
 void place_module(torch::nn::Module& module, const FromPretrainedOptions& options,
-                  bool uninitialized) {
+                  ParameterValues values) {
   const at::NoGradGuard no_grad;
   for (at::Tensor& parameter : module.parameters()) {
     const bool stays =
         parameter.scalar_type() == options.dtype && parameter.device() == options.device;
     if (stays) continue;
     parameter.set_data(
-        uninitialized ? at::empty(parameter.sizes(),
-                                  parameter.options().dtype(options.dtype).device(options.device))
-                      : parameter.to(options.device, options.dtype));
+        values == ParameterValues::unset
+            ? at::empty(parameter.sizes(),
+                        parameter.options().dtype(options.dtype).device(options.device))
+            : parameter.to(options.device, options.dtype));
   }
   for (at::Tensor& buffer : module.buffers()) {
     if (buffer.device() != options.device) buffer.set_data(buffer.to(options.device));

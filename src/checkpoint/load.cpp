@@ -216,8 +216,7 @@ std::string list_problems(const LoadReport& report) {
   for (const std::string& name : report.missing) {
     room = room && add(quote_bytes(name) + " is missing");
   }
-  if (listed < total)
-    list += "; and " + counted(total - listed, "more (w2vbert inspect lists all)");
+  if (listed < total) list += "; and " + counted(total - listed, "more");
   return list;
 }
 

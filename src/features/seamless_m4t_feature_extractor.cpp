@@ -241,7 +241,7 @@ SeamlessM4TFeatureExtractor::Features SeamlessM4TFeatureExtractor::extract(
   TORCH_CHECK_VALUE(options.max_length.value_or(0) >= 0, "max_length: ", *options.max_length,
                     ", expected at least 0");
   TORCH_CHECK_VALUE(
-      options.max_length || (options.padding != Padding::kMaxLength && !options.truncation),
+      options.max_length || (options.padding != Padding::max_length && !options.truncation),
       "max_length: none, expected a length to pad or truncate to");
   const at::NoGradGuard no_grad;
   const std::int64_t max_length =
@@ -259,8 +259,8 @@ SeamlessM4TFeatureExtractor::Features SeamlessM4TFeatureExtractor::extract(
   }
 
   std::int64_t target = 0;  // fbank frames to pad to; longer clips stay as they are
-  if (options.padding == Padding::kLongest) target = round_up(longest, options.pad_to_multiple_of);
-  if (options.padding == Padding::kMaxLength) target = max_length;
+  if (options.padding == Padding::longest) target = round_up(longest, options.pad_to_multiple_of);
+  if (options.padding == Padding::max_length) target = max_length;
   const std::int64_t padded = std::max(target, longest);
   for (const auto& one : features) {
     const std::int64_t fbank_frames = std::max(target, one.size(1));

@@ -37,7 +37,7 @@ void Wav2Vec2BertAdapterLayerImpl::reset() {
   self_attn_conv = register_module("self_attn_conv", make_conv());
   self_attn = register_module(
       "self_attn",
-      Wav2Vec2BertSelfAttention(config_, Wav2Vec2BertSelfAttentionImpl::Place::kAdapter));
+      Wav2Vec2BertSelfAttention(config_, Wav2Vec2BertSelfAttentionImpl::Place::adapter));
   self_attn_dropout =
       register_module("self_attn_dropout", torch::nn::Dropout(config_.conformer_conv_dropout));
   ffn_layer_norm = register_module("ffn_layer_norm", make_layer_norm(width, config_));

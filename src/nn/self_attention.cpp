@@ -13,9 +13,9 @@ namespace w2vbert {
 
 Wav2Vec2BertSelfAttentionImpl::Wav2Vec2BertSelfAttentionImpl(Wav2Vec2BertConfig config, Place place)
     : config_(std::move(config)),
-      position_embeddings_type_(place == Place::kAdapter ? std::nullopt
-                                                         : config_.position_embeddings_type),
-      hidden_size_(place == Place::kAdapter ? config_.adapter_size() : config_.hidden_size),
+      position_embeddings_type_(place == Place::adapter ? std::nullopt
+                                                        : config_.position_embeddings_type),
+      hidden_size_(place == Place::adapter ? config_.adapter_size() : config_.hidden_size),
       head_size_(hidden_size_ / config_.num_attention_heads),
       scaling_(std::pow(static_cast<double>(head_size_), -0.5)) {
   reset();

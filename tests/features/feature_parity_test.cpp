@@ -147,8 +147,8 @@ TEST(FeatureParity, EveryCallOptionGivesWhatTransformersGives) {
         config.sampling_rate = std::stol(value);
         options.sampling_rate = config.sampling_rate;
       } else if (key == "padding") {
-        options.padding = value == "max_length" ? SeamlessM4TFeatureExtractor::Padding::kMaxLength
-                                                : SeamlessM4TFeatureExtractor::Padding::kDoNotPad;
+        options.padding = value == "max_length" ? SeamlessM4TFeatureExtractor::Padding::max_length
+                                                : SeamlessM4TFeatureExtractor::Padding::do_not_pad;
       } else if (key == "max_length") {
         options.max_length = std::stol(value);
       } else if (key == "pad_to_multiple_of") {

@@ -152,9 +152,9 @@ TEST(SeamlessM4TFeatureExtractor, RefusesCallsThatMakeNoSense) {
     EXPECT_THROW(extractor(clips, options), c10::ValueError);
   };
   refuses({}, {});
-  refuses(two, {.padding = Padding::kDoNotPad});
-  refuses(two, {.padding = Padding::kMaxLength});
-  refuses(two, {.padding = Padding::kMaxLength, .max_length = 4});
+  refuses(two, {.padding = Padding::do_not_pad});
+  refuses(two, {.padding = Padding::max_length});
+  refuses(two, {.padding = Padding::max_length, .max_length = 4});
   refuses(two, {.truncation = true});
   refuses(two, {.max_length = -1});
   refuses(two, {.pad_to_multiple_of = 0});

@@ -86,7 +86,7 @@ std::vector<Case> cases() {
        [=] { return Wav2Vec2BertSelfAttention(relative).ptr(); }},
       {"Wav2Vec2BertSelfAttention_adapter",
        [=] {
-         return Wav2Vec2BertSelfAttention(adapted, Wav2Vec2BertSelfAttentionImpl::Place::kAdapter)
+         return Wav2Vec2BertSelfAttention(adapted, Wav2Vec2BertSelfAttentionImpl::Place::adapter)
              .ptr();
        }},
       {"Wav2Vec2BertEncoderLayer", [=] { return Wav2Vec2BertEncoderLayer(config).ptr(); }},

@@ -21,9 +21,8 @@ namespace w2vbert::testing {
 //   PReLU's weight (one value)              0.25 +- 0.1
 //   biases and other vectors                +- 0.2
 //   embeddings of distances, biases of positions   normal, standard deviation 0.4
-//   other matrices and convolutions         normal, standard deviation kGain / sqrt(fan-in): a
-//   layer's
-//                                           output is about as large as the state it is added to
+//   other matrices and convolutions         normal, standard deviation kGain / sqrt(fan-in)
+// so that a layer's output is about as large as the state it is added to.
 inline void randomize_parameters(torch::nn::Module& module, std::uint64_t seed) {
   constexpr double kGain = 0.7;
   const torch::NoGradGuard no_grad;

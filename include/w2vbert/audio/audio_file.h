@@ -21,9 +21,8 @@ struct AudioOptions {
 
   enum class Padding {
     none,
-    xcodec2,  ///< zeros to the next multiple of 320 samples, 320 of them where it is one; 160 on
-              ///< each
-              // side
+    /// Zeros to the next multiple of 320 samples, 320 of them where it is one; 160 on each side.
+    xcodec2,
   };
 
   int target_sample_rate_hz = 16000;

@@ -43,11 +43,16 @@ struct PretrainedSource {
 PretrainedSource find_pretrained(const std::string& path_or_id,
                                  const FromPretrainedOptions& options = {});
 
-/// Moves a module to the options' dtype and device. With `uninitialized`, parameters get new memory
-/// without a look at the old one, which has not been touched yet. Buffers (the tables of position
-/// embeddings) keep their values, and their dtype as HF keeps it.
+/// What becomes of the values of parameters that are moved.
+enum class ParameterValues {
+  kept,
+  unset,  ///< new memory without a look at the old one, which has not been touched yet
+};
+
+/// Moves a module to the options' dtype and device. Buffers (the tables of position embeddings)
+/// keep their values, and their dtype as HF keeps it.
 void place_module(torch::nn::Module& module, const FromPretrainedOptions& options,
-                  bool uninitialized);
+                  ParameterValues values);
 
 /// Merges options.lora, if there is one; its warnings are added to the report's.
 void merge_adapter(torch::nn::Module& module, const FromPretrainedOptions& options,
@@ -67,7 +72,8 @@ Pretrained<ModuleHolder> load_pretrained(const std::string& path_or_id,
     if (!options.load.lenient) skip.emplace();  // every parameter is about to be read, or it fails
     result.model = ModuleHolder(source.config);
   }
-  place_module(*result.model, options, !options.load.lenient);
+  place_module(*result.model, options,
+               options.load.lenient ? ParameterValues::kept : ParameterValues::unset);
   result.report = load_state_dict(*result.model, checkpoint, options.load);
   merge_adapter(*result.model, options, result.report);
   result.model->eval();

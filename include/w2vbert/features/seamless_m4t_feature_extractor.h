@@ -22,7 +22,7 @@ namespace w2vbert {
 /// clip's values do not depend on its neighbours in the batch or on the number of threads.
 class SeamlessM4TFeatureExtractor {
  public:
-  enum class Padding { kLongest, kMaxLength, kDoNotPad };
+  enum class Padding { longest, max_length, do_not_pad };
 
   /// Two frames. HF gives something for shorter clips too (below), but nothing that a model could
   /// use: the variance of one frame is NaN. A program that reads files refuses them.
@@ -30,7 +30,7 @@ class SeamlessM4TFeatureExtractor {
 
   /// HF's arguments of __call__, with its defaults. Lengths are counted in frames, not in rows.
   struct Options {
-    Padding padding = Padding::kLongest;
+    Padding padding = Padding::longest;
     std::optional<std::int64_t> pad_to_multiple_of = 2;
     std::optional<std::int64_t> max_length = std::nullopt;  ///< rounded up to pad_to_multiple_of
     bool truncation = false;
@@ -60,8 +60,8 @@ class SeamlessM4TFeatureExtractor {
   /// samples is one frame, whose normalised values are NaN; 240 to 399 samples are no frame at all;
   /// and one sample that is NaN or infinite makes its whole clip NaN. Throws c10::ValueError where
   /// HF raises: no clip, fewer than 240 samples, clips of different lengths without padding,
-  /// another sampling_rate, kMaxLength or truncation without max_length; and for a negative
-  /// max_length or a pad_to_multiple_of below 1.
+  /// another sampling_rate, Padding::max_length or truncation without max_length; and for a
+  /// negative max_length or a pad_to_multiple_of below 1.
   Features operator()(const std::vector<std::vector<float>>& clips, const Options& options) const;
   Features operator()(const std::vector<std::vector<float>>& clips) const {
     return (*this)(clips, Options());

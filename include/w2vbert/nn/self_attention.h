@@ -24,9 +24,9 @@ class Wav2Vec2BertSelfAttentionImpl : public Cloneable<Wav2Vec2BertSelfAttention
     torch::Tensor attn_weights;  ///< (B, H, T, T) after dropout; undefined with sdpa
   };
 
-  enum class Place { kEncoder, kAdapter };  ///< HF: is_adapter_attention
+  enum class Place { encoder, adapter };  ///< HF: is_adapter_attention
 
-  explicit Wav2Vec2BertSelfAttentionImpl(Wav2Vec2BertConfig config, Place place = Place::kEncoder);
+  explicit Wav2Vec2BertSelfAttentionImpl(Wav2Vec2BertConfig config, Place place = Place::encoder);
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 

@@ -206,31 +206,27 @@ float* PackedLinear::product(const PackedRows& x, std::int64_t first, const Tile
   return sums;
 }
 
+void PackedLinear::multiply(const PackedRows& x, std::int64_t first, std::int64_t rows, float* y,
+                            Epilogue epilogue) const {
+  for_each_tile(rows, [&](const Tile& tile) {
+    epilogue(product(x, first, tile), bias_of(tile.panel), tile.rows, width_of(tile.panel),
+             panel_width_, y + tile.row * out_ + tile.panel * panel_width_, out_);
+  });
+}
+
 void PackedLinear::forward(const PackedRows& x, std::int64_t first, std::int64_t rows,
                            float* y) const {
-  for_each_tile(rows, [&](const Tile& tile) {
-    vector_kernels().add_bias(product(x, first, tile), bias_of(tile.panel), tile.rows,
-                              width_of(tile.panel), panel_width_,
-                              y + tile.row * out_ + tile.panel * panel_width_, out_);
-  });
+  multiply(x, first, rows, y, vector_kernels().add_bias);
 }
 
 void PackedLinear::forward_swish(const PackedRows& x, std::int64_t first, std::int64_t rows,
                                  float* y) const {
-  for_each_tile(rows, [&](const Tile& tile) {
-    vector_kernels().add_bias_swish(product(x, first, tile), bias_of(tile.panel), tile.rows,
-                                    width_of(tile.panel), panel_width_,
-                                    y + tile.row * out_ + tile.panel * panel_width_, out_);
-  });
+  multiply(x, first, rows, y, vector_kernels().add_bias_swish);
 }
 
 void PackedLinear::add_to(const PackedRows& x, std::int64_t first, std::int64_t rows,
                           float* y) const {
-  for_each_tile(rows, [&](const Tile& tile) {
-    vector_kernels().add_bias_residual(product(x, first, tile), bias_of(tile.panel), tile.rows,
-                                       width_of(tile.panel), panel_width_,
-                                       y + tile.row * out_ + tile.panel * panel_width_, out_);
-  });
+  multiply(x, first, rows, y, vector_kernels().add_bias_residual);
 }
 
 void PackedLinear::forward_panels(const PackedRows& x, std::int64_t first, std::int64_t rows,

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/kernels/packed_rows.h"
+#include "engine/kernels/vector_kernels.h"
 #include "engine/scratch_buffer.h"
 #include "engine/weight_scope.h"
 #include "w2vbert/engine/precision.h"
@@ -73,6 +74,10 @@ class PackedLinear {
     std::int64_t row, rows, panel;
     const float* weights;
   };
+  // Takes the sums of a tile with its biases to its place in y.
+  using Epilogue = decltype(VectorKernels::add_bias);
+  void multiply(const PackedRows& x, std::int64_t first, std::int64_t rows, float* y,
+                Epilogue epilogue) const;
   template <class Function>
   void for_each_tile(std::int64_t rows, const Function& function) const;
   // Rows of the packed order, or biases with `width` 1, as float32 with all that is folded in.

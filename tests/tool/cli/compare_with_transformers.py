@@ -17,7 +17,6 @@ import unittest
 import numpy
 import peft
 import soundfile
-import soxr
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertModel
@@ -27,16 +26,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "support")]
 from pytorch_setup import prepare_pytorch  # noqa: E402
 from random_parameters import widen  # noqa: E402
+from recorded_speech import read_first_channel, recordings  # noqa: E402
 
 PROGRAM = pathlib.Path(sys.argv[1]).resolve()
 THREADS = 2
-RECORDED = [  # Debian's pocketsphinx-testdata and alsa-utils: 16 kHz and 48 kHz
-    "/usr/share/pocketsphinx/test/data/librivox/sense_and_sensibility_01_austen_64kb-0870.wav",
-    "/usr/share/pocketsphinx/test/data/cards/005.wav",
-    "/usr/share/sounds/alsa/Front_Center.wav",
-]
-
-
 BITS = ("--engine", "reference")
 FUSED_TOLERANCE = 2e-5  # relative to max(1, |x|), docs/numerics.md
 
@@ -75,9 +68,7 @@ class Comparison(unittest.TestCase):
             model.save_pretrained(cls.folder / name, max_shard_size=shard_size)
             extractor.save_pretrained(cls.folder / name)
         cls.extractor = extractor
-        cls.clips = {}
-        for path in [pathlib.Path(word) for word in RECORDED if pathlib.Path(word).exists()]:
-            cls.clips[path.stem] = path
+        cls.clips = {path.stem: path for path in recordings()}
         generator = torch.Generator().manual_seed(1)
         for stem, samples in {"odd": 16160, "short": 720, "shortest": 560}.items():
             path = cls.folder / f"{stem}.wav"
@@ -103,11 +94,7 @@ class Comparison(unittest.TestCase):
     def test_features_are_those_of_the_feature_extractor(self):
         for stem, path in self.clips.items():
             with self.subTest(stem):
-                samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-                samples = samples[:, 0]
-                if rate != 16000:
-                    samples = soxr.resample(samples, rate, 16000, quality="HQ")
-                expected = self.extractor(samples, sampling_rate=16000, return_tensors="pt")
+                expected = self.extractor(read_first_channel(path), sampling_rate=16000, return_tensors="pt")
                 got = self.features[stem]
                 torch.testing.assert_close(got["input_features"], expected.input_features[0],
                                            rtol=0, atol=1e-5)

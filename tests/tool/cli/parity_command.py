@@ -25,11 +25,11 @@ from transformers.utils import logging
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PROGRAM = pathlib.Path(sys.argv[1]).resolve()
 EXPORTER = ROOT / "scripts" / "export_parity_fixtures.py"
-CLIP = "/usr/share/sounds/alsa/Front_Center.wav"
 sys.path[:0] = [str(EXPORTER.parent), str(ROOT / "tests" / "support")]
 from export_parity_fixtures import export  # noqa: E402
 from pytorch_setup import prepare_pytorch  # noqa: E402
 from random_parameters import widen  # noqa: E402
+from recorded_speech import FRONT_CENTER  # noqa: E402
 
 LAYER = "encoder.layers.1"
 
@@ -148,7 +148,7 @@ class ParityCommand(unittest.TestCase):
                                     intermediate_size=80, initializer_range=0.1)
         widen(Wav2Vec2BertModel(config)).save_pretrained(cls.model)
         SeamlessM4TFeatureExtractor(padding_value=1.0).save_pretrained(cls.model)
-        samples, rate = soundfile.read(CLIP, dtype="float32")
+        samples, rate = soundfile.read(FRONT_CENTER, dtype="float32")
         cls.clips = [cls.folder / "a.wav", cls.folder / "b.wav"]
         soundfile.write(cls.clips[0], samples[: rate], rate)
         soundfile.write(cls.clips[1], samples[: rate // 2], rate)

@@ -12,7 +12,6 @@ import unittest
 
 import peft
 import soundfile
-import soxr
 import torch
 from transformers import (
     SeamlessM4TFeatureExtractor,
@@ -23,16 +22,14 @@ from transformers import (
 )
 from transformers.utils import logging
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "scripts"))
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "support")]
 from pytorch_setup import prepare_pytorch  # noqa: E402
+from random_parameters import widen  # noqa: E402
+from recorded_speech import read_first_channel, recordings  # noqa: E402
 
 PROGRAM = pathlib.Path(sys.argv[1]).resolve()
 THREADS = 2
-RECORDED = [  # Debian's pocketsphinx-testdata and alsa-utils: 16 kHz and 48 kHz
-    "/usr/share/pocketsphinx/test/data/librivox/sense_and_sensibility_01_austen_64kb-0870.wav",
-    "/usr/share/pocketsphinx/test/data/cards/005.wav",
-    "/usr/share/sounds/alsa/Front_Center.wav",
-]
 VOCABULARY = ["[PAD]", "|", *"ABCDEFGH'", "th", "[UNK]"]
 SMALL = {"hidden_size": 80, "num_hidden_layers": 3, "num_attention_heads": 5, "intermediate_size": 120}
 MODELS = {  # of the config, of the tokenizer, whether through a processor, frames of 20 ms an output frame
@@ -59,8 +56,8 @@ def save_model(folder, config, settings, with_processor):
     else:
         tokenizer.save_pretrained(folder)
         extractor.save_pretrained(folder)
-    model = Wav2Vec2BertForCTC(Wav2Vec2BertConfig(
-        **SMALL, **config, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)).eval()
+    model = widen(Wav2Vec2BertForCTC(Wav2Vec2BertConfig(
+        **SMALL, **config, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id))).eval()
     with torch.no_grad():  # so that the tokens take turns
         model.lm_head.weight.normal_(std=1.0)
         for layer in model.wav2vec2_bert.encoder.layers:
@@ -81,7 +78,7 @@ class Transcription(unittest.TestCase):
         torch.manual_seed(0)
         for name, (config, settings, with_processor, _) in MODELS.items():
             save_model(cls.folder / name, config, settings, with_processor)
-        cls.clips = [pathlib.Path(path) for path in RECORDED if pathlib.Path(path).exists()]
+        cls.clips = recordings()
         generator = torch.Generator().manual_seed(1)
         for stem, samples in {"odd": 16160, "long": 130000, "shortest": 560}.items():
             path = cls.folder / f"{stem}.wav"
@@ -104,10 +101,7 @@ class Transcription(unittest.TestCase):
         return lines
 
     def logits(self, processor, model, clip, dtype):
-        samples, rate = soundfile.read(clip, dtype="float32", always_2d=True)
-        samples = samples[:, 0]
-        if rate != 16000:
-            samples = soxr.resample(samples, rate, 16000, quality="HQ")
+        samples = read_first_channel(clip)
         inputs = processor(audio=samples, sampling_rate=16000, return_tensors="pt")
         inputs["input_features"] = inputs["input_features"].to(dtype)
         with torch.no_grad():
