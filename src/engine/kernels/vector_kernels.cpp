@@ -36,15 +36,23 @@ float sum_of(const Vec& value) {
   return lanes[0];
 }
 
+// The largest of one value or more; NaN if there is one. Two chains without branches: which value
+// is the largest cannot be predicted.
+float max_or_nan_of(const float* x, std::int64_t count) {
+  float largest = x[0];
+  int nans = x[0] != x[0];
+  for (std::int64_t i = 1; i < count; ++i) {
+    largest = x[i] > largest ? x[i] : largest;
+    nans |= x[i] != x[i];
+  }
+  return nans != 0 ? __builtin_nanf("") : largest;
+}
+
 // at::vec's minimum and maximum keep NaN too.
 float max_or_nan_of(const Vec& value) {
   float lanes[kLanes];
   value.store(lanes);
-  float largest = lanes[0];
-  for (std::int64_t i = 1; i < kLanes; ++i) {
-    if (lanes[i] > largest || lanes[i] != lanes[i]) largest = lanes[i];
-  }
-  return largest;
+  return max_or_nan_of(lanes, kLanes);
 }
 
 // Finite for NaN where at::vec has an exp_u20 of its own.
@@ -195,9 +203,11 @@ float max_of_range(const float* x, std::int64_t count) {
   for (; i + kLanes <= count; i += kLanes) {
     largest = at::vec::maximum(largest, Vec::loadu(x + i));
   }
-  float result = max_or_nan_of(largest);
-  for (; i < count; ++i) result = x[i] > result || x[i] != x[i] ? x[i] : result;
-  return result;
+  float values[2 * kLanes];
+  largest.store(values);
+  std::int64_t left = kLanes;
+  for (; i < count; ++i) values[left++] = x[i];
+  return max_or_nan_of(values, left);
 }
 
 // x = exp(x - shift); adds to `sums`.
