@@ -169,7 +169,7 @@ ReadClip ClipReader::read(std::size_t index, const SeamlessM4TFeatureExtractor& 
   clip.read_seconds = watch.seconds();
   clip.samples = static_cast<std::int64_t>(waveform.samples.size());
   clip.sample_rate_hz = waveform.sample_rate_hz;
-  clip.source_sample_rate_hz = waveform.source_rate;
+  clip.source_sample_rate_hz = waveform.source_sample_rate_hz;
   clip.source_channels = waveform.source_channels;
   if (clip.samples < kMinSamples) {
     throw AudioError(inputs_.path(index), "",
