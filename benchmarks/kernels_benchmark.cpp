@@ -62,9 +62,9 @@ void packed_linear(benchmark::State& state, Precision precision) {
   linear.pack();
   ScratchBuffer x = random_buffer((rows + kRowGranule) * in);
   ScratchBuffer y = random_buffer((rows + kRowGranule) * out);
-  PackedRows operand;
-  operand.assign(precision, x.data(), rows, in);
-  for (auto _ : state) linear.forward(operand, 0, rows, y.data());
+  PackedRows packed;
+  packed.assign(precision, x.data(), rows, in);
+  for (auto _ : state) linear.forward(packed, 0, rows, y.data());
   count_flops(state, 2.0 * static_cast<double>(rows * in * out));
 }
 
@@ -120,7 +120,7 @@ void depthwise_conv(benchmark::State& state) {
 }
 
 // float32 rows to what a layer of that precision takes.
-void operand(benchmark::State& state, Precision precision) {
+void packed_rows(benchmark::State& state, Precision precision) {
   const std::int64_t rows = state.range(0);
   ScratchBuffer x = random_buffer((rows + kRowGranule) * kInner);
   PackedRows result;
@@ -148,8 +148,11 @@ BENCHMARK_CAPTURE(attention, float32, Precision::float32)->Apply(frame_counts)->
 BENCHMARK_CAPTURE(attention, bfloat16, Precision::bfloat16)->Apply(frame_counts)->UseRealTime();
 BENCHMARK(layer_norm)->ArgName("rows")->Arg(250)->Arg(1500)->UseRealTime();
 BENCHMARK(depthwise_conv)->ArgName("rows")->Arg(250)->Arg(1500)->UseRealTime();
-BENCHMARK_CAPTURE(operand, bfloat16, Precision::bfloat16)->ArgName("rows")->Arg(250)->UseRealTime();
-BENCHMARK_CAPTURE(operand, int8, Precision::int8)->ArgName("rows")->Arg(250)->UseRealTime();
+BENCHMARK_CAPTURE(packed_rows, bfloat16, Precision::bfloat16)
+    ->ArgName("rows")
+    ->Arg(250)
+    ->UseRealTime();
+BENCHMARK_CAPTURE(packed_rows, int8, Precision::int8)->ArgName("rows")->Arg(250)->UseRealTime();
 
 }  // namespace
 

@@ -26,13 +26,18 @@ endif()
 set(W2VBERT_ROOMS
   w2vbert_parsers w2vbert_modules w2vbert_audio w2vbert_parity w2vbert_tool w2vbert_cli)
 
+# CMAKE_INSTALL_INCLUDEDIR. A project that adds this folder gets none of these variables.
+if(W2VBERT_INSTALL)
+  include(GNUInstallDirs)
+endif()
+
 # w2vbert_library(NAME): a static library of this project; each room under src/ adds its own
 # sources to one of the libraries with target_sources().
 function(w2vbert_library name)
   add_library(${name} STATIC)
   target_include_directories(${name} PUBLIC
     $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
-    $<INSTALL_INTERFACE:include>)
+    $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
   # Private headers: "<room>/<file>.h".
   target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/src")
   target_compile_features(${name} PUBLIC cxx_std_20)

@@ -52,7 +52,7 @@ ROOMS = {
     "corpus": room("tool_test", filters={"tool_test": "InputList.*:Manifest*:*Partition*:StableHash.*"}),
     "store": room("tool_test", filters={"tool_test": "Journal*:NpyHeader.*:Shards.*:StatusOfARun.*:*VerifiedRun.*:"
                                                      "Fingerprint.*:Sha256.*"}),
-    "run": room("tool_test", filters={"tool_test": "Reader.*:OutputWriter.*:Chunks.*"}),
+    "run": room("tool_test", filters={"tool_test": "Reader.*:OutputWriter.*:Chunks.*:MessageOf.*"}),
 }
 
 MUTANTS = (
@@ -296,7 +296,7 @@ MUTANTS = (
     Mutant("run.parts-of-the-last-file", "src/tool/run/clip_reader.cpp", "if (decoded.path != path) {",
            "if (decoded.path.empty()) {"),
     Mutant("run.batches-of-any-size", "src/tool/run/clip_reader.cpp",
-           "    most_frames -= std::max<std::int64_t>(1, clip->frames());\n", ""),
+           "    max_frames -= std::max<std::int64_t>(1, clip->frames());\n", ""),
     Mutant("run.failures-without-index", "src/tool/run/clip_reader.cpp", "    clip.index = pending_[i];\n", ""),
     Mutant("run.chunks-keep-their-overlap", "src/tool/run/chunking.cpp", "begin + (left.end - begin) / 2", "begin"),
 )

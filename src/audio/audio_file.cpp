@@ -177,6 +177,23 @@ void reduce_channels(const std::vector<float>& interleaved, std::size_t begin, s
   }
 }
 
+// What the options ask of every file; `path` is the one at hand.
+void check_options(const AudioOptions& options, const std::string& path) {
+  const auto check_rate = [&](int rate, int least, const char* setting) {
+    if (rate >= least) return;
+    throw AudioError(path, setting, "is " + std::to_string(rate),
+                     std::to_string(least) + " Hz or more", setting);
+  };
+  const auto check_seconds = [&](double seconds, const char* setting) {
+    if (seconds >= 0) return;  // which NaN is not
+    throw AudioError(path, setting, "is " + seconds_text(seconds), "0 seconds or more", setting);
+  };
+  check_rate(options.target_sample_rate_hz, 1, "target_sample_rate_hz");
+  check_rate(options.first_sample_rate_hz, 0, "first_sample_rate_hz");
+  check_seconds(options.first_seconds, "first_seconds");
+  check_seconds(options.max_seconds, "max_seconds");
+}
+
 void check_format(const std::string& path, const SF_INFO& info, const ContainerView& view) {
   int type = info.format & SF_FORMAT_TYPEMASK;
   if (type == SF_FORMAT_WAVEX) type = SF_FORMAT_WAV;
@@ -195,10 +212,17 @@ void check_format(const std::string& path, const SF_INFO& info, const ContainerV
   }
 }
 
+void check_has_rate(const Waveform& waveform, const std::string& path) {
+  if (waveform.sample_rate_hz >= 1) return;
+  throw AudioError(path, "", "has samples at " + std::to_string(waveform.sample_rate_hz) + " Hz",
+                   "1 Hz or more");
+}
+
 }  // namespace
 
 Waveform decode_audio(const std::string& path, const AudioOptions& options,
                       const std::function<void()>& decoded_block) {
+  check_options(options, path);
   const auto file = InputFile::open<AudioError>(path);
   const ContainerView view = examine_container(file);
   VirtualFile bytes{file, view};
@@ -230,7 +254,7 @@ Waveform decode_audio(const std::string& path, const AudioOptions& options,
   check_format(path, info, view);
 
   Waveform waveform;
-  waveform.sample_rate_hz = waveform.source_rate = info.samplerate;
+  waveform.sample_rate_hz = waveform.source_sample_rate_hz = info.samplerate;
   waveform.source_channels = info.channels;
   waveform.container = view.name;
   const double max_frames = options.max_seconds * info.samplerate;
@@ -242,7 +266,7 @@ Waveform decode_audio(const std::string& path, const AudioOptions& options,
     // The next read would reset it.
     if (const int error = sf_error(sound.get()); error != SF_ERR_NO_ERROR) {
       throw AudioError(path, "",
-                       "is damaged behind frame " + std::to_string(waveform.source_frames) + ": " +
+                       "is damaged behind frame " + std::to_string(waveform.source_samples) + ": " +
                            reason_of(sf_error_number(error)),
                        "a whole file");
     }
@@ -250,8 +274,8 @@ Waveform decode_audio(const std::string& path, const AudioOptions& options,
     decoded_block();
     const sf_count_t skipped = std::min(skip, frames);
     skip -= skipped;
-    waveform.source_frames += frames - skipped;
-    if (static_cast<double>(waveform.source_frames) > max_frames) {
+    waveform.source_samples += frames - skipped;
+    if (static_cast<double>(waveform.source_samples) > max_frames) {
       throw AudioError(path, "", "is longer than " + seconds_text(options.max_seconds) + " seconds",
                        "a shorter file, or a larger max_seconds", "max_seconds");
     }
@@ -261,13 +285,13 @@ Waveform decode_audio(const std::string& path, const AudioOptions& options,
   if (const std::string damage = damage_in_log(log_of(sound.get())); !damage.empty()) {
     throw AudioError(path, "", damage, "a whole file");
   }
-  if (expected != kUnknownFrames && waveform.source_frames != expected) {
+  if (expected != kUnknownFrames && waveform.source_samples != expected) {
     throw AudioError(path, "",
-                     "holds " + std::to_string(waveform.source_frames) +
+                     "holds " + std::to_string(waveform.source_samples) +
                          " frames, its header says " + std::to_string(expected),
                      "a whole file");
   }
-  if (waveform.source_frames == 0)
+  if (waveform.source_samples == 0)
     throw AudioError(path, "", "holds no audio", "at least one frame");
   for (std::size_t i = 0; i < waveform.samples.size(); ++i) {
     const float sample = waveform.samples[i];
@@ -286,6 +310,8 @@ Waveform load_audio(const std::string& path, const AudioOptions& options) {
 }
 
 Waveform resample_audio(Waveform waveform, const AudioOptions& options, const std::string& path) {
+  check_options(options, path);
+  check_has_rate(waveform, path);
   const auto resample = [&](int rate, AudioOptions::Resampler resampler) {
     if (waveform.sample_rate_hz == rate) return;
     const auto& samples = waveform.samples;
@@ -306,8 +332,11 @@ Waveform resample_audio(Waveform waveform, const AudioOptions& options, const st
     resample(options.first_sample_rate_hz, options.first_resampler);
   }
   if (options.first_seconds > 0) {
-    const auto most = static_cast<std::size_t>(options.first_seconds * waveform.sample_rate_hz);
-    waveform.samples.resize(std::min(waveform.samples.size(), most));
+    // Compared as it is: a large or infinite number of seconds fits into no integer.
+    const double wanted = options.first_seconds * waveform.sample_rate_hz;
+    if (wanted < static_cast<double>(waveform.samples.size())) {
+      waveform.samples.resize(static_cast<std::size_t>(wanted));
+    }
   }
   resample(options.target_sample_rate_hz, options.resampler);
   if (options.padding == AudioOptions::Padding::xcodec2) {
@@ -321,23 +350,26 @@ Waveform resample_audio(Waveform waveform, const AudioOptions& options, const st
 
 Waveform cut_audio(const Waveform& waveform, double offset_seconds, double duration_seconds,
                    const std::string& path) {
+  check_has_rate(waveform, path);
   const double rate = waveform.sample_rate_hz;
   const auto samples = static_cast<double>(waveform.samples.size());
   const double first = std::floor(offset_seconds * rate);
   double end = duration_seconds > 0 ? first + std::floor(duration_seconds * rate) : samples;
-  if (!(first >= 0 && first < samples && end > first && end <= samples + rate / 1000)) {
-    throw AudioError(
-        path, "",
-        "has no part from " + seconds_text(offset_seconds) + " s" +
-            (duration_seconds > 0 ? " to " + seconds_text(offset_seconds + duration_seconds) + " s"
-                                  : ""),
-        "a part of its " + seconds_text(samples / rate) + " seconds");
+  // NaN fails every comparison.
+  if (!(first >= 0 && first < samples && duration_seconds >= 0 && end > first &&
+        end <= samples + rate / 1000)) {
+    throw AudioError(path, "",
+                     "has no part from " + seconds_text(offset_seconds) + " s" +
+                         (duration_seconds == 0
+                              ? ""
+                              : " to " + seconds_text(offset_seconds + duration_seconds) + " s"),
+                     "a part of its " + seconds_text(samples / rate) + " seconds");
   }
   end = std::min(end, samples);
   return {{waveform.samples.begin() + static_cast<std::ptrdiff_t>(first),
            waveform.samples.begin() + static_cast<std::ptrdiff_t>(end)},
           waveform.sample_rate_hz,
-          waveform.source_rate,
+          waveform.source_sample_rate_hz,
           waveform.source_channels,
           static_cast<std::int64_t>(end - first),
           waveform.container};

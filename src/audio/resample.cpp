@@ -35,6 +35,14 @@ SincShape sinc_shape(int from_hz, int to_hz) {
   return shape;
 }
 
+void check_rates(int from_hz, int to_hz, const std::string& path) {
+  if (from_hz >= 1 && to_hz >= 1) return;
+  throw AudioError(path, "",
+                   "cannot be resampled from " + std::to_string(from_hz) + " to " +
+                       std::to_string(to_hz) + " Hz",
+                   "rates of 1 Hz or more");
+}
+
 // torchaudio: _get_sinc_resample_kernel -> (new_freq, 1, 2 * width + orig_freq)
 at::Tensor sinc_kernels(const SincShape& shape, SincFilter filter) {
   warm_up_mkl_vml();
@@ -43,10 +51,10 @@ at::Tensor sinc_kernels(const SincShape& shape, SincFilter filter) {
   const auto idx = torch::arange(-shape.width, shape.width + shape.orig_freq, idx_dtype)
                        .view({1, 1, -1})
                        .div(shape.orig_freq);
-  // In float64 the phases are whole numbers, and their quotients float32 all the same.
-  const auto phase_dtype = in_float ? torch::kFloat : torch::kLong;
+  // With a filter in float64 torchaudio's phases are whole numbers, whose quotients have its
+  // default dtype: float32 all the same.
   auto t =
-      torch::arange(0, -shape.new_freq, -1, phase_dtype).view({-1, 1, 1}) / shape.new_freq + idx;
+      torch::arange(0, -shape.new_freq, -1, torch::kFloat).view({-1, 1, 1}) / shape.new_freq + idx;
   t.mul_(shape.base_freq).clamp_(-kLowpassFilterWidth, kLowpassFilterWidth);
   const auto window = torch::cos(t * std::numbers::pi / kLowpassFilterWidth / 2).pow(2);
   t.mul_(std::numbers::pi);
@@ -60,6 +68,7 @@ at::Tensor sinc_kernels(const SincShape& shape, SincFilter filter) {
 
 std::vector<float> resample_soxr(std::span<const float> samples, int from_hz, int to_hz,
                                  const std::string& path) {
+  check_rates(from_hz, to_hz, path);
   if (from_hz == to_hz) return {samples.begin(), samples.end()};
   const double ratio = static_cast<double>(to_hz) / from_hz;
   const auto length =
@@ -79,6 +88,7 @@ std::vector<float> resample_soxr(std::span<const float> samples, int from_hz, in
 
 std::vector<float> resample_sinc(std::span<const float> samples, int from_hz, int to_hz,
                                  const std::string& path, SincFilter filter) {
+  check_rates(from_hz, to_hz, path);
   if (from_hz == to_hz) return {samples.begin(), samples.end()};
   const SincShape shape = sinc_shape(from_hz, to_hz);
   const std::int64_t values = shape.new_freq * (2 * shape.width + shape.orig_freq);
@@ -95,7 +105,8 @@ std::vector<float> resample_sinc(std::span<const float> samples, int from_hz, in
   const auto kernels = sinc_kernels(shape, filter);
   // torchaudio: _apply_sinc_resample_kernel
   const auto length = static_cast<std::int64_t>(samples.size());
-  auto waveform = torch::from_blob(const_cast<float*>(samples.data()), {1, 1, length});
+  auto waveform =
+      torch::from_blob(const_cast<float*>(samples.data()), {1, 1, length}, torch::kFloat);
   waveform = torch::constant_pad_nd(waveform, {shape.width, shape.width + shape.orig_freq});
   auto resampled = torch::conv1d(waveform, kernels, {}, shape.orig_freq);  // (1, new_freq, N)
   resampled = resampled.transpose(1, 2).reshape({-1});                     // (N * new_freq)

@@ -9,6 +9,7 @@
 #include "checkpoint/checkpoint_index.h"
 #include "checkpoint/safetensors_header.h"
 #include "checkpoint/tensor_dtype.h"
+#include "checkpoint/weight_checks.h"
 #include "core/file.h"
 #include "core/text.h"
 #include "w2vbert/core/error.h"
@@ -16,7 +17,6 @@
 namespace w2vbert {
 namespace {
 
-constexpr std::string_view kSingleFile = "model.safetensors";
 // What is converted, or copied to another device, goes through a buffer of this size.
 constexpr std::uint64_t kStagingBytes = 16 << 20;
 
@@ -145,8 +145,8 @@ Checkpoint Checkpoint::open(const std::string& path) {
   auto state = std::make_unique<State>();
   state->path = path;
   if (is_directory(path)) {
-    const std::string single = join_path(path, std::string(kSingleFile));
-    const std::string index = join_path(path, std::string(kCheckpointIndexFile));
+    const std::string single = join_path(path, kCheckpointFile);
+    const std::string index = join_path(path, kCheckpointIndexFile);
     const bool has_index = exists(index);
     if (exists(single)) {
       if (has_index) {
@@ -158,8 +158,9 @@ Checkpoint Checkpoint::open(const std::string& path) {
     } else if (has_index) {
       state->open_shards(index);
     } else {
-      throw CheckpointError(path, "", "holds no weights",
-                            std::string(kSingleFile) + " or " + std::string(kCheckpointIndexFile));
+      throw CheckpointError(
+          path, "", "holds no weights",
+          std::string(kCheckpointFile) + " or " + std::string(kCheckpointIndexFile));
     }
   } else if (path.ends_with(".json")) {
     state->open_shards(path);
@@ -204,10 +205,7 @@ void Checkpoint::read(std::string_view name, const at::Tensor& destination) cons
   const TensorInfo& tensor = *place.tensor;
   const OpenFile& open = state_->files[place.file];
   const at::ScalarType type = readable_type(tensor, state_->file_paths[place.file]);
-  TORCH_CHECK_VALUE(destination.defined() && destination.sizes() == at::IntArrayRef(tensor.shape),
-                    quote_bytes(name), " has shape ", shape_text(tensor.shape),
-                    " in the checkpoint, the tensor to read into ",
-                    destination.defined() ? shape_text(destination.sizes()) : "is undefined");
+  check_destination(name, tensor.shape, "in the checkpoint", destination);
   const at::Tensor target = destination.detach();
   const bool plain = target.is_cpu() && target.is_contiguous();
   if (plain && target.scalar_type() == type) {
@@ -240,9 +238,7 @@ void Checkpoint::read_rows(std::string_view name, std::int64_t first, std::int64
   const TensorInfo& tensor = *place.tensor;
   const OpenFile& open = state_->files[place.file];
   const at::ScalarType type = readable_type(tensor, state_->file_paths[place.file]);
-  TORCH_CHECK_VALUE(
-      !tensor.shape.empty() && first >= 0 && count >= 0 && first <= tensor.shape[0] - count,
-      quote_bytes(name), ": rows ", first, " to ", first + count, " of ", shape_text(tensor.shape));
+  check_rows(name, tensor.shape, first, count);
   if (tensor.shape[0] == 0) return;
   const std::uint64_t row_bytes =
       (tensor.end - tensor.begin) / static_cast<std::uint64_t>(tensor.shape[0]);

@@ -13,6 +13,8 @@
 
 namespace w2vbert {
 
+// Where a model directory has its weights: in the file, or in the shards that the index names.
+inline constexpr std::string_view kCheckpointFile = "model.safetensors";
 inline constexpr std::string_view kCheckpointIndexFile = "model.safetensors.index.json";
 constexpr std::uint64_t kMaxCheckpointIndexBytes = 100'000'000;
 

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "core/file.h"
 #include "w2vbert/checkpoint/lora.h"
 #include "w2vbert/checkpoint/model_directory.h"
 
@@ -15,9 +16,11 @@ PretrainedSource find_pretrained(const std::string& path_or_id,
   if (options.attn_implementation) source.config.attn_implementation = *options.attn_implementation;
   if (options.num_hidden_layers) source.config.num_hidden_layers = *options.num_hidden_layers;
   if (options.architecture) source.config.architectures = {*options.architecture};
-  source.config.validate(source.directory + "/config.json");
+  source.config.validate(join_path(source.directory, "config.json"));
   return source;
 }
+
+namespace detail {
 
 void place_module(torch::nn::Module& module, const FromPretrainedOptions& options,
                   ParameterValues values) {
@@ -37,7 +40,7 @@ void place_module(torch::nn::Module& module, const FromPretrainedOptions& option
   }
 }
 
-void merge_adapter(torch::nn::Module& module, const FromPretrainedOptions& options,
+void merge_lora_of(const FromPretrainedOptions& options, torch::nn::Module& module,
                    LoadReport& report) {
   if (!options.lora) return;
   MergeLoraOptions merge;
@@ -47,4 +50,5 @@ void merge_adapter(torch::nn::Module& module, const FromPretrainedOptions& optio
   report.warnings.insert(report.warnings.end(), merged.warnings.begin(), merged.warnings.end());
 }
 
+}  // namespace detail
 }  // namespace w2vbert

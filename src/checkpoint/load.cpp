@@ -3,12 +3,12 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <unordered_map>
 #include <utility>
 
 #include "checkpoint/state_dict.h"
+#include "checkpoint/tensor_dtype.h"
 #include "core/text.h"
 #include "w2vbert/core/error.h"
 
@@ -19,15 +19,17 @@ constexpr std::size_t kMaxListed = 20;
 // Error keeps 1,200 bytes of a problem; the count at the end must be among them.
 constexpr std::size_t kMaxListBytes = 900;
 constexpr std::string_view kWarningMark = "[Wav2Vec-BERT] ";
-constexpr std::array<std::string_view, 4> kLoadableTypes = {"F16", "BF16", "F32", "F64"};
 
 std::string with_dot(const std::string& prefix) {
   return prefix.empty() || prefix.ends_with('.') ? prefix : prefix + ".";
 }
 
-bool is_loadable(const WeightInfo& tensor) {
-  return std::find(kLoadableTypes.begin(), kLoadableTypes.end(), tensor.dtype_name) !=
-         kLoadableTypes.end();
+// The dtypes that the target can be loaded from, where `dtype_name` is not among them; else "".
+std::string_view expected_dtypes(const at::Tensor& target, std::string_view dtype_name) {
+  if (target.is_floating_point()) return is_weight_dtype(dtype_name) ? "" : kWeightDtypes;
+  // A copy would cut the fraction off.
+  if (!target.is_complex()) return is_integer_dtype(dtype_name) ? "" : kIntegerDtypes;
+  return "";
 }
 
 struct Match {
@@ -40,7 +42,7 @@ struct Plan {
   std::vector<Match> matches;  // in the source's order
 };
 
-// The prefix that stands before most of the missing names in the file; "" if none does.
+// The prefix that stands before most of the missing names in the file, or "".
 std::string find_prefix(const LoadReport& report, const std::string& base) {
   // By the last part of the name first: a comparison of every pair would take a minute on a file
   // with many thousand foreign tensors.
@@ -134,9 +136,9 @@ Plan make_plan(const torch::nn::Module& module, const WeightSource& source,
       report.mismatched.push_back(
           {name, "has shape " + shape_text(tensor.shape), shape_text(want.target.sizes())});
       want.in_doubt = true;
-    } else if (want.target.is_floating_point() && !is_loadable(tensor)) {
-      report.mismatched.push_back(
-          {name, "has dtype " + tensor.dtype_name, "F32, F16, BF16 or F64"});
+    } else if (const std::string_view expected = expected_dtypes(want.target, tensor.dtype_name);
+               !expected.empty()) {
+      report.mismatched.push_back({name, "has dtype " + tensor.dtype_name, std::string(expected)});
       want.in_doubt = true;
     }
   }
@@ -184,10 +186,11 @@ bool is_nan_throughout(const at::Tensor& tensor) {
 bool is_nan_throughout(const WeightSource& source, const std::string& name) {
   const WeightInfo& info = *source.find(name);
   if (info.shape.empty() || c10::multiply_integers(info.shape) == 0) return false;
-  const at::Tensor row = at::empty(c10::multiply_integers(info.shape) / info.shape[0]);
+  // read_rows gives float32; LibTorch's default dtype may be another.
+  const at::Tensor row = at::empty(c10::multiply_integers(info.shape) / info.shape[0], at::kFloat);
   source.read_rows(name, 0, 1, row.mutable_data_ptr<float>());
   if (!at::isnan(row[0]).item<bool>()) return false;
-  const at::Tensor all = at::empty(info.shape);
+  const at::Tensor all = at::empty(info.shape, at::kFloat);
   source.read(name, all);
   return is_nan_throughout(all);
 }

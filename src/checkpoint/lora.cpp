@@ -6,7 +6,6 @@
 #include <torch/nn/modules/linear.h>
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <optional>
 #include <set>
@@ -14,6 +13,7 @@
 #include <utility>
 
 #include "checkpoint/state_dict.h"
+#include "checkpoint/tensor_dtype.h"
 #include "config/lora_config.h"
 #include "core/file.h"
 #include "core/text.h"
@@ -27,7 +27,6 @@ constexpr const char* kLoraConfigFile = "adapter_config.json";
 constexpr const char* kWeightsFile = "adapter_model.safetensors";
 constexpr const char* kPickleFile = "adapter_model.bin";
 constexpr std::string_view kPeftPrefix = "base_model.model.";
-constexpr std::array<std::string_view, 4> kLoraTypes = {"F32", "F16", "BF16", "F64"};
 constexpr std::size_t kMaxUnusedListed = 5;
 
 using Shape = std::vector<std::int64_t>;
@@ -69,8 +68,8 @@ class LoraMerger {
       if (!tensor.name.starts_with(kPeftPrefix)) {
         fail(tensor.name, "is no tensor of an adapter", "a name with " + std::string(kPeftPrefix));
       }
-      if (std::find(kLoraTypes.begin(), kLoraTypes.end(), tensor.dtype_name) == kLoraTypes.end()) {
-        fail(tensor.name, "has dtype " + tensor.dtype_name, "F32, F16, BF16 or F64");
+      if (!is_weight_dtype(tensor.dtype_name)) {
+        fail(tensor.name, "has dtype " + tensor.dtype_name, kWeightDtypes);
       }
       left_.insert(tensor.name);
       file_has_head_ = file_has_head_ ||
@@ -139,7 +138,7 @@ class LoraMerger {
       if (report_.unused.size() > kMaxUnusedListed) list += ", ...";
       report_.warnings.push_back(quote_bytes(files_.weights) + ": " +
                                  std::to_string(report_.unused.size()) +
-                                 " tensors are for parts that this model has not: " + list);
+                                 " tensors are for parts that this model does not have: " + list);
     }
     return std::move(report_);
   }
@@ -150,7 +149,7 @@ class LoraMerger {
     throw CheckpointError(files_.weights, key, problem, expected);
   }
 
-  // What the adapter calls a module of this model; none for a head that its model has not.
+  // What the adapter calls a module of this model; nothing for a head that its model does not have.
   std::optional<std::string> name_in_adapter(const std::string& name) const {
     if (module_has_head_ == file_has_head_) return name;
     if (file_has_head_) return base_ + name;

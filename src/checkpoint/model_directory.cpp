@@ -2,20 +2,15 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cstdlib>
 #include <set>
 
 #include "checkpoint/checkpoint_index.h"
+#include "core/environment.h"
 #include "core/file.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
 namespace {
-
-std::string variable(const char* name) {
-  const char* value = std::getenv(name);
-  return value ? value : "";
-}
 
 // "name" or "organisation/name" as the Hub allows it.
 bool is_hub_id(const std::string& text) {
@@ -30,9 +25,9 @@ bool is_hub_id(const std::string& text) {
 }
 
 std::vector<std::string> weight_files_of(const std::string& directory) {
-  const std::string single = join_path(directory, "model.safetensors");
+  const std::string single = join_path(directory, kCheckpointFile);
   if (exists(single)) return {single};
-  const std::string index = single + ".index.json";
+  const std::string index = join_path(directory, kCheckpointIndexFile);
   if (!exists(index)) return {};
   std::set<std::string> files;
   const std::string text = read_small_file<CheckpointError>(index, kMaxCheckpointIndexBytes);
@@ -57,7 +52,7 @@ bool is_revision(const std::string& text) {
 // As Python's expanduser, which huggingface_hub applies to its variables.
 std::string expand_home(const std::string& path) {
   if (path != "~" && path.substr(0, 2) != "~/") return path;
-  const std::string home = variable("HOME");
+  const std::string home = environment_text("HOME");
   return home.empty() ? path : home + path.substr(1);
 }
 
@@ -66,15 +61,15 @@ std::string expand_home(const std::string& path) {
 // huggingface_hub/constants.py
 std::string hub_cache_directory() {
   for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
-    if (const auto cache = variable(name); !cache.empty()) return expand_home(cache);
+    if (const auto cache = environment_text(name); !cache.empty()) return expand_home(cache);
   }
-  if (const auto home = variable("HF_HOME"); !home.empty()) {
+  if (const auto home = environment_text("HF_HOME"); !home.empty()) {
     return join_path(expand_home(home), "hub");
   }
-  if (const auto cache = variable("XDG_CACHE_HOME"); !cache.empty()) {
+  if (const auto cache = environment_text("XDG_CACHE_HOME"); !cache.empty()) {
     return join_path(expand_home(cache), "huggingface/hub");
   }
-  if (const auto home = variable("HOME"); !home.empty()) {
+  if (const auto home = environment_text("HOME"); !home.empty()) {
     return join_path(home, ".cache/huggingface/hub");
   }
   return "";

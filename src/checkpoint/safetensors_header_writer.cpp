@@ -46,7 +46,7 @@ std::vector<const Entry*> sorted_by(std::span<const Entry> entries,
 
 std::string serialize_safetensors_header(std::span<const TensorInfo> tensors,
                                          const SafetensorsMetadata& metadata,
-                                         const std::string& path, std::uint64_t least_bytes) {
+                                         const std::string& path, std::uint64_t min_bytes) {
   using Pair = SafetensorsMetadata::value_type;
   std::string header = "{";
   if (!metadata.empty()) {
@@ -75,7 +75,7 @@ std::string serialize_safetensors_header(std::span<const TensorInfo> tensors,
               std::to_string(tensor->end) + "]}";
   }
   header += '}';
-  const std::size_t least = least_bytes < kLengthBytes ? 0 : least_bytes - kLengthBytes;
+  const std::size_t least = min_bytes < kLengthBytes ? 0 : min_bytes - kLengthBytes;
   header.resize((std::max(header.size(), least) + kAlignment - 1) / kAlignment * kAlignment, ' ');
 
   std::string bytes(kLengthBytes, '\0');

@@ -13,13 +13,13 @@ namespace w2vbert {
 using SafetensorsMetadata = std::vector<std::pair<std::string, std::string>>;
 
 // The eight length bytes and the header, padded with spaces to a multiple of 8, so that the data
-// begin aligned, and to `least_bytes` in all. `__metadata__` comes first and is left out when
+// begin aligned, and to `min_bytes` in all. `__metadata__` comes first and is left out when
 // empty; keys are sorted, so equal content gives equal bytes. Of each tensor, name, dtype_name,
 // shape, begin and end are used. Throws CheckpointError(path) for a name or value that is not
 // UTF-8, a name given twice, or a tensor called
 // __metadata__; nothing else is checked.
 std::string serialize_safetensors_header(std::span<const TensorInfo> tensors,
                                          const SafetensorsMetadata& metadata,
-                                         const std::string& path, std::uint64_t least_bytes = 0);
+                                         const std::string& path, std::uint64_t min_bytes = 0);
 
 }  // namespace w2vbert

@@ -37,6 +37,15 @@ std::optional<c10::ScalarType> scalar_type_of(std::string_view dtype_name) {
   return std::nullopt;
 }
 
+bool is_weight_dtype(std::string_view dtype_name) {
+  return dtype_name == "F16" || dtype_name == "BF16" || dtype_name == "F32" || dtype_name == "F64";
+}
+
+bool is_integer_dtype(std::string_view dtype_name) {
+  const auto type = scalar_type_of(dtype_name);
+  return type && c10::isIntegralType(*type, /*includeBool=*/true);
+}
+
 std::optional<std::string_view> dtype_name_of(c10::ScalarType type) {
   for (const auto& [name, known] : kTypes) {
     if (known == type) return name;

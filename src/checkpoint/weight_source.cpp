@@ -7,7 +7,7 @@
 
 #include "checkpoint/state_dict.h"
 #include "checkpoint/tensor_dtype.h"
-#include "core/text.h"
+#include "checkpoint/weight_checks.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
@@ -41,20 +41,14 @@ const ModuleWeights::Entry& ModuleWeights::entry_of(std::string_view name) const
 
 void ModuleWeights::read(std::string_view name, const at::Tensor& destination) const {
   const Entry& entry = entry_of(name);
-  TORCH_CHECK_VALUE(destination.defined() && destination.sizes() == entry.tensor.sizes(),
-                    quote_bytes(name), " has shape ", shape_text(entry.info.shape),
-                    " in the module, the tensor to read into ",
-                    destination.defined() ? shape_text(destination.sizes()) : "is undefined");
+  check_destination(name, entry.info.shape, "in the module", destination);
   destination.detach().copy_(entry.tensor);
 }
 
 void ModuleWeights::read_rows(std::string_view name, std::int64_t first, std::int64_t count,
                               float* to) const {
   const Entry& entry = entry_of(name);
-  const auto& shape = entry.info.shape;
-  TORCH_CHECK_VALUE(!shape.empty() && first >= 0 && count >= 0 && first <= shape[0] - count,
-                    quote_bytes(name), ": rows ", first, " to ", first + count, " of ",
-                    shape_text(shape));
+  check_rows(name, entry.info.shape, first, count);
   const at::Tensor rows = entry.tensor.narrow(0, first, count);
   at::from_blob(to, rows.sizes(), at::kFloat).copy_(rows);
 }

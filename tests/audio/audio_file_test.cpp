@@ -9,8 +9,11 @@
 #include <cstdint>
 #include <fstream>
 #include <functional>
+#include <limits>
 #include <random>
+#include <utility>
 
+#include "support/error_message.h"
 #include "support/temporary_directory.h"
 #include "w2vbert/core/error.h"
 
@@ -94,10 +97,10 @@ TEST_F(AudioFile, EveryAcceptedKindIsReadWhole) {
   for (const std::string& name : kWholeFiles) {
     SCOPED_TRACE(name);
     const Waveform waveform = decode_audio(kCorpus + "/" + name);
-    EXPECT_EQ(waveform.source_rate, 16000);
+    EXPECT_EQ(waveform.source_sample_rate_hz, 16000);
     EXPECT_EQ(waveform.sample_rate_hz, 16000);
     EXPECT_EQ(waveform.source_channels, name == "stereo.wav" ? 2 : 1);
-    EXPECT_EQ(waveform.source_frames, static_cast<std::int64_t>(waveform.samples.size()));
+    EXPECT_EQ(waveform.source_samples, static_cast<std::int64_t>(waveform.samples.size()));
     if (name.starts_with("pcm16") || name == "alac.caf" || name == "stereo.wav") {
       EXPECT_EQ(waveform.samples, expected);
     } else if (name.ends_with(".ogg") || name == "xing.mp3") {
@@ -301,19 +304,83 @@ TEST_F(AudioFile, ChannelsBecomeTheFirstOrTheMean) {
   const Waveform mixed = decode_audio(path, options);
   EXPECT_EQ(mixed.samples, (std::vector<float>{3, -0.5F / 3}));
   EXPECT_EQ(mixed.source_channels, 3);
-  EXPECT_EQ(mixed.source_frames, 2);
+  EXPECT_EQ(mixed.source_samples, 2);
 }
 
 TEST_F(AudioFile, LoadingResamplesAndSaysFromWhat) {
   const std::string path = write("rate.wav", wav(48000, 1, std::string(2 * 4801, '\0')));
   const Waveform waveform = load_audio(path);
   EXPECT_EQ(waveform.sample_rate_hz, 16000);
-  EXPECT_EQ(waveform.source_rate, 48000);
-  EXPECT_EQ(waveform.source_frames, 4801);
+  EXPECT_EQ(waveform.source_sample_rate_hz, 48000);
+  EXPECT_EQ(waveform.source_samples, 4801);
   EXPECT_EQ(waveform.samples.size(), 1601U);
   AudioOptions sinc;
   sinc.resampler = AudioOptions::Resampler::sinc;
   EXPECT_EQ(load_audio(path, sinc).samples.size(), 1601U);
+}
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+TEST_F(AudioFile, AWaveformNeedsARate) {
+  for (const int rate : {0, -16000}) {
+    Waveform made;
+    made.samples.assign(1000, 0.5F);
+    made.sample_rate_hz = rate;
+    const auto words = HasSubstr("made: has samples at " + std::to_string(rate) + " Hz");
+    EXPECT_THAT(message_of<AudioError>([&] { resample_audio(made, {}, "made"); }), words);
+    EXPECT_THAT(message_of<AudioError>([&] { cut_audio(made, 0, 0, "made"); }), words);
+  }
+}
+
+TEST_F(AudioFile, APartHasBordersThatAreNumbers) {
+  Waveform made;
+  made.samples.assign(16000, 0.5F);
+  made.sample_rate_hz = 16000;
+  EXPECT_EQ(cut_audio(made, 0.25, 0, "made").samples.size(), 12000U);
+  EXPECT_EQ(cut_audio(made, 0.25, 0.5, "made").samples.size(), 8000U);
+  for (const auto& part : {std::pair{-0.1, 0.0},
+                           {kNan, 0.0},
+                           {kInfinity, 0.0},
+                           {-kInfinity, 0.0},
+                           {0.0, -0.1},
+                           {0.0, kNan},
+                           {0.0, kInfinity},
+                           {0.0, -kInfinity}}) {
+    const double from = part.first, seconds = part.second;
+    EXPECT_THAT(message_of<AudioError>([&] { cut_audio(made, from, seconds, "made"); }),
+                HasSubstr("made: has no part from"))
+        << from << " " << seconds;
+  }
+}
+
+TEST_F(AudioFile, OptionsAreRatesAndSeconds) {
+  const std::string path = write("clip.wav", corpus("pcm16.wav"));
+  const Waveform waveform = decode_audio(path);
+  const auto expect_refused = [&](const std::string& setting, const auto& change) {
+    AudioOptions options;
+    change(options);
+    const auto words = HasSubstr(setting + ": is ");
+    EXPECT_THAT(message_of<AudioError>([&] { decode_audio(path, options); }), words);
+    EXPECT_THAT(message_of<AudioError>([&] { resample_audio(waveform, options, path); }), words);
+  };
+  for (const int rate : {0, -1}) {
+    expect_refused("target_sample_rate_hz",
+                   [&](AudioOptions& options) { options.target_sample_rate_hz = rate; });
+  }
+  expect_refused("first_sample_rate_hz",
+                 [](AudioOptions& options) { options.first_sample_rate_hz = -1; });
+  for (const double seconds : {kNan, -1.0, -kInfinity}) {
+    expect_refused("first_seconds",
+                   [&](AudioOptions& options) { options.first_seconds = seconds; });
+    expect_refused("max_seconds", [&](AudioOptions& options) { options.max_seconds = seconds; });
+  }
+  AudioOptions options;
+  options.max_seconds = kInfinity;
+  for (const double seconds : {1e300, kInfinity}) {
+    options.first_seconds = seconds;
+    EXPECT_EQ(load_audio(path, options).samples, waveform.samples) << seconds;
+  }
 }
 
 TEST_F(AudioFile, DamagedAnywhereItIsReadOrRefusedAndNothingElse) {

@@ -3,6 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "support/default_dtype.h"
+#include "support/error_message.h"
 #include "support/warm_up_counter.h"
 #include "w2vbert/core/error.h"
 
@@ -32,10 +39,38 @@ TEST(Resample, TheSameRateChangesNothing) {
   EXPECT_EQ(resample_sinc(clip, 16000, 16000, "clip"), clip);
 }
 
-TEST(Resample, SincSettlesItsCosineFirst) {
+TEST(Resample, SincWarmsUpItsCosineFirst) {
   warm_up_calls = 0;
   resample_sinc(std::vector<float>(100, 0.5F), 44100, 16000, "clip");
   EXPECT_EQ(warm_up_calls, 1);
+}
+
+TEST(Resample, GivesTheSameSamplesUnderAnyDefaultDtype) {
+  std::mt19937 random(7);
+  std::uniform_real_distribution<float> values(-1.0F, 1.0F);
+  std::vector<float> clip(1001);
+  for (float& sample : clip) sample = values(random);
+  for (const int rate : {8000, 44100}) {
+    for (const SincFilter filter : {SincFilter::functional, SincFilter::transform}) {
+      const auto expected = resample_sinc(clip, rate, 16000, "clip", filter);
+      const DefaultDtype wide(c10::ScalarType::Double);
+      EXPECT_EQ(resample_sinc(clip, rate, 16000, "clip", filter), expected) << rate;
+    }
+  }
+}
+
+TEST(Resample, RefusesRatesBelow1) {
+  const std::vector<float> clip(1000, 0.5F);
+  for (const auto& rates :
+       {std::pair{0, 16000}, {16000, 0}, {-8000, 16000}, {16000, -8000}, {0, 0}}) {
+    const int from = rates.first, to = rates.second;
+    const std::string words = "clip.wav: cannot be resampled from " + std::to_string(from) +
+                              " to " + std::to_string(to) + " Hz";
+    EXPECT_THAT(message_of<AudioError>([&] { resample_soxr(clip, from, to, "clip.wav"); }),
+                HasSubstr(words));
+    EXPECT_THAT(message_of<AudioError>([&] { resample_sinc(clip, from, to, "clip.wav"); }),
+                HasSubstr(words));
+  }
 }
 
 TEST(Resample, SincRefusesRatesWhoseFilterWouldFillTheMemory) {

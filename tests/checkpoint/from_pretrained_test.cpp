@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "checkpoint/safetensors_writer.h"
+#include "support/default_dtype.h"
 #include "support/random_parameters.h"
 #include "support/raw_safetensors.h"
 #include "support/temporary_directory.h"
@@ -90,6 +91,12 @@ TEST_F(FromPretrained, ConvertsToTheAskedDtype) {
     options.dtype = dtype;
     expect_weights(from_pretrained<Wav2Vec2BertModel>(directory_.path(), options), dtype);
   }
+}
+
+TEST_F(FromPretrained, GivesTheSameBitsUnderAnyDefaultDtype) {
+  save();
+  const DefaultDtype wide(torch::kDouble);
+  expect_weights(from_pretrained<Wav2Vec2BertModel>(directory_.path()));
 }
 
 TEST_F(FromPretrained, TakesTheFirstLayersOfADeeperFile) {

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/container/sequential.h>
+#include <torch/nn/modules/linear.h>
+#include <torch/nn/modules/normalization.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -14,6 +16,7 @@
 #include <vector>
 
 #include "checkpoint/safetensors_writer.h"
+#include "support/default_dtype.h"
 #include "support/raw_safetensors.h"
 #include "support/temporary_directory.h"
 #include "w2vbert/checkpoint/checkpoint.h"
@@ -295,6 +298,22 @@ TEST_F(LoadStateDict, WarnsOfWeightsThatAreNaNThroughout) {
   EXPECT_THAT(report.warnings, ElementsAre("dense.weight: every value is NaN"));
 }
 
+TEST_F(LoadStateDict, WarnsOfWeightsThatAreNaNUnderAnyDefaultDtype) {
+  NamedTensors tensors = joined(random_base(), head());
+  tensors[1].second.fill_(std::numeric_limits<float>::quiet_NaN());
+  const auto file = std::make_shared<Checkpoint>(checkpoint(tensors));
+  const DefaultDtype wide(torch::kDouble);
+  Headed headed;
+  EXPECT_THAT(load_state_dict(*headed, *file).warnings,
+              ElementsAre("dense.weight: every value is NaN"));
+  EXPECT_TRUE(torch::equal(headed->lm_head->weight, tensors[5].second.to(torch::kDouble)));
+  // Also of what the module does not have any more, which is read on its own.
+  const MatchedWeights weights(*headed, file);
+  headed->unregister_module("wav2vec2_bert");
+  EXPECT_THAT(load_matched(*headed, weights).warnings,
+              ElementsAre("dense.weight: every value is NaN"));
+}
+
 TEST_F(LoadStateDict, LoadsWhatIsLeftOfTheModuleThatWasMatched) {
   Headed headed;
   NamedTensors tensors = joined(random_base(), head());
@@ -364,6 +383,45 @@ TEST_F(LoadStateDict, LoadsBuffersLikeParameters) {
                                      {"num_batches_tracked", torch::tensor(9)}}));
   EXPECT_EQ(norm->running_mean[0].item<float>(), 3.0F);
   EXPECT_EQ(norm->num_batches_tracked.item<int>(), 9);
+}
+
+// With a buffer of integers behind its parameter.
+struct CountingImpl : torch::nn::Module {
+  CountingImpl() {
+    weight = register_parameter("weight", torch::zeros({2}));
+    counts = register_buffer("counts", torch::full({2}, 7, torch::kLong));
+  }
+  torch::Tensor weight, counts;
+};
+TORCH_MODULE(Counting);
+
+TEST_F(LoadStateDict, LoadsIntegersFromIntegersAlone) {
+  const torch::Tensor weight = torch::randn({2});
+  for (const auto dtype : {torch::kFloat, torch::kDouble, torch::kHalf, torch::kBFloat16}) {
+    Counting counting;
+    EXPECT_THAT(
+        error_of(*counting, {{"weight", weight}, {"counts", torch::full({2}, 2.5, dtype)}}),
+        AllOf(HasSubstr("counts has dtype"), HasSubstr("expected an integer dtype or BOOL")));
+  }
+  for (const auto dtype : {torch::kLong, torch::kInt, torch::kShort, torch::kByte, torch::kBool}) {
+    Counting counting;
+    load_state_dict(*counting,
+                    checkpoint({{"weight", weight}, {"counts", torch::ones({2}, dtype)}}));
+    EXPECT_TRUE(torch::equal(counting->counts, torch::ones({2}, torch::kLong))) << dtype;
+    EXPECT_TRUE(torch::equal(counting->weight, weight));
+  }
+}
+
+TEST_F(LoadStateDict, RefusesADtypeThatCannotBeReadBeforeItCopies) {
+  // Half a byte each: LibTorch does not have the type.
+  write_raw_safetensors(directory_ / "f4",
+                        R"({"weight":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"
+                        R"("counts":{"dtype":"F4","shape":[2],"data_offsets":[8,9]}})",
+                        std::string(8, '\x3f') + '\x22');
+  const Checkpoint file = Checkpoint::open(directory_ / "f4");
+  Counting counting;
+  EXPECT_THROW(load_state_dict(*counting, file), CheckpointError);
+  EXPECT_TRUE(torch::equal(counting->weight, torch::zeros({2})));
 }
 
 TEST_F(LoadStateDict, ComparesWithoutChangingTheModule) {

@@ -98,7 +98,7 @@ AnyModel make_model(const std::string& architecture, int number, torch::ScalarTy
   // place_module: what HF keeps in float32 (tables of positions) stays so.
   FromPretrainedOptions options;
   options.dtype = dtype;
-  place_module(*model, options, ParameterValues::kept);
+  detail::place_module(*model, options, detail::ParameterValues::kept);
   return model;
 }
 

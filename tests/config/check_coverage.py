@@ -233,8 +233,8 @@ def table_problems(tables, heading, names):
     rows = tables.get(heading)
     if rows is None:
         return [f"docs/parity.md has no table under {heading!r}"]
-    return ([f"{heading}: transformers has {name}, the table has not" for name in sorted(names - rows.keys())] +
-            [f"{heading}: the table has {name}, transformers has not" for name in sorted(rows.keys() - names)])
+    return ([f"{heading}: transformers has {name}, the table does not" for name in sorted(names - rows.keys())] +
+            [f"{heading}: the table has {name}, transformers does not" for name in sorted(rows.keys() - names)])
 
 
 # ---- whether it is true ---------------------------------------------------------------------------------

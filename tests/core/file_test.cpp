@@ -19,7 +19,7 @@
 namespace {
 int interruptions = 0;
 int stale_answers = 0;
-std::size_t most_bytes = 0;  // of one read; 0: as many as asked for
+std::size_t max_bytes = 0;  // of one read; 0: as many as asked for
 }  // namespace
 
 extern "C" {
@@ -35,7 +35,7 @@ ssize_t __wrap_pread(int descriptor, void* to, std::size_t bytes, off_t offset) 
     errno = ESTALE;
     return -1;
   }
-  if (most_bytes != 0 && bytes > most_bytes) bytes = most_bytes;
+  if (max_bytes != 0 && bytes > max_bytes) bytes = max_bytes;
   return __real_pread(descriptor, to, bytes, offset);
 }
 }
@@ -54,7 +54,7 @@ class InputFileTest : public ::testing::Test {
  protected:
   void SetUp() override {
     interruptions = stale_answers = 0;
-    most_bytes = 0;
+    max_bytes = 0;
   }
   TemporaryDirectory directory_;
 };
@@ -110,7 +110,7 @@ TEST_F(InputFileTest, LeavesNoDescriptorBehind) {
 TEST_F(InputFileTest, GoesOnAfterInterruptionsAndShortReads) {
   write_text(directory_ / "a", "0123456789");
   interruptions = 5;
-  most_bytes = 3;
+  max_bytes = 3;
   EXPECT_EQ(read_small_file<ConfigError>(directory_ / "a", 10), "0123456789");
 }
 

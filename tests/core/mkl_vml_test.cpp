@@ -17,12 +17,12 @@ class VectorMath : public ::testing::Test {
   void SetUp() override { warm_up_calls = 0; }
 };
 
-TEST_F(VectorMath, IsSettledBeforeAnActivationIsUsed) {
+TEST_F(VectorMath, IsWarmedUpBeforeAnActivationIsUsed) {
   activation_function("gelu_new", "hidden_act");
   EXPECT_EQ(warm_up_calls, 1);
 }
 
-TEST_F(VectorMath, IsSettledBeforePositionsAreComputed) {
+TEST_F(VectorMath, IsWarmedUpBeforePositionsAreComputed) {
   const Wav2Vec2BertConfig config;
   const Wav2Vec2BertRelPositionalEmbedding relative(config);
   EXPECT_EQ(warm_up_calls, 1);

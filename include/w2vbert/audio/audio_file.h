@@ -28,7 +28,8 @@ struct AudioOptions {
   int target_sample_rate_hz = 16000;
   Resampler resampler = Resampler::soxr;
   /// Where audio takes a way round: first to this rate (0: not), then so many seconds of it (0:
-  /// all), then to the target, then padded.
+  /// all), then to the target, then padded. Negative rates, and seconds that are negative or NaN,
+  /// are an AudioError.
   int first_sample_rate_hz = 0;
   Resampler first_resampler = Resampler::soxr;
   double first_seconds = 0;
@@ -55,12 +56,13 @@ Waveform decode_audio(
     const std::function<void()>& decoded_block = [] {});
 
 /// To target_sample_rate_hz, by the way that the options say. `path` is for the AudioError that a
-/// resampler may give reason for.
+/// resampler may give reason for, and a waveform or a target below 1 Hz.
 Waveform resample_audio(Waveform waveform, const AudioOptions& options, const std::string& path);
 
 /// `duration_seconds` from `offset_seconds` on; 0: to the end. The borders are cut down to whole
 /// samples, as Python's int(seconds * rate) does. Throws AudioError(path) for a part that begins
-/// behind the last sample, or ends more than a millisecond behind it.
+/// behind the last sample, or ends more than a millisecond behind it, for seconds that are negative
+/// or NaN, and for a waveform below 1 Hz.
 Waveform cut_audio(const Waveform& waveform, double offset_seconds, double duration_seconds,
                    const std::string& path);
 

@@ -9,7 +9,7 @@ namespace w2vbert {
 
 /// librosa.resample(samples, orig_sr=from_hz, target_sr=to_hz) of librosa >= 0.10: soxr HQ in one
 /// go, then cut or filled with a zero to ceil(samples * to_hz / from_hz). `path` is for the
-/// AudioError that soxr may give reason for.
+/// AudioError that soxr may give reason for, and rates below 1 Hz.
 std::vector<float> resample_soxr(std::span<const float> samples, int from_hz, int to_hz,
                                  const std::string& path);
 
@@ -20,7 +20,8 @@ enum class SincFilter { functional, transform };
 /// torchaudio.functional.resample(samples, from_hz, to_hz) (or transforms.Resample) with its
 /// defaults: sinc_interp_hann, lowpass_filter_width 6, rolloff 0.99. The filter bank has from_hz *
 /// to_hz / gcd^2 values or a few more: rates without a common factor need gigabytes, and more than
-/// 2^24 values (44,101 to 16,000 Hz has 706 million) are an AudioError naming `path`.
+/// 2^24 values (44,101 to 16,000 Hz has 706 million) are an AudioError naming `path`, as are rates
+/// below 1 Hz.
 std::vector<float> resample_sinc(std::span<const float> samples, int from_hz, int to_hz,
                                  const std::string& path,
                                  SincFilter filter = SincFilter::functional);

@@ -9,11 +9,11 @@ namespace w2vbert {
 
 /// The samples, and what their file was before it was reduced to one channel and resampled.
 struct Waveform {
-  std::vector<float> samples;  ///< (S), -1..1 where the file does not go beyond
-  int sample_rate_hz = 0;      ///< of `samples`
-  int source_rate = 0;         ///< Hz, of the file
+  std::vector<float> samples;     ///< (S), -1..1 where the file does not go beyond
+  int sample_rate_hz = 0;         ///< of `samples`
+  int source_sample_rate_hz = 0;  ///< of the file
   int source_channels = 0;
-  std::int64_t source_frames = 0;  ///< samples of each channel
+  std::int64_t source_samples = 0;  ///< of each channel of the file
   std::string container;  ///< "WAV", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "Ogg", "MP3"
 };
 

@@ -44,8 +44,8 @@ class Checkpoint final : public WeightSource {
   const std::vector<std::string>& warnings() const override;
 
   /// The tensor in the file's dtype and shape, on the CPU, 64-byte aligned. Throws CheckpointError
-  /// for a name that is not there, a dtype that LibTorch has not (the sub-byte ones), a file that
-  /// has changed since open().
+  /// for a name that is not there, a dtype that LibTorch does not have (the sub-byte ones), a file
+  /// that has changed since open().
   at::Tensor read(std::string_view name) const;
   void read(std::string_view name, const at::Tensor& destination) const override;
   void read_rows(std::string_view name, std::int64_t first, std::int64_t count,

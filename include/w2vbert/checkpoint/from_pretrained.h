@@ -35,32 +35,44 @@ struct Pretrained {
   LoadReport report;
 };
 
-/// config.json of a local directory or cached Hub id with the options' changes, checked.
+/// Where a model lies, and what it is.
 struct PretrainedSource {
   std::string directory;
   Wav2Vec2BertConfig config;
 };
+
+/// Finds a model without reading its weights: a local directory or cached Hub id (resolve_model)
+/// and its config.json with the options' changes. Throws CheckpointError for a model that is not
+/// there, ConfigError for a config.json that is not there, is malformed, or does not hold with the
+/// changes.
 PretrainedSource find_pretrained(const std::string& path_or_id,
                                  const FromPretrainedOptions& options = {});
 
-/// What becomes of the values of parameters that are moved.
+// For the templates below alone.
+namespace detail {
+
+// What becomes of the values of parameters that are moved.
 enum class ParameterValues {
   kept,
-  unset,  ///< new memory without a look at the old one, which has not been touched yet
+  unset,  // new memory without a look at the old one, which has not been touched yet
 };
 
-/// Moves a module to the options' dtype and device. Buffers (the tables of position embeddings)
-/// keep their values, and their dtype as HF keeps it.
+// Moves a module to the options' dtype and device. Buffers (the tables of position embeddings)
+// keep their values, and their dtype as HF keeps it.
 void place_module(torch::nn::Module& module, const FromPretrainedOptions& options,
                   ParameterValues values);
 
-/// Merges options.lora, if there is one; its warnings are added to the report's.
-void merge_adapter(torch::nn::Module& module, const FromPretrainedOptions& options,
+// Merges options.lora, if there is one; its warnings are added to the report's.
+void merge_lora_of(const FromPretrainedOptions& options, torch::nn::Module& module,
                    LoadReport& report);
 
+}  // namespace detail
+
 /// HF's `from_pretrained`: reads the config, builds the module, loads the weights (load_state_dict)
-/// and the adapter, ends in eval mode. ModuleHolder is made with TORCH_MODULE and constructed from
-/// the config. Throws ConfigError, CheckpointError.
+/// and merges the LoRA adapter, ends in eval mode. ModuleHolder is made with TORCH_MODULE and
+/// constructed from the config. Throws ConfigError for a config.json or an adapter_config.json that
+/// does not hold, or that the class does not support, and CheckpointError for files that are not
+/// there, are damaged or do not fit.
 template <class ModuleHolder>
 Pretrained<ModuleHolder> load_pretrained(const std::string& path_or_id,
                                          const FromPretrainedOptions& options = {}) {
@@ -72,15 +84,18 @@ Pretrained<ModuleHolder> load_pretrained(const std::string& path_or_id,
     if (!options.load.lenient) skip.emplace();  // every parameter is about to be read, or it fails
     result.model = ModuleHolder(source.config);
   }
-  place_module(*result.model, options,
-               options.load.lenient ? ParameterValues::kept : ParameterValues::unset);
+  detail::place_module(
+      *result.model, options,
+      options.load.lenient ? detail::ParameterValues::kept : detail::ParameterValues::unset);
   result.report = load_state_dict(*result.model, checkpoint, options.load);
-  merge_adapter(*result.model, options, result.report);
+  detail::merge_lora_of(options, *result.model, result.report);
   result.model->eval();
   result.config = std::move(source.config);
   return result;
 }
 
+/// The model of load_pretrained(), for callers that need neither the config nor the report. Throws
+/// as it does.
 template <class ModuleHolder>
 ModuleHolder from_pretrained(const std::string& path_or_id,
                              const FromPretrainedOptions& options = {}) {

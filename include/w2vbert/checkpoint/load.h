@@ -37,7 +37,8 @@ struct LoadReport {
   std::vector<std::string> missing;
   /// The source's names: other heads, further layers. No error.
   std::vector<std::string> unexpected;
-  std::vector<Mismatch> mismatched;  ///< another shape, no float type, two tensors for one name
+  /// Another shape, another kind of dtype, two tensors for one name.
+  std::vector<Mismatch> mismatched;
   /// Under lenient loading one "[Wav2Vec-BERT] ..." for each missing or mismatched name; otherwise
   /// an index that is not used, weights that are NaN throughout.
   std::vector<std::string> warnings;
@@ -58,10 +59,11 @@ LoadReport compare_state_dict(const torch::nn::Module& module, const WeightSourc
                               const LoadOptions& options = {});
 
 /// Compares first and then copies, in the order of the source, converting F16, BF16, F32 and F64 to
-/// the parameter's dtype and device. Strict (the default): anything missing or mismatched is one
-/// CheckpointError that lists it, before anything is copied. Lenient or not, a source of which no
-/// tensor fits is refused, with the prefix to ask for if its names share one: HF would go on with
-/// random weights. Nothing is transposed, squeezed or matched by position.
+/// the parameter's dtype and device, and integers and BOOL to an integer buffer's. Strict (the
+/// default): anything missing or mismatched is one CheckpointError that lists it, before anything
+/// is copied. Lenient or not, a source of which no tensor fits is refused, with the prefix to ask
+/// for if its names share one: HF would go on with random weights. Nothing is transposed, squeezed
+/// or matched by position.
 LoadReport load_state_dict(torch::nn::Module& module, const WeightSource& source,
                            const LoadOptions& options = {});
 

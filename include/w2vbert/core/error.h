@@ -53,8 +53,8 @@ class StorageError : public Error {
   using Error::Error;
 };
 
-/// A request that makes no sense for this model or this output directory (an option, a manifest
-/// row).
+/// A request that does not fit the model, the machine or what is there already; a setting that is
+/// malformed or out of range.
 class UsageError : public Error {
  public:
   using Error::Error;

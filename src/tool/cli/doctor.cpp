@@ -9,12 +9,12 @@
 #include <soxr.h>
 #include <torch/version.h>
 
-#include <cstdlib>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "core/environment.h"
 #include "core/file.h"
 #include "core/text.h"
 #include "core/threads.h"
@@ -62,7 +62,7 @@ Finding torch_finding() {
 Finding cpu_finding() {
   const std::string capability = at::get_cpu_capability();
   Finding finding{"CPU kernels", capability, ""};
-  if (std::getenv("ATEN_CPU_CAPABILITY")) {
+  if (environment_variable("ATEN_CPU_CAPABILITY")) {
     finding.advice = "ATEN_CPU_CAPABILITY is set; unset it for the fastest kernels";
   } else if (capability == "DEFAULT" || capability == "NO AVX") {
     finding.advice = "this processor has no AVX2: several times slower";
@@ -73,10 +73,10 @@ Finding cpu_finding() {
 Finding threads_finding() {
   const int cores = usable_cores();
   Finding finding{"threads", fmt::format("{} (cores this process may use)", cores), ""};
-  const char* limit = std::getenv("OMP_NUM_THREADS");
-  if (limit && std::string_view(limit) != std::to_string(cores)) {
+  const auto limit = environment_variable("OMP_NUM_THREADS");
+  if (limit && *limit != std::to_string(cores)) {
     finding.advice =
-        fmt::format("OMP_NUM_THREADS={} is not used: --threads decides", quote_bytes(limit));
+        fmt::format("OMP_NUM_THREADS={} is not used: --threads decides", quote_bytes(*limit));
   }
   return finding;
 }

@@ -104,8 +104,8 @@ int main(int argc, char** argv) {
   try {
     return run_program({argv + std::min(argc, 1), argv + argc});
   } catch (...) {
-    const ExitResult ending = exit_result_of(std::current_exception());
-    if (!ending.message.empty()) print_error(ending.message);
-    return ending.status;
+    const ExitResult result = exit_result_of(std::current_exception());
+    if (!result.message.empty()) print_error(result.message);
+    return result.status;
   }
 }

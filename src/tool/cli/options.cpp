@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <array>
 #include <climits>
-#include <cstdlib>
 #include <limits>
 #include <utility>
 
+#include "core/environment.h"
 #include "core/file.h"
 #include "core/threads.h"
 #include "w2vbert/core/device.h"
@@ -21,11 +21,6 @@ namespace {
 constexpr std::int64_t kMaxThreads = 1024;
 constexpr int kMaxReadersByDefault = 16;
 constexpr std::int64_t kMaxClipsInShard = 100'000;  // more do not fit into a header
-
-std::optional<std::string> environment_variable(const char* name) {
-  const char* value = std::getenv(name);
-  return value ? std::optional<std::string>(value) : std::nullopt;
-}
 
 std::optional<std::string> given(const std::string& word) {
   return word.empty() ? std::nullopt : std::optional<std::string>(word);

@@ -91,7 +91,7 @@ int run(const ParityOptionsGiven& given) {
         result.missing.empty()
             ? describe_outside(*result.first_outside(),
                                result.tolerance_of(*result.first_outside()))
-            : result.missing.front() + ": PyTorch's model has it, this one has not";
+            : result.missing.front() + ": PyTorch's model has it, this one does not";
     messages.error(quote_bytes(given.reference) + ": " + first);
   }
   // The error is out before the listing: a reader that goes away early does not change the status.

@@ -9,26 +9,33 @@ namespace {
 
 constexpr std::string_view kOf = "-of-";
 
+constexpr const char* kNumShards = "num_shards";
+constexpr const char* kShardIndex = "shard_index";
+
+// About a setting, or a variable of the environment.
+[[noreturn]] void fail_partition(std::string_view name, std::string_view problem,
+                                 std::string_view expected) {
+  const bool is_setting = name == kNumShards || name == kShardIndex;
+  throw UsageError("", name, problem, expected, is_setting ? name : "");
+}
+
 std::uint64_t number_of(const std::string& text, const char* name) {
   const auto number = parse_number<std::uint64_t>(text);
-  if (!number) {
-    throw UsageError("", name, in_quotes(text) + " is no number", "a whole number, 0 or more");
-  }
+  if (!number) fail_partition(name, in_quotes(text) + " is no number", "a whole number, 0 or more");
   return *number;
 }
 
 Partition shard_of(const std::optional<std::string>& index, const char* index_name,
                    const std::optional<std::string>& count, const char* count_name) {
   if (!index || !count) {
-    throw UsageError("", index ? index_name : count_name,
-                     std::string("given without ") + (index ? count_name : index_name),
-                     "both or neither");
+    fail_partition(index ? index_name : count_name,
+                   std::string("given without ") + (index ? count_name : index_name),
+                   "both or neither");
   }
   const Partition partition{number_of(*index, index_name), number_of(*count, count_name)};
-  if (partition.count == 0) throw UsageError("", count_name, "is 0", "1 or more");
+  if (partition.count == 0) fail_partition(count_name, "is 0", "1 or more");
   if (partition.index >= partition.count) {
-    throw UsageError("", index_name, "is " + *index,
-                     "less than " + *count + " (" + count_name + ")");
+    fail_partition(index_name, "is " + *index, "less than " + *count + " (" + count_name + ")");
   }
   return partition;
 }
@@ -87,7 +94,7 @@ std::optional<Partition> partition_of_array(
     throw UsageError("", "SLURM_ARRAY_TASK_ID",
                      "is " + *id + " in an array of " + *count + " from " + std::to_string(first) +
                          " in steps of " + std::to_string(step),
-                     "an array without gaps, or --num-shards and --shard-index");
+                     "an array without gaps, or shard_index beside num_shards", kNumShards);
   }
   return Partition{(task - first) / step, tasks};
 }
@@ -110,7 +117,7 @@ Partition choose_partition(const std::function<std::optional<std::string>(const 
   }
   std::optional<Partition> options;
   if (num_shards || shard_index) {
-    options = shard_of(shard_index, "--shard-index", num_shards, "--num-shards");
+    options = shard_of(shard_index, kShardIndex, num_shards, kNumShards);
   }
   // Explicit options speak for an array's task, whose list may be its own.
   if (const auto array = options ? std::nullopt : partition_of_array(variable)) {
@@ -119,11 +126,11 @@ Partition choose_partition(const std::function<std::optional<std::string>(const 
   }
   if (launcher && launcher->count > 1) {
     if (options && *options != *launcher) {
-      throw UsageError("", "--num-shards",
-                       "the launcher's variables (" + std::string(rank ? "RANK" : "SLURM_PROCID") +
-                           ") already give share " + std::to_string(launcher->index) + " of " +
-                           std::to_string(launcher->count),
-                       "one of the two");
+      fail_partition(kNumShards,
+                     "the launcher's variables (" + std::string(rank ? "RANK" : "SLURM_PROCID") +
+                         ") already give share " + std::to_string(launcher->index) + " of " +
+                         std::to_string(launcher->count),
+                     "one of the two");
     }
     return *launcher;
   }

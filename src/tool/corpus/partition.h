@@ -29,7 +29,7 @@ std::uint64_t stable_hash(std::string_view text);
 // The partition of this process: RANK with WORLD_SIZE (torchrun), else SLURM_PROCID with
 // SLURM_STEP_NUM_TASKS (srun); in a Slurm array (SLURM_ARRAY_TASK_ID with SLURM_ARRAY_TASK_COUNT,
 // and SLURM_ARRAY_TASK_MIN and _STEP, 0 and 1 where they are not set) a part of the array's
-// partition. Else the options --num-shards and --shard-index. A launcher with one process leaves
+// partition. Else the settings num_shards and shard_index. A launcher with one process leaves
 // the choice to the options, and the options decide in an array, too: each of its tasks may have a
 // list of its own. `variable` returns an environment variable. Throws UsageError: half a pair, no
 // number, an index that is not below the count, or a launcher and options that disagree.

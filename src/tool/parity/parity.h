@@ -44,14 +44,14 @@ struct ParityResult {
   // Modules of PyTorch that are not compared by themselves: Dropout, and the encoder, whose input
   // is the chain's.
   std::vector<std::string> not_compared;
-  std::vector<std::string> missing;  // modules of PyTorch that this model has not
+  std::vector<std::string> missing;  // modules of PyTorch that this model does not have
   ParityTolerance tolerance;
   // The settings that bits depend on, by name.
   Settings theirs;
   Settings ours;
 
-  // The first row outside its tolerance, modules before chain before gradients; null when there is
-  // none.
+  // The first row outside its tolerance, modules before chain before gradients; null where all are
+  // within theirs.
   const ParityRow* first_outside() const;
   // f(row) for every row, in that order.
   template <class Function>
@@ -76,7 +76,7 @@ struct ParityOptions {
   bool chain = true;  // and the gradients
 };
 
-// The tolerance for what `theirs` and `ours` differ in: none where LibTorch, CPU kernels, threads,
+// The tolerance for what `theirs` and `ours` differ in: zero where LibTorch, CPU kernels, threads,
 // device, attention and dtype are the same; what was measured for another of these
 // (docs/parity.md); and for another dtype anything finite, as what its rounding is worth depends on
 // the model.

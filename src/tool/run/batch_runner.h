@@ -28,8 +28,8 @@ class BatchRunner {
   using Function = std::function<std::vector<Output>(const std::vector<EngineClip>&)>;
 
   // `function` outlives the runner; what it gives for a clip does not depend on the others.
-  BatchRunner(const Function& function, std::int64_t most_frames)
-      : function_(function), most_frames_(most_frames), frames_(most_frames) {}
+  BatchRunner(const Function& function, std::int64_t max_frames)
+      : function_(function), max_frames_(max_frames), frames_(max_frames) {}
 
   // How many frames the next batch may have.
   std::int64_t frames() const { return frames_; }
@@ -42,7 +42,7 @@ class BatchRunner {
   };
   // One result for each clip. Throws DeviceError, CheckpointError, Interrupted.
   std::vector<Result> run(const std::vector<EngineClip>& clips) {
-    frames_ = std::min(most_frames_, frames_ + std::max<std::int64_t>(1, most_frames_ / 16));
+    frames_ = std::min(max_frames_, frames_ + std::max<std::int64_t>(1, max_frames_ / 16));
     std::vector<Result> results(clips.size());
     run(clips, results);
     return results;
@@ -88,7 +88,7 @@ class BatchRunner {
   }
 
   const Function& function_;
-  const std::int64_t most_frames_;
+  const std::int64_t max_frames_;
   std::int64_t frames_;
   double seconds_ = 0;
 };

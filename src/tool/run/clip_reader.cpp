@@ -26,18 +26,25 @@ ClipReader::ClipReader(const InputList& inputs, const std::vector<std::size_t>& 
       request_(request),
       ready_(frames_ahead),
       threads_left_(static_cast<std::size_t>(threads)) {
-  for (int i = 0; i < threads; ++i) start_thread();
-  watcher_ = std::thread([this] { watch(); });
+  try {
+    for (int i = 0; i < threads; ++i) start_thread();
+    watcher_ = std::thread([this] { watch(); });
+  } catch (...) {
+    stop();
+    throw;
+  }
 }
 
-ClipReader::~ClipReader() {
+ClipReader::~ClipReader() { stop(); }
+
+void ClipReader::stop() {
   ready_.close();
   {
     const std::lock_guard lock(watching_mutex_);
     watching_ = false;
   }
   watching_changed_.notify_all();
-  watcher_.join();
+  if (watcher_.joinable()) watcher_.join();
   for (Thread& one : threads_) {
     let_end(*one.decoding) ? one.thread.join() : one.thread.detach();
   }
@@ -57,24 +64,31 @@ bool ClipReader::let_end(Decoding& decoding) const {
 
 void ClipReader::start_thread() {
   auto decoding = std::make_shared<Decoding>();
-  threads_.push_back({std::thread([this, decoding] { work(decoding); }), decoding});
+  // First, so that nothing throws once the thread runs.
+  threads_.reserve(threads_.size() + 1);
+  std::thread thread([this, decoding] { work(decoding); });
+  threads_.push_back({std::move(thread), std::move(decoding)});
 }
 
 void ClipReader::watch() {
   const auto pause = std::chrono::duration<double>(request_.read_timeout_seconds / 8);
   std::unique_lock lock(watching_mutex_);
-  while (!watching_changed_.wait_for(lock, pause, [this] { return !watching_; })) {
-    for (std::size_t i = 0; i < threads_.size(); ++i) give_up_if_hanging(i);
+  try {
+    while (!watching_changed_.wait_for(lock, pause, [this] { return !watching_; })) {
+      for (std::size_t i = 0; i < threads_.size(); ++i) give_up_if_hanging(i);
+    }
+  } catch (...) {  // the clips that are left may have no thread to read them
+    end_with(std::current_exception());
   }
 }
 
 void ClipReader::give_up_if_hanging(std::size_t thread) {
-  const double patience = request_.read_timeout_seconds;
+  const double timeout = request_.read_timeout_seconds;
   ReadClip clip;
   {
     Decoding& decoding = *threads_[thread].decoding;
     const std::lock_guard lock(decoding.mutex);
-    if (!decoding.active || decoding.since_block.seconds() < patience) return;
+    if (!decoding.active || decoding.since_block.seconds() < timeout) return;
     decoding.given_up = true;
     clip.index = decoding.index;
   }
@@ -83,31 +97,51 @@ void ClipReader::give_up_if_hanging(std::size_t thread) {
   threads_.erase(threads_.begin() + static_cast<std::ptrdiff_t>(thread));
   clip.failure = std::make_exception_ptr(
       AudioError(inputs_.path(clip.index), "",
-                 "its decoder gave nothing for " + number_text(patience) + " seconds",
+                 "its decoder gave nothing for " + number_text(timeout) + " seconds",
                  "a file that can be decoded, on a disk that answers"));
   ready_.push(std::move(clip), 1);  // before the new thread may close the queue
   start_thread();
 }
 
-std::vector<ReadClip> ClipReader::next_batch(std::int64_t most_frames) {
+std::vector<ReadClip> ClipReader::next_batch(std::int64_t max_frames) {
   std::vector<ReadClip> batch;
   std::optional<ReadClip> clip = ready_.pop();
   while (clip) {
-    most_frames -= std::max<std::int64_t>(1, clip->frames());
+    max_frames -= std::max<std::int64_t>(1, clip->frames());
     batch.push_back(std::move(*clip));
-    clip = ready_.pop_if_there(most_frames);
+    clip = ready_.pop_if_there(max_frames);
+  }
+  if (batch.empty()) {
+    const std::lock_guard lock(error_mutex_);
+    if (error_) std::rethrow_exception(error_);
   }
   return batch;
 }
 
+void ClipReader::end_with(std::exception_ptr error) {
+  {
+    const std::lock_guard lock(error_mutex_);
+    if (!error_) error_ = std::move(error);
+  }
+  ready_.close();
+}
+
 void ClipReader::work(const std::shared_ptr<Decoding>& decoding) {
+  try {
+    read_pending(*decoding);
+  } catch (...) {
+    end_with(std::current_exception());
+  }
+}
+
+void ClipReader::read_pending(Decoding& decoding) {
   const c10::ParallelGuard alone(true);  // the cores are the engine's
   const SeamlessM4TFeatureExtractor extractor(request_.features);
   Decoded decoded;
   for (std::size_t i = next_.fetch_add(1); i < pending_.size(); i = next_.fetch_add(1)) {
     ReadClip clip;
     try {
-      clip = read(pending_[i], extractor, decoded, *decoding);
+      clip = read(pending_[i], extractor, decoded, decoding);
     } catch (const GivenUp&) {
       return;
     } catch (...) {
@@ -169,7 +203,7 @@ ReadClip ClipReader::read(std::size_t index, const SeamlessM4TFeatureExtractor& 
   clip.read_seconds = watch.seconds();
   clip.samples = static_cast<std::int64_t>(waveform.samples.size());
   clip.sample_rate_hz = waveform.sample_rate_hz;
-  clip.source_sample_rate_hz = waveform.source_rate;
+  clip.source_sample_rate_hz = waveform.source_sample_rate_hz;
   clip.source_channels = waveform.source_channels;
   if (clip.samples < kMinSamples) {
     throw AudioError(inputs_.path(index), "",

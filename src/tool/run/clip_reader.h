@@ -36,15 +36,16 @@ class ClipReader {
  public:
   // `pending`: indices into `inputs`, which are read in their order by `threads` threads. All
   // arguments outlive the reader. As many clips wait as have `frames_ahead` frames, and one more
-  // for each thread.
+  // for each thread. Throws std::system_error when a thread cannot be started.
   ClipReader(const InputList& inputs, const std::vector<std::size_t>& pending,
              const ClipRunRequest& request, int threads, std::int64_t frames_ahead);
   ~ClipReader();
   ClipReader(const ClipReader&) = delete;
   ClipReader& operator=(const ClipReader&) = delete;
 
-  // Waits for one clip and takes what else is there, up to `most_frames` in all. Empty: no more.
-  std::vector<ReadClip> next_batch(std::int64_t most_frames);
+  // Waits for one clip and takes what else is there, up to `max_frames` in all. Empty: no more.
+  // Throws what ended a thread: a std::system_error where one that hangs could not be replaced.
+  std::vector<ReadClip> next_batch(std::int64_t max_frames);
 
   // Threads whose decoder gave nothing for too long: their clip has failed, another thread has
   // taken their place, and they end if their decoder ever returns. The process cannot wait for
@@ -73,7 +74,10 @@ class ClipReader {
   };
 
   void start_thread();
+  void stop();
   void work(const std::shared_ptr<Decoding>& decoding);
+  void read_pending(Decoding& decoding);
+  void end_with(std::exception_ptr error);
   void watch();
   void give_up_if_hanging(std::size_t thread);
   // Waits until a thread has left its decoder, at the next block: true; false: that hangs.
@@ -93,6 +97,8 @@ class ClipReader {
   std::mutex watching_mutex_;
   std::condition_variable watching_changed_;
   bool watching_ = true;
+  std::mutex error_mutex_;
+  std::exception_ptr error_;  // that ended a thread
   // Last: they use the members above. The watcher alone changes the readers.
   std::vector<Thread> threads_;
   std::thread watcher_;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <new>
 #include <string_view>
+#include <utility>
 
 #include "core/text.h"
 
@@ -23,6 +24,17 @@ std::string kind_of_file(const std::string& path) {
   return "audio";
 }
 
+// The option of a setting: its name, but for those that the command line calls otherwise.
+std::string option_of(std::string_view setting) {
+  constexpr std::pair<std::string_view, std::string_view> kOtherNames[] = {{"precision", "dtype"}};
+  for (const auto& [name, option] : kOtherNames) {
+    if (setting == name) setting = option;
+  }
+  std::string option(setting);
+  std::replace(option.begin(), option.end(), '_', '-');
+  return "--" + option;
+}
+
 std::string with_path(const std::string& path, std::string_view message) {
   const std::string text = quote_bytes(message, kMaxMessageBytes);
   return path.empty() ? text : quote_bytes(path) + ": " + text;
@@ -31,10 +43,12 @@ std::string with_path(const std::string& path, std::string_view message) {
 }  // namespace
 
 std::string message_of(const Error& error) {
-  std::string option = error.setting();
-  if (option.empty()) return error.what();
-  std::replace(option.begin(), option.end(), '_', '-');
-  return std::string(error.what()) + " (--" + option + ")";
+  const std::string what = error.what();
+  if (error.setting().empty()) return what;
+  const std::string option = option_of(error.setting());
+  if (error.key() != error.setting()) return what + " (" + option + ")";
+  const std::string before = error.path().empty() ? "" : quote_bytes(error.path()) + ": ";
+  return before + option + what.substr(before.size() + error.key().size());
 }
 
 std::string one_line(const c10::Error& error) {

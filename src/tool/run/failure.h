@@ -21,7 +21,8 @@ struct Description {
   std::string message;  // one line under 2 KB, no control bytes
 };
 
-// The error's words, and behind them the option of the command line that its setting stands for.
+// The error's words with the option of the command line that its setting stands for: in the place
+// of the key where that is the setting, else behind them.
 std::string message_of(const Error& error);
 
 // LibTorch's message without its backtrace: the first line.

@@ -1,6 +1,6 @@
 #include "tool/run/output_writer.h"
 
-#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <utility>
 
@@ -15,8 +15,15 @@ constexpr std::int64_t kMaxWaitingBytes = 256 << 20;
 }  // namespace
 
 OutputWriter::OutputWriter(Outputs& outputs)
-    : outputs_(outputs), waiting_(kMaxWaitingBytes), working_(outputs.most_threads()) {
-  for (int i = 0; i < outputs.most_threads(); ++i) threads_.emplace_back([this] { work(); });
+    : outputs_(outputs), waiting_(kMaxWaitingBytes), working_(outputs.max_threads()) {
+  const int threads = outputs.max_threads();
+  threads_.reserve(static_cast<std::size_t>(threads));
+  try {
+    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+  } catch (...) {
+    finish();
+    throw;
+  }
 }
 
 OutputWriter::~OutputWriter() { finish(); }

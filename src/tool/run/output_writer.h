@@ -22,7 +22,7 @@ struct WrittenOutput {
 
 class OutputWriter {
  public:
-  // `outputs` outlives the writer.
+  // `outputs` outlives the writer. Throws std::system_error when a thread cannot be started.
   explicit OutputWriter(Outputs& outputs);
   // Finishes what was given to it.
   ~OutputWriter();
@@ -43,7 +43,7 @@ class OutputWriter {
   struct Item {
     std::size_t number = 0;  // of outputs
     std::size_t index = 0;
-    std::optional<Output> output;  // without: left out
+    std::optional<Output> output;  // without: skipped
   };
 
   void work();

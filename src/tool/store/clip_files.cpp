@@ -91,7 +91,7 @@ std::string ClipFiles::path_of(std::size_t index) const {
   return directory_.output_path(inputs_.name(index));
 }
 
-int ClipFiles::most_threads() const { return kWritingThreads; }
+int ClipFiles::max_threads() const { return kWritingThreads; }
 
 void ClipFiles::write(Output& output) {
   const ClipReport& report = output.report;

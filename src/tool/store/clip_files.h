@@ -16,7 +16,7 @@ class ClipFiles : public Outputs {
   ScanResult scan(const Partition& partition, bool verify) override;
   std::size_t clean() override;
   std::string path_of(std::size_t index) const override;
-  int most_threads() const override;
+  int max_threads() const override;
   void write(Output& output) override;
   void skip(std::size_t) override {}
   void finish() override {}

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <string_view>
 #include <unordered_set>
 #include <utility>
 
@@ -19,6 +20,8 @@
 namespace w2vbert::tool {
 namespace {
 
+constexpr std::string_view kVerify = "verify";
+constexpr std::string_view kRunThatVerifies = "a run that verifies what is there and redoes it";
 constexpr std::uint64_t kTensorAlignment = 8;  // of int64, the largest elements there are
 
 std::string file_of_shard(std::size_t shard) {
@@ -46,7 +49,7 @@ struct OutputShards::OpenShard {
   std::size_t end = 0;                                   // behind the last
   std::size_t missing = 0;                               // of which nothing is known yet
   std::unique_ptr<StoredShard> stored;                   // by an earlier run
-  std::map<std::size_t, std::optional<Output>> arrived;  // without: left out
+  std::map<std::size_t, std::optional<Output>> arrived;  // without: skipped
   // From the first new clip on:
   std::optional<SafetensorsStream> stream;
   Sha256 sha;
@@ -82,8 +85,8 @@ Outputs::ScanResult OutputShards::scan(const Partition& partition, bool verify) 
     for (std::size_t i = begin_of(shard); i < end_of(shard); ++i) {
       std::string name = inputs_.name(i);
       if (quote_bytes(name, 4 * name.size()) != name) {
-        throw UsageError(inputs_.path(i), "--shard-size", "the name is no printable UTF-8",
-                         "a file of its own for it");
+        throw UsageError(inputs_.path(i), "shard_size", "the name is no printable UTF-8",
+                         "a file of its own for it", "shard_size");
       }
       names.insert(std::move(name));
     }
@@ -154,8 +157,9 @@ std::uint64_t OutputShards::longest_header(std::size_t shard) const {
       serialize_safetensors_header(tensors, metadata_of(index, Sha256().hex()), path).size();
   if (bytes > kMaxSafetensorsHeaderBytes) {
     throw UsageError(
-        path, "--shard-size", "needs a header of " + std::to_string(bytes) + " bytes",
-        "at most " + std::to_string(kMaxSafetensorsHeaderBytes) + ": fewer clips in a shard");
+        path, "shard_size", "needs a header of " + std::to_string(bytes) + " bytes",
+        "at most " + std::to_string(kMaxSafetensorsHeaderBytes) + ": fewer clips in a shard",
+        "shard_size");
   }
   return bytes;
 }
@@ -200,8 +204,7 @@ void OutputShards::begin_writing(OpenShard& shard) {
     // Its data are about to be copied: they must not get a new digest unseen.
     const std::string problem = scan_output(path, /*verify=*/true).problem;
     if (!problem.empty()) {
-      throw StorageError(path, "", "holds other data than were written",
-                         "the same command with --verify, which redoes it");
+      throw StorageError(path, "", "holds other data than were written", kRunThatVerifies, kVerify);
     }
   }
   shard.stream.emplace(path, longest_header(shard.number));
@@ -240,9 +243,9 @@ void OutputShards::add(OpenShard& shard, const Output& output) try {
     TORCH_INTERNAL_ASSERT(found != output.tensors.end(), "no tensor ", wanted);
     const at::Tensor& tensor = found->second;
     if (tensor.nbytes() % kTensorAlignment != 0) {
-      throw UsageError(report.path, "--shard-size",
-                       wanted + " has " + std::to_string(tensor.nbytes()) + " bytes",
-                       "a multiple of 8: another --output-dtype, or files of their own");
+      throw UsageError(
+          report.path, "shard_size", wanted + " has " + std::to_string(tensor.nbytes()) + " bytes",
+          "a multiple of 8: another output_dtype, or files of their own", "shard_size");
     }
     shard.stream->add(report.name + "/" + wanted, tensor);
     shard.sha.add({static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()});
@@ -262,8 +265,7 @@ void OutputShards::copy(OpenShard& shard, const std::string& name, const std::st
     const StoredShard& stored = *shard.stored;
     const auto found = stored.tensors.find(name + "/" + tensor);
     if (found == stored.tensors.end()) {
-      throw StorageError(stored.file.path(), name, "has no " + tensor,
-                         "the same command with --verify, which redoes it");
+      throw StorageError(stored.file.path(), name, "has no " + tensor, kRunThatVerifies, kVerify);
     }
     const TensorInfo& info = *found->second;
     data.resize(static_cast<std::size_t>(info.end - info.begin));
@@ -288,7 +290,7 @@ void OutputShards::commit(OpenShard& shard) {
   IfPresent if_present = IfPresent::kCompare;
   if (shard.stored) {
     if (!shard.stored->is_in_place()) {
-      throw StorageError(path, "", "has been replaced meanwhile", "one process for each share");
+      throw StorageError(path, "", "has been replaced meanwhile", "one process for each partition");
     }
     if_present = IfPresent::kReplace;
   }

@@ -31,7 +31,7 @@ class OutputShards : public Outputs {
   ScanResult scan(const Partition& partition, bool verify) override;
   std::size_t clean() override;
   std::string path_of(std::size_t index) const override;
-  int most_threads() const override { return 1; }  // clips follow each other in a shard
+  int max_threads() const override { return 1; }  // clips follow each other in a shard
   void write(Output& output) override;
   void skip(std::size_t index) override;
   void finish() override;

@@ -69,7 +69,7 @@ class Outputs {
   virtual std::string path_of(std::size_t index) const = 0;
 
   // Threads that may call what follows.
-  virtual int most_threads() const = 0;
+  virtual int max_threads() const = 0;
   // Takes the tensors; what is durable already is in the journal. Throws StorageError, UsageError.
   virtual void write(Output& output) = 0;
   // There will be no output for that input.

@@ -190,9 +190,18 @@ Verification verify_run(const std::string& path, int threads, const VerifyEvents
   BoundedQueue<Scanned> scanned(1000);
   std::atomic<std::size_t> next{0};
   std::atomic<int> running{threads};
-  std::vector<std::thread> workers;
+  // Joins them also after an exception: where one cannot be started, or where an event throws.
+  struct Workers {
+    BoundedQueue<Scanned>& scanned;
+    std::vector<std::thread> threads;
+    ~Workers() {
+      scanned.close();
+      for (std::thread& thread : threads) thread.join();
+    }
+  };
+  Workers workers{scanned, {}};
   for (int i = 0; i < threads; ++i) {
-    workers.emplace_back([&] {
+    workers.threads.emplace_back([&] {
       for (std::size_t index = next.fetch_add(1); index < outputs.size();
            index = next.fetch_add(1)) {
         std::error_code error;
@@ -228,7 +237,6 @@ Verification verify_run(const std::string& path, int threads, const VerifyEvents
     }
     events.progress(++result.outputs, outputs.size());
   }
-  for (std::thread& worker : workers) worker.join();
   for (const auto& [name, written] : journaled) {
     if (found.contains(name)) continue;
     ++result.missing;

@@ -46,7 +46,7 @@ void check_output_file(const std::string& output, const std::string& input) {
     throw StorageError(output, "", "is no file name", "the name of a file");
   }
   if (is_same_file(output, input)) {
-    throw UsageError(output, "--output", "is the input as well", "another file");
+    throw UsageError(output, "output", "is the input as well", "another file", "output");
   }
   try_writing(parent_path(output));
 }

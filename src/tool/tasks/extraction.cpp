@@ -102,11 +102,12 @@ std::vector<std::int64_t> parse_states(const std::string& text, std::int64_t num
   for (const std::string& word : split(text, ',')) {
     const auto state = parse_number<std::int64_t>(word);
     if (!state) {
-      throw UsageError("", "--states", in_quotes(word) + " is no number",
-                       "\"all\", or numbers from " + range + " with commas between them");
+      throw UsageError("", "states", in_quotes(word) + " is no number",
+                       "\"all\", or numbers from " + range + " with commas between them", "states");
     }
     if (*state < 0 || *state > num_hidden_layers) {
-      throw UsageError("", "--states", quote_bytes(word) + " is not one of the model's", range);
+      throw UsageError("", "states", quote_bytes(word) + " is not one of the model's", range,
+                       "states");
     }
     states.push_back(*state);
   }
@@ -142,16 +143,16 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
   if (!options.states.empty()) states_ = parse_states(options.states, config_.num_hidden_layers);
   if (options.chunk_seconds > 0) {
     if (states_.empty() && config_.add_adapter) {
-      throw UsageError("", "--chunk-seconds", "cannot cut what an adapter makes of a clip",
-                       "--states, which are the encoder's");
+      throw UsageError("", "chunk_seconds", "cannot cut what an adapter makes of a clip",
+                       "states to be requested, which are the encoder's", "chunk_seconds");
     }
     chunking_.frames = features_.frames_of(options.chunk_seconds);
     chunking_.overlap =
         static_cast<std::int64_t>(options.overlap_seconds * features_.frame_rate_hz());
     if (chunking_.overlap >= chunking_.frames) {
-      throw UsageError("", "--overlap-seconds",
-                       "is as long as a piece, of " + std::to_string(chunking_.frames) + " frames",
-                       "less than --chunk-seconds");
+      throw UsageError("", "overlap_seconds",
+                       "is as long as a chunk, of " + std::to_string(chunking_.frames) + " frames",
+                       "less than chunk_seconds", "overlap_seconds");
     }
   }
   if (!options.stats.empty()) {

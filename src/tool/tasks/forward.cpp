@@ -124,9 +124,9 @@ ForwardSummary run_forward(const ForwardRequest& request) {
   if (summary.engine.kind == EngineKind::fused && attentions &&
       config.attn_implementation == "eager") {
     if (summary.engine.precision == Precision::int8) {
-      throw UsageError("", "--dtype",
+      throw UsageError("", "precision",
                        "int8 runs on the fused engine alone, which gives no attentions",
-                       "another dtype, or no attentions");
+                       "another precision, or no attentions", "precision");
     }
     summary.engine.kind = EngineKind::reference;
     summary.engine.reason = "attentions are asked for";

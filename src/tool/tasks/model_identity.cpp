@@ -9,13 +9,13 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <ctime>
 #include <span>
 
 #include "checkpoint/safetensors_header.h"
 #include "config/lora_config.h"
 #include "core/durable_file.h"
+#include "core/environment.h"
 #include "core/file.h"
 #include "core/host_name.h"
 #include "core/text.h"
@@ -28,7 +28,7 @@ namespace {
 
 constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
 constexpr std::uint64_t kDigestBlockBytes = 16 << 20;
-constexpr std::time_t kSettledSeconds = 3;
+constexpr std::time_t kUnchangedSeconds = 3;
 constexpr std::uint64_t kReadBytes = 256 << 10;  // stays in a core's own cache
 
 // A file's digest, kept in the user's cache under what cannot stay as it was when the file changes:
@@ -37,11 +37,13 @@ class DigestCache {
  public:
   explicit DigestCache(const InputFile& file) {
     struct stat status {};
-    std::string folder = variable("XDG_CACHE_HOME");
-    if (folder.empty() && !variable("HOME").empty()) folder = variable("HOME") + "/.cache";
+    std::string folder = environment_text("XDG_CACHE_HOME");
+    if (const std::string home = environment_text("HOME"); folder.empty() && !home.empty()) {
+      folder = join_path(home, ".cache");
+    }
     if (!folder.starts_with('/') || ::fstat(file.descriptor(), &status) != 0) return;
     // Its times may not tell yet that it is still being written.
-    if (std::time(nullptr) - status.st_ctim.tv_sec < kSettledSeconds) return;
+    if (std::time(nullptr) - status.st_ctim.tv_sec < kUnchangedSeconds) return;
     Sha256 key;
     key.add(host_name() + ",");
     for (const auto number :
@@ -50,11 +52,11 @@ class DigestCache {
           status.st_ctim.tv_nsec}) {
       key.add(std::to_string(number) + ",");
     }
-    folder_ = folder + "/w2vbert/digests";
+    folder_ = join_path(folder, "w2vbert/digests");
     path_ = join_path(folder_, key.hex());
   }
 
-  // Empty: none.
+  // Empty where nothing is remembered.
   std::string read() const {
     if (path_.empty() || !exists(path_)) return "";
     try {
@@ -75,11 +77,6 @@ class DigestCache {
   }
 
  private:
-  static std::string variable(const char* name) {
-    const char* value = std::getenv(name);
-    return value ? value : "";
-  }
-
   std::string folder_, path_;  // empty: nothing is remembered
 };
 

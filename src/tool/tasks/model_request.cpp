@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "core/file.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -9,7 +10,7 @@ namespace w2vbert::tool {
 Wav2Vec2BertConfig load_config(const ModelRequest& request, const std::string& directory) {
   Wav2Vec2BertConfig config = Wav2Vec2BertConfig::from_pretrained(directory);
   config.attn_implementation = request.attn_implementation;
-  config.validate(directory + "/config.json");
+  config.validate(join_path(directory, "config.json"));
   return config;
 }
 

@@ -20,7 +20,7 @@ struct ModelRequest {
   std::string attn_implementation = "sdpa";
   bool lenient = false;
   std::string prefix;
-  std::string lora;  // directory of a PEFT adapter that is merged into the weights; "": none
+  std::string lora;  // directory of a PEFT adapter that is merged into the weights, or ""
 };
 
 // The config in `directory`, with the attention asked for and validated. Throws ConfigError.

@@ -542,13 +542,13 @@ TEST_F(Extract, GivesTheSameBytesInBatchesOfAnySizeAndWithAnyNumberOfReaders) {
 
 TEST_F(Extract, CutsLongClipsIntoPiecesAndPutsThemTogether) {
   const Words reference = {"--engine", "reference", "--states", "2"};
-  const Words pieces = {"--chunk-seconds", "0.4", "--overlap-seconds", "0.1"};
-  ASSERT_EQ(run_program(with(one(a_, reference), pieces)).status, 0);
+  const Words chunks = {"--chunk-seconds", "0.4", "--overlap-seconds", "0.1"};
+  ASSERT_EQ(run_program(with(one(a_, reference), chunks)).status, 0);
   const at::Tensor cut = tensors_of(out_ + "/a.safetensors").at("hidden_states.2");
   ASSERT_EQ(cut.size(0), 49);
 
-  // 20 frames of 20 ms, overlapping by 5; the last piece ends with the clip. What the model gives
-  // for each piece alone:
+  // 20 frames of 20 ms, overlapping by 5; the last chunk ends with the clip. What the model gives
+  // for each chunk alone:
   const std::string features = scratch_ / "features";
   ASSERT_EQ(run_program({"features", a_, "--model", model_, "--output", features}).status, 0);
   const at::Tensor input = tensors_of(features + "/a.safetensors").at("input_features");
@@ -563,12 +563,12 @@ TEST_F(Extract, CutsLongClipsIntoPiecesAndPutsThemTogether) {
         run_program({"forward", "--model", model_, "--input", in, "--output", out, "--engine",
                      "reference", "--output-hidden-states", "--threads", "1"});
     ASSERT_EQ(result.status, 0) << result.err;
-    const at::Tensor piece = tensors_of(out).at("hidden_states.2")[0];
+    const at::Tensor chunk = tensors_of(out).at("hidden_states.2")[0];
     EXPECT_TRUE(at::equal(cut.slice(0, keep_begin, keep_end),
-                          piece.slice(0, keep_begin - begin, keep_end - begin)));
+                          chunk.slice(0, keep_begin - begin, keep_end - begin)));
   }
 
-  // Other pieces are another run; a clip that is shorter stays whole.
+  // Other chunks are another run; a clip that is shorter stays whole.
   EXPECT_EQ(run_program(one(a_, reference)).status, 2);
   EXPECT_EQ(run_program(with(one(a_, reference), {"--chunk-seconds", "0.5"})).status, 2);
   out_ = scratch_ / "longer";

@@ -90,6 +90,28 @@ TEST(Partition, RefusesHalfAPair) {
   EXPECT_THROW(choose({}, std::nullopt, "0"), UsageError);
 }
 
+TEST(Partition, SaysWhichSettingIsWrongAndNoneForAVariable) {
+  const auto setting_of = [](const Variables& variables, const char* num_shards,
+                             const char* shard_index) -> std::string {
+    const auto given = [](const char* text) {
+      return text ? std::optional<std::string>(text) : std::nullopt;
+    };
+    try {
+      choose(variables, given(num_shards), given(shard_index));
+    } catch (const UsageError& error) {
+      EXPECT_TRUE(error.setting().empty() || error.setting() == error.key());
+      return error.setting();
+    }
+    return "accepted";
+  };
+  EXPECT_EQ(setting_of({}, "2", nullptr), "num_shards");
+  EXPECT_EQ(setting_of({}, nullptr, "0"), "shard_index");
+  EXPECT_EQ(setting_of({}, "2", "2"), "shard_index");
+  EXPECT_EQ(setting_of({}, "0", "0"), "num_shards");
+  EXPECT_EQ(setting_of({{"RANK", "1"}, {"WORLD_SIZE", "4"}}, "4", "2"), "num_shards");
+  EXPECT_EQ(setting_of({{"RANK", "0"}}, nullptr, nullptr), "");
+}
+
 TEST(Partition, RefusesWhatIsNoNumberOrOutOfRange) {
   EXPECT_THROW(choose({{"RANK", "2"}, {"WORLD_SIZE", "2"}}), UsageError);
   EXPECT_THROW(choose({{"RANK", "0"}, {"WORLD_SIZE", "0"}}), UsageError);

@@ -2,17 +2,35 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/types.h>
 
+#include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <set>
 #include <string>
+#include <system_error>
+#include <thread>
 #include <vector>
 
 #include "support/raw_safetensors.h"
 #include "support/temporary_directory.h"
+#include "support/thread_limit.h"
 #include "support/write_clip.h"
 #include "w2vbert/audio/audio_file.h"
 #include "w2vbert/core/error.h"
+
+// The test stands between the decoder and the system: linked with --wrap=pread.
+namespace {
+std::atomic<bool> reads_hang{false};
+}
+extern "C" {
+ssize_t __real_pread(int descriptor, void* to, std::size_t bytes, off_t offset);
+ssize_t __wrap_pread(int descriptor, void* to, std::size_t bytes, off_t offset) {
+  while (reads_hang) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  return __real_pread(descriptor, to, bytes, offset);
+}
+}
 
 namespace w2vbert::tool::testing {
 namespace {
@@ -32,11 +50,11 @@ class Reader : public ::testing::Test {
     return path;
   }
   std::vector<ReadClip> read_all(const InputList& inputs, const std::vector<std::size_t>& pending,
-                                 int threads = 1, std::int64_t most_frames = kPlenty) {
+                                 int threads = 1, std::int64_t max_frames = kPlenty) {
     ClipReader reader(inputs, pending, request_, threads, kPlenty);
     std::vector<ReadClip> clips;
     for (;;) {
-      std::vector<ReadClip> batch = reader.next_batch(most_frames);
+      std::vector<ReadClip> batch = reader.next_batch(max_frames);
       if (batch.empty()) return clips;
       for (ReadClip& one : batch) clips.push_back(std::move(one));
     }
@@ -176,6 +194,39 @@ TEST_F(Reader, EndsWithClipsThatNobodyTook) {
   // One clip fills the queue: the threads are waiting to hand over the next ones.
   ClipReader reader(inputs, pending, request_, 2, 1);
   EXPECT_EQ(reader.next_batch(1).size(), 1U);
+}
+
+TEST_F(Reader, EndsTheThreadsThatItHasWhenAnotherOneCannotStart) {
+  InputList inputs("/");
+  for (int i = 0; i < 4; ++i) inputs.add(clip(i));
+  inputs.finish();
+  const std::vector<std::size_t> pending = {0, 1, 2, 3};
+  for (const int threads : {0, 1, 2, 3}) {  // of three that read and one that watches
+    const ThreadLimit limit(threads);
+    EXPECT_THROW(ClipReader(inputs, pending, request_, 3, kPlenty), std::system_error) << threads;
+  }
+  const ThreadLimit limit(4);
+  EXPECT_EQ(read_all(inputs, pending, 3).size(), 4U);
+}
+
+TEST_F(Reader, SaysThatAThreadThatHangsCannotBeReplaced) {
+  struct Hang {
+    Hang() { reads_hang = true; }
+    ~Hang() { reads_hang = false; }
+  };
+  InputList inputs("/");
+  for (int i = 0; i < 2; ++i) inputs.add(clip(i));
+  inputs.finish();
+  const std::vector<std::size_t> pending = {0, 1};
+  request_.read_timeout_seconds = 0.05;
+  const Hang hang;
+  const ThreadLimit limit(2);
+  ClipReader reader(inputs, pending, request_, 1, kPlenty);
+  const auto batch = reader.next_batch(kPlenty);
+  ASSERT_EQ(indices_of(batch), (std::vector<std::size_t>{0}));
+  EXPECT_THAT(message_of(batch[0]), HasSubstr("its decoder gave nothing for 0.05 seconds"));
+  EXPECT_THROW(reader.next_batch(kPlenty), std::system_error);
+  EXPECT_EQ(reader.hanging(), 1);
 }
 
 TEST_F(Reader, GivesNothingWhereNothingIsPending) {

@@ -9,9 +9,11 @@
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
+#include "support/thread_limit.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool::testing {
@@ -29,7 +31,7 @@ class Recorder : public Outputs {
   ScanResult scan(const Partition&, bool) override { return {}; }
   std::size_t clean() override { return 0; }
   std::string path_of(std::size_t) const override { return ""; }
-  int most_threads() const override { return threads_; }
+  int max_threads() const override { return threads_; }
   void write(Output& output) override {
     if (before_writing) before_writing(output.index);
     const std::lock_guard lock(mutex_);
@@ -159,6 +161,15 @@ void expect_the_end() {
 TEST(OutputWriter, EndsWithTheFirstErrorOfThePlaceOrTheRequest) {
   expect_the_end<StorageError>();
   expect_the_end<UsageError>();
+}
+
+TEST(OutputWriter, EndsTheThreadsThatItHasWhenAnotherOneCannotStart) {
+  for (const int threads : {0, 1, 2}) {
+    Recorder outputs(3);
+    const ThreadLimit limit(threads);
+    EXPECT_THROW(OutputWriter{outputs}, std::system_error) << threads;
+    EXPECT_EQ(outputs.finished, 0);
+  }
 }
 
 TEST(OutputWriter, FinishesWhatItWasGivenWhenItGoes) {

@@ -195,7 +195,7 @@ TEST_F(Shards, BelongToOnePartitionEach) {
     for (const std::size_t clip : found.pending) {
       EXPECT_TRUE((Partition{index, 3}.holds(clip < 3 ? "shard-00000" : "shard-00001")));
     }
-    EXPECT_EQ(shards.most_threads(), 1);
+    EXPECT_EQ(shards.max_threads(), 1);
     EXPECT_EQ(shards.path_of(2), scratch_ / "out/shard-00000.safetensors");
     EXPECT_EQ(shards.path_of(3), scratch_ / "out/shard-00001.safetensors");
   }

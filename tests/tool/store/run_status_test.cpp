@@ -8,11 +8,13 @@
 #include <chrono>
 #include <filesystem>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "core/host_name.h"
 #include "support/raw_safetensors.h"
 #include "support/temporary_directory.h"
+#include "support/thread_limit.h"
 #include "tool/store/made_outputs.h"
 #include "tool/store/run_directory.h"
 #include "w2vbert/core/error.h"
@@ -184,6 +186,11 @@ TEST_P(VerifiedRun, IsWhole) {
   EXPECT_EQ(total_, result.outputs);
   EXPECT_EQ(run_status(out_).outputs, 5U);
   EXPECT_EQ(run_status(out_).audio_seconds, 2.0 + 3 + 4 + 5 + 6);
+}
+
+TEST_P(VerifiedRun, EndsTheThreadsThatItHasWhenAnotherOneCannotStart) {
+  const ThreadLimit limit(1);  // of two
+  EXPECT_THROW(verify(), std::system_error);
 }
 
 TEST_P(VerifiedRun, HasABadOutputWhereAByteChanged) {

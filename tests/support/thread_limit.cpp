@@ -1,0 +1,33 @@
+#include "support/thread_limit.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+
+#include <atomic>
+#include <cerrno>
+#include <climits>
+
+namespace w2vbert::testing {
+namespace {
+
+std::atomic<int> threads_left{INT_MAX};
+
+}  // namespace
+
+ThreadLimit::ThreadLimit(int threads) { threads_left = threads; }
+ThreadLimit::~ThreadLimit() { threads_left = INT_MAX; }
+
+}  // namespace w2vbert::testing
+
+// The program's own comes before the system's, also for what libstdc++ calls.
+extern "C" __attribute__((visibility("default"))) int pthread_create(
+    pthread_t* thread, const pthread_attr_t* attributes, void* (*run)(void*),
+    void* argument) noexcept {
+  using Create = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
+  static const auto create = reinterpret_cast<Create>(::dlsym(RTLD_NEXT, "pthread_create"));
+  if (w2vbert::testing::threads_left.fetch_sub(1) <= 0) {
+    ++w2vbert::testing::threads_left;
+    return EAGAIN;
+  }
+  return create(thread, attributes, run, argument);
+}
