@@ -184,10 +184,11 @@ bool is_nan_throughout(const at::Tensor& tensor) {
 bool is_nan_throughout(const WeightSource& source, const std::string& name) {
   const WeightInfo& info = *source.find(name);
   if (info.shape.empty() || c10::multiply_integers(info.shape) == 0) return false;
-  const at::Tensor row = at::empty(c10::multiply_integers(info.shape) / info.shape[0]);
+  // read_rows gives float32; LibTorch's default dtype may be another.
+  const at::Tensor row = at::empty(c10::multiply_integers(info.shape) / info.shape[0], at::kFloat);
   source.read_rows(name, 0, 1, row.mutable_data_ptr<float>());
   if (!at::isnan(row[0]).item<bool>()) return false;
-  const at::Tensor all = at::empty(info.shape);
+  const at::Tensor all = at::empty(info.shape, at::kFloat);
   source.read(name, all);
   return is_nan_throughout(all);
 }
