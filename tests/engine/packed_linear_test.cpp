@@ -76,7 +76,7 @@ class PackedLinearTest : public ::testing::TestWithParam<Precision> {
     const auto x = torch::randn({rows, in});
     input_ = rounded(x, GetParam(), /*is_weight=*/false);
     std::copy_n(x.const_data_ptr<float>(), x.numel(), x_.reserve((rows + kRowGranule) * in));
-    operand_.assign(GetParam(), x_.data(), rows, in);
+    packed_rows_.assign(GetParam(), x_.data(), rows, in);
   }
   torch::Tensor exact(const torch::Tensor& weight, const torch::Tensor& bias) const {
     const auto product = input_.matmul(rounded(weight.detach(), GetParam(), true).t());
@@ -90,7 +90,7 @@ class PackedLinearTest : public ::testing::TestWithParam<Precision> {
   bool pack_ = true;
   torch::Tensor input_;
   ScratchBuffer x_;
-  PackedRows operand_;
+  PackedRows packed_rows_;
 };
 
 constexpr Sizes kSizes[] = {{1, 1, 1},    {3, 5, 63},     {17, 64, 64},
@@ -112,25 +112,25 @@ TEST_P(PackedLinearTest, ComputesEveryEpilogue) {
       const auto expected = exact(layer->weight, layer->bias);
 
       auto y = output(size.rows, size.out);
-      linear.forward(operand_, 0, size.rows, y.mutable_data_ptr<float>());
+      linear.forward(packed_rows_, 0, size.rows, y.mutable_data_ptr<float>());
       EXPECT_LT(difference(y.narrow(0, 0, size.rows), expected), kTolerance) << where;
       EXPECT_TRUE(y.narrow(0, size.rows, kRowGranule).eq(7).all().item<bool>()) << where;
 
-      linear.forward_swish(operand_, 0, size.rows, y.mutable_data_ptr<float>());
+      linear.forward_swish(packed_rows_, 0, size.rows, y.mutable_data_ptr<float>());
       EXPECT_LT(difference(y.narrow(0, 0, size.rows), torch::silu(expected)), kTolerance) << where;
 
       const auto before = torch::randn({size.rows, size.out});
       y.narrow(0, 0, size.rows).copy_(before);
-      linear.add_to(operand_, 0, size.rows, y.mutable_data_ptr<float>());
+      linear.add_to(packed_rows_, 0, size.rows, y.mutable_data_ptr<float>());
       EXPECT_LT(difference(y.narrow(0, 0, size.rows), expected + before.to(torch::kDouble)),
                 kTolerance)
           << where;
 
       // From a row in the middle on, the same bits.
       const std::int64_t first = size.rows / 2;
-      linear.forward(operand_, 0, size.rows, y.mutable_data_ptr<float>());
+      linear.forward(packed_rows_, 0, size.rows, y.mutable_data_ptr<float>());
       auto rest = output(size.rows, size.out);
-      linear.forward(operand_, first, size.rows - first, rest.mutable_data_ptr<float>());
+      linear.forward(packed_rows_, first, size.rows - first, rest.mutable_data_ptr<float>());
       EXPECT_TRUE(
           torch::equal(rest.narrow(0, 0, size.rows - first), y.narrow(0, first, size.rows - first)))
           << where;
@@ -151,7 +151,7 @@ TEST_P(PackedLinearTest, StacksPartsAndScalesThem) {
                               torch::cat({q->bias * 0.25f, k->bias, v->bias}));
   constexpr std::int64_t kStride = (kRows + kRowGranule) * kHead;
   const auto y = torch::empty({linear.panels(), kRows + kRowGranule, kHead});
-  linear.forward_panels(operand_, 0, kRows, y.mutable_data_ptr<float>(), kStride);
+  linear.forward_panels(packed_rows_, 0, kRows, y.mutable_data_ptr<float>(), kStride);
   for (std::int64_t panel = 0; panel < linear.panels(); ++panel) {
     EXPECT_LT(difference(y[panel].narrow(0, 0, kRows), expected.narrow(1, panel * kHead, kHead)),
               kTolerance)
@@ -164,7 +164,7 @@ TEST_P(PackedLinearTest, ScalesAWholeLayer) {
   add("layer", layer);
   make_input(9, 30);
   auto y = output(9, 70);
-  packed({.parts = {{"layer", 0.5f}}}).forward(operand_, 0, 9, y.mutable_data_ptr<float>());
+  packed({.parts = {{"layer", 0.5f}}}).forward(packed_rows_, 0, 9, y.mutable_data_ptr<float>());
   EXPECT_LT(difference(y.narrow(0, 0, 9), exact(layer->weight * 0.5f, layer->bias * 0.5f)),
             kTolerance);
 }
@@ -178,7 +178,7 @@ TEST_P(PackedLinearTest, GatesWithAndWithoutABias) {
       make_input(19, 40);
       auto y = output(19, columns);
       const PackedLinear linear = packed({.parts = {{"layer"}}, .bias = with_bias, .gated = true});
-      linear.forward_glu(operand_, 0, 19, y.mutable_data_ptr<float>(), columns);
+      linear.forward_glu(packed_rows_, 0, 19, y.mutable_data_ptr<float>(), columns);
       const auto both = exact(layer->weight, layer->bias);
       EXPECT_LT(
           difference(y.narrow(0, 0, 19),
@@ -197,10 +197,38 @@ TEST_P(PackedLinearTest, TakesAConvolutionsRowsFrameByFrame) {
   auto y = output(6, 20);
   const PackedLinear linear = packed({.parts = {{"conv"}}});
   EXPECT_EQ(linear.in_features(), 30);
-  linear.forward(operand_, 0, 6, y.mutable_data_ptr<float>());
+  linear.forward(packed_rows_, 0, 6, y.mutable_data_ptr<float>());
   EXPECT_LT(
       difference(y.narrow(0, 0, 6), exact(conv->weight.transpose(1, 2).flatten(1), conv->bias)),
       kTolerance);
+}
+
+TEST_P(PackedLinearTest, TakesNoRows) {
+  torch::nn::Linear layer(8, 70);
+  add("layer", layer);
+  make_input(0, 8);
+  for (const bool pack : {true, false}) {
+    pack_ = pack;
+    const auto y = output(0, 70);
+    packed({.parts = {{"layer"}}}).forward(packed_rows_, 0, 0, y.mutable_data_ptr<float>());
+    EXPECT_TRUE(y.eq(7).all().item<bool>());
+  }
+}
+
+TEST(RowBlocks, CoverAllRowsOnce) {
+  for (const std::int64_t rows : {0, 1, 8, 9, 512, 513}) {
+    for (const std::int64_t largest : {8, 64, 512}) {
+      const RowBlocks blocks(rows, largest);
+      std::int64_t covered = 0;
+      for (std::int64_t block = 0; block < blocks.count; ++block) {
+        EXPECT_EQ(blocks.begin(block), covered);
+        EXPECT_GT(blocks.rows_of(block), 0);
+        covered += blocks.rows_of(block);
+      }
+      EXPECT_EQ(covered, rows) << largest;
+    }
+  }
+  EXPECT_EQ(RowBlocks(0, 0).count, 0);
 }
 
 TEST_P(PackedLinearTest, RefusesPartsOfOtherShapes) {
@@ -208,6 +236,16 @@ TEST_P(PackedLinearTest, RefusesPartsOfOtherShapes) {
   add("one", one);
   add("other", other);
   EXPECT_THROW(packed({.parts = {{"one"}, {"other"}}}), c10::ValueError);
+}
+
+TEST_P(PackedLinearTest, RefusesAWeightWithoutValues) {
+  for (const auto& shape : std::vector<std::vector<std::int64_t>>{{0, 8}, {8, 0}, {8}, {8, 4, 0}}) {
+    auto layer = std::make_shared<torch::nn::Module>("layer");
+    layer->register_parameter("weight", torch::empty(shape));
+    module_ = std::make_shared<torch::nn::Module>("layers");
+    module_->register_module("layer", layer);
+    EXPECT_THROW(packed({.parts = {{"layer"}}, .bias = false}), c10::ValueError);
+  }
 }
 
 TEST(PackedLinear, RefusesAnInt8LayerWhoseSumsDoNotFit) {
