@@ -67,6 +67,9 @@ AdapterLayer::AdapterLayer(const WeightScope& weights, const Wav2Vec2BertConfig&
   const auto maps = adapter_linear_maps(config);
   read_linear_maps(maps, weights, precision, *this);
   pack_linear_maps(maps, *this);
+  if (intermediate_act_fn->weight.defined()) {  // "prelu"
+    intermediate_act_fn->weight.set_data(weights.read("ffn.intermediate_act_fn.weight"));
+  }
 }
 
 // A config whose Wav2Vec2BertAdapter has no parameters.

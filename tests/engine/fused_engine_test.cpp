@@ -359,7 +359,9 @@ std::vector<Wav2Vec2BertConfig> adapter_configs() {
   auto long_kernel = plain;
   long_kernel.adapter_kernel_size = 8;
   long_kernel.adapter_stride = 1;
-  return {plain, two_layers, narrow, long_kernel};
+  auto learnt_activation = plain;
+  learnt_activation.adapter_act = "prelu";
+  return {plain, two_layers, narrow, long_kernel, learnt_activation};
 }
 
 TEST(FusedEngine, RunsTheAdapterBehindTheEncoder) {
