@@ -38,17 +38,32 @@ EngineChoice choose_engine(EngineKind wanted, const Wav2Vec2BertConfig& config, 
   }
   if (precision == Precision::int8 && choice.kind != EngineKind::fused) {
     throw UsageError(
-        "", "dtype",
+        "", "precision",
         "int8 runs on the fused engine alone" + (choice.reason.empty() ? "" : ": " + choice.reason),
-        "another dtype, or the fused engine where it can run", "dtype");
+        "another precision, or the fused engine where it can run", "precision");
   }
   return choice;
 }
 
 std::unique_ptr<Engine> make_engine(const EngineChoice& choice, Wav2Vec2BertModel model) {
+  const FusedEncoder* const fused = fused_encoder_of(*model);
   if (choice.kind == EngineKind::fused) {
-    if (fused_encoder_of(*model) == nullptr) fuse(*model, choice.precision);
+    TORCH_CHECK_VALUE(fused == nullptr || fused->precision() == choice.precision,
+                      "make_engine: the model is fused in ",
+                      fused == nullptr ? "" : name_of(fused->precision()), ", expected ",
+                      name_of(choice.precision));
+    if (fused == nullptr) fuse(*model, choice.precision);
     return std::make_unique<FusedEngine>(std::move(model));
+  }
+  TORCH_CHECK_VALUE(fused == nullptr,
+                    "make_engine: the model is fused, expected one that is not for the reference "
+                    "engine");
+  TORCH_CHECK_VALUE(choice.precision != Precision::int8,
+                    "make_engine: int8 on the reference engine, expected the fused engine");
+  for (const auto& parameter : model->named_parameters()) {
+    TORCH_CHECK_VALUE(parameter.value().scalar_type() == choice.parameter_dtype(),
+                      "make_engine: ", parameter.key(), ": ", parameter.value().scalar_type(),
+                      ", expected ", choice.parameter_dtype());
   }
   const bool on_cpu = model->parameters().front().device().is_cpu();
   return std::make_unique<ReferenceEngine>(

@@ -26,13 +26,27 @@ WantedStates sort_out(const std::vector<StateId>& wanted, std::int64_t layers) {
   return which;
 }
 
-void check_clip(const EngineClip& clip) {
-  TORCH_CHECK_VALUE(clip.input_features.defined() && clip.input_features.dim() == 2,
-                    "input_features of one clip: expected (T, F), got ",
-                    clip.input_features.defined() ? clip.input_features.dim() : 0, " dimensions");
-  TORCH_CHECK_VALUE(!clip.attention_mask.defined() || clip.attention_mask.dim() == 1,
-                    "attention_mask of one clip: expected (T), got ",
-                    clip.attention_mask.defined() ? clip.attention_mask.dim() : 0, " dimensions");
+void check_clip(const EngineClip& clip, std::int64_t width) {
+  const at::Tensor& features = clip.input_features;
+  TORCH_CHECK_VALUE(features.defined(), "input_features of one clip: undefined, expected (T, ",
+                    width, ")");
+  TORCH_CHECK_VALUE(features.layout() == at::kStrided && features.is_floating_point(),
+                    "input_features of one clip: ", features.toString(),
+                    ", expected a dense tensor of a floating type");
+  TORCH_CHECK_VALUE(features.dim() == 2 && features.size(0) > 0 && features.size(1) == width,
+                    "input_features of one clip: shape ", features.sizes(), ", expected (T, ",
+                    width, ") with at least one frame");
+  const at::Tensor& mask = clip.attention_mask;
+  if (!mask.defined()) return;
+  TORCH_CHECK_VALUE(mask.layout() == at::kStrided && !mask.is_complex() && !mask.is_quantized(),
+                    "attention_mask of one clip: ", mask.toString(),
+                    ", expected a dense tensor of a boolean, integer or floating type");
+  TORCH_CHECK_VALUE(mask.dim() == 1 && mask.size(0) == features.size(0),
+                    "attention_mask of one clip: shape ", mask.sizes(), ", expected (",
+                    features.size(0), ")");
+  TORCH_CHECK_VALUE(
+      mask.scalar_type() == at::kBool || mask.eq(mask.to(at::kBool)).all().item<bool>(),
+      "attention_mask of one clip: holds other values, expected zeros and ones");
 }
 
 }  // namespace w2vbert

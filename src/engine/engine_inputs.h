@@ -17,7 +17,7 @@ struct WantedStates {
 // Throws UsageError for a state that a model of `layers` layers does not have.
 WantedStates sort_out(const std::vector<StateId>& wanted, std::int64_t layers);
 
-// Throws c10::ValueError for what is not one clip.
-void check_clip(const EngineClip& clip);
+// Throws c10::ValueError for what is not one clip of a model that takes `width` features a frame.
+void check_clip(const EngineClip& clip, std::int64_t width);
 
 }  // namespace w2vbert

@@ -6,11 +6,15 @@
 #include <numeric>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "core/text.h"
 #include "engine/fused_adapter.h"
 #include "engine/fused_encoder.h"
 #include "engine/fused_model.h"
+#include "engine/fused_module.h"
 #include "engine/weight_scope.h"
+#include "w2vbert/core/error.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
 
 namespace w2vbert {
@@ -41,7 +45,7 @@ class FusedEncoderModule : public Wav2Vec2BertEncoderImpl {
     stream << "w2vbert::FusedEncoder(" << layers_ << " layers of " << channels_ << ")";
   }
   std::shared_ptr<torch::nn::Module> clone(const std::optional<torch::Device>&) const override {
-    TORCH_CHECK_VALUE(false, "a fused model cannot be cloned: clone it before fuse()");
+    refuse_clone();
   }
 
  private:
@@ -54,21 +58,16 @@ class FusedEncoderModule : public Wav2Vec2BertEncoderImpl {
 Wav2Vec2BertEncoderImpl::Output FusedEncoderModule::forward(torch::Tensor hidden_states,
                                                             const torch::Tensor& attention_mask,
                                                             const ForwardOptions& options) {
-  TORCH_CHECK_VALUE(!is_training(), "a fused model does inference only: call eval()");
-  TORCH_CHECK_VALUE(!(at::GradMode::is_enabled() && hidden_states.requires_grad()),
-                    "a fused model gives no gradients: use torch::NoGradGuard");
+  const at::Tensor valid = check_fused_forward(*this, hidden_states, channels_, attention_mask);
   TORCH_CHECK_VALUE(!options.output_attentions.value_or(false) || attn_implementation_ == "sdpa",
                     "a fused model gives no attentions, expected output_attentions = false");
   const auto layers_to_run = options.stop_after.value_or(layers_);
   TORCH_CHECK_VALUE(layers_to_run >= 0 && layers_to_run <= layers_, "stop_after: ", layers_to_run,
                     ", expected from 0 to ", layers_);
-  TORCH_CHECK_VALUE(hidden_states.dim() == 3, "hidden_states: ", hidden_states.sizes(),
-                    ", expected (B, T, ", channels_, ")");
   const auto batch = hidden_states.size(0);
   std::vector<FusedEncoder::Clip> clips;
   for (std::int64_t row = 0; row < batch; ++row) {
-    clips.push_back(
-        {hidden_states[row], attention_mask.defined() ? attention_mask[row] : attention_mask});
+    clips.push_back({hidden_states[row], valid.defined() ? valid[row] : valid});
   }
   const bool all = options.output_hidden_states.value_or(false);
   std::vector<std::int64_t> states = {layers_to_run};
@@ -102,14 +101,35 @@ FoundModel find_model(torch::nn::Module& module) {
   TORCH_CHECK_VALUE(false, "fuse: no Wav2Vec2BertModel in ", module.name());
 }
 
-void check_model(Wav2Vec2BertModelImpl& model) {
+// `whole` is what has `model` in it, or that itself: what is not fused works beside what is.
+void check_model(const torch::nn::Module& whole, Wav2Vec2BertModelImpl& model) {
   TORCH_CHECK_VALUE(
       fused_encoder_of(model) == nullptr &&
           model.encoder->layers->size() == static_cast<std::size_t>(model.config.num_hidden_layers),
       "the fused engine: the model is fused already, or has lost its layers");
-  const c10::Device device = model.parameters().front().device();
-  TORCH_CHECK_VALUE(device.is_cpu(), "the fused engine: the model is on ", device,
-                    ", expected cpu");
+  for (const auto& parameter : whole.named_parameters()) {
+    const at::Tensor& values = parameter.value();
+    TORCH_CHECK_VALUE(values.scalar_type() == at::kFloat && values.device().is_cpu(),
+                      "the fused engine: ", parameter.key(), ": ", values.scalar_type(), " on ",
+                      values.device(), ", expected Float on cpu");
+  }
+}
+
+// The engine reads as many values as a weight has, and multiplies as many as the config says.
+void check_weights(const Wav2Vec2BertModelImpl& model, const WeightScope& weights) {
+  for (const auto& parameter : model.named_parameters()) {
+    const std::string& name = parameter.key();
+    if (!name.starts_with("feature_projection.") && !name.starts_with("encoder.") &&
+        !name.starts_with("adapter.")) {
+      continue;  // stays in the model
+    }
+    const at::IntArrayRef shape = weights.shape_of(name);
+    const at::IntArrayRef expected = parameter.value().sizes();
+    if (shape != expected) {
+      throw CheckpointError(weights.source->path(), weights.prefix + name,
+                            "has shape " + shape_text(shape), shape_text(expected));
+    }
+  }
 }
 
 WeightScope weights_of(const torch::nn::Module& module) {
@@ -123,19 +143,10 @@ void replace_encoder(Wav2Vec2BertModelImpl& model,
       std::static_pointer_cast<Wav2Vec2BertEncoderImpl>(model.replace_module("encoder", encoder)));
 }
 
-// Packs the layers' weights one by one, each of which then leaves the model: they are not in memory
-// twice.
-FusedEncoder pack_layers(Wav2Vec2BertModelImpl& model, Precision precision) {
-  FusedEncoder encoder(weights_of(*model.feature_projection), model.config, precision);
-  std::vector<std::shared_ptr<torch::nn::Module>> layers = model.encoder->layers->children();
-  replace_encoder(model,
-                  std::make_shared<Wav2Vec2BertEncoderImpl>(without_encoder_layers(model.config)));
-  for (auto& layer : layers) {
-    encoder.add_layer(weights_of(*layer));
-    encoder.pack_weights();
-    layer.reset();
-  }
-  return encoder;
+void replace_adapter(Wav2Vec2BertModelImpl& model,
+                     const std::shared_ptr<Wav2Vec2BertAdapterImpl>& adapter) {
+  adapter->train(model.is_training());
+  model.adapter = Wav2Vec2BertAdapter(model.replace_module("adapter", adapter));
 }
 
 }  // namespace
@@ -147,21 +158,42 @@ FusedEncoder* fused_encoder_of(Wav2Vec2BertModelImpl& model) {
 
 void fuse(torch::nn::Module& model, Precision precision) {
   const auto inner = find_model(model).model;
-  check_model(*inner);
-  replace_encoder(
-      *inner, std::make_shared<FusedEncoderModule>(pack_layers(*inner, precision), inner->config));
-  if (!inner->adapter.is_empty()) fuse_adapter(*inner, weights_of(*inner->adapter), precision);
+  check_model(model, *inner);
+  const auto encoder = std::make_shared<FusedEncoderModule>(
+      FusedEncoder(weights_of(*inner->feature_projection), inner->config, precision),
+      inner->config);
+  std::shared_ptr<Wav2Vec2BertAdapterImpl> adapter;
+  if (!inner->adapter.is_empty()) {
+    adapter = make_fused_adapter(weights_of(*inner->adapter), inner->config, precision);
+  }
+  // Each layer leaves the model once it is packed: they are not in memory twice. What is wrong with
+  // one is mostly wrong with the first, before anything has changed; a later failure leaves an
+  // encoder without all of its layers, whose forward throws.
+  std::vector<std::shared_ptr<torch::nn::Module>> layers = inner->encoder->layers->children();
+  for (auto& layer : layers) {
+    encoder->encoder().add_packed_layer(weights_of(*layer));
+    if (inner->encoder.ptr() != encoder) replace_encoder(*inner, encoder);
+    layer.reset();
+  }
+  if (adapter) replace_adapter(*inner, adapter);
 }
 
 void fuse(torch::nn::Module& model, Precision precision,
           const std::shared_ptr<const WeightSource>& weights) {
+  TORCH_CHECK_VALUE(weights != nullptr, "fuse: weights: null, expected a source");
   const FoundModel found = find_model(model);
-  check_model(*found.model);
+  Wav2Vec2BertModelImpl& inner = *found.model;
+  check_model(model, inner);
   const WeightScope scope = {weights, found.prefix};
-  replace_encoder(*found.model, std::make_shared<FusedEncoderModule>(
-                                    FusedEncoder::from(scope, found.model->config, precision),
-                                    found.model->config));
-  fuse_adapter(*found.model, scope.below("adapter"), precision);
+  check_weights(inner, scope);
+  const auto encoder = std::make_shared<FusedEncoderModule>(
+      FusedEncoder::from(scope, inner.config, precision), inner.config);
+  std::shared_ptr<Wav2Vec2BertAdapterImpl> adapter;
+  if (!inner.adapter.is_empty()) {
+    adapter = make_fused_adapter(scope.below("adapter"), inner.config, precision);
+  }
+  replace_encoder(inner, encoder);
+  if (adapter) replace_adapter(inner, adapter);
 }
 
 }  // namespace w2vbert

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/fused_module.h"
 #include "engine/fused_parts.h"
 #include "engine/kernels/packed_linear.h"
 #include "engine/kernels/packed_rows.h"
@@ -66,6 +67,9 @@ AdapterLayer::AdapterLayer(const WeightScope& weights, const Wav2Vec2BertConfig&
   const auto maps = adapter_linear_maps(config);
   read_linear_maps(maps, weights, precision, *this);
   pack_linear_maps(maps, *this);
+  if (intermediate_act_fn->weight.defined()) {  // "prelu"
+    intermediate_act_fn->weight.set_data(weights.read("ffn.intermediate_act_fn.weight"));
+  }
 }
 
 // A config whose Wav2Vec2BertAdapter has no parameters.
@@ -100,7 +104,7 @@ class FusedAdapter : public Wav2Vec2BertAdapterImpl {
            << ")";
   }
   std::shared_ptr<torch::nn::Module> clone(const std::optional<torch::Device>&) const override {
-    TORCH_CHECK_VALUE(false, "a fused model cannot be cloned: clone it before fuse()");
+    refuse_clone();
   }
 
  private:
@@ -121,11 +125,8 @@ class FusedAdapter : public Wav2Vec2BertAdapterImpl {
 
 torch::Tensor FusedAdapter::forward(torch::Tensor hidden_states,
                                     const torch::Tensor& attention_mask) {
-  TORCH_CHECK_VALUE(!is_training(), "a fused model does inference only: call eval()");
-  TORCH_CHECK_VALUE(hidden_states.dim() == 3 && hidden_states.size(2) == config_.hidden_size,
-                    "hidden_states: ", hidden_states.sizes(), ", expected (B, T, ",
-                    config_.hidden_size, ")");
-  check_attention_mask(attention_mask, "attention_mask", hidden_states);
+  const at::Tensor valid =
+      check_fused_forward(*this, hidden_states, config_.hidden_size, attention_mask);
   const std::lock_guard<std::mutex> lock(mutex_);
   const at::NoGradGuard no_grad;
   const std::int64_t width = config_.adapter_size();
@@ -144,13 +145,11 @@ torch::Tensor FusedAdapter::forward(torch::Tensor hidden_states,
     copy_to(rows);
   }
   torch::Tensor lengths;
-  if (attention_mask.defined()) lengths = attention_mask.to(torch::kInt).sum(1);
+  if (valid.defined()) lengths = valid.to(torch::kInt).sum(1);
   for (const AdapterLayer& layer : layers_) {
     if (lengths.defined()) lengths = sub_sample_lengths(lengths);
+    check_adapter_frames(now.frames, config_);
     const std::int64_t padded = now.frames + 2 * padding();
-    TORCH_CHECK_VALUE(padded >= config_.adapter_kernel_size, "hidden_states: ", now.frames,
-                      " frames are fewer than adapter_kernel_size = ", config_.adapter_kernel_size,
-                      " needs with adapter_stride = ", config_.adapter_stride);
     const Frames next = {now.clips,
                          (padded - config_.adapter_kernel_size) / config_.adapter_stride + 1};
     run_layer(layer, now, next, lengths);
@@ -235,12 +234,10 @@ void FusedAdapter::run_layer(const AdapterLayer& layer, Frames from, Frames to,
 
 }  // namespace
 
-void fuse_adapter(Wav2Vec2BertModelImpl& model, const WeightScope& weights, Precision precision) {
-  if (model.adapter.is_empty()) return;
-  const auto fused = std::make_shared<FusedAdapter>(weights, model.config, precision);
-  fused->train(model.is_training());
-  model.adapter = Wav2Vec2BertAdapter(
-      std::static_pointer_cast<Wav2Vec2BertAdapterImpl>(model.replace_module("adapter", fused)));
+std::shared_ptr<Wav2Vec2BertAdapterImpl> make_fused_adapter(const WeightScope& weights,
+                                                            const Wav2Vec2BertConfig& config,
+                                                            Precision precision) {
+  return std::make_shared<FusedAdapter>(weights, config, precision);
 }
 
 }  // namespace w2vbert

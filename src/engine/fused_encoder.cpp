@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "engine/fused_parts.h"
+#include "engine/interrupt_request.h"
 #include "engine/kernels/packed_linear.h"
 #include "engine/kernels/packed_rows.h"
 #include "engine/kernels/ragged_attention.h"
@@ -24,6 +25,8 @@ namespace {
 
 // Rows of the feed-forward's inner matrix that exist at once.
 constexpr std::int64_t kInnerRows = 2048;
+
+thread_local bool slow_products_are_allowed = false;
 
 // (C, 1, K) -> (C / chunk, K, chunk), zero behind the last channel.
 ScratchBuffer chunked(const at::Tensor& weight) {
@@ -94,6 +97,12 @@ Layer::Layer(const WeightScope& weights, const Wav2Vec2BertConfig& config, Preci
 
 }  // namespace
 
+AllowSlowProducts::AllowSlowProducts() : before_(slow_products_are_allowed) {
+  slow_products_are_allowed = true;
+}
+AllowSlowProducts::~AllowSlowProducts() { slow_products_are_allowed = before_; }
+bool AllowSlowProducts::active() { return slow_products_are_allowed; }
+
 struct FusedEncoder::Impl {
   Wav2Vec2BertConfig config;
   Precision precision = Precision::float32;
@@ -108,7 +117,8 @@ struct FusedEncoder::Impl {
   RaggedAttention::Scratch attention;
   std::mutex mutex;
 
-  std::function<bool()> interrupt_asked;
+  InterruptRequest interrupt;
+  std::function<bool()> interrupt_asked;  // what this forward asks
   bool profiling = false;
   std::vector<Step> steps;
   std::chrono::steady_clock::time_point step_began;
@@ -274,10 +284,10 @@ std::optional<std::string> FusedEncoder::unsupported_reason(Precision precision)
     case Precision::float32:
       return {};
     case Precision::bfloat16:
-      if (tile_gemm_is_onednn(precision)) return {};
+      if (tile_gemm_is_onednn(precision) || AllowSlowProducts::active()) return {};
       return "this processor has no instructions for bfloat16 (AVX512_BF16 or AMX)";
     case Precision::int8:
-      if (tile_gemm_is_onednn(precision)) return {};
+      if (tile_gemm_is_onednn(precision) || AllowSlowProducts::active()) return {};
       return "this processor has no instructions for int8 (AVX512_VNNI)";
     case Precision::float16:
       break;
@@ -290,8 +300,8 @@ FusedEncoder::FusedEncoder(const WeightScope& feature_projection, const Wav2Vec2
     : impl_(std::make_unique<Impl>()) {
   const auto refused = unsupported_reason(config);
   TORCH_CHECK_VALUE(!refused, "the fused engine: ", refused.value_or(""));
-  TORCH_CHECK_VALUE(precision != Precision::float16, "the fused engine: ", name_of(precision),
-                    ", expected float32, bfloat16 or int8");
+  const auto refused_precision = unsupported_reason(precision);
+  TORCH_CHECK_VALUE(!refused_precision, "the fused engine: ", refused_precision.value_or(""));
   const at::NoGradGuard no_grad;
   impl_->config = config;
   impl_->precision = precision;
@@ -308,6 +318,14 @@ void FusedEncoder::add_layer(const WeightScope& weights) {
   const std::lock_guard<std::mutex> lock(impl_->mutex);
   impl_->layers.emplace_back(weights, impl_->config, impl_->precision);
   impl_->weights_are_packed = false;
+}
+
+void FusedEncoder::add_packed_layer(const WeightScope& weights) {
+  const at::NoGradGuard no_grad;
+  const std::lock_guard<std::mutex> lock(impl_->mutex);
+  Layer layer(weights, impl_->config, impl_->precision);
+  pack_linear_maps(encoder_linear_maps(impl_->config), layer);
+  impl_->layers.push_back(std::move(layer));
 }
 
 FusedEncoder FusedEncoder::from(const WeightScope& weights, const Wav2Vec2BertConfig& config,
@@ -331,8 +349,7 @@ void FusedEncoder::pack_weights() {
 }
 
 void FusedEncoder::interrupt_when(std::function<bool()> asked) {
-  const std::lock_guard<std::mutex> lock(impl_->mutex);
-  impl_->interrupt_asked = std::move(asked);
+  impl_->interrupt.set(std::move(asked));
 }
 
 void FusedEncoder::set_profiling(bool on) {
@@ -352,6 +369,11 @@ std::vector<at::Tensor> FusedEncoder::forward(const std::vector<Clip>& clips,
   const bool projected = kind == Input::projected;
   const std::lock_guard<std::mutex> lock(impl.mutex);
   const at::NoGradGuard no_grad;
+  TORCH_CHECK_VALUE(impl.layers.size() == static_cast<std::size_t>(impl.config.num_hidden_layers),
+                    "the fused encoder: has ", impl.layers.size(), " of ",
+                    impl.config.num_hidden_layers,
+                    " layers, expected all: fuse() has failed, load the model again");
+  impl.interrupt_asked = impl.interrupt.get();
   impl.step_began = std::chrono::steady_clock::now();
   const std::int64_t input_width =
       projected ? impl.channels() : impl.config.feature_projection_input_dim;
@@ -381,7 +403,7 @@ std::vector<at::Tensor> FusedEncoder::forward(const std::vector<Clip>& clips,
   }
   std::vector<at::Tensor> results;
   if (rows == 0) {
-    results.assign(states.size(), at::empty({0, width}));
+    results.assign(states.size(), at::empty({0, width}, at::kFloat));
     return results;
   }
 

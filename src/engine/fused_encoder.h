@@ -16,6 +16,21 @@
 
 namespace w2vbert {
 
+// While one of these lives, this thread's engines take precisions that the processor has no
+// instructions for, on slow loops: so that each processor's tests run every precision.
+class AllowSlowProducts {
+ public:
+  AllowSlowProducts();
+  ~AllowSlowProducts();
+  AllowSlowProducts(const AllowSlowProducts&) = delete;
+  AllowSlowProducts& operator=(const AllowSlowProducts&) = delete;
+
+  static bool active();
+
+ private:
+  bool before_;
+};
+
 // The inference of a Wav2Vec2BertModel's feature projection and encoder on a CPU, from weights that
 // are laid out once for it. Clips of any lengths lie one behind the other in one matrix: there is
 // no padding between them, and a clip's rows do not depend on its neighbours, its place among them
@@ -26,7 +41,8 @@ class FusedEncoder {
   // Why this encoder cannot run a model of that config, or nothing when it can.
   static std::optional<std::string> unsupported_reason(const Wav2Vec2BertConfig& config);
 
-  // Why a precision runs here on slow loops or not at all, or nothing.
+  // Why a precision runs here on slow loops or not at all, or nothing. Under AllowSlowProducts slow
+  // loops are no reason.
   static std::optional<std::string> unsupported_reason(Precision precision);
 
   // The instruction set of its loops, whose matrix products it runs on and in which precisions:
@@ -47,6 +63,8 @@ class FusedEncoder {
   FusedEncoder(const WeightScope& feature_projection, const Wav2Vec2BertConfig& config,
                Precision precision);
   void add_layer(const WeightScope& weights);
+  // Packs the layer at once; adds nothing if that throws.
+  void add_packed_layer(const WeightScope& weights);
 
   ~FusedEncoder();
   FusedEncoder(FusedEncoder&&) noexcept;
@@ -57,7 +75,8 @@ class FusedEncoder {
   // Packs now what is still in a source. Throws what reading throws; what is packed stays so.
   void pack_weights();
 
-  // `asked` is called between the steps of a layer; true ends the forward with Interrupted.
+  // `asked` is called between the steps of a layer; true ends the forward with Interrupted. A
+  // forward that has begun keeps the function that it began with, and this does not wait for it.
   void interrupt_when(std::function<bool()> asked);
 
   struct Clip {
@@ -73,7 +92,8 @@ class FusedEncoder {
   // hidden_states[n] of every clip for each n of `states` (from 0 to num_hidden_layers, ascending),
   // as HF numbers them: float32 matrices (sum of T, C), the clips' rows in their order. Layers past
   // the last state are not computed. Two calls at once wait for each other. Throws c10::ValueError
-  // for inputs of another shape, and as pack_weights().
+  // for inputs of another shape and while there are fewer layers than num_hidden_layers, and as
+  // pack_weights().
   std::vector<at::Tensor> forward(const std::vector<Clip>& clips,
                                   const std::vector<std::int64_t>& states,
                                   Input input = Input::features);

@@ -33,8 +33,9 @@ std::vector<ClipStates> FusedEngine::compute(const std::vector<EngineClip>& clip
   std::vector<FusedEncoder::Clip> inputs;
   inputs.reserve(clips.size());
   for (const EngineClip& clip : clips) {
-    check_clip(clip);
-    inputs.push_back({clip.input_features.cpu(), clip.attention_mask});
+    check_clip(clip, model_->config.feature_projection_input_dim);
+    const at::Tensor& mask = clip.attention_mask;
+    inputs.push_back({clip.input_features.cpu(), mask.defined() ? mask.cpu() : mask});
   }
   const std::vector<at::Tensor> rows =
       encoder_.forward(inputs, which.ascending);  // (sum of T, C) each
@@ -51,7 +52,7 @@ std::vector<ClipStates> FusedEngine::compute(const std::vector<EngineClip>& clip
       at::Tensor state =
           rows[static_cast<std::size_t>(found - which.ascending.begin())].narrow(0, begin, frames);
       if (wanted[entry].is_last_hidden_state()) {
-        const at::Tensor& mask = clips[i].attention_mask;
+        const at::Tensor& mask = inputs[i].attention_mask;
         state = model_->after_encoder(state.unsqueeze(0), mask.defined() ? mask.unsqueeze(0) : mask)
                     .squeeze(0);
       }

@@ -64,9 +64,9 @@ double PackedGemmRate::measure(std::int64_t rows, int rounds) {
   const at::NoGradGuard no_grad;
   double flops = 0, seconds = 0;
   for (const Product& product : products_) {
-    const at::Tensor input = at::ones({rows, product.in});
+    const at::Tensor input = at::ones({rows, product.in}, at::kFloat);
     torch::jit::Stack stack;
-    stack.emplace_back(at::ones({product.out, product.in}));
+    stack.emplace_back(at::ones({product.out, product.in}, at::kFloat));
     stack.emplace_back(std::optional<c10::SymInt>(rows));
     const at::Tensor weight = call("mkldnn::_reorder_linear_weight", std::move(stack));
     packed_linear(input, weight);

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 #include <utility>
 
@@ -86,10 +87,13 @@ std::vector<ClipStates> ReferenceEngine::compute(const std::vector<EngineClip>& 
   if (!which.ascending.empty()) options.stop_after = which.ascending.back();
 
   const at::NoGradGuard no_grad;
-  for (const EngineClip& clip : clips) check_clip(clip);
+  for (const EngineClip& clip : clips) {
+    check_clip(clip, model_->config.feature_projection_input_dim);
+  }
+  const std::function<bool()> interrupt_asked = interrupt_.get();
   std::vector<ClipStates> results(clips.size());
   for (const std::vector<std::size_t>& group : groups_of(clips, batches_)) {
-    if (interrupt_asked_ && interrupt_asked_()) throw Interrupted();
+    if (interrupt_asked && interrupt_asked()) throw Interrupted();
     const EngineClip batch = padded(clips, group, model_->parameters().front().options());
     const Wav2Vec2BertBaseModelOutput output =
         model_->forward(batch.input_features, batch.attention_mask, {}, options);

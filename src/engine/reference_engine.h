@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/interrupt_request.h"
 #include "w2vbert/engine/engine.h"
 
 namespace w2vbert {
@@ -25,12 +26,12 @@ class ReferenceEngine : public Engine {
   std::vector<ClipStates> compute(const std::vector<EngineClip>& clips,
                                   const std::vector<StateId>& wanted) override;
   // Between two clips, or two padded batches.
-  void interrupt_when(std::function<bool()> asked) override { interrupt_asked_ = std::move(asked); }
+  void interrupt_when(std::function<bool()> asked) override { interrupt_.set(std::move(asked)); }
 
  private:
   Wav2Vec2BertModel model_;
   Batches batches_;
-  std::function<bool()> interrupt_asked_;
+  InterruptRequest interrupt_;
 };
 
 }  // namespace w2vbert

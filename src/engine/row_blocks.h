@@ -14,11 +14,12 @@ inline std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
 // have room for one granule behind their last row.
 inline constexpr std::int64_t kRowGranule = 8;
 
-// `rows` in `count` blocks of `size` rows, the last one shorter.
+// `rows` in `count` blocks of `size` rows, the last one shorter; no rows are no blocks.
 struct RowBlocks {
-  std::int64_t rows, size, count;
+  std::int64_t rows, size = 0, count = 0;
 
   RowBlocks(std::int64_t all_rows, std::int64_t largest) : rows(all_rows) {
+    if (rows == 0) return;
     const std::int64_t fewest = (rows + largest - 1) / largest;
     size = round_up((rows + fewest - 1) / fewest, kRowGranule);
     count = (rows + size - 1) / size;

@@ -48,10 +48,7 @@ torch::Tensor Wav2Vec2BertAdapterLayerImpl::forward(torch::Tensor hidden_states,
                                                     const torch::Tensor& sub_sampled_lengths) {
   check_hidden_states(hidden_states, "hidden_states", config_.adapter_size(),
                       residual_conv->weight);
-  const auto padded = hidden_states.size(1) + 2 * (config_.adapter_stride / 2);
-  TORCH_CHECK_VALUE(padded >= config_.adapter_kernel_size, "hidden_states: ", hidden_states.size(1),
-                    " frames are fewer than adapter_kernel_size = ", config_.adapter_kernel_size,
-                    " needs with adapter_stride = ", config_.adapter_stride);
+  check_adapter_frames(hidden_states.size(1), config_);
 
   auto residual = residual_layer_norm(hidden_states);
   residual = residual.transpose(1, 2);  // (B, T, E) -> (B, E, T)

@@ -47,6 +47,13 @@ at::Tensor check_attention_mask(const at::Tensor& mask, const char* name,
   return valid;
 }
 
+void check_adapter_frames(std::int64_t frames, const Wav2Vec2BertConfig& config) {
+  const auto padded = frames + 2 * (config.adapter_stride / 2);
+  TORCH_CHECK_VALUE(padded >= config.adapter_kernel_size, "hidden_states: ", frames,
+                    " frames are fewer than adapter_kernel_size = ", config.adapter_kernel_size,
+                    " needs with adapter_stride = ", config.adapter_stride);
+}
+
 void check_bidirectional_mask(const at::Tensor& mask, const char* name,
                               const at::Tensor& hidden_states, bool sdpa) {
   if (!mask.defined()) return;

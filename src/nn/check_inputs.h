@@ -4,6 +4,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+
+#include "w2vbert/config/wav2vec2_bert_config.h"
+
 namespace w2vbert {
 
 // `tensor` is a dense (B, T, width) tensor with B > 0 and T > 0, of `parameter`'s dtype and device.
@@ -20,5 +24,8 @@ at::Tensor check_attention_mask(const at::Tensor& mask, const char* name,
 // (B, T, C): (B, 1, T, T), bool for sdpa and `hidden_states`' dtype for eager.
 void check_bidirectional_mask(const at::Tensor& mask, const char* name,
                               const at::Tensor& hidden_states, bool sdpa);
+
+// `frames` are enough for the strided convolutions of an adapter layer.
+void check_adapter_frames(std::int64_t frames, const Wav2Vec2BertConfig& config);
 
 }  // namespace w2vbert

@@ -5,6 +5,7 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -112,7 +113,13 @@ TEST_F(ReferenceEngineTest, CastsFeaturesToTheModelsDtype) {
   EXPECT_EQ(engine.compute({clip(6)}, {3})[0].states[0].scalar_type(), torch::kBFloat16);
 }
 
+// Both are the mirror in float32, over other shapes: LibTorch sums the products of a larger matrix
+// in another order. Over 24 layers such sums are up to 1.1e-5 off float64 (docs/numerics.md, mirror
+// - float64), two of them twice that from one another; three layers have an eighth of it. The
+// largest difference is a property of the test (largest_difference).
 TEST_F(ReferenceEngineTest, GivesTheSameInPaddedBatchesButForRounding) {
+  constexpr double kTolerance = 1e-5;
+  double largest = 0;
   for (const bool with_adapter : {false, true}) {
     if (with_adapter) {
       Wav2Vec2BertConfig config = model_->config;
@@ -133,9 +140,10 @@ TEST_F(ReferenceEngineTest, GivesTheSameInPaddedBatchesButForRounding) {
     const auto got = padded.compute(clips, wanted);
     for (std::size_t i = 0; i < clips.size(); ++i) {
       for (std::size_t entry = 0; entry < wanted.size(); ++entry) {
-        ASSERT_EQ(got[i].states[entry].sizes(), expected[i].states[entry].sizes());
-        EXPECT_TRUE(torch::allclose(got[i].states[entry], expected[i].states[entry], 1e-5, 1e-5))
-            << i << " " << entry;
+        const torch::Tensor &one = got[i].states[entry], &other = expected[i].states[entry];
+        ASSERT_EQ(one.sizes(), other.sizes());
+        EXPECT_TRUE(torch::allclose(one, other, kTolerance, kTolerance)) << i << " " << entry;
+        largest = std::max(largest, (one - other).abs().max().item<double>());
       }
     }
     // What is no number in one clip reaches no other.
@@ -146,6 +154,7 @@ TEST_F(ReferenceEngineTest, GivesTheSameInPaddedBatchesButForRounding) {
       EXPECT_EQ(nan, i == 4) << i;
     }
   }
+  RecordProperty("largest_difference", ::testing::PrintToString(largest));
 }
 
 TEST_F(ReferenceEngineTest, StopsBetweenTwoClipsWhenAsked) {
@@ -168,6 +177,51 @@ TEST_F(ReferenceEngineTest, RefusesStatesTheModelHasNot) {
       EXPECT_THAT(error.what(), HasSubstr("state " + std::to_string(state)));
       EXPECT_THAT(error.what(), HasSubstr("0 to 3"));
     }
+  }
+}
+
+TEST_F(ReferenceEngineTest, KeepsTheFunctionThatAComputationBeganWith) {
+  ReferenceEngine engine(model_);
+  int asked = 0;
+  engine.interrupt_when([&] {
+    engine.interrupt_when({});
+    return ++asked == 2;
+  });
+  EXPECT_THROW(engine.compute({clip(5), clip(6), clip(7)}, {3}), Interrupted);
+  EXPECT_EQ(asked, 2);
+  EXPECT_THAT(engine.compute({clip(5), clip(6), clip(7)}, {3}), SizeIs(3));
+  EXPECT_EQ(asked, 2);
+}
+
+// In a padded batch a narrower clip, or a mask of one frame, would be broadcast over it.
+TEST_F(ReferenceEngineTest, RefusesWhatIsNoClipOfTheModel) {
+  using Batches = ReferenceEngine::Batches;
+  for (const Batches batches : {Batches::one_by_one, Batches::padded}) {
+    ReferenceEngine engine(model_, batches);
+    const auto refuses = [&](const EngineClip& bad, const std::string& text) {
+      try {
+        engine.compute({clip(6), bad, clip(6)}, {3});
+        ADD_FAILURE() << "accepted, expected: " << text;
+      } catch (const c10::ValueError& error) {
+        EXPECT_THAT(error.what_without_backtrace(), HasSubstr(text));
+      }
+    };
+    const auto features = torch::randn({6, 160});
+    refuses({features.slice(1, 0, 1), {}},
+            "input_features of one clip: shape [6, 1], expected (T, 160)");
+    refuses({features.slice(0, 0, 0), {}}, "shape [0, 160]");
+    refuses({features.to(torch::kLong), {}}, "Long");
+    refuses({features.to_sparse(), {}}, "expected a dense tensor");
+    const auto mask = torch::ones({6});
+    refuses({features, mask.slice(0, 0, 1)}, "attention_mask of one clip: shape [1], expected (6)");
+    refuses({features, mask * 0.5}, "expected zeros and ones");
+    refuses({features, mask.to(torch::kLong) * 2}, "expected zeros and ones");
+    refuses({features, mask * NAN}, "expected zeros and ones");
+    refuses({features, mask.to(torch::kComplexFloat)}, "ComplexFloat");
+    for (const auto dtype : {torch::kFloat, torch::kBool, torch::kByte, torch::kLong}) {
+      EXPECT_THAT(engine.compute({clip(6), {features, mask.to(dtype)}}, {3}), SizeIs(2)) << dtype;
+    }
+    EXPECT_THAT(engine.compute({clip(6), {features.to(torch::kDouble), {}}}, {3}), SizeIs(2));
   }
 }
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <exception>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -20,7 +21,9 @@
 #include <vector>
 
 #include "core/threads.h"
+#include "engine/fused_encoder.h"
 #include "engine/fused_engine.h"
+#include "engine/fused_model.h"
 #include "engine/reference_engine.h"
 #include "support/random_parameters.h"
 #include "w2vbert/checkpoint/weight_source.h"
@@ -33,6 +36,7 @@ namespace {
 
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
+using ::testing::StartsWith;
 
 // The limit for float32 states, relative to max(1, |x|): docs/numerics.md has what was measured.
 constexpr double kTolerance = 2e-5;
@@ -125,6 +129,22 @@ double cosine(const torch::Tensor& one, const torch::Tensor& other) {
       .item<double>();
 }
 
+std::string value_error_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const c10::ValueError& error) {
+    return error.what_without_backtrace();
+  } catch (const std::exception& error) {
+    return std::string("another exception: ") + error.what();
+  }
+  return "no exception";
+}
+
+torch::Tensor last_hidden_state(Wav2Vec2BertModel& model, const torch::Tensor& features) {
+  const torch::NoGradGuard no_grad;
+  return model->forward(features).last_hidden_state;
+}
+
 class Threads {
  public:
   explicit Threads(int threads) : before_(at::get_num_threads()) { at::set_num_threads(threads); }
@@ -192,9 +212,21 @@ TEST(FusedEngine, GivesAClipTheSameBitsInAnyCompanyAndOnAnyNumberOfThreads) {
 }
 
 // In every precision, also where the processor has no instructions for it.
-class FusedEnginePrecision : public ::testing::TestWithParam<Precision> {};
+class FusedEnginePrecision : public ::testing::TestWithParam<Precision> {
+  AllowSlowProducts allow_;
+};
+
+// The cosine of all values of a state with the mirror's in float32. A relative error e makes it
+// 1 - e^2 / 2: this is one of 4.5 %. Measured over the full architecture (docs/numerics.md), after
+// 6 layers, where these models have 4 at most: int8 0.99985 (1.6 %) and bfloat16 0.99996 (0.8 %) in
+// the worst frame. The limit is int8's, for layers of a few channels, whose scales fit fewer
+// values; bfloat16, in which a product's inputs are within 2^-9, is nearer. What a run gives is a
+// property of the test (smallest_cosine). float32 has the narrow limit, kTolerance, in tests of its
+// own.
+constexpr double kMinCosine = 0.999;
 
 TEST_P(FusedEnginePrecision, StaysNearTheMirror) {
+  double smallest = 1;
   for (unsigned seed = 0; seed < 6; ++seed) {
     std::mt19937 random(seed);
     auto config = random_config(random);
@@ -209,11 +241,14 @@ TEST_P(FusedEnginePrecision, StaysNearTheMirror) {
       for (std::size_t state = 0; state < states.size(); ++state) {
         EXPECT_EQ(computed[clip].states[state].scalar_type(),
                   GetParam() == Precision::bfloat16 ? torch::kBFloat16 : torch::kFloat);
-        EXPECT_GT(cosine(computed[clip].states[state], mirror[clip].states[state]), 0.999)
+        const double similar = cosine(computed[clip].states[state], mirror[clip].states[state]);
+        EXPECT_GT(similar, kMinCosine)
             << "seed " << seed << ", clip " << clip << ", state " << state;
+        smallest = std::min(smallest, similar);
       }
     }
   }
+  RecordProperty("smallest_cosine", ::testing::PrintToString(smallest));
 }
 
 TEST_P(FusedEnginePrecision, GivesAClipTheSameBitsInAnyCompany) {
@@ -324,7 +359,9 @@ std::vector<Wav2Vec2BertConfig> adapter_configs() {
   auto long_kernel = plain;
   long_kernel.adapter_kernel_size = 8;
   long_kernel.adapter_stride = 1;
-  return {plain, two_layers, narrow, long_kernel};
+  auto learnt_activation = plain;
+  learnt_activation.adapter_act = "prelu";
+  return {plain, two_layers, narrow, long_kernel, learnt_activation};
 }
 
 TEST(FusedEngine, RunsTheAdapterBehindTheEncoder) {
@@ -364,7 +401,9 @@ TEST_P(FusedEnginePrecision, RunsTheAdapterNearTheMirror) {
   const auto mirror = ReferenceEngine(model).compute(clips, {StateId::last_hidden_state()});
   FusedEngine engine = fused_engine(std::move(model), GetParam());
   const auto fused = engine.compute(clips, {StateId::last_hidden_state()});
-  EXPECT_GT(cosine(fused[0].states[0], mirror[0].states[0]), 0.999);
+  const double similar = cosine(fused[0].states[0], mirror[0].states[0]);
+  EXPECT_GT(similar, kMinCosine);
+  RecordProperty("smallest_cosine", ::testing::PrintToString(similar));
 }
 
 TEST(FusedEngine, ComputesNoLayerThatNobodyAsksFor) {
@@ -481,14 +520,14 @@ TEST_P(FusedEnginePrecision, TakesWeightsFromAFile) {
   EXPECT_EQ(file->rows_read, 0);
   expect_equal(engine.compute(clips, {0, 3}), expected);  // each panel as it is needed
   EXPECT_EQ(file->rows_read, file->rows());
-  expect_equal(engine.compute(clips, {0, 3}), expected);  // read once more, and kept
+  expect_equal(engine.compute(clips, {0, 3}), expected);  // read once more, and packed
   EXPECT_EQ(file->rows_read, 2 * file->rows());
   EXPECT_EQ(file.use_count(), 1);
   file->lost = true;
   expect_equal(engine.compute(clips, {0, 3}), expected);
 }
 
-TEST(FusedEngine, KeepsTheWeightsAtOnceForALongClip) {
+TEST(FusedEngine, PacksTheWeightsAtOnceForALongClip) {
   const auto config = small_config();
   const auto file = std::make_shared<WeightsElsewhere>(model_of(config, 4));
   FusedEngine engine = engine_on(file, config, Precision::float32);
@@ -506,7 +545,7 @@ TEST_P(FusedEnginePrecision, SurvivesAFileThatCannotBeRead) {
   const auto expected = fused_engine(model_of(config, 4), GetParam()).compute(clips, {3});
   const auto file = std::make_shared<WeightsElsewhere>(model_of(config, 4));
   FusedEngine engine = engine_on(file, config, GetParam());
-  for (int again = 0; again < 2; ++again) {  // passing through, keeping
+  for (int again = 0; again < 2; ++again) {  // passing through, packing
     file->lost = true;
     EXPECT_THROW(engine.compute(clips, {3}), CheckpointError);
     EXPECT_THROW(engine.encoder().pack_weights(), CheckpointError);
@@ -548,6 +587,20 @@ TEST(FusedEngine, StopsInTheMiddleOfALayerWhenAskedAndGoesOnAfterwards) {
   EXPECT_TRUE(torch::equal(engine.compute(clips, {3}).front().states.front(), before));
 }
 
+TEST(FusedEngine, KeepsTheFunctionThatAComputationBeganWith) {
+  FusedEngine engine = fused_engine(model_of(small_config(), 5));
+  const std::vector<EngineClip> clips = {{torch::randn({40, 160}), {}}};
+  int asked = 0;
+  engine.interrupt_when([&] {
+    engine.interrupt_when({});
+    return ++asked == 5;
+  });
+  EXPECT_THROW(engine.compute(clips, {3}), Interrupted);
+  EXPECT_EQ(asked, 5);
+  EXPECT_THAT(engine.compute(clips, {3}), SizeIs(1));
+  EXPECT_EQ(asked, 5);
+}
+
 TEST(FusedEngine, NamesWhatIsWrongWithAnInput) {
   FusedEngine engine = fused_engine(model_of(small_config(), 10));
   const auto refuses = [&](const EngineClip& clip, const std::string& text) {
@@ -558,11 +611,13 @@ TEST(FusedEngine, NamesWhatIsWrongWithAnInput) {
       EXPECT_THAT(error.what_without_backtrace(), HasSubstr(text));
     }
   };
-  refuses({torch::randn({5, 80}), {}}, "expected CPU floats (T, 160)");
-  refuses({torch::randn({0, 160}), {}}, "expected CPU floats (T, 160)");
-  refuses({torch::randn({1, 5, 160}), {}}, "expected (T, F)");
-  refuses({torch::ones({5, 160}, torch::kLong), {}}, "expected CPU floats");
+  refuses({torch::randn({5, 80}), {}}, "shape [5, 80], expected (T, 160)");
+  refuses({torch::randn({0, 160}), {}}, "shape [0, 160], expected (T, 160)");
+  refuses({torch::randn({1, 5, 160}), {}}, "expected (T, 160)");
+  refuses({torch::ones({5, 160}, torch::kLong), {}}, "expected a dense tensor of a floating type");
   refuses({torch::randn({5, 160}), torch::ones({4}, torch::kLong)}, "expected (5)");
+  refuses({torch::randn({5, 160}), torch::full({5}, 0.5)}, "expected zeros and ones");
+  refuses({torch::Tensor(), {}}, "undefined");
   EXPECT_THAT(engine.compute({{torch::randn({5, 160}), {}}}, {3}), SizeIs(1));
   EXPECT_THAT(engine.compute({}, {3}), SizeIs(0));
 }
@@ -585,8 +640,8 @@ TEST(ChooseEngine, FallsBackWithAReason) {
     choose_engine(EngineKind::reference, config, torch::kCPU, Precision::int8);
     ADD_FAILURE() << "int8 without the fused engine";
   } catch (const UsageError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("dtype: int8 runs on the fused engine alone"));
-    EXPECT_EQ(error.setting(), "dtype");
+    EXPECT_THAT(error.what(), HasSubstr("precision: int8 runs on the fused engine alone"));
+    EXPECT_EQ(error.setting(), "precision");
   }
   auto rotary = config;
   rotary.position_embeddings_type = "rotary";
@@ -595,6 +650,32 @@ TEST(ChooseEngine, FallsBackWithAReason) {
   gelu.hidden_act = "gelu";
   EXPECT_THAT(reason_of(gelu, torch::kCPU, Precision::float32),
               HasSubstr("hidden_act is \"gelu\""));
+}
+
+TEST(MakeEngine, TakesNoModelThatDoesNotFitTheChoice) {
+  auto fused = model_of(small_config(), 13);
+  fuse(*fused);
+  auto mirror = model_of(small_config(), 13);
+  const auto refuses = [](EngineKind kind, Precision precision, const Wav2Vec2BertModel& model,
+                          const std::string& text) {
+    EXPECT_THAT(value_error_of([&] {
+                  make_engine({kind, precision, ""}, model);
+                }),
+                HasSubstr(text));
+  };
+  refuses(EngineKind::fused, Precision::int8, fused, "fused in float32, expected int8");
+  refuses(EngineKind::reference, Precision::float32, fused, "the model is fused, expected one");
+  refuses(EngineKind::reference, Precision::int8, mirror, "int8 on the reference engine");
+  refuses(EngineKind::reference, Precision::bfloat16, mirror, ": Float, expected BFloat16");
+  EXPECT_EQ(make_engine({EngineKind::fused, Precision::float32, ""}, fused)->kind(),
+            EngineKind::fused);
+  EXPECT_EQ(make_engine({EngineKind::reference, Precision::float32, ""}, mirror)->kind(),
+            EngineKind::reference);
+  mirror->to(torch::kBFloat16);
+  refuses(EngineKind::reference, Precision::float32, mirror, ": BFloat16, expected Float");
+  refuses(EngineKind::fused, Precision::float32, mirror, "BFloat16 on cpu, expected Float on cpu");
+  EXPECT_EQ(make_engine({EngineKind::reference, Precision::bfloat16, ""}, mirror)->kind(),
+            EngineKind::reference);
 }
 
 TEST(Fuse, GivesAHeadTheFusedEncoderAndAdapter) {
@@ -647,6 +728,173 @@ TEST(Fuse, SaysWhatAFusedModelDoesNot) {
   EXPECT_TRUE(model->forward(features).last_hidden_state.isfinite().all().item<bool>());
   torch::nn::Linear other(3, 3);
   refuses([&] { fuse(*other); }, "no Wav2Vec2BertModel");
+}
+
+TEST(Fuse, ChecksWhatItsModulesTakeAsTheMirrorDoes) {
+  auto mirror = model_of(adapter_configs()[0], 14);
+  const auto fused = std::dynamic_pointer_cast<Wav2Vec2BertModelImpl>(mirror->clone());
+  fuse(*fused);
+  const torch::NoGradGuard no_grad;
+  const auto states = torch::randn({2, 9, 48});
+  const auto mask = torch::ones({2, 9}, torch::kLong);
+  struct Case {
+    torch::Tensor hidden_states, attention_mask;
+    const char* argument;
+  };
+  const std::vector<Case> cases = {
+      {torch::Tensor(), {}, "hidden_states: "},
+      {states[0], {}, "hidden_states: "},
+      {states.slice(0, 0, 0), {}, "hidden_states: "},
+      {states.slice(1, 0, 0), {}, "hidden_states: "},
+      {states.slice(2, 1), {}, "hidden_states: "},
+      {states.to(torch::kDouble), {}, "hidden_states: "},
+      {states.to(torch::kBFloat16), {}, "hidden_states: "},
+      {states.to(torch::kMeta), {}, "hidden_states: "},
+      {states, torch::ones({3, 9}, torch::kLong), "attention_mask: "},
+      {states, mask.slice(1, 1), "attention_mask: "},
+      {states, mask[0], "attention_mask: "},
+      {states, mask * 2, "attention_mask: "},
+      {states, mask * 0.5, "attention_mask: "},
+      {states, mask.to(torch::kComplexFloat), "attention_mask: "},
+  };
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    const auto& [hidden_states, attention_mask, argument] = cases[i];
+    for (const bool adapter : {false, true}) {
+      const auto error_of = [&, &given = hidden_states,
+                             &its_mask = attention_mask](Wav2Vec2BertModelImpl& model) {
+        return value_error_of([&] {
+          if (adapter) {
+            model.adapter->forward(given, its_mask);
+          } else {
+            model.encoder->forward(given, its_mask, {});
+          }
+        });
+      };
+      EXPECT_THAT(error_of(*fused), StartsWith(argument)) << i << (adapter ? ", adapter" : "");
+      EXPECT_EQ(error_of(*fused), error_of(*mirror)) << i << (adapter ? ", adapter" : "");
+    }
+  }
+  for (const auto dtype : {torch::kBool, torch::kLong, torch::kFloat}) {
+    auto part = mask.to(dtype);
+    part[1].slice(0, 6).zero_();
+    EXPECT_LT(difference(fused->encoder->forward(states, part, {}).last_hidden_state,
+                         mirror->encoder->forward(states, part, {}).last_hidden_state),
+              kTolerance);
+    EXPECT_LT(
+        difference(fused->adapter->forward(states, part), mirror->adapter->forward(states, part)),
+        kTolerance);
+  }
+}
+
+TEST(Fuse, RecordsNoGradientsInTheAdapterEither) {
+  auto model = model_of(adapter_configs()[0], 14);
+  fuse(*model);
+  const auto states = torch::randn({1, 9, 48}).requires_grad_();
+  EXPECT_THAT(value_error_of([&] { model->adapter->forward(states, {}); }),
+              HasSubstr("no gradients"));
+  EXPECT_THAT(value_error_of([&] { model->encoder->forward(states, {}, {}); }),
+              HasSubstr("no gradients"));
+}
+
+TEST(Fuse, TakesFloat32ParametersOnly) {
+  const auto features = torch::randn({1, 10, 160});
+  for (const auto dtype : {torch::kBFloat16, torch::kHalf, torch::kDouble}) {
+    auto model = model_of(small_config(), 15);
+    model->to(dtype);
+    EXPECT_THAT(value_error_of([&] { fuse(*model); }), HasSubstr(" on cpu, expected Float on cpu"));
+    EXPECT_EQ(fused_encoder_of(*model), nullptr);
+  }
+  Wav2Vec2BertForCTC head(small_config());
+  head->lm_head->to(torch::kDouble);
+  EXPECT_THAT(value_error_of([&] { fuse(*head); }),
+              HasSubstr("lm_head.weight: Double on cpu, expected Float on cpu"));
+}
+
+TEST(Fuse, RefusesAPrecisionThatTheProcessorHasNoInstructionsFor) {
+  for (const auto precision : {Precision::bfloat16, Precision::int8, Precision::float16}) {
+    auto model = model_of(small_config(), 16);
+    if (const auto reason = FusedEncoder::unsupported_reason(precision)) {
+      EXPECT_THAT(value_error_of([&] { fuse(*model, precision); }), HasSubstr(*reason));
+      EXPECT_EQ(fused_encoder_of(*model), nullptr);
+    } else {
+      fuse(*model, precision);
+      EXPECT_EQ(fused_encoder_of(*model)->precision(), precision);
+    }
+  }
+  const AllowSlowProducts allow;
+  EXPECT_FALSE(FusedEncoder::unsupported_reason(Precision::bfloat16));
+  EXPECT_FALSE(FusedEncoder::unsupported_reason(Precision::int8));
+  EXPECT_TRUE(FusedEncoder::unsupported_reason(Precision::float16));
+}
+
+TEST(Fuse, LeavesTheModelAsItWasWhereAMatrixIsTooWideForInt8) {
+  const AllowSlowProducts allow;
+  auto config = small_config();
+  config.hidden_size = 16;
+  config.num_hidden_layers = 1;
+  config.intermediate_size = 65'537;
+  auto model = model_of(config, 17);
+  const auto features = torch::randn({1, 3, 160});
+  const auto before = last_hidden_state(model, features);
+  EXPECT_THAT(value_error_of([&] { fuse(*model, Precision::int8); }), HasSubstr("65537 inputs"));
+  EXPECT_TRUE(torch::equal(last_hidden_state(model, features), before));
+  EXPECT_NO_THROW(fuse(*model));
+}
+
+TEST(Fuse, LeavesTheModelAsItWasWhereTheFirstLayerOrTheAdapterFails) {
+  const auto features = torch::randn({1, 12, 160});
+  for (const bool adapter : {false, true}) {
+    auto model = model_of(adapter_configs()[0], 18);
+    const auto before = last_hidden_state(model, features);
+    auto& weight =
+        adapter
+            ? model->adapter->layers[0]->as<Wav2Vec2BertAdapterLayer>()->ffn->output_dense->weight
+            : model->encoder->layers[0]->as<Wav2Vec2BertEncoderLayer>()->ffn2->output_dense->weight;
+    const auto values = weight.detach().clone();
+    weight.set_data(torch::empty({0}));
+    EXPECT_THAT(value_error_of([&] { fuse(*model); }), HasSubstr("output_dense.weight"));
+    weight.set_data(values);
+    EXPECT_EQ(fused_encoder_of(*model), nullptr);
+    EXPECT_TRUE(torch::equal(last_hidden_state(model, features), before));
+    fuse(*model);
+    EXPECT_LT(difference(last_hidden_state(model, features), before), kTolerance);
+  }
+}
+
+TEST(Fuse, LeavesAModelThatSaysSoWhereALaterLayerFails) {
+  auto model = model_of(small_config(), 19);
+  const auto features = torch::randn({1, 12, 160});
+  model->encoder->layers[1]->as<Wav2Vec2BertEncoderLayer>()->ffn2->output_dense->weight.set_data(
+      torch::empty({0}));
+  EXPECT_THAT(value_error_of([&] { fuse(*model); }), HasSubstr("output_dense.weight"));
+  EXPECT_THAT(value_error_of([&] { last_hidden_state(model, features); }),
+              HasSubstr("1 of 3 layers"));
+  EXPECT_THAT(value_error_of([&] { fuse(*model); }), HasSubstr("has lost its layers"));
+}
+
+TEST(Fuse, LeavesTheModelAsItWasWhereItsWeightsAreNotInTheSource) {
+  const auto features = torch::randn({1, 12, 160});
+  auto model = model_of(adapter_configs()[0], 20);
+  const auto before = last_hidden_state(model, features);
+  EXPECT_THAT(value_error_of([&] { fuse(*model, Precision::float32, nullptr); }),
+              HasSubstr("weights: null"));
+  auto wide = adapter_configs()[0];
+  wide.intermediate_size = 80;
+  const std::pair<Wav2Vec2BertConfig, const char*> others[] = {
+      {small_config(), "adapter.layers.0.residual_layer_norm.weight: is missing"},
+      {wide, "has shape (80, 48), expected (72, 48)"},
+  };
+  for (const auto& [config, problem] : others) {
+    const auto source = std::make_shared<ModuleWeights>(*model_of(config, 21));
+    try {
+      fuse(*model, Precision::float32, source);
+      ADD_FAILURE() << "accepted, expected: " << problem;
+    } catch (const CheckpointError& error) {
+      EXPECT_THAT(error.what(), HasSubstr(problem));
+    }
+    EXPECT_EQ(fused_encoder_of(*model), nullptr);
+    EXPECT_TRUE(torch::equal(last_hidden_state(model, features), before));
+  }
 }
 
 }  // namespace

@@ -1,4 +1,6 @@
 // A fused model that is built from the files, against one that is loaded first.
+#include <c10/core/DefaultDtype.h>
+#include <c10/core/ScalarTypeToTypeMeta.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
@@ -6,7 +8,10 @@
 
 #include <limits>
 #include <string>
+#include <vector>
 
+#include "engine/fused_encoder.h"
+#include "engine/fused_engine.h"
 #include "support/small_model.h"
 #include "support/temporary_directory.h"
 #include "w2vbert/checkpoint/save_pretrained.h"
@@ -48,7 +53,23 @@ class LoadFused : public ::testing::Test {
   TemporaryDirectory directory_;
 };
 
-class LoadFusedIn : public LoadFused, public ::testing::WithParamInterface<Precision> {};
+// In every precision, also where the processor has no instructions for it.
+class LoadFusedIn : public LoadFused, public ::testing::WithParamInterface<Precision> {
+  AllowSlowProducts allow_;
+};
+
+class DefaultDtype {
+ public:
+  explicit DefaultDtype(torch::ScalarType dtype) : before_(c10::get_default_dtype()) {
+    c10::set_default_dtype(c10::scalarTypeToTypeMeta(dtype));
+  }
+  ~DefaultDtype() { c10::set_default_dtype(before_); }
+  DefaultDtype(const DefaultDtype&) = delete;
+  DefaultDtype& operator=(const DefaultDtype&) = delete;
+
+ private:
+  caffe2::TypeMeta before_;
+};
 
 TEST_P(LoadFusedIn, GivesWhatFusingALoadedModelGives) {
   const torch::NoGradGuard no_grad;
@@ -83,6 +104,41 @@ TEST_P(LoadFusedIn, TakesTheModelOutOfAHeadsFile) {
   const auto features = torch::randn({1, 17, 160});
   EXPECT_TRUE(torch::equal(loaded.model->forward(features).last_hidden_state,
                            expected.model->forward(features).last_hidden_state));
+}
+
+TEST_P(LoadFusedIn, GivesTheSameUnderAnotherDefaultDtype) {
+  const torch::NoGradGuard no_grad;
+  const auto features = torch::randn({2, 30, 160}, torch::kFloat);
+  auto mask = torch::ones({2, 30}, torch::kLong);
+  mask[1].slice(0, 21).zero_();
+  const std::vector<StateId> wanted = {0, 2, StateId::last_hidden_state()};
+  const auto logits_now = [&] {
+    return load_fused<Wav2Vec2BertForCTC>(directory_.path(), GetParam())
+        .model->forward(features, mask)
+        .logits;
+  };
+  const auto states_now = [&] {
+    auto loaded = load_fused<Wav2Vec2BertModel>(directory_.path(), GetParam());
+    FusedEngine engine(loaded.model);
+    EXPECT_THAT(engine.compute({}, wanted), ::testing::IsEmpty());
+    for (const auto& rows : engine.encoder().forward({}, {0, 2})) {
+      EXPECT_EQ(rows.scalar_type(), torch::kFloat);
+    }
+    return engine.compute({{features[0], {}}, {features[1], mask[1]}}, wanted);
+  };
+  const auto logits = logits_now();
+  const auto states = states_now();
+
+  const DefaultDtype wide(torch::kDouble);
+  EXPECT_TRUE(torch::equal(logits_now(), logits));
+  const auto again = states_now();
+  ASSERT_EQ(again.size(), states.size());
+  for (std::size_t clip = 0; clip < states.size(); ++clip) {
+    for (std::size_t entry = 0; entry < wanted.size(); ++entry) {
+      EXPECT_TRUE(torch::equal(again[clip].states[entry], states[clip].states[entry]))
+          << clip << " " << entry;
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, LoadFusedIn,

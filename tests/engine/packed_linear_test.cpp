@@ -203,11 +203,49 @@ TEST_P(PackedLinearTest, TakesAConvolutionsRowsFrameByFrame) {
       kTolerance);
 }
 
+TEST_P(PackedLinearTest, TakesNoRows) {
+  torch::nn::Linear layer(8, 70);
+  add("layer", layer);
+  make_input(0, 8);
+  for (const bool pack : {true, false}) {
+    pack_ = pack;
+    const auto y = output(0, 70);
+    packed({.parts = {{"layer"}}}).forward(packed_rows_, 0, 0, y.mutable_data_ptr<float>());
+    EXPECT_TRUE(y.eq(7).all().item<bool>());
+  }
+}
+
+TEST(RowBlocks, CoverAllRowsOnce) {
+  for (const std::int64_t rows : {0, 1, 8, 9, 512, 513}) {
+    for (const std::int64_t largest : {8, 64, 512}) {
+      const RowBlocks blocks(rows, largest);
+      std::int64_t covered = 0;
+      for (std::int64_t block = 0; block < blocks.count; ++block) {
+        EXPECT_EQ(blocks.begin(block), covered);
+        EXPECT_GT(blocks.rows_of(block), 0);
+        covered += blocks.rows_of(block);
+      }
+      EXPECT_EQ(covered, rows) << largest;
+    }
+  }
+  EXPECT_EQ(RowBlocks(0, 0).count, 0);
+}
+
 TEST_P(PackedLinearTest, RefusesPartsOfOtherShapes) {
   torch::nn::Linear one(8, 4), other(8, 5);
   add("one", one);
   add("other", other);
   EXPECT_THROW(packed({.parts = {{"one"}, {"other"}}}), c10::ValueError);
+}
+
+TEST_P(PackedLinearTest, RefusesAWeightWithoutValues) {
+  for (const auto& shape : std::vector<std::vector<std::int64_t>>{{0, 8}, {8, 0}, {8}, {8, 4, 0}}) {
+    auto layer = std::make_shared<torch::nn::Module>("layer");
+    layer->register_parameter("weight", torch::empty(shape));
+    module_ = std::make_shared<torch::nn::Module>("layers");
+    module_->register_module("layer", layer);
+    EXPECT_THROW(packed({.parts = {{"layer"}}, .bias = false}), c10::ValueError);
+  }
 }
 
 TEST(PackedLinear, RefusesAnInt8LayerWhoseSumsDoNotFit) {

@@ -22,8 +22,9 @@ namespace w2vbert {
 
 /// One clip's features, as SeamlessM4TFeatureExtractor makes them for it alone.
 struct EngineClip {
-  at::Tensor input_features;  ///< (T, F)
-  at::Tensor attention_mask;  ///< (T), 0 or 1; undefined: all frames are valid
+  at::Tensor input_features;  ///< (T, F), T > 0, of any float type
+  /// (T), 0 or 1, of a boolean, integer or float type; undefined: all frames are valid
+  at::Tensor attention_mask;
 };
 
 /// One of the states that a model gives for a clip.
@@ -69,7 +70,8 @@ struct EngineChoice {
     return kind == EngineKind::fused ? c10::ScalarType::Float : dtype_of(precision);
   }
 };
-/// Throws UsageError for int8, which only the fused engine has, where that cannot run.
+/// Throws UsageError (its key and setting are "precision") for int8, which only the fused engine
+/// has, where that cannot run.
 EngineChoice choose_engine(EngineKind wanted, const Wav2Vec2BertConfig& config, c10::Device device,
                            Precision precision);
 
@@ -79,6 +81,8 @@ class Interrupted : public std::exception {
   const char* what() const noexcept override { return "interrupted"; }
 };
 
+/// Every member may be called on any thread, also while compute() is at work on another. Calls of
+/// compute() at once give what each gives alone; those of the fused engine wait for one another.
 class Engine {
  public:
   virtual ~Engine() = default;
@@ -87,20 +91,24 @@ class Engine {
 
   /// The wanted states of each clip, in the clips' order: (T, C) on the engine's device, in its
   /// dtype; last_hidden_state is (T', C') under an adapter. The rows are those that HF returns for
-  /// the clip alone, whatever else is in `clips`; features may be on any device and of any float
-  /// type. Layers that no wanted state needs are not computed. Throws UsageError for a state that
-  /// the model does not have, c10::ValueError for features of another shape.
+  /// the clip alone, whatever else is in `clips`; features and masks may be on any device. Layers
+  /// that no wanted state needs are not computed. Throws UsageError for a state that the model does
+  /// not have, c10::ValueError for features or a mask of another shape, type or value than
+  /// EngineClip says.
   virtual std::vector<ClipStates> compute(const std::vector<EngineClip>& clips,
                                           const std::vector<StateId>& wanted) = 0;
 
-  /// `asked` is called every now and then while compute() is at work; true ends it with
-  /// Interrupted.
+  /// `asked` is called every now and then while compute() is at work, on its thread; true ends it
+  /// with Interrupted. An empty function ends the asking. A compute() that has begun keeps the
+  /// function that it began with: what that refers to has to live until it has returned.
   virtual void interrupt_when(std::function<bool()> asked) = 0;
 };
 
 /// The engine of a choice by choose_engine, around `model`: loaded, on its device, in eval mode.
 /// The fused one fuses it first (engine/fuse.h) where that has not been done. The reference one
-/// runs clips one by one on a CPU, and in padded batches on a GPU.
+/// runs clips one by one on a CPU, and in padded batches on a GPU. Throws c10::ValueError for a
+/// model that does not fit the choice: fused in another precision, fused for the reference engine,
+/// with parameters of another dtype than choice.parameter_dtype(); and as fuse().
 std::unique_ptr<Engine> make_engine(const EngineChoice& choice, Wav2Vec2BertModel model);
 
 }  // namespace w2vbert

@@ -22,20 +22,28 @@ namespace w2vbert {
 /// gave, to rounding, and faster. For inference on a CPU, in float32 but for the layers' products,
 /// which have `precision` (float32, bfloat16 or int8). The layers' weights are packed, layer by
 /// layer, and the layers leave the model: it can no longer be trained, saved, moved or cloned, and
-/// gives no attentions. Throws c10::ValueError for a model that the fused encoder cannot run
-/// (choose_engine says why), or without a Wav2Vec2BertModel.
+/// gives no attentions. Its forward throws c10::ValueError in training mode (call eval()), and
+/// where gradients would be recorded (use torch::NoGradGuard).
+///
+/// Throws c10::ValueError where `model` has no Wav2Vec2BertModel, or a parameter that is not
+/// float32 on a CPU, and for a config or a precision that the fused encoder cannot run here
+/// (choose_engine says why): bfloat16 and int8 need a processor with instructions for them. The
+/// model is then as it was. If memory ends when the first layers have left the model, its forward
+/// throws c10::ValueError from then on: load it again.
 void fuse(torch::nn::Module& model, Precision precision = Precision::float32);
 
-/// The same for a model whose values are not in its parameters, which are not looked at, but in
+/// The same for a model whose values are not in its parameters, which are not read, but in
 /// `weights`, under the model's names. The encoder's large matrices stay there until the second
 /// forward, or until one over a long batch: what runs once starts at once. What is left in the
-/// model is still to be loaded (load_matched).
+/// model is still to be loaded (load_matched). Throws c10::ValueError for null `weights`, too, and
+/// CheckpointError for one that is missing or has another shape; then the model is as it was.
 void fuse(torch::nn::Module& model, Precision precision,
           const std::shared_ptr<const WeightSource>& weights);
 
 /// load_pretrained() and fuse() in one: the encoder is built from the files, and its layers are
 /// never held as parameters (but for a lenient load, or where an adapter of LoRA is merged into
-/// them). Checks and warnings are load_pretrained's. On a CPU, with parameters in float32.
+/// them). Checks and warnings are load_pretrained's. On a CPU, with parameters in float32 whatever
+/// LibTorch's default dtype is. Throws as load_pretrained() and fuse().
 template <class ModuleHolder>
 Pretrained<ModuleHolder> load_fused(const std::string& path_or_id, Precision precision,
                                     const FromPretrainedOptions& options = {}) {
@@ -54,6 +62,7 @@ Pretrained<ModuleHolder> load_fused(const std::string& path_or_id, Precision pre
     const SkipInitialization skip;  // names and shapes: memory that is not written costs nothing
     result.model = ModuleHolder(source.config);
   }
+  place_module(*result.model, options, ParameterValues::unset);
   const auto weights =
       std::make_shared<const MatchedWeights>(*result.model, std::move(checkpoint), options.load);
   fuse(*result.model, precision, weights);

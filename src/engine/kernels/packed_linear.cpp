@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <c10/util/accumulate.h>
 
 #include <algorithm>
 #include <utility>
@@ -36,7 +37,8 @@ PackedLinear::PackedLinear(const WeightScope& scope, LinearWeights weights, Prec
       panel_width_(weights_.panel_width) {
   const std::vector<LinearWeights::Part>& parts = weights_.parts;
   const at::IntArrayRef shape = scope_.shape_of(parts.front().module + ".weight");
-  TORCH_CHECK_VALUE(shape.size() >= 2, parts.front().module, ".weight: expected (out, in)");
+  TORCH_CHECK_VALUE(shape.size() >= 2 && c10::multiply_integers(shape) > 0, parts.front().module,
+                    ".weight: shape ", shape, ", expected (out, in)");
   for (const LinearWeights::Part& part : parts) {
     TORCH_CHECK_VALUE(scope_.shape_of(part.module + ".weight") == shape, part.module,
                       ".weight: another shape than ", parts.front().module, ".weight has");
@@ -144,7 +146,8 @@ const float* PackedLinear::bias_of(std::int64_t panel) const {
   return bias_.empty() ? nullptr : bias_.data() + panel * panel_width_;
 }
 
-// All panels of one block of rows, then the next; a panel that is not kept meets all rows at once.
+// All panels of one block of rows, then the next; a panel that is not packed meets all rows at
+// once.
 template <class Function>
 void PackedLinear::for_each_tile(std::int64_t rows, const Function& function) const {
   const std::int64_t tasks = kTasksPerThread * at::get_num_threads();

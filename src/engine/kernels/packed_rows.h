@@ -23,7 +23,7 @@ class PackedRows {
   float* staging(std::int64_t first, std::int64_t count);
   void commit(std::int64_t first, std::int64_t count, const float* rows);
 
-  // All rows at once: of `x` (rows, width), which stays where it is while the operand is used.
+  // All rows at once: of `x` (rows, width), which stays where it is while these rows are used.
   void assign(Precision precision, float* x, std::int64_t rows, std::int64_t width);
 
   // Sets a row to zero.
