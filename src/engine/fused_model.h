@@ -6,8 +6,8 @@
 
 namespace w2vbert {
 
-// The encoder that fuse() built into the model; null if it has not. Lives as long as the model's
-// encoder.
+// The encoder that fuse() built into the model; null where there is not one. Lives as long as the
+// model's encoder.
 FusedEncoder* fused_encoder_of(Wav2Vec2BertModelImpl& model);
 
 }  // namespace w2vbert

@@ -1,6 +1,4 @@
 // A fused model that is built from the files, against one that is loaded first.
-#include <c10/core/DefaultDtype.h>
-#include <c10/core/ScalarTypeToTypeMeta.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
@@ -12,6 +10,7 @@
 
 #include "engine/fused_encoder.h"
 #include "engine/fused_engine.h"
+#include "support/default_dtype.h"
 #include "support/small_model.h"
 #include "support/temporary_directory.h"
 #include "w2vbert/checkpoint/save_pretrained.h"
@@ -56,19 +55,6 @@ class LoadFused : public ::testing::Test {
 // In every precision, also where the processor has no instructions for it.
 class LoadFusedIn : public LoadFused, public ::testing::WithParamInterface<Precision> {
   AllowSlowProducts allow_;
-};
-
-class DefaultDtype {
- public:
-  explicit DefaultDtype(torch::ScalarType dtype) : before_(c10::get_default_dtype()) {
-    c10::set_default_dtype(c10::scalarTypeToTypeMeta(dtype));
-  }
-  ~DefaultDtype() { c10::set_default_dtype(before_); }
-  DefaultDtype(const DefaultDtype&) = delete;
-  DefaultDtype& operator=(const DefaultDtype&) = delete;
-
- private:
-  caffe2::TypeMeta before_;
 };
 
 TEST_P(LoadFusedIn, GivesWhatFusingALoadedModelGives) {

@@ -62,7 +62,7 @@ Pretrained<ModuleHolder> load_fused(const std::string& path_or_id, Precision pre
     const SkipInitialization skip;  // names and shapes: memory that is not written costs nothing
     result.model = ModuleHolder(source.config);
   }
-  place_module(*result.model, options, ParameterValues::unset);
+  detail::place_module(*result.model, options, detail::ParameterValues::unset);
   const auto weights =
       std::make_shared<const MatchedWeights>(*result.model, std::move(checkpoint), options.load);
   fuse(*result.model, precision, weights);

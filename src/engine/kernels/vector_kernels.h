@@ -41,7 +41,7 @@ struct VectorKernels {
   // y = (x - mean) / sqrt(var + eps) * weight + bias, for each row; y may be x.
   void (*layer_norm)(const float* x, std::int64_t rows, std::int64_t width, const float* weight,
                      const float* bias, float eps, float* y);
-  // y = x + bias, y = swish(x + bias), y += x + bias; bias (columns), or null: none.
+  // y = x + bias, y = swish(x + bias), y += x + bias; bias (columns), or null for no bias.
   void (*add_bias)(const float* x, const float* bias, std::int64_t rows, std::int64_t columns,
                    std::int64_t ld_x, float* y, std::int64_t ld_y);
   void (*add_bias_swish)(const float* x, const float* bias, std::int64_t rows, std::int64_t columns,
