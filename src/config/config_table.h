@@ -36,7 +36,7 @@ struct ConfigField {
   double least;
   double most;
   const char* meaning;
-  std::span<const std::string_view> words = {};  // none: any word
+  std::span<const std::string_view> words = {};  // empty: any word
   bool omit_default =
       false;  // HF's PreTrainedConfig has the key, and writes what is not its default
 };

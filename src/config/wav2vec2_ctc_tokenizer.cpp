@@ -14,7 +14,7 @@ namespace w2vbert {
 namespace {
 
 using Tokenizer = Wav2Vec2CTCTokenizer;
-using Token = std::optional<std::string>;  // none: null
+using Token = std::optional<std::string>;  // absent: null
 
 // The vocabularies of a thousand languages in one file take 1 MB.
 constexpr std::uint64_t kMaxVocabularyBytes = 16 << 20;
