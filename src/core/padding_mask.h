@@ -9,7 +9,8 @@ namespace w2vbert {
 // undefined out.
 at::Tensor padded_frames(const at::Tensor& attention_mask);
 
-// Sets the frames that padded_frames() gives to 0 in `hidden_states` (B, T, C). Undefined: none.
+// Sets the frames that padded_frames() gives to 0 in `hidden_states` (B, T, C). Undefined: no
+// frame is padding.
 at::Tensor zero_padded_frames(const at::Tensor& hidden_states, const at::Tensor& padded);
 
 // What HF's create_bidirectional_mask (transformers/masking_utils.py) makes of `attention_mask`

@@ -131,7 +131,7 @@ TEST_F(InputFileTest, IsNotFooledByAnotherFileInThePlaceOfAStaleOne) {
   std::filesystem::rename(directory_ / "b", directory_ / "a");
   stale_answers = 1;
   EXPECT_THAT(message_of<ConfigError>([&] { read_whole(file, 10); }),
-              HasSubstr("changed by somebody else"));
+              HasSubstr("changed by another process"));
 }
 
 TEST_F(InputFileTest, NoticesThatAFileShrank) {
