@@ -165,8 +165,8 @@ TEST(Conv1d, RoundsOnceWhatFloat32GivesWhateverThePaddingStrideAndDilation) {
     const auto in_float32 = copy_in(torch::kFloat, conv);
     auto added_last = torch::zeros({1});
     if (options.bias() && options.dilation()->at(0) == 1) {
-      added_last = in_float32->bias.unsqueeze(1).clone();
-      in_float32->bias.zero_();
+      added_last = in_float32->bias.unsqueeze(1);
+      in_float32->bias = torch::Tensor();
     }
     const auto compute = [&](const torch::Tensor& x) {
       return (in_float32->forward(x.to(torch::kFloat)) + added_last).to(torch::kHalf);
