@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Checks the one-way flow between the rooms (docs/architecture.md). Prints each breach; exit 1 then.
 
-- include/w2vbert/ includes public headers only, and w2vbert.h includes them all.
+- include/w2vbert/ includes public headers only, and w2vbert.h includes them all. Its comments name no other file
+  of this library: an installed user does not have it.
 - A room of the library includes its own headers and those of the rooms named below; never the program's.
 - A room of the program (src/tool/) includes the library and the program's rooms named below.
 - The parsers do not reach a LibTorch header.
@@ -34,6 +35,8 @@ TOOL = {
 
 TORCH = re.compile(r"^(torch|ATen|c10)/")
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.MULTILINE)
+# A source file that a comment names, such as "core/text.h".
+NAMED = re.compile(r"\b(?:[a-z_][a-z0-9_]*/)+[a-z_][a-z0-9_]*\.(?:h|cpp)\b")
 # A string literal that names an option, such as "--dtype".
 OPTION = re.compile(r'"[^"\n]*(?<![\w-])--[a-z][a-z-]+[^"\n]*"')
 
@@ -72,6 +75,10 @@ def check_public(root):
         for name in includes_of(header):
             if name not in names and header_of(root, name):
                 yield f"{header.relative_to(root)}: is public and includes {name}, which is not"
+        for line in header.read_text(encoding="utf-8").splitlines():
+            for name in NAMED.findall(line.partition("//")[2]):
+                if name not in names and f"w2vbert/{name}" not in names:
+                    yield f"{header.relative_to(root)}: is public and names {name}, which is not"
     everything = root / "include" / "w2vbert" / "w2vbert.h"
     for name in sorted(names - set(includes_of(everything)) - {"w2vbert/w2vbert.h"}):
         yield f"{everything.relative_to(root)}: does not include {name}"

@@ -187,7 +187,7 @@ void check_unused_keys(const ConfigReader& reader, const JsonValue& root) {
 }
 
 // HF (modeling_utils.py) answers a config that asks for sdpa and for attention weights with an
-// error, and one that asks for weights alone with none, as sdpa gives none.
+// error, and one that asks for weights alone with an empty list, as sdpa does not give any.
 void check_attentions(const ConfigReader& reader, const Config& config, bool attention_given) {
   if (config.output_attentions && attention_given && config.attn_implementation == "sdpa") {
     reader.fail("output_attentions", "true is not supported with attn_implementation = sdpa",
@@ -410,6 +410,14 @@ void Config::validate(const std::string& path) const {
                 sizes + ": a model of " + describe(JsonScalar(parameter_count())) + " parameters",
                 "at most " + describe(JsonScalar(kMaxParameters)));
   }
+}
+
+std::int64_t Config::head_size() const {
+  if (num_attention_heads < 1) {
+    throw ConfigError("config", "num_attention_heads", std::to_string(num_attention_heads),
+                      "1 or more");
+  }
+  return hidden_size / num_attention_heads;
 }
 
 double Config::parameter_count() const {

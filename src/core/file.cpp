@@ -67,7 +67,7 @@ void InputFile::read_at(std::uint64_t offset, void* to, std::uint64_t bytes) con
       continue;
     }
     if (got < 0) fail(system_message("cannot be read", errno));
-    if (got == 0) fail("ended while it was read: it was cut short by somebody else");
+    if (got == 0) fail("ended while it was read: another process has cut it short");
     out += got;
     offset += static_cast<std::uint64_t>(got);
     bytes -= static_cast<std::uint64_t>(got);
@@ -88,7 +88,7 @@ void InputFile::check_unchanged() const {
   if (::fstat(descriptor_.number(), &now) != 0) fail(system_message("cannot be examined", errno));
   if (static_cast<std::uint64_t>(now.st_size) != size_ || now.st_ino != inode_ ||
       now.st_mtim.tv_sec != modified_.tv_sec || now.st_mtim.tv_nsec != modified_.tv_nsec) {
-    fail("was changed by somebody else while it was read");
+    fail("was changed by another process while it was read");
   }
 }
 

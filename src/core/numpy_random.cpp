@@ -2,6 +2,8 @@
 
 #include <bit>
 #include <numeric>
+#include <stdexcept>
+#include <string>
 #include <utility>
 
 namespace w2vbert {
@@ -23,6 +25,12 @@ std::uint32_t NumpyRandom::interval(std::uint32_t most) {
 }
 
 std::vector<std::int64_t> NumpyRandom::choice(std::int64_t population, std::int64_t count) {
+  constexpr std::int64_t kMaxPopulation = std::int64_t{1} << 32;  // interval() draws 32 bits
+  if (count < 0 || count > population || population > kMaxPopulation) {
+    throw std::invalid_argument(
+        "choice: " + std::to_string(count) + " of " + std::to_string(population) +
+        ", expected 0 <= count <= population <= " + std::to_string(kMaxPopulation));
+  }
   // A whole permutation, of which the first ones are taken.
   std::vector<std::int64_t> items(static_cast<std::size_t>(population));
   std::iota(items.begin(), items.end(), 0);

@@ -29,7 +29,7 @@ int cores_of_affinity() {
   return static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
 }
 
-// The blank-separated words of a small file of the kernel; none if it is not there.
+// The blank-separated words of a small file of the kernel; empty if it is not there.
 std::vector<std::string> words_of(const std::string& path) {
   std::ifstream file(path);
   std::vector<std::string> words;
@@ -51,7 +51,7 @@ int limit_of_v2(const std::string& directory) {
                            : kNoThreadLimit;
 }
 
-// Version 1: two files; a quota of -1 means none.
+// Version 1: two files; a quota of -1 means no limit.
 int limit_of_v1(const std::string& directory) {
   const std::vector<std::string> quota = words_of(directory + "/cpu.cfs_quota_us");
   const std::vector<std::string> period = words_of(directory + "/cpu.cfs_period_us");

@@ -38,6 +38,13 @@ ModelOutputs named(const Output& output) {
   return outputs;
 }
 
+// What another class takes is not left aside in silence.
+void refuse_input(const torch::Tensor& input, const char* input_name,
+                  const std::string& class_name) {
+  TORCH_CHECK_VALUE(!input.defined(), input_name, ": is not an input of ", class_name,
+                    ", expected ", comma_list(AnyModel::inputs(class_name)));
+}
+
 }  // namespace
 
 template <class Holder>
@@ -45,11 +52,14 @@ void AnyModel::hold(const Wav2Vec2BertConfig& config) {
   Holder model(config);
   module_ = model.ptr();
   config_ = &model->config;
-  forward_ = [model](const ModelInputs& inputs, const ForwardOptions& options) mutable {
+  forward_ = [model, class_name = class_of(config)](const ModelInputs& inputs,
+                                                    const ForwardOptions& options) mutable {
     if constexpr (std::is_same_v<Holder, Wav2Vec2BertModel>) {
+      refuse_input(inputs.labels, "labels", class_name);
       return named(model->forward(inputs.input_features, inputs.attention_mask,
                                   inputs.mask_time_indices, options));
     } else {
+      refuse_input(inputs.mask_time_indices, "mask_time_indices", class_name);
       return named(
           model->forward(inputs.input_features, inputs.attention_mask, inputs.labels, options));
     }
@@ -95,6 +105,9 @@ const std::vector<std::string>& AnyModel::inputs(const std::string& class_name) 
   static const std::vector<std::string> kOfBase = {"input_features", "attention_mask",
                                                    "mask_time_indices"};
   static const std::vector<std::string> kOfHeads = {"input_features", "attention_mask", "labels"};
+  TORCH_CHECK_VALUE(std::find(classes().begin(), classes().end(), class_name) != classes().end(),
+                    "class_name: ", quote_bytes(class_name), ", expected one of ",
+                    comma_list(classes()));
   return class_name == "Wav2Vec2BertModel" ? kOfBase : kOfHeads;
 }
 

@@ -30,9 +30,16 @@ void freeze(Wav2Vec2BertModel& model) {
   for (auto& parameter : model->parameters()) parameter.set_requires_grad(false);
 }
 
+void refuse_stop_after(const ForwardOptions& options) {
+  TORCH_CHECK_VALUE(!options.stop_after, "stop_after: ", *options.stop_after,
+                    " is not supported by a head, whose logits are those of the last state, "
+                    "expected no stop_after");
+}
+
 HeadInput head_input(Wav2Vec2BertModel& model, const torch::Tensor& layer_weights,
                      const torch::Tensor& input_features, const torch::Tensor& attention_mask,
                      const ForwardOptions& options) {
+  refuse_stop_after(options);
   HeadInput result;
   if (!layer_weights.defined()) {
     result.base = model(input_features, attention_mask, torch::Tensor(), options);

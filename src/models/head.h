@@ -19,6 +19,9 @@ void refuse_adapter(const Wav2Vec2BertConfig& config, const char* class_name);
 // HF: freeze_base_model.
 void freeze(Wav2Vec2BertModel& model);
 
+// A head's logits are those of the last state. Throws c10::ValueError.
+void refuse_stop_after(const ForwardOptions& options);
+
 struct HeadInput {
   torch::Tensor hidden_states;  // (B, T, C)
   Wav2Vec2BertBaseModelOutput base;

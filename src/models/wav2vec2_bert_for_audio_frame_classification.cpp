@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include "models/head.h"
+#include "nn/check_inputs.h"
 #include "nn/make_layers.h"
 
 namespace w2vbert {
@@ -30,6 +31,7 @@ TokenClassifierOutput Wav2Vec2BertForAudioFrameClassificationImpl::forward(
   TokenClassifierOutput output;
   output.logits = classifier(input.hidden_states);  // (B, T, C) -> (B, T, num_labels)
   if (labels.defined()) {
+    check_dense(labels, "labels");
     TORCH_CHECK_VALUE(labels.sizes() == output.logits.sizes(), "labels: ", labels.sizes(),
                       ", expected one-hot ", output.logits.sizes());
     output.loss = torch::cross_entropy_loss(output.logits.view({-1, config.num_labels}),

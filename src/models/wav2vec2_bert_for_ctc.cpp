@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include "models/head.h"
+#include "nn/check_inputs.h"
 #include "nn/make_layers.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/models/output_lengths.h"
@@ -17,6 +18,7 @@ at::Reduction::Reduction reduction(const std::string& name) {
 
 void check_labels(const torch::Tensor& labels, const torch::Tensor& input_features,
                   std::int64_t vocab_size) {
+  check_dense(labels, "labels");
   TORCH_CHECK_VALUE(labels.scalar_type() == torch::kLong && labels.dim() == 2 &&
                         labels.size(0) == input_features.size(0) && labels.size(1) > 0,
                     "labels: ", labels.scalar_type(), " ", labels.sizes(), ", expected Long (",
@@ -60,6 +62,8 @@ CausalLMOutput Wav2Vec2BertForCTCImpl::forward(const torch::Tensor& input_featur
                                                const torch::Tensor& attention_mask,
                                                const torch::Tensor& labels,
                                                const ForwardOptions& options) {
+  refuse_stop_after(options);
+  check_frames(input_features, "input_features", config.feature_projection_input_dim);
   if (labels.defined()) check_labels(labels, input_features, *config.vocab_size);
   auto base = wav2vec2_bert(input_features, attention_mask, torch::Tensor(), options);
   auto hidden_states = dropout(base.last_hidden_state);

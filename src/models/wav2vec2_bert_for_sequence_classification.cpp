@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include "models/head.h"
+#include "nn/check_inputs.h"
 #include "nn/make_layers.h"
 #include "w2vbert/models/output_lengths.h"
 
@@ -45,10 +46,7 @@ SequenceClassifierOutput Wav2Vec2BertForSequenceClassificationImpl::forward(
   SequenceClassifierOutput output;
   output.logits = classifier(pooled_output);
   if (labels.defined()) {
-    TORCH_CHECK_VALUE(
-        labels.scalar_type() == torch::kLong && labels.numel() == output.logits.size(0),
-        "labels: ", labels.scalar_type(), " ", labels.sizes(), ", expected Long (",
-        output.logits.size(0), ")");
+    check_class_labels(labels, output.logits.size(0));
     output.loss = torch::cross_entropy_loss(output.logits, labels.view(-1));
   }
   output.hidden_states = std::move(input.base.hidden_states);

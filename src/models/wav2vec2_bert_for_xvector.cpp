@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include "models/head.h"
+#include "nn/check_inputs.h"
 #include "nn/make_layers.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/models/output_lengths.h"
@@ -55,10 +56,7 @@ XVectorOutput Wav2Vec2BertForXVectorImpl::forward(const torch::Tensor& input_fea
   output.embeddings = feature_extractor(statistic_pooling(hidden_states, attention_mask));
   output.logits = classifier(output.embeddings);
   if (labels.defined()) {
-    TORCH_CHECK_VALUE(
-        labels.scalar_type() == torch::kLong && labels.numel() == output.logits.size(0),
-        "labels: ", labels.scalar_type(), " ", labels.sizes(), ", expected Long (",
-        output.logits.size(0), ")");
+    check_class_labels(labels, output.logits.size(0));
     output.loss = objective(output.logits, labels);
   }
   output.hidden_states = std::move(input.base.hidden_states);

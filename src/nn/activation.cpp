@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include "core/activations.h"
+#include "nn/check_inputs.h"
 
 namespace w2vbert {
 
@@ -22,6 +23,7 @@ void ActivationImpl::reset() {
 }
 
 torch::Tensor ActivationImpl::forward(const torch::Tensor& input) {
+  check_defined(input, "input");
   return weight.defined() ? torch::prelu(input, weight) : function_(input);
 }
 

@@ -2,6 +2,7 @@
 
 #include <torch/types.h>
 
+#include "nn/check_config.h"
 #include "nn/check_inputs.h"
 #include "nn/layer_drop.h"
 #include "nn/make_layers.h"
@@ -9,7 +10,7 @@
 namespace w2vbert {
 
 Wav2Vec2BertAdapterImpl::Wav2Vec2BertAdapterImpl(Wav2Vec2BertConfig config)
-    : config_(std::move(config)) {
+    : config_(checked(std::move(config))) {
   reset();
 }
 
@@ -33,9 +34,14 @@ torch::Tensor Wav2Vec2BertAdapterImpl::sub_sample_lengths(const torch::Tensor& s
 
 torch::Tensor Wav2Vec2BertAdapterImpl::forward(torch::Tensor hidden_states,
                                                const torch::Tensor& attention_mask) {
+  auto parameter = hidden_states;  // for an adapter without any
+  if (!layers->is_empty()) {
+    parameter = layers[0]->as<Wav2Vec2BertAdapterLayer>()->residual_conv->weight;
+  }
+  if (!proj.is_empty()) parameter = proj->weight;
+  check_hidden_states(hidden_states, "hidden_states", config_.hidden_size, parameter);
   check_attention_mask(attention_mask, "attention_mask", hidden_states);
   if (!proj.is_empty()) {
-    check_hidden_states(hidden_states, "hidden_states", config_.hidden_size, proj->weight);
     hidden_states = proj(hidden_states);  // (B, T, C) -> (B, T, E)
     hidden_states = proj_layer_norm(hidden_states);
   }

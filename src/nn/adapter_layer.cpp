@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include "core/padding_mask.h"
+#include "nn/check_config.h"
 #include "nn/check_inputs.h"
 #include "nn/make_layers.h"
 
@@ -16,10 +17,21 @@ torch::Tensor compute_new_attention_mask(const torch::Tensor& hidden_states,
   return torch::arange(hidden_states.size(1), options).unsqueeze(0).lt(seq_lens.unsqueeze(1));
 }
 
+void check_lengths(const torch::Tensor& lengths, const torch::Tensor& hidden_states) {
+  if (!lengths.defined()) return;
+  check_dense(lengths, "sub_sampled_lengths");
+  TORCH_CHECK_VALUE(lengths.dim() == 1 && lengths.size(0) == hidden_states.size(0) &&
+                        !lengths.is_complex() && lengths.scalar_type() != torch::kBool,
+                    "sub_sampled_lengths: ", lengths.scalar_type(), " ", lengths.sizes(),
+                    ", expected numbers (", hidden_states.size(0), ")");
+  TORCH_CHECK_VALUE(lengths.device() == hidden_states.device(), "sub_sampled_lengths: on ",
+                    lengths.device(), ", expected ", hidden_states.device());
+}
+
 }  // namespace
 
 Wav2Vec2BertAdapterLayerImpl::Wav2Vec2BertAdapterLayerImpl(Wav2Vec2BertConfig config)
-    : config_(std::move(config)) {
+    : config_(checked(std::move(config))) {
   reset();
 }
 
@@ -48,6 +60,7 @@ torch::Tensor Wav2Vec2BertAdapterLayerImpl::forward(torch::Tensor hidden_states,
                                                     const torch::Tensor& sub_sampled_lengths) {
   check_hidden_states(hidden_states, "hidden_states", config_.adapter_size(),
                       residual_conv->weight);
+  check_lengths(sub_sampled_lengths, hidden_states);
   check_adapter_frames(hidden_states.size(1), config_);
 
   auto residual = residual_layer_norm(hidden_states);

@@ -3,28 +3,40 @@
 #include <torch/types.h>
 
 namespace w2vbert {
-namespace {
+
+void check_defined(const at::Tensor& tensor, const char* name) {
+  TORCH_CHECK_VALUE(tensor.defined(), name, ": undefined, expected a tensor");
+}
 
 void check_dense(const at::Tensor& tensor, const char* name) {
-  TORCH_CHECK_VALUE(tensor.defined(), name, ": undefined, expected a tensor");
+  check_defined(tensor, name);
   TORCH_CHECK_VALUE(tensor.layout() == at::kStrided, name, ": ", tensor.layout(),
                     " layout, expected a dense (strided) tensor");
   TORCH_CHECK_VALUE(!tensor.is_quantized(), name, ": quantized, expected a plain tensor");
 }
 
-}  // namespace
-
-void check_hidden_states(const at::Tensor& tensor, const char* name, std::int64_t width,
-                         const at::Tensor& parameter) {
+void check_frames(const at::Tensor& tensor, const char* name, std::int64_t width) {
   check_dense(tensor, name);
   TORCH_CHECK_VALUE(
       tensor.dim() == 3 && tensor.size(0) > 0 && tensor.size(1) > 0 && tensor.size(2) == width,
       name, ": shape ", tensor.sizes(), ", expected (B, T, ", width,
       ") with at least one row and one frame");
+}
+
+void check_hidden_states(const at::Tensor& tensor, const char* name, std::int64_t width,
+                         const at::Tensor& parameter) {
+  check_frames(tensor, name, width);
   TORCH_CHECK_VALUE(tensor.scalar_type() == parameter.scalar_type(), name, ": ",
                     tensor.scalar_type(), ", expected the parameters' ", parameter.scalar_type());
   TORCH_CHECK_VALUE(tensor.device() == parameter.device(), name, ": on ", tensor.device(),
                     ", expected the parameters' ", parameter.device());
+}
+
+void check_class_labels(const at::Tensor& labels, std::int64_t batch) {
+  check_dense(labels, "labels");
+  TORCH_CHECK_VALUE(labels.scalar_type() == at::kLong && labels.numel() == batch,
+                    "labels: ", labels.scalar_type(), " ", labels.sizes(), ", expected Long (",
+                    batch, ")");
 }
 
 at::Tensor check_attention_mask(const at::Tensor& mask, const char* name,
@@ -57,6 +69,7 @@ void check_adapter_frames(std::int64_t frames, const Wav2Vec2BertConfig& config)
 void check_bidirectional_mask(const at::Tensor& mask, const char* name,
                               const at::Tensor& hidden_states, bool sdpa) {
   if (!mask.defined()) return;
+  check_dense(mask, name);
   const auto batch = hidden_states.size(0);
   const auto frames = hidden_states.size(1);
   TORCH_CHECK_VALUE(mask.sizes() == at::IntArrayRef({batch, 1, frames, frames}), name, ": shape ",
@@ -64,6 +77,8 @@ void check_bidirectional_mask(const at::Tensor& mask, const char* name,
   const auto dtype = sdpa ? at::kBool : hidden_states.scalar_type();
   TORCH_CHECK_VALUE(mask.scalar_type() == dtype, name, ": ", mask.scalar_type(), ", expected ",
                     dtype);
+  TORCH_CHECK_VALUE(mask.device() == hidden_states.device(), name, ": on ", mask.device(),
+                    ", expected ", hidden_states.device());
 }
 
 }  // namespace w2vbert

@@ -1,5 +1,5 @@
 // What every public forward asks of its tensors. Each check throws c10::ValueError with the
-// argument, what it is and what it should be, and none waits for a CUDA device.
+// argument, what it is and what it should be. They do not wait for a CUDA device.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,9 +10,22 @@
 
 namespace w2vbert {
 
-// `tensor` is a dense (B, T, width) tensor with B > 0 and T > 0, of `parameter`'s dtype and device.
+// `tensor` is a tensor at all: an undefined one is "not given" where an argument may be left out.
+void check_defined(const at::Tensor& tensor, const char* name);
+
+// `tensor` is defined, dense and not quantized.
+void check_dense(const at::Tensor& tensor, const char* name);
+
+// `tensor` is a dense (B, T, width) tensor with B > 0 and T > 0.
+void check_frames(const at::Tensor& tensor, const char* name, std::int64_t width);
+
+// The same, and of `parameter`'s dtype and device.
 void check_hidden_states(const at::Tensor& tensor, const char* name, std::int64_t width,
                          const at::Tensor& parameter);
+
+// `labels`, one number a row: dense, Long, `batch` of them in any shape. Their values are not
+// looked at.
+void check_class_labels(const at::Tensor& labels, std::int64_t batch);
 
 // `mask` is undefined, or a dense (B, T) tensor on `hidden_states`' device (B, T, ...), boolean,
 // integer or floating, of zeros and ones. The values are looked at on the CPU only, and not of a
@@ -21,7 +34,8 @@ at::Tensor check_attention_mask(const at::Tensor& mask, const char* name,
                                 const at::Tensor& hidden_states);
 
 // `mask` is undefined, or what bidirectional_mask() (core/padding_mask.h) makes for `hidden_states`
-// (B, T, C): (B, 1, T, T), bool for sdpa and `hidden_states`' dtype for eager.
+// (B, T, C): (B, 1, T, T), dense, on its device, bool for sdpa and `hidden_states`' dtype for
+// eager.
 void check_bidirectional_mask(const at::Tensor& mask, const char* name,
                               const at::Tensor& hidden_states, bool sdpa);
 

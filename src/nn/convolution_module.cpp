@@ -3,13 +3,14 @@
 #include <torch/types.h>
 
 #include "core/padding_mask.h"
+#include "nn/check_config.h"
 #include "nn/check_inputs.h"
 #include "nn/make_layers.h"
 
 namespace w2vbert {
 
 Wav2Vec2BertConvolutionModuleImpl::Wav2Vec2BertConvolutionModuleImpl(Wav2Vec2BertConfig config)
-    : config_(std::move(config)) {
+    : config_(checked(std::move(config))) {
   reset();
 }
 

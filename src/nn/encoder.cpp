@@ -3,13 +3,27 @@
 #include <torch/types.h>
 
 #include "core/padding_mask.h"
+#include "nn/check_config.h"
 #include "nn/check_inputs.h"
 #include "nn/gradient_checkpoint.h"
 #include "nn/layer_drop.h"
 
 namespace w2vbert {
+namespace {
+
+// checked(), but an encoder may have no layers, as in a fused model (engine/fuse.h).
+Wav2Vec2BertConfig checked_apart_from_layers(Wav2Vec2BertConfig config) {
+  const auto layers = config.num_hidden_layers;
+  if (layers == 0) config.num_hidden_layers = 1;
+  config = checked(std::move(config));
+  config.num_hidden_layers = layers;
+  return config;
+}
+
+}  // namespace
+
 Wav2Vec2BertEncoderImpl::Wav2Vec2BertEncoderImpl(Wav2Vec2BertConfig config)
-    : config_(std::move(config)) {
+    : config_(checked_apart_from_layers(std::move(config))) {
   reset();
 }
 
@@ -35,7 +49,10 @@ Wav2Vec2BertEncoderImpl::Output Wav2Vec2BertEncoderImpl::forward(
   TORCH_CHECK_VALUE(layers_to_run >= 0 && layers_to_run <= config_.num_hidden_layers,
                     "stop_after: ", layers_to_run, ", expected from 0 to ",
                     config_.num_hidden_layers);
-  check_hidden_states(hidden_states, "hidden_states", config_.hidden_size, parameters().front());
+  check_hidden_states(hidden_states, "hidden_states", config_.hidden_size,
+                      layers->is_empty()
+                          ? hidden_states
+                          : layers[0]->as<Wav2Vec2BertEncoderLayer>()->final_layer_norm->weight);
   const auto valid = check_attention_mask(attention_mask, "attention_mask", hidden_states);
 
   const auto padded = padded_frames(valid);  // HF: made again in every layer
@@ -94,7 +111,7 @@ Wav2Vec2BertEncoderImpl::LayerRun Wav2Vec2BertEncoderImpl::run_layer(
   return {outputs[0], outputs[1], outputs[2]};
 }
 
-// Undefined for the types that need none: "relative_key" and null.
+// Undefined for the types without an embedding: "relative_key" and null.
 torch::Tensor Wav2Vec2BertEncoderImpl::embed_positions(const torch::Tensor& hidden_states) {
   if (!embed_positions_relative.is_empty()) return embed_positions_relative(hidden_states);
   if (!embed_positions_rotary.is_empty()) return embed_positions_rotary(hidden_states);

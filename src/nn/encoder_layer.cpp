@@ -3,13 +3,14 @@
 #include <torch/types.h>
 
 #include "core/padding_mask.h"
+#include "nn/check_config.h"
 #include "nn/check_inputs.h"
 #include "nn/make_layers.h"
 
 namespace w2vbert {
 
 Wav2Vec2BertEncoderLayerImpl::Wav2Vec2BertEncoderLayerImpl(Wav2Vec2BertConfig config)
-    : config_(std::move(config)) {
+    : config_(checked(std::move(config))) {
   reset();
 }
 
@@ -33,7 +34,8 @@ Wav2Vec2BertEncoderLayerImpl::Output Wav2Vec2BertEncoderLayerImpl::forward(
     const torch::Tensor& relative_position_embeddings, const torch::Tensor& conv_attention_mask) {
   check_hidden_states(hidden_states, "hidden_states", config_.hidden_size,
                       final_layer_norm->weight);
-  const auto valid = check_attention_mask(conv_attention_mask, "attention_mask", hidden_states);
+  const auto valid =
+      check_attention_mask(conv_attention_mask, "conv_attention_mask", hidden_states);
   return forward_checked(hidden_states, attention_mask, relative_position_embeddings,
                          padded_frames(valid));
 }

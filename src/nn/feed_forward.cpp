@@ -2,6 +2,7 @@
 
 #include <torch/types.h>
 
+#include "nn/check_config.h"
 #include "nn/check_inputs.h"
 #include "nn/make_layers.h"
 
@@ -10,7 +11,7 @@ namespace w2vbert {
 Wav2Vec2BertFeedForwardImpl::Wav2Vec2BertFeedForwardImpl(Wav2Vec2BertConfig config,
                                                          std::optional<std::string> act_fn,
                                                          std::optional<std::int64_t> hidden_size)
-    : config_(std::move(config)),
+    : config_(checked(std::move(config))),
       act_fn_(std::move(act_fn)),
       hidden_size_(hidden_size.value_or(config_.hidden_size)) {
   reset();

@@ -2,11 +2,13 @@
 
 #include <torch/types.h>
 
+#include "nn/check_inputs.h"
 #include "nn/clone_layer.h"
 
 namespace w2vbert {
 
 torch::Tensor LinearImpl::forward(const torch::Tensor& input) {
+  check_defined(input, "input");
   return torch::linear(input, weight, bias);
 }
 

@@ -2,6 +2,8 @@
 
 #include <torch/types.h>
 
+#include <variant>
+
 #include "w2vbert/nn/initialization.h"
 
 namespace w2vbert {
@@ -18,11 +20,16 @@ Linear make_linear(std::int64_t in_features, std::int64_t out_features, bool bia
 
 Conv1d make_conv1d(const torch::nn::Conv1dOptions& options) {
   if (!SkipInitialization::active()) return Conv1d(options);
+  TORCH_CHECK_VALUE(options.groups() > 0, "groups: ", options.groups(), ", expected 1 or more");
+  // LibTorch works out the padding when a layer is made; in numbers it does not depend on the rest.
+  TORCH_CHECK_VALUE(std::holds_alternative<torch::ExpandingArray<1>>(options.padding()),
+                    "padding: a word, expected a number of frames");
   Conv1d conv(torch::nn::Conv1dOptions(1, 1, 1)
                   .stride(options.stride())
                   .padding(options.padding())
                   .dilation(options.dilation())
-                  .bias(options.bias()));
+                  .bias(options.bias())
+                  .padding_mode(options.padding_mode()));
   conv->options.in_channels(options.in_channels())
       .out_channels(options.out_channels())
       .kernel_size(options.kernel_size())

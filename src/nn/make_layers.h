@@ -11,7 +11,7 @@
 namespace w2vbert {
 
 // Layers that respect SkipInitialization. Without it they are exactly the layers of these
-// options, and draw the same random numbers.
+// options, and draw the same random numbers. The padding of a Conv1d is a number of frames.
 Linear make_linear(std::int64_t in_features, std::int64_t out_features, bool bias = true);
 Conv1d make_conv1d(const torch::nn::Conv1dOptions& options);
 torch::nn::Embedding make_embedding(std::int64_t num_embeddings, std::int64_t embedding_dim);

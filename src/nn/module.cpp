@@ -3,6 +3,8 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <vector>
+
 #include "w2vbert/nn/initialization.h"
 
 namespace w2vbert {
@@ -36,10 +38,14 @@ std::shared_ptr<torch::nn::Module> clone_module(
     const torch::nn::Module& module, const std::optional<torch::Device>& device,
     const std::function<std::shared_ptr<torch::nn::Module>(const std::optional<torch::Device>&)>&
         copy) {
-  for (const auto& parameter : module.parameters()) {
-    TORCH_CHECK_VALUE(!parameter.is_meta(),
-                      "clone: the module is on the meta device, expected one with values");
-  }
+  const auto check_values = [](const std::vector<torch::Tensor>& tensors) {
+    for (const torch::Tensor& tensor : tensors) {
+      TORCH_CHECK_VALUE(!tensor.is_meta(),
+                        "clone: the module is on the meta device, expected one with values");
+    }
+  };
+  check_values(module.parameters());
+  check_values(module.buffers());
   const SkipInitialization skip;  // every value is copied
   const torch::NoGradGuard no_grad;
   const bool to_meta = device && device->is_meta();

@@ -6,6 +6,8 @@
 #include <cmath>
 
 #include "core/mkl_vml.h"
+#include "nn/check_config.h"
+#include "nn/check_inputs.h"
 
 namespace w2vbert {
 namespace {
@@ -31,7 +33,7 @@ torch::Tensor relative_table(std::int64_t frames, std::int64_t channels) {
 
 Wav2Vec2BertRelPositionalEmbeddingImpl::Wav2Vec2BertRelPositionalEmbeddingImpl(
     Wav2Vec2BertConfig config)
-    : config_(std::move(config)) {
+    : config_(checked(std::move(config))) {
   warm_up_mkl_vml();
   reset();
 }
@@ -42,6 +44,7 @@ void Wav2Vec2BertRelPositionalEmbeddingImpl::reset() {
 }
 
 torch::Tensor Wav2Vec2BertRelPositionalEmbeddingImpl::forward(const torch::Tensor& hidden_states) {
+  check_frames(hidden_states, "hidden_states", config_.hidden_size);
   const auto frames = hidden_states.size(1);
   const auto table =
       pe.size(1) >= 2 * frames - 1 ? pe : relative_table(frames, config_.hidden_size);

@@ -3,12 +3,14 @@
 #include <torch/types.h>
 
 #include "core/mkl_vml.h"
+#include "nn/check_config.h"
+#include "nn/check_inputs.h"
 
 namespace w2vbert {
 
 Wav2Vec2BertRotaryPositionalEmbeddingImpl::Wav2Vec2BertRotaryPositionalEmbeddingImpl(
     Wav2Vec2BertConfig config)
-    : config_(std::move(config)) {
+    : config_(checked(std::move(config))) {
   warm_up_mkl_vml();
   reset();
 }
@@ -22,6 +24,7 @@ void Wav2Vec2BertRotaryPositionalEmbeddingImpl::reset() {
 
 torch::Tensor Wav2Vec2BertRotaryPositionalEmbeddingImpl::forward(
     const torch::Tensor& hidden_states) {
+  check_frames(hidden_states, "hidden_states", config_.hidden_size);
   const auto index = torch::TensorOptions().dtype(torch::kLong).device(inv_freq.device());
   const auto time_stamps = torch::arange(hidden_states.size(1), index).to(inv_freq.scalar_type());
   const auto freqs = torch::einsum("i,j->ij", {time_stamps, inv_freq});  // (T, D / 2)

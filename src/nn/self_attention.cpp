@@ -6,18 +6,25 @@
 #include <vector>
 
 #include "core/padding_mask.h"
+#include "nn/check_config.h"
 #include "nn/check_inputs.h"
 #include "nn/make_layers.h"
+#include "w2vbert/core/error.h"
 
 namespace w2vbert {
 
 Wav2Vec2BertSelfAttentionImpl::Wav2Vec2BertSelfAttentionImpl(Wav2Vec2BertConfig config, Place place)
-    : config_(std::move(config)),
+    : config_(checked(std::move(config))),
       position_embeddings_type_(place == Place::adapter ? std::nullopt
                                                         : config_.position_embeddings_type),
       hidden_size_(place == Place::adapter ? config_.adapter_size() : config_.hidden_size),
       head_size_(hidden_size_ / config_.num_attention_heads),
       scaling_(std::pow(static_cast<double>(head_size_), -0.5)) {
+  if (hidden_size_ % config_.num_attention_heads != 0) {  // without add_adapter not yet checked
+    throw ConfigError("config", "output_hidden_size", std::to_string(hidden_size_),
+                      "a multiple of num_attention_heads = " +
+                          std::to_string(config_.num_attention_heads) + " for the adapter");
+  }
   reset();
 }
 
@@ -90,11 +97,15 @@ void Wav2Vec2BertSelfAttentionImpl::check_position_embeddings(
   TORCH_CHECK_VALUE(embeddings.defined(), "relative_position_embeddings: undefined, expected ",
                     at::IntArrayRef(shape), " for position_embeddings_type ",
                     *position_embeddings_type_);
+  check_dense(embeddings, "relative_position_embeddings");
   TORCH_CHECK_VALUE(embeddings.sizes() == at::IntArrayRef(shape) &&
                         embeddings.scalar_type() == hidden_states.scalar_type(),
                     "relative_position_embeddings: ", embeddings.scalar_type(), " ",
                     embeddings.sizes(), ", expected ", hidden_states.scalar_type(), " ",
                     at::IntArrayRef(shape));
+  TORCH_CHECK_VALUE(embeddings.device() == hidden_states.device(),
+                    "relative_position_embeddings: on ", embeddings.device(), ", expected ",
+                    hidden_states.device());
 }
 
 // HF: _apply_rotary_embedding.

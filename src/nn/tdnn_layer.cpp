@@ -4,13 +4,17 @@
 
 #include <vector>
 
+#include "nn/check_config.h"
 #include "nn/check_inputs.h"
 #include "nn/make_layers.h"
 
 namespace w2vbert {
 
 TDNNLayerImpl::TDNNLayerImpl(Wav2Vec2BertConfig config, std::int64_t layer_id)
-    : config_(std::move(config)), layer_id_(layer_id) {
+    : config_(checked(std::move(config))), layer_id_(layer_id) {
+  const auto layers = static_cast<std::int64_t>(config_.tdnn_dim.size());
+  TORCH_CHECK_VALUE(layer_id_ >= 0 && layer_id_ < layers, "layer_id: ", layer_id_,
+                    ", expected from 0 to below the ", layers, " layers of tdnn_dim");
   const auto index = static_cast<std::size_t>(layer_id_);
   in_conv_dim_ = config_.tdnn_dim.at(index == 0 ? 0 : index - 1);
   out_conv_dim_ = config_.tdnn_dim.at(index);

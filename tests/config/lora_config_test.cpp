@@ -24,7 +24,7 @@ using ::testing::StartsWith;
 
 constexpr const char* kPath = "adapter/adapter_config.json";
 
-// With `fields`, which begin with a comma, or are none.
+// With `fields`, which begin with a comma, or are empty.
 LoraConfig parse(const std::string& fields = "") {
   return LoraConfig::from_json(R"({"peft_type":"LORA")" + fields + "}", kPath);
 }

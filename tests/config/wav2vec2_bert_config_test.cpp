@@ -462,6 +462,20 @@ TEST(Wav2Vec2BertConfig, ValidatesHandMadeConfigs) {
   EXPECT_THAT(message_of<ConfigError>([&] { config.validate(); }), HasSubstr("hidden_act: \"no\""));
 }
 
+TEST(Wav2Vec2BertConfig, DividesByNoHeadsOfAHandMadeConfig) {
+  Wav2Vec2BertConfig config;
+  EXPECT_EQ(config.head_size(), 64);
+  for (const std::int64_t heads : {0, -1}) {
+    config.num_attention_heads = heads;
+    config.hidden_size = std::numeric_limits<std::int64_t>::min();
+    const auto error = HasSubstr("num_attention_heads: " + std::to_string(heads));
+    EXPECT_THAT(message_of<ConfigError>([&] { config.head_size(); }), error);
+    EXPECT_THAT(message_of<ConfigError>([&] { config.parameter_count(); }), error);
+    config.hidden_size = 1024;
+    EXPECT_THAT(message_of<ConfigError>([&] { config.validate(); }), error);
+  }
+}
+
 TEST(Wav2Vec2BertConfig, WritesTextThatReadsBackAsTheSame) {
   const std::string text = R"({"hidden_size":64,"num_attention_heads":4,"add_adapter":true,)"
                            R"("output_hidden_size":32,"vocab_size":7,"pad_token_id":null,)"

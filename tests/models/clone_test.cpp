@@ -57,7 +57,7 @@ std::vector<Case> cases() {
   const auto relative = config_with("relative");
   const auto rotary = config_with("rotary");
   const auto adapted = with_adapter();
-  const auto statistics = [=] { return torch::rand({config.hidden_size}); };
+  const auto statistics = [=] { return torch::rand({config.hidden_size}) + 0.1; };
   return {
       {"Linear", [] { return Linear(torch::nn::LinearOptions(5, 3)).ptr(); }},
       {"Linear_without_bias",
@@ -68,6 +68,13 @@ std::vector<Case> cases() {
        }},
       {"Conv1d_same",
        [] { return Conv1d(torch::nn::Conv1dOptions(4, 6, 3).padding(torch::kSame)).ptr(); }},
+      {"Conv1d_same_reflected",
+       [] {
+         return Conv1d(torch::nn::Conv1dOptions(4, 6, 3)
+                           .padding(torch::kSame)
+                           .padding_mode(torch::kReflect))
+             .ptr();
+       }},
       {"Activation", [] { return Activation("gelu", "hidden_act").ptr(); }},
       {"Activation_prelu", [] { return Activation("prelu", "hidden_act").ptr(); }},
       {"AMSoftmaxLoss", [] { return AMSoftmaxLoss(6, 3).ptr(); }},
@@ -209,12 +216,39 @@ TEST(CloneCases, AreAllModulesOfThePublicHeaders) {
 }
 
 TEST(CloneOf, TheMetaDeviceIsRefusedByName) {
-  const auto meta = Linear(3, 2)->clone(torch::Device(torch::kMeta));
-  try {
-    meta->clone();
-    FAIL() << "there are no values to copy";
-  } catch (const c10::ValueError& error) {
-    EXPECT_THAT(error.msg(), ::testing::HasSubstr("clone: the module is on the meta device"));
+  const torch::Device device(torch::kMeta);
+  const std::shared_ptr<torch::nn::Module> on_meta[] = {
+      Linear(3, 2)->clone(device),
+      // Modules of buffers alone.
+      Wav2Vec2BertRelPositionalEmbedding(config_with("relative"))->clone(device),
+      Wav2Vec2BertRotaryPositionalEmbedding(config_with("rotary"))->clone(device),
+  };
+  for (const auto& meta : on_meta) {
+    try {
+      meta->clone();
+      ADD_FAILURE() << meta->name() << ": there are no values to copy";
+    } catch (const c10::ValueError& error) {
+      EXPECT_THAT(error.msg(), ::testing::HasSubstr("clone: the module is on the meta device"));
+    }
+  }
+}
+
+// LibTorch works out the padding from the options when a layer is made.
+TEST(CloneOf, AConvolutionPadsAsTheOriginal) {
+  const torch::NoGradGuard no_grad;
+  torch::manual_seed(32);
+  using Options = torch::nn::Conv1dOptions;
+  const auto input = torch::randn({2, 4, 20});
+  for (const Options::padding_mode_t& mode :
+       {Options::padding_mode_t(torch::kZeros), Options::padding_mode_t(torch::kReflect),
+        Options::padding_mode_t(torch::kReplicate), Options::padding_mode_t(torch::kCircular)}) {
+    for (Options options : {Options(4, 6, 5).padding(torch::kSame),
+                            Options(4, 6, 4).padding(torch::kSame).dilation(3),
+                            Options(4, 4, 3).padding(2).groups(4).stride(2).dilation(2)}) {
+      Conv1d conv(options.padding_mode(mode));
+      const auto copy = conv->clone();
+      EXPECT_TRUE(copy->as<Conv1d>()->forward(input).equal(conv(input))) << *conv;
+    }
   }
 }
 

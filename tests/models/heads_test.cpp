@@ -3,6 +3,9 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <functional>
+#include <string>
+
 #include "support/small_config.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/models/any_model.h"
@@ -71,6 +74,95 @@ TEST(Heads, AnyModelNamesTheClassesItKnows) {
     config.architectures = {name};
     EXPECT_EQ(error_of<AnyModel>(config), "no ConfigError") << name;
   }
+}
+
+Wav2Vec2BertConfig config_of_class(const std::string& name) {
+  auto config = head_config();
+  config.architectures = {name};
+  return config;
+}
+
+std::string value_error_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const c10::ValueError& error) {
+    return error.msg();
+  }
+  return "no ValueError";
+}
+
+TEST(Heads, AnyModelRefusesTheInputsOfOtherClasses) {
+  const torch::NoGradGuard no_grad;
+  for (const auto& name : AnyModel::classes()) {
+    AnyModel model(config_of_class(name));
+    model->eval();
+    ModelInputs inputs;
+    inputs.input_features = features(model.config(), 9);
+    EXPECT_NO_THROW(model.forward(inputs)) << name;
+    const bool is_base = name == "Wav2Vec2BertModel";
+    (is_base ? inputs.labels : inputs.mask_time_indices) = torch::zeros({2, 9}, torch::kBool);
+    const std::string input = is_base ? "labels" : "mask_time_indices";
+    EXPECT_THAT(value_error_of([&] { model.forward(inputs); }),
+                HasSubstr(input + ": is not an input of " + name + ", expected input_features, "));
+    EXPECT_THAT(AnyModel::inputs(name), ::testing::Not(::testing::Contains(input)));
+  }
+  EXPECT_THAT(value_error_of([] { AnyModel::inputs("foo"); }),
+              AllOf(HasSubstr("class_name: foo, expected one of "), HasSubstr("ForCTC")));
+}
+
+// The logits are those of the last state, and of the adapter's frames.
+TEST(Heads, RefuseToStopBeforeTheLastState) {
+  const torch::NoGradGuard no_grad;
+  for (const auto& name : AnyModel::classes()) {
+    for (const bool weighted : {false, true}) {
+      auto config = config_of_class(name);
+      config.use_weighted_layer_sum = weighted;
+      AnyModel model(config);
+      model->eval();
+      ModelInputs inputs;
+      inputs.input_features = features(config, 9);
+      ForwardOptions options;
+      for (const std::int64_t state : {0, 3}) {
+        options.stop_after = state;
+        const std::string error =
+            name == "Wav2Vec2BertModel"
+                ? "no ValueError"
+                : "stop_after: " + std::to_string(state) + " is not supported by a head";
+        EXPECT_THAT(value_error_of([&] { model.forward(inputs, options); }), HasSubstr(error))
+            << name;
+      }
+      options.stop_after.reset();
+      EXPECT_EQ(value_error_of([&] { model.forward(inputs, options); }), "no ValueError") << name;
+    }
+  }
+}
+
+TEST(Heads, RefuseLabelsOfAnotherNumberOrType) {
+  const torch::NoGradGuard no_grad;
+  const auto good = torch::tensor({0, 2});
+  const torch::Tensor wrong[] = {good.slice(0, 1), good.to(torch::kInt), good.to(torch::kFloat),
+                                 torch::zeros({2, 2}, torch::kLong)};
+  for (const char* name : {"Wav2Vec2BertForSequenceClassification", "Wav2Vec2BertForXVector"}) {
+    AnyModel model(config_of_class(name));
+    model->eval();
+    ModelInputs inputs;
+    inputs.input_features = features(model.config(), 9);
+    for (const auto& labels : wrong) {
+      inputs.labels = labels;
+      EXPECT_THAT(value_error_of([&] { model.forward(inputs); }),
+                  AllOf(HasSubstr("labels: "), HasSubstr("expected Long (2)")))
+          << name;
+    }
+    inputs.labels = good;
+    EXPECT_EQ(value_error_of([&] { model.forward(inputs); }), "no ValueError") << name;
+  }
+}
+
+TEST(ForCTC, LooksAtItsFeaturesBeforeItsLabels) {
+  Wav2Vec2BertForCTC model(head_config());
+  const auto labels = torch::ones({2, 3}, torch::kLong);
+  EXPECT_THAT(value_error_of([&] { model->forward(torch::Tensor(), {}, labels); }),
+              HasSubstr("input_features: undefined"));
 }
 
 TEST(ForCTC, RefusesLabelsOutsideTheVocabularyAndABlankOfNull) {

@@ -5,6 +5,7 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <cmath>
 #include <thread>
 
 #include "support/random_parameters.h"
@@ -174,6 +175,14 @@ TEST_F(BaseModel, SemanticEncoderNormalisesItsStateAndRunsNoLaterLayer) {
   EXPECT_THROW(SemanticEncoder(model_, mean, var, 4), c10::ValueError);
   EXPECT_THROW(SemanticEncoder(model_, mean, torch::Tensor(), 2), c10::ValueError);
   EXPECT_THROW(SemanticEncoder(model_, mean.slice(0, 1), var, 2), c10::ValueError);
+  for (const float bad : {0.0F, -1.0F, INFINITY, NAN}) {
+    auto wrong = var.clone();
+    wrong[3] = bad;
+    EXPECT_THROW(SemanticEncoder(model_, mean, wrong, 2), c10::ValueError) << bad;
+    if (std::isfinite(bad)) continue;  // a mean may be any number
+    EXPECT_THROW(SemanticEncoder(model_, wrong, var, 2), c10::ValueError) << bad;
+  }
+  EXPECT_NO_THROW(SemanticEncoder(model_, -mean.abs(), var, 2));
   EXPECT_EQ(SemanticEncoderImpl::kDefaultState, 17);
 }
 

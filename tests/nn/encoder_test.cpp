@@ -4,6 +4,9 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <optional>
+#include <string>
+
 #include "support/random_parameters.h"
 #include "support/small_config.h"
 
@@ -119,6 +122,27 @@ TEST_F(Encoder, DropsLayersInTrainingOnlyAndListsThoseThatRan) {
   EXPECT_TRUE(none.last_hidden_state.equal(input));
   dropped->eval();
   EXPECT_EQ(dropped->forward(input, {}, options).hidden_states.size(), 4U);
+}
+
+// As a fused model has one for a moment; with positions and without it has no parameters to compare
+// its input with.
+TEST_F(Encoder, WithoutLayersGivesItsInputBack) {
+  auto config = config_;
+  config.num_hidden_layers = 0;
+  const auto input = random(2, 5);
+  const std::optional<std::string> types[] = {"relative_key", "relative", "rotary", {}};
+  for (const auto& type : types) {
+    config.position_embeddings_type = type;
+    Wav2Vec2BertEncoder empty(config);
+    empty->eval();
+    ForwardOptions options;
+    options.output_hidden_states = true;
+    const auto output = empty->forward(input, {}, options);
+    EXPECT_TRUE(output.last_hidden_state.equal(input));
+    EXPECT_EQ(output.hidden_states.size(), 1U);
+    EXPECT_THROW(empty->forward(torch::Tensor()), c10::ValueError);
+    EXPECT_THROW(empty->forward(input[0]), c10::ValueError);
+  }
 }
 
 }  // namespace

@@ -12,8 +12,8 @@
 
 namespace w2vbert {
 
-/// HF's max_shard_size: a number of bytes, or a text as parse_shard_size (checkpoint/shard_index.h)
-/// takes it.
+/// HF's max_shard_size: a number of bytes, or a text such as "5GB" or " 1.5 mb": a number and KB,
+/// MB, GB or TB, which are powers of 1000, in any case, below 2^63 bytes.
 class ShardSize {
  public:
   /// Throws c10::ValueError for what is no size.

@@ -10,8 +10,10 @@ namespace w2vbert {
 
 /// What is wrong with one file, key or tensor. what() is one line,
 ///   `<path>: <key>: <problem>, expected <expected>`
-/// where empty parts are left out. Every part is passed through quote_bytes() (core/text.h), so the
-/// line holds no control bytes and stays under 2 KB whatever a file contains.
+/// where empty parts are left out. Control characters and bytes that are not UTF-8 are written as
+/// \\xNN, and each part is cut, with "..." at its end: path and key after 200 bytes, the problem
+/// after 1200, what was expected after 400. So the line can be shown, and stays under 2 KB,
+/// whatever a file contains.
 class Error : public std::runtime_error {
  public:
   Error(std::string_view path, std::string_view key, std::string_view problem,

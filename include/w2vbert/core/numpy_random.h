@@ -16,7 +16,9 @@ class NumpyRandom {
   /// numpy.random.rand(): [0, 1).
   double rand();
 
-  /// numpy.random.choice(numpy.arange(population), count, replace=False); count <= population.
+  /// numpy.random.choice(numpy.arange(population), count, replace=False). Throws
+  /// std::invalid_argument where NumPy raises ValueError, unless 0 <= count <= population, and for
+  /// a population above 2^32, for which NumPy draws 64 bits at a time.
   std::vector<std::int64_t> choice(std::int64_t population, std::int64_t count);
 
  private:

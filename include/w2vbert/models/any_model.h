@@ -36,11 +36,13 @@ class AnyModel {
   static const std::string& class_of(const Wav2Vec2BertConfig& config,
                                      const std::string& path = "config");
 
-  /// The names that architectures[0] may have, and what of ModelInputs their forward takes.
+  /// The names that architectures[0] may have.
   static const std::vector<std::string>& classes();
+  /// What of ModelInputs the forward of one of classes() takes. Throws c10::ValueError for another
+  /// name.
   static const std::vector<std::string>& inputs(const std::string& class_name);
 
-  /// Throws as the class does.
+  /// Throws as the class does, and c10::ValueError for an input that the class does not take.
   ModelOutputs forward(const ModelInputs& inputs, const ForwardOptions& options = {});
 
   const Wav2Vec2BertConfig& config() const { return *config_; }

@@ -14,8 +14,8 @@ class SemanticEncoderImpl : public Cloneable<SemanticEncoderImpl> {
  public:
   static constexpr std::int64_t kDefaultState = 17;
 
-  /// `mean` and `var` (C), var above 0; undefined both: the state is returned as it is. Throws
-  /// c10::ValueError.
+  /// `mean` and `var` (C), floating and finite, var above 0; undefined both: the state is returned
+  /// as it is. Throws c10::ValueError.
   explicit SemanticEncoderImpl(Wav2Vec2BertModel model, torch::Tensor mean = {},
                                torch::Tensor var = {}, std::int64_t state = kDefaultState);
   void reset() override;

@@ -18,8 +18,9 @@ class Wav2Vec2BertForAudioFrameClassificationImpl
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  /// Inputs as of Wav2Vec2BertModel. `labels` (B, T, num_labels), one-hot of any type, or
-  /// undefined. HF: the loss counts padded frames too. Throws c10::ValueError.
+  /// Inputs as of Wav2Vec2BertModel; `options` without stop_after. `labels` (B, T, num_labels),
+  /// one-hot of any type, or undefined. HF: the loss counts padded frames too. Throws
+  /// c10::ValueError.
   TokenClassifierOutput forward(const torch::Tensor& input_features,
                                 const torch::Tensor& attention_mask = {},
                                 const torch::Tensor& labels = {},

@@ -20,10 +20,11 @@ class Wav2Vec2BertForXVectorImpl : public Cloneable<Wav2Vec2BertForXVectorImpl> 
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  /// Inputs as of Wav2Vec2BertModel. `labels`: B whole numbers from 0 to num_labels - 1, long, or
-  /// undefined. With a mask the rows' lengths are looked at, which waits for the device, as HF
-  /// does; HF: they leave dilation out, one frame gives a NaN deviation, and none gives NaN. Throws
-  /// c10::ValueError, also for fewer frames than the TDNN layers need.
+  /// Inputs as of Wav2Vec2BertModel; `options` without stop_after. `labels`: B whole numbers from 0
+  /// to num_labels - 1, long, or undefined. With a mask the rows' lengths are looked at, which
+  /// waits for the device, as HF does; HF: they leave dilation out, one frame gives a NaN
+  /// deviation, and no frame gives NaN. Throws c10::ValueError, also for fewer frames than the TDNN
+  /// layers need.
   XVectorOutput forward(const torch::Tensor& input_features,
                         const torch::Tensor& attention_mask = {}, const torch::Tensor& labels = {},
                         const ForwardOptions& options = {});

@@ -18,6 +18,7 @@ class ActivationImpl : public Cloneable<ActivationImpl> {
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
+  /// `input` of any shape -> the same shape. Throws c10::ValueError for an undefined one.
   torch::Tensor forward(const torch::Tensor& input);
 
   torch::Tensor weight;  ///< (1) for "prelu", otherwise undefined

@@ -14,6 +14,7 @@ namespace w2vbert {
 /// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertAdapter.
 class Wav2Vec2BertAdapterImpl : public Cloneable<Wav2Vec2BertAdapterImpl> {
  public:
+  /// Throws ConfigError for a config that validate() refuses.
   explicit Wav2Vec2BertAdapterImpl(Wav2Vec2BertConfig config);
   void reset() override;
   void pretty_print(std::ostream& stream) const override;

@@ -17,6 +17,7 @@ namespace w2vbert {
 /// (output_hidden_size).
 class Wav2Vec2BertAdapterLayerImpl : public Cloneable<Wav2Vec2BertAdapterLayerImpl> {
  public:
+  /// Throws ConfigError for a config that validate() refuses.
   explicit Wav2Vec2BertAdapterLayerImpl(Wav2Vec2BertConfig config);
   void reset() override;
   void pretty_print(std::ostream& stream) const override;

@@ -16,6 +16,7 @@ namespace w2vbert {
 /// causal: conv_depthwise_kernel_size - 1 zeros on the left, none on the right.
 class Wav2Vec2BertConvolutionModuleImpl : public Cloneable<Wav2Vec2BertConvolutionModuleImpl> {
  public:
+  /// Throws ConfigError for a config that validate() refuses.
   explicit Wav2Vec2BertConvolutionModuleImpl(Wav2Vec2BertConfig config);
   void reset() override;
   void pretty_print(std::ostream& stream) const override;

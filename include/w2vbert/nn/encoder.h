@@ -24,7 +24,8 @@ struct ForwardOptions {
   std::optional<bool> output_attentions;
   /// The last of `hidden_states` that is needed, 0..num_hidden_layers: later layers are not
   /// computed, and last_hidden_state is that state, without adapter. Not in HF; the states are the
-  /// same bits.
+  /// same bits. For Wav2Vec2BertModel and Wav2Vec2BertEncoder: a head needs the last state, and
+  /// throws c10::ValueError.
   std::optional<std::int64_t> stop_after;
   /// Draws SpecAugment's masks in training. Null: one of the whole process, as NumPy's is in HF,
   /// with a seed of its own (core/numpy_random.h).
@@ -41,6 +42,8 @@ class Wav2Vec2BertEncoderImpl : public Cloneable<Wav2Vec2BertEncoderImpl> {
     std::vector<torch::Tensor> attentions;  ///< on request, (B, H, T, T); with sdpa empty, as in HF
   };
 
+  /// Throws ConfigError for a config that validate() refuses, but for num_hidden_layers = 0: an
+  /// encoder without layers returns its first state.
   explicit Wav2Vec2BertEncoderImpl(Wav2Vec2BertConfig config);
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
@@ -53,7 +56,9 @@ class Wav2Vec2BertEncoderImpl : public Cloneable<Wav2Vec2BertEncoderImpl> {
                          const ForwardOptions& options = {});
 
   /// In training, each layer's activations are computed again in the backward pass instead of being
-  /// kept (nn/gradient_checkpoint.h).
+  /// kept: less memory for one more forward of each layer, and the same gradients to the last bit.
+  /// Dropout draws the same random numbers once more. HF: GradientCheckpointingLayer, as with
+  /// torch.utils.checkpoint(use_reentrant=False).
   bool gradient_checkpointing = false;
 
   /// HF: both are called embed_positions; "relative" has the one, "rotary" the other.

@@ -20,13 +20,15 @@ class Wav2Vec2BertEncoderLayerImpl : public Cloneable<Wav2Vec2BertEncoderLayerIm
     torch::Tensor attn_weights;   ///< (B, H, T, T); undefined with sdpa
   };
 
+  /// Throws ConfigError for a config that validate() refuses.
   explicit Wav2Vec2BertEncoderLayerImpl(Wav2Vec2BertConfig config);
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  /// `hidden_states` (B, T, C), of the parameters' dtype; `attention_mask` and
-  /// `relative_position_embeddings` as for Wav2Vec2BertSelfAttention; `conv_attention_mask` (B, T)
-  /// as for Wav2Vec2BertConvolutionModule. Throws c10::ValueError.
+  /// `hidden_states` (B, T, C), of the parameters' dtype; `attention_mask` (B, 1, T, T) and
+  /// `relative_position_embeddings` as for Wav2Vec2BertSelfAttention, whose forward() says how the
+  /// mask is made; `conv_attention_mask` (B, T), zero where a frame is padding, as for
+  /// Wav2Vec2BertConvolutionModule. Throws c10::ValueError.
   Output forward(torch::Tensor hidden_states, const torch::Tensor& attention_mask = {},
                  const torch::Tensor& relative_position_embeddings = {},
                  const torch::Tensor& conv_attention_mask = {});

@@ -18,6 +18,7 @@ class Wav2Vec2BertFeatureProjectionImpl : public Cloneable<Wav2Vec2BertFeaturePr
     torch::Tensor norm_hidden_states;  ///< (B, T, F), before the projection
   };
 
+  /// Throws ConfigError for a config that validate() refuses.
   explicit Wav2Vec2BertFeatureProjectionImpl(Wav2Vec2BertConfig config);
   void reset() override;
   void pretty_print(std::ostream& stream) const override;

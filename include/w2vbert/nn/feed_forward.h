@@ -17,7 +17,8 @@ namespace w2vbert {
 /// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertFeedForward. C is hidden_size.
 class Wav2Vec2BertFeedForwardImpl : public Cloneable<Wav2Vec2BertFeedForwardImpl> {
  public:
-  /// Absent: the config's hidden_act and hidden_size.
+  /// Absent: the config's hidden_act and hidden_size. Throws ConfigError for a config that
+  /// validate() refuses and for an activation that is not known.
   explicit Wav2Vec2BertFeedForwardImpl(Wav2Vec2BertConfig config,
                                        std::optional<std::string> act_fn = {},
                                        std::optional<std::int64_t> hidden_size = {});

@@ -17,7 +17,8 @@ class LinearImpl : public torch::nn::LinearImpl {
   std::shared_ptr<torch::nn::Module> clone(
       const std::optional<torch::Device>& device = std::nullopt) const override;
 
-  /// `input` (..., in_features) -> (..., out_features).
+  /// `input` (..., in_features) -> (..., out_features). Throws c10::ValueError for an undefined
+  /// one, c10::Error as torch::linear does.
   torch::Tensor forward(const torch::Tensor& input);
 };
 TORCH_MODULE(Linear);

@@ -26,14 +26,23 @@ class Wav2Vec2BertSelfAttentionImpl : public Cloneable<Wav2Vec2BertSelfAttention
 
   enum class Place { encoder, adapter };  ///< HF: is_adapter_attention
 
+  /// Throws ConfigError for a config that validate() refuses, and for an adapter whose width is not
+  /// a multiple of num_attention_heads.
   explicit Wav2Vec2BertSelfAttentionImpl(Wav2Vec2BertConfig config, Place place = Place::encoder);
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 
-  /// `hidden_states` (B, T, C), of the parameters' dtype. `attention_mask` as bidirectional_mask()
-  /// (core/padding_mask.h) makes it for this attn_implementation, or undefined.
-  /// `relative_position_embeddings`: for "relative" and "rotary", what their embedding gives for
-  /// `hidden_states`. Throws c10::ValueError.
+  /// `hidden_states` (B, T, C), of the parameters' dtype. `attention_mask` (B, 1, T, T), for each
+  /// query (third) and key (last), as HF's create_bidirectional_mask gives it, or undefined: all
+  /// keys may be attended to.
+  ///   attn_implementation "sdpa": bool, true where the key may be attended to
+  ///   attn_implementation "eager": `hidden_states`' dtype, 0 there and that dtype's lowest finite
+  ///   value (torch.finfo(dtype).min) elsewhere; it is added to the scores
+  /// For padded clips, with `valid` bool (B, T): valid.view({B, 1, 1, T}).expand({B, 1, T, T}), for
+  /// eager with torch::where(that, 0, lowest).
+  /// `relative_position_embeddings`: for "relative" and "rotary", what
+  /// Wav2Vec2BertRelPositionalEmbedding and Wav2Vec2BertRotaryPositionalEmbedding give for
+  /// `hidden_states`. All are on the parameters' device. Throws c10::ValueError.
   Output forward(const torch::Tensor& hidden_states, const torch::Tensor& attention_mask = {},
                  const torch::Tensor& relative_position_embeddings = {});
 

@@ -15,6 +15,8 @@ namespace w2vbert {
 /// Linear.
 class TDNNLayerImpl : public Cloneable<TDNNLayerImpl> {
  public:
+  /// Layer `layer_id` of tdnn_dim, tdnn_kernel and tdnn_dilation. Throws ConfigError for a config
+  /// that validate() refuses, c10::ValueError for a layer_id that they do not have.
   explicit TDNNLayerImpl(Wav2Vec2BertConfig config, std::int64_t layer_id = 0);
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
