@@ -20,9 +20,9 @@ from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "support")]
-from export_parity_fixtures import BASE, DTYPES, export
-from pytorch_setup import prepare_pytorch
-from random_parameters import widen
+from export_parity_fixtures import BASE, DTYPES, export  # noqa: E402
+from pytorch_setup import prepare_pytorch  # noqa: E402
+from random_parameters import widen  # noqa: E402
 
 TINY = dict(hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=80)
 HEAD = dict(TINY, classifier_proj_size=20, tdnn_dim=[24, 24, 40], tdnn_kernel=[5, 3, 1],
