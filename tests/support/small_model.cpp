@@ -41,7 +41,7 @@ void make_small_model(const std::string& directory) {
   std::ofstream(directory + "/config.json") << kConfig;
   std::ofstream(directory + "/preprocessor_config.json") << kPreprocessorConfig;
   torch::manual_seed(0);
-  const Wav2Vec2BertModel model(Wav2Vec2BertConfig::from_pretrained(directory));
+  Wav2Vec2BertModel model(Wav2Vec2BertConfig::from_pretrained(directory));
   randomize_parameters(*model, 1);
   NamedTensors tensors;
   for (const auto& parameter : model->named_parameters()) {

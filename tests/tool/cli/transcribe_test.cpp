@@ -51,7 +51,7 @@ class Transcribe : public ::testing::Test {
     Wav2Vec2BertConfig config = Wav2Vec2BertConfig::from_pretrained(model_);
     config.vocab_size = 5;
     torch::manual_seed(0);
-    const Wav2Vec2BertForCTC model(config);
+    Wav2Vec2BertForCTC model(config);
     randomize_parameters(*model, 2);
     {
       const torch::NoGradGuard no_grad;
