@@ -11,29 +11,32 @@
 namespace w2vbert {
 namespace {
 
-// checked(), but an encoder may have no layers, as in a fused model (engine/fuse.h).
-Wav2Vec2BertConfig checked_apart_from_layers(Wav2Vec2BertConfig config) {
-  const auto layers = config.num_hidden_layers;
-  if (layers == 0) config.num_hidden_layers = 1;
-  config = checked(std::move(config));
-  config.num_hidden_layers = layers;
+// An encoder may have no layers, as in a fused model (engine/fuse.h). Its parts look at the whole
+// config all the same.
+Wav2Vec2BertConfig with_a_layer(Wav2Vec2BertConfig config) {
+  if (config.num_hidden_layers == 0) config.num_hidden_layers = 1;
+  return config;
+}
+
+Wav2Vec2BertConfig checked_apart_from_layers(const Wav2Vec2BertConfig& config) {
+  checked(with_a_layer(config));
   return config;
 }
 
 }  // namespace
 
 Wav2Vec2BertEncoderImpl::Wav2Vec2BertEncoderImpl(Wav2Vec2BertConfig config)
-    : config_(checked_apart_from_layers(std::move(config))) {
+    : config_(checked_apart_from_layers(config)) {
   reset();
 }
 
 void Wav2Vec2BertEncoderImpl::reset() {
   if (config_.position_embeddings_type == "relative") {
-    embed_positions_relative =
-        register_module("embed_positions", Wav2Vec2BertRelPositionalEmbedding(config_));
+    embed_positions_relative = register_module(
+        "embed_positions", Wav2Vec2BertRelPositionalEmbedding(with_a_layer(config_)));
   } else if (config_.position_embeddings_type == "rotary") {
-    embed_positions_rotary =
-        register_module("embed_positions", Wav2Vec2BertRotaryPositionalEmbedding(config_));
+    embed_positions_rotary = register_module(
+        "embed_positions", Wav2Vec2BertRotaryPositionalEmbedding(with_a_layer(config_)));
   }
   dropout = register_module("dropout", torch::nn::Dropout(config_.hidden_dropout));
   layers = register_module("layers", torch::nn::ModuleList());

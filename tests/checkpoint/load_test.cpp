@@ -27,6 +27,7 @@ namespace w2vbert::testing {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ContainsRegex;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -231,7 +232,6 @@ TEST_F(LoadStateDict, ListsTwentyProblemsAndCountsTheRest) {
   for (int i = 0; i < 500; ++i) many->push_back(torch::nn::Linear(1, 1));
   const std::string message = error_of(*many, {{"0.weight", torch::ones({1, 1})}});
   EXPECT_THAT(message, AllOf(HasSubstr("0.bias is missing"), HasSubstr("and 979 more")));
-  EXPECT_THAT(message, HasSubstr("w2vbert inspect"));
   // Long names fill the line sooner; the count stays.
   struct LongNames : torch::nn::Module {
     LongNames() {
@@ -241,7 +241,7 @@ TEST_F(LoadStateDict, ListsTwentyProblemsAndCountsTheRest) {
     }
   } names;
   EXPECT_THAT(error_of(names, {}),
-              AllOf(HasSubstr("30 missing"), HasSubstr("more (w2vbert inspect")));
+              AllOf(HasSubstr("30 missing"), ContainsRegex("; and [0-9]+ more$")));
 }
 
 TEST_F(LoadStateDict, ShowsNoControlBytesOfTheFile) {

@@ -139,7 +139,7 @@ TEST_F(InputFileTest, NoticesThatAFileShrank) {
   const auto file = InputFile::open<ConfigError>(directory_ / "a");
   std::filesystem::resize_file(directory_ / "a", 4);
   EXPECT_THAT(message_of<ConfigError>([&] { read_whole(file, 10); }),
-              AllOf(HasSubstr(directory_ / "a"), HasSubstr("cut short")));
+              AllOf(HasSubstr(directory_ / "a"), HasSubstr("another process has cut it short")));
 }
 
 TEST_F(InputFileTest, NoticesThatAFileChanged) {
