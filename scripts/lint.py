@@ -125,7 +125,7 @@ def main():
     arguments_of = sources_of(options.build, [path.resolve() for path in options.paths])
     if not arguments_of:
         sys.exit("error: no source below these paths is compiled in this build")
-    cache = options.build / "lint"
+    cache = options.build / "clean"
     cache.mkdir(exist_ok=True)
     marks = {source: cache / key_of(source, arguments, version) for source, arguments in arguments_of.items()}
     waiting = [source for source, mark in marks.items() if not mark.exists()]

@@ -34,10 +34,10 @@ at::Tensor bidirectional_mask(const at::Tensor& attention_mask, const at::Tensor
   if (sdpa && !position_bias && attention_mask.to(at::kBool).all().item<bool>()) return {};
   const auto batch = attention_mask.size(0);
   const auto frames = attention_mask.size(1);
-  const at::Tensor keys = attention_mask
-                              .to(at::kBool)  // (B, T) -> (B, 1, T, T)
-                              .view({batch, 1, 1, frames})
-                              .expand({batch, 1, frames, frames});
+  at::Tensor keys = attention_mask
+                        .to(at::kBool)  // (B, T) -> (B, 1, T, T)
+                        .view({batch, 1, 1, frames})
+                        .expand({batch, 1, frames, frames});
   if (sdpa) return keys;
   const auto zero = at::zeros({}, hidden_states.options());
   return at::where(keys, zero, lowest_finite(hidden_states.scalar_type()));

@@ -96,7 +96,7 @@ class FusedEncoder {
   // pack_weights().
   std::vector<at::Tensor> forward(const std::vector<Clip>& clips,
                                   const std::vector<std::int64_t>& states,
-                                  Input input = Input::features);
+                                  Input kind = Input::features);
 
   // Seconds that the forwards so far have spent, by step; filled while `set_profiling(true)`.
   struct Step {

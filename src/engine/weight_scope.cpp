@@ -13,7 +13,7 @@ at::IntArrayRef WeightScope::shape_of(const std::string& name) const {
 }
 
 at::Tensor WeightScope::read(const std::string& name) const {
-  const at::Tensor values = at::empty(shape_of(name), at::kFloat);
+  at::Tensor values = at::empty(shape_of(name), at::kFloat);
   source->read(prefix + name, values);
   return values;
 }

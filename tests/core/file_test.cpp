@@ -142,6 +142,16 @@ TEST_F(InputFileTest, NoticesThatAFileShrank) {
               AllOf(HasSubstr(directory_ / "a"), HasSubstr("another process has cut it short")));
 }
 
+TEST_F(InputFileTest, NoticesThatAFileGrewWithinOneTickOfTheClock) {
+  write_text(directory_ / "a", "0123456789");
+  const auto file = InputFile::open<ConfigError>(directory_ / "a");
+  const auto before = std::filesystem::last_write_time(directory_ / "a");
+  write_text(directory_ / "a", "0123456789a");
+  std::filesystem::last_write_time(directory_ / "a", before);
+  EXPECT_THAT(message_of<ConfigError>([&] { file.check_unchanged(); }),
+              HasSubstr("changed by another process"));
+}
+
 TEST_F(InputFileTest, NoticesThatAFileChanged) {
   write_text(directory_ / "a", "0123456789");
   const auto file = InputFile::open<ConfigError>(directory_ / "a");

@@ -130,7 +130,7 @@ class Transcription(unittest.TestCase):
                                      Wav2Vec2CTCTokenizer.from_pretrained(folder)), model
 
     def test_the_reference_engine_gives_the_text_of_transformers(self):
-        words = 0
+        words = texts = 0
         for name, (_, _, _, frames) in MODELS.items():
             for dtype in (torch.float32, torch.bfloat16):
                 if dtype != torch.float32 and name != "adapter":
@@ -140,8 +140,9 @@ class Transcription(unittest.TestCase):
                                         str(dtype).removeprefix("torch."))
                 for clip, line in zip(self.clips, lines, strict=True):
                     with self.subTest(name, clip=clip.stem, dtype=dtype):
+                        texts += 1
                         words += self.expect(line, processor, *self.logits(processor, model, clip, dtype), frames)
-        self.assertGreater(words, 100)  # the models are not silent
+        self.assertGreater(words, 2 * texts)  # the models are not silent
 
     def test_the_fused_engine_gives_the_text_of_transformers(self):
         compared = 0
