@@ -277,7 +277,7 @@ Waveform decode_audio(const std::string& path, const AudioOptions& options,
     waveform.source_samples += frames - skipped;
     if (static_cast<double>(waveform.source_samples) > max_frames) {
       throw AudioError(path, "", "is longer than " + seconds_text(options.max_seconds) + " seconds",
-                       "a shorter file, or a larger max_seconds", "max_seconds");
+                       "a shorter file, or a larger limit", "max_seconds");
     }
     reduce_channels(block, static_cast<std::size_t>(skipped), static_cast<std::size_t>(frames),
                     info.channels, options.channels, waveform.samples);

@@ -9,6 +9,7 @@
 
 #include "core/file.h"
 #include "core/parse_number.h"
+#include "core/text.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
@@ -61,7 +62,9 @@ std::string load_cuda_backend() {
 
 c10::Device parse_device(std::string_view text) {
   constexpr std::string_view kExpected = "cpu, cuda or cuda:N";
-  const std::string shown = "device " + std::string(text);
+  const auto fail = [&](const std::string& problem, const std::string& expected) {
+    throw UsageError("", "device", in_quotes(text) + ": " + problem, expected, "device");
+  };
   if (text == "cpu") return c10::Device(c10::kCPU);
   int index = 0;
   if (text != "cuda") {
@@ -69,16 +72,16 @@ c10::Device parse_device(std::string_view text) {
     const std::string_view digits =
         text.starts_with(kPrefix) ? text.substr(kPrefix.size()) : std::string_view{};
     const auto number = parse_number<int>(digits);
-    if (!number || digits[0] == '-') throw UsageError("", shown, "is not known", kExpected);
+    if (!number || digits[0] == '-') fail("is not known", std::string(kExpected));
     index = *number;
   }
   if (const std::string problem = load_cuda_backend(); !problem.empty()) {
-    throw UsageError("", shown, "no usable CUDA device: " + problem);
+    fail("no usable CUDA device: " + problem, "");
   }
   const int devices = at::detail::getCUDAHooks().getNumGPUs();
   if (index >= devices) {
-    throw UsageError("", shown, "no usable CUDA device: there is no such device",
-                     devices == 1 ? "cuda:0" : "cuda:0 to cuda:" + std::to_string(devices - 1));
+    fail("no usable CUDA device: there is no such device",
+         devices == 1 ? "cuda:0" : "cuda:0 to cuda:" + std::to_string(devices - 1));
   }
   return c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(index));
 }

@@ -59,8 +59,7 @@ torch::Tensor SemanticEncoderImpl::encode(const torch::Tensor& input_features,
   options.stop_after = state_;
   options.output_hidden_states = false;
   options.output_attentions = false;
-  const auto state =
-      model(input_features, attention_mask, torch::Tensor(), options).last_hidden_state;
+  auto state = model(input_features, attention_mask, torch::Tensor(), options).last_hidden_state;
   if (!mean.defined()) return state;
   return (state - mean) / torch::sqrt(var);
 }

@@ -2,6 +2,8 @@
 
 #include <torch/types.h>
 
+#include <utility>
+
 #include "core/padding_mask.h"
 #include "nn/check_config.h"
 #include "nn/check_inputs.h"
@@ -38,7 +40,7 @@ torch::Tensor Wav2Vec2BertConvolutionModuleImpl::forward(torch::Tensor hidden_st
                                                          const torch::Tensor& attention_mask) {
   check_hidden_states(hidden_states, "hidden_states", config_.hidden_size, pointwise_conv1->weight);
   const auto valid = check_attention_mask(attention_mask, "attention_mask", hidden_states);
-  return forward_checked(hidden_states, padded_frames(valid));
+  return forward_checked(std::move(hidden_states), padded_frames(valid));
 }
 
 torch::Tensor Wav2Vec2BertConvolutionModuleImpl::forward_checked(torch::Tensor hidden_states,

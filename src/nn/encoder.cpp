@@ -2,6 +2,8 @@
 
 #include <torch/types.h>
 
+#include <utility>
+
 #include "core/padding_mask.h"
 #include "nn/check_config.h"
 #include "nn/check_inputs.h"
@@ -18,7 +20,7 @@ Wav2Vec2BertConfig with_a_layer(Wav2Vec2BertConfig config) {
   return config;
 }
 
-Wav2Vec2BertConfig checked_apart_from_layers(const Wav2Vec2BertConfig& config) {
+Wav2Vec2BertConfig checked_apart_from_layers(Wav2Vec2BertConfig config) {
   checked(with_a_layer(config));
   return config;
 }
@@ -26,7 +28,7 @@ Wav2Vec2BertConfig checked_apart_from_layers(const Wav2Vec2BertConfig& config) {
 }  // namespace
 
 Wav2Vec2BertEncoderImpl::Wav2Vec2BertEncoderImpl(Wav2Vec2BertConfig config)
-    : config_(checked_apart_from_layers(config)) {
+    : config_(checked_apart_from_layers(std::move(config))) {
   reset();
 }
 
@@ -104,12 +106,14 @@ Wav2Vec2BertEncoderImpl::LayerRun Wav2Vec2BertEncoderImpl::run_layer(
         layer->forward_checked(hidden_states, attention_mask, relative_position_embeddings, padded);
     return {hidden_states, output.hidden_states, output.attn_weights};
   }
-  const auto run = [=](const torch::Tensor& input) -> std::vector<torch::Tensor> {
+  const auto parameters = layer->parameters();
+  const auto run =
+      [=, layer = std::move(layer)](const torch::Tensor& input) -> std::vector<torch::Tensor> {
     const auto output =
         layer->forward_checked(input, attention_mask, relative_position_embeddings, padded);
     return {input, output.hidden_states, output.attn_weights};
   };
-  auto outputs = gradient_checkpoint(run, hidden_states, layer->parameters());
+  auto outputs = gradient_checkpoint(run, hidden_states, parameters);
   outputs.resize(3);  // sdpa gives no weights
   return {outputs[0], outputs[1], outputs[2]};
 }

@@ -2,6 +2,8 @@
 
 #include <torch/types.h>
 
+#include <utility>
+
 #include "core/padding_mask.h"
 #include "nn/check_config.h"
 #include "nn/check_inputs.h"
@@ -36,7 +38,7 @@ Wav2Vec2BertEncoderLayerImpl::Output Wav2Vec2BertEncoderLayerImpl::forward(
                       final_layer_norm->weight);
   const auto valid =
       check_attention_mask(conv_attention_mask, "conv_attention_mask", hidden_states);
-  return forward_checked(hidden_states, attention_mask, relative_position_embeddings,
+  return forward_checked(std::move(hidden_states), attention_mask, relative_position_embeddings,
                          padded_frames(valid));
 }
 

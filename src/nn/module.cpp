@@ -24,7 +24,7 @@ void copy_modes(const torch::nn::Module& original, torch::nn::Module& copy) {
 }
 
 // Tensor::set_data takes a tensor of another backend, but for the meta device's.
-void move_to_meta(torch::Tensor tensor) {
+void move_to_meta(const torch::Tensor& tensor) {
   if (tensor.is_meta()) return;  // shared by two modules
   const torch::Tensor meta =
       torch::empty_strided(tensor.sizes(), tensor.strides(), tensor.options().device(torch::kMeta));

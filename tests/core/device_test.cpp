@@ -57,7 +57,8 @@ TEST(ParseDevice, LoadsCudaOrSaysWhyItIsOfNoUse) {
     return;
   }
   EXPECT_THAT(problem, Not(HasSubstr("\n")));
-  EXPECT_THAT(message_for("cuda:1"), HasSubstr("device cuda:1: no usable CUDA device: " + problem));
+  EXPECT_THAT(message_for("cuda:1"),
+              HasSubstr("device: \"cuda:1\": no usable CUDA device: " + problem));
   // Without a device the library still loads and registers itself, unless this LibTorch is without
   // CUDA.
   if (is_loaded("libtorch_cuda.so")) {

@@ -50,6 +50,12 @@ TEST(SeamlessM4TFeatureExtractor, ABatchedRowIsTheClipAlone) {
   }
 }
 
+// The mel floor: the logarithm of silence would be infinite.
+TEST(SeamlessM4TFeatureExtractor, SilenceHasFiniteValues) {
+  const SeamlessM4TFeatureExtractor extractor;
+  EXPECT_TRUE(extractor({std::vector<float>(16000)}).input_features.isfinite().all().item<bool>());
+}
+
 TEST(SeamlessM4TFeatureExtractor, TheNumberOfThreadsChangesNothing) {
   const SeamlessM4TFeatureExtractor extractor;
   const Clips clips = {noise(200000)};

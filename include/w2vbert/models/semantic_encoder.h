@@ -14,10 +14,10 @@ class SemanticEncoderImpl : public Cloneable<SemanticEncoderImpl> {
  public:
   static constexpr std::int64_t kDefaultState = 17;
 
-  /// `mean` and `var` (C), floating and finite, var above 0; undefined both: the state is returned
-  /// as it is. Throws c10::ValueError.
-  explicit SemanticEncoderImpl(Wav2Vec2BertModel model, torch::Tensor mean = {},
-                               torch::Tensor var = {}, std::int64_t state = kDefaultState);
+  /// `mean_values` and `var_values` (C), floating and finite, the latter above 0; undefined both:
+  /// the state is returned as it is. Throws c10::ValueError.
+  explicit SemanticEncoderImpl(Wav2Vec2BertModel base, torch::Tensor mean_values = {},
+                               torch::Tensor var_values = {}, std::int64_t state = kDefaultState);
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
 

@@ -51,11 +51,21 @@ std::string full_name(const CLI::App& app) {
   return parent ? full_name(*parent) + " " + app.get_name() : app.get_name();
 }
 
+// The candidate that was perhaps meant, or `expected`.
 std::string suggestion(std::string_view word, const std::vector<std::string>& candidates,
-                       const CLI::App& app) {
+                       const std::string& expected, const CLI::App& app) {
   const std::string near = nearest(word, candidates);
   const std::string help = "see `" + full_name(app) + " --help`";
-  return near.empty() ? "another word; " + help : near + "? (" + help + ")";
+  return near.empty() ? expected + "; " + help : near + "? (" + help + ")";
+}
+
+// How many words the positional arguments take.
+std::int64_t words_of(const CLI::App& app) {
+  std::int64_t count = 0;
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_positional()) count += option->get_items_expected_max();
+  }
+  return count;
 }
 
 bool looks_like_option(std::string_view word) { return word.size() > 1 && word[0] == '-'; }
@@ -78,7 +88,7 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
 void check_words(const CLI::App& app, const std::vector<std::string>& words) {
   const CLI::App* level = &app;
   std::set<const CLI::Option*> seen;
-  bool takes_words = false;  // the level has positional arguments
+  std::int64_t words_left = 0;  // that the level's positional arguments take
   for (std::size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];
     if (word == "--") return;
@@ -87,8 +97,9 @@ void check_words(const CLI::App& app, const std::vector<std::string>& words) {
       const std::string name = word.substr(0, equals);
       const CLI::Option* option = level->get_option_no_throw(name);
       if (!option || option->get_positional()) {
-        throw UsageError("", name, "unknown option",
-                         suggestion(name, option_names(*level), *level));
+        throw UsageError(
+            "", name, "unknown option",
+            suggestion(name, option_names(*level), "an option of this command", *level));
       }
       if (!seen.insert(option).second) throw UsageError("", name, "given twice", "once");
       if (option->get_items_expected_max() == 0) {
@@ -112,15 +123,13 @@ void check_words(const CLI::App& app, const std::vector<std::string>& words) {
       const CLI::App* command = find_command(app, word);
       if (!command) {
         throw UsageError("", in_quotes(word), "unknown command",
-                         suggestion(word, command_names(app), app));
+                         suggestion(word, command_names(app), "a command", app));
       }
       level = command;
-      const auto options = level->get_options();
-      takes_words = std::any_of(options.begin(), options.end(),
-                                [](const CLI::Option* option) { return option->get_positional(); });
-    } else if (!takes_words) {
+      words_left = words_of(*level);
+    } else if (words_left-- == 0) {
       throw UsageError("", in_quotes(word), "unexpected word",
-                       suggestion(word, option_names(*level), *level));
+                       suggestion(word, option_names(*level), "nothing more", *level));
     }
   }
 }

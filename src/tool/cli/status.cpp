@@ -72,6 +72,7 @@ std::string text_of(const RunStatus& status) {
 }
 
 int run_status_command(const StatusOptions& options) {
+  check_run_directory(options.directory);
   const RunStatus status = run_status(options.directory);
   print_result(options.json ? json_text(json_of(status)) : text_of(status));
   return kDone;

@@ -70,9 +70,13 @@ CLI::Option* add_value(CLI::App& command, const std::string& name, std::string& 
 }
 
 void add_run_directory(CLI::App& command, std::string& directory) {
-  command.add_option("DIR", directory, "The --output of extract or features")
-      ->required()
-      ->type_name("");
+  command.add_option("DIR", directory, "The --output of extract or features")->type_name("");
+}
+
+void check_run_directory(const std::string& directory) {
+  if (directory.empty()) {
+    throw UsageError("", "DIR", "is not given", "the --output of extract or features");
+  }
 }
 
 }  // namespace w2vbert::tool

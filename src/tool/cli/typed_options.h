@@ -96,6 +96,8 @@ CLI::Option* add_value(CLI::App& command, const std::string& name, std::string& 
 
 // DIR, what status and verify look at.
 void add_run_directory(CLI::App& command, std::string& directory);
+// Throws UsageError where it was not given.
+void check_run_directory(const std::string& directory);
 
 // An option that `read` reads into `value`. What is there before is the default, which the help
 // shows; that of a std::optional is the help's to explain.

@@ -34,6 +34,7 @@ int run_verify(const VerifyOptions& options) {
     if (options.output.json) problems.push_back(message);
   };
   const Stopwatch watch;
+  check_run_directory(options.directory);
   const Verification result = verify_run(options.directory, usable_cores(), events);
   messages.clear();
   if (options.output.json) {

@@ -12,11 +12,18 @@ constexpr std::string_view kOf = "-of-";
 constexpr const char* kNumShards = "num_shards";
 constexpr const char* kShardIndex = "shard_index";
 
-// About a setting, or a variable of the environment.
+// A setting, or a variable of the environment.
+bool is_setting(std::string_view name) { return name == kNumShards || name == kShardIndex; }
+
+// What the user calls it.
+std::string shown(std::string_view name) {
+  if (!is_setting(name)) return std::string(name);
+  return name == kNumShards ? "--num-shards" : "--shard-index";
+}
+
 [[noreturn]] void fail_partition(std::string_view name, std::string_view problem,
                                  std::string_view expected) {
-  const bool is_setting = name == kNumShards || name == kShardIndex;
-  throw UsageError("", name, problem, expected, is_setting ? name : "");
+  throw UsageError("", name, problem, expected, is_setting(name) ? name : "");
 }
 
 std::uint64_t number_of(const std::string& text, const char* name) {
@@ -29,13 +36,13 @@ Partition shard_of(const std::optional<std::string>& index, const char* index_na
                    const std::optional<std::string>& count, const char* count_name) {
   if (!index || !count) {
     fail_partition(index ? index_name : count_name,
-                   std::string("given without ") + (index ? count_name : index_name),
-                   "both or neither");
+                   "given without " + shown(index ? count_name : index_name), "both or neither");
   }
   const Partition partition{number_of(*index, index_name), number_of(*count, count_name)};
   if (partition.count == 0) fail_partition(count_name, "is 0", "1 or more");
   if (partition.index >= partition.count) {
-    fail_partition(index_name, "is " + *index, "less than " + *count + " (" + count_name + ")");
+    fail_partition(index_name, "is " + *index,
+                   "less than " + *count + " (" + shown(count_name) + ")");
   }
   return partition;
 }
@@ -94,7 +101,7 @@ std::optional<Partition> partition_of_array(
     throw UsageError("", "SLURM_ARRAY_TASK_ID",
                      "is " + *id + " in an array of " + *count + " from " + std::to_string(first) +
                          " in steps of " + std::to_string(step),
-                     "an array without gaps, or shard_index beside num_shards", kNumShards);
+                     "an array without gaps, or --num-shards and --shard-index");
   }
   return Partition{(task - first) / step, tasks};
 }

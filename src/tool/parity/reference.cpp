@@ -95,7 +95,7 @@ std::uint64_t Reference::seed() const { return number<std::uint64_t>(*this, "see
 
 torch::Tensor Reference::tensor(const std::string& name) const {
   if (!has(name)) return {};
-  const auto value = tensors_->read(name).to(device_);
+  auto value = tensors_->read(name).to(device_);
   const bool is_transposed =
       value.dim() == 3 && std::binary_search(transposed_.begin(), transposed_.end(), name);
   const auto found = misaligned_.find(name);
@@ -110,9 +110,9 @@ torch::Tensor Reference::tensor(const std::string& name) const {
 }
 
 torch::Tensor Reference::input(const std::string& name) const {
-  const auto value = tensor(name);
+  auto value = tensor(name);
   if (value.defined() && value.dim() == 4 && name.ends_with("/attention_mask")) {
-    const auto allowed = value.scalar_type() == torch::kBool ? value : value == 0;
+    auto allowed = value.scalar_type() == torch::kBool ? value : value == 0;
     if (attn_implementation_ == "sdpa") return allowed;
     const auto zero = torch::zeros({}, value.options().dtype(compute_dtype_));
     return torch::where(allowed, zero, lowest_finite(compute_dtype_));

@@ -43,7 +43,7 @@ std::string with_path(const std::string& path, std::string_view message) {
 }  // namespace
 
 std::string message_of(const Error& error) {
-  const std::string what = error.what();
+  std::string what = error.what();
   if (error.setting().empty()) return what;
   const std::string option = option_of(error.setting());
   if (error.key() != error.setting()) return what + " (" + option + ")";
@@ -69,7 +69,7 @@ bool is_out_of_memory(const std::exception& error) {
 Description describe(std::exception_ptr exception, const std::string& path) noexcept {
   try {
     try {
-      std::rethrow_exception(exception);
+      std::rethrow_exception(std::move(exception));
     } catch (const AudioError& error) {
       return {path.empty() ? "audio" : kind_of_file(path), message_of(error)};
     } catch (const Error& error) {

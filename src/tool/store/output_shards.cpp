@@ -245,7 +245,7 @@ void OutputShards::add(OpenShard& shard, const Output& output) try {
     if (tensor.nbytes() % kTensorAlignment != 0) {
       throw UsageError(
           report.path, "shard_size", wanted + " has " + std::to_string(tensor.nbytes()) + " bytes",
-          "a multiple of 8: another output_dtype, or files of their own", "shard_size");
+          "a multiple of 8: another --output-dtype, or files of their own", "shard_size");
     }
     shard.stream->add(report.name + "/" + wanted, tensor);
     shard.sha.add({static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()});

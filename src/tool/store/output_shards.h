@@ -44,7 +44,7 @@ class OutputShards : public Outputs {
   std::string index_path(std::size_t shard) const;
   SafetensorsMetadata metadata_of(const std::string& index, const std::string& digest) const;
   std::uint64_t longest_header(std::size_t shard) const;
-  OpenShard& open(std::size_t shard);
+  OpenShard& open(std::size_t number);
   void begin_writing(OpenShard& shard);
   void advance(OpenShard& shard, bool to_the_end);
   void add(OpenShard& shard, const Output& output);

@@ -36,8 +36,8 @@ struct RunStatus {
   std::size_t failed = 0;
 };
 
-// Throws UsageError for a directory that holds no run.
-RunStatus run_status(const std::string& directory);
+// Of the run into the directory `path`. Throws UsageError where that holds no run.
+RunStatus run_status(const std::string& path);
 
 struct VerifyEvents {
   std::function<void(std::size_t done, std::size_t total)> progress = [](std::size_t, std::size_t) {
@@ -51,9 +51,9 @@ struct Verification {
   double gigabytes = 0;     // read
 };
 
-// Reads every output in and below `directory` whole and compares it with its digest, with the run's
-// fingerprint, and the list with the journals. Events are called on this thread. Throws UsageError
-// for a directory that holds no run.
-Verification verify_run(const std::string& directory, int threads, const VerifyEvents& events);
+// Reads every output in and below the directory `path` whole and compares it with its digest, with
+// the run's fingerprint, and the list with the journals. Events are called on this thread. Throws
+// UsageError for a directory that holds no run.
+Verification verify_run(const std::string& path, int threads, const VerifyEvents& events);
 
 }  // namespace w2vbert::tool

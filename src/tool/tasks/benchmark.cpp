@@ -23,6 +23,7 @@ constexpr std::uint64_t kSeed = 0;
 std::vector<EngineClip> seeded_clips(const std::vector<std::int64_t>& lengths, std::int64_t width) {
   at::manual_seed(kSeed);
   std::vector<EngineClip> clips;
+  clips.reserve(lengths.size());
   for (const std::int64_t length : lengths) {
     clips.push_back({at::randn({length, width}, at::kFloat), {}});
   }

@@ -79,7 +79,7 @@ at::Tensor read_statistic(const Checkpoint& file, const std::string& name, std::
   const std::string shape = "a float tensor of shape (" + std::to_string(channels) + ")";
   const CheckpointTensor* tensor = file.find(name);
   if (!tensor) throw CheckpointError(file.path(), name, "is missing", shape);
-  const at::Tensor value = file.read(name);
+  at::Tensor value = file.read(name);
   if (!value.is_floating_point() || value.dim() != 1 || value.size(0) != channels) {
     throw CheckpointError(file.path(), name,
                           "has dtype " + tensor->dtype_name + " and " +
@@ -152,7 +152,7 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
     if (chunking_.overlap >= chunking_.frames) {
       throw UsageError("", "overlap_seconds",
                        "is as long as a chunk, of " + std::to_string(chunking_.frames) + " frames",
-                       "less than chunk_seconds", "overlap_seconds");
+                       "less than --chunk-seconds", "overlap_seconds");
     }
   }
   if (!options.stats.empty()) {

@@ -56,7 +56,7 @@ const std::vector<Preset>& presets() {
       {"indextts2-emotion", "IndexTTS-2, emotion prompt: state 17, normalised", indextts2_emotion(),
        true, 17, true, 1},
       {"maskgct", "MaskGCT: state 17, normalised", librosa(), true, 17, true, 1},
-      {"dualcodec", "DualCodec: state 17, normalised, mean of 4 frames (pool 2: 25 Hz)",
+      {"dualcodec", "DualCodec: state 17, normalised, mean of 4 frames (--pool 2: 25 Hz)",
        dualcodec(), true, 17, true, 4},
       {"xcodec2", "X-Codec2: state 16, padded, no mask", xcodec2(), false, 16, false, 1},
       {"sidon", "Sidon: state 8, with its adapter (lora)", librosa(), true, 8, false, 1},

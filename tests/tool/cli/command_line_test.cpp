@@ -80,6 +80,11 @@ TEST(CommandLine, SuggestsTheNearestCommandAndOption) {
   expect_usage_error({"doctor", "-x"}, HasSubstr("-x: unknown option"));
   expect_usage_error({}, HasSubstr("no command"));
   expect_usage_error({"doctor", "speech.wav"}, HasSubstr("unexpected word"));
+  for (const char* command : {"status", "verify"}) {
+    expect_usage_error({command}, HasSubstr("DIR: is not given"));
+    expect_usage_error({command, "a", "b"}, HasSubstr("\"b\": unexpected word"));
+  }
+  expect_usage_error({"inspect", "a", "b"}, HasSubstr("\"b\": unexpected word"));
 }
 
 TEST(CommandLine, RefusesAnOptionTwiceOrWithoutItsValue) {
@@ -116,7 +121,8 @@ TEST(CommandLine, RefusesUnknownWords) {
   expect_usage_error(extract("--engine", "fast"), HasSubstr("--engine"));
   expect_usage_error(extract("--resampler", "linear"), HasSubstr("--resampler"));
   expect_usage_error(extract("--channels", "last"), HasSubstr("--channels"));
-  expect_usage_error(extract("--num-shards", "2"), HasSubstr("--num-shards: given without"));
+  expect_usage_error(extract("--num-shards", "2"),
+                     HasSubstr("--num-shards: given without --shard-index"));
 }
 
 TEST(CommandLine, NamesWhatIsNotGiven) {

@@ -118,6 +118,7 @@ TEST_F(Manifest, ReadsNemosJsonLines) {
   EXPECT_EQ(list.segment(2)->duration_seconds, 0);
 
   EXPECT_THAT(paths_of("{\"audio_filepath\": \"a\", \"offset\": -1}\n"
+                       "{\"audio_filepath\": \"a\", \"offset\": -0.5}\n"
                        "{\"audio_filepath\": \"a\", \"duration\": 0}\n"
                        "{\"audio_filepath\": \"a\", \"duration\": \"3\"}\n"
                        "{\"audio_filepath\": \"a\", \"duration\": 1e999}\n"
@@ -125,7 +126,7 @@ TEST_F(Manifest, ReadsNemosJsonLines) {
                        "{\"audio_filepath\": \"/ok\"}\n",
                        "m.json"),
               ElementsAre("/ok"));
-  EXPECT_THAT(bad_rows_, ::testing::SizeIs(5));
+  EXPECT_THAT(bad_rows_, ::testing::SizeIs(6));
   for (const char* row :
        {"a.wav", "[1]", "{}", "{\"audio_filepath\": 1}", "{\"audio_filepath\": \"\"}",
         "{\"audio_filepath\": \"a\", \"audio_filepath\": \"b\"}",

@@ -126,6 +126,8 @@ TEST_F(Reader, FillsABatchAsFarAsItsFramesGo) {
   inputs.finish();
   const std::vector<std::size_t> pending = {0, 1, 2, 3, 4};
   ClipReader reader(inputs, pending, request_, 1, kPlenty);
+  // So that more clips are there than a batch may have.
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
   std::vector<std::size_t> seen;
   for (;;) {
     const auto batch = reader.next_batch(100);
