@@ -312,7 +312,7 @@ MUTANTS = (
     Mutant("checkpoint.floats-into-integers", "src/checkpoint/load.cpp",
            "return is_integer_dtype(dtype_name) ? \"\" : kIntegerDtypes;", "return \"\";"),
     Mutant("checkpoint.warning-in-the-default-dtype", "src/checkpoint/load.cpp",
-           "at::empty(info.shape, at::kFloat)", "at::empty(info.shape)"),
+           "/ info.shape[0], at::kFloat)", "/ info.shape[0])"),
     Mutant("nn.clone-loses-the-padding", "src/nn/conv1d.cpp",
            "    copy->_reversed_padding_repeated_twice = _reversed_padding_repeated_twice;\n", ""),
     Mutant("nn.bias-before-the-sum", "src/nn/conv1d.cpp", "(dilation == 1 ? last : first)", "first"),
