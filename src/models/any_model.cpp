@@ -76,8 +76,10 @@ AnyModel::AnyModel(const Wav2Vec2BertConfig& config) {
     hold<Wav2Vec2BertForSequenceClassification>(config);
   } else if (name == "Wav2Vec2BertForAudioFrameClassification") {
     hold<Wav2Vec2BertForAudioFrameClassification>(config);
-  } else {
+  } else if (name == "Wav2Vec2BertForXVector") {
     hold<Wav2Vec2BertForXVector>(config);
+  } else {
+    TORCH_INTERNAL_ASSERT(false, name, " is among classes(), and nothing makes it");
   }
 }
 

@@ -36,7 +36,7 @@ struct RunStatus {
   std::size_t failed = 0;
 };
 
-// Of the run into the directory `path`. Throws UsageError where that holds no run.
+// The status of the run into the directory `path`. Throws UsageError where that holds no run.
 RunStatus run_status(const std::string& path);
 
 struct VerifyEvents {
