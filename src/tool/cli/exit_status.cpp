@@ -3,6 +3,7 @@
 #include <c10/util/Exception.h>
 
 #include <new>
+#include <utility>
 
 #include "tool/cli/console.h"
 #include "tool/run/failure.h"
@@ -12,7 +13,7 @@ namespace w2vbert::tool {
 
 ExitResult exit_result_of(std::exception_ptr exception) noexcept {
   try {
-    std::rethrow_exception(exception);
+    std::rethrow_exception(std::move(exception));
   } catch (const ReaderGone&) {
     return {kDone, ""};
   } catch (const UsageError& error) {

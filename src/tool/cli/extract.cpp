@@ -144,7 +144,7 @@ int run_extract(const ExtractOptions& options) {
   request.batch_frames = extraction.batch_frames(options.batch_seconds);
   request.prepare = [&] {
     LoadReport report;
-    const BatchFunction function = extraction.load(request.batch_frames, &report, is_stopping);
+    BatchFunction function = extraction.load(request.batch_frames, &report, is_stopping);
     say_warnings(report, messages);
     say_engine(extraction.engine(), messages);
     return function;

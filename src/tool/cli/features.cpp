@@ -34,6 +34,7 @@ int run_features(const FeaturesOptions& options) {
   request.prepare = [] {
     return [](const std::vector<EngineClip>& clips) {
       std::vector<NamedTensors> outputs;
+      outputs.reserve(clips.size());
       for (const EngineClip& clip : clips) {
         outputs.push_back(
             {{"input_features", clip.input_features}, {"attention_mask", clip.attention_mask}});

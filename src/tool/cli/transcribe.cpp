@@ -107,7 +107,7 @@ int run(const TranscribeOptions& options) {
   };
   const auto load = [&] {
     LoadReport report;
-    const Transcription::Function function = transcription.load(&report, is_stopping);
+    Transcription::Function function = transcription.load(&report, is_stopping);
     say_warnings(report, messages);
     say_engine(transcription.engine(), messages);
     return function;

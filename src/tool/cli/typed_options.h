@@ -105,13 +105,13 @@ template <class Value, class Reader>
 requires requires(const Reader& reader) { reader.placeholder; }
 CLI::Option* add_value(CLI::App& command, const std::string& name, Value& value, const Reader& read,
                        const std::string& help) {
-  std::string with_default = help;
+  std::string default_value;
   if constexpr (requires { read.text(value); }) {
-    with_default += " (default: " + read.text(value) + ")";
+    default_value = " (default: " + read.text(value) + ")";
   }
   return add_value(
       command, name, [name, read, &value](const std::string& text) { value = read(name, text); },
-      read.placeholder, with_default);
+      read.placeholder, help + default_value);
 }
 
 }  // namespace w2vbert::tool
