@@ -50,6 +50,7 @@ std::size_t place_among(const std::vector<std::string>& words, const std::string
 
 OneOf<std::string> one_of(const std::vector<std::string>& words) {
   std::vector<std::pair<std::string, std::string>> choices;
+  choices.reserve(words.size());
   for (const std::string& word : words) choices.emplace_back(word, word);
   return OneOf<std::string>(std::move(choices));
 }
