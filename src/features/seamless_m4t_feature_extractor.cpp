@@ -88,7 +88,8 @@ SeamlessM4TFeatureExtractor::SeamlessM4TFeatureExtractor(SeamlessM4TFeatureExtra
   // HF: mel_filter_bank(norm=None, mel_scale="kaldi", triangularize_in_mel_space=True).
   const auto mels = config_.num_mel_bins;
   const double low = hertz_to_mel(kMinFrequency);
-  const double high = hertz_to_mel(static_cast<double>(config_.sampling_rate / 2));
+  const std::int64_t max_frequency = config_.sampling_rate / 2;  // HF: sampling_rate // 2
+  const double high = hertz_to_mel(static_cast<double>(max_frequency));
   std::vector<double> edges(static_cast<std::size_t>(mels) + 2);
   const double step = (high - low) / static_cast<double>(mels + 1);  // numpy.linspace
   for (std::size_t i = 0; i < edges.size(); ++i) edges[i] = static_cast<double>(i) * step + low;
