@@ -26,6 +26,7 @@
 #include "engine/fused_model.h"
 #include "engine/reference_engine.h"
 #include "support/random_parameters.h"
+#include "support/value_error.h"
 #include "w2vbert/checkpoint/weight_source.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/engine/fuse.h"
@@ -127,17 +128,6 @@ double cosine(const torch::Tensor& one, const torch::Tensor& other) {
   return torch::cosine_similarity(one.flatten().to(torch::kDouble),
                                   other.flatten().to(torch::kDouble), 0)
       .item<double>();
-}
-
-std::string value_error_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const c10::ValueError& error) {
-    return error.what_without_backtrace();
-  } catch (const std::exception& error) {
-    return std::string("another exception: ") + error.what();
-  }
-  return "no exception";
 }
 
 torch::Tensor last_hidden_state(Wav2Vec2BertModel& model, const torch::Tensor& features) {

@@ -1,5 +1,4 @@
 // Another default dtype of LibTorch, which a program may set for itself, changes no bit.
-#include <c10/core/DefaultDtype.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -9,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "support/default_dtype.h"
+#include "support/head_config.h"
 #include "support/random_parameters.h"
 #include "support/small_config.h"
 #include "w2vbert/features/seamless_m4t_feature_extractor.h"
@@ -18,24 +19,11 @@
 namespace w2vbert::testing {
 namespace {
 
-class DefaultDtype {
- public:
-  explicit DefaultDtype(caffe2::TypeMeta dtype) : before_(c10::get_default_dtype()) {
-    c10::set_default_dtype(dtype);
-  }
-  ~DefaultDtype() { c10::set_default_dtype(before_); }
-  DefaultDtype(const DefaultDtype&) = delete;
-  DefaultDtype& operator=(const DefaultDtype&) = delete;
-
- private:
-  caffe2::TypeMeta before_;
-};
-
 // What `make` returns with float32 and with float64 as the default.
 template <class Make>
 auto with_both_defaults(const Make& make) {
   auto in_float32 = make();
-  const DefaultDtype float64(caffe2::TypeMeta::Make<double>());
+  const DefaultDtype float64(torch::kDouble);
   return std::pair(std::move(in_float32), make());
 }
 
@@ -70,13 +58,7 @@ TEST(DefaultDtype, ChangesNoFeature) {
 TEST(DefaultDtype, ChangesNoOutputOfAModelInFloat32) {
   const torch::NoGradGuard no_grad;
   torch::manual_seed(41);
-  auto config = small_config();
-  config.vocab_size = 7;
-  config.num_labels = 3;
-  config.tdnn_dim = {8, 10};
-  config.tdnn_kernel = {3, 2};
-  config.tdnn_dilation = {1, 2};
-  config.xvector_output_dim = 6;
+  auto config = head_config();
   config.use_weighted_layer_sum = true;
   config.output_hidden_states = true;
   ModelInputs inputs;

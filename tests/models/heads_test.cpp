@@ -6,7 +6,7 @@
 #include <functional>
 #include <string>
 
-#include "support/small_config.h"
+#include "support/head_config.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/models/any_model.h"
 #include "w2vbert/models/output_lengths.h"
@@ -20,17 +20,6 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-
-Wav2Vec2BertConfig head_config() {
-  auto config = small_config();
-  config.vocab_size = 7;
-  config.num_labels = 3;
-  config.tdnn_dim = {8, 10};
-  config.tdnn_kernel = {3, 2};
-  config.tdnn_dilation = {1, 2};
-  config.xvector_output_dim = 6;
-  return config;
-}
 
 template <class Holder>
 std::string error_of(const Wav2Vec2BertConfig& config) {

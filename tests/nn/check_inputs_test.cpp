@@ -15,6 +15,7 @@
 #include "support/error_message.h"
 #include "support/random_parameters.h"
 #include "support/small_config.h"
+#include "support/value_error.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/nn/adapter.h"
 #include "w2vbert/nn/am_softmax_loss.h"
@@ -75,17 +76,6 @@ std::vector<Forward> forwards() {
   };
 }
 
-std::string error_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const c10::ValueError& error) {
-    return error.what_without_backtrace();
-  } catch (const std::exception& error) {
-    return std::string("another exception: ") + error.what();
-  }
-  return "no exception";
-}
-
 TEST(CheckInputs, EveryForwardRefusesWhatIsNoBatchOfFrames) {
   torch::manual_seed(1);
   const torch::NoGradGuard no_grad;
@@ -111,7 +101,7 @@ TEST(CheckInputs, EveryForwardRefusesWhatIsNoBatchOfFrames) {
         {torch::quantize_per_tensor(good, 0.1, 0, torch::kQInt8), "quantized"},
     };
     for (const auto& [tensor, problem] : bad) {
-      const auto message = error_of([&, tensor = tensor] { forward.run(tensor); });
+      const auto message = value_error_of([&, tensor = tensor] { forward.run(tensor); });
       EXPECT_THAT(message, StartsWith(std::string(forward.argument) + ": ")) << forward.name;
       EXPECT_THAT(message, HasSubstr(problem)) << forward.name;
       EXPECT_THAT(message, HasSubstr("expected")) << forward.name;
@@ -157,7 +147,8 @@ TEST(CheckInputs, AMaskIsZerosAndOnesForEveryFrame) {
       {ones.to_sparse(), "Sparse"},
   };
   for (const auto& [mask, problem] : bad) {
-    const auto message = error_of([&, mask = mask] { check_attention_mask(mask, "mask", states); });
+    const auto message =
+        value_error_of([&, mask = mask] { check_attention_mask(mask, "mask", states); });
     EXPECT_THAT(message, StartsWith("mask: "));
     EXPECT_THAT(message, HasSubstr(problem));
   }
@@ -198,13 +189,14 @@ TEST(CheckInputs, EveryModuleThatTakesAMaskLooksAtIt) {
   };
   for (const Module& module : modules) {
     for (const auto& [mask, problem] : bad) {
-      const auto message = error_of([&, mask = mask] { module.forward(states, mask); });
+      const auto message = value_error_of([&, mask = mask] { module.forward(states, mask); });
       EXPECT_THAT(message, StartsWith(std::string(module.argument) + ": ")) << module.name;
       EXPECT_THAT(message, HasSubstr(problem)) << module.name;
     }
     // The mask is compared with the hidden states, so these come first.
     for (const auto& wrong : {torch::Tensor(), states[0][0], states[0]}) {
-      EXPECT_THAT(error_of([&] { module.forward(wrong, ones); }), StartsWith("hidden_states: "))
+      EXPECT_THAT(value_error_of([&] { module.forward(wrong, ones); }),
+                  StartsWith("hidden_states: "))
           << module.name;
     }
     EXPECT_NO_THROW(module.forward(states, ones)) << module.name;
@@ -227,13 +219,14 @@ TEST(CheckInputs, AttentionRefusesMasksAndPositionsOfAnotherDeviceOrLayout) {
     for (const auto& [wrong, problem] :
          {std::pair(mask.to(torch::kMeta), "on meta"), std::pair(mask.to_sparse(), "Sparse")}) {
       const auto message =
-          error_of([&, wrong = wrong] { module->forward(states, wrong, positions); });
+          value_error_of([&, wrong = wrong] { module->forward(states, wrong, positions); });
       EXPECT_THAT(message, StartsWith("attention_mask: "));
       EXPECT_THAT(message, HasSubstr(problem));
     }
     for (const auto& [wrong, problem] : {std::pair(positions.to(torch::kMeta), "on meta"),
                                          std::pair(positions.to_sparse(), "Sparse")}) {
-      const auto message = error_of([&, wrong = wrong] { module->forward(states, mask, wrong); });
+      const auto message =
+          value_error_of([&, wrong = wrong] { module->forward(states, mask, wrong); });
       EXPECT_THAT(message, StartsWith("relative_position_embeddings: "));
       EXPECT_THAT(message, HasSubstr(problem));
     }
@@ -245,17 +238,18 @@ TEST(CheckInputs, TheSmallModulesLookAtTheirsToo) {
   const torch::NoGradGuard no_grad;
   auto config = small_config();
   const auto undefined = torch::Tensor();
-  EXPECT_THAT(error_of([&] { Linear(3, 2)->forward(undefined); }), StartsWith("input: undefined"));
+  EXPECT_THAT(value_error_of([&] { Linear(3, 2)->forward(undefined); }),
+              StartsWith("input: undefined"));
   for (const char* name : {"gelu", "prelu"}) {
-    EXPECT_THAT(error_of([&] { Activation(name, "hidden_act")->forward(undefined); }),
+    EXPECT_THAT(value_error_of([&] { Activation(name, "hidden_act")->forward(undefined); }),
                 StartsWith("input: undefined"));
   }
   const auto states = torch::randn({kBatch, kFrames, config.hidden_size});
   Wav2Vec2BertRelPositionalEmbedding relative(config);
   Wav2Vec2BertRotaryPositionalEmbedding rotary(config);
   for (const auto& wrong : {undefined, states[0], states.slice(2, 1), states.slice(1, 0, 0)}) {
-    EXPECT_THAT(error_of([&] { relative->forward(wrong); }), StartsWith("hidden_states: "));
-    EXPECT_THAT(error_of([&] { rotary->forward(wrong); }), StartsWith("hidden_states: "));
+    EXPECT_THAT(value_error_of([&] { relative->forward(wrong); }), StartsWith("hidden_states: "));
+    EXPECT_THAT(value_error_of([&] { rotary->forward(wrong); }), StartsWith("hidden_states: "));
   }
 
   Wav2Vec2BertAdapterLayer layer(config);
@@ -263,7 +257,7 @@ TEST(CheckInputs, TheSmallModulesLookAtTheirsToo) {
   EXPECT_NO_THROW(layer->forward(states, lengths));
   for (const auto& wrong : {lengths[0], lengths.slice(0, 1), lengths.unsqueeze(1),
                             lengths.to(torch::kMeta), lengths.to(torch::kBool)}) {
-    EXPECT_THAT(error_of([&] { layer->forward(states, wrong); }),
+    EXPECT_THAT(value_error_of([&] { layer->forward(states, wrong); }),
                 StartsWith("sub_sampled_lengths: "));
   }
 
@@ -273,10 +267,11 @@ TEST(CheckInputs, TheSmallModulesLookAtTheirsToo) {
   EXPECT_NO_THROW(loss->forward(embeddings, labels));
   for (const auto& wrong : {undefined, embeddings[0], embeddings.slice(1, 1),
                             embeddings.to(torch::kDouble), embeddings.to(torch::kMeta)}) {
-    EXPECT_THAT(error_of([&] { loss->forward(wrong, labels); }), StartsWith("hidden_states: "));
+    EXPECT_THAT(value_error_of([&] { loss->forward(wrong, labels); }),
+                StartsWith("hidden_states: "));
   }
   for (const auto& wrong : {undefined, labels.slice(0, 1), labels.to(torch::kInt)}) {
-    EXPECT_THAT(error_of([&] { loss->forward(embeddings, wrong); }), StartsWith("labels: "));
+    EXPECT_THAT(value_error_of([&] { loss->forward(embeddings, wrong); }), StartsWith("labels: "));
   }
 }
 
@@ -319,7 +314,7 @@ TEST(CheckConfig, EveryModuleRefusesWhatItCouldNotComputeWith) {
   EXPECT_THAT(message_of<ConfigError>([&] { Wav2Vec2BertAdapterLayer layer(config); }),
               HasSubstr("output_hidden_size: 25, expected a multiple of num_attention_heads = 3"));
   for (const std::int64_t layer_id : {-1, 5}) {
-    EXPECT_THAT(error_of([&] { TDNNLayer layer(config, layer_id); }),
+    EXPECT_THAT(value_error_of([&] { TDNNLayer layer(config, layer_id); }),
                 StartsWith("layer_id: " + std::to_string(layer_id)));
   }
 }
