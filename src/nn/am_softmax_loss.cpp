@@ -35,11 +35,7 @@ torch::Tensor AMSoftmaxLossImpl::forward(torch::Tensor hidden_states, const torc
   TORCH_CHECK_VALUE(hidden_states.dim() == 2 && hidden_states.size(1) == input_dim_,
                     "hidden_states: shape ", hidden_states.sizes(), ", expected (B, ", input_dim_,
                     ")");
-  TORCH_CHECK_VALUE(hidden_states.scalar_type() == weight.scalar_type(),
-                    "hidden_states: ", hidden_states.scalar_type(), ", expected the parameters' ",
-                    weight.scalar_type());
-  TORCH_CHECK_VALUE(hidden_states.device() == weight.device(), "hidden_states: on ",
-                    hidden_states.device(), ", expected the parameters' ", weight.device());
+  check_like_parameter(hidden_states, "hidden_states", weight);
   check_class_labels(labels, hidden_states.size(0));
   const auto classes = labels.flatten();
   hidden_states = normalize(hidden_states, 1);

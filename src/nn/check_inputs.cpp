@@ -23,13 +23,17 @@ void check_frames(const at::Tensor& tensor, const char* name, std::int64_t width
       ") with at least one row and one frame");
 }
 
-void check_hidden_states(const at::Tensor& tensor, const char* name, std::int64_t width,
-                         const at::Tensor& parameter) {
-  check_frames(tensor, name, width);
+void check_like_parameter(const at::Tensor& tensor, const char* name, const at::Tensor& parameter) {
   TORCH_CHECK_VALUE(tensor.scalar_type() == parameter.scalar_type(), name, ": ",
                     tensor.scalar_type(), ", expected the parameters' ", parameter.scalar_type());
   TORCH_CHECK_VALUE(tensor.device() == parameter.device(), name, ": on ", tensor.device(),
                     ", expected the parameters' ", parameter.device());
+}
+
+void check_hidden_states(const at::Tensor& tensor, const char* name, std::int64_t width,
+                         const at::Tensor& parameter) {
+  check_frames(tensor, name, width);
+  check_like_parameter(tensor, name, parameter);
 }
 
 void check_class_labels(const at::Tensor& labels, std::int64_t batch) {

@@ -19,7 +19,10 @@ void check_dense(const at::Tensor& tensor, const char* name);
 // `tensor` is a dense (B, T, width) tensor with B > 0 and T > 0.
 void check_frames(const at::Tensor& tensor, const char* name, std::int64_t width);
 
-// The same, and of `parameter`'s dtype and device.
+// `tensor` has `parameter`'s dtype and is on its device.
+void check_like_parameter(const at::Tensor& tensor, const char* name, const at::Tensor& parameter);
+
+// `tensor` is such frames, and like `parameter`.
 void check_hidden_states(const at::Tensor& tensor, const char* name, std::int64_t width,
                          const at::Tensor& parameter);
 
