@@ -1,4 +1,4 @@
-// Where weights come from: one interface before files and loaded modules.
+// Where weights come from: one interface for files and for loaded modules.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -29,20 +29,21 @@ class WeightSource {
  public:
   virtual ~WeightSource() = default;
 
-  /// What errors call it.
+  /// The name that errors give the source: a file's or directory's path, or a module's class.
   virtual const std::string& path() const = 0;
-  /// In the order in which to read them all.
+  /// In the order in which reading them all is fastest: a file's names by their place in it.
   virtual std::vector<std::string> names() const = 0;
   /// Null for a name that is not there. Lives as long as the source.
   virtual const WeightInfo* find(std::string_view name) const = 0;
   /// Into `destination`, which has the same shape: any dtype, strides and device. The values are
   /// converted to its dtype, rounded to nearest even.
   virtual void read(std::string_view name, const at::Tensor& destination) const = 0;
-  /// Rows [first, first + count) of a tensor (rows, ...) of one dimension or more, one behind the
-  /// other: the values that read() gives a float32 destination.
+  /// Rows [first, first + count) of a tensor (rows, ...) of one dimension or more, as the values
+  /// that read() gives a float32 destination. `to` has room for count times a row's number of
+  /// values; the rows are written there contiguously.
   virtual void read_rows(std::string_view name, std::int64_t first, std::int64_t count,
                          float* to) const = 0;
-  /// What was seen and accepted when it was opened, in sentences.
+  /// What was unusual, and was accepted, when the source was opened: a sentence each.
   virtual const std::vector<std::string>& warnings() const;
 
  protected:

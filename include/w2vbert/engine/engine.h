@@ -34,7 +34,8 @@ class StateId {
   /// encoder.layers.<n-1>. Implicit, so that a list of states reads as HF's numbers: {0, 17}.
   constexpr StateId(std::int64_t number)  // NOLINT(google-explicit-constructor)
       : number_(number) {}
-  /// Differs from the highest number's state under an adapter.
+  /// HF's last_hidden_state: the adapter's output in a model that has one, else the output of the
+  /// last layer, which is hidden_states[num_hidden_layers] as well.
   static constexpr StateId last_hidden_state() { return StateId(); }
 
   constexpr bool is_last_hidden_state() const { return !number_; }
@@ -55,7 +56,7 @@ enum class EngineKind {
   fused,      ///< weights packed once, many clips in one matrix without padding; on a CPU
   reference,  ///< HF's operations one for one, through the torch::nn modules
 };
-/// "fused", "reference", and back; nothing for another word.
+/// "fused", "reference", and back; std::nullopt for another word.
 std::string name_of(EngineKind kind);
 std::optional<EngineKind> engine_kind_of(std::string_view name);
 
@@ -89,8 +90,9 @@ class Engine {
   virtual EngineKind kind() const = 0;
   virtual std::int64_t num_hidden_layers() const = 0;
 
-  /// The wanted states of each clip, in the clips' order: (T, C) on the engine's device, in its
-  /// dtype; last_hidden_state is (T', C') under an adapter. The rows are those that HF returns for
+  /// The wanted states of each clip, in the clips' order: (T, C) on the engine's device, of
+  /// dtype_of(precision), which is float32 for int8; last_hidden_state is (T', C') in a model with
+  /// an adapter. The rows are those that HF returns for
   /// the clip alone, whatever else is in `clips`; features and masks may be on any device. Layers
   /// that no wanted state needs are not computed. Throws UsageError for a state that the model does
   /// not have, c10::ValueError for features or a mask of another shape, type or value than

@@ -17,26 +17,30 @@
 
 namespace w2vbert {
 
-/// Replaces the encoder and the adapter of the Wav2Vec2BertModel in `model` (that class itself, or
-/// what has one as a child, such as its heads) by fused ones: the class's forward gives what it
-/// gave, to rounding, and faster. For inference on a CPU, in float32 but for the layers' products,
-/// which have `precision` (float32, bfloat16 or int8). The layers' weights are packed, layer by
-/// layer, and the layers leave the model: it can no longer be trained, saved, moved or cloned, and
-/// gives no attentions. Its forward throws c10::ValueError in training mode (call eval()), and
-/// where gradients would be recorded (use torch::NoGradGuard).
+/// Replaces the encoder and the adapter of a Wav2Vec2BertModel by fused ones. `model` is a
+/// Wav2Vec2BertModel, or a module with one as a child: one of the classes with a head. The forward
+/// of `model` gives the values that it gave before, to rounding, and faster. For inference on a
+/// CPU: the layers' matrix products are computed in `precision` (float32, bfloat16 or int8), all
+/// else in float32. The layers' weights are packed, layer by layer, and the layers leave the model:
+/// it can no longer be trained, saved, moved or cloned, and gives no attentions. Its forward throws
+/// c10::ValueError in training mode (call eval()), and where gradients would be recorded (use
+/// torch::NoGradGuard).
 ///
 /// Throws c10::ValueError where `model` has no Wav2Vec2BertModel, or a parameter that is not
 /// float32 on a CPU, and for a config or a precision that the fused encoder cannot run here
 /// (choose_engine says why): bfloat16 and int8 need a processor with instructions for them. The
-/// model is then as it was. If memory ends when the first layers have left the model, its forward
-/// throws c10::ValueError from then on: load it again.
+/// model is then as it was. If memory runs out after the first layers have left the model, its
+/// forward throws c10::ValueError from then on: load it again.
 void fuse(torch::nn::Module& model, Precision precision = Precision::float32);
 
-/// The same for a model whose values are not in its parameters, which are not read, but in
-/// `weights`, under the model's names. The encoder's large matrices stay there until the second
-/// forward, or until one over a long batch: what runs once starts at once. What is left in the
-/// model is still to be loaded (load_matched). Throws c10::ValueError for null `weights`, too, and
-/// CheckpointError for one that is missing or has another shape; then the model is as it was.
+/// The same for a model whose values are in `weights`, under the model's names; its parameters are
+/// not read. So that a program with one short clip starts at once, the encoder's large matrices are
+/// read from `weights` layer by layer in the first forward, and packed for good in the second, or
+/// in the first one if its batch is long. Until then `weights` is kept, and its files must not
+/// change: a change that is seen is a CheckpointError. The parameters that stay in the model are
+/// still to be loaded afterwards (load_matched). Also throws c10::ValueError for null `weights`,
+/// and CheckpointError for a weight that is missing or has another shape; then the model is as it
+/// was.
 void fuse(torch::nn::Module& model, Precision precision,
           const std::shared_ptr<const WeightSource>& weights);
 

@@ -17,18 +17,20 @@ namespace w2vbert {
 
 /// HF: transformers/models/seamless_m4t/feature_extraction_seamless_m4t.py,
 /// SeamlessM4TFeatureExtractor (the numpy pipeline): Kaldi's log-mel filter banks, normalised per
-/// clip and mel bin, `stride` frames stacked into one row. Frames have 400 samples every 160,
-/// whatever the sampling rate. Stateless: calls from several threads do not disturb each other. A
-/// clip's values do not depend on its neighbours in the batch or on the number of threads.
+/// clip and mel bin, `stride` of these frames (fbank frames) stacked into one row, which is a frame
+/// of the model. An fbank frame has 400 samples, every 160 samples, whatever the sampling rate.
+/// Stateless: calls from several threads do not disturb each other. A clip's values do not depend
+/// on its neighbours in the batch or on the number of threads.
 class SeamlessM4TFeatureExtractor {
  public:
   enum class Padding { longest, max_length, do_not_pad };
 
-  /// Two frames. HF gives something for shorter clips too (below), but nothing that a model could
-  /// use: the variance of one frame is NaN. A program that reads files refuses them.
+  /// Two fbank frames. HF gives something for shorter clips too (below), but nothing that a model
+  /// could use: the variance of one fbank frame is NaN. A program that reads files refuses them.
   static constexpr std::int64_t kMinSamples = 560;
 
-  /// HF's arguments of __call__, with its defaults. Lengths are counted in frames, not in rows.
+  /// HF's arguments of __call__, with its defaults. Lengths are counted in fbank frames, not in
+  /// rows.
   struct Options {
     Padding padding = Padding::longest;
     std::optional<std::int64_t> pad_to_multiple_of = 2;
@@ -43,9 +45,9 @@ class SeamlessM4TFeatureExtractor {
   /// F is num_mel_bins * stride; T the rows of the longest clip.
   struct Features {
     at::Tensor input_features;  ///< (B, T, F) float32
-    /// (B, T) int64; HF: the mask of the frames whose index modulo stride is 1, so that a row whose
-    /// second frame is padding counts as padding, and with stride 1 the mask is (B, 0). Undefined
-    /// where it was not asked for.
+    /// (B, T) int64; HF: the mask of the fbank frames whose index modulo stride is 1, so that a row
+    /// whose second one is padding counts as padding, and with stride 1 the mask is (B, 0).
+    /// Undefined where it was not asked for.
     at::Tensor attention_mask;
   };
 
@@ -57,9 +59,9 @@ class SeamlessM4TFeatureExtractor {
   void save_pretrained(const std::string& directory) const { config_.save_pretrained(directory); }
 
   /// `clips`: one channel each, -1..1, at config().sampling_rate. As in HF a clip of 400 to 559
-  /// samples is one frame, whose normalised values are NaN; 240 to 399 samples are no frame at all;
-  /// and one sample that is NaN or infinite makes its whole clip NaN. Throws c10::ValueError where
-  /// HF raises: no clip, fewer than 240 samples, clips of different lengths without padding,
+  /// samples is one fbank frame, whose normalised values are NaN; 240 to 399 samples are none at
+  /// all; and one sample that is NaN or infinite makes its whole clip NaN. Throws c10::ValueError
+  /// where HF raises: no clip, fewer than 240 samples, clips of different lengths without padding,
   /// another sampling_rate, Padding::max_length or truncation without max_length; and for a
   /// negative max_length or a pad_to_multiple_of below 1.
   Features operator()(const std::vector<std::vector<float>>& clips, const Options& options) const;

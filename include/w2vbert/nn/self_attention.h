@@ -16,7 +16,7 @@ namespace w2vbert {
 
 /// HF: modeling_wav2vec2_bert.py, Wav2Vec2BertSelfAttention, and the two functions it may run on:
 /// eager_attention_forward there, and sdpa_attention_forward of integrations/sdpa_attention.py. H
-/// heads of size D. The adapter's attention is as wide as the adapter and knows no positions.
+/// heads of size D.
 class Wav2Vec2BertSelfAttentionImpl : public Cloneable<Wav2Vec2BertSelfAttentionImpl> {
  public:
   struct Output {
@@ -24,7 +24,9 @@ class Wav2Vec2BertSelfAttentionImpl : public Cloneable<Wav2Vec2BertSelfAttention
     torch::Tensor attn_weights;  ///< (B, H, T, T) after dropout; undefined with sdpa
   };
 
-  enum class Place { encoder, adapter };  ///< HF: is_adapter_attention
+  /// HF: is_adapter_attention. In the adapter the attention is output_hidden_size wide instead of
+  /// hidden_size, and has no position embeddings, whatever the config says.
+  enum class Place { encoder, adapter };
 
   /// Throws ConfigError for a config that validate() refuses, and for an adapter whose width is not
   /// a multiple of num_attention_heads.
@@ -36,13 +38,16 @@ class Wav2Vec2BertSelfAttentionImpl : public Cloneable<Wav2Vec2BertSelfAttention
   /// query (third) and key (last), as HF's create_bidirectional_mask gives it, or undefined: all
   /// keys may be attended to.
   ///   attn_implementation "sdpa": bool, true where the key may be attended to
-  ///   attn_implementation "eager": `hidden_states`' dtype, 0 there and that dtype's lowest finite
-  ///   value (torch.finfo(dtype).min) elsewhere; it is added to the scores
+  ///   attn_implementation "eager": `hidden_states`' dtype, 0 where the key may be attended to, and
+  ///   that dtype's lowest finite value (torch.finfo(dtype).min) elsewhere; it is added to the
+  ///   scores
   /// For padded clips, with `valid` bool (B, T): valid.view({B, 1, 1, T}).expand({B, 1, T, T}), for
   /// eager with torch::where(that, 0, lowest).
   /// `relative_position_embeddings`: for "relative" and "rotary", what
   /// Wav2Vec2BertRelPositionalEmbedding and Wav2Vec2BertRotaryPositionalEmbedding give for
-  /// `hidden_states`. All are on the parameters' device. Throws c10::ValueError.
+  /// `hidden_states`. All are on the parameters' device. Throws c10::ValueError for a tensor of
+  /// another shape, dtype, device or layout than that, and for position embeddings that are
+  /// missing.
   Output forward(const torch::Tensor& hidden_states, const torch::Tensor& attention_mask = {},
                  const torch::Tensor& relative_position_embeddings = {});
 
@@ -51,9 +56,10 @@ class Wav2Vec2BertSelfAttentionImpl : public Cloneable<Wav2Vec2BertSelfAttention
   Linear linear_v = nullptr;
   Linear linear_out = nullptr;
   torch::nn::Dropout dropout = nullptr;
-  Linear linear_pos = nullptr;  ///< "relative"
-  torch::Tensor pos_bias_u;     ///< "relative", (H, D)
-  torch::Tensor pos_bias_v;
+  // What follows is registered for one position_embeddings_type only; null or undefined for others.
+  Linear linear_pos = nullptr;                        ///< "relative"
+  torch::Tensor pos_bias_u;                           ///< "relative", (H, D)
+  torch::Tensor pos_bias_v;                           ///< "relative", (H, D)
   torch::nn::Embedding distance_embedding = nullptr;  ///< "relative_key"
 
  private:
