@@ -73,7 +73,7 @@ class AudioFile : public ::testing::Test {
     try {
       decode_audio(path, options);
     } catch (const AudioError& error) {
-      const std::string line = error.what();
+      std::string line = error.what();
       EXPECT_THAT(line, HasSubstr(path.substr(path.rfind('/') + 1)));
       EXPECT_THAT(line, HasSubstr(", expected ")) << line;
       EXPECT_LT(line.size(), 2048U);
@@ -137,10 +137,10 @@ TEST_F(AudioFile, TheContentDecidesAndNotTheName) {
   }
   EXPECT_EQ(samples_of(corpus("pcm16.wav"), "a.gsm").size(), 3000U);
   EXPECT_EQ(samples_of(corpus("noise.flac"), "a.wav").size(), 12000U);
-  for (const char* magic : {"Creative Voice File\x1a", "NIST_1A\n   1024\n",
-                            "FORM\0\0\1\0"
-                            "8SVX",
-                            "RIFF\0\0\0\0AVI ", " paf", "ID3", "fLaX", "OggX"}) {
+  using namespace std::string_literals;
+  for (const std::string& magic :
+       {"Creative Voice File\x1a"s, "NIST_1A\n   1024\n"s, "FORM\0\0\1\0\x38SVX"s,
+        "RIFF\0\0\0\0AVI "s, " paf"s, "ID3"s, "fLaX"s, "OggX"s}) {
     EXPECT_THAT(error_of(magic + text), HasSubstr("is no audio file")) << magic;
   }
 }

@@ -1,5 +1,6 @@
 // Both resamplers, compared with what Python's soxr and torchaudio gave
 // (tests/features/export_feature_fixtures.py).
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 

@@ -26,7 +26,7 @@ std::string error_of(std::string_view text) {
   try {
     parse(text);
   } catch (const CheckpointError& error) {
-    const std::string what = error.what();
+    std::string what = error.what();
     EXPECT_LT(what.size(), 2048U);
     EXPECT_THAT(what, HasSubstr(kPath));
     return what;

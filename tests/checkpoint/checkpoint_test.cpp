@@ -310,10 +310,10 @@ TEST(Checkpoint, CanBeReadByManyThreads) {
   const torch::Tensor value = torch::randn({1000, 100});
   write_safetensors(directory / "a", {{"x", value}});
   const Checkpoint checkpoint = Checkpoint::open(directory / "a");
-  std::vector<std::thread> readers;
   std::atomic<int> equal = 0;
-  for (int i = 0; i < 8; ++i) {
-    readers.emplace_back([&] { equal += same_bits(checkpoint.read("x"), value) ? 1 : 0; });
+  std::vector<std::thread> readers(8);
+  for (std::thread& reader : readers) {
+    reader = std::thread([&] { equal += same_bits(checkpoint.read("x"), value) ? 1 : 0; });
   }
   for (std::thread& reader : readers) reader.join();
   EXPECT_EQ(equal, 8);

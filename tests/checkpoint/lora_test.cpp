@@ -72,7 +72,7 @@ class Lora : public ::testing::Test {
       R"("modules_to_save":["lm_head"])";  // and what more is asked for, and a brace
 
   std::string write_adapter(const Tensors& tensors, const std::string& config) {
-    const std::string directory = directory_ / ("adapter" + std::to_string(++adapters_));
+    std::string directory = directory_ / ("adapter" + std::to_string(++adapters_));
     std::filesystem::create_directory(directory);
     write_text(directory + "/adapter_config.json", config);
     write_safetensors(directory + "/adapter_model.safetensors", {tensors.begin(), tensors.end()},
@@ -303,7 +303,7 @@ TEST_F(Lora, RefusesTargetsThatPeftCannotMerge) {
 
 TEST_F(Lora, RefusesWhatIsNoAdapterAndNeverReadsAPickle) {
   const auto without = [&](const std::string& file) {
-    const std::string adapter = write_adapter();
+    std::string adapter = write_adapter();
     std::filesystem::remove(adapter + "/" + file);
     return adapter;
   };

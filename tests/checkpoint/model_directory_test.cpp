@@ -41,7 +41,7 @@ class ModelDirectoryTest : public ::testing::Test {
   // A snapshot as hf download leaves it: the files are links into blobs.
   std::string make_snapshot(const std::string& folder, const std::string& revision) const {
     const std::string repository = directory_ / ("cache/" + folder);
-    const std::string snapshot = repository + "/snapshots/" + revision;
+    std::string snapshot = repository + "/snapshots/" + revision;
     for (const std::string& path : {repository + "/refs", repository + "/blobs", snapshot}) {
       std::filesystem::create_directories(path);
     }

@@ -33,7 +33,7 @@ std::string message_of(Call call) {
   try {
     call();
   } catch (const CheckpointError& error) {
-    const std::string what = error.what();
+    std::string what = error.what();
     EXPECT_LT(what.size(), 2048U);
     EXPECT_THAT(what, HasSubstr(kPath));
     for (const char c : what) EXPECT_GE(static_cast<unsigned char>(c), 0x20U);

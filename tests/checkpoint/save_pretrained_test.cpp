@@ -58,6 +58,7 @@ bool fires(bool write = false) {
 
 }  // namespace
 
+// NOLINTBEGIN(bugprone-reserved-identifier): the names that the linker's --wrap gives
 extern "C" {
 int __real_open(const char*, int, ...);
 ssize_t __real_write(int, const void*, size_t);
@@ -84,6 +85,7 @@ int __wrap_rename(const char* from, const char* to) {
   return fires() ? -1 : __real_rename(from, to);
 }
 }
+// NOLINTEND(bugprone-reserved-identifier)
 
 namespace w2vbert::testing {
 namespace {

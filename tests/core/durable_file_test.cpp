@@ -57,6 +57,7 @@ bool fires(Call call) {
 
 }  // namespace
 
+// NOLINTBEGIN(bugprone-reserved-identifier): the names that the linker's --wrap gives
 extern "C" {
 int __real_open(const char*, int, ...);
 ssize_t __real_write(int, const void*, size_t);
@@ -101,6 +102,7 @@ int __wrap_rename(const char* from, const char* to) {
   return fires(Call::kRename) ? (errno = fault.error, -1) : __real_rename(from, to);
 }
 }
+// NOLINTEND(bugprone-reserved-identifier)
 
 namespace w2vbert::testing {
 namespace {

@@ -22,6 +22,7 @@ int stale_answers = 0;
 std::size_t max_bytes = 0;  // of one read; 0: as many as asked for
 }  // namespace
 
+// NOLINTBEGIN(bugprone-reserved-identifier): the names that the linker's --wrap gives
 extern "C" {
 ssize_t __real_pread(int descriptor, void* to, std::size_t bytes, off_t offset);
 ssize_t __wrap_pread(int descriptor, void* to, std::size_t bytes, off_t offset) {
@@ -39,6 +40,7 @@ ssize_t __wrap_pread(int descriptor, void* to, std::size_t bytes, off_t offset) 
   return __real_pread(descriptor, to, bytes, offset);
 }
 }
+// NOLINTEND(bugprone-reserved-identifier)
 
 namespace w2vbert::testing {
 namespace {

@@ -41,8 +41,8 @@ inline void randomize_parameters(torch::nn::Module& module, std::uint64_t seed) 
                name.ends_with("pos_bias_v")) {
       drawn.normal_(0.0, 0.4, generator);
     } else {
-      const auto fan_in = static_cast<double>(value.numel() / value.size(0));
-      drawn.normal_(0.0, kGain / std::sqrt(fan_in), generator);
+      const std::int64_t fan_in = value.numel() / value.size(0);
+      drawn.normal_(0.0, kGain / std::sqrt(static_cast<double>(fan_in)), generator);
     }
     value.copy_(drawn);
   }

@@ -24,6 +24,7 @@
 namespace {
 std::atomic<bool> reads_hang{false};
 }
+// NOLINTBEGIN(bugprone-reserved-identifier): the names that the linker's --wrap gives
 extern "C" {
 ssize_t __real_pread(int descriptor, void* to, std::size_t bytes, off_t offset);
 ssize_t __wrap_pread(int descriptor, void* to, std::size_t bytes, off_t offset) {
@@ -31,6 +32,7 @@ ssize_t __wrap_pread(int descriptor, void* to, std::size_t bytes, off_t offset) 
   return __real_pread(descriptor, to, bytes, offset);
 }
 }
+// NOLINTEND(bugprone-reserved-identifier)
 
 namespace w2vbert::tool::testing {
 namespace {
@@ -45,7 +47,7 @@ class Reader : public ::testing::Test {
  protected:
   // A second has 49 rows of features: (16000 - 400) / 160 + 1 = 98 frames, two in a row.
   std::string clip(int number, int samples = 16000, int rate = 16000, int channels = 1) {
-    const std::string path = scratch_ / ("clip-" + std::to_string(number) + ".wav");
+    std::string path = scratch_ / ("clip-" + std::to_string(number) + ".wav");
     write_clip(path, samples, number, rate, channels);
     return path;
   }

@@ -32,7 +32,7 @@ class Shards : public ::testing::Test {
                           const std::vector<std::size_t>& failed = {}, bool verify = false) {
     RunDirectory run_directory(directory, made_run(kShardSize));
     OutputShards shards(inputs, kContent, run_directory);
-    const Outputs::ScanResult found = shards.scan({}, verify);
+    Outputs::ScanResult found = shards.scan({}, verify);
     run_directory.start(inputs.size(), found.finished);
     shards.clean();
     for (const std::size_t index : order) {
