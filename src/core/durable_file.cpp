@@ -181,8 +181,9 @@ void UnfinishedFile::finish() {
   if (const int error = descriptor_.close()) fail_storage(path_, "cannot be closed", error);
 }
 
-Committed UnfinishedFile::commit(IfPresent if_present) {
+Committed UnfinishedFile::commit(IfPresent if_present, const std::function<void()>& last_look) {
   finish();
+  if (last_look) last_look();
   Committed committed = Committed::kWritten;
   if (if_present == IfPresent::kReplace) {
     replace(temporary_, path_);
@@ -225,6 +226,45 @@ StagedFile::~StagedFile() {
 void StagedFile::put_in_place() {
   replace(temporary_, path_);
   temporary_.clear();
+}
+
+bool remove_what_was_seen(const std::string& path, const FileIdentity& seen) {
+  const auto look = [](const std::string& at, FileIdentity& found) {
+    struct stat status {};
+    if (::lstat(at.c_str(), &status) != 0) {
+      if (errno == ENOENT) return false;
+      fail_storage(at, "cannot be looked at", errno);
+    }
+    found = identity_of(status);
+    return true;
+  };
+  FileIdentity found;
+  if (!look(path, found)) return true;
+  if (found != seen) return false;
+  // Another process may have put another one there since: only what has been moved away, to a name
+  // that nothing else uses, can be looked at and removed without a gap.
+  const SplitPath parts = split(path);
+  const std::string aside = parts.directory + temporary_name(parts.name);
+  if (::rename(path.c_str(), aside.c_str()) != 0) {
+    if (errno == ENOENT) return true;
+    fail_storage(path, "cannot be removed", errno);
+  }
+  const bool is_seen = look(aside, found) && found == seen;
+  if (!is_seen) {
+    int error = link_as(aside, path);
+    // Neither links nor renames that do not replace: a third process would have had to be as fast.
+    if (error != 0 && error != EEXIST && !exists(path)) {
+      error = ::rename(aside.c_str(), path.c_str()) == 0 ? 0 : errno;
+    }
+    if (error != 0 && !(error == EEXIST && are_equal(path, aside))) {
+      fail_storage(path, "cannot be put back from " + quote_bytes(aside), error);
+    }
+  }
+  struct stat status {};
+  if (::unlink(aside.c_str()) != 0 && ::lstat(aside.c_str(), &status) == 0) {
+    fail_storage(path, "cannot be removed", errno);
+  }
+  return is_seen;
 }
 
 void synchronise_directory(const std::string& directory) { sync_directory(directory, directory); }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "core/descriptor.h"
+#include "core/file.h"
 
 namespace w2vbert {
 
@@ -47,8 +49,11 @@ class UnfinishedFile {
   void append(std::span<const std::byte> bytes);
   // Over bytes that have been appended before.
   void overwrite(std::uint64_t offset, std::span<const std::byte> bytes);
-  // Puts the file in its place as write_durably() does. To be called once, as the last.
-  Committed commit(IfPresent if_present = IfPresent::kCompare);
+  // Puts the file in its place as write_durably() does. To be called once, as the last. `last_look`
+  // is called when the data are on the disk, right before the file gets its name: what it throws
+  // keeps it from there.
+  Committed commit(IfPresent if_present = IfPresent::kCompare,
+                   const std::function<void()>& last_look = {});
 
  private:
   friend class StagedFile;
@@ -80,6 +85,11 @@ class StagedFile {
   std::string path_;
   std::string temporary_;  // empty: gone
 };
+
+// Removes the file `path` if it is still the one that was looked at: moved aside first, looked at
+// there, and put back where it is another one, which another process has put there meanwhile.
+// Returns whether it was that one. A file that is gone already is no error. Throws StorageError.
+bool remove_what_was_seen(const std::string& path, const FileIdentity& seen);
 
 // Makes what was put in place in and removed from `directory` survive a power cut. Throws
 // StorageError.

@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -44,7 +45,8 @@ struct Fault {
   int fired = 0;
 };
 thread_local Fault fault;
-thread_local std::string trace;  // the calls in their order, a letter each
+thread_local std::string trace;                    // the calls in their order, a letter each
+thread_local std::function<void()> before_rename;  // what another process does right before one
 
 bool fires(Call call) {
   trace += "?owsclur"[static_cast<int>(call)];
@@ -98,6 +100,7 @@ int __wrap_unlink(const char* path) {
   return fires(Call::kUnlink) ? (errno = fault.error, -1) : __real_unlink(path);
 }
 int __wrap_rename(const char* from, const char* to) {
+  if (before_rename) std::exchange(before_rename, nullptr)();
   return fires(Call::kRename) ? (errno = fault.error, -1) : __real_rename(from, to);
 }
 }
@@ -446,6 +449,72 @@ TEST(UnfinishedFile, IsThereWholeOrNotAtAll) {
   EXPECT_EQ(contents(path), "_23_5678");
   EXPECT_EQ(next.commit(IfPresent::kReplace), Committed::kWritten);
   EXPECT_EQ(contents(path), "next");
+}
+
+TEST(UnfinishedFile, IsLookedAtLastWhenItsDataAreOnTheDisk) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "a";
+  put(path, "old");
+  const auto refuse = [&] { throw StorageError(path, "", "no"); };
+  for (const IfPresent if_present : {IfPresent::kReplace, IfPresent::kCompare}) {
+    EXPECT_THROW(UnfinishedFile(path).commit(if_present, refuse), StorageError);
+    EXPECT_EQ(contents(path), "old");
+  }
+  EXPECT_EQ(names_in(directory.path()).size(), 1u);
+  std::string seen;
+  trace.clear();
+  UnfinishedFile(path).commit(IfPresent::kReplace, [&] { seen = trace; });
+  EXPECT_THAT(seen, HasSubstr("s"));  // synchronised
+  EXPECT_THAT(seen, ::testing::Not(HasSubstr("r")));
+}
+
+FileIdentity identity_at(const std::string& path) {
+  struct stat status {};
+  EXPECT_EQ(::stat(path.c_str(), &status), 0);
+  return identity_of(status);
+}
+
+TEST(RemoveWhatWasSeen, RemovesThatAndNothingElse) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "a";
+  put(path, "seen");
+  const FileIdentity seen = identity_at(path);
+  EXPECT_TRUE(remove_what_was_seen(path, seen));
+  EXPECT_THAT(names_in(directory.path()), IsEmpty());
+  EXPECT_TRUE(remove_what_was_seen(path, seen));  // another process was faster
+
+  put(path, "another");
+  const FileIdentity other = identity_at(path);
+  EXPECT_FALSE(remove_what_was_seen(path, seen));
+  EXPECT_EQ(identity_at(path), other);
+}
+
+// Put in the place between the last look and the moving.
+TEST(RemoveWhatWasSeen, PutsBackWhatItDidNotSee) {
+  const DisarmFault disarm;
+  const TemporaryDirectory directory;
+  const std::string path = directory / "a";
+  put(path, "damaged");
+  const FileIdentity seen = identity_at(path);
+  before_rename = [&] {
+    std::filesystem::remove(path);
+    put(path, "redone by another process");
+  };
+  EXPECT_FALSE(remove_what_was_seen(path, seen));
+  EXPECT_EQ(contents(path), "redone by another process");
+  EXPECT_THAT(names_in(directory.path()), ElementsAre("a"));
+
+  // Also where there are no hard links.
+  put(path, "damaged");
+  const FileIdentity again = identity_at(path);
+  before_rename = [&] {
+    std::filesystem::remove(path);
+    put(path, "redone");
+  };
+  fault = {.call = Call::kLink, .in = 1, .error = EPERM};
+  EXPECT_FALSE(remove_what_was_seen(path, again));
+  EXPECT_EQ(contents(path), "redone");
+  EXPECT_THAT(names_in(directory.path()), ElementsAre("a"));
 }
 
 TEST(StagedFile, ChangesNothingUntilItIsPutInPlace) {

@@ -9,7 +9,9 @@
 #include <cerrno>
 #include <filesystem>
 #include <string>
+#include <vector>
 
+#include "support/descriptor_limit.h"
 #include "support/error_message.h"
 #include "support/temporary_directory.h"
 #include "support/text_file.h"
@@ -19,6 +21,7 @@
 namespace {
 int interruptions = 0;
 int stale_answers = 0;
+int failing_reads = 0;
 std::size_t max_bytes = 0;  // of one read; 0: as many as asked for
 }  // namespace
 
@@ -33,6 +36,11 @@ ssize_t __wrap_pread(int descriptor, void* to, std::size_t bytes, off_t offset) 
   if (stale_answers > 0) {
     --stale_answers;
     errno = ESTALE;
+    return -1;
+  }
+  if (failing_reads > 0) {
+    --failing_reads;
+    errno = EIO;
     return -1;
   }
   if (max_bytes != 0 && bytes > max_bytes) bytes = max_bytes;
@@ -53,7 +61,7 @@ std::string opening(const std::string& path) {
 class InputFileTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    interruptions = stale_answers = 0;
+    interruptions = stale_answers = failing_reads = 0;
     max_bytes = 0;
   }
   TemporaryDirectory directory_;
@@ -181,6 +189,42 @@ TEST_F(InputFileTest, RefusesASmallFileThatIsLarge) {
 TEST_F(InputFileTest, IsReportedInTheErrorOfTheCallersKind) {
   EXPECT_THROW(InputFile::open<CheckpointError>("/missing"), CheckpointError);
   EXPECT_THROW(InputFile::open<AudioError>("/missing"), AudioError);
+}
+
+// What a file holds is one thing, that it could not be read is another.
+TEST_F(InputFileTest, TellsWhatCannotBeReadFromWhatIsWrong) {
+  const auto open = [](const std::string& path) {
+    return InputFile::open<CheckpointError, StorageError>(path);
+  };
+  EXPECT_THROW(open(directory_ / "missing"), CheckpointError);
+  EXPECT_THROW(open(directory_.path()), CheckpointError);  // a directory
+  write_text(directory_ / "a", "0123456789");
+  EXPECT_THROW(open(directory_ / "a/b"), CheckpointError);
+  char byte = 0;
+  failing_reads = 1;
+  EXPECT_THROW(open(directory_ / "a").read_at(0, &byte, 1), StorageError);
+  stale_answers = 100;
+  EXPECT_THROW(open(directory_ / "a").read_at(0, &byte, 1), StorageError);
+  stale_answers = 0;
+  const auto file = open(directory_ / "a");
+  std::filesystem::resize_file(directory_ / "a", 4);
+  EXPECT_THROW(file.read_at(4, &byte, 1), StorageError);
+  EXPECT_THROW(file.check_unchanged(), StorageError);
+
+  const DescriptorLimit limit;
+  EXPECT_THROW(open(directory_ / "a"), StorageError);
+}
+
+TEST(Paths, AreThereNotThereOrCannotBeLookedAt) {
+  const TemporaryDirectory directory;
+  write_text(directory / "a", "");
+  EXPECT_TRUE(is_there(directory / "a"));
+  EXPECT_FALSE(is_there(directory / "b"));
+  EXPECT_FALSE(is_there(directory / "a/b"));
+  if (::geteuid() == 0) GTEST_SKIP() << "root may look into every directory";
+  std::filesystem::create_directory(directory / "locked");
+  std::filesystem::permissions(directory / "locked", std::filesystem::perms::none);
+  EXPECT_THROW((void)is_there(directory / "locked/a"), StorageError);
 }
 
 TEST(Paths, AreJoinedByOneSlash) {
