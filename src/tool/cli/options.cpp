@@ -142,6 +142,13 @@ void ClipOptions::add_to(CLI::App& command) {
   add_value(command, "--shard-size", shard_size, WholeNumber<std::size_t>{1, kMaxClipsInShard},
             "Put N inputs into each file, shard-00000.safetensors and so on, with an index of JSON "
             "lines beside it: the N first rows of the list, the N next ... (default: a file each)");
+  add_value(
+      command, "--name", naming,
+      OneOf<Naming>({{"path", Naming::path}, {"stem", Naming::stem}, {"id", Naming::id}}),
+      "What outputs are named after: the path below the deepest folder that holds all inputs, the "
+      "file name alone, or the name that the list gives (default: id where the list has names, "
+      "else "
+      "path)");
   add_audio_to(command);
   add_value(command, "--num-shards", num_shards, "N", "Do only a share of the inputs: of N shares");
   add_value(command, "--shard-index", shard_index, "I", "... this one, from 0");
@@ -211,6 +218,7 @@ void ClipOptions::check_inputs() const {
 
 InputList ClipOptions::inputs() const {
   InputList list = unnamed_inputs();
+  if (naming) list.set_naming(*naming);
   list.finish();
   return list;
 }

@@ -63,6 +63,7 @@ struct ClipOptions {
   AudioOptions::Channels channels = AudioOptions::Channels::first;
   std::optional<double> max_seconds;
   std::optional<ManifestFormat> manifest_format;
+  std::optional<Naming> naming;
   OutputFormat output_format = OutputFormat::safetensors;
   std::optional<std::size_t> shard_size;  // clips; without: a file for each
   // Read by partition(), in the words of choose_partition, as a launcher's variables are.

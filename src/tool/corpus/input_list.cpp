@@ -112,10 +112,15 @@ std::string InputList::normalised(std::size_t index) const {
   return normalise(working_directory_ + "/" + std::string(path));
 }
 
+Naming InputList::naming() const {
+  return naming_.value_or(names_.ends.empty() ? Naming::path : Naming::id);
+}
+
 std::string InputList::name(std::size_t index) const {
-  if (!names_.ends.empty()) return std::string(names_[index]);
+  if (naming() == Naming::id) return std::string(names_[index]);
   const std::string path = normalised(index);
-  std::string name(without_extension(path).substr(root_size_));
+  const std::size_t folders = naming() == Naming::stem ? directory_prefix(path).size() : root_size_;
+  std::string name(without_extension(path).substr(folders));
   if (const auto cut = segment(index)) name += borders(*cut);
   return name;
 }
@@ -127,7 +132,11 @@ void InputList::finish() {
   for (std::size_t i = 0; i < size(); ++i) {
     if (paths_[i].empty()) throw UsageError("", "", "an empty path", "the path of an audio file");
   }
-  if (names_.ends.empty() && size() > 0) {
+  if (naming() == Naming::id && names_.ends.size() != size()) {
+    throw UsageError("", "name", "the list has no names of its own",
+                     "path or stem, or a list of names and paths (wav.scp)", "name");
+  }
+  if (naming() == Naming::path && size() > 0) {
     std::string root = normalised(0);
     root.resize(directory_prefix(root).size());
     for (std::size_t i = 1; i < size() && root.size() > 1; ++i) {
@@ -158,7 +167,7 @@ void InputList::finish() {
       throw UsageError(paths_[second], "",
                        "gives the output name " + in_quotes(name(second)) + " as " +
                            quote_bytes(paths_[first]) + " does",
-                       "names that differ without their extensions");
+                       "names that differ without their extensions", "name");
     }
   }
 }

@@ -28,13 +28,20 @@ struct BadRow {
   std::string problem;
 };
 
+// What an output's name is made of.
+enum class Naming {
+  path,  // the input's path below the common root of the whole list
+  stem,  // its file name alone
+  id,    // what the list itself calls it
+};
+
 // A list of audio paths, kept in one block of memory so that ten million rows cost little more than
 // their bytes. An output's name is the input's path below the common root of the whole list,
 // without the extension of its last component: a/x.wav and b/x.flac give "a/x" and "b/x"; a single
 // input gives its file name. A segment adds its borders in milliseconds:
-// a/x-0001500-0004250. Paths are made absolute and freed of "." and ".." by their text alone, for
-// the naming only: they are opened as they were given. A list may bring names of its own instead,
-// for all inputs or none.
+// a/x-0001500-0004250. With Naming::stem the folders are left out: "x". Paths are made absolute and
+// freed of "." and ".." by their text alone, for the naming only: they are opened as they were
+// given. A list may bring names of its own instead, for all inputs or none.
 class InputList {
  public:
   // `working_directory` is what relative paths count from; absolute.
@@ -44,9 +51,11 @@ class InputList {
   void add(std::string_view path, InputSegment segment);
   void add_named(std::string_view name, std::string_view path);
   void add_bad_row(BadRow row) { bad_rows_.push_back(std::move(row)); }
+  // Without it: the list's own names where it has some, else paths.
+  void set_naming(Naming naming) { naming_ = naming; }
   // To be called once, after the last add. Throws UsageError: no inputs, two inputs with one name,
-  // a name that is no path below a directory (a component that is "", "." or "..", or has over 255
-  // bytes with the ending).
+  // Naming::id for a list without names of its own, a name that is no path below a directory (a
+  // component that is "", "." or "..", or has over 255 bytes with the ending).
   void finish();
 
   std::size_t size() const noexcept { return paths_.ends.size(); }
@@ -75,7 +84,9 @@ class InputList {
   };
 
   std::string normalised(std::size_t index) const;
+  Naming naming() const;
 
+  std::optional<Naming> naming_;
   std::string working_directory_;
   Strings paths_;
   Strings names_;                       // of all inputs, or of none

@@ -103,6 +103,34 @@ TEST(InputList, NamesPartsByTheirBorders) {
   EXPECT_FALSE(list.segment(3));
 }
 
+TEST(InputList, NamesInputsAsItIsAsked) {
+  const auto names_as = [](InputList list, Naming naming) {
+    list.set_naming(naming);
+    list.finish();
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < list.size(); ++i) names.push_back(list.name(i));
+    return names;
+  };
+  InputList files("/work");
+  files.add("x/a.b.wav");
+  files.add("y/z/c.wav", {1, 2});
+  EXPECT_THAT(names_as(files, Naming::path), ElementsAre("x/a.b", "y/z/c-0001000-0003000"));
+  EXPECT_THAT(names_as(files, Naming::stem), ElementsAre("a.b", "c-0001000-0003000"));
+  EXPECT_THAT(message_of<UsageError>([&] { names_as(files, Naming::id); }),
+              HasSubstr("no names of its own"));
+  InputList named("/work");
+  named.add_named("utt/1", "x/a.wav");
+  named.add_named("utt/2", "y/b.wav");
+  EXPECT_THAT(names_as(named, Naming::id), ElementsAre("utt/1", "utt/2"));
+  EXPECT_THAT(names_as(named, Naming::path), ElementsAre("x/a", "y/b"));
+  EXPECT_THAT(names_as(named, Naming::stem), ElementsAre("a", "b"));
+  InputList twice("/work");
+  twice.add("x/a.wav");
+  twice.add("y/a.wav");
+  EXPECT_THAT(message_of<UsageError>([&] { names_as(twice, Naming::stem); }),
+              HasSubstr("\"a\" as"));
+}
+
 TEST(InputList, TakesNamesAsTheyAreGiven) {
   InputList list("/work");
   list.add_named("spk1/utt.1", "x/a.wav");
