@@ -137,6 +137,8 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
       preset_(options.preset) {
   const ModelDirectory model = resolve_model(request_.model);
   directory_ = model.path;
+  watched_.add_model(directory_, model.weight_files);
+  if (!request_.lora.empty()) watched_.add_lora(request_.lora);
   config_ = load_config(request_, directory_);
   engine_ = choose_engine(request_, config_);
   features_ = load_features(config_, directory_);
@@ -172,6 +174,7 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
   }
   model_identity_ = model_identity(directory_, model.weight_files);
   if (!request_.lora.empty()) lora_identity_ = lora_identity(request_.lora);
+  watched_.check();
 }
 
 Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
@@ -217,6 +220,15 @@ std::vector<std::string> Extraction::tensor_names() const {
   return names;
 }
 
+std::vector<std::int64_t> Extraction::row_bytes() const {
+  const bool of_adapter = states_.empty() && config_.add_adapter;
+  const std::int64_t channels = of_adapter ? config_.adapter_size() : config_.hidden_size;
+  std::vector<std::int64_t> bytes(
+      states(), channels * static_cast<std::int64_t>(c10::elementSize(output_dtype())));
+  bytes.push_back(sizeof(std::int64_t));  // attention_mask
+  return bytes;
+}
+
 std::int64_t Extraction::batch_frames(std::optional<double> seconds) const {
   if (seconds) return features_.frames_of(*seconds);
   if (!request_.device.is_cpu()) return features_.frames_of(kDeviceBatchSeconds);
@@ -233,6 +245,7 @@ std::int64_t Extraction::batch_frames(std::optional<double> seconds) const {
 BatchFunction Extraction::load(std::int64_t batch_frames, LoadReport* report,
                                std::function<bool()> interrupt_asked) const {
   auto loaded = load_model<Wav2Vec2BertModel>(request_, engine_, directory_);
+  watched_.check();
   const std::shared_ptr<Engine> engine = make_engine(engine_, std::move(loaded.model));
   engine->interrupt_when(std::move(interrupt_asked));
   if (report) *report = std::move(loaded.report);

@@ -16,6 +16,7 @@
 #include "tool/run/chunking.h"
 #include "tool/run/clip_run.h"
 #include "tool/store/fingerprint.h"
+#include "tool/tasks/model_identity.h"
 #include "tool/tasks/model_request.h"
 #include "w2vbert/audio/audio_file.h"
 #include "w2vbert/checkpoint/load.h"
@@ -63,6 +64,7 @@ class Extraction {
   c10::ScalarType output_dtype() const;
   // Names of the tensors in an output: the states in ascending order, and attention_mask.
   std::vector<std::string> tensor_names() const;
+  std::vector<std::int64_t> row_bytes() const;  // of each of them
   Fingerprint fingerprint(const AudioOptions& audio) const;
 
   // Loads the weights. The function's tensors are last_hidden_state, or hidden_states.<n> for each
@@ -96,6 +98,7 @@ class Extraction {
   std::string preset_;
   std::string model_identity_;
   std::string lora_identity_;  // empty without one
+  WatchedFiles watched_;       // what the fingerprint is of
 };
 
 }  // namespace w2vbert::tool
