@@ -41,7 +41,8 @@ def room(*targets, filters=None, also=()):
 
 
 ROOMS = {
-    "core": room("durable_file_test", "threads_test", "error_test", "file_test", "json_test", "numpy_random_test"),
+    "core": room("durable_file_test", "threads_test", "error_test", "file_test", "json_test", "text_test",
+                 "numpy_random_test"),
     "checkpoint": room("safetensors_header_test", "checkpoint_index_test", "safetensors_writer_test", "load_test",
                        "checkpoint_test", "save_pretrained_test"),
     "features": room("feature_extractor_test", also=(GOLDEN_FEATURES,)),
@@ -52,8 +53,8 @@ ROOMS = {
                                                           "MakeEngine.*:*LoadFused*"}),
     "audio": room("resample_test", "audio_file_test"),
     "corpus": room("tool_test", filters={"tool_test": "InputList.*:Manifest*:*Partition*:StableHash.*"}),
-    "store": room("tool_test", filters={"tool_test": "Journal*:NpyHeader.*:Shards.*:StatusOfARun.*:*VerifiedRun.*:"
-                                                     "Fingerprint.*:Sha256.*"}),
+    "store": room("tool_test", filters={"tool_test": "Journal*:Records.*:NpyHeader.*:Shards.*:StatusOfARun.*:"
+                                                     "*VerifiedRun.*:*FinishedOutputs.*:Fingerprint.*:Sha256.*"}),
     "run": room("tool_test", filters={"tool_test": "Reader.*:OutputWriter.*:Chunks.*:MessageOf.*"}),
 }
 
@@ -74,10 +75,14 @@ MUTANTS = (
            "if (false) {"),
     Mutant("core.old-temporaries-stay", "src/core/durable_file.cpp", "if ((candidate.dead || old) &&",
            "if (candidate.dead &&"),
+    Mutant("core.removes-what-it-did-not-see", "src/core/durable_file.cpp",
+           "const bool is_seen = look(aside, found) && found == seen;", "const bool is_seen = true;"),
+    Mutant("core.names-that-look-escaped", "src/core/escaped_name.cpp",
+           "if (length > 0 && !begins_with_escape(name)) {", "if (length > 0) {"),
     Mutant("core.a-read-forgets-where-it-is", "src/core/file.cpp",
            "    offset += static_cast<std::uint64_t>(got);\n", ""),
     Mutant("core.changes-of-size-pass", "src/core/file.cpp",
-           "static_cast<std::uint64_t>(now.st_size) != size_ || ", ""),
+           "identity.bytes != identity_.bytes || ", ""),
 
     # checkpoint
     Mutant("checkpoint.four-bits-take-a-byte", "src/checkpoint/safetensors_header.cpp", 'DtypeBits{"F4", 4}',
@@ -256,7 +261,7 @@ MUTANTS = (
            "if (end != status.st_size && ::ftruncate(file, end) != 0) {", "if (false) {"),
     Mutant("store.half-a-line-stays", "src/tool/store/journal.cpp",
            "if (known && ::ftruncate(descriptor_.number(), before.st_size) != 0)", "if (!known)"),
-    Mutant("store.entries-of-all-workers", "src/tool/store/journal.cpp", "        read.entries_of_last = 0;\n", ""),
+    Mutant("store.entries-of-all-workers", "src/tool/store/journal.cpp", "      read.entries_of_last = 0;\n", ""),
     Mutant("store.workers-in-the-order-of-text", "src/tool/store/run_status.cpp",
            "return std::pair(a.partition.count, a.partition.index) <\n"
            "                     std::pair(b.partition.count, b.partition.index);",
@@ -264,7 +269,22 @@ MUTANTS = (
     Mutant("store.inputs-of-some-partitions", "src/tool/store/run_status.cpp",
            "if (latest != journals.end() && begun == latest->partition.count)", "if (latest != journals.end())"),
     Mutant("store.outputs-of-other-runs-pass", "src/tool/store/run_status.cpp",
-           "if (problem.empty() && one->scan.fingerprint.value_or(digest) != digest) {", "if (false) {"),
+           "if (problem.empty() && scan.fingerprint.value_or(digest) != digest) {", "if (false) {"),
+    Mutant("store.what-cannot-be-read-is-damaged", "src/tool/store/output_scan.cpp",
+           "InputFile::open<CheckpointError, StorageError>(path);\n    scan.identity",
+           "InputFile::open<CheckpointError>(path);\n    scan.identity"),
+    Mutant("store.records-in-the-order-of-files", "src/tool/store/journal.cpp",
+           "if (generation < place.generation) return;", ""),
+    Mutant("store.other-inputs-are-replaced-ones", "src/tool/store/input_identity.cpp",
+           "same_place ? Origin::kReplaced : Origin::kOther", "Origin::kReplaced"),
+    Mutant("store.segments-are-not-compared", "src/tool/store/input_identity.cpp",
+           "if (recorded.is_known() && !is_same_segment(recorded.segment, segment)) return Origin::kOther;", ""),
+    Mutant("store.foreign-files-are-damaged-ones", "src/tool/store/run_directory.cpp",
+           "if (!is_ours) throw not_ours(\"is no output of this run\");", ""),
+    Mutant("store.shards-without-a-last-look", "src/tool/store/output_shards.cpp",
+           "if (shard.stored && !shard.stored->is_in_place()) {", "if (false) {"),
+    Mutant("store.old-copies-are-whole", "src/tool/store/run_status.cpp",
+           "scan.sha256 != *written[one->index]) {", "false) {"),
     Mutant("store.workers-of-other-hosts-alive", "src/tool/store/run_status.cpp", "worker.host == host_name() && ",
            ""),
     Mutant("store.npy-not-aligned", "src/tool/store/npy_header.cpp",
@@ -277,10 +297,10 @@ MUTANTS = (
            "    if (!problem.empty()) {\n      throw StorageError(path, \"\", \"holds other data than were written\",",
            "    if (false) {\n      throw StorageError(path, \"\", \"holds other data than were written\","),
     Mutant("store.stale-index-stays", "src/tool/store/output_shards.cpp",
-           "        stale_.emplace(shard, stored->index);\n", ""),
+           "        stale_.push_back(shard);\n", ""),
     Mutant("store.strange-clips-pass", "src/tool/store/output_shards.cpp", "if (names.contains(name)) continue;",
            "continue;"),
-    Mutant("store.digest-not-compared", "src/tool/store/run_directory.cpp",
+    Mutant("store.digest-not-compared", "src/tool/store/output_scan.cpp",
            "written != data_digest(file, data_offset)) {", "written == \"\") {"),
 
     # tool/run

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "core/escaped_name.h"
 #include "core/stopwatch.h"
 #include "core/text.h"
 #include "tool/cli/console.h"
@@ -20,9 +21,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json json_of(const ClipReport& clip) {
-  return {{"path", clip.path},
-          {"name", clip.name},
-          {"output", clip.output},
+  return {{"path", escaped_name(clip.path)},
+          {"name", escaped_name(clip.name)},
+          {"output", escaped_name(clip.output)},
           {"frames", clip.frames},
           {"source_sample_rate_hz", clip.source_sample_rate_hz},
           {"source_channels", clip.source_channels},
@@ -33,7 +34,7 @@ Json json_of(const ClipReport& clip) {
 }
 
 Json json_of(const ClipFailure& failure) {
-  return {{"path", failure.path},
+  return {{"path", escaped_name(failure.path)},
           {"stage", failure.stage},
           {"kind", failure.kind},
           {"message", failure.message}};
@@ -43,9 +44,34 @@ std::string plan_line(const ClipRunPlan& plan) {
   std::string line = count(plan.inputs, "clip");
   if (plan.finished > 0) line += fmt::format(", {} finished before", plan.finished);
   if (plan.damaged > 0) line += fmt::format(", {} damaged and redone", plan.damaged);
+  if (plan.replaced > 0) {
+    line += fmt::format(", {} of a file that was replaced and done anew", plan.replaced);
+  }
   if (plan.temporaries > 0)
     line += ", " + count(plan.temporaries, "left-over temporary file") + " removed";
   return line;
+}
+
+// What is to be known of the outputs that are taken for finished.
+std::vector<std::string> notes_on(const ClipRunPlan& plan) {
+  std::vector<std::string> notes;
+  if (plan.unrecorded > 0) {
+    notes.push_back(count(plan.unrecorded, "finished output") +
+                    " without a record of the file it is of (by an earlier version, or the journal "
+                    "is lost): taken for finished by the name");
+  }
+  if (plan.unreadable > 0) {
+    notes.push_back(
+        count(plan.unreadable, "finished output") +
+        " left as it is, whose audio file cannot be read to see whether it is still the "
+        "same: " +
+        quote_bytes(plan.first_unreadable));
+  }
+  if (plan.is_unlocked) {
+    notes.push_back(
+        "this file system has no locks (flock): two processes must not write one shard");
+  }
+  return notes;
 }
 
 std::string summary_line(const ClipRunSummary& summary, const std::string& directory) {
@@ -62,6 +88,7 @@ Json json_of(const ClipRunSummary& summary) {
   return {{"inputs", summary.plan.inputs},
           {"finished_before", summary.plan.finished},
           {"redone", summary.plan.damaged},
+          {"replaced", summary.plan.replaced},
           {"done", summary.done},
           {"failed", summary.failed},
           {"stopped", summary.stopped},
@@ -138,6 +165,7 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
   events.planned = [&](const ClipRunPlan& plan) {
     progress.planned(plan.to_do());
     messages.say(plan_line(plan));
+    for (const std::string& note : notes_on(plan)) messages.say(note);
     progress.show(messages);
   };
   events.finished = [&](const ClipReport& clip) {
@@ -154,8 +182,9 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
   const ClipRunSummary summary = run_clips(inputs, request, directory, events);
   messages.say(summary_line(summary, options.output));
   if (output.json) {
-    Json report = {
-        {"command", command}, {"output", options.output}, {"fingerprint", directory.digest()}};
+    Json report = {{"command", command},
+                   {"output", escaped_name(options.output)},
+                   {"fingerprint", directory.digest()}};
     for (const auto& [name, value] : about) report[name] = value;
     report.update(json_of(summary));
     report["clips"] = std::move(clips);

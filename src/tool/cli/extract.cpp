@@ -141,6 +141,7 @@ int run_extract(const ExtractOptions& options) {
   request.reading_threads =
       options.clips.reading_threads(std::max(1, at::get_num_threads() / kCoresPerReader));
   request.tensor_names = extraction.tensor_names();
+  request.row_bytes = extraction.row_bytes();
   request.batch_frames = extraction.batch_frames(options.batch_seconds);
   request.prepare = [&] {
     LoadReport report;

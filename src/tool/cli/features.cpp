@@ -31,6 +31,9 @@ int run_features(const FeaturesOptions& options) {
   request.audio = options.clips.audio(request.features.sampling_rate);
   request.reading_threads = options.clips.reading_threads(at::get_num_threads());
   request.tensor_names = {"input_features", "attention_mask"};
+  request.row_bytes = {request.features.num_mel_bins * request.features.stride *
+                           static_cast<std::int64_t>(sizeof(float)),
+                       sizeof(std::int64_t)};
   request.prepare = [] {
     return [](const std::vector<EngineClip>& clips) {
       std::vector<NamedTensors> outputs;

@@ -154,7 +154,7 @@ void ClipReader::read_pending(Decoding& decoding) {
   if (threads_left_.fetch_sub(1) == 1) ready_.close();
 }
 
-Waveform ClipReader::decode(std::size_t index, Decoding& decoding) const {
+ClipReader::Decoded ClipReader::decode(std::size_t index, Decoding& decoding) const {
   // Copies: `this` may be gone when the decoder returns.
   const std::string path = inputs_.path(index);
   const AudioOptions options = request_.audio;
@@ -166,10 +166,16 @@ Waveform ClipReader::decode(std::size_t index, Decoding& decoding) const {
     decoding.since_block = Stopwatch();
   };
   set_active(true);
-  Waveform waveform;
+  Decoded decoded;
   std::exception_ptr failure;
   try {
-    waveform = decode_audio(path, options, [&] { set_active(true); });
+    const auto input = look_at_input(path);
+    decoded.waveform = decode_audio(path, options, [&] { set_active(true); });
+    if (input) {
+      decoded.input = *input;
+      // Also says that the file has not changed since; what was just decoded is in memory.
+      decoded.input.digest = digest_of_input(*input, [&] { set_active(true); });
+    }
   } catch (const GivenUp&) {
     throw;
   } catch (...) {
@@ -177,18 +183,24 @@ Waveform ClipReader::decode(std::size_t index, Decoding& decoding) const {
   }
   set_active(false);
   if (failure) std::rethrow_exception(failure);
-  return waveform;
+  decoded.path = path;
+  return decoded;
 }
 
 Waveform ClipReader::load(std::size_t index, Decoded& decoded, Decoding& decoding) const {
   const std::string path = inputs_.path(index);
   const auto segment = inputs_.segment(index);
-  if (!segment) return resample_audio(decode(index, decoding), request_.audio, path);
+  if (!segment) {
+    Decoded whole = decode(index, decoding);
+    decoded.path.clear();
+    decoded.input = std::move(whole.input);
+    return resample_audio(std::move(whole.waveform), request_.audio, path);
+  }
   if (decoded.path != path) {
     decoded.path.clear();
-    decoded.waveform = decode(index, decoding);
-    decoded.path = path;
+    decoded = decode(index, decoding);
   }
+  decoded.input.segment = segment;
   return resample_audio(
       cut_audio(decoded.waveform, segment->offset_seconds, segment->duration_seconds, path),
       request_.audio, path);
@@ -205,6 +217,7 @@ ReadClip ClipReader::read(std::size_t index, const SeamlessM4TFeatureExtractor& 
   clip.sample_rate_hz = waveform.sample_rate_hz;
   clip.source_sample_rate_hz = waveform.source_sample_rate_hz;
   clip.source_channels = waveform.source_channels;
+  clip.input = decoded.input;
   if (clip.samples < kMinSamples) {
     throw AudioError(inputs_.path(index), "",
                      "has " + std::to_string(clip.samples) + " samples at " +

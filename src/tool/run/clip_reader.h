@@ -15,6 +15,7 @@
 #include "core/bounded_queue.h"
 #include "core/stopwatch.h"
 #include "tool/run/clip_run.h"
+#include "tool/store/input_identity.h"
 
 namespace w2vbert::tool {
 
@@ -25,6 +26,7 @@ struct ReadClip {
   int sample_rate_hz = 0;
   int source_sample_rate_hz = 0;
   int source_channels = 0;
+  InputIdentity input = {};  // the file that it was read from
   double read_seconds = 0;
   double feature_seconds = 0;
   std::exception_ptr failure;  // the other fields but the index mean nothing then
@@ -71,6 +73,7 @@ class ClipReader {
   struct Decoded {
     std::string path;
     Waveform waveform;
+    InputIdentity input = {};
   };
 
   void start_thread();
@@ -85,7 +88,7 @@ class ClipReader {
   ReadClip read(std::size_t index, const SeamlessM4TFeatureExtractor& extractor, Decoded& decoded,
                 Decoding& decoding) const;
   Waveform load(std::size_t index, Decoded& decoded, Decoding& decoding) const;
-  Waveform decode(std::size_t index, Decoding& decoding) const;
+  Decoded decode(std::size_t index, Decoding& decoding) const;
 
   const InputList& inputs_;
   const std::vector<std::size_t>& pending_;

@@ -76,6 +76,7 @@ Output output_of(const ReadClip& clip, BatchRunner<NamedTensors>::Result result,
   report.sample_rate_hz = clip.sample_rate_hz;
   report.source_sample_rate_hz = clip.source_sample_rate_hz;
   report.source_channels = clip.source_channels;
+  report.input = clip.input;
   report.audio_seconds = static_cast<double>(clip.samples) / clip.sample_rate_hz;
   report.read_seconds = clip.read_seconds;
   report.compute_seconds = clip.feature_seconds + result.seconds;
@@ -89,7 +90,8 @@ ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
                          RunDirectory& directory, const ClipRunEvents& events) {
   const at::NoGradGuard no_grad;
   ClipRunSummary summary;
-  const OutputContent content{request.tensor_names, request.features.frame_rate_hz()};
+  const OutputContent content{request.tensor_names, request.row_bytes,
+                              request.features.frame_rate_hz()};
   const std::unique_ptr<Outputs> outputs = make_outputs(inputs, content, directory);
   Outputs::ScanResult found = outputs->scan(request.partition, request.verify);
   const std::vector<ClipFailure> bad_rows = bad_rows_of(inputs, request.partition);
@@ -97,6 +99,11 @@ ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
   summary.plan.inputs = found.finished + found.pending.size() + bad_rows.size();
   summary.plan.finished = found.finished;
   summary.plan.damaged = found.damaged;
+  summary.plan.replaced = found.replaced;
+  summary.plan.unrecorded = found.unrecorded;
+  summary.plan.unreadable = found.unreadable;
+  summary.plan.first_unreadable = found.first_unreadable;
+  summary.plan.is_unlocked = found.is_unlocked;
   summary.plan.temporaries = outputs->clean();
   events.planned(summary.plan);
   Progress progress(request, directory, events, summary);

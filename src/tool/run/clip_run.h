@@ -50,14 +50,22 @@ struct ClipRunRequest {
   std::function<BatchFunction()> prepare;
   // Names of the tensors that the function gives for a clip.
   std::vector<std::string> tensor_names;
+  std::vector<std::int64_t> row_bytes;  // of each of them
   // Asked between two batches; true ends the run. The function may throw Interrupted as well.
   std::function<bool()> stop_requested = [] { return false; };
 };
 
 struct ClipRunPlan {
-  std::size_t inputs = 0;       // in this partition
-  std::size_t finished = 0;     // done by an earlier run, not touched
-  std::size_t damaged = 0;      // to be redone
+  std::size_t inputs = 0;    // in this partition
+  std::size_t finished = 0;  // done by an earlier run, not touched
+  std::size_t damaged = 0;   // to be redone
+  std::size_t replaced = 0;  // to be redone: the output is of an earlier input
+  // Among those finished: without a word of which input they are of; whose input cannot be read to
+  // tell.
+  std::size_t unrecorded = 0;
+  std::size_t unreadable = 0;
+  std::string first_unreadable;
+  bool is_unlocked = false;     // shards are not protected from another process on the same ones
   std::size_t temporaries = 0;  // of dead processes, removed
   std::size_t to_do() const { return inputs - finished; }
 };

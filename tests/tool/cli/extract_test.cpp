@@ -402,6 +402,115 @@ TEST_F(Extract, RefusesTwoInputsOfOneName) {
                AllOf(HasSubstr("a.flac"), HasSubstr("a.wav")));
 }
 
+TEST_F(Extract, NeverTakesTheOutputOfAnotherFileOfTheSameName) {
+  const std::string monday = scratch_ / "mon/call.wav", tuesday = scratch_ / "tue/call.wav";
+  write_clip(monday, 8000, 3);
+  write_clip(tuesday, 8000, 4);
+  for (const Words& form : {Words{}, Words{"--output-format", "npy"}, Words{"--shard-size", "2"}}) {
+    out_ = scratch_ / "out" + std::to_string(form.size()) + (form.empty() ? "" : form[0]);
+    ASSERT_EQ(run_program(one(monday, form)).status, 0);
+    const auto before = files_in(out_);
+    const Result refused = run_program(one(tuesday, form));
+    EXPECT_EQ(refused.status, 2) << refused.err;
+    EXPECT_THAT(refused.errors(),
+                ElementsAre(AllOf(HasSubstr(monday), HasSubstr(tuesday), HasSubstr("(--name)"))));
+    EXPECT_THAT(refused.err, ::testing::Not(HasSubstr("clip,")));  // before any work
+    EXPECT_EQ(files_in(out_), before);
+  }
+}
+
+TEST_F(Extract, NamesOutputsAsItIsAsked) {
+  std::ofstream(scratch_ / "wav.scp") << "one " << a_ << "\ntwo " << b_ << "\n";
+  const auto names = [&](const Words& more) {
+    out_ = scratch_ / "named" + std::to_string(more.size()) + more.back();
+    Words all = {"extract", "--model", model_, "--output", out_, "--threads", "1"};
+    const Result result = run_program(with(all, more));
+    EXPECT_EQ(result.status, 0) << result.err;
+    std::vector<std::string> names;
+    for (const std::string& file : files_in(out_)) {
+      if (file.ends_with(".safetensors")) names.push_back(file.substr(0, file.rfind('.')));
+    }
+    return names;
+  };
+  EXPECT_THAT(names({a_, b_, "--name", "stem"}), UnorderedElementsAre("a", "b"));
+  EXPECT_THAT(names({a_, b_, "--name", "path"}), UnorderedElementsAre("x/a", "y/b"));
+  const Words list = {"--manifest", scratch_ / "wav.scp", "--name"};
+  EXPECT_THAT(names(with(list, {"path"})), UnorderedElementsAre("x/a", "y/b"));
+  EXPECT_THAT(names(with(list, {"id"})), UnorderedElementsAre("one", "two"));
+  EXPECT_EQ(run_program(words({"--name", "id"})).status, 2);
+  EXPECT_EQ(run_program(words({"--name", "title"})).status, 2);
+}
+
+TEST_F(Extract, DoesAReplacedFileAnewAndSaysSo) {
+  ASSERT_EQ(run_program(words()).status, 0);
+  const Stamp b = stamp_of(out_ + "/y/b.safetensors");
+  write_clip(a_, 20000, 7);
+  const Result result = run_program(words({"--json"}));
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("2 clips, 1 finished before, 1 of a file that was replaced"));
+  EXPECT_EQ(nlohmann::json::parse(result.out)["replaced"], 1);
+  EXPECT_EQ(stamp_of(out_ + "/y/b.safetensors"), b);
+  const std::string states = content_of(out_ + "/x/a.safetensors");
+  EXPECT_EQ(run_program({"verify", out_}).status, 0);
+  out_ = scratch_ / "fresh";
+  ASSERT_EQ(run_program(words()).status, 0);
+  EXPECT_EQ(content_of(out_ + "/x/a.safetensors"), states);
+}
+
+TEST_F(Extract, DoesNotDependOnWhereItsInputsLie) {
+  ASSERT_EQ(run_program(words()).status, 0);
+  const std::string first = content_of(out_ + "/x/a.safetensors");
+  fs::create_directories(scratch_ / "elsewhere/clips");
+  fs::rename(scratch_ / "clips", scratch_ / "elsewhere/clips/moved");
+  a_ = scratch_ / "elsewhere/clips/moved/x/a.wav";
+  b_ = scratch_ / "elsewhere/clips/moved/y/b.wav";
+  out_ = scratch_ / "again";
+  ASSERT_EQ(run_program(words()).status, 0);
+  EXPECT_EQ(content_of(out_ + "/x/a.safetensors"), first);
+}
+
+TEST_F(Extract, SaysOnceThatOutputsHaveNoRecord) {
+  const Words npy = {"--output-format", "npy"};
+  ASSERT_EQ(run_program(words(npy)).status, 0);
+  const Stamp stamp = stamp_of(out_ + "/x/a.npy");
+  fs::remove(out_ + "/journal.jsonl");
+  const Result result = run_program(words(npy));
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("2 finished outputs without a record"));
+  EXPECT_EQ(stamp_of(out_ + "/x/a.npy"), stamp);
+  EXPECT_EQ(run_program(words(with(npy, {"--quiet"}))).err, "");
+}
+
+TEST_F(Extract, VerifiesAlsoWhenNobodyReadsTheResult) {
+  ASSERT_EQ(run_program(words()).status, 0);
+  Conditions gone;
+  gone.stdout_reader_gone = true;
+  EXPECT_EQ(run_program({"verify", out_}, gone).status, 0);
+  flip_byte(out_ + "/x/a.safetensors", 3);
+  EXPECT_EQ(run_program({"verify", out_}, gone).status, 5);
+}
+
+TEST_F(Extract, ShowsNoControlsOfWhatARunWasAskedFor) {
+  const std::string prefix =
+      "\xc2\x9b"
+      "2J\x7f.";
+  change_tensors(model_ + "/model.safetensors", [&](auto& tensors) {
+    std::map<std::string, at::Tensor> renamed;
+    for (auto& [name, tensor] : tensors) renamed.emplace(prefix + name, tensor);
+    tensors = std::move(renamed);
+  });
+  ASSERT_EQ(run_program(words({"--prefix", prefix})).status, 0);
+  for (const Words& more : {Words{"--json"}, Words{}}) {
+    const Result status = run_program(with({"status", out_}, more));
+    EXPECT_EQ(status.status, 0) << status.err;
+    EXPECT_THAT(status.out, AllOf(HasSubstr("2J"), ::testing::Not(HasSubstr("\xc2\x9b")),
+                                  ::testing::Not(HasSubstr("\x7f"))));
+    if (more.empty()) continue;
+    EXPECT_EQ(nlohmann::json::parse(status.out)["fields"]["prefix"], prefix);
+  }
+  EXPECT_EQ(run_program(words({"--prefix", prefix})).status, 0);  // the record is read again
+}
+
 TEST_F(Extract, RefusesAnOutputThatWouldReplaceItsInput) {
   make_small_model(scratch_ / "in");
   const std::string input = scratch_ / "in/model.safetensors";

@@ -1,8 +1,10 @@
 // Preloaded into the program: counts its calls that touch files below FAULT_BELOW, and at call
 // number FAULT_AT kills the process, or lets the call fail as a full or broken disk would
-// (FAULT_KIND "kill" or "error"). Without FAULT_AT it writes the number of calls to FAULT_COUNT at
+// (FAULT_KIND "kill" or "error"; FAULT_ERROR: the number of another error than the usual one).
+// FAULT_READS counts calls that look at files and read them, too. Without FAULT_AT it writes the number of calls to FAULT_COUNT at
 // the end. Reading the file FAULT_HANGS never comes to an end.
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -43,9 +45,11 @@ static int strikes(int error) {
   const long number = atomic_fetch_add(&calls, 1) + 1;
   if (!at || number != atol(at)) return 0;
   if (strcmp(getenv("FAULT_KIND"), "kill") == 0) kill(getpid(), SIGKILL);
-  errno = error;
+  errno = getenv("FAULT_ERROR") ? atoi(getenv("FAULT_ERROR")) : error;
   return 1;
 }
+
+static int reads_strike(void) { return getenv("FAULT_READS") && strikes(EIO); }
 
 __attribute__((destructor)) static void report(void) {
   const char* path = getenv("FAULT_COUNT");
@@ -107,13 +111,35 @@ ssize_t pwrite64(int descriptor, const void* bytes, size_t count, off64_t offset
 
 // A disk that does not answer.
 ssize_t pread(int descriptor, void* bytes, size_t count, off_t offset) {
+  if (is_watched(descriptor) && reads_strike()) return -1;
   while (is_hanging(descriptor)) pause();
   return REAL(pread)(descriptor, bytes, count, offset);
 }
 
 ssize_t pread64(int descriptor, void* bytes, size_t count, off64_t offset) {
+  if (is_watched(descriptor) && reads_strike()) return -1;
   while (is_hanging(descriptor)) pause();
   return REAL(pread64)(descriptor, bytes, count, offset);
+}
+
+int stat(const char* path, struct stat* status) {
+  if (is_below(path) && reads_strike()) return -1;
+  return REAL(stat)(path, status);
+}
+
+int lstat(const char* path, struct stat* status) {
+  if (is_below(path) && reads_strike()) return -1;
+  return REAL(lstat)(path, status);
+}
+
+int fstat(int descriptor, struct stat* status) {
+  if (is_watched(descriptor) && reads_strike()) return -1;
+  return REAL(fstat)(descriptor, status);
+}
+
+DIR* opendir(const char* path) {
+  if (is_below(path) && reads_strike()) return NULL;
+  return REAL(opendir)(path);
 }
 
 int fsync(int descriptor) {

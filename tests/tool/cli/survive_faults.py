@@ -5,6 +5,7 @@ right exit status, and the same command again gives the files of an undisturbed 
     survive_faults.py PROGRAM FAULT_LIBRARY [--random N]"""
 
 import argparse
+import errno
 import json
 import os
 import pathlib
@@ -29,6 +30,7 @@ parser.add_argument("library", type=pathlib.Path)
 parser.add_argument("--random", type=int, default=12, help="kills at random moments")
 ARGUMENTS = parser.parse_args()
 CLIPS = 3
+READ_ERRORS = (errno.EIO, errno.EMFILE, errno.EACCES, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT)
 AT_ONCE = 2
 
 
@@ -93,11 +95,11 @@ class Files:
             soundfile.write(folder / f"{number}.wav", 0.1 * noise.standard_normal(32000), 16000)
 
     @classmethod
-    def extract(cls, output, **faults):
+    def extract(cls, output, *words, **faults):
         environment = dict(os.environ, **faults)
         if faults:
             environment.update(LD_PRELOAD=str(ARGUMENTS.library.resolve()), FAULT_BELOW=str(output))
-        return subprocess.run(cls.command(output), capture_output=True, text=True, env=environment)
+        return subprocess.run([*cls.command(output), *words], capture_output=True, text=True, env=environment)
 
     def check_whole(self, output):
         """Every output that is there is one of the undisturbed run's."""
@@ -155,6 +157,28 @@ class Files:
             self.check_resume(output)
 
         self.each_call(check)
+
+    def test_every_call_of_a_resume_fails(self):
+        """What could not be read says nothing of what it holds: it is not removed and not computed anew."""
+        output = self.folder / "finished"
+        self.assertEqual(self.extract(output).returncode, 0)
+        for words in ((), ("--verify",)):
+            count = self.folder / "reads"
+            result = self.extract(output, *words, FAULT_COUNT=str(count), FAULT_READS="1")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            before = {name: stamp(path) for name, path in outputs_of(output).items()}
+            self.assertEqual(set(before), set(self.expected))
+            for number in range(1, int(count.read_text()) + 1, self.EVERY):
+                error = READ_ERRORS[number % len(READ_ERRORS)]
+                faults = {"FAULT_AT": str(number), "FAULT_KIND": "error", "FAULT_ERROR": str(error), "FAULT_READS": "1"}
+                result = self.extract(output, *words, **faults)
+                place = f"call {number}, {os.strerror(error)}: {result.stderr}"
+                self.assertIn(result.returncode, (0, 5), place)
+                self.assertEqual(len(errors_of(result.stderr)), 1 if result.returncode == 5 else 0, place)
+                after = {name: stamp(path) for name, path in outputs_of(output).items()}
+                self.assertEqual(after, before, place)
+                self.assertEqual(temporaries_of(output), [], place)
+            self.check_resume(output)
 
     def test_eight_racers_for_the_same_outputs(self):
         output = self.folder / "racers"
