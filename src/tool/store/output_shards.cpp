@@ -89,7 +89,7 @@ void OutputShards::check_alignment() const {
     throw UsageError("", "shard_size",
                      "a row of " + content_.tensor_names[i] + " has " +
                          std::to_string(content_.row_bytes[i]) + " bytes",
-                     "a multiple of 8: another --output-dtype, or a file for each clip",
+                     "a multiple of 8: another --output-dtype, or files of their own",
                      "shard_size");
   }
 }
