@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <new>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "core/text.h"
@@ -79,6 +80,14 @@ Description describe(std::exception_ptr exception, const std::string& path) noex
         return {"memory", with_path(path, "not enough memory: " + one_line(error))};
       }
       return {"model", with_path(path, one_line(error))};
+    } catch (const std::system_error& error) {
+      if (error.code() == std::errc::resource_unavailable_try_again) {
+        return {"memory",
+                with_path(path,
+                          "a thread cannot be started, expected a higher limit on processes "
+                          "or memory (ulimit -u, ulimit -v), or fewer threads")};
+      }
+      return {"internal", with_path(path, error.what())};
     } catch (const std::exception& error) {
       if (is_out_of_memory(error)) return {"memory", with_path(path, "not enough memory")};
       return {"internal", with_path(path, error.what())};

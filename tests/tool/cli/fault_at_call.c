@@ -1,11 +1,13 @@
 // Preloaded into the program: counts its calls that touch files below FAULT_BELOW, and at call
 // number FAULT_AT kills the process, or lets the call fail as a full or broken disk would
 // (FAULT_KIND "kill" or "error"). Without FAULT_AT it writes the number of calls to FAULT_COUNT at
-// the end. Reading the file FAULT_HANGS never comes to an end.
+// the end. Reading the file FAULT_HANGS never comes to an end. From thread number
+// FAULT_THREADS_FROM on, counted from 1, none can be started.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -56,6 +58,14 @@ __attribute__((destructor)) static void report(void) {
 }
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*run)(void*),
+                   void* argument) {
+  static atomic_long threads;
+  const char* from = getenv("FAULT_THREADS_FROM");
+  if (from && atomic_fetch_add(&threads, 1) + 1 >= atol(from)) return EAGAIN;
+  return REAL(pthread_create)(thread, attributes, run, argument);
+}
 
 static int open_with(int (*real)(const char*, int, ...), const char* path, int flags, mode_t mode) {
   const int below = is_below(path);

@@ -80,9 +80,9 @@ class Files:
         assert len(cls.expected) == (2 if cls.SHAPE else CLIPS)
 
     @classmethod
-    def command(cls, output, inputs="clips"):
+    def command(cls, output, inputs="clips", threads="1"):
         return [str(ARGUMENTS.program.resolve()), "extract", "--manifest", str(cls.folder / inputs), "--model",
-                str(cls.folder / "model"), "--output", str(output), "--threads", "1", "--batch-seconds", "0.5",
+                str(cls.folder / "model"), "--output", str(output), "--threads", threads, "--batch-seconds", "0.5",
                 *cls.SHAPE]
 
     def write_clips(self, name, count, seed):
@@ -276,6 +276,30 @@ class Faults(Files, unittest.TestCase):
                                 capture_output=True, text=True, env=environment, timeout=60)
         self.assertEqual(result.returncode, 3, result.stderr)
         self.assertIn("--max-failures", result.stderr)
+
+    def test_threads_that_cannot_be_started_end_the_run_with_one_line(self):
+        output = self.folder / "threads"
+        program, model = str(ARGUMENTS.program.resolve()), str(self.folder / "model")
+        clips = str(self.folder / "clips")
+        features = ["features", "--manifest", clips, "--output", str(self.folder / "features")]
+        verify = ["verify", str(self.undisturbed)]
+        bench = ["bench", "--model", model, "--frames", "10", "--rounds", "1"]
+        for threads in ("1", "2", "4"):
+            extract = self.command(output, threads=threads)[1:]
+            commands = [extract, [*features, "--threads", threads], [*bench, "--threads", threads]]
+            for command in [*commands, verify] if threads == "1" else commands:
+                for first in range(1, 3 * int(threads) + 6):
+                    environment = dict(os.environ, LD_PRELOAD=str(ARGUMENTS.library.resolve()),
+                                       FAULT_THREADS_FROM=str(first))
+                    result = subprocess.run([program, *command], capture_output=True, text=True, env=environment,
+                                            timeout=60)
+                    case = f"{command[0]} with {threads} threads, from thread {first} on: {result.stderr}"
+                    self.assertIn(result.returncode, (0, 1), case)
+                    errors = errors_of(result.stderr)
+                    self.assertEqual(len(errors), result.returncode, case)
+                    self.assertTrue(all("a thread cannot be started" in line for line in errors), case)
+                    self.check_whole(output)
+        self.check_resume(output)
 
     def test_killed_at_random(self):
         moments = random.Random(1)
