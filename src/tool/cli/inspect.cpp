@@ -172,15 +172,8 @@ int run(const InspectOptions& options) {
                                    "the tensors that config.json asks for")
                        .what());
   }
-  // The error is out before the listing: a reader that goes away early does not change the status.
-  try {
-    if (options.output.json) {
-      print_result(json_text(json_of(inspection)));
-    } else {
-      print_result(table(inspection) + summary(inspection));
-    }
-  } catch (const ReaderGone&) {
-  }
+  print_verdict(options.output.json ? json_text(json_of(inspection))
+                                    : table(inspection) + summary(inspection));
   return status;
 }
 

@@ -43,11 +43,11 @@ int run_verify(const VerifyOptions& options) {
                                            {"missing", result.missing},
                                            {"gigabytes", result.gigabytes},
                                            {"problems", problems}};
-    print_result(json_text(report));
+    print_verdict(json_text(report));
   } else {
-    print_result(fmt::format("{} whole, {} bad, {} missing; {:.2f} GB in {}\n",
-                             count(result.outputs - result.bad, "output"), result.bad,
-                             result.missing, result.gigabytes, duration(watch.seconds())));
+    print_verdict(fmt::format("{} whole, {} bad, {} missing; {:.2f} GB in {}\n",
+                              count(result.outputs - result.bad, "output"), result.bad,
+                              result.missing, result.gigabytes, duration(watch.seconds())));
   }
   return result.bad + result.missing > 0 ? kBadStorage : kDone;
 }
