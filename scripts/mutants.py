@@ -53,7 +53,7 @@ ROOMS = {
     "audio": room("resample_test", "audio_file_test"),
     "corpus": room("tool_test", filters={"tool_test": "InputList.*:Manifest*:*Partition*:StableHash.*"}),
     "store": room("tool_test", filters={"tool_test": "Journal*:NpyHeader.*:Shards.*:StatusOfARun.*:*VerifiedRun.*:"
-                                                     "Fingerprint.*:Sha256.*"}),
+                                                     "Fingerprint.*:Sha256.*:OwnLines.*:LinesFile.*:Writable.*:Directory.*"}),
     "run": room("tool_test", filters={"tool_test": "Reader.*:OutputWriter.*:Chunks.*:MessageOf.*"}),
 }
 
@@ -288,6 +288,15 @@ MUTANTS = (
            "continue;"),
     Mutant("store.digest-not-compared", "src/tool/store/run_directory.cpp",
            "written != data_digest(file, data_offset)) {", "written == \"\") {"),
+
+    Mutant("store.lines-of-other-programs-pass", "src/tool/store/lines_file.cpp", "if (!is_own_lines(head, kind)) {",
+           "if (false) {"),
+    Mutant("store.links-to-lines-are-followed", "src/tool/store/lines_file.cpp", "flags | O_NOFOLLOW | O_NONBLOCK",
+           "flags | O_NONBLOCK"),
+    Mutant("store.other-names-of-a-file-pass", "src/tool/store/writable.cpp", "if (!same_file && (place",
+           "if ((place"),
+    Mutant("store.free-places-of-sources-pass", "src/tool/store/writable.cpp",
+           "(place.empty() || file.resolved != place)", "true"),
 
     # tool/run
     Mutant("run.failed-outputs-not-skipped", "src/tool/run/output_writer.cpp",

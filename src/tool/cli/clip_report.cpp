@@ -119,7 +119,7 @@ void say_engine(const EngineChoice& engine, Messages& messages) {
 
 int run_over_clips(const std::string& command, const ClipOptions& options,
                    const OutputOptions& output, const InputList& inputs, Fingerprint fingerprint,
-                   ClipRunRequest request, Messages& messages,
+                   ClipRunRequest request, ProtectedFiles sources, Messages& messages,
                    const std::vector<std::pair<std::string, std::string>>& about) {
   add_output_format(fingerprint, options.output_format);
   add_shard_size(fingerprint, options.shard_size.value_or(0));
@@ -127,7 +127,13 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
   request.verify = options.verify;
   if (options.max_failures) request.max_failures = *options.max_failures;
   request.read_timeout_seconds = options.read_timeout_seconds;
-  RunDirectory directory(options.output, std::move(fingerprint), request.partition);
+  if (options.manifest != "-") sources.add(options.manifest, "the manifest");
+  RunDirectory directory(options.output, std::move(fingerprint), request.partition, sources);
+  if (directory.naming() == Naming::kUnderLock) {
+    messages.say(quote_bytes(options.output) +
+                 ": this file system has no hard links and no rename that refuses to replace: "
+                 "outputs are renamed under a lock, and no other program may write here");
+  }
   catch_stop_signals();
   request.stop_requested = is_stopping;
 

@@ -15,6 +15,7 @@
 #include "tool/cli/options.h"
 #include "tool/cli/signals.h"
 #include "tool/tasks/extraction.h"
+#include "tool/tasks/model_files.h"
 #include "tool/tasks/preset.h"
 #include "w2vbert/core/error.h"
 
@@ -57,6 +58,14 @@ struct ExtractOptions {
     }
     wanted.output_dtype = output_dtype;
     return wanted;
+  }
+
+  // What is read besides the clips.
+  ProtectedFiles sources() const {
+    ProtectedFiles files;
+    add_model_files(files, model.model, model.lora);
+    files.add(stats, "the file of --stats");
+    return files;
   }
 
  private:
@@ -150,7 +159,7 @@ int run_extract(const ExtractOptions& options) {
     return function;
   };
   return run_over_clips("extract", options.clips, options.output, inputs,
-                        extraction.fingerprint(request.audio), request, messages,
+                        extraction.fingerprint(request.audio), request, options.sources(), messages,
                         {{"engine", name_of(extraction.engine().kind)},
                          {"engine_reason", extraction.engine().reason}});
 }

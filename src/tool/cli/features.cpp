@@ -10,6 +10,7 @@
 #include "tool/cli/commands.h"
 #include "tool/cli/console.h"
 #include "tool/cli/options.h"
+#include "tool/tasks/model_files.h"
 
 namespace w2vbert::tool {
 namespace {
@@ -42,9 +43,12 @@ int run_features(const FeaturesOptions& options) {
       return outputs;
     };
   };
+  ProtectedFiles sources;
+  if (!options.model.empty()) add_model_files(sources, options.model, /*lora=*/"");
   Messages messages(options.output.quiet);
   return run_over_clips("features", options.clips, options.output, inputs,
-                        features_fingerprint(request.features, request.audio), request, messages);
+                        features_fingerprint(request.features, request.audio), request, sources,
+                        messages);
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include "tool/cli/options.h"
 #include "tool/cli/parity_report.h"
 #include "tool/store/writable.h"
+#include "tool/tasks/model_files.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -72,7 +73,13 @@ int run(const ParityOptionsGiven& given) {
   if (given.model.model.empty()) {
     throw UsageError("", "--model", "is not given", "a model directory or a Hub id");
   }
-  if (!given.report.empty()) check_output_file(given.report, given.reference);
+  std::optional<OutputFile> page;
+  if (!given.report.empty()) {
+    ProtectedFiles sources;
+    sources.add(given.reference, "the reference");
+    add_model_files(sources, given.model.model, given.model.lora);
+    page.emplace(given.report, "report", sources, is_parity_page);
+  }
   const Reference reference = Reference::open(given.reference);
   const ParityOptions options = parity_options(given, reference);
   Messages messages(given.output.quiet);
@@ -81,9 +88,7 @@ int run(const ParityOptionsGiven& given) {
       [&](std::size_t done, std::size_t total) { messages.progress(done, total, "modules"); });
   messages.clear();
   const ParityPaths paths{given.model.model, given.reference};
-  if (!given.report.empty()) {
-    write_durably(given.report, parity_html(result, paths), IfPresent::kReplace);
-  }
+  if (page) write_durably(page->path(), parity_html(result, paths), page->look());
   int status = kDone;
   if (!result.within()) {
     status = kSomeInputsFailed;
@@ -94,11 +99,7 @@ int run(const ParityOptionsGiven& given) {
             : result.missing.front() + ": PyTorch's model has it, this one does not";
     messages.error(quote_bytes(given.reference) + ": " + first);
   }
-  // The error is out before the listing: a reader that goes away early does not change the status.
-  try {
-    print_result(given.output.json ? parity_json(result, paths) : parity_table(result));
-  } catch (const ReaderGone&) {
-  }
+  print_verdict(given.output.json ? parity_json(result, paths) : parity_table(result));
   return status;
 }
 
@@ -114,8 +115,8 @@ Run add_parity(CLI::App& program) {
             "What scripts/export_parity_fixtures.py has written for the model and a clip");
   add_value(
       command, "--report", given->report, "OUT.html",
-      "Write a page with pictures, the worst elements and both sides' settings; replaced if it is "
-      "there");
+      "Write a page with pictures, the worst elements and both sides' settings; an earlier page is "
+      "replaced, any other file is left as it is");
   add_value(
       command, "--tolerance", given->tolerance, Tolerance(),
       "How far a value may be off, times max(1, |PyTorch's value|) (default: 0 where LibTorch, CPU "

@@ -1,12 +1,15 @@
 // w2vbert transcribe: audio files -> text.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "core/durable_file.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/text.h"
 #include "tool/cli/clip_report.h"
 #include "tool/cli/commands.h"
@@ -17,6 +20,7 @@
 #include "tool/cli/signals.h"
 #include "tool/store/json_text.h"
 #include "tool/store/writable.h"
+#include "tool/tasks/model_files.h"
 #include "tool/tasks/transcription.h"
 #include "w2vbert/core/error.h"
 
@@ -51,12 +55,35 @@ std::string text_line(const ClipText& clip) {
   return on_one_line(clip.path) + "\t" + on_one_line(clip.text) + "\n";
 }
 
-void check_output(const std::string& output, const std::string& manifest, const InputList& inputs) {
-  check_output_file(output, manifest);
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (!is_same_file(inputs.path(i), output)) continue;
-    throw UsageError(output, "--output", "is an input as well", "another file");
+// Whether a file holds the lines of an earlier --output.
+bool is_transcript(const std::string& path) {
+  constexpr std::uint64_t kHeadBytes = 1 << 20;
+  const auto file = InputFile::open<StorageError>(path);
+  std::string line(static_cast<std::size_t>(std::min(file.size(), kHeadBytes)), '\0');
+  file.read_at(0, line.data(), line.size());
+  const std::size_t end = line.find('\n');
+  // The first line of hours of speech: its words go on behind what was read.
+  if (end == std::string::npos) {
+    return file.size() > kHeadBytes && line.starts_with("{\"path\":\"") &&
+           line.find("\",\"text\":\"") != std::string::npos;
   }
+  try {
+    const JsonValue value = JsonValue::parse(std::string_view(line).substr(0, end));
+    return value.find("path") && value.find("text") && value.find("seconds") && value.find("words");
+  } catch (const JsonError&) {
+    return false;
+  }
+}
+
+OutputFile output_file(const TranscribeOptions& options, const InputList& inputs) {
+  const std::string& output = options.clips.output;
+  ProtectedFiles sources;
+  if (options.clips.manifest != "-") sources.add(options.clips.manifest, "the manifest");
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (is_same_file(inputs.path(i), output)) sources.add(inputs.path(i), "an input");
+  }
+  add_model_files(sources, options.model.model, options.model.lora);
+  return OutputFile(output, "output", sources, is_transcript);
 }
 
 std::string summary_line(const TranscriptionSummary& summary, const std::string& output) {
@@ -74,8 +101,9 @@ int run(const TranscribeOptions& options) {
   apply_threads(options.model.threads);
   const InputList inputs = options.clips.unnamed_inputs();
   const std::string& output = options.clips.output;
-  if (!output.empty()) check_output(output, options.clips.manifest, inputs);
   const Transcription transcription(options.model.request());
+  std::optional<OutputFile> file;
+  if (!output.empty()) file.emplace(output_file(options, inputs));
   const AudioOptions audio = options.clips.audio(transcription.features().sampling_rate);
   Messages messages(options.output.quiet);
   for (const std::string& warning : transcription.warnings()) messages.say(warning);
@@ -112,8 +140,13 @@ int run(const TranscribeOptions& options) {
     say_engine(transcription.engine(), messages);
     return function;
   };
-  const TranscriptionSummary summary = transcribe(inputs, audio, transcription, load, events);
-  if (!output.empty() && !summary.stopped) write_durably(output, lines, IfPresent::kReplace);
+  TranscriptionSummary summary;
+  try {
+    summary = transcribe(inputs, audio, transcription, load, events);
+  } catch (const ReaderGone&) {  // what failed until then has failed all the same
+    return failed > 0 ? kSomeInputsFailed : kDone;
+  }
+  if (file && !summary.stopped) write_durably(output, lines, file->look());
   messages.say(summary_line(summary, output));
   const int status = summary.stopped      ? kSignalBase + stop_signal()
                      : summary.failed > 0 ? kSomeInputsFailed
@@ -130,8 +163,8 @@ Run add_transcribe(CLI::App& program) {
   const auto options = std::make_shared<TranscribeOptions>();
   options->clips.add_inputs_to(command);
   add_value(command, "--output", options->clips.output, "FILE",
-            "Write the lines of --json there once all is done, instead of printing; replaced if it "
-            "is there");
+            "Write the lines of --json there once all is done, instead of printing; lines of an "
+            "earlier call are replaced, any other file is left as it is");
   options->clips.add_audio_to(command);
   options->model.add_to(command);
   command.add_flag("--json", options->output.json,

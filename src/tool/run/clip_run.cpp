@@ -106,6 +106,7 @@ ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
   };
   if (found.pending.empty()) {
     start();
+    directory.synchronise();
     return summary;
   }
   // The first clips are read while the model loads.
@@ -139,6 +140,7 @@ ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
   }
   writer.finish();
   progress.written(writer.take_written());
+  directory.synchronise();
   summary.elapsed_seconds = watch.seconds();
   summary.model_seconds = runner.seconds();
   summary.hanging_readers = reader.hanging();

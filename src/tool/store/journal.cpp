@@ -1,6 +1,7 @@
 #include "tool/store/journal.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include "core/json.h"
 #include "tool/corpus/line_file.h"
 #include "tool/store/json_text.h"
+#include "tool/store/lines_file.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -51,6 +53,21 @@ off_t end_of_lines(int descriptor, off_t size, const std::string& path) {
   return 0;
 }
 
+// Other processes may add to the same journal: one cuts or adds at a time, as far as the file
+// system has locks.
+class Locked {
+ public:
+  explicit Locked(const Descriptor& file) : file_(file) {
+    while (::flock(file_.number(), LOCK_EX) != 0 && errno == EINTR) continue;
+  }
+  ~Locked() { ::flock(file_.number(), LOCK_UN); }
+  Locked(const Locked&) = delete;
+  Locked& operator=(const Locked&) = delete;
+
+ private:
+  const Descriptor& file_;
+};
+
 template <class Number>
 Number number_of(const JsonValue& object, std::string_view name) {
   const JsonValue* value = object.find(name);
@@ -70,9 +87,9 @@ std::string text_of(const JsonValue& object, std::string_view name) {
 
 Journal::Journal(std::string path)
     : path_(std::move(path)),
-      descriptor_(::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
+      descriptor_(open_lines(path_, LinesKind::kJournal, O_RDWR | O_CREAT | O_APPEND)) {
+  const Locked locked(descriptor_);
   const int file = descriptor_.number();
-  if (file < 0) fail_storage(path_, "cannot be written", errno);
   struct stat status {};
   if (::fstat(file, &status) != 0) fail_storage(path_, "cannot be looked at", errno);
   const off_t end = end_of_lines(file, status.st_size, path_);
@@ -94,6 +111,7 @@ void Journal::add(const JournalEntry& entry) {
 }
 
 void Journal::append(const std::string& line) {
+  const Locked locked(descriptor_);
   struct stat before {};
   const bool known = ::fstat(descriptor_.number(), &before) == 0;
   try {

@@ -90,6 +90,7 @@ Outputs::ScanResult OutputShards::scan(const Partition& partition, bool verify) 
       }
       names.insert(std::move(name));
     }
+    directory_.check_index(index_path(shard));
     std::unique_ptr<StoredShard> stored;
     const OutputState state = directory_.state_of(shard_name, verify);
     if (state == OutputState::kFinished) {
@@ -127,7 +128,7 @@ std::size_t OutputShards::clean() {
     directory_.remove_damaged(name_of_shard(shard), inputs_.path(begin_of(shard)));
   }
   for (const auto& [shard, index] : stale_) {
-    write_durably(index_path(shard), index, IfPresent::kReplace);
+    directory_.write_index(index_path(shard), index);
   }
   return temporaries;
 }
@@ -295,7 +296,7 @@ void OutputShards::commit(OpenShard& shard) {
     if_present = IfPresent::kReplace;
   }
   shard.stream->commit(metadata_of(shard.index, shard.sha.hex()), if_present);
-  write_durably(index_path(shard.number), shard.index, IfPresent::kReplace);
+  directory_.write_index(index_path(shard.number), shard.index);
   for (const JournalEntry& entry : shard.added) directory_.record(entry);
 }
 

@@ -1,6 +1,5 @@
 #include "tool/store/run_directory.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,7 +17,6 @@
 #include "tool/store/json_text.h"
 #include "tool/store/npy_header.h"
 #include "tool/store/sha256.h"
-#include "tool/store/writable.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -87,19 +85,30 @@ Fingerprint read_run_record(const std::string& directory) {
   return parse_run_record(read_small_file<UsageError>(path, kMaxRecordBytes), path);
 }
 
-RunDirectory::RunDirectory(std::string path, Fingerprint fingerprint, Partition partition)
+RunDirectory::RunDirectory(std::string path, Fingerprint fingerprint, Partition partition,
+                           const ProtectedFiles& sources)
     : path_(without_trailing_slashes(std::move(path))),
       fingerprint_(std::move(fingerprint)),
       digest_(fingerprint_.digest()),
       format_(output_format_of(fingerprint_)),
-      shard_size_(shard_size_of(fingerprint_)) {
+      shard_size_(shard_size_of(fingerprint_)),
+      journal_path_(join_path(path_, journal_name(partition.label()))),
+      failures_(join_path(path_, failures_name(partition.label()))),
+      sources_(sources) {
   if (path_.empty()) throw StorageError("", "", "the output directory has no name", "a directory");
-  journal_path_ = join_path(path_, journal_name(partition.label()));
-  failures_path_ = join_path(path_, failures_name(partition.label()));
   made_ = make_directories(path_);
   try {
-    try_writing(path_);
+    naming_ = try_directory(path_);
+    for (std::string& name : sources_.below(path_)) {
+      protected_.insert(join_path(path_, name));
+    }
+    for (const std::string& file :
+         {join_path(path_, kRecordName), journal_path_, failures_.path()}) {
+      sources_.check(file, "output");
+    }
     read_record();
+    check_lines(journal_path_, LinesKind::kJournal);
+    check_lines(failures_.path(), LinesKind::kFailures);
   } catch (...) {
     for (auto it = made_.rbegin(); it != made_.rend(); ++it) ::rmdir(it->c_str());
     throw;
@@ -115,6 +124,9 @@ void RunDirectory::read_record() {
   const std::string path = join_path(path_, kRecordName);
   struct stat status {};
   if (::lstat(path.c_str(), &status) != 0 && errno == ENOENT) return;
+  if (S_ISLNK(status.st_mode)) {
+    throw StorageError(path, "", "is a symbolic link", "the record of a run, or nothing");
+  }
   check_same_run(read_run_record(path_), fingerprint_, path);
   record_found_ = true;
 }
@@ -125,6 +137,7 @@ std::string RunDirectory::output_path(std::string_view name) const {
 
 OutputState RunDirectory::state_of(std::string_view name, bool verify) const {
   const std::string path = output_path(name);
+  check_is_free(path);
   struct stat status {};
   if (::lstat(path.c_str(), &status) != 0) {
     if (errno == ENOENT || errno == ENOTDIR) return OutputState::kAbsent;
@@ -173,9 +186,7 @@ void RunDirectory::start(std::size_t inputs, std::size_t finished) {
     }
     record_found_ = true;
   }
-  if (::unlink(failures_path_.c_str()) != 0 && errno != ENOENT) {
-    fail_storage(failures_path_, "cannot be removed", errno);
-  }
+  failures_.begin();
   journal_.emplace(journal_path_);
   journal_->begin(inputs, finished);
 }
@@ -183,6 +194,20 @@ void RunDirectory::start(std::size_t inputs, std::size_t finished) {
 void RunDirectory::record(const JournalEntry& output) {
   const std::lock_guard lock(journal_mutex_);
   journal_->add(output);
+}
+
+void RunDirectory::check_is_free(const std::string& path) const {
+  if (protected_.contains(path)) sources_.check(path, "output");
+}
+
+void RunDirectory::check_index(const std::string& path) const {
+  sources_.check(path, "output");
+  check_lines(path, LinesKind::kIndex);
+}
+
+void RunDirectory::write_index(const std::string& path, const std::string& index) const {
+  check_lines(path, LinesKind::kIndex);
+  write_durably(path, index, IfPresent::kReplace);
 }
 
 void RunDirectory::prepare(std::string_view name) {
@@ -205,11 +230,7 @@ void RunDirectory::record(const ClipFailure& failure) {
                                        {"stage", failure.stage},
                                        {"kind", failure.kind},
                                        {"message", failure.message}};
-  Descriptor file(::open(failures_path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
-  if (file.number() < 0) fail_storage(failures_path_, "cannot be written", errno);
-  write_all(file.number(), json_line(line), failures_path_);
-  if (::fsync(file.number()) != 0) fail_storage(failures_path_, "cannot be synchronised", errno);
-  if (const int error = file.close()) fail_storage(failures_path_, "cannot be closed", error);
+  failures_.add(json_line(line));
 }
 
 }  // namespace w2vbert::tool

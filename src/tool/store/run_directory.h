@@ -13,13 +13,16 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "tool/corpus/input_list.h"
 #include "tool/corpus/partition.h"
 #include "tool/store/fingerprint.h"
 #include "tool/store/journal.h"
+#include "tool/store/lines_file.h"
 #include "tool/store/output_format.h"
+#include "tool/store/writable.h"
 
 namespace w2vbert::tool {
 
@@ -58,9 +61,12 @@ enum class OutputState {
 // journal.jsonl and failures.jsonl, or journal.<index>-of-<count>.jsonl and so on for a partition.
 class RunDirectory {
  public:
-  // Makes the directory if need be, tries a file in it, and reads the run record. Throws
-  // StorageError when the place cannot be written, UsageError when another run's outputs are there.
-  RunDirectory(std::string path, Fingerprint fingerprint, Partition partition = {});
+  // Makes the directory if need be, tries a file in it, and reads the run record. `sources`: what
+  // the run reads, which it must not write over. Throws StorageError when the place cannot be
+  // written or another program's file has the name of a journal or the like; UsageError when
+  // another run's outputs are there, or one of `sources`.
+  RunDirectory(std::string path, Fingerprint fingerprint, Partition partition = {},
+               const ProtectedFiles& sources = {});
   // Takes away the directories that the constructor made, if nothing has been put into them.
   ~RunDirectory();
   RunDirectory(const RunDirectory&) = delete;
@@ -71,6 +77,8 @@ class RunDirectory {
   OutputFormat format() const noexcept { return format_; }
   std::size_t shard_size() const noexcept { return shard_size_; }  // clips; 0: a file for each
   std::string output_path(std::string_view name) const;
+  // How outputs get their names here.
+  Naming naming() const noexcept { return naming_; }
 
   // Reads the output's header; with `verify` its data too. Throws UsageError for a file that is
   // whole but no output of this run: it is never touched.
@@ -87,13 +95,22 @@ class RunDirectory {
   void prepare(std::string_view name);
   // Appends an output, which is in its place, to the journal. Any thread may call this.
   void record(const JournalEntry& output);
+  // The index of a shard. Throws as the constructor does for a file that is not one, of which the
+  // first says so before any work.
+  void check_index(const std::string& path) const;
+  void write_index(const std::string& path, const std::string& index) const;
   // Removes a damaged output, unless it is the input itself (UsageError).
   void remove_damaged(std::string_view name, const std::string& input_path) const;
-  // Appends a line to the failures and makes it durable.
+  // Appends a line to the failures. It survives a kill; synchronise() makes it survive a power cut,
+  // and so do the ones behind it, a second later.
   void record(const ClipFailure& failure);
+  // To be called before the run says that it is done.
+  void synchronise() { failures_.synchronise(); }
 
  private:
   void read_record();
+  // Throws UsageError for a path in this directory that the run reads.
+  void check_is_free(const std::string& path) const;
 
   std::string path_;
   Fingerprint fingerprint_;
@@ -103,7 +120,10 @@ class RunDirectory {
   // Digests of .npy files, read when they are first verified.
   mutable std::optional<std::unordered_map<std::string, std::string>> digests_;
   std::string journal_path_;
-  std::string failures_path_;
+  FailureLines failures_;
+  ProtectedFiles sources_;
+  std::unordered_set<std::string> protected_;  // paths of `sources_` below this directory
+  Naming naming_ = Naming::kExclusive;
   std::mutex journal_mutex_;
   std::optional<Journal> journal_;
   std::vector<std::string> made_;  // directories made by the constructor, outermost first

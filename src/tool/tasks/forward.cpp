@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <sstream>
@@ -12,6 +13,7 @@
 #include "core/stopwatch.h"
 #include "core/text.h"
 #include "tool/store/writable.h"
+#include "tool/tasks/model_files.h"
 #include "w2vbert/checkpoint/checkpoint.h"
 #include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/checkpoint/model_directory.h"
@@ -79,6 +81,23 @@ Inputs read_inputs(const std::string& path, const Wav2Vec2BertConfig& config,
   return inputs;
 }
 
+// Whether a file holds HF's output fields and nothing else.
+bool is_result(const std::string& path) {
+  constexpr const char* kFields[] = {"last_hidden_state", "extract_features", "logits",
+                                     "embeddings", "loss"};
+  try {
+    const Checkpoint file = Checkpoint::open(path);
+    return !file.tensors().empty() &&
+           std::all_of(file.tensors().begin(), file.tensors().end(), [&](const auto& tensor) {
+             const std::string& name = tensor.name;
+             return std::find(std::begin(kFields), std::end(kFields), name) != std::end(kFields) ||
+                    name.starts_with("hidden_states.") || name.starts_with("attentions.");
+           });
+  } catch (const CheckpointError&) {
+    return false;
+  }
+}
+
 NamedTensors run_model(const ForwardRequest& request, const std::string& directory,
                        const Inputs& inputs, ForwardSummary& summary) {
   Stopwatch watch;
@@ -132,10 +151,13 @@ ForwardSummary run_forward(const ForwardRequest& request) {
     summary.engine.reason = "attentions are asked for";
   }
   const Inputs inputs = read_inputs(request.input, config, AnyModel::inputs(summary.architecture));
-  check_output_file(request.output, request.input);
+  ProtectedFiles sources;
+  sources.add(request.input, "the input");
+  add_model_files(sources, request.model.model, request.model.lora);
+  const OutputFile output(request.output, "output", sources, is_result);
   const NamedTensors outputs = run_model(request, model.path, inputs, summary);
   for (const auto& [name, tensor] : outputs) summary.outputs.push_back(name);
-  write_safetensors(request.output, outputs, {}, IfPresent::kReplace);
+  write_safetensors(request.output, outputs, {}, output.look());
   return summary;
 }
 

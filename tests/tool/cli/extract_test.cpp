@@ -412,6 +412,57 @@ TEST_F(Extract, RefusesAnOutputThatWouldReplaceItsInput) {
   EXPECT_EQ(stamp_of(input), stamp);
 }
 
+// Before the model is loaded, which here has no weights: that would be 4.
+TEST_F(Extract, LeavesOtherProgramsFilesAlone) {
+  const std::string lacking = scratch_ / "lacking";
+  make_small_model(lacking);
+  change_tensors(lacking + "/model.safetensors", [](auto& tensors) { tensors.clear(); });
+  const std::string foreign = "{\"audio_filepath\": \"" + a_ + "\"}\n";
+  fs::create_directories(out_);
+  std::ofstream(scratch_ / "diary") << "Dear diary,";
+  const auto expect_left = [&](const Words& inputs, int status, const std::string& named) {
+    const std::string before = content_of(named);
+    const Result result =
+        run_program(with(inputs, {"--model", lacking, "--output", out_, "--threads", "1"}));
+    EXPECT_EQ(result.status, status) << result.err;
+    EXPECT_THAT(result.errors(), ElementsAre(HasSubstr(named)));
+    EXPECT_EQ(content_of(named), before);
+    EXPECT_THAT(files_in(out_), SizeIs(1));
+  };
+  for (const char* name : {"failures.jsonl", "journal.jsonl", "shard-00000.jsonl"}) {
+    const std::string path = out_ + "/" + name;
+    std::ofstream(path) << foreign;
+    expect_left({"extract", a_, "--shard-size", "2"}, 5, path);
+    const int clash = 2;  // it is the user's own option
+    expect_left({"extract", "--manifest", path, "--shard-size", "2"}, clash, path);
+    fs::remove(path);
+    fs::create_symlink(scratch_ / "diary", path);
+    expect_left({"extract", a_, "--shard-size", "2"}, 5, path);
+    fs::remove(path);
+  }
+  EXPECT_EQ(content_of(scratch_ / "diary"), "Dear diary,");
+}
+
+TEST_F(Extract, LeavesTheModelAloneThatIsInItsPlace) {
+  // Its output would be named as the model's weights are.
+  write_clip(scratch_ / "model.wav", 8000, 1);
+  const std::string weights = model_ + "/model.safetensors";
+  const std::string before = content_of(weights);
+  out_ = model_;
+  EXPECT_EQ(run_program(one(scratch_ / "model.wav")).status, 2);
+  EXPECT_EQ(content_of(weights), before);
+}
+
+TEST_F(Extract, LeavesNothingOfAPathThatIsTooLong) {
+  std::string deep = out_;
+  while (deep.size() < 6000) deep += "/a";
+  const Result result = run_program({"features", a_, "--output", deep});
+  EXPECT_EQ(result.status, 5) << result.err;
+  EXPECT_FALSE(fs::exists(out_));
+  EXPECT_EQ(run_program({"features", "--manifest", deep, "--output", out_}).status, 2);
+  EXPECT_FALSE(fs::exists(out_));
+}
+
 TEST_F(Extract, FindsABadPlaceBeforeItLoadsTheModel) {
   std::ofstream(scratch_ / "file") << "x";
   for (const std::string& place : {scratch_ / "file", scratch_ / "file/below",
@@ -682,6 +733,18 @@ TEST_F(Extract, SaysHowFarItIsAndVerifiesItsOutputs) {
   EXPECT_EQ(run_program({"verify", scratch_ / "nowhere"}).status, 2);
 }
 
+TEST_F(Extract, FindsDamageAlsoWhereNobodyReadsTheReport) {
+  ASSERT_EQ(run_program(words()).status, 0);
+  Conditions gone;
+  gone.stdout_reader_gone = true;
+  EXPECT_EQ(run_program({"verify", out_}, gone).status, 0);
+  EXPECT_EQ(run_program({"status", out_}, gone).status, 0);
+  flip_byte(out_ + "/x/a.safetensors", 3);
+  for (const Words& more : {Words{}, {"--json"}}) {
+    EXPECT_EQ(run_program(with({"verify", out_}, more), gone).status, 5);
+  }
+}
+
 TEST_F(Extract, CutsATornLineOfItsJournal) {
   ASSERT_EQ(run_program(one(a_)).status, 0);
   const std::string journal = out_ + "/journal.jsonl";
@@ -726,6 +789,13 @@ TEST_F(Extract, EndsBetweenClipsOnASignal) {
     write_clip(path, 32000, i);
     many.push_back(path);
   }
+  // An alarm that is not the program's own leaves what is in its place.
+  Conditions alarm;
+  alarm.signal = SIGALRM;
+  alarm.signal_after = out_ + "/run.json";
+  EXPECT_EQ(run_program(many, alarm).status, 128 + SIGALRM);
+  EXPECT_EQ(run_program({"verify", out_}).status, 0);
+  fs::remove_all(out_);
   for (const int signal : {SIGTERM, SIGINT}) {
     Conditions conditions;
     conditions.signal = signal;

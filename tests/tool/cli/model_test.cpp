@@ -7,6 +7,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "support/output_files.h"
 #include "support/program.h"
 #include "support/small_model.h"
 #include "support/temporary_directory.h"
@@ -355,6 +356,36 @@ TEST_F(Model, RefusesBadPlacesForItsResult) {
   EXPECT_TRUE(fs::is_character_file("/dev/null"));
   result_ = in_;
   EXPECT_EQ(forward().status, 2);
+}
+
+TEST_F(Model, LeavesOtherFilesAloneThatStandInThePlaceOfItsResult) {
+  std::ofstream(scratch_ / "notes") << "Dear diary,";
+  fs::create_symlink(scratch_ / "notes", scratch_ / "link");
+  fs::create_directory_symlink(model_, scratch_ / "alias");
+  fs::create_hard_link(model_ + "/config.json", scratch_ / "settings");
+  write_safetensors(scratch_ / "other.safetensors", {{"weight", at::zeros({3})}});
+  const auto expect_left = [&](const std::string& place, int status) {
+    const std::string before = content_of(place);
+    result_ = place;
+    const Result result = forward();
+    EXPECT_EQ(result.status, status) << place << ": " << result.err;
+    EXPECT_THAT(result.errors(), ElementsAre(HasSubstr(place)));
+    EXPECT_EQ(content_of(place), before) << place;
+  };
+  for (const std::string& place :
+       {model_ + "/model.safetensors", model_ + "/config.json", scratch_ / "alias/config.json",
+        scratch_ / "alias/../model/preprocessor_config.json", scratch_ / "settings", in_}) {
+    expect_left(place, 2);
+  }
+  for (const char* name : {"notes", "link", "other.safetensors", "clip.wav"}) {
+    expect_left(scratch_ / name, 5);
+  }
+  // It would become a part of the model.
+  result_ = scratch_ / "alias/model.safetensors.index.json";
+  EXPECT_EQ(forward().status, 2);
+  EXPECT_FALSE(fs::exists(result_));
+  result_ = model_ + "/result.safetensors";
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(forward().status, 0);
 }
 
 TEST_F(Model, RefusesABadInputFile) {

@@ -131,12 +131,48 @@ TEST_F(Transcribe, ReadsAManifest) {
 }
 
 TEST_F(Transcribe, WritesTheLinesToAFileInstead) {
-  std::ofstream(out_) << "old";
+  std::ofstream(out_) << "";
   const std::string lines = run_program(words({"--json"})).out;
   const Result result = run_program(words({"--output", out_}));
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(result.out, IsEmpty());
   EXPECT_EQ(content_of(out_), lines);
+  ASSERT_EQ(run_program({"transcribe", a_, "--model", model_, "--output", out_}).status, 0);
+  EXPECT_THAT(lines_of(content_of(out_)), SizeIs(1));
+}
+
+TEST_F(Transcribe, LeavesOtherFilesAlone) {
+  std::ofstream(scratch_ / "list.txt") << a_ << "\n";
+  std::ofstream(scratch_ / "notes") << "Dear diary,\n";
+  std::ofstream(scratch_ / "other.jsonl") << "{\"path\": \"a\"}\n";
+  fs::create_symlink(scratch_ / "notes", scratch_ / "link");
+  fs::create_directory_symlink(model_, scratch_ / "alias");
+  fs::create_hard_link(model_ + "/vocab.json", scratch_ / "vocabulary");
+  const auto expect_left = [&](const std::string& place, int status) {
+    const std::string before = content_of(place);
+    const Result result = run_program({"transcribe", "--manifest", scratch_ / "list.txt", "--model",
+                                       model_, "--output", place, "--threads", "1"});
+    EXPECT_EQ(result.status, status) << place << ": " << result.err;
+    EXPECT_THAT(result.errors(), ElementsAre(HasSubstr(place)));
+    EXPECT_EQ(content_of(place), before) << place;
+  };
+  for (const std::string& place :
+       {model_ + "/vocab.json", model_ + "/config.json", model_ + "/model.safetensors",
+        scratch_ / "alias/vocab.json", scratch_ / "vocabulary", scratch_ / "list.txt",
+        model_ + "/tokenizer_config.json"}) {
+    expect_left(place, 2);
+  }
+  for (const char* name : {"notes", "link", "other.jsonl"}) expect_left(scratch_ / name, 5);
+}
+
+TEST_F(Transcribe, KeepsItsVerdictWhereItsReaderIsGone) {
+  Conditions gone;
+  gone.stdout_reader_gone = true;
+  EXPECT_EQ(run_program(words(), gone).status, 0);
+  std::ofstream(scratch_ / "no-audio.wav") << "text";
+  EXPECT_EQ(
+      run_program({"transcribe", scratch_ / "no-audio.wav", a_, "--model", model_}, gone).status,
+      3);
 }
 
 TEST_F(Transcribe, RefusesAPlaceThatIsNone) {
