@@ -12,6 +12,7 @@
 
 #include "core/file.h"
 #include "core/json.h"
+#include "tool/store/refuse_link.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -74,7 +75,7 @@ Descriptor open_lines(const std::string& path, LinesKind kind, int flags) {
   Descriptor file(::open(path.c_str(), flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666));
   if (file.number() < 0) {
     if (errno == ENOENT && (flags & O_CREAT) == 0) return file;
-    if (errno == ELOOP) throw StorageError(path, "", "is a symbolic link", expected);
+    if (errno == ELOOP) refuse_link(path, expected);
     fail_storage(path, (flags & O_ACCMODE) == O_RDONLY ? "cannot be read" : "cannot be written",
                  errno, expected);
   }

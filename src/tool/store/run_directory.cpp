@@ -16,6 +16,7 @@
 #include "tool/store/clip_index.h"
 #include "tool/store/json_text.h"
 #include "tool/store/npy_header.h"
+#include "tool/store/refuse_link.h"
 #include "tool/store/sha256.h"
 #include "w2vbert/core/error.h"
 
@@ -124,9 +125,7 @@ void RunDirectory::read_record() {
   const std::string path = join_path(path_, kRecordName);
   struct stat status {};
   if (::lstat(path.c_str(), &status) != 0 && errno == ENOENT) return;
-  if (S_ISLNK(status.st_mode)) {
-    throw StorageError(path, "", "is a symbolic link", "the record of a run, or nothing");
-  }
+  if (S_ISLNK(status.st_mode)) refuse_link(path, "the record of a run, or nothing");
   check_same_run(read_run_record(path_), fingerprint_, path);
   record_found_ = true;
 }

@@ -9,6 +9,7 @@
 
 #include "core/descriptor.h"
 #include "core/file.h"
+#include "tool/store/refuse_link.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -77,11 +78,9 @@ IfPresent OutputFile::look() const {
     if (errno == ENOENT) return IfPresent::kCompare;
     fail_storage(path_, "cannot be looked at", errno, "the name of a file");
   }
-  if (!S_ISREG(status.st_mode)) {
-    throw StorageError(path_, "",
-                       S_ISLNK(status.st_mode) ? "is a symbolic link" : "is no regular file",
-                       "the name of a file");
-  }
+  constexpr std::string_view kFile = "the name of a file";
+  if (S_ISLNK(status.st_mode)) refuse_link(path_, kFile);
+  if (!S_ISREG(status.st_mode)) throw StorageError(path_, "", "is no regular file", kFile);
   if (status.st_size > 0 && !is_earlier_result_(path_)) {
     throw StorageError(path_, "", "is there already, and not a result of this command",
                        "the name of another file");
