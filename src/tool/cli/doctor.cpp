@@ -24,6 +24,7 @@
 #include "tool/cli/exit_status.h"
 #include "tool/cli/options.h"
 #include "tool/store/json_text.h"
+#include "w2vbert/audio/audio_file.h"
 #include "w2vbert/checkpoint/model_directory.h"
 #include "w2vbert/core/device.h"
 #include "w2vbert/version.h"
@@ -57,6 +58,14 @@ Finding torch_finding() {
         "LD_LIBRARY_PATH";
   }
   return finding;
+}
+
+Finding libav_finding() {
+  const std::string version = libav_version();
+  if (!version.empty()) return {"libav", version + " (M4A, AAC, WebM, WMA and others)", ""};
+  return {"libav", "not in this build",
+          "only needed for M4A, AAC, WebM, WMA and others: install libavformat-dev and "
+          "libswresample-dev and configure anew, or convert such files with ffmpeg"};
 }
 
 Finding cpu_finding() {
@@ -134,6 +143,7 @@ int run(const DoctorOptions& options) {
       torch_finding(),
       {"libsndfile", ::sf_version_string(), ""},
       {"soxr", ::soxr_version(), ""},
+      libav_finding(),
       cpu_finding(),
       threads_finding(),
       onednn_finding(),

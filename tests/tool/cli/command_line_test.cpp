@@ -183,9 +183,9 @@ TEST(Doctor, ReportsTheSameForPeopleAndMachines) {
     names.push_back(finding["name"]);
     EXPECT_THAT(text.out, HasSubstr(finding["value"].get<std::string>()));
   }
-  EXPECT_THAT(names,
-              ::testing::IsSupersetOf({"w2vbert", "LibTorch", "libsndfile", "soxr", "CPU kernels",
-                                       "threads", "oneDNN", "MKL", "CUDA", "Hub cache"}));
+  EXPECT_THAT(names, ::testing::IsSupersetOf({"w2vbert", "LibTorch", "libsndfile", "soxr", "libav",
+                                              "CPU kernels", "threads", "oneDNN", "MKL", "CUDA",
+                                              "Hub cache"}));
 }
 
 TEST(Doctor, RunsWithoutAHome) {
