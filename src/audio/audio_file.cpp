@@ -92,16 +92,15 @@ void check_format(const std::string& path, const SoundFormat& format, const Audi
   }
 }
 
-// How much of a file is kept: what the options allow, or what half of the memory at hand carries.
-// `kept_rate_hz`: samples a second that are kept.
-double max_seconds_of(const AudioOptions& options, int kept_rate_hz) {
+// How long a file may be: what the options say, or what the memory at hand carries.
+double max_seconds_of(const AudioOptions& options, int sample_rate_hz) {
   if (options.max_seconds > 0) return options.max_seconds;
-  // What follows makes copies: resampling whole, and features of as many bytes as their samples.
-  const double samples_a_second =
-      (kept_rate_hz == options.target_sample_rate_hz ? 1.0 : 3.0) * kept_rate_hz +
-      2.0 * options.target_sample_rate_hz;
-  return static_cast<double>(usable_memory()) / 2 /
-         (samples_a_second * static_cast<double>(sizeof(float)));
+  // Counted as if one channel were kept as it is in the file, and features beside it, which take as
+  // much as their samples. Other files are read at the same time, and the model wants memory.
+  constexpr double kMaxBytes = 8.0 * (1 << 30);
+  const double bytes = std::min(static_cast<double>(usable_memory()) / 4, kMaxBytes);
+  const double samples_a_second = sample_rate_hz + 2.0 * options.target_sample_rate_hz;
+  return std::floor(bytes / (samples_a_second * static_cast<double>(sizeof(float))));
 }
 
 // What was lost of a damaged file.
@@ -120,8 +119,8 @@ std::string salvage_note(const std::string& damage, const Waveform& read,
 class Samples {
  public:
   virtual ~Samples() = default;
-  // Says how many samples a second are kept of so many. `frames`: how many may come.
-  virtual int begin(int sample_rate_hz, std::size_t frames) = 0;
+  // `frames`: how many may come.
+  virtual void begin(int sample_rate_hz, std::size_t frames) = 0;
   virtual void add(std::span<const float> block) = 0;
 };
 
@@ -145,14 +144,21 @@ Waveform decode_to(Samples& samples, const std::string& path, const AudioOptions
   waveform.source_channels = format.channels;
   waveform.container = format.container;
   waveform.note = view.note;
-  // A header may claim any number of frames: most kinds hold one in a byte or more.
-  const std::uint64_t plausible =
-      std::min(static_cast<std::uint64_t>(std::max<std::int64_t>(format.frames.value_or(0), 0)),
-               8 * file.size());
-  const int kept_rate_hz =
-      samples.begin(format.sample_rate_hz, static_cast<std::size_t>(plausible));
-  const double max_seconds = max_seconds_of(options, kept_rate_hz);
+  const double max_seconds = max_seconds_of(options, format.sample_rate_hz);
   const double max_frames = max_seconds * format.sample_rate_hz;
+  const std::int64_t claimed = std::max<std::int64_t>(format.frames.value_or(0), 0);
+  const auto check_length = [&](std::int64_t frames) {
+    if (static_cast<double>(frames) <= max_frames) return;
+    throw AudioError(path, "", "is longer than " + seconds_text(max_seconds) + " seconds",
+                     options.max_seconds > 0
+                         ? "a shorter file, or a larger limit"
+                         : "a shorter file, or a limit other than that of the memory at hand",
+                     "max_seconds");
+  };
+  if (!options.salvage) check_length(claimed);  // at once, not after hours of silence
+  // A header may claim any number of frames: most kinds hold one in a byte or less.
+  samples.begin(format.sample_rate_hz, static_cast<std::size_t>(std::min(
+                                           static_cast<std::uint64_t>(claimed), 8 * file.size())));
   const std::int64_t frames_per_read = std::max<std::int64_t>(
       1, (options.salvage ? kValuesPerSalvagingRead : kValuesPerRead) / format.channels);
   std::vector<float> block(static_cast<std::size_t>(frames_per_read * format.channels));
@@ -169,13 +175,7 @@ Waveform decode_to(Samples& samples, const std::string& path, const AudioOptions
     progress();
     const std::int64_t before = waveform.source_samples;
     waveform.source_samples += frames;
-    if (static_cast<double>(waveform.source_samples) > max_frames) {
-      throw AudioError(path, "", "is longer than " + seconds_text(max_seconds) + " seconds",
-                       options.max_seconds > 0 ? "a shorter file, or a larger limit"
-                                               : "what the memory at hand carries, or a limit of "
-                                                 "one's own",
-                       "max_seconds");
-    }
+    check_length(waveform.source_samples);
     reduce_channels(std::span(block).first(static_cast<std::size_t>(frames * format.channels)),
                     format.channels, options, reduced);
     for (std::size_t i = 0; i < reduced.size(); ++i) {
@@ -205,10 +205,7 @@ Waveform decode_to(Samples& samples, const std::string& path, const AudioOptions
 
 class KeptSamples : public Samples {
  public:
-  int begin(int sample_rate_hz, std::size_t frames) override {
-    kept.reserve(frames);
-    return sample_rate_hz;
-  }
+  void begin(int, std::size_t frames) override { kept.reserve(frames); }
   void add(std::span<const float> block) override {
     kept.insert(kept.end(), block.begin(), block.end());
   }
@@ -219,10 +216,9 @@ class KeptSamples : public Samples {
 class ResampledSamples : public Samples {
  public:
   ResampledSamples(int to_hz, std::string path) : to_hz_(to_hz), path_(std::move(path)) {}
-  int begin(int sample_rate_hz, std::size_t frames) override {
+  void begin(int sample_rate_hz, std::size_t frames) override {
     if (sample_rate_hz != to_hz_) stream_.emplace(sample_rate_hz, to_hz_, path_);
     kept.reserve(SoxrStream::capacity_for(frames, sample_rate_hz, to_hz_));
-    return to_hz_;
   }
   void add(std::span<const float> block) override {
     if (stream_) {

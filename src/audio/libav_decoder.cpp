@@ -213,18 +213,26 @@ class LibavDecoder : public Decoder {
 
   bool is_damaged(const std::string& reason) {
     damage_ = "is damaged behind frame " + std::to_string(done_) + ": " + reason;
+    const double seconds = duration();
+    if (seconds > 0) format_.frames = static_cast<std::int64_t>(seconds * format_.sample_rate_hz);
     return false;
+  }
+
+  // In seconds, as the header says; 0 where it does not.
+  double duration() const {
+    if (container_->duration_estimation_method == AVFMT_DURATION_FROM_BITRATE) return 0;
+    if (stream_->duration != AV_NOPTS_VALUE) {
+      return static_cast<double>(stream_->duration) * av_q2d(stream_->time_base);
+    }
+    if (container_->nb_streams == 1 && container_->duration != AV_NOPTS_VALUE) {
+      return static_cast<double>(container_->duration) / AV_TIME_BASE;
+    }
+    return 0;
   }
 
   void check_duration() {
     if (!damage_.empty()) return;
-    double seconds = 0;
-    if (stream_->duration != AV_NOPTS_VALUE) {
-      seconds = static_cast<double>(stream_->duration) * av_q2d(stream_->time_base);
-    } else if (container_->nb_streams == 1 && container_->duration != AV_NOPTS_VALUE) {
-      seconds = static_cast<double>(container_->duration) / AV_TIME_BASE;
-    }
-    if (container_->duration_estimation_method == AVFMT_DURATION_FROM_BITRATE) return;
+    const double seconds = duration();
     const double there = static_cast<double>(done_) / format_.sample_rate_hz;
     if (there >= seconds - kDurationTolerance) return;
     std::array<char, 100> text{};

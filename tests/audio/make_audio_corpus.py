@@ -3,6 +3,7 @@
 ones from them.   make_audio_corpus.py OUT"""
 
 import pathlib
+import subprocess
 import sys
 
 import numpy as np
@@ -37,6 +38,13 @@ for name, form, subtype in (
     with soundfile.SoundFile(out / name, "w", RATE, 1, format=form, subtype=subtype) as file:
         for begin in range(0, len(part), 8000):  # the Vorbis encoder overflows its stack on more
             file.write(part[begin : begin + 8000])
+# What libsndfile does not read, by ffmpeg.
+for name, codec in (
+    ("aac.m4a", "aac"), ("alac.m4a", "alac"), ("aac.aac", "aac"), ("opus.webm", "libopus"),
+    ("wma.wma", "wmav2"), ("flac.ogg", "flac"),
+):
+    words = ["ffmpeg", "-v", "error", "-y", "-i", out / "noise.flac", "-map_metadata", "-1"]
+    subprocess.run([*words, "-fflags", "+bitexact", "-c:a", codec, out / name], check=True)
 # Noise first, then almost silence, and no Xing frame: the length guessed from the first bitrate is
 # far too short.
 fading = np.concatenate([rng.standard_normal(4000) * 0.2, rng.standard_normal(12000) * 1e-4])

@@ -38,8 +38,8 @@ struct AudioOptions {
   Padding padding = Padding::none;
   Channels channels = Channels::first;
   int channel = 1;  ///< for Channels::one, from 1; a file that does not have it is an AudioError
-  /// Longer files are refused as soon as so much has been decoded. 0: what half of the memory at
-  /// hand carries.
+  /// Longer files are refused, at once where their header says it, else as soon as so much has been
+  /// decoded. 0: what a quarter of the memory at hand carries, 8 GiB at most, at the file's rate.
   double max_seconds = 0;
   /// Takes of a damaged file what stands before the damage; Waveform::note says what was lost. Off:
   /// damage is an AudioError.
