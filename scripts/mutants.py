@@ -299,7 +299,7 @@ MUTANTS = (
            "if (decoded.path.empty() || decoded"),
     Mutant("run.channels-of-the-last-file", "src/tool/run/clip_reader.cpp", " || decoded.channel != channel) {", ") {"),
     Mutant("run.failed-files-forgotten", "src/tool/run/clip_reader.cpp",
-           "if (failure && remembers) failed_.add(path, failure);", ""),
+           "  if (failure && has_begun) failed_.add(identity, failure);\n", ""),
     Mutant("run.batches-of-any-size", "src/tool/run/clip_reader.cpp",
            "    max_frames -= std::max<std::int64_t>(1, clip->frames());\n", ""),
     Mutant("run.failures-without-index", "src/tool/run/clip_reader.cpp", "    clip.index = pending_[i];\n", ""),

@@ -34,16 +34,16 @@ std::string seconds_text(double seconds) {
   return text;
 }
 
-// One value for each frame.
-void reduce_channels(std::span<const float> interleaved, int channels, const AudioOptions& options,
-                     std::vector<float>& out) {
+// One value for each frame of several, in `out`.
+std::span<const float> reduce_channels(std::span<const float> interleaved, int channels,
+                                       const AudioOptions& options, std::vector<float>& out) {
   const auto step = static_cast<std::size_t>(channels);
   out.clear();
   for (std::size_t begin = 0; begin < interleaved.size(); begin += step) {
     const float* values = interleaved.data() + begin;
     if (options.channels == AudioOptions::Channels::one) {
       out.push_back(values[options.channel - 1]);
-    } else if (options.channels == AudioOptions::Channels::first || channels == 1) {
+    } else if (options.channels == AudioOptions::Channels::first) {
       out.push_back(values[0]);
     } else {
       // librosa.to_mono: numpy.mean in float32.
@@ -51,6 +51,7 @@ void reduce_channels(std::span<const float> interleaved, int channels, const Aud
                     static_cast<float>(channels));
     }
   }
+  return out;
 }
 
 // What the options ask of every file; `path` is the one at hand.
@@ -176,16 +177,19 @@ Waveform decode_to(Samples& samples, const std::string& path, const AudioOptions
     const std::int64_t before = waveform.source_samples;
     waveform.source_samples += frames;
     check_length(waveform.source_samples);
-    reduce_channels(std::span(block).first(static_cast<std::size_t>(frames * format.channels)),
-                    format.channels, options, reduced);
-    for (std::size_t i = 0; i < reduced.size(); ++i) {
-      if (std::abs(reduced[i]) <= kMaxMagnitude) continue;  // which NaN is not
+    const auto decoded =
+        std::span<const float>(block).first(static_cast<std::size_t>(frames * format.channels));
+    const std::span<const float> one =
+        format.channels == 1 ? decoded
+                             : reduce_channels(decoded, format.channels, options, reduced);
+    for (std::size_t i = 0; i < one.size(); ++i) {
+      if (std::abs(one[i]) <= kMaxMagnitude) continue;  // which NaN is not
       throw AudioError(path, "",
-                       "has " + std::to_string(reduced[i]) + " at sample " +
+                       "has " + std::to_string(one[i]) + " at sample " +
                            std::to_string(before + static_cast<std::int64_t>(i)),
                        "finite samples up to 32768");
     }
-    samples.add(reduced);
+    samples.add(one);
   }
   if (damage.empty() && format.frames && waveform.source_samples != *format.frames) {
     damage = (view.has_gaps ? "is damaged: pages are missing, it holds " : "holds ") +

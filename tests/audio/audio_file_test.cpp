@@ -721,7 +721,7 @@ TEST_F(AudioFile, OtherKindsAreReadWhereLibavIsThere) {
 }
 
 TEST_F(AudioFile, ALengthBeyondTheLimitIsRefusedBeforeAnySampleIsDecoded) {
-  // Of hours: the header says it, and the first block is never asked for.
+  // The header says that it has hours: the first block is never asked for.
   std::string flac = corpus("noise.flac");
   flac[21] = static_cast<char>(flac[21] | 0x0f);
   flac = with(flac, 22, "\xff\xff\xff\xff");

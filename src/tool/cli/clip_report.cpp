@@ -106,6 +106,37 @@ class RunProgress {
 
 }  // namespace
 
+AudioNotes::AudioNotes(const AudioOptions& audio, Messages& messages)
+    : audio_(audio), messages_(messages) {}
+
+void AudioNotes::note(const std::string& path, const std::string& note) {
+  if (noted_.insert(path).second) messages_.say(quote_bytes(path) + ": " + note);
+}
+
+void AudioNotes::count_channels(int channels) {
+  if (channels < 2) return;
+  fewest_ = clips_ == 0 ? channels : std::min(fewest_, channels);
+  most_ = std::max(most_, channels);
+  ++clips_;
+}
+
+void AudioNotes::say_channels() {
+  if (clips_ == 0) return;
+  std::string line = count(clips_, "clip") + " of files with " + std::to_string(fewest_);
+  if (most_ > fewest_) line += " to " + std::to_string(most_);
+  line += " channels: ";
+  if (audio_.channels == AudioOptions::Channels::mix) {
+    line += "their mean is used";
+  } else if (audio_.channels == AudioOptions::Channels::first) {
+    line += "the first is used";
+  } else if (audio_.channel == kEachChannel) {
+    line += "each is a clip of its own";
+  } else {
+    line += "channel " + std::to_string(audio_.channel) + " is used";
+  }
+  messages_.say(line + " (--channels)");
+}
+
 void say_warnings(const LoadReport& report, Messages& messages) {
   for (const std::string& warning : report.warnings) messages.say(warning);
 }
@@ -135,6 +166,8 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
   Json failures = Json::array();
   RunProgress progress;
   ClipRunEvents events;
+  AudioNotes notes(request.audio, messages);
+  events.noted = [&](const std::string& path, const std::string& note) { notes.note(path, note); };
   events.planned = [&](const ClipRunPlan& plan) {
     progress.planned(plan.to_do());
     messages.say(plan_line(plan));
@@ -142,6 +175,7 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
   };
   events.finished = [&](const ClipReport& clip) {
     progress.finished(clip.audio_seconds);
+    notes.count_channels(clip.source_channels);
     if (output.json) clips.push_back(json_of(clip));
     progress.show(messages);
   };
@@ -152,6 +186,7 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
     progress.show(messages);
   };
   const ClipRunSummary summary = run_clips(inputs, request, directory, events);
+  notes.say_channels();
   messages.say(summary_line(summary, options.output));
   if (output.json) {
     Json report = {

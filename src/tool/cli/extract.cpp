@@ -128,9 +128,10 @@ int run_extract(const ExtractOptions& options) {
   request.features = extraction.features();
   request.audio = options.clips.audio(request.features.sampling_rate);
   if (options.preset) {
-    const double max_seconds = request.audio.max_seconds;
+    const AudioOptions given = request.audio;
     request.audio = options.preset->audio;
-    request.audio.max_seconds = max_seconds;
+    request.audio.max_seconds = given.max_seconds;
+    request.audio.salvage = given.salvage;
     if (request.features.sampling_rate != request.audio.target_sample_rate_hz) {
       throw UsageError("", "--preset",
                        "is for models of 16000 Hz, this one has " +

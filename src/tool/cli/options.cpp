@@ -11,6 +11,8 @@
 
 #include "core/environment.h"
 #include "core/file.h"
+#include "core/parse_number.h"
+#include "core/text.h"
 #include "core/threads.h"
 #include "w2vbert/core/device.h"
 #include "w2vbert/core/error.h"
@@ -34,6 +36,38 @@ std::string device_of_launcher() {
     if (const auto index = environment_variable(name)) return "cuda:" + *index;
   }
   return "cuda";
+}
+
+// Reads --channels.
+void read_channels(const std::string& text, ClipOptions& options) {
+  using Channels = AudioOptions::Channels;
+  const auto number = parse_number<int>(text);
+  options.channel = 1;
+  if (text == "first" || text == "1") {
+    options.channels = Channels::first;
+  } else if (text == "mean" || text == "mix") {
+    options.channels = Channels::mix;
+  } else if (text == "second" || text == "each") {
+    options.channels = Channels::one;
+    options.channel = text == "each" ? kEachChannel : 2;
+  } else if (number && *number > 1 && *number <= AudioOptions::kMaxChannels &&
+             std::to_string(*number) == text) {
+    options.channels = Channels::one;
+    options.channel = *number;
+  } else {
+    throw UsageError("", "--channels", in_quotes(text) + " is unknown",
+                     "first, second, mean, each or a number from 1 to " +
+                         std::to_string(AudioOptions::kMaxChannels));
+  }
+}
+
+// A file that cannot be read fails once, when it is its turn.
+int channels_to_split(const std::string& path) {
+  try {
+    return count_channels(path);
+  } catch (const AudioError&) {
+    return 1;
+  }
 }
 
 std::string working_directory() {
@@ -176,15 +210,23 @@ void ClipOptions::add_inputs_to(CLI::App& command) {
 
 void ClipOptions::add_audio_to(CLI::App& command) {
   using Resampler = AudioOptions::Resampler;
-  using Channels = AudioOptions::Channels;
   add_value(command, "--resampler", resampler,
             OneOf<Resampler>({{"soxr", Resampler::soxr}, {"sinc", Resampler::sinc}}),
             "For other sample rates: soxr HQ (what librosa does) or torchaudio's windowed sinc");
-  add_value(command, "--channels", channels,
-            OneOf<Channels>({{"first", Channels::first}, {"mix", Channels::mix}}),
-            "Of several channels the first, as HuggingFace does, or their mean");
+  add_value(
+      command, "--channels", [this](const std::string& text) { read_channels(text, *this); },
+      "first|second|mean|N|each",
+      "Of several channels the first, as HuggingFace does, the second, the Nth, their mean (also "
+      "mix), or each as a clip of its own, whose output's name ends in -ch1, -ch2 ... (default: "
+      "first)");
+  add_value(command, "--max-audio-seconds", max_seconds, PositiveNumber{kMaxSeconds},
+            "Refuse longer files (default: what the memory at hand carries)");
   add_value(command, "--max-seconds", max_seconds, PositiveNumber{kMaxSeconds},
-            "Refuse longer clips");
+            "The same under its older name")
+      ->group("");
+  command.add_flag("--salvage", salvage,
+                   "Take of a damaged or truncated file what stands before the damage, with a "
+                   "message that says how much is lost");
 }
 
 void ClipOptions::check() const {
@@ -226,6 +268,7 @@ InputList ClipOptions::unnamed_inputs() const {
   } else if (!manifest.empty()) {
     read_manifest(manifest, manifest_format.value_or(manifest_format_of(manifest)), list);
   }
+  if (channel == kEachChannel) list.split_channels(channels_to_split);
   return list;
 }
 
@@ -234,6 +277,8 @@ AudioOptions ClipOptions::audio(std::int64_t sampling_rate) const {
   audio.target_sample_rate_hz = static_cast<int>(sampling_rate);
   audio.resampler = resampler;
   audio.channels = channels;
+  audio.channel = channel;
+  audio.salvage = salvage;
   if (max_seconds) audio.max_seconds = *max_seconds;
   return audio;
 }

@@ -61,6 +61,8 @@ struct ClipOptions {
   std::string output;
   AudioOptions::Resampler resampler = AudioOptions::Resampler::soxr;
   AudioOptions::Channels channels = AudioOptions::Channels::first;
+  int channel = 1;  // for Channels::one; kEachChannel
+  bool salvage = false;
   std::optional<double> max_seconds;
   std::optional<ManifestFormat> manifest_format;
   OutputFormat output_format = OutputFormat::safetensors;
@@ -76,7 +78,7 @@ struct ClipOptions {
 
   void add_to(CLI::App& command);         // all of it, of which these are parts
   void add_inputs_to(CLI::App& command);  // AUDIO, --manifest
-  void add_audio_to(CLI::App& command);   // --resampler, --channels, --max-seconds
+  void add_audio_to(CLI::App& command);   // --resampler, --channels, --salvage ...
   InputList inputs() const;
   InputList unnamed_inputs() const;  // whose outputs need no names: two may be of one name
   AudioOptions audio(std::int64_t sampling_rate) const;

@@ -41,6 +41,7 @@ std::string line_of(const ClipText& clip) {
                {"seconds", clip.audio_seconds},
                {"words", std::move(words)}};
   if (clip.segment) line["offset"] = clip.segment->offset_seconds;
+  if (clip.channel) line["channel"] = *clip.channel;
   return json_line(line);
 }
 
@@ -48,7 +49,8 @@ std::string line_of(const ClipText& clip) {
 std::string on_one_line(const std::string& text) { return quote_bytes(text, 4 * text.size()); }
 
 std::string text_line(const ClipText& clip) {
-  return on_one_line(clip.path) + "\t" + on_one_line(clip.text) + "\n";
+  const std::string channel = clip.channel ? "-ch" + std::to_string(*clip.channel) : "";
+  return on_one_line(clip.path) + channel + "\t" + on_one_line(clip.text) + "\n";
 }
 
 void check_output(const std::string& output, const std::string& manifest, const InputList& inputs) {
@@ -90,8 +92,11 @@ int run(const TranscribeOptions& options) {
   catch_stop_signals();
   TranscriptionEvents events;
   events.stop_requested = is_stopping;
+  AudioNotes notes(audio, messages);
   events.finished = [&](const ClipText& clip) {
     ++done;
+    if (!clip.note.empty()) notes.note(clip.path, clip.note);
+    notes.count_channels(clip.source_channels);
     if (!output.empty()) {
       lines += line_of(clip);
     } else {
@@ -114,6 +119,7 @@ int run(const TranscribeOptions& options) {
   };
   const TranscriptionSummary summary = transcribe(inputs, audio, transcription, load, events);
   if (!output.empty() && !summary.stopped) write_durably(output, lines, IfPresent::kReplace);
+  notes.say_channels();
   messages.say(summary_line(summary, output));
   const int status = summary.stopped      ? kSignalBase + stop_signal()
                      : summary.failed > 0 ? kSomeInputsFailed

@@ -106,6 +106,30 @@ std::optional<InputSegment> InputList::segment(std::size_t index) const {
   return segments_[index];
 }
 
+void InputList::split_channels(const std::function<int(const std::string& path)>& channels_of) {
+  InputList split(working_directory_);
+  for (std::size_t i = 0; i < size(); ++i) {
+    // Rows of one file mostly follow each other.
+    const int channels =
+        i > 0 && paths_[i] == paths_[i - 1] ? split.channels_.back() : channels_of(path(i));
+    for (int channel = 1; channel <= channels; ++channel) {
+      split.paths_.add(paths_[i]);
+      if (!names_.ends.empty()) split.names_.add(names_[i]);
+      if (i < segments_.size()) split.segments_.push_back(segments_[i]);
+      split.channels_.push_back(static_cast<std::uint8_t>(channel));
+    }
+  }
+  paths_ = std::move(split.paths_);
+  names_ = std::move(split.names_);
+  segments_ = std::move(split.segments_);
+  channels_ = std::move(split.channels_);
+}
+
+std::optional<int> InputList::channel(std::size_t index) const {
+  if (channels_.empty()) return std::nullopt;
+  return channels_[index];
+}
+
 std::string InputList::normalised(std::size_t index) const {
   const std::string_view path = paths_[index];
   if (path.starts_with('/')) return normalise(path);
@@ -113,6 +137,12 @@ std::string InputList::normalised(std::size_t index) const {
 }
 
 std::string InputList::name(std::size_t index) const {
+  std::string name = name_of_file(index);
+  if (const auto one = channel(index)) name += "-ch" + std::to_string(*one);
+  return name;
+}
+
+std::string InputList::name_of_file(std::size_t index) const {
   if (!names_.ends.empty()) return std::string(names_[index]);
   const std::string path = normalised(index);
   std::string name(without_extension(path).substr(root_size_));

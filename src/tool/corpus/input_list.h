@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -43,6 +44,9 @@ class InputList {
   void add(std::string_view path);
   void add(std::string_view path, InputSegment segment);
   void add_named(std::string_view name, std::string_view path);
+  // Makes of each input one for each channel of its file, as `channels_of` counts them. An output's
+  // name then ends in -ch1, -ch2 and so on. To be called behind the last add.
+  void split_channels(const std::function<int(const std::string& path)>& channels_of);
   void add_bad_row(BadRow row) { bad_rows_.push_back(std::move(row)); }
   // To be called once, after the last add. Throws UsageError: no inputs, two inputs with one name,
   // a name that is no path below a directory (a component that is "", "." or "..", or has over 255
@@ -56,6 +60,8 @@ class InputList {
   std::string name(std::size_t index) const;
   // Nothing for a whole file.
   std::optional<InputSegment> segment(std::size_t index) const;
+  // From 1; nothing where the inputs were not split.
+  std::optional<int> channel(std::size_t index) const;
   const std::vector<BadRow>& bad_rows() const noexcept { return bad_rows_; }
 
  private:
@@ -75,11 +81,13 @@ class InputList {
   };
 
   std::string normalised(std::size_t index) const;
+  std::string name_of_file(std::size_t index) const;  // without the channel
 
   std::string working_directory_;
   Strings paths_;
   Strings names_;                       // of all inputs, or of none
   std::vector<InputSegment> segments_;  // of the inputs up to the last one that is a segment
+  std::vector<std::uint8_t> channels_;  // of all inputs, or of none
   std::vector<BadRow> bad_rows_;
   std::size_t root_size_ =
       0;  // bytes of the common root of the normalised paths, with its last slash

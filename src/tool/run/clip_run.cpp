@@ -130,6 +130,7 @@ ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
             return !progress.must_stop();
           },
           [&](const ReadClip& clip, BatchRunner<NamedTensors>::Result result) {
+            if (!clip.note.empty()) events.noted(inputs.path(clip.index), clip.note);
             writer.add(output_of(clip, std::move(result), inputs, *outputs));
           });
       progress.written(writer.take_written());

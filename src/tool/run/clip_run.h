@@ -66,6 +66,9 @@ struct ClipRunEvents {
   std::function<void(const ClipRunPlan&)> planned = [](const ClipRunPlan&) {};
   std::function<void(const ClipReport&)> finished = [](const ClipReport&) {};
   std::function<void(const ClipFailure&)> failed = [](const ClipFailure&) {};
+  // What was odd about a file, or lost of it; for each of its clips.
+  std::function<void(const std::string& path, const std::string& note)> noted =
+      [](const std::string&, const std::string&) {};
 };
 
 struct ClipRunSummary {

@@ -26,7 +26,8 @@ std::string kind_of_file(const std::string& path) {
 
 // The option of a setting: its name, but for those that the command line calls otherwise.
 std::string option_of(std::string_view setting) {
-  constexpr std::pair<std::string_view, std::string_view> kOtherNames[] = {{"precision", "dtype"}};
+  constexpr std::pair<std::string_view, std::string_view> kOtherNames[] = {
+      {"precision", "dtype"}, {"max_seconds", "max-audio-seconds"}};
   for (const auto& [name, option] : kOtherNames) {
     if (setting == name) setting = option;
   }

@@ -39,6 +39,17 @@ std::string states_name(const std::vector<std::int64_t>& states) {
   return name;
 }
 
+std::string channels_name(const AudioOptions& audio) {
+  switch (audio.channels) {
+    case AudioOptions::Channels::first:
+      return "first";
+    case AudioOptions::Channels::mix:
+      return "mix";
+    default:
+      return audio.channel == kEachChannel ? "each" : std::to_string(audio.channel);
+  }
+}
+
 void add_audio(Fingerprint& fingerprint, const AudioOptions& audio) {
   auto& fields = fingerprint.fields;
   const auto name = [](AudioOptions::Resampler resampler) {
@@ -60,8 +71,9 @@ void add_audio(Fingerprint& fingerprint, const AudioOptions& audio) {
     fields.emplace_back("first_seconds", std::to_string(audio.first_seconds));
   }
   if (audio.padding == AudioOptions::Padding::xcodec2) fields.emplace_back("padding", "xcodec2");
-  fields.emplace_back("channels",
-                      audio.channels == AudioOptions::Channels::first ? "first" : "mix");
+  fields.emplace_back("channels", channels_name(audio));
+  // Only then: other runs keep the fingerprint that they have always had.
+  if (audio.salvage) fields.emplace_back("salvage", "true");
 }
 
 Fingerprint fingerprint_of(const char* command) {

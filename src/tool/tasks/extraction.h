@@ -32,6 +32,9 @@ std::vector<std::int64_t> parse_states(const std::string& text, std::int64_t num
 // HF's feature extractor settings: of a model, or the class's defaults for "".
 SeamlessM4TFeatureExtractorConfig feature_settings(const std::string& model);
 
+// AudioOptions::channel where each channel is a clip of its own, whose number the input list knows.
+inline constexpr int kEachChannel = 0;
+
 // What a run of features depends on.
 Fingerprint features_fingerprint(const SeamlessM4TFeatureExtractorConfig& features,
                                  const AudioOptions& audio);

@@ -115,6 +115,9 @@ TranscriptionSummary transcribe(const InputList& inputs, const AudioOptions& aud
           ClipText clip;
           clip.path = inputs.path(read.index);
           clip.segment = inputs.segment(read.index);
+          clip.channel = inputs.channel(read.index);
+          clip.source_channels = read.source_channels;
+          clip.note = read.note;
           clip.audio_seconds = static_cast<double>(read.samples) / read.sample_rate_hz;
           clip.text = std::move(result.output.text);
           for (const auto& word : result.output.word_offsets) {

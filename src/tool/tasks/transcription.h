@@ -30,6 +30,9 @@ struct TimedWord {
 struct ClipText {
   std::string path;
   std::optional<InputSegment> segment;  // of the file; times count from its start
+  std::optional<int> channel;           // of the file, from 1, where each is a clip of its own
+  int source_channels = 0;
+  std::string note;  // Waveform::note
   double audio_seconds = 0;             // after resampling
   std::string text;
   std::vector<TimedWord> words;

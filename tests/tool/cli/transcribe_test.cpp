@@ -97,6 +97,25 @@ TEST_F(Transcribe, PrintsPathAndTextOfEachFile) {
   EXPECT_THAT(quiet.err, IsEmpty());
 }
 
+TEST_F(Transcribe, TakesEachChannelAndWhatIsLeftOfADamagedFile) {
+  write_clip(b_, 12345, 2, 16000, 2);
+  const Result each = run_program(words({"--channels", "each"}));
+  ASSERT_EQ(each.status, 0) << each.err;
+  EXPECT_THAT(lines_of(each.out), ElementsAre(StartsWith(a_ + "-ch1\t"), StartsWith(b_ + "-ch1\t"),
+                                              StartsWith(b_ + "-ch2\t")));
+  EXPECT_THAT(each.err, HasSubstr("2 clips of files with 2 channels: each is a clip of its own"));
+  const auto lines = lines_of(run_program(words({"--channels", "each", "--json"})).out);
+  ASSERT_THAT(lines, SizeIs(3));
+  EXPECT_EQ(nlohmann::json::parse(lines[2])["channel"], 2);
+  fs::resize_file(a_, fs::file_size(a_) / 2);
+  EXPECT_EQ(run_program(words()).status, 3);
+  const Result salvaged = run_program(words({"--salvage"}));
+  EXPECT_EQ(salvaged.status, 0);
+  EXPECT_THAT(lines_of(salvaged.out), SizeIs(2));
+  EXPECT_THAT(salvaged.err, AllOf(HasSubstr("a.wav: is truncated"), HasSubstr("are lost"),
+                                  HasSubstr("the first is used")));
+}
+
 TEST_F(Transcribe, PrintsALineOfJsonForEachFile) {
   const Result result = run_program(words({"--json"}));
   ASSERT_EQ(result.status, 0) << result.err;

@@ -45,6 +45,31 @@ TEST(InputList, NamesInputsByTheirPathBelowTheCommonRoot) {
   EXPECT_THAT(names_of({"/a/1.wav", "/b/1.wav"}), ElementsAre("a/1", "b/1"));
 }
 
+TEST(InputList, MakesAnInputOfEachChannel) {
+  const auto split = [](InputList& list) {
+    list.split_channels([](const std::string& path) { return path == "x/two.wav" ? 2 : 1; });
+    list.finish();
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < list.size(); ++i) names.push_back(list.name(i));
+    return names;
+  };
+  InputList paths("/work");
+  paths.add("x/one.wav");
+  paths.add("x/two.wav");
+  paths.add("x/two.wav", {0.5, 0.25});
+  EXPECT_THAT(split(paths), ElementsAre("one-ch1", "two-ch1", "two-ch2", "two-0000500-0000750-ch1",
+                                        "two-0000500-0000750-ch2"));
+  EXPECT_EQ(paths.channel(1), 1);
+  EXPECT_EQ(paths.channel(4), 2);
+  EXPECT_EQ(paths.path(4), "x/two.wav");
+  EXPECT_FALSE(paths.segment(2).has_value());
+  EXPECT_EQ(paths.segment(4)->offset_seconds, 0.5);
+  InputList named("/work");
+  named.add_named("utterance", "x/two.wav");
+  EXPECT_THAT(split(named), ElementsAre("utterance-ch1", "utterance-ch2"));
+  EXPECT_FALSE(list_of({"x/two.wav"}).channel(0).has_value());
+}
+
 TEST(InputList, TakesWholeComponentsForTheCommonRoot) {
   EXPECT_THAT(names_of({"speech/1.wav", "speaker/1.wav"}), ElementsAre("speech/1", "speaker/1"));
 }

@@ -16,7 +16,7 @@ TEST(MessageOf, IsTheErrorsOwnWithoutASetting) {
 
 TEST(MessageOf, NamesTheOptionOfASettingBehindTheWords) {
   EXPECT_EQ(message_of(AudioError("a.wav", "", "is long", "a shorter file", "max_seconds")),
-            "a.wav: is long, expected a shorter file (--max-seconds)");
+            "a.wav: is long, expected a shorter file (--max-audio-seconds)");
   EXPECT_EQ(message_of(StorageError("a", "clip", "is damaged", "a run that verifies", "verify")),
             "a: clip: is damaged, expected a run that verifies (--verify)");
 }
