@@ -357,7 +357,7 @@ Waveform cut_audio(const Waveform& waveform, double offset_seconds, double durat
   double end = duration_seconds > 0 ? first + std::floor(duration_seconds * rate) : samples;
   // NaN fails every comparison.
   if (!(first >= 0 && first < samples && duration_seconds >= 0 && end > first &&
-        end <= samples + rate / 1000)) {
+        end <= samples + kPartEndTolerance * rate)) {
     throw AudioError(path, "",
                      "has no part from " + seconds_text(offset_seconds) + " s" +
                          (duration_seconds == 0

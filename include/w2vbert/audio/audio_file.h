@@ -59,10 +59,14 @@ Waveform decode_audio(
 /// resampler may give reason for, and a waveform or a target below 1 Hz.
 Waveform resample_audio(Waveform waveform, const AudioOptions& options, const std::string& path);
 
+/// How far behind its last sample a part of a file may end: lists round the durations of whole
+/// files up, to a tenth of a second at most, and some were made before an encoder cut its padding.
+inline constexpr double kPartEndTolerance = 0.1;
+
 /// `duration_seconds` from `offset_seconds` on; 0: to the end. The borders are cut down to whole
 /// samples, as Python's int(seconds * rate) does. Throws AudioError(path) for a part that begins
-/// behind the last sample, or ends more than a millisecond behind it, for seconds that are negative
-/// or NaN, and for a waveform below 1 Hz.
+/// behind the last sample, or ends more than kPartEndTolerance seconds behind it, for seconds that
+/// are negative or NaN, and for a waveform below 1 Hz.
 Waveform cut_audio(const Waveform& waveform, double offset_seconds, double duration_seconds,
                    const std::string& path);
 

@@ -110,6 +110,27 @@ void say_warnings(const LoadReport& report, Messages& messages) {
   for (const std::string& warning : report.warnings) messages.say(warning);
 }
 
+void say_notes(const InputList& inputs, const PartitionChoice& choice, Messages& messages) {
+  for (const std::string& note : inputs.notes()) messages.say(note);
+  if (choice.ignored.empty()) return;
+  const bool lacks_count = choice.ignored.find(' ') == std::string::npos;
+  messages.say(choice.ignored +
+               (lacks_count
+                    ? " is ignored: it comes without the number of processes (--partition I/N "
+                      "divides the inputs among them)"
+                    : " are ignored: they divide lists (--manifest), and files that are named one "
+                      "by one are all done (--partition I/N divides these, too)"));
+}
+
+void say_share(const InputList& inputs, const PartitionChoice& choice, std::size_t own,
+               Messages& messages) {
+  const std::size_t all = inputs.size() + inputs.bad_rows().size();
+  if (own == all) return;
+  messages.say(fmt::format("share {}/{} by {}: {} of {}, the rest is other processes'",
+                           choice.partition.index, choice.partition.count, choice.chosen_by, own,
+                           count(all, "clip")));
+}
+
 void say_engine(const EngineChoice& engine, Messages& messages) {
   if (!engine.reason.empty()) {
     messages.say(
@@ -123,7 +144,9 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
                    const std::vector<std::pair<std::string, std::string>>& about) {
   add_output_format(fingerprint, options.output_format);
   add_shard_size(fingerprint, options.shard_size.value_or(0));
-  request.partition = options.partition();
+  const PartitionChoice choice = options.partition();
+  request.partition = choice.partition;
+  say_notes(inputs, choice, messages);
   request.verify = options.verify;
   if (options.max_failures) request.max_failures = *options.max_failures;
   request.read_timeout_seconds = options.read_timeout_seconds;
@@ -137,6 +160,7 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
   ClipRunEvents events;
   events.planned = [&](const ClipRunPlan& plan) {
     progress.planned(plan.to_do());
+    say_share(inputs, choice, plan.inputs, messages);
     messages.say(plan_line(plan));
     progress.show(messages);
   };

@@ -23,6 +23,12 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
 // The warnings of a load, one line each.
 void say_warnings(const LoadReport& report, Messages& messages);
 
+// What the list tells, and what divides it, or would: a line each.
+void say_notes(const InputList& inputs, const PartitionChoice& choice, Messages& messages);
+// Which share this process does, when it leaves inputs out: `own` of all.
+void say_share(const InputList& inputs, const PartitionChoice& choice, std::size_t own,
+               Messages& messages);
+
 // One line when another engine runs than the one that was asked for.
 void say_engine(const EngineChoice& engine, Messages& messages);
 

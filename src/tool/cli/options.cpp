@@ -12,6 +12,7 @@
 #include "core/environment.h"
 #include "core/file.h"
 #include "core/threads.h"
+#include "tool/corpus/audio_directory.h"
 #include "w2vbert/core/device.h"
 #include "w2vbert/core/error.h"
 
@@ -143,8 +144,7 @@ void ClipOptions::add_to(CLI::App& command) {
             "Put N inputs into each file, shard-00000.safetensors and so on, with an index of JSON "
             "lines beside it: the N first rows of the list, the N next ... (default: a file each)");
   add_audio_to(command);
-  add_value(command, "--num-shards", num_shards, "N", "Do only a share of the inputs: of N shares");
-  add_value(command, "--shard-index", shard_index, "I", "... this one, from 0");
+  add_partition_to(command);
   add_value(command, "--readers", readers, WholeNumber<int>{1, kMaxThreads},
             "Threads that decode audio and make features (default: by the cores)");
   add_value(command, "--read-timeout", read_timeout_seconds, PositiveNumber{kMaxSeconds},
@@ -163,15 +163,27 @@ void ClipOptions::add_inputs_to(CLI::App& command) {
   add_value(
       command, "--manifest", manifest, "FILE|DIR",
       "A list of audio files instead (- for stdin), relative paths counting from its folder, or a "
-      "directory, for the audio files in and below it");
+      "directory, for the audio files in and below it, by links, too");
   add_value(
       command, "--manifest-format", manifest_format,
       OneOf<ManifestFormat>({{"list", ManifestFormat::list},
                              {"tsv", ManifestFormat::tsv},
+                             {"csv", ManifestFormat::csv},
                              {"jsonl", ManifestFormat::jsonl},
                              {"scp", ManifestFormat::scp}}),
-      "One path a line, fairseq's TSV, NeMo's JSON lines (with offset and duration), or Kaldi's "
-      "wav.scp (default: by the file's ending, else list)");
+      "One path a line, fairseq's or Common Voice's TSV, datasets' metadata.csv, JSON lines or an "
+      "array of NeMo's (with offset and duration) or datasets', or Kaldi's wav.scp (default: by "
+      "the "
+      "file's ending, else list)");
+}
+
+void ClipOptions::add_partition_to(CLI::App& command) {
+  add_value(
+      command, "--partition", share, "I/N",
+      "Do only share I, from 0, of N shares of the inputs (default: for a list or a directory "
+      "the share that torchrun, mpirun, srun or a Slurm array gives this process)");
+  add_value(command, "--num-shards", num_shards, "N", "The same in two options: of N shares");
+  add_value(command, "--shard-index", shard_index, "I", "... this one, from 0");
 }
 
 void ClipOptions::add_audio_to(CLI::App& command) {
@@ -190,7 +202,6 @@ void ClipOptions::add_audio_to(CLI::App& command) {
 void ClipOptions::check() const {
   check_inputs();
   if (output.empty()) throw UsageError("", "--output", "is not given", "a directory");
-  (void)partition();
   if (shard_size && output_format == OutputFormat::npy) {
     throw UsageError("", "--shard-size", "is given beside --output-format npy",
                      "--output-format safetensors");
@@ -207,16 +218,15 @@ void ClipOptions::check_inputs() const {
   if (manifest_format && manifest.empty()) {
     throw UsageError("", "--manifest-format", "is given without --manifest", "both");
   }
+  (void)partition();
 }
 
-InputList ClipOptions::inputs() const {
-  InputList list = unnamed_inputs();
-  list.finish();
-  return list;
-}
+InputList ClipOptions::inputs() const { return inputs(OutputNames::kNeeded); }
 
-InputList ClipOptions::unnamed_inputs() const {
-  InputList list(working_directory());
+InputList ClipOptions::unnamed_inputs() const { return inputs(OutputNames::kUnneeded); }
+
+InputList ClipOptions::inputs(OutputNames names) const {
+  InputList list(working_directory(), names);
   for (const std::string& path : paths) {
     if (path.empty()) throw UsageError("", "", "an empty path", "the path of an audio file");
     list.add(path);
@@ -224,8 +234,9 @@ InputList ClipOptions::unnamed_inputs() const {
   if (is_directory(manifest)) {
     read_audio_directory(manifest, list);
   } else if (!manifest.empty()) {
-    read_manifest(manifest, manifest_format.value_or(manifest_format_of(manifest)), list);
+    read_manifest(manifest, manifest_format, list);
   }
+  list.finish(ending_of(output_format));
   return list;
 }
 
@@ -242,8 +253,9 @@ int ClipOptions::reading_threads(int by_default) const {
   return readers.value_or(std::min(by_default, kMaxReadersByDefault));
 }
 
-Partition ClipOptions::partition() const {
-  return choose_partition(environment_variable, given(num_shards), given(shard_index));
+PartitionChoice ClipOptions::partition() const {
+  return choose_partition(environment_variable,
+                          {given(share), given(num_shards), given(shard_index), !manifest.empty()});
 }
 
 }  // namespace w2vbert::tool

@@ -66,6 +66,7 @@ struct ClipOptions {
   OutputFormat output_format = OutputFormat::safetensors;
   std::optional<std::size_t> shard_size;  // clips; without: a file for each
   // Read by partition(), in the words of choose_partition, as a launcher's variables are.
+  std::string share;
   std::string num_shards;
   std::string shard_index;
   std::optional<int> readers;
@@ -74,16 +75,20 @@ struct ClipOptions {
   bool allow_failures = false;
   bool verify = false;
 
-  void add_to(CLI::App& command);         // all of it, of which these are parts
-  void add_inputs_to(CLI::App& command);  // AUDIO, --manifest
-  void add_audio_to(CLI::App& command);   // --resampler, --channels, --max-seconds
+  void add_to(CLI::App& command);            // all of it, of which these are parts
+  void add_inputs_to(CLI::App& command);     // AUDIO, --manifest
+  void add_partition_to(CLI::App& command);  // --partition, --num-shards, --shard-index
+  void add_audio_to(CLI::App& command);      // --resampler, --channels, --max-seconds
   InputList inputs() const;
   InputList unnamed_inputs() const;  // whose outputs need no names: two may be of one name
   AudioOptions audio(std::int64_t sampling_rate) const;
-  Partition partition() const;
+  PartitionChoice partition() const;
   int reading_threads(int by_default) const;
   void check() const;         // which options go together
-  void check_inputs() const;  // the same without --output and the share
+  void check_inputs() const;  // the same without --output
+
+ private:
+  InputList inputs(OutputNames names) const;
 };
 
 }  // namespace w2vbert::tool

@@ -73,23 +73,31 @@ int run(const TranscribeOptions& options) {
   options.clips.check_inputs();
   apply_threads(options.model.threads);
   const InputList inputs = options.clips.unnamed_inputs();
-  const std::string& output = options.clips.output;
+  const PartitionChoice choice = options.clips.partition();
+  // Each process writes a file of its own.
+  const std::string output = choice.partition.labelled(options.clips.output);
   if (!output.empty()) check_output(output, options.clips.manifest, inputs);
   const Transcription transcription(options.model.request());
   const AudioOptions audio = options.clips.audio(transcription.features().sampling_rate);
   Messages messages(options.output.quiet);
   for (const std::string& warning : transcription.warnings()) messages.say(warning);
+  say_notes(inputs, choice, messages);
 
   std::string lines;  // for --output
   std::size_t done = 0;
   std::size_t failed = 0;
+  std::size_t to_do = 0;
   const auto show_progress = [&] {
-    messages.progress(done + failed, inputs.size(),
+    messages.progress(done + failed, to_do,
                       failed > 0 ? fmt::format("clips, {} failed", failed) : "clips");
   };
   catch_stop_signals();
   TranscriptionEvents events;
   events.stop_requested = is_stopping;
+  events.planned = [&](std::size_t own) {
+    to_do = own;
+    say_share(inputs, choice, own, messages);
+  };
   events.finished = [&](const ClipText& clip) {
     ++done;
     if (!output.empty()) {
@@ -112,7 +120,8 @@ int run(const TranscribeOptions& options) {
     say_engine(transcription.engine(), messages);
     return function;
   };
-  const TranscriptionSummary summary = transcribe(inputs, audio, transcription, load, events);
+  const TranscriptionSummary summary =
+      transcribe(inputs, choice.partition, audio, transcription, load, events);
   if (!output.empty() && !summary.stopped) write_durably(output, lines, IfPresent::kReplace);
   messages.say(summary_line(summary, output));
   const int status = summary.stopped      ? kSignalBase + stop_signal()
@@ -131,8 +140,9 @@ Run add_transcribe(CLI::App& program) {
   options->clips.add_inputs_to(command);
   add_value(command, "--output", options->clips.output, "FILE",
             "Write the lines of --json there once all is done, instead of printing; replaced if it "
-            "is there");
+            "is there; a share of the inputs goes to FILE with its number before the ending");
   options->clips.add_audio_to(command);
+  options->clips.add_partition_to(command);
   options->model.add_to(command);
   command.add_flag("--json", options->output.json,
                    "Print a line of JSON for each file: path, text, seconds, and words with their "

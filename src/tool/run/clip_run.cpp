@@ -16,16 +16,16 @@
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
-namespace {
 
-// The rows of the manifest that name no input, of this partition.
 std::vector<ClipFailure> bad_rows_of(const InputList& inputs, const Partition& partition) {
   std::vector<ClipFailure> failures;
   for (const BadRow& row : inputs.bad_rows()) {
-    if (partition.holds(row.place)) failures.push_back(failure_of(row));
+    if (partition.holds(row.key())) failures.push_back(failure_of(row));
   }
   return failures;
 }
+
+namespace {
 
 // One run's events and counts.
 class Progress {

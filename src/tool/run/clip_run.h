@@ -89,6 +89,9 @@ struct ClipRunSummary {
 ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
                          RunDirectory& directory, const ClipRunEvents& events = {});
 
+// The rows of the list that name no input, of this partition.
+std::vector<ClipFailure> bad_rows_of(const InputList& inputs, const Partition& partition);
+
 // Refuses an output that would take an input's place. Throws UsageError.
 void check_no_input_is_an_output(const InputList& inputs, const std::string& output_directory);
 

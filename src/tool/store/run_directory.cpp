@@ -45,7 +45,8 @@ std::string data_digest(const InputFile& file, std::uint64_t data_offset) {
 }  // namespace
 
 ClipFailure failure_of(const BadRow& row) {
-  return {row.place, "manifest", "row", quote_bytes(row.place) + ": " + row.problem};
+  const std::string place = row.place.empty() ? "" : ": " + row.place;
+  return {row.path + place, "manifest", "row", quote_bytes(row.path) + place + ": " + row.problem};
 }
 
 OutputScan scan_output(const std::string& path, bool verify, const std::string& digest) {

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <exception>
 #include <memory>
-#include <numeric>
 #include <span>
 #include <utility>
 #include <vector>
@@ -82,8 +81,8 @@ Transcription::Function Transcription::load(LoadReport* report,
   };
 }
 
-TranscriptionSummary transcribe(const InputList& inputs, const AudioOptions& audio,
-                                const Transcription& transcription,
+TranscriptionSummary transcribe(const InputList& inputs, const Partition& partition,
+                                const AudioOptions& audio, const Transcription& transcription,
                                 const std::function<Transcription::Function()>& load,
                                 const TranscriptionEvents& events) {
   TranscriptionSummary summary;
@@ -91,15 +90,19 @@ TranscriptionSummary transcribe(const InputList& inputs, const AudioOptions& aud
     ++summary.failed;
     events.failed(failure);
   };
-  std::vector<std::size_t> pending(inputs.size());
-  std::iota(pending.begin(), pending.end(), 0);
+  std::vector<std::size_t> pending;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (partition.holds(inputs.name(i))) pending.push_back(i);
+  }
+  const std::vector<ClipFailure> bad_rows = bad_rows_of(inputs, partition);
+  events.planned(pending.size() + bad_rows.size());
   ClipRunRequest reading;
   reading.audio = audio;
   reading.features = transcription.features();
   const std::int64_t batch_frames = reading.features.frames_of(kTranscriptionBatchSeconds);
   ClipReader reader(inputs, pending, reading, /*threads=*/1, 2 * batch_frames);
   const Transcription::Function function = load();
-  for (const BadRow& row : inputs.bad_rows()) failed(failure_of(row));
+  for (const ClipFailure& row : bad_rows) failed(row);
   BatchRunner<Wav2Vec2CTCTokenizer::Output> runner(function, batch_frames);
   const Stopwatch watch;
   const auto run_next_batch = [&] {
@@ -114,7 +117,8 @@ TranscriptionSummary transcribe(const InputList& inputs, const AudioOptions& aud
         [&](const ReadClip& read, BatchRunner<Wav2Vec2CTCTokenizer::Output>::Result result) {
           ClipText clip;
           clip.path = inputs.path(read.index);
-          clip.segment = inputs.segment(read.index);
+          const auto segment = inputs.segment(read.index);
+          if (segment && segment->has_offset) clip.segment = segment;
           clip.audio_seconds = static_cast<double>(read.samples) / read.sample_rate_hz;
           clip.text = std::move(result.output.text);
           for (const auto& word : result.output.word_offsets) {

@@ -123,6 +123,15 @@ TEST(CommandLine, RefusesUnknownWords) {
   expect_usage_error(extract("--channels", "last"), HasSubstr("--channels"));
   expect_usage_error(extract("--num-shards", "2"),
                      HasSubstr("--num-shards: given without --shard-index"));
+  for (const char* share : {"2", "2/2", "-0/2", "x/2", "1/0", "0/1/2"}) {
+    expect_usage_error(extract("--partition", share), HasSubstr("--partition: is "));
+    expect_usage_error({"transcribe", "a.wav", "--model", "m", "--partition", share},
+                       HasSubstr("--partition: is "));
+  }
+  for (const char* none : {"-0", "-1", "+1", "1.0", ""}) {
+    expect_usage_error(extract("--max-failures", none), HasSubstr("--max-failures"));
+  }
+  expect_usage_error(extract("--threads", "-0"), HasSubstr("--threads"));
 }
 
 TEST(CommandLine, NamesWhatIsNotGiven) {

@@ -695,13 +695,13 @@ TEST_F(Extract, CutsATornLineOfItsJournal) {
 }
 
 TEST_F(Extract, DividesTheWorkAmongProcesses) {
-  Words many = {"extract", "--model", model_, "--output", out_, "--threads", "1"};
+  const Words many = {"extract",   "--model", model_,       "--output",       out_,
+                      "--threads", "1",       "--manifest", scratch_ / "many"};
   std::vector<std::string> expected = {"run.json", "journal.0-of-3.jsonl", "journal.1-of-3.jsonl",
                                        "journal.2-of-3.jsonl"};
   for (int i = 0; i < 12; ++i) {
     const std::string name = std::to_string(i);
     write_clip(scratch_ / "many/" + name + ".wav", 4000, i);
-    many.push_back(scratch_ / "many/" + name + ".wav");
     expected.push_back(name + ".safetensors");
   }
   std::size_t done = 0;

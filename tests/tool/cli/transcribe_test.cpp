@@ -130,6 +130,64 @@ TEST_F(Transcribe, ReadsAManifest) {
   EXPECT_THAT(lines_of(result.out), ElementsAre(StartsWith(b_ + "\t"), StartsWith(a_ + "\t")));
 }
 
+TEST_F(Transcribe, ReadsTheBeginningOfAFileWhoseRowHasADurationAlone) {
+  std::ofstream(scratch_ / "list.jsonl")
+      << R"({"audio_filepath": "clips/x/a.wav", "duration": 0.5})"
+      << "\n{\n";
+  const Result result = run_program({"transcribe", "--manifest", scratch_ / "list.jsonl", "--model",
+                                     model_, "--threads", "1", "--json"});
+  EXPECT_EQ(result.status, 3);
+  EXPECT_THAT(result.errors(), ElementsAre(HasSubstr("list.jsonl: line 2: ")));
+  const auto clip = nlohmann::json::parse(result.out);
+  EXPECT_EQ(clip["seconds"], 0.5);
+  EXPECT_FALSE(clip.contains("offset"));
+}
+
+// Two rows of one name stay in one list, which extract would refuse.
+TEST_F(Transcribe, DividesAListAmongProcesses) {
+  std::ofstream list(scratch_ / "list.txt");
+  std::vector<std::string> expected;
+  for (int i = 0; i < 8; ++i) {
+    const std::string path = scratch_ / "clips/" + std::to_string(i) + ".wav";
+    write_clip(path, 4000, i);
+    list << path << "\n" << path << "\n";
+    expected.insert(expected.end(), 2, path);
+  }
+  list << std::string(70000, 'x') << "\n";
+  list.close();
+  const Words divided = {"transcribe", "--manifest", scratch_ / "list.txt", "--model", model_,
+                         "--threads",  "1"};
+  std::vector<std::string> printed, written, errors;
+  for (const std::string rank : {"0", "1", "2"}) {
+    Conditions conditions;
+    conditions.environment = {{"OMPI_COMM_WORLD_RANK", rank}, {"OMPI_COMM_WORLD_SIZE", "3"}};
+    const Result result = run_program(divided, conditions);
+    EXPECT_THAT(result.status, ::testing::AnyOf(0, 3)) << result.err;
+    EXPECT_THAT(result.err, HasSubstr("share " + rank + "/3 by OMPI_COMM_WORLD_RANK and"));
+    for (const std::string& line : lines_of(result.out)) {
+      printed.push_back(line.substr(0, line.find('\t')));
+    }
+    for (const std::string& line : result.errors()) errors.push_back(line);
+
+    Words words = divided;
+    words.insert(words.end(), {"--partition", rank + "/3", "--output", out_, "--quiet"});
+    EXPECT_EQ(run_program(words).status, result.status);
+    for (const std::string& line : lines_of(content_of(scratch_ / "out." + rank + "-of-3.jsonl"))) {
+      written.push_back(nlohmann::json::parse(line)["path"]);
+    }
+  }
+  EXPECT_THAT(printed, ::testing::UnorderedElementsAreArray(expected));
+  EXPECT_THAT(written, ::testing::UnorderedElementsAreArray(expected));
+  EXPECT_THAT(errors, ElementsAre(HasSubstr("list.txt: line 17: is longer than")));
+  EXPECT_FALSE(fs::exists(out_));
+
+  Conditions array;
+  array.environment = {{"SLURM_ARRAY_TASK_ID", "1"}, {"SLURM_ARRAY_TASK_COUNT", "3"}};
+  const Result named = run_program(words(), array);
+  EXPECT_THAT(lines_of(named.out), SizeIs(2));
+  EXPECT_THAT(named.err, HasSubstr("SLURM_ARRAY_TASK_COUNT are ignored"));
+}
+
 TEST_F(Transcribe, WritesTheLinesToAFileInstead) {
   std::ofstream(out_) << "old";
   const std::string lines = run_program(words({"--json"})).out;

@@ -103,6 +103,56 @@ TEST(InputList, NamesPartsByTheirBorders) {
   EXPECT_FALSE(list.segment(3));
 }
 
+TEST(InputList, NamesTheBeginningOfAFileAsTheFile) {
+  InputList list("/work");
+  list.add("x/a.wav", {0, 3.2, /*has_offset=*/false});
+  list.add("x/b.wav", {0, 3.2});
+  list.finish();
+  EXPECT_EQ(list.name(0), "a");
+  EXPECT_EQ(list.segment(0)->duration_seconds, 3.2);
+  EXPECT_EQ(list.name(1), "b-0000000-0003200");
+}
+
+// A file cannot be where a folder has to be.
+TEST(InputList, RefusesAFileInAnothersFolder) {
+  const auto error_of_names = [](const std::vector<std::string>& names,
+                                 std::string_view ending) -> std::string {
+    return message_of<UsageError>([&] {
+      InputList list("/work");
+      for (const std::string& name : names) list.add_named(name, name + ".wav");
+      list.finish(ending);
+    });
+  };
+  for (const std::string ending : {".safetensors", ".npy"}) {
+    for (const std::vector<std::string>& names :
+         {std::vector<std::string>{"a", "a" + ending + "/b"},
+          {"a" + ending + "/b", "c", "a"},
+          {"x/a", "x/a" + ending + "/y/b"},
+          {"a" + ending + ending, "b" + ending, "a" + ending + ending + ending + "/b"}}) {
+      EXPECT_THAT(error_of_names(names, ending),
+                  ::testing::AllOf(HasSubstr("whose folder"), HasSubstr("is the output file of")))
+          << names.back();
+    }
+    EXPECT_EQ(error_of_names({"a", "a/b", "b" + ending + "/c", ending + "/a"}, ending), "accepted");
+  }
+  EXPECT_EQ(error_of_names({"a", "a.npy/b"}, ".safetensors"), "accepted");
+  EXPECT_THAT(error_of({"x/a.wav", "x/a.safetensors/b.wav"}), HasSubstr("x/a.wav"));
+}
+
+TEST(InputList, NeedsNoNamesWhereOutputsHaveNone) {
+  InputList list("/work", OutputNames::kUnneeded);
+  const std::string long_name = "x/" + std::string(250, 'a') + ".wav";
+  for (const std::string& path :
+       {std::string("x/a.wav"), std::string("x/a.wav"), long_name, std::string("x/a\nb.wav")}) {
+    EXPECT_FALSE(list.problem_of(path, {}, {}));
+    list.add(path);
+  }
+  list.finish();
+  EXPECT_EQ(list.name(1), "a");  // a partition goes by it
+  InputList named("/work");
+  EXPECT_TRUE(named.problem_of(long_name, {}, {}));
+}
+
 TEST(InputList, TakesNamesAsTheyAreGiven) {
   InputList list("/work");
   list.add_named("spk1/utt.1", "x/a.wav");
