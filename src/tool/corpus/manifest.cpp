@@ -212,11 +212,11 @@ class ManifestReader {
 
   void add_tsv(std::string_view row) {
     const std::vector<std::string> fields = tsv_fields(row);
-    constexpr std::string_view kExpected = "a path, a tab and the number of samples";
+    constexpr std::string_view kFairseqRow = "a path, a tab and the number of samples";
     if (fields.size() != 2) {
-      bad_row("has " + std::to_string(fields.size()) + " fields", kExpected);
+      bad_row("has " + std::to_string(fields.size()) + " fields", kFairseqRow);
     } else if (!parse_number<std::uint64_t>(fields[1])) {
-      bad_row(in_quotes(fields[1]) + " is no number of samples", kExpected);
+      bad_row(in_quotes(fields[1]) + " is no number of samples", kFairseqRow);
     } else {
       add(root_, fields[0], {}, {});
     }
