@@ -72,7 +72,7 @@ std::string Partition::label() const {
 }
 
 std::string Partition::labelled(const std::string& path) const {
-  if (count == 1) return path;
+  if (count == 1 || path.empty()) return path;
   const std::size_t dot = path.rfind('.');
   // A leading dot starts a hidden file's name.
   const bool has_ending = dot != std::string::npos && dot > directory_prefix(path).size();

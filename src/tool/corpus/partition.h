@@ -18,7 +18,8 @@ struct Partition {
   bool holds(std::string_view output_name) const;
   // "<index>-of-<count>" in the names of a partition's own files; "" for the whole.
   std::string label() const;
-  // `path` with the label before its ending: "a/texts.0-of-4.jsonl"; for the whole `path` itself.
+  // `path` with the label before its ending: "a/texts.0-of-4.jsonl"; for the whole,
+  // and for no path, `path` itself.
   std::string labelled(const std::string& path) const;
   // Nothing for a text that is no label.
   static std::optional<Partition> from_label(std::string_view text);

@@ -168,6 +168,7 @@ TEST(Partition, HasALabelThatNamesIt) {
   EXPECT_EQ((Partition{3, 12}).labelled("a/texts.jsonl"), "a/texts.3-of-12.jsonl");
   EXPECT_EQ((Partition{3, 12}).labelled("a.b/texts"), "a.b/texts.3-of-12");
   EXPECT_EQ((Partition{3, 12}).labelled(".texts"), ".texts.3-of-12");
+  EXPECT_EQ((Partition{3, 12}).labelled(""), "");
   for (const Partition& partition : {Partition{0, 1}, Partition{3, 12}}) {
     EXPECT_EQ(Partition::from_label(partition.label()), partition);
   }
