@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "checkpoint/checkpoint_index.h"
+#include "checkpoint/missing_weights.h"
 #include "checkpoint/safetensors_header.h"
 #include "checkpoint/tensor_dtype.h"
 #include "checkpoint/weight_checks.h"
@@ -145,6 +146,7 @@ Checkpoint Checkpoint::open(const std::string& path) {
   auto state = std::make_unique<State>();
   state->path = path;
   if (is_directory(path)) {
+    check_weights(path);
     const std::string single = join_path(path, kCheckpointFile);
     const std::string index = join_path(path, kCheckpointIndexFile);
     const bool has_index = exists(index);
@@ -155,12 +157,8 @@ Checkpoint Checkpoint::open(const std::string& path) {
       }
       state->add_file(single);
       state->list_tensors();
-    } else if (has_index) {
-      state->open_shards(index);
     } else {
-      throw CheckpointError(
-          path, "", "holds no weights",
-          std::string(kCheckpointFile) + " or " + std::string(kCheckpointIndexFile));
+      state->open_shards(index);
     }
   } else if (path.ends_with(".json")) {
     state->open_shards(path);

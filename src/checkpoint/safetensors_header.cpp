@@ -57,6 +57,12 @@ bool begins_as_safetensors(std::string_view bytes) {
   return first != std::string_view::npos && bytes[first] == '{';
 }
 
+constexpr std::string_view kZip("PK\x03\x04", 4);
+
+bool is_bare_pickle(std::string_view bytes) {
+  return bytes.size() > 1 && bytes[0] == '\x80' && bytes[1] >= 2 && bytes[1] <= 5;
+}
+
 // What a file is that cannot be read as safetensors; null when nothing is recognised. The length of
 // a header may spell any of these beginnings (640 bytes: a pickle's, 123: an object's).
 const char* foreign_file(std::string_view bytes) {
@@ -65,11 +71,11 @@ const char* foreign_file(std::string_view bytes) {
   if (starts("version https://git-lfs")) {
     return "is a Git LFS pointer, not the file itself: run git lfs pull";
   }
-  if (starts(std::string_view("PK\x03\x04", 4))) {
+  if (starts(kZip)) {
     return "is a zip file (PyTorch .bin or .pt): convert it to safetensors with transformers' "
            "save_pretrained";
   }
-  if (bytes.size() > 1 && bytes[0] == '\x80' && bytes[1] >= 2 && bytes[1] <= 5) {
+  if (is_bare_pickle(bytes)) {
     return "is a pickle (PyTorch .bin or .pt): convert it to safetensors with transformers' "
            "save_pretrained";
   }
@@ -413,6 +419,13 @@ std::string read_safetensors_head(const InputFile& file) {
   head.resize(kLengthBytes + wanted);
   file.read_at(kLengthBytes, head.data() + kLengthBytes, wanted);
   return head;
+}
+
+bool is_pickle(const InputFile& file) {
+  std::string head(static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), 64)), '\0');
+  file.read_at(0, head.data(), head.size());
+  if (begins_as_safetensors(head)) return false;
+  return head.starts_with(kZip) || is_bare_pickle(head);
 }
 
 }  // namespace w2vbert

@@ -48,4 +48,7 @@ SafetensorsHeader parse_safetensors_header(std::string_view head, std::uint64_t 
 // where the length cannot be, some bytes that tell what the file is instead.
 std::string read_safetensors_head(const InputFile& file);
 
+// Whether the file begins as PyTorch's .bin and .pt do: a zip file, or a pickle by itself.
+bool is_pickle(const InputFile& file);
+
 }  // namespace w2vbert

@@ -23,8 +23,13 @@ struct FromPretrainedOptions {
   std::optional<std::int64_t> num_hidden_layers;   ///< fewer than the file holds: the first ones
   /// Instead of the config's architectures[0], which AnyModel alone looks at.
   std::optional<std::string> architecture;
-  /// Directory of a PEFT LoRA adapter, merged into the loaded weights (checkpoint/lora.h).
+  /// Which revision of a Hub id: a branch, a tag, a commit or its beginning (resolve_model).
+  std::optional<std::string> revision;
+  /// Directory or Hub id ("org/name@revision") of a PEFT LoRA adapter, merged into the loaded
+  /// weights (checkpoint/lora.h). A head that it brings replaces the model's, whatever its size,
+  /// and may be missing there.
   std::optional<std::string> lora;
+  std::string lora_prefix;  ///< MergeLoraOptions::prefix
   LoadOptions load;
 };
 
@@ -62,6 +67,9 @@ enum class ParameterValues {
 void place_module(torch::nn::Module& module, const FromPretrainedOptions& options,
                   ParameterValues values);
 
+// options.load, with what options.lora replaces in `module`.
+LoadOptions load_options_of(const FromPretrainedOptions& options, const torch::nn::Module& module);
+
 // Merges options.lora, if there is one; its warnings are added to the report's.
 void merge_lora_of(const FromPretrainedOptions& options, torch::nn::Module& module,
                    LoadReport& report);
@@ -87,7 +95,8 @@ Pretrained<ModuleHolder> load_pretrained(const std::string& path_or_id,
   detail::place_module(
       *result.model, options,
       options.load.lenient ? detail::ParameterValues::kept : detail::ParameterValues::unset);
-  result.report = load_state_dict(*result.model, checkpoint, options.load);
+  result.report =
+      load_state_dict(*result.model, checkpoint, detail::load_options_of(options, *result.model));
   detail::merge_lora_of(options, *result.model, result.report);
   result.model->eval();
   result.config = std::move(source.config);

@@ -24,15 +24,19 @@ std::string kind_of_file(const std::string& path) {
   return "audio";
 }
 
-// The option of a setting: its name, but for those that the command line calls otherwise.
+// The option of a setting: its name, but for those that the command line calls otherwise; then its
+// value, where the setting names one behind a blank.
 std::string option_of(std::string_view setting) {
+  const std::size_t blank = std::min(setting.find(' '), setting.size());
+  const std::string value(setting.substr(blank));
+  setting = setting.substr(0, blank);
   constexpr std::pair<std::string_view, std::string_view> kOtherNames[] = {{"precision", "dtype"}};
   for (const auto& [name, option] : kOtherNames) {
     if (setting == name) setting = option;
   }
   std::string option(setting);
   std::replace(option.begin(), option.end(), '_', '-');
-  return "--" + option;
+  return "--" + option + quote_bytes(value);
 }
 
 std::string with_path(const std::string& path, std::string_view message) {

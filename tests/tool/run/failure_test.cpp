@@ -21,6 +21,13 @@ TEST(MessageOf, NamesTheOptionOfASettingBehindTheWords) {
             "a: clip: is damaged, expected a run that verifies (--verify)");
 }
 
+TEST(MessageOf, NamesTheValueThatASettingWouldNeed) {
+  EXPECT_EQ(message_of(CheckpointError("m", "", "fits not", "", "prefix semantic_model.")),
+            "m: fits not (--prefix semantic_model.)");
+  EXPECT_EQ(message_of(CheckpointError("m", "", "fits not", "", "lora_prefix a\nb")),
+            "m: fits not (--lora-prefix a\\x0ab)");
+}
+
 TEST(MessageOf, NamesTheOptionInThePlaceOfTheSetting) {
   EXPECT_EQ(message_of(UsageError("", "states", "states is no number", "numbers", "states")),
             "--states: states is no number, expected numbers");
