@@ -18,6 +18,7 @@ struct FeaturesOptions {
   ClipOptions clips;
   OutputOptions output;
   std::string model;
+  std::string revision;
   std::optional<int> threads;
 };
 
@@ -27,7 +28,7 @@ int run_features(const FeaturesOptions& options) {
   const InputList inputs = options.clips.inputs();
   check_no_input_is_an_output(inputs, options.clips.output);
   ClipRunRequest request;
-  request.features = feature_settings(options.model);
+  request.features = feature_settings(options.model, options.revision);
   request.audio = options.clips.audio(request.features.sampling_rate);
   request.reading_threads = options.clips.reading_threads(at::get_num_threads());
   request.tensor_names = {"input_features", "attention_mask"};
@@ -58,6 +59,8 @@ Run add_features(CLI::App& program) {
   options->clips.add_to(command);
   add_value(command, "--model", options->model, "PATH_OR_ID",
             "Take the settings from this model (default: the extractor's own)");
+  add_value(command, "--revision", options->revision, "NAME",
+            "Of that model, where it is a Hub id: a branch, a tag or a commit (default: main)");
   add_threads(command, options->threads, "the cores this process may use");
   options->output.add_to(command);
   command.footer("Example:\n  w2vbert features a.wav b.flac --output features");

@@ -99,6 +99,9 @@ std::string summary(const Inspection& inspection) {
   for (const std::string& name : comparison.missing) {
     text += fmt::format("missing      {}\n", quote_bytes(name));
   }
+  for (const std::string& name : comparison.initialized) {
+    text += fmt::format("not there    {}: only training uses it\n", quote_bytes(name));
+  }
   for (const LoadReport::Mismatch& mismatch : comparison.mismatched) {
     text += fmt::format("misshapen    {}: {}, expected {}\n", quote_bytes(mismatch.name),
                         quote_bytes(mismatch.problem), quote_bytes(mismatch.expected));
@@ -143,6 +146,7 @@ Json json_of(const Inspection& inspection) {
     report["compared_with"] = inspection.compared_with;
     report["found"] = comparison.loaded;
     report["missing"] = comparison.missing;
+    report["initialized"] = comparison.initialized;
     report["mismatched"] = std::move(mismatched);
     report["unexpected"] = comparison.unexpected;
   }

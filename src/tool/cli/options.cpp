@@ -63,9 +63,21 @@ OneOf<EngineKind> engine_kinds() {
 
 OneOf<std::string> attn_implementations() { return one_of({"eager", "sdpa"}); }
 
-void add_model(CLI::App& command, std::string& model) {
+void add_model(CLI::App& command, std::string& model, std::string& revision) {
   add_value(command, "--model", model, "PATH_OR_ID",
-            "A HuggingFace model directory, or a Hub id in the local cache");
+            "A HuggingFace model directory, or a Hub id in the local cache, also id@revision");
+  add_value(command, "--revision", revision, "NAME",
+            "Of a Hub id: a branch, a tag, or a commit or its beginning (default: main)");
+}
+
+void add_lora(CLI::App& command, std::string& lora, std::string& lora_prefix) {
+  add_value(
+      command, "--lora", lora, "PATH_OR_ID",
+      "A PEFT LoRA adapter (adapter_config.json and adapter_model.safetensors) to merge into the "
+      "weights: a directory, or a Hub id in the local cache, also id@revision");
+  add_value(command, "--lora-prefix", lora_prefix, "NAME",
+            "What stands before the model's names in the adapter, behind base_model.model. "
+            "(default: found by itself where there is one place)");
 }
 
 void add_prefix(CLI::App& command, std::string& prefix) {
@@ -88,7 +100,7 @@ void OutputOptions::add_to(CLI::App& command) {
 }
 
 void ModelOptions::add_to(CLI::App& command) {
-  add_model(command, model);
+  add_model(command, model, revision);
   add_value(
       command, "--device", device, "cpu|cuda[:N]",
       "Where the model runs; cuda is the device of LOCAL_RANK or SLURM_LOCALID if one is set, else "
@@ -103,10 +115,7 @@ void ModelOptions::add_to(CLI::App& command) {
             "Which of HuggingFace's attention paths the reference engine follows");
   add_threads(command, threads, "the cores this process may use");
   add_prefix(command, prefix);
-  add_value(
-      command, "--lora", lora, "DIR",
-      "A PEFT LoRA adapter (adapter_config.json and adapter_model.safetensors) to merge into the "
-      "weights");
+  add_lora(command, lora, lora_prefix);
   command.add_flag("--lenient", lenient,
                    "Initialise missing tensors as HuggingFace does, with a warning each");
 }
@@ -115,14 +124,19 @@ ModelRequest ModelOptions::request() const {
   if (model.empty()) {
     throw UsageError("", "--model", "is not given", "a model directory or a Hub id");
   }
+  if (lora.empty() && !lora_prefix.empty()) {
+    throw UsageError("", "--lora-prefix", "is given without --lora", "both");
+  }
   ModelRequest request;
   request.model = model;
+  request.revision = revision;
   request.precision = precision;
   request.engine = engine;
   request.attn_implementation = attn_implementation;
   request.lenient = lenient;
   request.prefix = prefix;
   request.lora = lora;
+  request.lora_prefix = lora_prefix;
   request.device = parse_device(device == "cuda" ? device_of_launcher() : device);
   return request;
 }

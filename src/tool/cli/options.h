@@ -27,6 +27,7 @@ struct OutputOptions {
 
 struct ModelOptions {
   std::string model;
+  std::string revision;
   std::string device = "cpu";  // read by request(): another one needs LibTorch's CUDA backend
   Precision precision = Precision::float32;
   EngineKind engine = EngineKind::fused;
@@ -34,6 +35,7 @@ struct ModelOptions {
   std::optional<int> threads;
   std::string prefix;
   std::string lora;
+  std::string lora_prefix;
   bool lenient = false;
 
   void add_to(CLI::App& command);
@@ -45,7 +47,8 @@ struct ModelOptions {
 OneOf<Precision> precisions(const std::string& shown_instead = "");
 OneOf<EngineKind> engine_kinds();
 OneOf<std::string> attn_implementations();
-void add_model(CLI::App& command, std::string& model);
+void add_model(CLI::App& command, std::string& model, std::string& revision);
+void add_lora(CLI::App& command, std::string& lora, std::string& lora_prefix);
 void add_prefix(CLI::App& command, std::string& prefix);
 void add_quiet(CLI::App& command, bool& quiet);
 void add_threads(CLI::App& command, std::optional<int>& threads, const std::string& by_default);

@@ -60,6 +60,7 @@ ParityOptions parity_options(const ParityOptionsGiven& given, const Reference& r
   ModelRequest request = model.request();
   request.engine = EngineKind::reference;
   options.load = load_options(request, choose_engine(request, Wav2Vec2BertConfig()));
+  if (!given.model.revision.empty()) options.load.revision = given.model.revision;
   options.tolerance = given.tolerance;
   return options;
 }
@@ -109,7 +110,7 @@ Run add_parity(CLI::App& program) {
       "parity", "Compare a model, module by module, with what PyTorch computed");
   const auto given = std::make_shared<ParityOptionsGiven>();
   ModelOptions& model = given->model;
-  add_model(command, model.model);
+  add_model(command, model.model, model.revision);
   add_value(command, "--reference", given->reference, "REF.safetensors",
             "What scripts/export_parity_fixtures.py has written for the model and a clip");
   add_value(
@@ -130,7 +131,7 @@ Run add_parity(CLI::App& program) {
   add_threads(command, given->threads,
               "the reference's, but no more than the cores this process may use");
   add_prefix(command, model.prefix);
-  add_value(command, "--lora", model.lora, "DIR", "A PEFT LoRA adapter to merge into the weights");
+  add_lora(command, model.lora, model.lora_prefix);
   given->output.add_to(command);
   command.footer(
       "Example:\n  build/venv/bin/python scripts/export_parity_fixtures.py ref.safetensors --model "

@@ -6,7 +6,9 @@
 #include <memory>
 #include <utility>
 
+#include "checkpoint/safetensors_header.h"
 #include "core/dtype.h"
+#include "core/file.h"
 #include "core/memory.h"
 #include "core/parse_number.h"
 #include "core/text.h"
@@ -75,6 +77,16 @@ std::string numbers_of(const SeamlessM4TFeatureExtractorConfig& features) {
          " padding_value=" + number_text(features.padding_value);
 }
 
+// The projects publish their statistics as pickles.
+Checkpoint open_stats(const std::string& path) {
+  if (!is_directory(path) && is_pickle(InputFile::open<CheckpointError>(path))) {
+    throw CheckpointError(path, "", "is a pickle (PyTorch .pt), which is never read",
+                          "a safetensors file with mean and var, as scripts/convert_stats.py makes "
+                          "one of it");
+  }
+  return Checkpoint::open(path);
+}
+
 at::Tensor read_statistic(const Checkpoint& file, const std::string& name, std::int64_t channels) {
   const std::string shape = "a float tensor of shape (" + std::to_string(channels) + ")";
   const CheckpointTensor* tensor = file.find(name);
@@ -116,9 +128,13 @@ std::vector<std::int64_t> parse_states(const std::string& text, std::int64_t num
   return states;
 }
 
-SeamlessM4TFeatureExtractorConfig feature_settings(const std::string& model) {
+SeamlessM4TFeatureExtractorConfig feature_settings(const std::string& model,
+                                                   const std::string& revision) {
+  if (model.empty() && !revision.empty()) {
+    throw UsageError("", "revision", "is given without a model", "both", "revision");
+  }
   if (model.empty()) return {};
-  return SeamlessM4TFeatureExtractorConfig::from_pretrained(resolve_model(model).path);
+  return SeamlessM4TFeatureExtractorConfig::from_pretrained(resolve_model(model, revision).path);
 }
 
 Fingerprint features_fingerprint(const SeamlessM4TFeatureExtractorConfig& features,
@@ -135,7 +151,7 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
       attention_mask_(options.attention_mask),
       pool_(options.pool),
       preset_(options.preset) {
-  const ModelDirectory model = resolve_model(request_.model);
+  const ModelDirectory model = resolve_model(request_.model, request_.revision);
   directory_ = model.path;
   config_ = load_config(request_, directory_);
   engine_ = choose_engine(request_, config_);
@@ -156,7 +172,7 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
     }
   }
   if (!options.stats.empty()) {
-    const Checkpoint file = Checkpoint::open(options.stats);
+    const Checkpoint file = open_stats(options.stats);
     // The states are the encoder's; only last_hidden_state is what an adapter makes of them.
     const bool of_adapter = states_.empty() && config_.add_adapter;
     const std::int64_t channels = of_adapter ? config_.adapter_size() : config_.hidden_size;
@@ -190,6 +206,7 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
   fields.emplace_back("lenient", request_.lenient ? "true" : "false");
   // Only then: other runs keep the fingerprint that they have always had.
   if (!lora_identity_.empty()) fields.emplace_back("lora", lora_identity_);
+  if (!request_.lora_prefix.empty()) fields.emplace_back("lora_prefix", request_.lora_prefix);
   if (!preset_.empty()) fields.emplace_back("preset", preset_);
   if (!attention_mask_) fields.emplace_back("attention_mask", "none");
   if (pool_ > 1) fields.emplace_back("pool", std::to_string(pool_));

@@ -30,7 +30,8 @@ namespace w2vbert::tool {
 std::vector<std::int64_t> parse_states(const std::string& text, std::int64_t num_hidden_layers);
 
 // HF's feature extractor settings: of a model, or the class's defaults for "".
-SeamlessM4TFeatureExtractorConfig feature_settings(const std::string& model);
+SeamlessM4TFeatureExtractorConfig feature_settings(const std::string& model,
+                                                   const std::string& revision = "");
 
 // What a run of features depends on.
 Fingerprint features_fingerprint(const SeamlessM4TFeatureExtractorConfig& features,

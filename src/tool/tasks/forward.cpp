@@ -114,7 +114,7 @@ NamedTensors run_model(const ForwardRequest& request, const std::string& directo
 
 ForwardSummary run_forward(const ForwardRequest& request) {
   const at::NoGradGuard no_grad;
-  const ModelDirectory model = resolve_model(request.model.model);
+  const ModelDirectory model = resolve_model(request.model.model, request.model.revision);
   const std::string config_path = join_path(model.path, "config.json");
   const Wav2Vec2BertConfig config = load_config(request.model, model.path);
   ForwardSummary summary;

@@ -12,6 +12,7 @@
 #include <ctime>
 #include <span>
 
+#include "checkpoint/missing_weights.h"
 #include "checkpoint/safetensors_header.h"
 #include "config/lora_config.h"
 #include "core/durable_file.h"
@@ -134,6 +135,7 @@ void add_text(Sha256& sha, const std::string& text) {
 
 std::string model_identity(const std::string& model_directory,
                            const std::vector<std::string>& weight_files) {
+  check_weights(model_directory);
   Sha256 sha;
   for (const char* name : {"config.json", "processor_config.json", "preprocessor_config.json"}) {
     const std::string path = join_path(model_directory, name);
@@ -143,9 +145,9 @@ std::string model_identity(const std::string& model_directory,
   return sha.hex();
 }
 
-std::string lora_identity(const std::string& directory) {
-  const LoraFiles files = find_lora(directory);
-  (void)LoraConfig::from_pretrained(directory);
+std::string lora_identity(const std::string& path_or_id) {
+  const LoraFiles files = find_lora(path_or_id);
+  (void)LoraConfig::from_pretrained(parent_path(files.config));
   Sha256 sha;
   add_text(sha, read_small_file<ConfigError>(files.config, kMaxConfigBytes));
   add_weights(sha, files.weights);

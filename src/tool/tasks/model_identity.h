@@ -14,7 +14,8 @@ namespace w2vbert::tool {
 std::string model_identity(const std::string& model_directory,
                            const std::vector<std::string>& weight_files);
 
-// The same of a PEFT adapter's directory. Throws also for one that cannot be merged into any model.
-std::string lora_identity(const std::string& directory);
+// The same of a PEFT adapter, a directory or a Hub id. Throws also for one that cannot be merged
+// into any model.
+std::string lora_identity(const std::string& path_or_id);
 
 }  // namespace w2vbert::tool

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "checkpoint/missing_weights.h"
 #include "core/file.h"
 #include "core/stopwatch.h"
 #include "core/text.h"
@@ -25,11 +26,12 @@ namespace {
 
 // Seconds of audio in a batch: enough for the products to be fast.
 constexpr double kTranscriptionBatchSeconds = 60;
+constexpr const char* kVocabularyFile = "vocab.json";
 
 }  // namespace
 
 Transcription::Transcription(ModelRequest request) : request_(std::move(request)) {
-  const ModelDirectory model = resolve_model(request_.model);
+  const ModelDirectory model = resolve_model(request_.model, request_.revision);
   directory_ = model.path;
   const std::string config_path = join_path(directory_, "config.json");
   config_ = load_config(request_, directory_);
@@ -39,9 +41,9 @@ Transcription::Transcription(ModelRequest request) : request_(std::move(request)
   }
   engine_ = choose_engine(request_, config_);
   features_ = load_features(config_, directory_);
-  tokenizer_ = Wav2Vec2CTCTokenizer::from_pretrained(directory_);
+  tokenizer_ = Wav2Vec2CTCTokenizer::from_pretrained(tokenizer_directory());
   tokenizer_.check_vocab_size(*config_.vocab_size);
-  warnings_ = tokenizer_.warnings;
+  warnings_.insert(warnings_.end(), tokenizer_.warnings.begin(), tokenizer_.warnings.end());
   const std::int64_t blank = tokenizer_.pad_token_id();
   if (config_.pad_token_id != blank) {
     warnings_.push_back(quote_bytes(config_path) + ": pad_token_id is " +
@@ -50,6 +52,24 @@ Transcription::Transcription(ModelRequest request) : request_(std::move(request)
                         std::to_string(blank) +
                         ": the tokenizer's is taken for the blank, as transformers does");
   }
+}
+
+// PEFT's users save the tokenizer beside the adapter whose head it belongs to.
+std::string Transcription::tokenizer_directory() {
+  std::string directory = directory_;
+  if (!request_.lora.empty()) {
+    const std::string adapter = resolve_adapter(request_.lora).path;
+    if (exists(join_path(adapter, kVocabularyFile))) directory = adapter;
+  }
+  for (const char* const file : {kVocabularyFile, "tokenizer_config.json"}) {
+    check_link(join_path(directory, file));
+  }
+  const std::string of_model = join_path(directory_, kVocabularyFile);
+  if (directory != directory_ && exists(of_model)) {
+    warnings_.push_back(quote_bytes(of_model) + " is not used: the adapter has its own, " +
+                        quote_bytes(join_path(directory, kVocabularyFile)));
+  }
+  return directory;
 }
 
 double Transcription::seconds_of(std::int64_t frames) const {

@@ -73,6 +73,8 @@ class Transcription {
   Function load(LoadReport* report = nullptr, std::function<bool()> interrupt_asked = {}) const;
 
  private:
+  std::string tokenizer_directory();
+
   ModelRequest request_;
   std::string directory_;
   Wav2Vec2BertConfig config_;

@@ -27,6 +27,7 @@ using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 
@@ -141,6 +142,13 @@ TEST_F(Extract, AppliesStatistics) {
 TEST_F(Extract, RefusesStatisticsThatDoNotFit) {
   const std::string stats = scratch_ / "stats.safetensors";
   expect_error(words({"--stats", stats}), 4, HasSubstr("stats.safetensors"));
+  const std::string pickle = scratch_ / "stats.pt";  // as the projects publish it
+  for (const char* beginning : {"PK\x03\x04", "\x80\x02}q"}) {
+    std::ofstream(pickle, std::ios::trunc) << beginning << std::string(100, '.');
+    expect_error(words({"--stats", pickle}), 4,
+                 AllOf(HasSubstr("stats.pt: is a pickle"), HasSubstr("scripts/convert_stats.py"),
+                       Not(HasSubstr("save_pretrained"))));
+  }
   write_safetensors(stats, {{"mean", at::zeros(kSmallHiddenSize)}});
   expect_error(words({"--stats", stats}), 4, HasSubstr("var: is missing"));
   write_safetensors(stats, {{"mean", at::zeros(kSmallHiddenSize)}, {"var", at::ones(5)}}, {},

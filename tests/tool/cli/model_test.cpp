@@ -178,6 +178,7 @@ TEST_F(Model, IsFoundBehindItsPrefixOnlyWhenAskedTo) {
     tensors = prefixed;
   });
   expect_bad_model(HasSubstr("semantic_model"));
+  EXPECT_THAT(extract().errors(), ElementsAre(HasSubstr("(--prefix semantic_model.)")));
   ASSERT_EQ(extract({"--prefix", "semantic_model."}).status, 0);
   EXPECT_TRUE(at::equal(tensors_of(out_ + "/clip.safetensors").at("last_hidden_state"), plain));
   EXPECT_EQ(run_program({"inspect", model_, "--prefix", "semantic_model."}).status, 0);
@@ -241,6 +242,141 @@ TEST_F(Model, IsFoundInTheHubCache) {
   conditions.environment["HF_HUB_CACHE"] = cache;
   const Result result = run_program({"inspect", "someone/small"}, conditions);
   EXPECT_EQ(result.status, 0) << result.err;
+}
+
+TEST_F(Model, IsFoundByItsRevision) {
+  const std::string cache = scratch_ / "cache";
+  const std::string repository = cache + "/models--someone--small";
+  Conditions conditions;
+  conditions.environment["HF_HUB_CACHE"] = "$CACHES/cache";
+  conditions.environment["CACHES"] = scratch_ / "";
+  ASSERT_EQ(forward().status, 0);
+  const at::Tensor first = tensors_of(result_).at("last_hidden_state");
+  fs::create_directories(repository + "/refs");
+  fs::create_directories(repository + "/snapshots/abc1");
+  std::ofstream(repository + "/refs/main") << "abc1";
+  fs::copy(model_, repository + "/snapshots/abc1");
+  change([](Tensors& tensors) { tensors.at(kTensor).mul_(2); });
+  fs::create_directories(repository + "/snapshots/abc2");
+  std::ofstream(repository + "/refs/v2") << "abc2";
+  fs::copy(model_, repository + "/snapshots/abc2");
+  ASSERT_EQ(forward().status, 0);
+  const at::Tensor second = tensors_of(result_).at("last_hidden_state");
+  ASSERT_FALSE(at::equal(first, second));
+  using Words = std::vector<std::string>;
+  for (const Words& model :
+       {Words{"someone/small@v2"}, Words{"someone/small", "--revision", "v2"},
+        Words{"someone/small", "--revision", "abc2"}, Words{"someone/small"}}) {
+    Words words = {"forward", "--input", in_, "--output", result_, "--model"};
+    words.insert(words.end(), model.begin(), model.end());
+    const Result result = run_program(words, conditions);
+    ASSERT_EQ(result.status, 0) << result.err;
+    EXPECT_TRUE(at::equal(tensors_of(result_).at("last_hidden_state"),
+                          model == Words{"someone/small"} ? first : second));
+    if (model.size() > 1) {
+      words = {"features", clip_, "--output", out_, "--model"};
+      words.insert(words.end(), model.begin(), model.end());
+      EXPECT_EQ(run_program(words, conditions).status, 0);
+    }
+  }
+  const Result missing = run_program({"inspect", "someone/small@v3"}, conditions);
+  EXPECT_EQ(missing.status, 4);
+  EXPECT_THAT(missing.errors(), ElementsAre(HasSubstr("hf download someone/small --revision v3")));
+  const Result twice = forward({"--revision", "v2"});  // beside a directory
+  EXPECT_EQ(twice.status, 2);
+  EXPECT_THAT(twice.errors(), ElementsAre(HasSubstr("--revision")));
+}
+
+TEST_F(Model, IsRunWithAnAdapterOfTheHub) {
+  const std::string cache = scratch_ / "cache", lora = scratch_ / "lora";
+  const std::string snapshot = cache + "/models--someone--adapter/snapshots/abc";
+  make_small_lora(lora);
+  make_small_lora(snapshot);
+  fs::create_directories(cache + "/models--someone--adapter/refs");
+  std::ofstream(cache + "/models--someone--adapter/refs/main") << "abc";
+  ASSERT_EQ(extract({"--lora", lora}).status, 0);
+  Conditions conditions;
+  conditions.environment["HF_HUB_CACHE"] = cache;
+  const auto with = [&](const std::string& adapter) {
+    return run_program({"extract", clip_, "--model", model_, "--output", out_, "--lora", adapter},
+                       conditions);
+  };
+  for (const char* id : {"someone/adapter", "someone/adapter@main", "someone/adapter@abc"}) {
+    const Result result = with(id);  // the same run: the same bytes of the adapter
+    EXPECT_EQ(result.status, 0) << result.err;
+  }
+  const Result missing = with("someone/other@v2");
+  EXPECT_EQ(missing.status, 4);
+  EXPECT_THAT(missing.errors(), ElementsAre(HasSubstr("hf download someone/other --revision v2")));
+}
+
+TEST_F(Model, IsRunWithAnAdapterInAFolderWhichIsTold) {
+  make_small_lora(scratch_ / "lora/french");
+  const Result result = extract({"--lora", scratch_ / "lora"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("the adapter in its folder french is taken"));
+  make_small_lora(scratch_ / "lora/german");
+  const Result both = extract({"--lora", scratch_ / "lora"});
+  EXPECT_EQ(both.status, 4);
+  EXPECT_THAT(both.errors(), ElementsAre(AllOf(HasSubstr("french"), HasSubstr("german"))));
+}
+
+TEST_F(Model, RefusesWhatWouldCountForNothing) {
+  const Result prefix = extract({"--lora-prefix", "semantic_model."});
+  EXPECT_EQ(prefix.status, 2);
+  EXPECT_THAT(prefix.errors(), ElementsAre(HasSubstr("--lora-prefix: is given without --lora")));
+  const Result revision = run_program({"features", clip_, "--output", out_, "--revision", "v2"});
+  EXPECT_EQ(revision.status, 2);
+  EXPECT_THAT(revision.errors(), ElementsAre(HasSubstr("--revision: is given without a model")));
+}
+
+TEST_F(Model, IsACompiledOne) {
+  ASSERT_EQ(extract().status, 0);
+  const at::Tensor plain = tensors_of(out_ + "/clip.safetensors").at("last_hidden_state");
+  change([](Tensors& tensors) {
+    Tensors wrapped;
+    for (const auto& [name, tensor] : tensors) wrapped["wav2vec2_bert._orig_mod." + name] = tensor;
+    tensors = wrapped;
+  });
+  for (const std::vector<std::string>& more :
+       {std::vector<std::string>{}, {"--prefix", "wav2vec2_bert._orig_mod."}}) {
+    fs::remove_all(out_);
+    const Result result = extract(more);
+    ASSERT_EQ(result.status, 0) << result.err;
+    EXPECT_TRUE(at::equal(tensors_of(out_ + "/clip.safetensors").at("last_hidden_state"), plain));
+  }
+  EXPECT_EQ(run_program({"inspect", model_}).status, 0);
+}
+
+TEST_F(Model, LacksWhatOnlyTrainingUses) {
+  ASSERT_EQ(extract().status, 0);
+  const at::Tensor plain = tensors_of(out_ + "/clip.safetensors").at("last_hidden_state");
+  fs::remove_all(out_);
+  change([](Tensors& tensors) { tensors.erase("masked_spec_embed"); });
+  const Result result = extract();
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("masked_spec_embed: is missing"));
+  EXPECT_TRUE(at::equal(tensors_of(out_ + "/clip.safetensors").at("last_hidden_state"), plain));
+  const Result inspected = run_program({"inspect", model_});
+  EXPECT_EQ(inspected.status, 0);
+  EXPECT_THAT(inspected.out, HasSubstr("masked_spec_embed: only training uses it"));
+}
+
+TEST_F(Model, HoldsAnAdapterThatIsNotMerged) {
+  change([](Tensors& tensors) {
+    Tensors saved;
+    for (const auto& [name, tensor] : tensors) saved["base_model.model." + name] = tensor;
+    saved["base_model.model.encoder.layers.0.self_attn.linear_q.lora_A.default.weight"] =
+        at::ones({2, 32});
+    tensors = saved;
+  });
+  expect_bad_model(AllOf(HasSubstr("LoRA adapter"), HasSubstr("merge_and_unload")));
+  EXPECT_THAT(extract().errors(), ElementsAre(HasSubstr("(--lora)")));
+}
+
+TEST_F(Model, IsAPickle) {
+  fs::rename(model_ + "/model.safetensors", model_ + "/pytorch_model.bin");
+  expect_bad_model(AllOf(HasSubstr("pytorch_model.bin: is a pickle"), HasSubstr("python3 -c")));
 }
 
 TEST_F(Model, IsInspected) {

@@ -71,6 +71,11 @@ class Transcribe : public ::testing::Test {
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
+  void set_vocab_size(const nlohmann::json& size) const {
+    auto config = nlohmann::json::parse(content_of(model_ + "/config.json"));
+    config["vocab_size"] = size;
+    write("config.json", config.dump());
+  }
   // Ends with `status` and one error line; prints nothing.
   static void expect_error(const Words& words, int status,
                            const ::testing::Matcher<std::string>& line) {
@@ -95,6 +100,46 @@ TEST_F(Transcribe, PrintsPathAndTextOfEachFile) {
   const Result quiet = run_program(words({"--quiet"}));
   EXPECT_EQ(quiet.out, result.out);
   EXPECT_THAT(quiet.err, IsEmpty());
+}
+
+// The adapter of a CTC model over the encoder that it was trained on, and over a model of another
+// language: its head and its vocabulary count.
+TEST_F(Transcribe, TakesTheHeadAndTheVocabularyOfAnAdapter) {
+  const std::string plain = run_program(words()).out;
+  const std::string adapter = scratch_ / "adapter";
+  fs::create_directories(adapter);
+  std::ofstream(adapter + "/adapter_config.json")
+      << R"({"peft_type": "LORA", "target_modules": [], "modules_to_save": ["lm_head"]})";
+  const auto model_tensors = tensors_of(model_ + "/model.safetensors");
+  NamedTensors head;
+  for (const char* name : {"lm_head.weight", "lm_head.bias"}) {
+    head.emplace_back("base_model.model." + std::string(name), model_tensors.at(name));
+  }
+  write_safetensors(adapter + "/adapter_model.safetensors", head, {{"format", "pt"}});
+  std::ofstream(adapter + "/vocab.json") << kVocabulary;
+
+  change_tensors(model_ + "/model.safetensors", [](std::map<std::string, at::Tensor>& tensors) {
+    tensors["lm_head.weight"] = at::ones({7, kSmallHiddenSize});
+    tensors["lm_head.bias"] = at::ones({7});
+  });
+  write("vocab.json", R"({"<pad>": 0, "|": 1, "x": 2, "y": 3, "<unk>": 4, "z": 5, "w": 6})");
+  set_vocab_size(7);
+  const Result other = run_program(words({"--lora", adapter}));
+  ASSERT_EQ(other.status, 0) << other.err;
+  EXPECT_EQ(other.out, plain);
+  EXPECT_THAT(other.err, AllOf(HasSubstr("lm_head.weight has shape (7, 32)"),
+                               HasSubstr("vocab.json is not used: the adapter has its own")));
+
+  change_tensors(model_ + "/model.safetensors", [](std::map<std::string, at::Tensor>& tensors) {
+    tensors.erase("lm_head.weight");
+    tensors.erase("lm_head.bias");
+  });
+  fs::remove(model_ + "/vocab.json");
+  set_vocab_size(nullptr);
+  const Result bare = run_program(words({"--lora", adapter, "--quiet"}));
+  ASSERT_EQ(bare.status, 0) << bare.err;
+  EXPECT_EQ(bare.out, plain);
+  EXPECT_THAT(bare.err, IsEmpty());
 }
 
 TEST_F(Transcribe, PrintsALineOfJsonForEachFile) {
