@@ -126,12 +126,12 @@ TEST(FeatureParity, EveryCallOptionGivesWhatTransformersGives) {
   int calls = 0;
   for (const auto& [call, line] : header.metadata) {
     if (!line.starts_with("clips=")) continue;
-    SCOPED_TRACE(call + ": " + line);
+    SCOPED_TRACE(std::string(call) + ": " + std::string(line));
     SeamlessM4TFeatureExtractorConfig config;
     SeamlessM4TFeatureExtractor::Options options;
     std::vector<std::vector<float>> clips;
     std::set<std::string> unknown;
-    for (const auto& [key, value] : arguments_of(line)) {
+    for (const auto& [key, value] : arguments_of(std::string(line))) {
       if (key == "clips") {
         for (const char name : value)
           clips.push_back(samples_of(tensors, std::string("clip/") + name));

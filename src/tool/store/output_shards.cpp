@@ -267,10 +267,10 @@ void OutputShards::copy(OpenShard& shard, const std::string& name, const std::st
     if (found == stored.tensors.end()) {
       throw StorageError(stored.file.path(), name, "has no " + tensor, kRunThatVerifies, kVerify);
     }
-    const TensorInfo& info = *found->second;
+    const HeaderTensor& info = *found->second;
     data.resize(static_cast<std::size_t>(info.end - info.begin));
     stored.file.read_at(stored.header.data_offset + info.begin, data.data(), data.size());
-    shard.stream->add(info, data);
+    shard.stream->add(info.copy(), data);
     shard.sha.add(data);
   }
   shard.index += line;

@@ -12,7 +12,7 @@ namespace w2vbert::tool {
 
 StoredShard::StoredShard(const std::string& path) : file(InputFile::open<UsageError>(path)) {
   header = parse_safetensors_header(read_safetensors_head(file), file.size(), path);
-  for (const TensorInfo& tensor : header.tensors) tensors.emplace(tensor.name, &tensor);
+  for (const HeaderTensor& tensor : header.tensors) tensors.emplace(tensor.name, &tensor);
   index = header.metadata_value(kIndexKey);
   try {
     for (IndexedClip& clip : parse_index(index)) {

@@ -1,6 +1,7 @@
 // A shard as it lies in a run's directory.
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -23,7 +24,7 @@ struct StoredShard {
   SafetensorsHeader header;
   std::string index;
   std::unordered_map<std::string, std::string> lines;  // of the index, by clip
-  std::unordered_map<std::string_view, const TensorInfo*> tensors;
+  std::map<std::string_view, const HeaderTensor*> tensors;
 };
 
 }  // namespace w2vbert::tool

@@ -273,7 +273,7 @@ TEST_F(Model, IsInspectedWithWhatItDoesNotNeed) {
   const Result result = run_program({"inspect", model_});
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("unexpected   lm_head.weight"));
-  EXPECT_THAT(result.out, HasSubstr("lm_head.bias: 3 of 3 values are NaN or infinite"));
+  EXPECT_THAT(result.out, HasSubstr("model.safetensors: lm_head.bias: 3 of 3 values are NaN or infinite"));
 }
 
 TEST_F(Model, IsInspectedAsASingleFile) {
