@@ -3,8 +3,10 @@
 #include <ATen/ATen.h>
 
 #include "core/file.h"
+#include "core/text.h"
 #include "w2vbert/checkpoint/lora.h"
 #include "w2vbert/checkpoint/model_directory.h"
+#include "w2vbert/core/error.h"
 
 namespace w2vbert {
 
@@ -21,6 +23,17 @@ PretrainedSource find_pretrained(const std::string& path_or_id,
 }
 
 namespace detail {
+
+void make_of_config_file(const std::string& directory, const std::function<void()>& make) try {
+  make();
+} catch (const ConfigError& error) {
+  constexpr std::string_view kConfig = "config";  // what the classes call it
+  if (error.path() != kConfig) throw;
+  std::string_view text = error.what();
+  text.remove_prefix(kConfig.size() + 2);
+  if (!error.key().empty()) text.remove_prefix(quote_bytes(error.key()).size() + 2);
+  throw ConfigError(join_path(directory, "config.json"), error.key(), text, "", error.setting());
+}
 
 void place_module(torch::nn::Module& module, const FromPretrainedOptions& options,
                   ParameterValues values) {

@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include "models/head.h"
+#include "models/model_size.h"
 #include "nn/check_inputs.h"
 #include "nn/make_layers.h"
 #include "w2vbert/core/error.h"
@@ -51,9 +52,12 @@ Wav2Vec2BertForCTCImpl::Wav2Vec2BertForCTCImpl(Wav2Vec2BertConfig model_config)
 }
 
 void Wav2Vec2BertForCTCImpl::reset() {
+  const auto width = config.add_adapter ? config.adapter_size() : config.hidden_size;
+  refuse_too_large(config,
+                   {{"vocab_size", std::to_string(*config.vocab_size),
+                     static_cast<double>(width) * static_cast<double>(*config.vocab_size)}});
   wav2vec2_bert = register_module("wav2vec2_bert", Wav2Vec2BertModel(config));
   dropout = register_module("dropout", torch::nn::Dropout(config.final_dropout));
-  const auto width = config.add_adapter ? config.adapter_size() : config.hidden_size;
   lm_head = register_module("lm_head", make_linear(width, *config.vocab_size));
   init_head(*this, config);
 }

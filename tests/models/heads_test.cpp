@@ -14,12 +14,14 @@
 #include "w2vbert/models/wav2vec2_bert_for_ctc.h"
 #include "w2vbert/models/wav2vec2_bert_for_sequence_classification.h"
 #include "w2vbert/models/wav2vec2_bert_for_xvector.h"
+#include "w2vbert/nn/initialization.h"
 
 namespace w2vbert::testing {
 namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 template <class Holder>
 std::string error_of(const Wav2Vec2BertConfig& config) {
@@ -50,6 +52,39 @@ TEST(Heads, RefuseTheConfigsThatHuggingFaceRefuses) {
   config.tdnn_dim = config.tdnn_kernel = config.tdnn_dilation = {};
   EXPECT_EQ(error_of<Wav2Vec2BertModel>(config), "no ConfigError");
   EXPECT_THAT(error_of<Wav2Vec2BertForXVector>(config), HasSubstr("tdnn_dim: []"));
+}
+
+// No memory holds these; what is asked for is refused before it is.
+TEST(Heads, RefuseWhatMemoryDoesNotHold) {
+  const SkipInitialization skip;  // where nothing is written to them they count as well
+  const auto too_large = [](const std::string& key) {
+    return AllOf(StartsWith("config: " + key + ": "), HasSubstr(" makes a model of "),
+                 HasSubstr("expected one that fits into the "));
+  };
+  constexpr std::int64_t kMaxWidth = 1 << 20;
+  constexpr std::int64_t kMaxTokens = 1 << 24;
+  auto config = head_config();
+  config.hidden_size = 1 << 15;
+  config.vocab_size = kMaxTokens;
+  EXPECT_THAT(error_of<Wav2Vec2BertForCTC>(config), too_large("vocab_size"));
+  config.vocab_size = 7;
+  config.num_labels = kMaxTokens;
+  EXPECT_THAT(error_of<Wav2Vec2BertForAudioFrameClassification>(config), too_large("num_labels"));
+  config = head_config();
+  config.classifier_proj_size = kMaxWidth;
+  config.num_labels = kMaxTokens;
+  EXPECT_THAT(error_of<Wav2Vec2BertForSequenceClassification>(config), too_large("num_labels"));
+  EXPECT_EQ(error_of<Wav2Vec2BertModel>(config), "no ConfigError");
+  config = head_config();
+  config.xvector_output_dim = kMaxWidth;
+  EXPECT_THAT(error_of<Wav2Vec2BertForXVector>(config), too_large("xvector_output_dim"));
+  config = head_config();
+  config.tdnn_dim = {kMaxWidth, kMaxWidth};
+  EXPECT_THAT(error_of<Wav2Vec2BertForXVector>(config), too_large("tdnn_dim"));
+  config = head_config();
+  config.tdnn_kernel = {kMaxTokens, kMaxTokens};
+  config.tdnn_dim = {1 << 10, 1 << 10};
+  EXPECT_THAT(error_of<Wav2Vec2BertForXVector>(config), too_large("tdnn_dim"));
 }
 
 TEST(Heads, AnyModelNamesTheClassesItKnows) {

@@ -4,6 +4,7 @@
 #include <torch/nn/module.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -51,6 +52,10 @@ PretrainedSource find_pretrained(const std::string& path_or_id,
 // For the templates below alone.
 namespace detail {
 
+// Makes a module of a directory's config. What the class says about it (ConfigError, which knows
+// no file) names the directory's config.json.
+void make_of_config_file(const std::string& directory, const std::function<void()>& make);
+
 // What becomes of the values of parameters that are moved.
 enum class ParameterValues {
   kept,
@@ -82,7 +87,8 @@ Pretrained<ModuleHolder> load_pretrained(const std::string& path_or_id,
   {
     std::optional<SkipInitialization> skip;
     if (!options.load.lenient) skip.emplace();  // every parameter is about to be read, or it fails
-    result.model = ModuleHolder(source.config);
+    detail::make_of_config_file(source.directory,
+                                [&] { result.model = ModuleHolder(source.config); });
   }
   detail::place_module(
       *result.model, options,
