@@ -9,7 +9,9 @@
 
 #include "checkpoint/state_dict.h"
 #include "checkpoint/tensor_dtype.h"
+#include "core/file.h"
 #include "core/text.h"
+#include "w2vbert/checkpoint/checkpoint.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
@@ -30,6 +32,13 @@ std::string_view expected_dtypes(const at::Tensor& target, std::string_view dtyp
   // A copy would cut the fraction off.
   if (!target.is_complex()) return is_integer_dtype(dtype_name) ? "" : kIntegerDtypes;
   return "";
+}
+
+// " in <file>" for a tensor of one of several files; report.path says which directory.
+std::string in_shard(const WeightSource& source, const std::string& name) {
+  const auto* checkpoint = dynamic_cast<const Checkpoint*>(&source);
+  if (checkpoint == nullptr || checkpoint->files().size() == 1) return "";
+  return " in " + quote_bytes(file_name(checkpoint->find(name)->file));
 }
 
 struct Match {
@@ -134,11 +143,14 @@ Plan make_plan(const torch::nn::Module& module, const WeightSource& source,
     const WeightInfo& tensor = *source.find(names[i]);
     if (want.target.sizes() != at::IntArrayRef(tensor.shape)) {
       report.mismatched.push_back(
-          {name, "has shape " + shape_text(tensor.shape), shape_text(want.target.sizes())});
+          {name, "has shape " + shape_text(tensor.shape) + in_shard(source, names[i]),
+           shape_text(want.target.sizes())});
       want.in_doubt = true;
     } else if (const std::string_view expected = expected_dtypes(want.target, tensor.dtype_name);
                !expected.empty()) {
-      report.mismatched.push_back({name, "has dtype " + tensor.dtype_name, std::string(expected)});
+      report.mismatched.push_back({name,
+                                   "has dtype " + tensor.dtype_name + in_shard(source, names[i]),
+                                   std::string(expected)});
       want.in_doubt = true;
     }
   }
@@ -165,13 +177,13 @@ Plan make_accepted_plan(const torch::nn::Module& module, const WeightSource& sou
                           "", report.prefix_found.empty() ? "" : "prefix");
   }
   for (const std::string& name : report.missing) {
-    report.warnings.push_back(std::string(kWarningMark) + quote_bytes(name) +
-                              ": is missing and keeps its initial values");
+    report.warnings.push_back(std::string(kWarningMark) + quote_bytes(report.path) + ": " +
+                              quote_bytes(name) + ": is missing and keeps its initial values");
   }
   for (const auto& mismatch : report.mismatched) {
-    report.warnings.push_back(std::string(kWarningMark) + quote_bytes(mismatch.name) + ": " +
-                              quote_bytes(mismatch.problem) + ", expected " + mismatch.expected +
-                              "; it keeps its initial values");
+    report.warnings.push_back(std::string(kWarningMark) + quote_bytes(report.path) + ": " +
+                              quote_bytes(mismatch.name) + ": " + quote_bytes(mismatch.problem) +
+                              ", expected " + mismatch.expected + "; it keeps its initial values");
   }
   return plan;
 }
@@ -290,7 +302,8 @@ LoadReport load_matched(torch::nn::Module& module, const MatchedWeights& weights
     if (target != own.end()) weights.read(name, target->second);
     if (target != own.end() ? is_nan_throughout(target->second.detach())
                             : is_nan_throughout(weights, name)) {
-      report.warnings.push_back(quote_bytes(weights.name_in_source(name)) + ": every value is NaN");
+      report.warnings.push_back(quote_bytes(weights.path()) + ": " +
+                                quote_bytes(weights.name_in_source(name)) + ": every value is NaN");
     }
   }
   return report;
