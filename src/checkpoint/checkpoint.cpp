@@ -65,7 +65,8 @@ struct Checkpoint::State {
             places.try_emplace(tensor.name, Place{i, &tensor, tensors.size()});
         if (!added) {
           throw CheckpointError(file_paths[i], tensor.name,
-                                "is in two shards, also in " + file_paths[place->second.file]);
+                                "is in two shards, also in " + file_paths[place->second.file],
+                                "each tensor in one");
         }
         tensors.push_back({{tensor.dtype_name, tensor.shape},
                            tensor.name,
@@ -96,13 +97,25 @@ struct Checkpoint::State {
                               "only the tensors that " + quote_bytes(index_path) + " gives it");
       }
       if (directory + stated->second != tensor.file) {
+        const bool swapped =
+            std::all_of(tensors.begin(), tensors.end(), [&](const CheckpointTensor& other) {
+              const auto of_other = index.weight_map.find(other.name);
+              return other.file != tensor.file ||
+                     (of_other != index.weight_map.end() && of_other->second == stated->second);
+            });
+        if (swapped) {
+          throw CheckpointError(tensor.file, "",
+                                "holds what the index expects in " + quote_bytes(stated->second),
+                                "its own tensors: have files been swapped or renamed?");
+        }
         throw CheckpointError(tensor.file, tensor.name, "is in another shard than the index says",
                               stated->second);
       }
     }
     for (const auto& [tensor, shard] : index.weight_map) {
       if (!places.contains(tensor)) {
-        throw CheckpointError(directory + shard, tensor, "is not there, but the index says so");
+        throw CheckpointError(directory + shard, tensor, "is not there",
+                              "every tensor that " + quote_bytes(index_path) + " gives it");
       }
     }
     if (index.total_size && *index.total_size != total) {

@@ -161,8 +161,11 @@ Plan make_accepted_plan(const torch::nn::Module& module, const WeightSource& sou
   Plan plan = make_plan(module, source, options);
   LoadReport& report = plan.report;
   if (!report.complete() && (!options.lenient || report.loaded == 0)) {
+    const bool wrong_prefix = report.loaded == 0 && !options.prefix.empty();
+    const char* expected = report.mismatched.empty() ? "every tensor of the model" : "";
+    if (wrong_prefix) expected = "names that begin with the prefix given, or another prefix";
     throw CheckpointError(report.path, "", "the tensors do not fit the model: " + report.summary(),
-                          "", report.prefix_found.empty() ? "" : "prefix");
+                          expected, wrong_prefix || !report.prefix_found.empty() ? "prefix" : "");
   }
   for (const std::string& name : report.missing) {
     report.warnings.push_back(std::string(kWarningMark) + quote_bytes(name) +

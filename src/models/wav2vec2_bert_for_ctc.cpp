@@ -17,15 +17,14 @@ at::Reduction::Reduction reduction(const std::string& name) {
 }
 
 void check_labels(const torch::Tensor& labels, const torch::Tensor& input_features,
-                  std::int64_t vocab_size) {
+                  const LabelRange& range) {
   check_dense(labels, "labels");
   TORCH_CHECK_VALUE(labels.scalar_type() == torch::kLong && labels.dim() == 2 &&
                         labels.size(0) == input_features.size(0) && labels.size(1) > 0,
                     "labels: ", labels.scalar_type(), " ", labels.sizes(), ", expected Long (",
                     input_features.size(0), ", targets)");
-  const auto largest = labels.max().item<std::int64_t>();
-  TORCH_CHECK_VALUE(largest < vocab_size, "labels: ", largest,
-                    ", expected less than vocab_size = ", vocab_size);
+  const std::string outside = label_outside(labels, range);
+  TORCH_CHECK_VALUE(outside.empty(), "labels: ", outside);
 }
 
 // The number of the CTC blank. HF: null is a TypeError, a number outside the vocabulary an error of
@@ -64,7 +63,9 @@ CausalLMOutput Wav2Vec2BertForCTCImpl::forward(const torch::Tensor& input_featur
                                                const ForwardOptions& options) {
   refuse_stop_after(options);
   check_frames(input_features, "input_features", config.feature_projection_input_dim);
-  if (labels.defined()) check_labels(labels, input_features, *config.vocab_size);
+  if (labels.defined()) {
+    check_labels(labels, input_features, *label_range(config, "Wav2Vec2BertForCTC"));
+  }
   auto base = wav2vec2_bert(input_features, attention_mask, torch::Tensor(), options);
   auto hidden_states = dropout(base.last_hidden_state);
 

@@ -47,6 +47,7 @@ SequenceClassifierOutput Wav2Vec2BertForSequenceClassificationImpl::forward(
   output.logits = classifier(pooled_output);
   if (labels.defined()) {
     check_class_labels(labels, output.logits.size(0));
+    check_label_range(labels, *label_range(config, "Wav2Vec2BertForSequenceClassification"));
     output.loss = torch::cross_entropy_loss(output.logits, labels.view(-1));
   }
   output.hidden_states = std::move(input.base.hidden_states);

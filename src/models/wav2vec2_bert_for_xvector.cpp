@@ -57,6 +57,7 @@ XVectorOutput Wav2Vec2BertForXVectorImpl::forward(const torch::Tensor& input_fea
   output.logits = classifier(output.embeddings);
   if (labels.defined()) {
     check_class_labels(labels, output.logits.size(0));
+    check_label_range(labels, *label_range(config, "Wav2Vec2BertForXVector"));
     output.loss = objective(output.logits, labels);
   }
   output.hidden_states = std::move(input.base.hidden_states);

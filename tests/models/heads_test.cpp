@@ -147,6 +147,43 @@ TEST(Heads, RefuseLabelsOfAnotherNumberOrType) {
   }
 }
 
+TEST(Heads, RefuseLabelsThatHuggingFaceRefuses) {
+  const torch::NoGradGuard no_grad;
+  const auto error_of_labels = [](const char* name, const torch::Tensor& labels) {
+    AnyModel model(config_of_class(name));
+    model->eval();
+    ModelInputs inputs;
+    inputs.input_features = features(model.config(), 12);
+    inputs.labels = labels;
+    return value_error_of([&] { model.forward(inputs); });
+  };
+  const auto config = head_config();
+  const std::string of_classes =
+      "from 0 to below num_labels = " + std::to_string(config.num_labels);
+  const std::string of_vocabulary =
+      "below vocab_size = " + std::to_string(config.vocab_size.value());
+  const std::int64_t classes = config.num_labels, tokens = config.vocab_size.value();
+  for (const std::int64_t label : {std::int64_t{-100}, std::int64_t{-1}, classes, classes + 4}) {
+    const auto labels = torch::tensor({std::int64_t{1}, label});
+    const std::string at = "labels: " + std::to_string(label) + " at (1), expected ";
+    EXPECT_THAT(error_of_labels("Wav2Vec2BertForXVector", labels), HasSubstr(at + of_classes));
+    // torch's cross entropy leaves -100 out.
+    EXPECT_THAT(error_of_labels("Wav2Vec2BertForSequenceClassification", labels),
+                HasSubstr(label == -100 ? "no ValueError" : at + of_classes + ", or -100"));
+  }
+  auto labels = torch::ones({2, 3}, torch::kLong);
+  labels[1][2] = tokens;
+  EXPECT_THAT(
+      error_of_labels("Wav2Vec2BertForCTC", labels),
+      HasSubstr("labels: " + std::to_string(tokens) + " at (1, 2), expected " + of_vocabulary));
+  labels[1][2] = -7;  // padding
+  EXPECT_EQ(error_of_labels("Wav2Vec2BertForCTC", labels), "no ValueError");
+  // The largest of a row counts there, whatever it is.
+  EXPECT_EQ(error_of_labels("Wav2Vec2BertForAudioFrameClassification",
+                            torch::full({2, 12, classes}, -7, torch::kLong)),
+            "no ValueError");
+}
+
 TEST(ForCTC, LooksAtItsFeaturesBeforeItsLabels) {
   Wav2Vec2BertForCTC model(head_config());
   const auto labels = torch::ones({2, 3}, torch::kLong);

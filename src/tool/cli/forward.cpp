@@ -73,7 +73,8 @@ Run add_forward(CLI::App& program) {
   add_value(
       command, "--input", options->input, "IN.safetensors",
       "input_features (B, T, 160); optional attention_mask (B, T), mask_time_indices (B, T), and "
-      "labels for the classes that have a loss");
+      "labels for the classes that have a loss; or those of one clip without B, as features writes "
+      "them");
   add_value(command, "--output", options->output, "OUT.safetensors",
             "Gets HuggingFace's output fields under their names; replaced if it is there");
   command.add_flag("--output-hidden-states", options->output_hidden_states,

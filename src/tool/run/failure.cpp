@@ -73,7 +73,8 @@ Description describe(std::exception_ptr exception, const std::string& path) noex
     } catch (const AudioError& error) {
       return {path.empty() ? "audio" : kind_of_file(path), message_of(error)};
     } catch (const Error& error) {
-      return {"model", message_of(error)};
+      const char* const kind = dynamic_cast<const RangeError*>(&error) ? "range" : "model";
+      return {kind, error.path().empty() ? with_path(path, message_of(error)) : message_of(error)};
     } catch (const c10::Error& error) {
       if (is_out_of_memory(error)) {
         return {"memory", with_path(path, "not enough memory: " + one_line(error))};

@@ -55,6 +55,12 @@ class Model : public ::testing::Test {
     config[key] = value;
     std::ofstream(model_ + "/config.json") << config.dump();
   }
+  // The directory gets a small seeded model of that class, with 7 tokens and 2 labels.
+  void make_head(const std::string& name) {
+    make_small_model(model_, R"("architectures": [")" + name + R"("], "vocab_size": 7,
+        "pad_token_id": 0, "classifier_proj_size": 8, "tdnn_dim": [8, 8], "tdnn_kernel": [3, 3],
+        "tdnn_dilation": [1, 2], "xvector_output_dim": 8)");
+  }
   // extract, forward and inspect end with 4, one line that says what `line` wants, and write
   // nothing.
   void expect_bad_model(const ::testing::Matcher<std::string>& line, bool inspect_too = true) {
@@ -329,7 +335,12 @@ TEST_F(Model, RefusesTensorsThatDoNotFit) {
   };
   const at::Tensor features = at::randn({2, 7, 160});
   expect_refused({{"attention_mask", at::ones({2, 7}, at::kLong)}}, "input_features");
-  expect_refused({{"input_features", at::randn({7, 160})}}, "input_features");
+  expect_refused({{"input_features", at::randn({7, 80})}}, "input_features");
+  expect_refused({{"input_features", at::randn({160})}}, "input_features");
+  expect_refused({{"input_features", at::randn({0, 160})}}, "input_features");
+  expect_refused(
+      {{"input_features", at::randn({7, 160})}, {"attention_mask", at::ones({8}, at::kLong)}},
+      "attention_mask");
   expect_refused({{"input_features", at::randn({2, 7, 80})}}, "input_features");
   expect_refused({{"input_features", at::randn({0, 7, 160})}}, "input_features");
   expect_refused({{"input_features", at::ones({2, 7, 160}, at::kLong)}}, "input_features");
@@ -342,6 +353,120 @@ TEST_F(Model, RefusesTensorsThatDoNotFit) {
   expect_refused({{"input_features", features}, {"mask_time_indices", at::ones({2, 8}, at::kBool)}},
                  "mask_time_indices");
   expect_refused({{"input_features", features}, {"labels", at::ones({2, 3}, at::kLong)}}, "labels");
+}
+
+TEST_F(Model, RunsOnWhatFeaturesWrites) {
+  const std::string features = scratch_ / "features";
+  for (const bool masked : {true, false}) {
+    if (!masked) {
+      std::ifstream in(model_ + "/preprocessor_config.json");
+      auto config = nlohmann::json::parse(in);
+      config["return_attention_mask"] = false;
+      std::ofstream(model_ + "/preprocessor_config.json") << config.dump();
+      fs::remove_all(features);
+      fs::remove_all(out_);
+    }
+    ASSERT_EQ(run_program({"features", clip_, "--output", features, "--model", model_}).status, 0);
+    in_ = features + "/clip.safetensors";
+    EXPECT_THAT(tensors_of(in_), SizeIs(masked ? 2 : 1));
+    ASSERT_EQ(forward().status, 0);
+    const at::Tensor states = tensors_of(result_).at("last_hidden_state");
+    ASSERT_EQ(extract().status, 0);
+    const at::Tensor extracted = tensors_of(out_ + "/clip.safetensors").at("last_hidden_state");
+    ASSERT_EQ(states.sizes(), extracted.unsqueeze(0).sizes());
+    EXPECT_TRUE(at::equal(states[0], extracted));
+  }
+}
+
+TEST_F(Model, TakesTheTensorsOfOneClipForABatchOfOne) {
+  const at::Tensor features = at::randn({12, 160});
+  const std::map<std::string, at::Tensor> labels = {
+      {"Wav2Vec2BertForCTC", at::ones({3}, at::kLong)},
+      {"Wav2Vec2BertForSequenceClassification", at::ones({1}, at::kLong)},
+      {"Wav2Vec2BertForAudioFrameClassification", at::ones({12, 2}, at::kLong)},
+      {"Wav2Vec2BertForXVector", at::ones({1}, at::kLong)}};
+  for (const auto& [name, of_clip] : labels) {
+    make_head(name);
+    const at::Tensor mask = at::arange(12).lt(10).to(at::kLong);
+    const bool is_class = of_clip.numel() == 1;
+    std::vector<Tensors> results;
+    for (const NamedTensors& given :
+         {NamedTensors{{"input_features", features}, {"attention_mask", mask}, {"labels", of_clip}},
+          NamedTensors{{"input_features", features.unsqueeze(0)},
+                       {"attention_mask", mask.unsqueeze(0)},
+                       {"labels", is_class ? of_clip : of_clip.unsqueeze(0)}}}) {
+      write_safetensors(in_, given, {}, IfPresent::kReplace);
+      const Result result = forward();
+      ASSERT_EQ(result.status, 0) << name << ": " << result.err;
+      results.push_back(tensors_of(result_));
+    }
+    EXPECT_EQ(results[0].at("logits").size(0), 1) << name;
+    EXPECT_EQ(results[0].size(), results[1].size()) << name;
+    for (const auto& [tensor, value] : results[0]) {
+      EXPECT_TRUE(at::equal(value, results[1].at(tensor))) << name << " " << tensor;
+    }
+  }
+}
+
+TEST_F(Model, RefusesLabelsThatItsLossDoesNotTake) {
+  const auto expect_refused = [&](const at::Tensor& labels, const std::string& words) {
+    write_safetensors(in_, {{"input_features", at::randn({2, 12, 160})}, {"labels", labels}}, {},
+                      IfPresent::kReplace);
+    for (const char* engine : {"fused", "reference"}) {
+      const Result result = forward({"--engine", engine});
+      EXPECT_EQ(result.status, 2) << result.err;
+      EXPECT_THAT(result.errors(), ElementsAre(HasSubstr("in.safetensors: labels: " + words)));
+      EXPECT_FALSE(fs::exists(result_));
+    }
+  };
+  make_head("Wav2Vec2BertForCTC");
+  expect_refused(at::full({2, 3}, 99, at::kLong), "99 at (0, 0), expected below vocab_size = 7");
+  expect_refused(at::ones({2}, at::kLong), "Long [2], expected Long (2, targets)");
+  for (const char* name : {"Wav2Vec2BertForSequenceClassification", "Wav2Vec2BertForXVector"}) {
+    make_head(name);
+    for (const at::ScalarType dtype : {at::kLong, at::kInt}) {
+      expect_refused(at::tensor({0, 7}, dtype),
+                     "7 at (1), expected from 0 to below num_labels = 2");
+      expect_refused(at::tensor({-3, 1}, dtype), "-3 at (0), expected from 0 to below");
+    }
+    expect_refused(at::ones({3}, at::kLong), "Long [3], expected Long (2)");
+    expect_refused(at::ones({2}), "is Float [2], expected whole numbers");
+  }
+}
+
+TEST_F(Model, RefusesOutputsBeyondItsType) {
+  make_head("Wav2Vec2BertForSequenceClassification");
+  change([](Tensors& tensors) { tensors.at("classifier.bias").fill_(1e6); });
+  const Result half = forward({"--dtype", "float16"});
+  EXPECT_EQ(half.status, 2) << half.err;
+  EXPECT_THAT(half.errors(), ElementsAre(AllOf(HasSubstr("logits: holds inf"), HasSubstr("float16"),
+                                               HasSubstr("(--dtype)"))));
+  EXPECT_FALSE(fs::exists(result_));
+  EXPECT_EQ(forward({"--dtype", "bfloat16"}).status, 0);
+  // Above the largest bfloat16, and a float32.
+  change([](Tensors& tensors) { tensors.at("classifier.bias").fill_(3.4e38); });
+  fs::remove(result_);
+  EXPECT_EQ(forward().status, 0);
+  fs::remove(result_);
+  const Result brain = forward({"--dtype", "bfloat16"});
+  if (brain.status == 0) {  // on the reference engine, which computes in it: as HF
+    EXPECT_TRUE(tensors_of(result_).at("logits").isinf().all().item<bool>());
+  } else {
+    EXPECT_EQ(brain.status, 2) << brain.err;
+    EXPECT_THAT(brain.errors(),
+                ElementsAre(AllOf(HasSubstr("logits: holds 3.4"), HasSubstr("bfloat16"))));
+  }
+}
+
+TEST_F(Model, IsNotLoadedLenientlyBehindAPrefixThatNoNameHas) {
+  for (const bool lenient : {true, false}) {
+    const Result result =
+        extract(lenient ? std::vector<std::string>{"--prefix", "wrong.", "--lenient"}
+                        : std::vector<std::string>{"--prefix", "wrong."});
+    EXPECT_EQ(result.status, 4) << result.err;
+    EXPECT_THAT(result.errors(), ElementsAre(AllOf(HasSubstr("0 loaded"), HasSubstr("expected"),
+                                                   HasSubstr("(--prefix)"))));
+  }
 }
 
 TEST_F(Model, RefusesBadPlacesForItsResult) {

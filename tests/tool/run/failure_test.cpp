@@ -40,5 +40,18 @@ TEST(MessageOf, KnowsSettingsWhoseOptionHasAnotherName) {
             "int8 is too coarse (--dtype)");
 }
 
+TEST(Describe, NamesTheInputBeforeAnErrorThatHasNoPath) {
+  const auto of = [](const auto& error) {
+    return describe(std::make_exception_ptr(error), "clips/a.wav");
+  };
+  const Description range = of(RangeError("", "last_hidden_state", "holds 1e5", "less", "dtype"));
+  EXPECT_EQ(range.kind, "range");
+  EXPECT_EQ(range.message, "clips/a.wav: last_hidden_state: holds 1e5, expected less (--dtype)");
+  const Description usage = of(UsageError("", "pool", "9 frames", "at most 4", "pool"));
+  EXPECT_EQ(usage.kind, "model");
+  EXPECT_EQ(usage.message, "clips/a.wav: --pool: 9 frames, expected at most 4");
+  EXPECT_EQ(of(UsageError("b", "key", "is bad")).message, "b: key: is bad");
+}
+
 }  // namespace
 }  // namespace w2vbert::tool::testing
