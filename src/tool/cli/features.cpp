@@ -30,14 +30,18 @@ int run_features(const FeaturesOptions& options) {
   request.features = feature_settings(options.model);
   request.audio = options.clips.audio(request.features.sampling_rate);
   request.reading_threads = options.clips.reading_threads(at::get_num_threads());
-  request.tensor_names = {"input_features", "attention_mask"};
+  request.tensor_names = {"input_features"};
+  if (request.features.return_attention_mask) request.tensor_names.push_back("attention_mask");
   request.prepare = [] {
     return [](const std::vector<EngineClip>& clips) {
       std::vector<NamedTensors> outputs;
       outputs.reserve(clips.size());
       for (const EngineClip& clip : clips) {
-        outputs.push_back(
-            {{"input_features", clip.input_features}, {"attention_mask", clip.attention_mask}});
+        NamedTensors& output = outputs.emplace_back();
+        output.emplace_back("input_features", clip.input_features);
+        if (clip.attention_mask.defined()) {
+          output.emplace_back("attention_mask", clip.attention_mask);
+        }
       }
       return outputs;
     };

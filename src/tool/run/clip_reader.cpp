@@ -214,7 +214,9 @@ ReadClip ClipReader::read(std::size_t index, const SeamlessM4TFeatureExtractor& 
   watch = Stopwatch();
   const SeamlessM4TFeatureExtractor::Features features = extractor({waveform.samples});
   clip.features.input_features = features.input_features[0];  // (1, T, F) -> (T, F)
-  clip.features.attention_mask = features.attention_mask[0];  // (1, T) -> (T)
+  if (features.attention_mask.defined()) {
+    clip.features.attention_mask = features.attention_mask[0];  // (1, T) -> (T)
+  }
   clip.feature_seconds = watch.seconds();
   return clip;
 }

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <climits>
 #include <exception>
 #include <memory>
 #include <utility>
@@ -109,7 +111,8 @@ ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
     return summary;
   }
   // The first clips are read while the model loads.
-  ClipReader reader(inputs, found.pending, request, request.reading_threads,
+  const auto clips = static_cast<int>(std::min<std::size_t>(found.pending.size(), INT_MAX));
+  ClipReader reader(inputs, found.pending, request, std::min(request.reading_threads, clips),
                     2 * request.batch_frames);
   const BatchFunction function = request.prepare();
   start();

@@ -3,13 +3,17 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <utility>
 
 #include "core/dtype.h"
 #include "core/memory.h"
+#include "core/padding_mask.h"
 #include "core/parse_number.h"
 #include "core/text.h"
+#include "models/statistics.h"
+#include "tool/run/failure.h"
 #include "tool/store/sha256.h"
 #include "tool/tasks/chunked_states.h"
 #include "tool/tasks/model_identity.h"
@@ -72,22 +76,86 @@ std::string numbers_of(const SeamlessM4TFeatureExtractorConfig& features) {
   return "num_mel_bins=" + std::to_string(features.num_mel_bins) +
          " sampling_rate=" + std::to_string(features.sampling_rate) +
          " stride=" + std::to_string(features.stride) +
-         " padding_value=" + number_text(features.padding_value);
+         " padding_value=" + number_text(features.padding_value) +
+         // Only then: other runs keep the fingerprint that they have always had.
+         (features.return_attention_mask ? "" : " return_attention_mask=false");
 }
 
-at::Tensor read_statistic(const Checkpoint& file, const std::string& name, std::int64_t channels) {
+constexpr const char* kStats = "stats";
+
+Checkpoint open_statistics(const std::string& path) {
+  try {
+    return Checkpoint::open(path);
+  } catch (const CheckpointError& error) {
+    throw CheckpointError("", "", error.what(), "", kStats);
+  }
+}
+
+at::Tensor read_statistic(const Checkpoint& file, const std::string& name, std::int64_t channels,
+                          Statistic statistic) {
   const std::string shape = "a float tensor of shape (" + std::to_string(channels) + ")";
   const CheckpointTensor* tensor = file.find(name);
-  if (!tensor) throw CheckpointError(file.path(), name, "is missing", shape);
+  if (!tensor) throw CheckpointError(file.path(), name, "is missing", shape, kStats);
   at::Tensor value = file.read(name);
   if (!value.is_floating_point() || value.dim() != 1 || value.size(0) != channels) {
-    throw CheckpointError(file.path(), name,
-                          "has dtype " + tensor->dtype_name + " and " +
-                              std::to_string(value.dim()) + " dimensions, " +
-                              std::to_string(value.numel()) + " values",
-                          shape);
+    throw CheckpointError(
+        file.path(), name,
+        "has dtype " + tensor->dtype_name + " and shape " + shape_text(value.sizes()), shape,
+        kStats);
+  }
+  if (const auto bad = find_bad_statistic(value, statistic)) {
+    throw CheckpointError(
+        file.path(), name,
+        "holds " + number_text(bad->value) + " at index " + std::to_string(bad->index),
+        expected_values(statistic), kStats);
   }
   return value;
+}
+
+// Throws RangeError where `bad` (T, C) is true: what `stored` has there is beyond its type. `wide`
+// has it in the type that it was computed in; `setting` is what would have to be another.
+void check_range(const at::Tensor& bad, const at::Tensor& wide, c10::ScalarType stored,
+                 const std::string& name, const std::string& setting) {
+  if (!bad.any().item<bool>()) return;
+  const at::Tensor place = bad.nonzero()[0];
+  const auto row = place[0].item<std::int64_t>(), column = place[1].item<std::int64_t>();
+  throw RangeError("", name,
+                   "holds " + number_text(wide[row][column].item<double>()) + " at (" +
+                       std::to_string(row) + ", " + std::to_string(column) + ")",
+                   "values up to " + number_text(-lowest_finite(stored)) +
+                       ", or a wider type than " + dtype_name(stored),
+                   setting);
+}
+
+// Which of the `rows` rows that an adapter makes of a clip count (HF: the adapter's
+// _compute_sub_sample_lengths_from_attention_mask and _compute_new_attention_mask).
+at::Tensor adapted_mask(const Wav2Vec2BertConfig& config, const at::Tensor& mask,
+                        std::int64_t rows) {
+  auto length = mask.sum().item<double>();
+  const auto kernel = static_cast<double>(config.adapter_kernel_size);
+  const auto padding = static_cast<double>(config.adapter_kernel_size / 2);
+  for (std::int64_t layer = 0; layer < config.num_adapter_layers; ++layer) {
+    length = std::floor(
+        (length + 2 * padding - kernel) / static_cast<double>(config.adapter_stride) + 1);
+  }
+  return at::arange(rows).lt(length).to(mask.scalar_type());
+}
+
+// (T, C) -> (T', C), the mean of each `pool` rows; what is left over at the end is cut.
+at::Tensor pooled(const at::Tensor& rows, std::int64_t pool) {
+  if (pool == 1) return rows;
+  if (rows.size(0) < pool) {
+    throw UsageError("", "pool", std::to_string(pool) + " frames make one row",
+                     "at most the clip's " + std::to_string(rows.size(0)), "pool");
+  }
+  return at::avg_pool1d(rows.t().unsqueeze(0), {pool}, {pool})[0].t();
+}
+
+// (T) -> (T'): 1 for the rows all of whose frames are valid.
+at::Tensor pooled_mask(const at::Tensor& mask, std::int64_t pool) {
+  if (pool == 1) return mask;
+  const std::int64_t rows = mask.size(0) / pool;
+  return mask.slice(0, 0, rows * pool).reshape({rows, pool}).amin(1);
 }
 
 }  // namespace
@@ -101,7 +169,7 @@ std::vector<std::int64_t> parse_states(const std::string& text, std::int64_t num
   const std::string range = "0 to " + std::to_string(num_hidden_layers);
   for (const std::string& word : split(text, ',')) {
     const auto state = parse_number<std::int64_t>(word);
-    if (!state) {
+    if (!state || (*state == 0 && word.front() == '-')) {
       throw UsageError("", "states", in_quotes(word) + " is no number",
                        "\"all\", or numbers from " + range + " with commas between them", "states");
     }
@@ -140,11 +208,27 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
   config_ = load_config(request_, directory_);
   engine_ = choose_engine(request_, config_);
   features_ = load_features(config_, directory_);
-  if (!options.states.empty()) states_ = parse_states(options.states, config_.num_hidden_layers);
+  if (!options.states.empty()) {
+    try {
+      states_ = parse_states(options.states, config_.num_hidden_layers);
+    } catch (const UsageError&) {
+      if (options.preset.empty()) throw;
+      throw UsageError("", "preset",
+                       preset_ + " takes state " + options.states + ", the model's last is " +
+                           std::to_string(config_.num_hidden_layers),
+                       "a model with more layers", "preset");
+    }
+  }
   if (options.chunk_seconds > 0) {
     if (states_.empty() && config_.add_adapter) {
       throw UsageError("", "chunk_seconds", "cannot cut what an adapter makes of a clip",
                        "states to be requested, which are the encoder's", "chunk_seconds");
+    }
+    const double frame_seconds = 1 / features_.frame_rate_hz();
+    if (options.chunk_seconds < frame_seconds) {
+      throw UsageError("", "chunk_seconds",
+                       number_text(options.chunk_seconds) + " seconds are less than a frame",
+                       number_text(frame_seconds) + " or more", "chunk_seconds");
     }
     chunking_.frames = features_.frames_of(options.chunk_seconds);
     chunking_.overlap =
@@ -156,12 +240,12 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
     }
   }
   if (!options.stats.empty()) {
-    const Checkpoint file = Checkpoint::open(options.stats);
+    const Checkpoint file = open_statistics(options.stats);
     // The states are the encoder's; only last_hidden_state is what an adapter makes of them.
     const bool of_adapter = states_.empty() && config_.add_adapter;
     const std::int64_t channels = of_adapter ? config_.adapter_size() : config_.hidden_size;
-    mean_ = read_statistic(file, "mean", channels);
-    var_ = read_statistic(file, "var", channels);
+    mean_ = read_statistic(file, "mean", channels, Statistic::mean);
+    var_ = read_statistic(file, "var", channels, Statistic::variance);
     Sha256 sha;
     for (const at::Tensor& value : {mean_, var_}) {
       const at::Tensor wide = value.to(at::kDouble);  // holds every float type's values exactly
@@ -192,6 +276,7 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
   if (!lora_identity_.empty()) fields.emplace_back("lora", lora_identity_);
   if (!preset_.empty()) fields.emplace_back("preset", preset_);
   if (!attention_mask_) fields.emplace_back("attention_mask", "none");
+  if (states_.empty() && config_.add_adapter) fields.emplace_back("mask", "the adapter's");
   if (pool_ > 1) fields.emplace_back("pool", std::to_string(pool_));
   if (output_dtype_) fields.emplace_back("output_dtype", dtype_name(*output_dtype_));
   if (chunking_.on()) {
@@ -241,7 +326,13 @@ BatchFunction Extraction::load(std::int64_t batch_frames, LoadReport* report,
   if (wanted.empty()) wanted.push_back(StateId::last_hidden_state());
   const at::Tensor mean = mean_.defined() ? mean_.to(request_.device) : at::Tensor();
   const at::Tensor deviation = var_.defined() ? at::sqrt(var_.to(request_.device)) : at::Tensor();
-  return [=, names = tensor_names(), chunking = chunking_, dtype = output_dtype_,
+  // The model's own NaN and infinities are stored; what is made of its states adds none. Those of
+  // a model in float16 mostly come from values beyond it.
+  const bool converted = mean.defined() || output_dtype_;
+  const bool is_float16 = request_.precision == Precision::float16;
+  const std::string setting = output_dtype_ ? "output_dtype" : "precision";
+  const bool of_adapter = states_.empty() && config_.add_adapter;
+  return [=, names = tensor_names(), chunking = chunking_, dtype = output_dtype(), config = config_,
           masked = attention_mask_, pool = pool_](const std::vector<EngineClip>& clips) {
     const at::NoGradGuard no_grad;
     std::vector<EngineClip> inputs = clips;
@@ -251,21 +342,23 @@ BatchFunction Extraction::load(std::int64_t batch_frames, LoadReport* report,
     const auto states = states_in_chunks(*engine, inputs, wanted, chunking, batch_frames);
     std::vector<NamedTensors> outputs(clips.size());
     for (std::size_t clip = 0; clip < clips.size(); ++clip) {
+      // HF: without a mask all frames count.
+      at::Tensor mask = clips[clip].attention_mask;
+      if (!mask.defined()) mask = at::ones({clips[clip].input_features.size(0)}, at::kLong);
       for (std::size_t i = 0; i < wanted.size(); ++i) {
-        at::Tensor rows = states[clip].states[i];
-        if (mean.defined()) rows = (rows - mean) / deviation;
-        if (pool > 1) {
-          rows = at::avg_pool1d(rows.t().unsqueeze(0), {pool}, {pool})[0].t();  // (T, C) -> (T', C)
+        const at::Tensor& computed = states[clip].states[i];
+        if (of_adapter) mask = adapted_mask(config, mask, computed.size(0));
+        const at::Tensor wide =
+            pooled(mean.defined() ? (computed - mean) / deviation : computed, pool);
+        const at::Tensor rows = wide.to(dtype);
+        if (is_float16 || converted) {
+          at::Tensor bad = rows.isfinite().logical_not();
+          if (!is_float16) bad = bad.logical_and((pool > 1 ? wide : computed).isfinite());
+          check_range(bad, wide, dtype, names[i], setting);
         }
-        if (dtype) rows = rows.to(*dtype);
         outputs[clip].emplace_back(names[i], rows.cpu().contiguous());
       }
-      at::Tensor mask = clips[clip].attention_mask;
-      if (pool > 1) {  // of a row: whether all its frames are valid
-        const std::int64_t rows = mask.size(0) / pool;
-        mask = mask.slice(0, 0, rows * pool).reshape({rows, pool}).amin(1);
-      }
-      outputs[clip].emplace_back(names.back(), mask.contiguous());
+      outputs[clip].emplace_back(names.back(), pooled_mask(mask, pool).contiguous());
     }
     return outputs;
   };

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <exception>
 #include <memory>
@@ -118,8 +119,11 @@ TranscriptionSummary transcribe(const InputList& inputs, const AudioOptions& aud
           clip.audio_seconds = static_cast<double>(read.samples) / read.sample_rate_hz;
           clip.text = std::move(result.output.text);
           for (const auto& word : result.output.word_offsets) {
-            clip.words.push_back({word.text, transcription.seconds_of(word.start_offset),
-                                  transcription.seconds_of(word.end_offset)});
+            // The last frame may stand for more than is left of the audio.
+            const auto time_of = [&](std::int64_t frames) {
+              return std::min(transcription.seconds_of(frames), clip.audio_seconds);
+            };
+            clip.words.push_back({word.text, time_of(word.start_offset), time_of(word.end_offset)});
           }
           ++summary.done;
           summary.audio_seconds += clip.audio_seconds;

@@ -99,14 +99,27 @@ TEST(CommandLine, RefusesAnOptionTwiceOrWithoutItsValue) {
 }
 
 TEST(CommandLine, ReadsNumbersWhole) {
-  for (const std::string number :
-       {"8x", " 8", "8 ", "1e3", "0", "-1", "18446744073709551616", "+8", "0x8", "1025", "8.0"}) {
+  for (const std::string number : {"8x", " 8", "8 ", "1e3", "0", "-0", "-1", "18446744073709551616",
+                                   "+8", "0x8", "1025", "8.0"}) {
     expect_usage_error({"features", "a.wav", "--output", "out", "--threads", number},
                        HasSubstr("--threads: \"" + number));
   }
   for (const std::string number : {"nan", "inf", "-1", "0", "1s", ""}) {
     expect_usage_error({"features", "a.wav", "--output", "out", "--max-seconds", number},
                        HasSubstr("--max-seconds"));
+  }
+  // A zero has no sign where it is a number at all.
+  const auto extract = [](const std::string& option, const std::string& word) {
+    return std::vector<std::string>{"extract",  "a.wav", "--model", "m",
+                                    "--output", "out",   option,    word};
+  };
+  for (const std::string number : {"-0", "-1", "0.0", "1e0", "9223372036854775808"}) {
+    expect_usage_error(extract("--max-failures", number), HasSubstr("--max-failures: \"" + number));
+  }
+  for (const std::string number : {"-0", "-1", "nan", "inf", "1e7", "-0.0", "2 "}) {
+    expect_usage_error(extract("--overlap-seconds", number),
+                       AllOf(HasSubstr("--overlap-seconds: \"" + number),
+                             HasSubstr("a number from 0 to 1000000")));
   }
 }
 
