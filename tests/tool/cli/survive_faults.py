@@ -17,10 +17,8 @@ import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy
-import soundfile
-
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
+from run_directories import errors_of, indexes_of, outputs_of, stamp, temporaries_of, write_clips  # noqa: E402
 from small_model import save_small_model  # noqa: E402
 
 parser = argparse.ArgumentParser()
@@ -32,25 +30,9 @@ CLIPS = 3
 AT_ONCE = 2
 
 
-def outputs_of(directory):
-    return {str(path.relative_to(directory)): path for path in directory.rglob("*.safetensors")}
-
-
-def indexes_of(directory):
-    return {path.name: path.read_text() for path in directory.glob("shard-*.jsonl")}
-
-
-def errors_of(stderr):
-    return [line for line in stderr.splitlines() if line.startswith("error: ")]
-
-
-def temporaries_of(directory):
-    return [path for path in directory.rglob("*") if path.name.endswith(".tmp")]
-
-
-def stamp(path):
-    status = path.stat()
-    return status.st_ino, status.st_mtime_ns
+# The calls by which a run writes; each of them may be the last one.
+WRITING = ("open", "create", "write", "pwrite", "fsync", "close", "ftruncate", "link", "rename", "renameat2", "unlink",
+           "mkdir")
 
 
 class Files:
@@ -65,16 +47,13 @@ class Files:
         cls.addClassCleanup(folder.cleanup)
         cls.folder = pathlib.Path(folder.name)
         save_small_model(cls.folder / "model")
-        noise = numpy.random.default_rng(0)
-        for number in range(CLIPS):
-            path = cls.folder / "clips" / f"speaker{number % 2}" / f"{number}.wav"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(path, 0.1 * noise.standard_normal(4000 + 1000 * number), 16000)
+        write_clips(cls.folder / "clips", CLIPS)
         count = cls.folder / "count"
         cls.undisturbed = cls.folder / "undisturbed"
         result = cls.extract(cls.undisturbed, FAULT_COUNT=str(count))
         assert result.returncode == 0, result.stderr
-        cls.calls = int(count.read_text())
+        calls = {call: int(times) for _, call, times in map(str.split, count.read_text().splitlines())}
+        cls.calls = sum(calls.get(call, 0) for call in WRITING)
         cls.expected = {name: path.read_bytes() for name, path in outputs_of(cls.undisturbed).items()}
         cls.indexes = indexes_of(cls.undisturbed)
         assert len(cls.expected) == (2 if cls.SHAPE else CLIPS)
@@ -85,18 +64,12 @@ class Files:
                 str(cls.folder / "model"), "--output", str(output), "--threads", "1", "--batch-seconds", "0.5",
                 *cls.SHAPE]
 
-    def write_clips(self, name, count, seed):
-        folder = self.folder / name
-        folder.mkdir()
-        noise = numpy.random.default_rng(seed)
-        for number in range(count):
-            soundfile.write(folder / f"{number}.wav", 0.1 * noise.standard_normal(32000), 16000)
-
     @classmethod
     def extract(cls, output, **faults):
         environment = dict(os.environ, **faults)
         if faults:
-            environment.update(LD_PRELOAD=str(ARGUMENTS.library.resolve()), FAULT_BELOW=str(output))
+            environment.update(LD_PRELOAD=str(ARGUMENTS.library.resolve()), FAULT_BELOW=str(output),
+                               FAULT_CALL=",".join(WRITING))
         return subprocess.run(cls.command(output), capture_output=True, text=True, env=environment)
 
     def check_whole(self, output):
@@ -133,7 +106,7 @@ class Files:
     def test_killed_at_every_call(self):
         def check(number):
             output = self.folder / f"killed{number}"
-            result = self.extract(output, FAULT_AT=str(number), FAULT_KIND="kill")
+            result = self.extract(output, FAULT_AT=str(number), FAULT_ERROR="kill")
             self.assertEqual(result.returncode, -signal.SIGKILL, result.stderr)
             self.check_whole(output)
             self.check_resume(output)
@@ -143,7 +116,7 @@ class Files:
     def test_every_call_fails(self):
         def check(number):
             output = self.folder / f"failed{number}"
-            result = self.extract(output, FAULT_AT=str(number), FAULT_KIND="error")
+            result = self.extract(output, FAULT_AT=str(number), FAULT_ERROR="usual")
             errors = errors_of(result.stderr)
             # 0: what cannot be cleaned or synchronised but is not needed.
             self.assertIn(result.returncode, (0, 5), result.stderr)
@@ -197,7 +170,7 @@ class Faults(Files, unittest.TestCase):
 
     def test_torchrun_loses_a_worker_and_comes_back_with_fewer(self):
         output = self.folder / "torchrun"
-        self.write_clips("more", 40, seed=1)
+        write_clips(self.folder / "more", 40, samples=32000, more=0, seed=1)
         command = self.command(output, "more")
 
         def torchrun(workers):
@@ -218,7 +191,7 @@ class Faults(Files, unittest.TestCase):
         errors = workers.communicate()[1]
         self.assertEqual(workers.returncode, 0, errors)
         self.assertIn("exitcode: -9", errors)  # torchrun saw it and began again
-        names = {f"{number}.safetensors" for number in range(40)}
+        names = {f"speaker{number % 2}/{number}.safetensors" for number in range(40)}
         self.assertEqual(set(outputs_of(output)), names)
 
         lost = [path for path in outputs_of(output).values()][::3]
@@ -234,7 +207,7 @@ class Faults(Files, unittest.TestCase):
 
     def test_the_directory_is_taken_away(self):
         output = self.folder / "taken"
-        self.write_clips("many", 300, seed=2)
+        write_clips(self.folder / "many", 300, samples=32000, more=0, seed=2)
         command = self.command(output, "many")
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         while not outputs_of(output):
