@@ -78,6 +78,8 @@ MUTANTS = (
            "    offset += static_cast<std::uint64_t>(got);\n", ""),
     Mutant("core.changes-of-size-pass", "src/core/file.cpp",
            "static_cast<std::uint64_t>(now.st_size) != size_ || ", ""),
+    Mutant("core.what-cannot-be-examined-is-absent", "src/core/file.cpp",
+           '  if (!means_absent(errno)) fail(path, system_message("cannot be examined", errno));\n', "  (void)fail;\n"),
 
     # checkpoint
     Mutant("checkpoint.four-bits-take-a-byte", "src/checkpoint/safetensors_header.cpp", 'DtypeBits{"F4", 4}',

@@ -144,11 +144,11 @@ const CheckpointTensor* Checkpoint::find(std::string_view name) const {
 Checkpoint Checkpoint::open(const std::string& path) {
   auto state = std::make_unique<State>();
   state->path = path;
-  if (is_directory(path)) {
+  if (is_directory<CheckpointError>(path)) {
     const std::string single = join_path(path, kCheckpointFile);
     const std::string index = join_path(path, kCheckpointIndexFile);
-    const bool has_index = exists(index);
-    if (exists(single)) {
+    const bool has_index = exists<CheckpointError>(index);
+    if (exists<CheckpointError>(single)) {
       if (has_index) {
         state->warnings.push_back(quote_bytes(index) + " is not used: " + quote_bytes(single) +
                                   " is there and goes before it");

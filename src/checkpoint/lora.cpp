@@ -344,19 +344,19 @@ class LoraMerger {
 }  // namespace
 
 LoraFiles find_lora(const std::string& directory) {
-  if (!is_directory(directory)) {
+  if (!is_directory<CheckpointError>(directory)) {
     throw CheckpointError(
-        directory, "", exists(directory) ? "is no directory" : "does not exist",
+        directory, "", exists<CheckpointError>(directory) ? "is no directory" : "does not exist",
         "a directory with " + std::string(kLoraConfigFile) + " and " + kWeightsFile);
   }
   LoraFiles files{join_path(directory, kLoraConfigFile), join_path(directory, kWeightsFile)};
-  if (!exists(files.config)) {
+  if (!exists<CheckpointError>(files.config)) {
     throw CheckpointError(directory, "", std::string("has no ") + kLoraConfigFile,
                           "the directory of a PEFT adapter");
   }
-  if (!exists(files.weights)) {
+  if (!exists<CheckpointError>(files.weights)) {
     const std::string pickle = join_path(directory, kPickleFile);
-    if (exists(pickle)) {
+    if (exists<CheckpointError>(pickle)) {
       throw CheckpointError(pickle, "", "is a pickle, which is never read",
                             std::string(kWeightsFile) + ", as PEFT's save_pretrained writes it");
     }

@@ -26,9 +26,9 @@ bool is_hub_id(const std::string& text) {
 
 std::vector<std::string> weight_files_of(const std::string& directory) {
   const std::string single = join_path(directory, kCheckpointFile);
-  if (exists(single)) return {single};
+  if (exists<CheckpointError>(single)) return {single};
   const std::string index = join_path(directory, kCheckpointIndexFile);
-  if (!exists(index)) return {};
+  if (!exists<CheckpointError>(index)) return {};
   std::set<std::string> files;
   const std::string text = read_small_file<CheckpointError>(index, kMaxCheckpointIndexBytes);
   for (const auto& [tensor, file] : parse_checkpoint_index(text, index).weight_map) {
@@ -76,8 +76,8 @@ std::string hub_cache_directory() {
 }
 
 ModelDirectory resolve_model(const std::string& path_or_id) {
-  if (is_directory(path_or_id)) return {path_or_id, weight_files_of(path_or_id)};
-  if (exists(path_or_id)) {
+  if (is_directory<CheckpointError>(path_or_id)) return {path_or_id, weight_files_of(path_or_id)};
+  if (exists<CheckpointError>(path_or_id)) {
     throw CheckpointError(path_or_id, "", "is not a directory",
                           "a model directory with config.json and model.safetensors");
   }
@@ -96,10 +96,10 @@ ModelDirectory resolve_model(const std::string& path_or_id) {
     folder.replace(slash, 1, "--");
   const std::string repository = join_path(cache, folder);
   const std::string reference = join_path(repository, "refs/main");
-  if (exists(reference)) {
+  if (exists<CheckpointError>(reference)) {
     const std::string revision = trimmed(read_small_file<CheckpointError>(reference, 4096));
     const std::string snapshot = join_path(repository, "snapshots/" + revision);
-    if (is_revision(revision) && is_directory(snapshot)) {
+    if (is_revision(revision) && is_directory<CheckpointError>(snapshot)) {
       return {snapshot, weight_files_of(snapshot)};
     }
   }

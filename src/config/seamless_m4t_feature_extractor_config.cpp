@@ -74,12 +74,12 @@ Config Config::from_json(std::string_view text, const std::string& path) {
 
 Config Config::from_pretrained(const std::string& directory) {
   const std::string processor = join_path(directory, kProcessorFile);
-  if (exists(processor)) {
+  if (exists<ConfigError>(processor)) {
     const JsonValue root = parse_config(read_config_text(processor), processor);
     if (const JsonValue* nested = find_nested(root, processor)) return read(*nested, processor);
   }
   const std::string preprocessor = join_path(directory, kPreprocessorFile);
-  if (!exists(preprocessor)) {
+  if (!exists<ConfigError>(preprocessor)) {
     throw ConfigError(directory, "",
                       "has neither preprocessor_config.json nor a processor_config.json with a "
                       "feature_extractor",

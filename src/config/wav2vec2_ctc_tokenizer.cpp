@@ -112,7 +112,7 @@ class TokenizerReader {
     if (config_.read_word(root_, {"tokenizer_class"}, kClasses)) return;
     // HF asks the model's config then.
     const std::string path = join_path(directory_, "config.json");
-    if (!exists(path)) return;
+    if (!exists<ConfigError>(path)) return;
     ConfigReader(path).read_word(parse_config(read_config_text(path), path), {"tokenizer_class"},
                                  kClasses);
   }
@@ -210,14 +210,14 @@ class TokenizerReader {
   // Files of the time before added_tokens_decoder.
   void read_older_files(std::map<std::int64_t, std::string>& added) {
     const std::string map_path = join_path(directory_, "special_tokens_map.json");
-    if (exists(map_path)) read_special_tokens_map(map_path);
+    if (exists<ConfigError>(map_path)) read_special_tokens_map(map_path);
     const std::string added_path = join_path(directory_, "added_tokens.json");
-    if (exists(added_path)) {
+    if (exists<ConfigError>(added_path)) {
       const JsonValue root = parse_config(read_config_text(added_path), added_path);
       read_ids(ConfigReader(added_path), root, added);
     }
     const std::string fast = join_path(directory_, "tokenizer.json");
-    if (exists(fast)) {
+    if (exists<ConfigError>(fast)) {
       throw ConfigError(fast, "", "is not supported",
                         "no such file, or an added_tokens_decoder in tokenizer_config.json");
     }
@@ -260,7 +260,7 @@ class TokenizerReader {
 
   void read_vocabulary(const std::string& path,
                        std::map<std::int64_t, std::string>& decoder) const {
-    if (!exists(path)) {
+    if (!exists<ConfigError>(path)) {
       throw ConfigError(path, "", "is missing", "the tokens of a CTC model and their ids");
     }
     const JsonValue root = parse_config(read_small_file<ConfigError>(path, kMaxVocabularyBytes),
@@ -418,7 +418,7 @@ Tokenizer Tokenizer::from_pretrained(const std::string& directory) {
   Tokenizer tokenizer;
   tokenizer.vocabulary_path_ = join_path(directory, "vocab.json");
   const std::string path = join_path(directory, "tokenizer_config.json");
-  JsonValue config = parse_config(exists(path) ? read_config_text(path) : "{}", path);
+  JsonValue config = parse_config(exists<ConfigError>(path) ? read_config_text(path) : "{}", path);
   TokenizerReader reader(directory, std::move(config), path);
   reader.read(tokenizer, tokenizer.decoder_, tokenizer.added_tokens_decoder_,
               tokenizer.vocabulary_path_);

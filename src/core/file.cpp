@@ -34,6 +34,11 @@ const char* kind_of(mode_t mode) {
   return "is not a regular file";
 }
 
+// Whether the system has said that there is no such thing, rather than that it could not look.
+bool means_absent(int error) {
+  return error == ENOENT || error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG;
+}
+
 std::string system_message(const char* what, int error) {
   return std::string(what) + ": " + std::strerror(error);
 }
@@ -47,9 +52,10 @@ InputFile::InputFile(const std::string& path, Fail fail_with)
   if (path.find('\0') != std::string::npos) fail("the path holds a NUL byte");
   if (descriptor_.number() < 0) fail(system_message("cannot be opened", errno));
   struct stat status = {};
-  if (::fstat(descriptor_.number(), &status) != 0 || !S_ISREG(status.st_mode)) {
-    fail(kind_of(status.st_mode));
+  if (::fstat(descriptor_.number(), &status) != 0) {
+    fail(system_message("cannot be examined", errno));
   }
+  if (!S_ISREG(status.st_mode)) fail(kind_of(status.st_mode));
   size_ = static_cast<std::uint64_t>(status.st_size);
   inode_ = status.st_ino;
   modified_ = status.st_mtim;
@@ -104,21 +110,26 @@ std::string read_whole(const InputFile& file, std::uint64_t max_bytes) {
   return text;
 }
 
-bool is_directory(const std::string& path) {
+FileKind examine(const std::string& path, FailToExamine fail) {
   struct stat status = {};
-  return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
-}
-
-bool exists(const std::string& path) {
-  struct stat status = {};
-  return ::stat(path.c_str(), &status) == 0;
+  if (::stat(path.c_str(), &status) == 0) {
+    return S_ISDIR(status.st_mode) ? FileKind::kDirectory : FileKind::kOther;
+  }
+  if (!means_absent(errno)) fail(path, system_message("cannot be examined", errno));
+  return FileKind::kAbsent;
 }
 
 bool is_same_file(const std::string& a, const std::string& b) {
+  const auto look = [](const std::string& path, struct stat& status) {
+    if (::stat(path.c_str(), &status) == 0) return true;
+    if (!means_absent(errno) && errno != EACCES) {
+      throw StorageError(path, "", system_message("cannot be examined", errno));
+    }
+    return false;
+  };
   struct stat of_a = {};
   struct stat of_b = {};
-  return ::stat(a.c_str(), &of_a) == 0 && ::stat(b.c_str(), &of_b) == 0 &&
-         of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
+  return look(a, of_a) && look(b, of_b) && of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
 }
 
 std::string join_path(const std::string& directory, std::string_view name) {

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "core/descriptor.h"
+#include "w2vbert/core/error.h"
 
 namespace w2vbert {
 
@@ -60,10 +61,26 @@ std::string read_small_file(const std::string& path, std::uint64_t max_bytes) {
   return read_whole(file, max_bytes);
 }
 
-// Whether something is there that links lead to; what cannot be looked at is not.
-bool is_directory(const std::string& path);
-bool exists(const std::string& path);
-// Whether both paths lead to the same thing that is there.
+enum class FileKind { kAbsent, kDirectory, kOther };
+using FailToExamine = void (*)(const std::string& path, std::string_view problem);
+FileKind examine(const std::string& path, FailToExamine fail);
+
+// Whether something is there that links lead to. Where the system cannot say, an error of the disk
+// or a folder that may not be searched, that is a FileError: it is not as if nothing were there.
+template <typename FileError = StorageError>
+bool exists(const std::string& path) {
+  return examine(path, [](const std::string& at, std::string_view problem) {
+           throw FileError(at, "", problem);
+         }) != FileKind::kAbsent;
+}
+template <typename FileError = StorageError>
+bool is_directory(const std::string& path) {
+  return examine(path, [](const std::string& at, std::string_view problem) {
+           throw FileError(at, "", problem);
+         }) == FileKind::kDirectory;
+}
+// Whether both paths lead to the same thing that is there. Throws StorageError where the system
+// cannot say; what may not be looked at is not the same.
 bool is_same_file(const std::string& a, const std::string& b);
 
 // Paths by their text alone.

@@ -26,6 +26,7 @@
 #include "tool/store/json_text.h"
 #include "w2vbert/checkpoint/model_directory.h"
 #include "w2vbert/core/device.h"
+#include "w2vbert/core/error.h"
 #include "w2vbert/version.h"
 
 namespace w2vbert::tool {
@@ -117,7 +118,11 @@ Finding cuda_finding() {
 
 Finding hub_finding() {
   const std::string path = hub_cache_directory();
-  if (is_directory(path)) return {"Hub cache", quote_bytes(path), ""};
+  try {
+    if (is_directory(path)) return {"Hub cache", quote_bytes(path), ""};
+  } catch (const StorageError& error) {
+    return {"Hub cache", error.what(), "make it readable, or give --model a directory"};
+  }
   return {"Hub cache", quote_bytes(path) + " (not there)",
           "`hf download facebook/w2v-bert-2.0` makes it; or give --model a directory"};
 }

@@ -221,7 +221,7 @@ InputList ClipOptions::unnamed_inputs() const {
     if (path.empty()) throw UsageError("", "", "an empty path", "the path of an audio file");
     list.add(path);
   }
-  if (is_directory(manifest)) {
+  if (is_directory<UsageError>(manifest)) {
     read_audio_directory(manifest, list);
   } else if (!manifest.empty()) {
     read_manifest(manifest, manifest_format.value_or(manifest_format_of(manifest)), list);

@@ -92,7 +92,7 @@ Inspection inspect(const std::string& path, const LoadOptions& options,
                    const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
   Inspection result;
   // A Hub id is no path; anything else is reported as it was given.
-  const bool is_model = is_directory(path) || !exists(path);
+  const bool is_model = is_directory<CheckpointError>(path) || !exists<CheckpointError>(path);
   result.path = is_model ? resolve_model(path).path : path;
   const Checkpoint checkpoint = Checkpoint::open(result.path);
   result.files = checkpoint.files();

@@ -58,8 +58,9 @@ class DigestCache {
 
   // Empty where nothing is remembered.
   std::string read() const {
-    if (path_.empty() || !exists(path_)) return "";
+    if (path_.empty()) return "";
     try {
+      if (!exists(path_)) return "";
       std::string digest = read_small_file<StorageError>(path_, kMaxConfigBytes);
       if (digest.find_first_not_of(kHexDigits) == std::string::npos) return digest;
     } catch (const StorageError&) {  // then it is computed
@@ -137,7 +138,8 @@ std::string model_identity(const std::string& model_directory,
   Sha256 sha;
   for (const char* name : {"config.json", "processor_config.json", "preprocessor_config.json"}) {
     const std::string path = join_path(model_directory, name);
-    add_text(sha, exists(path) ? read_small_file<ConfigError>(path, kMaxConfigBytes) : "");
+    add_text(sha,
+             exists<ConfigError>(path) ? read_small_file<ConfigError>(path, kMaxConfigBytes) : "");
   }
   for (const std::string& path : weight_files) add_weights(sha, path);
   return sha.hex();
