@@ -38,7 +38,8 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.MULTILINE)
 # A source file that a comment names, such as "core/text.h".
 NAMED = re.compile(r"\b(?:[a-z_][a-z0-9_]*/)+[a-z_][a-z0-9_]*\.(?:h|cpp)\b")
 # A string literal that names an option, such as "--dtype".
-OPTION = re.compile(r'"[^"\n]*(?<![\w-])--[a-z][a-z-]+[^"\n]*"')
+# But for a line to type of another program, huggingface_hub's hf.
+OPTION = re.compile(r'"(?!hf )[^"\n]*(?<![\w-])--[a-z][a-z-]+[^"\n]*"')
 
 
 def includes_of(path):

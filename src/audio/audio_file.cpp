@@ -1,21 +1,19 @@
 #include "w2vbert/audio/audio_file.h"
 
-#include <sndfile.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <charconv>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <memory>
 #include <optional>
-#include <sstream>
+#include <span>
 #include <string_view>
+#include <utility>
 
 #include "audio/container.h"
+#include "audio/decoder.h"
+#include "audio/soxr_stream.h"
 #include "core/file.h"
+#include "core/memory.h"
 #include "core/pairwise_sum.h"
 #include "w2vbert/audio/resample.h"
 #include "w2vbert/core/error.h"
@@ -25,135 +23,10 @@ namespace {
 
 constexpr int kMinRateHz = 4000;
 constexpr int kMaxRateHz = 384000;
-constexpr int kMaxChannels = 64;
+constexpr int kMaxChannels = AudioOptions::kMaxChannels;
 constexpr float kMaxMagnitude = 32768.0F;
-constexpr sf_count_t kValuesPerRead = 16384;  // of all channels together
-constexpr sf_count_t kUnknownFrames = SF_COUNT_MAX;
-
-// --- libsndfile's virtual I/O over one file: it never sees a name, and cannot open anything ---
-
-struct VirtualFile {
-  const InputFile& file;
-  const ContainerView& view;
-  std::string_view prefix = {};
-  std::uint64_t at = 0;
-  int error = 0;  // errno of a read that failed
-
-  std::uint64_t size() const { return prefix.size() + (view.end - view.begin); }
-};
-
-sf_count_t virtual_length(void* user) {
-  return static_cast<sf_count_t>(static_cast<VirtualFile*>(user)->size());
-}
-
-sf_count_t virtual_tell(void* user) {
-  return static_cast<sf_count_t>(static_cast<VirtualFile*>(user)->at);
-}
-
-sf_count_t virtual_seek(sf_count_t offset, int whence, void* user) {
-  auto& self = *static_cast<VirtualFile*>(user);
-  const auto size = static_cast<sf_count_t>(self.size());
-  const auto base = whence == SEEK_SET ? 0 : whence == SEEK_END ? size : virtual_tell(user);
-  if (offset < -base || offset > size - base) return -1;
-  self.at = static_cast<std::uint64_t>(base + offset);
-  return base + offset;
-}
-
-sf_count_t virtual_read(void* to, sf_count_t count, void* user) {
-  auto& self = *static_cast<VirtualFile*>(user);
-  auto* out = static_cast<char*>(to);
-  auto wanted =
-      std::min(static_cast<std::uint64_t>(std::max<sf_count_t>(count, 0)), self.size() - self.at);
-  std::uint64_t done = 0;
-  if (self.at < self.prefix.size()) {
-    done = std::min<std::uint64_t>(wanted, self.prefix.size() - self.at);
-    std::memcpy(out, self.prefix.data() + self.at, done);
-  }
-  while (done < wanted) {
-    const std::uint64_t place = self.at + done - self.prefix.size() + self.view.begin;
-    const ssize_t got =
-        ::pread(self.file.descriptor(), out + done, std::min<std::uint64_t>(wanted - done, 1 << 24),
-                static_cast<off_t>(place));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) self.error = errno;
-    if (got <= 0) break;
-    done += static_cast<std::uint64_t>(got);
-  }
-  self.at += done;
-  return static_cast<sf_count_t>(done);
-}
-
-sf_count_t virtual_write(const void*, sf_count_t, void*) { return 0; }
-
-SF_VIRTUAL_IO kVirtualIo = {virtual_length, virtual_seek, virtual_read, virtual_write,
-                            virtual_tell};
-
-using SoundFile = std::unique_ptr<SNDFILE, decltype(&sf_close)>;
-
-// --- What libsndfile noted and did not report ---
-
-std::string log_of(SNDFILE* sound) {
-  std::string log(32768, '\0');
-  const int length = sf_command(sound, SFC_GET_LOG_INFO, log.data(), static_cast<int>(log.size()));
-  log.resize(static_cast<std::size_t>(std::clamp(length, 0, static_cast<int>(log.size()))));
-  return log;
-}
-
-// The first number at or after `text`'s start, behind blanks.
-std::optional<std::uint64_t> number_in(std::string_view text) {
-  text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
-  std::uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end == text.data()) return std::nullopt;
-  return number;
-}
-
-// The number behind `key` in `text`.
-std::optional<std::uint64_t> number_after(std::string_view text, std::string_view key) {
-  const auto at = text.find(key);
-  return at == std::string_view::npos ? std::nullopt : number_in(text.substr(at + key.size()));
-}
-
-// "data : 1000 (should be 400)" means that 400 of the 1000 bytes announced are there.
-bool is_truncated_chunk(std::string_view line) {
-  const auto colon = line.find(':');
-  if (colon == std::string_view::npos) return false;
-  std::string_view chunk = line.substr(0, colon);
-  chunk = chunk.substr(0, chunk.find_last_not_of(' ') + 1);
-  chunk.remove_prefix(std::min(chunk.find_first_not_of(' '), chunk.size()));
-  constexpr std::string_view kChunks[] = {"RIFF", "RIFX",      "riff", "Riff size",
-                                          "data", "Data Size", "FORM", "SSND"};
-  if (std::find(std::begin(kChunks), std::end(kChunks), chunk) == std::end(kChunks)) return false;
-  const auto claimed = number_in(line.substr(colon + 1));
-  const auto there = number_after(line, "(should be ");
-  return claimed && there && *there < *claimed && *claimed < kPlaceholderBytes;
-}
-
-// A sentence about the damage that the log tells of; empty without damage.
-std::string damage_in_log(std::string_view log) {
-  // AIFF tells the number of frames twice.
-  const auto frames_said = number_after(log, "Frame count read from 'COMM' chunk (");
-  const auto frames_there = number_after(log, "calculated from length of 'SSND' chunk (");
-  if (frames_said && frames_there && *frames_there < *frames_said) {
-    return "is truncated: its COMM chunk says " + std::to_string(*frames_said) + " frames, " +
-           std::to_string(*frames_there) + " are there";
-  }
-  std::istringstream lines{std::string(log)};
-  for (std::string line; std::getline(lines, line);) {
-    if (is_truncated_chunk(line)) return "is truncated: " + line;
-    if (line.find("CRC_MISMATCH") != std::string::npos || line.find("ERROR") != std::string::npos) {
-      return "is damaged: " + line;
-    }
-  }
-  return "";
-}
-
-// libsndfile's sentence without its full stop.
-std::string reason_of(const char* text) {
-  std::string reason = text;
-  reason.erase(reason.find_last_not_of(". \n") + 1);
-  return reason;
-}
+constexpr std::int64_t kValuesPerRead = 16384;  // of all channels together
+constexpr std::int64_t kValuesPerSalvagingRead = 1024;
 
 std::string seconds_text(double seconds) {
   char text[32];
@@ -161,13 +34,16 @@ std::string seconds_text(double seconds) {
   return text;
 }
 
-// Appends one value for each of the frames `begin` to `end`.
-void reduce_channels(const std::vector<float>& interleaved, std::size_t begin, std::size_t end,
-                     int channels, AudioOptions::Channels how, std::vector<float>& out) {
+// One value for each frame of several, in `out`.
+std::span<const float> reduce_channels(std::span<const float> interleaved, int channels,
+                                       const AudioOptions& options, std::vector<float>& out) {
   const auto step = static_cast<std::size_t>(channels);
-  for (std::size_t frame = begin; frame < end; ++frame) {
-    const float* values = interleaved.data() + frame * step;
-    if (how == AudioOptions::Channels::first || channels == 1) {
+  out.clear();
+  for (std::size_t begin = 0; begin < interleaved.size(); begin += step) {
+    const float* values = interleaved.data() + begin;
+    if (options.channels == AudioOptions::Channels::one) {
+      out.push_back(values[options.channel - 1]);
+    } else if (options.channels == AudioOptions::Channels::first) {
       out.push_back(values[0]);
     } else {
       // librosa.to_mono: numpy.mean in float32.
@@ -175,6 +51,7 @@ void reduce_channels(const std::vector<float>& interleaved, std::size_t begin, s
                     static_cast<float>(channels));
     }
   }
+  return out;
 }
 
 // What the options ask of every file; `path` is the one at hand.
@@ -194,23 +71,176 @@ void check_options(const AudioOptions& options, const std::string& path) {
   check_seconds(options.max_seconds, "max_seconds");
 }
 
-void check_format(const std::string& path, const SF_INFO& info, const ContainerView& view) {
-  int type = info.format & SF_FORMAT_TYPEMASK;
-  if (type == SF_FORMAT_WAVEX) type = SF_FORMAT_WAV;
-  if (type != view.sndfile_format) throw AudioError(path, "", "is another kind of file", view.name);
-  const int encoding = info.format & SF_FORMAT_SUBMASK;
-  if (type == SF_FORMAT_OGG && encoding != SF_FORMAT_VORBIS && encoding != SF_FORMAT_OPUS) {
-    throw AudioError(path, "", "holds another kind of Ogg stream", "Vorbis or Opus");
-  }
-  if (info.samplerate < kMinRateHz || info.samplerate > kMaxRateHz) {
-    throw AudioError(path, "", "has " + std::to_string(info.samplerate) + " Hz",
+void check_format(const std::string& path, const SoundFormat& format, const AudioOptions& options) {
+  if (format.sample_rate_hz < kMinRateHz || format.sample_rate_hz > kMaxRateHz) {
+    throw AudioError(path, "", "has " + std::to_string(format.sample_rate_hz) + " Hz",
                      std::to_string(kMinRateHz) + " to " + std::to_string(kMaxRateHz));
   }
-  if (info.channels < 1 || info.channels > kMaxChannels) {
-    throw AudioError(path, "", "has " + std::to_string(info.channels) + " channels",
+  if (format.channels < 1 || format.channels > kMaxChannels) {
+    throw AudioError(path, "", "has " + std::to_string(format.channels) + " channels",
                      "1 to " + std::to_string(kMaxChannels));
   }
+  if (options.channels != AudioOptions::Channels::one) return;
+  if (options.channel < 1 || options.channel > kMaxChannels) {
+    throw AudioError(path, "channel", "is " + std::to_string(options.channel),
+                     "1 to " + std::to_string(kMaxChannels), "channels");
+  }
+  if (options.channel > format.channels) {
+    throw AudioError(path, "",
+                     "has " + std::to_string(format.channels) +
+                         (format.channels == 1 ? " channel" : " channels"),
+                     "at least " + std::to_string(options.channel), "channels");
+  }
 }
+
+// How long a file may be: what the options say, or what the memory at hand carries.
+double max_seconds_of(const AudioOptions& options, int sample_rate_hz) {
+  if (options.max_seconds > 0) return options.max_seconds;
+  // Counted as if one channel were kept as it is in the file, and features beside it, which take as
+  // much as their samples. Other files are read at the same time, and the model wants memory.
+  constexpr double kMaxBytes = 8.0 * (1 << 30);
+  const double bytes = std::min(static_cast<double>(usable_memory()) / 4, kMaxBytes);
+  const double samples_a_second = sample_rate_hz + 2.0 * options.target_sample_rate_hz;
+  return std::floor(bytes / (samples_a_second * static_cast<double>(sizeof(float))));
+}
+
+// What was lost of a damaged file.
+std::string salvage_note(const std::string& damage, const Waveform& read,
+                         std::optional<std::int64_t> claimed_frames, double claimed_ratio) {
+  const double rate = read.source_sample_rate_hz;
+  const auto got = static_cast<double>(read.source_samples);
+  double claimed = claimed_frames ? static_cast<double>(*claimed_frames) : 0.0;
+  if (claimed <= got) claimed = claimed_ratio * got;
+  return damage + "; " + seconds_text(got / rate) + " seconds are read, " +
+         (claimed > got ? seconds_text((claimed - got) / rate) + " are lost"
+                        : "how many are lost is not known");
+}
+
+// Where the samples of a file go, one channel of them, block by block.
+class Samples {
+ public:
+  virtual ~Samples() = default;
+  // `frames`: how many may come.
+  virtual void begin(int sample_rate_hz, std::size_t frames) = 0;
+  virtual void add(std::span<const float> block) = 0;
+};
+
+// Everything about a file but its samples, which go to `samples`.
+Waveform decode_to(Samples& samples, const std::string& path, const AudioOptions& options,
+                   const std::function<void()>& progress) {
+  check_options(options, path);
+  const auto file = InputFile::open<AudioError>(path);
+  const ContainerView view = examine_container(file, progress);
+  std::string damage = view.damage;
+  const auto check_damage = [&] {
+    if (!damage.empty() && !options.salvage) throw AudioError(path, "", damage, "a whole file");
+  };
+  check_damage();
+  const std::unique_ptr<Decoder> decoder = open_decoder(file, view, progress);
+  const SoundFormat& format = decoder->format();
+  check_format(path, format, options);
+
+  Waveform waveform;
+  waveform.sample_rate_hz = waveform.source_sample_rate_hz = format.sample_rate_hz;
+  waveform.source_channels = format.channels;
+  waveform.container = format.container;
+  waveform.note = view.note;
+  const double max_seconds = max_seconds_of(options, format.sample_rate_hz);
+  const double max_frames = max_seconds * format.sample_rate_hz;
+  const std::int64_t claimed = std::max<std::int64_t>(format.frames.value_or(0), 0);
+  const auto check_length = [&](std::int64_t frames) {
+    if (static_cast<double>(frames) <= max_frames) return;
+    throw AudioError(path, "", "is longer than " + seconds_text(max_seconds) + " seconds",
+                     options.max_seconds > 0
+                         ? "a shorter file, or a larger limit"
+                         : "a shorter file, or a limit other than that of the memory at hand",
+                     "max_seconds");
+  };
+  if (!options.salvage) check_length(claimed);  // at once, not after hours of silence
+  // A header may claim any number of frames: most kinds hold one in a byte or less.
+  samples.begin(format.sample_rate_hz, static_cast<std::size_t>(std::min(
+                                           static_cast<std::uint64_t>(claimed), 8 * file.size())));
+  const std::int64_t frames_per_read = std::max<std::int64_t>(
+      1, (options.salvage ? kValuesPerSalvagingRead : kValuesPerRead) / format.channels);
+  std::vector<float> block(static_cast<std::size_t>(frames_per_read * format.channels));
+  std::vector<float> reduced;
+  for (;;) {
+    const std::int64_t frames = decoder->read(block.data(), frames_per_read);
+    if (const std::string found = decoder->damage(); !found.empty()) {
+      damage = found;
+      check_damage();
+      // A decoder fills in what it cannot decode; what is truncated was said before its samples.
+      if (!found.starts_with("is truncated")) break;
+    }
+    if (frames <= 0) break;
+    progress();
+    const std::int64_t before = waveform.source_samples;
+    waveform.source_samples += frames;
+    check_length(waveform.source_samples);
+    const auto decoded =
+        std::span<const float>(block).first(static_cast<std::size_t>(frames * format.channels));
+    const std::span<const float> one =
+        format.channels == 1 ? decoded
+                             : reduce_channels(decoded, format.channels, options, reduced);
+    for (std::size_t i = 0; i < one.size(); ++i) {
+      if (std::abs(one[i]) <= kMaxMagnitude) continue;  // which NaN is not
+      throw AudioError(path, "",
+                       "has " + std::to_string(one[i]) + " at sample " +
+                           std::to_string(before + static_cast<std::int64_t>(i)),
+                       "finite samples up to 32768");
+    }
+    samples.add(one);
+  }
+  if (damage.empty() && format.frames && waveform.source_samples != *format.frames) {
+    damage = (view.has_gaps ? "is damaged: pages are missing, it holds " : "holds ") +
+             std::to_string(waveform.source_samples) + " frames, its " +
+             (view.has_gaps ? "last page" : "header") + " says " + std::to_string(*format.frames);
+    check_damage();
+  }
+  if (waveform.source_samples == 0) {
+    throw AudioError(path, "", "holds no audio", "at least one frame");
+  }
+  if (!damage.empty()) {
+    waveform.note = salvage_note(damage, waveform, format.frames, view.claimed_ratio);
+  }
+  file.check_unchanged();
+  return waveform;
+}
+
+class KeptSamples : public Samples {
+ public:
+  void begin(int, std::size_t frames) override { kept.reserve(frames); }
+  void add(std::span<const float> block) override {
+    kept.insert(kept.end(), block.begin(), block.end());
+  }
+  std::vector<float> kept;
+};
+
+// Resamples what comes to `to_hz` on the way, so that what is kept is of that rate.
+class ResampledSamples : public Samples {
+ public:
+  ResampledSamples(int to_hz, std::string path) : to_hz_(to_hz), path_(std::move(path)) {}
+  void begin(int sample_rate_hz, std::size_t frames) override {
+    if (sample_rate_hz != to_hz_) stream_.emplace(sample_rate_hz, to_hz_, path_);
+    kept.reserve(SoxrStream::capacity_for(frames, sample_rate_hz, to_hz_));
+  }
+  void add(std::span<const float> block) override {
+    if (stream_) {
+      stream_->add(block, kept);
+    } else {
+      kept.insert(kept.end(), block.begin(), block.end());
+    }
+  }
+  void finish() {
+    if (stream_) stream_->finish(kept);
+  }
+  std::vector<float> kept;
+
+ private:
+  int to_hz_;
+  std::string path_;
+  std::optional<SoxrStream> stream_;
+};
 
 void check_has_rate(const Waveform& waveform, const std::string& path) {
   if (waveform.sample_rate_hz >= 1) return;
@@ -221,92 +251,35 @@ void check_has_rate(const Waveform& waveform, const std::string& path) {
 }  // namespace
 
 Waveform decode_audio(const std::string& path, const AudioOptions& options,
-                      const std::function<void()>& decoded_block) {
-  check_options(options, path);
-  const auto file = InputFile::open<AudioError>(path);
-  const ContainerView view = examine_container(file);
-  VirtualFile bytes{file, view};
-  SF_INFO info = {};
-  const auto open = [&] {
-    bytes.at = 0;
-    info = {};
-    return SoundFile(sf_open_virtual(&kVirtualIo, SFM_READ, &info, &bytes), &sf_close);
-  };
-  SoundFile sound = open();
-  sf_count_t skip = 0;
-  const sf_count_t expected = view.frames.value_or(info.frames);
-  if (sound && view.frames && info.frames < *view.frames) {
-    bytes.prefix = view.length_prefix;
-    skip = view.prefix_frames;
-    sound.reset();
-    sound = open();
-  }
-  const auto check_reads = [&] {
-    if (bytes.error != 0) {
-      throw AudioError(path, "", std::string("cannot be read: ") + std::strerror(bytes.error));
-    }
-  };
-  check_reads();
-  if (!sound) {
-    throw AudioError(path, "", "cannot be decoded: " + reason_of(sf_strerror(nullptr)),
-                     std::string("a valid ") + view.name + " file");
-  }
-  check_format(path, info, view);
-
-  Waveform waveform;
-  waveform.sample_rate_hz = waveform.source_sample_rate_hz = info.samplerate;
-  waveform.source_channels = info.channels;
-  waveform.container = view.name;
-  const double max_frames = options.max_seconds * info.samplerate;
-  const sf_count_t frames_per_read = kValuesPerRead / info.channels;
-  std::vector<float> block(static_cast<std::size_t>(frames_per_read * info.channels));
-  for (;;) {
-    const sf_count_t frames = sf_readf_float(sound.get(), block.data(), frames_per_read);
-    check_reads();
-    // The next read would reset it.
-    if (const int error = sf_error(sound.get()); error != SF_ERR_NO_ERROR) {
-      throw AudioError(path, "",
-                       "is damaged behind frame " + std::to_string(waveform.source_samples) + ": " +
-                           reason_of(sf_error_number(error)),
-                       "a whole file");
-    }
-    if (frames <= 0) break;
-    decoded_block();
-    const sf_count_t skipped = std::min(skip, frames);
-    skip -= skipped;
-    waveform.source_samples += frames - skipped;
-    if (static_cast<double>(waveform.source_samples) > max_frames) {
-      throw AudioError(path, "", "is longer than " + seconds_text(options.max_seconds) + " seconds",
-                       "a shorter file, or a larger limit", "max_seconds");
-    }
-    reduce_channels(block, static_cast<std::size_t>(skipped), static_cast<std::size_t>(frames),
-                    info.channels, options.channels, waveform.samples);
-  }
-  if (const std::string damage = damage_in_log(log_of(sound.get())); !damage.empty()) {
-    throw AudioError(path, "", damage, "a whole file");
-  }
-  if (expected != kUnknownFrames && waveform.source_samples != expected) {
-    throw AudioError(path, "",
-                     "holds " + std::to_string(waveform.source_samples) +
-                         " frames, its header says " + std::to_string(expected),
-                     "a whole file");
-  }
-  if (waveform.source_samples == 0)
-    throw AudioError(path, "", "holds no audio", "at least one frame");
-  for (std::size_t i = 0; i < waveform.samples.size(); ++i) {
-    const float sample = waveform.samples[i];
-    if (!(std::abs(sample) < kMaxMagnitude)) {  // NaN fails too
-      throw AudioError(path, "",
-                       "has " + std::to_string(sample) + " at sample " + std::to_string(i),
-                       "finite samples below 32768");
-    }
-  }
-  file.check_unchanged();
+                      const std::function<void()>& progress) {
+  KeptSamples samples;
+  Waveform waveform = decode_to(samples, path, options, progress);
+  waveform.samples = std::move(samples.kept);
   return waveform;
 }
 
-Waveform load_audio(const std::string& path, const AudioOptions& options) {
-  return resample_audio(decode_audio(path, options), options, path);
+Waveform load_audio(const std::string& path, const AudioOptions& options,
+                    const std::function<void()>& progress) {
+  const bool goes_round = options.first_sample_rate_hz > 0;
+  const auto resampler = goes_round ? options.first_resampler : options.resampler;
+  // torchaudio's filter is one product over the whole clip, and a cut before the only resampling
+  // counts samples of the file.
+  if (resampler != AudioOptions::Resampler::soxr || (!goes_round && options.first_seconds > 0)) {
+    return resample_audio(decode_audio(path, options, progress), options, path);
+  }
+  const int rate = goes_round ? options.first_sample_rate_hz : options.target_sample_rate_hz;
+  ResampledSamples samples(rate, path);
+  Waveform waveform = decode_to(samples, path, options, progress);
+  samples.finish();
+  waveform.samples = std::move(samples.kept);
+  waveform.sample_rate_hz = rate;
+  return resample_audio(std::move(waveform), options, path);
+}
+
+int count_channels(const std::string& path) {
+  const auto file = InputFile::open<AudioError>(path);
+  const ContainerView view = examine_container(file, [] {});
+  return open_decoder(file, view, [] {})->format().channels;
 }
 
 Waveform resample_audio(Waveform waveform, const AudioOptions& options, const std::string& path) {
@@ -357,7 +330,7 @@ Waveform cut_audio(const Waveform& waveform, double offset_seconds, double durat
   double end = duration_seconds > 0 ? first + std::floor(duration_seconds * rate) : samples;
   // NaN fails every comparison.
   if (!(first >= 0 && first < samples && duration_seconds >= 0 && end > first &&
-        end <= samples + rate / 1000)) {
+        end <= samples + kPartEndTolerance * rate)) {
     throw AudioError(path, "",
                      "has no part from " + seconds_text(offset_seconds) + " s" +
                          (duration_seconds == 0
@@ -372,7 +345,8 @@ Waveform cut_audio(const Waveform& waveform, double offset_seconds, double durat
           waveform.source_sample_rate_hz,
           waveform.source_channels,
           static_cast<std::int64_t>(end - first),
-          waveform.container};
+          waveform.container,
+          waveform.note};
 }
 
 }  // namespace w2vbert

@@ -6,13 +6,17 @@
 #include <array>
 #include <optional>
 #include <string_view>
+#include <utility>
 
+#include "core/parse_number.h"
+#include "core/text.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
 namespace {
 
-constexpr const char* kExpectedAudio = "WAV, RF64, W64, AIFF, AU, CAF, FLAC, Ogg or MP3";
+constexpr const char* kExpectedAudio =
+    "WAV, RF64, W64, AIFF, AU, CAF, FLAC, Ogg, MP3, MP2, MP1 or NIST SPHERE";
 constexpr const char* kExpectedWhole = "a whole file";
 constexpr int kMaxChunks = 10000;
 
@@ -21,12 +25,19 @@ constexpr int kMaxChunks = 10000;
   throw AudioError(file.path(), "", problem, expected);
 }
 
-// Small reads at any place, served from one block. Bytes past the end read as zeros.
+// Small reads at any place of the audio, served from one block. Places count from `origin`, where
+// the audio begins in the file; bytes past the end read as zeros.
 class Bytes {
  public:
-  explicit Bytes(const InputFile& file) : file_(file) {}
+  Bytes(const InputFile& file, const std::function<void()>& progress)
+      : file_(file), progress_(progress) {}
 
-  std::uint64_t size() const { return file_.size(); }
+  std::uint64_t origin() const { return origin_; }
+  void begin_at(std::uint64_t origin) {
+    origin_ = origin;
+    block_.clear();
+  }
+  std::uint64_t size() const { return file_.size() - origin_; }
   bool has(std::uint64_t at, std::uint64_t count) const {
     return count <= size() && at <= size() - count;
   }
@@ -36,8 +47,10 @@ class Bytes {
       block_.assign(std::max(count, kBlock), '\0');
       begin_ = at;
       if (at < size()) {
-        file_.read_at(at, block_.data(), std::min<std::uint64_t>(block_.size(), size() - at));
+        file_.read_at(origin_ + at, block_.data(),
+                      std::min<std::uint64_t>(block_.size(), size() - at));
       }
+      progress_();
     }
     return std::string_view(block_).substr(static_cast<std::size_t>(at - begin_), count);
   }
@@ -60,17 +73,138 @@ class Bytes {
  private:
   static constexpr std::size_t kBlock = 128 * 1024;
   const InputFile& file_;
+  const std::function<void()>& progress_;
   std::string block_;
+  std::uint64_t origin_ = 0;
   std::uint64_t begin_ = 0;
 };
 
+std::string little_text(std::uint64_t value, int bytes) {
+  std::string text;
+  for (int i = 0; i < bytes; ++i) text += static_cast<char>(value >> (8 * i) & 0xff);
+  return text;
+}
+
+std::string big_text(std::uint64_t value, int bytes) {
+  std::string text = little_text(value, bytes);
+  return {text.rbegin(), text.rend()};
+}
+
+// --- Tags and padding around a stream ---
+
+// The bytes of the tag at `at`, or 0: ID3v2 (id3.org, ID3v2.4, section 3.1), APEv2, ID3v1.
+std::uint64_t tag_at(Bytes& bytes, std::uint64_t at) {
+  if (bytes.starts_with(at, "ID3") && bytes.has(at, 10)) {
+    std::uint64_t size = 0;
+    for (std::uint64_t i = 6; i < 10; ++i) size = size << 7 | (bytes.byte(at + i) & 0x7f);
+    const bool has_footer = (bytes.byte(at + 5) & 0x10) != 0;
+    return 10 + size + (has_footer ? 10 : 0);
+  }
+  if (bytes.starts_with(at, "APETAGEX") && bytes.has(at, 32)) return 32 + bytes.little(at + 12, 4);
+  if (bytes.starts_with(at, "TAG") && bytes.has(at, 128)) return 128;
+  return 0;
+}
+
+// The bytes of the tag that ends at `end`, or 0.
+std::uint64_t tag_before(Bytes& bytes, std::uint64_t end) {
+  const auto ends_with = [&](std::uint64_t back, std::string_view text) {
+    return end >= back && bytes.starts_with(end - back, text);
+  };
+  if (ends_with(128, "TAG")) return ends_with(128 + 227, "TAG+") ? 128 + 227 : 128;  // ID3v1
+  if (ends_with(32, "APETAGEX")) {  // the footer; a header stands before it in version 2 alone
+    const bool has_header = (bytes.little(end - 12, 4) & 0x80000000U) != 0;
+    return bytes.little(end - 20, 4) + (has_header ? 32 : 0);
+  }
+  if (ends_with(10, "3DI")) {  // ID3v2.4 behind the audio
+    std::uint64_t size = 0;
+    for (std::uint64_t i = 4; i > 0; --i) size = size << 7 | (bytes.byte(end - i) & 0x7f);
+    return 10 + size + 10;
+  }
+  if (ends_with(9, "LYRICS200") && end >= 15) {  // six digits before it: the bytes before those
+    const auto size = parse_number<std::uint64_t>(bytes.view(end - 15, 6));
+    return size ? *size + 15 : 0;
+  }
+  if (ends_with(9, "LYRICSEND")) {  // Lyrics3 version 1 tells its start by a word alone
+    constexpr std::uint64_t kMaxBytes = 5100 + 20;
+    for (std::uint64_t size = 20; size <= std::min(end, kMaxBytes); ++size) {
+      if (bytes.starts_with(end - size, "LYRICSBEGIN")) return size;
+    }
+  }
+  return 0;
+}
+
+// Where the zeros begin that stand before `end`; not before `least`.
+std::uint64_t zeros_before(Bytes& bytes, std::uint64_t end, std::uint64_t least) {
+  constexpr std::uint64_t kStep = 64 * 1024;
+  while (end > least) {
+    const std::uint64_t count = std::min(kStep, end - least);
+    const std::string_view part = bytes.view(end - count, static_cast<std::size_t>(count));
+    const std::size_t last = part.find_last_not_of('\0');
+    if (last != std::string_view::npos) return end - count + last + 1;
+    end -= count;
+  }
+  return least;
+}
+
+// What follows the audio of a file: tags, with zeros between and behind them.
+struct Trailer {
+  std::uint64_t begin = 0;       // with the zeros before the first tag
+  std::uint64_t tags_begin = 0;  // behind those zeros, which may be the audio's own
+};
+
+// Nothing before `least` belongs to it.
+Trailer trailer_of(Bytes& bytes, std::uint64_t least) {
+  constexpr std::uint64_t kMaxOwnZeros = 128;  // that a tag may end in
+  std::uint64_t end = bytes.size();
+  for (;;) {
+    const std::uint64_t zeros = zeros_before(bytes, end, least);
+    std::uint64_t tag_end = end;
+    std::uint64_t size = tag_before(bytes, end);
+    for (tag_end = size > 0 ? end : zeros; size == 0; ++tag_end) {
+      if (tag_end > std::min(end, zeros + kMaxOwnZeros)) return {zeros, end};
+      size = tag_before(bytes, tag_end);
+      if (size > 0) break;
+    }
+    if (size > tag_end - least) return {zeros, end};
+    end = tag_end - size;
+  }
+}
+
+// Whether nothing but tags and zeros stands from `at` on.
+bool is_trailer(Bytes& bytes, std::uint64_t at) { return trailer_of(bytes, at).begin <= at; }
+
+// Where the audio begins: behind tags and zeros.
+std::uint64_t leader_bytes(Bytes& bytes) {
+  constexpr std::uint64_t kMaxZeros = 1 << 20;
+  std::uint64_t at = 0;
+  for (std::uint64_t zeros = 0; zeros < kMaxZeros && bytes.has(at, 1);) {
+    if (const std::uint64_t size = tag_at(bytes, at); size > 0) {
+      at += size;
+    } else if (bytes.byte(at) == 0 && !bytes.starts_with(at + 4, "ftyp")) {
+      ++at;
+      ++zeros;
+    } else {
+      return at;
+    }
+  }
+  return 0;
+}
+
+// --- Chunked files ---
+
+void note_truncation(ContainerView& view, const std::string& what, std::uint64_t claimed,
+                     std::uint64_t there, const char* unit = "bytes") {
+  view.damage = "is truncated: its " + what + " says " + std::to_string(claimed) + " " + unit +
+                ", " + std::to_string(there) + " are there";
+  if (there > 0) view.claimed_ratio = static_cast<double>(claimed) / static_cast<double>(there);
+}
+
 // The audio of a chunked file: `claimed` bytes from `at` on, as its header says.
-void check_audio_bytes(Bytes& bytes, const char* chunk, std::uint64_t at, std::uint64_t claimed) {
+void check_audio_bytes(Bytes& bytes, const char* chunk, std::uint64_t at, std::uint64_t claimed,
+                       ContainerView& view) {
   const std::uint64_t there = bytes.size() - std::min(at, bytes.size());
   if (claimed > there && claimed < kPlaceholderBytes) {
-    refuse(bytes.file(), "is truncated: its " + std::string(chunk) + " chunk says " +
-                             std::to_string(claimed) + " bytes, " + std::to_string(there) +
-                             " are there");
+    note_truncation(view, std::string(chunk) + " chunk", claimed, there);
   }
   if (claimed == 0 && there > 0) {
     refuse(
@@ -85,8 +219,9 @@ void check_audio_bytes(Bytes& bytes, const char* chunk, std::uint64_t at, std::u
          "an audio file");
 }
 
-// RIFF (little-endian), RIFX (big-endian), RF64 (64-bit sizes in a ds64 chunk).
-void check_wav(Bytes& bytes) {
+// RIFF (little-endian), RIFX (big-endian), RF64 (64-bit sizes in a ds64 chunk). Their own sizes
+// count for nothing: many writers leave them wrong.
+void check_wav(Bytes& bytes, ContainerView& view) {
   const bool big_endian = bytes.starts_with(0, "RIFX");
   const bool wide = bytes.starts_with(0, "RF64");
   std::optional<std::uint64_t> wide_size;
@@ -100,12 +235,11 @@ void check_wav(Bytes& bytes) {
         // 64 bits hold any length: there is no placeholder, and the comparison below knows one.
         const std::uint64_t there = bytes.size() - at - 8;
         if (*wide_size > there) {
-          refuse(bytes.file(), "is truncated: its ds64 chunk says " + std::to_string(*wide_size) +
-                                   " bytes of audio, " + std::to_string(there) + " are there");
+          note_truncation(view, "ds64 chunk", *wide_size, there, "bytes of audio");
         }
-        check_audio_bytes(bytes, "ds64", at + 8, *wide_size);
+        check_audio_bytes(bytes, "ds64", at + 8, std::min(*wide_size, there), view);
       } else {
-        check_audio_bytes(bytes, "data", at + 8, size);
+        check_audio_bytes(bytes, "data", at + 8, size, view);
       }
       return;
     }
@@ -116,8 +250,8 @@ void check_wav(Bytes& bytes) {
 constexpr std::string_view kW64Riff("riff\x2E\x91\xCF\x11\xA5\xD6\x28\xDB\x04\xC1\x00\x00", 16);
 constexpr std::string_view kW64Data("data\xF3\xAC\xD3\x11\x8C\xD1\x00\xC0\x4F\x8E\xDB\x8A", 16);
 
-// Returns where the audio ends: libsndfile takes what follows for audio as well.
-std::uint64_t check_w64(Bytes& bytes) {
+// Sets where the audio ends: libsndfile takes what follows for audio as well.
+void check_w64(Bytes& bytes, ContainerView& view) {
   std::uint64_t at = 40;  // riff, size, wave
   for (int chunks = 0; bytes.has(at, 24); ++chunks) {
     if (chunks == kMaxChunks) too_many_chunks(bytes);
@@ -128,44 +262,44 @@ std::uint64_t check_w64(Bytes& bytes) {
              "has a chunk of " + std::to_string(size) + " bytes at byte " + std::to_string(at),
              "a chunk of at least its header's 24");
     }
+    const std::uint64_t there = bytes.size() - at - 24;
     if (is_data) {
-      if (size - 24 > bytes.size() - at - 24) {
-        refuse(bytes.file(), "is truncated: its data chunk says " + std::to_string(size - 24) +
-                                 " bytes, " + std::to_string(bytes.size() - at - 24) +
-                                 " are there");
+      if (size - 24 > there) {
+        note_truncation(view, "data chunk", size - 24, there);
+        return;
       }
-      check_audio_bytes(bytes, "data", at + 24, size - 24);
-      return at + size;
+      check_audio_bytes(bytes, "data", at + 24, size - 24, view);
+      view.end = bytes.origin() + at + size;
+      return;
     }
-    if (size > bytes.size() - at) break;
+    if (size - 24 > there) break;
     at += (size + 7) / 8 * 8;
   }
-  return bytes.size();
 }
 
 // FORM with AIFF or AIFC, big-endian.
-void check_aiff(Bytes& bytes) {
+void check_aiff(Bytes& bytes, ContainerView& view) {
   std::uint64_t at = 12;
   for (int chunks = 0; bytes.has(at, 8); ++chunks) {
     if (chunks == kMaxChunks) too_many_chunks(bytes);
     const std::uint64_t size = bytes.big(at + 4, 4);
     if (bytes.starts_with(at, "SSND")) {
       // libsndfile mends a length of 0 by the file's size.
-      if (size != 0) check_audio_bytes(bytes, "SSND", at + 8, size);
+      if (size != 0) check_audio_bytes(bytes, "SSND", at + 8, size, view);
       return;
     }
     at += 8 + size + size % 2;
   }
 }
 
-void check_au(Bytes& bytes) {
+void check_au(Bytes& bytes, ContainerView& view) {
   const bool little_endian = bytes.starts_with(0, "dns.");
   const std::uint64_t at = little_endian ? bytes.little(4, 4) : bytes.big(4, 4);
   const std::uint64_t size = little_endian ? bytes.little(8, 4) : bytes.big(8, 4);
-  check_audio_bytes(bytes, "audio", at, size);
+  check_audio_bytes(bytes, "audio", at, size, view);
 }
 
-void check_caf(Bytes& bytes) {
+void check_caf(Bytes& bytes, ContainerView& view) {
   std::uint64_t at = 8;
   for (int chunks = 0; bytes.has(at, 12); ++chunks) {
     if (chunks == kMaxChunks) too_many_chunks(bytes);
@@ -175,15 +309,147 @@ void check_caf(Bytes& bytes) {
     if (is_data && size == ~std::uint64_t{0}) return;  // "to the end", as the format allows
     // Compressed audio has its packet table behind the data.
     if ((is_data || bytes.starts_with(at, "pakt")) && size > there) {
-      refuse(bytes.file(), "is truncated: its " + std::string(bytes.view(at, 4)) + " chunk says " +
-                               std::to_string(size) + " bytes, " + std::to_string(there) +
-                               " are there");
+      note_truncation(view, std::string(bytes.view(at, 4)) + " chunk", size, there);
     }
     // The data chunk begins with 4 bytes of its own.
-    if (is_data && size <= 4 && there > 4) check_audio_bytes(bytes, "data", at + 16, 0);
+    if (is_data && size <= 4 && there > 4) check_audio_bytes(bytes, "data", at + 16, 0, view);
     if (size > there) return;
     at += 12 + size;
   }
+}
+
+// --- NIST SPHERE (TIMIT, LDC) ---
+
+// A header of text: "NIST_1A", its own size, then a line for each field, "name -type value", up to
+// "end_head". What follows is bare samples, which libsndfile reads as such: its own reader of the
+// header takes one of 1,024 bytes only, and no sample count.
+void check_sphere(Bytes& bytes, ContainerView& view) {
+  constexpr std::uint64_t kMaxHeaderBytes = 64 * 1024;
+  const auto file = [&]() -> const InputFile& { return bytes.file(); };
+  const std::string_view second = bytes.view(8, 8);
+  const auto blanks = second.find_first_not_of(' ');
+  const auto header_bytes = parse_number<std::uint64_t>(second.substr(
+      std::min<std::size_t>(blanks, 7), second.find('\n') - std::min<std::size_t>(blanks, 7)));
+  if (!header_bytes || *header_bytes < 16 || *header_bytes > kMaxHeaderBytes) {
+    refuse(file(), "has a SPHERE header without a size",
+           "16 to " + std::to_string(kMaxHeaderBytes) + " bytes in its second line");
+  }
+  if (!bytes.has(0, *header_bytes)) refuse(file(), "is truncated in its SPHERE header");
+  const std::string header(bytes.view(0, static_cast<std::size_t>(*header_bytes)));
+  // The value of a field; "" where it is not there.
+  const auto field = [&](std::string_view name) -> std::string {
+    for (std::size_t at = 0; at < header.size();) {
+      const std::size_t end = std::min(header.find('\n', at), header.size());
+      const std::string_view line = std::string_view(header).substr(at, end - at);
+      if (line.starts_with("end_head")) break;
+      at = end + 1;
+      if (!line.starts_with(name) || line.substr(name.size(), 2) != " -") continue;
+      const std::size_t value = line.find(' ', name.size() + 2);
+      if (value == std::string_view::npos) return "";
+      std::string_view text = line.substr(value + 1);
+      while (!text.empty() && (text.back() == ' ' || text.back() == '\r' || text.back() == '\0')) {
+        text.remove_suffix(1);
+      }
+      return std::string(text);
+    }
+    return "";
+  };
+  const auto number = [&](std::string_view name, std::int64_t most) {
+    const std::string text = field(name);
+    const auto value = parse_number<std::int64_t>(text);
+    if (!value || *value < 1 || *value > most) {
+      refuse(file(), "has " + std::string(name) + " " + in_quotes(text) + " in its SPHERE header",
+             "a number from 1 to " + std::to_string(most));
+    }
+    return *value;
+  };
+  std::string coding = field("sample_coding");
+  if (coding.empty()) coding = "pcm";
+  if (const std::size_t comma = coding.find(','); comma != std::string::npos) {
+    const bool is_shorten = coding.find("shorten") != std::string::npos;
+    refuse(file(), "is a NIST SPHERE file that is compressed (" + quote_bytes(coding) + ")",
+           is_shorten ? "plain samples: `sph2pipe -f wav IN OUT.wav` or `sox IN OUT.wav` unpacks "
+                        "shorten"
+                      : "plain samples: `sox IN OUT.wav` or NIST's w_decode may unpack them");
+  }
+  const std::int64_t channels = field("channel_count").empty() ? 1 : number("channel_count", 1024);
+  view.raw_channels = static_cast<int>(channels);
+  view.raw_sample_rate_hz = static_cast<int>(number("sample_rate", 1 << 30));
+  const bool is_ulaw = coding == "ulaw" || coding == "mu-law" || coding == "mulaw";
+  const bool is_alaw = coding == "alaw" || coding == "a-law";
+  const std::int64_t sample_bytes =
+      (is_ulaw || is_alaw) && field("sample_n_bytes").empty() ? 1 : number("sample_n_bytes", 8);
+  view.sndfile_format = SF_FORMAT_RAW;
+  if ((is_ulaw || is_alaw) && sample_bytes == 1) {
+    view.sndfile_format |= is_ulaw ? SF_FORMAT_ULAW : SF_FORMAT_ALAW;
+  } else if (coding == "pcm" && sample_bytes <= 4) {
+    constexpr std::array<int, 4> kFormats = {SF_FORMAT_PCM_S8, SF_FORMAT_PCM_16, SF_FORMAT_PCM_24,
+                                             SF_FORMAT_PCM_32};
+    view.sndfile_format |= kFormats[static_cast<std::size_t>(sample_bytes - 1)];
+    const std::string order = field("sample_byte_format");
+    constexpr std::array<std::string_view, 4> kAscending = {"1", "01", "012", "0123"};
+    constexpr std::array<std::string_view, 4> kDescending = {"1", "10", "210", "3210"};
+    const auto place = static_cast<std::size_t>(sample_bytes - 1);
+    if (order == kDescending[place] && sample_bytes > 1) {
+      view.sndfile_format |= SF_ENDIAN_BIG;
+    } else if (order == kAscending[place] || sample_bytes == 1) {
+      view.sndfile_format |= SF_ENDIAN_LITTLE;
+    } else {
+      refuse(file(), "has sample_byte_format " + in_quotes(order) + " in its SPHERE header",
+             std::string(kAscending[place]) + " or " + std::string(kDescending[place]));
+    }
+  } else {
+    refuse(file(),
+           "has samples of " + std::to_string(sample_bytes) + " bytes in the coding " +
+               in_quotes(coding) + " in its SPHERE header",
+           "pcm of 1 to 4 bytes, ulaw or alaw of 1; `sox IN OUT.wav` may convert it");
+  }
+  if (field("channels_interleaved") == "FALSE") {
+    refuse(file(), "has its channels one after the other", "interleaved channels");
+  }
+  const auto frame_bytes = static_cast<std::uint64_t>(sample_bytes * channels);
+  const std::uint64_t there = (bytes.size() - *header_bytes) / frame_bytes;
+  std::uint64_t frames = there;
+  if (!field("sample_count").empty()) {
+    const auto claimed = static_cast<std::uint64_t>(number("sample_count", std::int64_t{1} << 48));
+    if (claimed > there) {
+      note_truncation(view, "header", claimed, there, "samples");
+    }
+    view.frames = static_cast<std::int64_t>(claimed);
+    frames = std::min(claimed, there);
+  }
+  view.begin = bytes.origin() + *header_bytes;
+  view.end = view.begin + frames * frame_bytes;
+}
+
+// --- FLAC ---
+
+constexpr std::array<std::uint16_t, 256> kFlacCrc = [] {  // polynomial 0x8005, from 0
+  std::array<std::uint16_t, 256> table = {};
+  for (std::uint32_t i = 0; i < 256; ++i) {
+    std::uint32_t value = i << 8;
+    for (int bit = 0; bit < 8; ++bit) value = value << 1 ^ ((value >> 15 & 1) * 0x8005U);
+    table[i] = static_cast<std::uint16_t>(value);
+  }
+  return table;
+}();
+
+// Where the last frame of a FLAC stream ends, which zeros follow from `zeros` to `end`: a frame's
+// checksum makes that of the whole frame 0, and may itself end in zeros.
+std::uint64_t flac_end(Bytes& bytes, std::uint64_t zeros, std::uint64_t end) {
+  constexpr std::uint64_t kMaxOwnZeros = 64;
+  constexpr std::uint64_t kMaxSearch = 1 << 20;
+  if (end - zeros < 8) return end;  // no padding, but for a chance of 2^-48
+  const std::uint64_t least = zeros > kMaxSearch ? zeros - kMaxSearch : 0;
+  for (std::uint64_t start = zeros; start-- > least;) {
+    if (bytes.byte(start) != 0xff || (bytes.byte(start + 1) & 0xfe) != 0xf8) continue;
+    std::uint16_t crc = 0;
+    for (std::uint64_t at = start; at < std::min(end, zeros + kMaxOwnZeros); ++at) {
+      crc = static_cast<std::uint16_t>(crc << 8 ^ kFlacCrc[(crc >> 8) ^ bytes.byte(at)]);
+      if (at + 1 >= zeros && crc == 0) return at + 1;
+    }
+  }
+  return end;
 }
 
 // --- Ogg (RFC 3533) ---
@@ -209,116 +475,177 @@ std::uint32_t ogg_checksum(std::string_view page) {
   return crc;
 }
 
-// Walks all pages: libsndfile returns what comes before a damaged or missing page and says nothing.
-// Returns where the stream ends.
-std::uint64_t check_ogg(Bytes& bytes) {
-  constexpr std::size_t kHeaderBytes = 27;
-  const std::uint64_t serial = bytes.little(14, 4);
+struct OggPage {
   std::uint64_t at = 0;
-  for (std::uint64_t page = 0;; ++page) {
-    const std::string where = "page " + std::to_string(page) + " at byte " + std::to_string(at);
-    if (at == bytes.size()) refuse(bytes.file(), "is truncated: its stream has no last page");
-    if (!bytes.starts_with(at, "OggS")) refuse(bytes.file(), "is damaged: no " + where);
-    if (!bytes.has(at, kHeaderBytes)) refuse(bytes.file(), "is truncated in " + where);
-    const std::uint8_t segments = bytes.byte(at + 26);
-    std::size_t length = kHeaderBytes + segments;
-    for (std::uint64_t i = 0; i < segments; ++i) length += bytes.byte(at + kHeaderBytes + i);
-    if (!bytes.has(at, length)) refuse(bytes.file(), "is truncated in " + where);
-    if (ogg_checksum(bytes.view(at, length)) != bytes.little(at + 22, 4)) {
-      refuse(bytes.file(), "is damaged: wrong checksum of " + where);
-    }
-    if (bytes.little(at + 14, 4) != serial) {
-      refuse(bytes.file(), "holds several streams", "one stream of Vorbis or Opus");
-    }
-    if (bytes.little(at + 18, 4) != page) {
-      refuse(bytes.file(), "is damaged: pages are missing before " + where);
-    }
-    const bool is_last = (bytes.byte(at + 5) & 0x04) != 0;
-    at += length;
-    if (is_last) break;
+  std::size_t bytes = 0;
+  std::uint8_t flags = 0;  // 1: begins inside a packet, 4: the last page
+  std::uint32_t serial = 0;
+  std::uint32_t number = 0;
+  bool is_open = false;  // its last packet goes on in the next page
+};
+
+constexpr std::uint64_t kOggFlagsAt = 5;
+constexpr std::uint64_t kOggNumberAt = 18;
+constexpr std::uint64_t kOggChecksumAt = 22;
+constexpr std::uint8_t kOggLastPage = 4;
+
+// The page at `at`, or nothing, and `problem` says why.
+std::optional<OggPage> ogg_page(Bytes& bytes, std::uint64_t at, std::string& problem) {
+  constexpr std::size_t kHeaderBytes = 27;
+  if (!bytes.starts_with(at, "OggS")) {
+    problem = "is damaged: no ";
+    return std::nullopt;
   }
-  if (bytes.starts_with(at, "OggS")) {
-    refuse(bytes.file(), "holds several streams, one after another",
-           "one stream of Vorbis or Opus");
+  problem = "is truncated in ";
+  if (!bytes.has(at, kHeaderBytes)) return std::nullopt;
+  OggPage page;
+  page.at = at;
+  const std::uint8_t segments = bytes.byte(at + 26);
+  page.bytes = kHeaderBytes + segments;
+  for (std::uint64_t i = 0; i < segments; ++i) page.bytes += bytes.byte(at + kHeaderBytes + i);
+  if (!bytes.has(at, page.bytes)) return std::nullopt;
+  if (ogg_checksum(bytes.view(at, page.bytes)) != bytes.little(at + kOggChecksumAt, 4)) {
+    problem = "is damaged: wrong checksum of ";
+    return std::nullopt;
   }
-  return at;
+  page.flags = bytes.byte(at + kOggFlagsAt);
+  page.serial = static_cast<std::uint32_t>(bytes.little(at + 14, 4));
+  page.number = static_cast<std::uint32_t>(bytes.little(at + kOggNumberAt, 4));
+  page.is_open = segments > 0 && bytes.byte(at + kHeaderBytes + segments - 1U) == 255;
+  problem.clear();
+  return page;
 }
 
-// --- MP3 ---
+// A page's header, from its flags to its checksum, with another number and other flags.
+std::pair<std::uint64_t, std::string> ogg_patch(Bytes& bytes, const OggPage& page,
+                                                std::uint32_t number, std::uint8_t flags) {
+  std::string changed(bytes.view(page.at, page.bytes));
+  changed[kOggFlagsAt] = static_cast<char>(flags);
+  changed.replace(kOggNumberAt, 4, little_text(number, 4));
+  changed.replace(kOggChecksumAt, 4, little_text(ogg_checksum(changed), 4));
+  return {page.at + kOggFlagsAt, changed.substr(kOggFlagsAt, kOggChecksumAt + 4 - kOggFlagsAt)};
+}
 
-struct Mp3Frame {
+// Walks all pages: libsndfile returns what comes before a damaged or missing page and says nothing.
+// Pages may be numbered from any number and jump, as those of a broadcast that was joined late do,
+// and the last one may not be marked as such, where a recorder was stopped: libsndfile is shown
+// them numbered from 0, and the mark. Whether audio is missing between them is told by the places
+// that they state, which libsndfile makes its number of frames of.
+void check_ogg(Bytes& bytes, ContainerView& view) {
+  std::uint64_t at = 0;
+  std::uint32_t count = 0;
+  std::optional<OggPage> last;
+  bool is_renumbered = false;
+  for (; !last || (last->flags & kOggLastPage) == 0; ++count) {
+    const std::string where =
+        "page " + std::to_string(count) + " at byte " + std::to_string(bytes.origin() + at);
+    std::string problem;
+    const auto page = ogg_page(bytes, at, problem);
+    if (!page) {
+      const bool has_ended = last && !bytes.starts_with(at, "OggS") && is_trailer(bytes, at);
+      if (!has_ended) view.damage = problem + where;
+      break;
+    }
+    if (last && page->serial != last->serial) {
+      refuse(bytes.file(), "holds several streams", "one stream of Vorbis or Opus");
+    }
+    if (((page->flags & 1) != 0) != (last && last->is_open)) {
+      view.damage = "is damaged: pages are missing before " + where;
+      break;
+    }
+    if (last && page->number != last->number + 1) view.has_gaps = true;
+    if (page->number != count) {
+      is_renumbered = true;
+      view.patches.push_back(ogg_patch(bytes, *page, count, page->flags));
+    }
+    at += page->bytes;
+    last = page;
+  }
+  view.end = bytes.origin() + at;
+  if (!last) return;
+  if ((last->flags & kOggLastPage) != 0) {
+    if (bytes.starts_with(at, "OggS")) {
+      refuse(bytes.file(), "holds several streams, one after another",
+             "one stream of Vorbis or Opus");
+    }
+  } else {
+    if (last->number != count - 1) view.patches.pop_back();  // of the same page
+    view.patches.push_back(ogg_patch(bytes, *last, count - 1, last->flags | kOggLastPage));
+    view.note = "its stream has no last page: whole as far as it goes";
+  }
+  if (is_renumbered && view.note.empty()) {
+    view.note = "its pages are not numbered from 0 on: the stream was cut or joined late";
+  }
+}
+
+// --- MPEG audio: MP3, MP2, MP1 ---
+
+struct MpegFrame {
   std::uint64_t bytes = 0;
-  std::uint32_t fixed = 0;  // the header's bits that all frames of a stream share
+  std::int64_t samples = 0;  // of each channel
+  std::uint32_t fixed = 0;   // the header's bits that all frames of a stream share
+  int layer = 3;
   bool mpeg1 = false;
   bool mono = false;
 };
 
-// ISO/IEC 11172-3 and 13818-3: one layer III frame header, or nothing.
-std::optional<Mp3Frame> parse_mp3_header(std::uint32_t header) {
-  constexpr std::array<int, 15> kKilobits1 = {0,   32,  40,  48,  56,  64,  80, 96,
-                                              112, 128, 160, 192, 224, 256, 320};
-  constexpr std::array<int, 15> kKilobits2 = {0,  8,  16, 24,  32,  40,  48, 56,
-                                              64, 80, 96, 112, 128, 144, 160};
+// ISO/IEC 11172-3 and 13818-3: one frame header, or nothing.
+std::optional<MpegFrame> parse_mpeg_header(std::uint32_t header) {
+  using Kilobits = std::array<int, 15>;
+  constexpr Kilobits kLayer1 = {0,   32,  64,  96,  128, 160, 192, 224,
+                                256, 288, 320, 352, 384, 416, 448};
+  constexpr Kilobits kLayer2 = {0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384};
+  constexpr Kilobits kLayer3 = {0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320};
+  constexpr Kilobits kLowLayer1 = {0,   32,  48,  56,  64,  80,  96, 112,
+                                   128, 144, 160, 176, 192, 224, 256};
+  constexpr Kilobits kLowLayers = {0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160};
   constexpr std::array<int, 3> kRates = {44100, 48000, 32000};
   const std::uint32_t version = header >> 19 & 3;  // 3: MPEG 1, 2: MPEG 2, 0: MPEG 2.5
-  const std::uint32_t layer = header >> 17 & 3;    // 1: layer III
+  const auto layer = 4 - static_cast<int>(header >> 17 & 3);
   const std::uint32_t bitrate = header >> 12 & 15;
   const std::uint32_t rate = header >> 10 & 3;
-  if (header >> 21 != 0x7ff || version == 1 || layer != 1 || bitrate == 0 || bitrate == 15 ||
-      rate == 3) {
+  if (header >> 21 != 0x7ff || version == 1 || layer == 4 || bitrate == 0 || bitrate == 15 ||
+      rate == 3 || (version == 0 && layer != 3)) {
     return std::nullopt;
   }
-  Mp3Frame frame;
+  MpegFrame frame;
+  frame.layer = layer;
   frame.mpeg1 = version == 3;
   frame.mono = (header >> 6 & 3) == 3;
   frame.fixed = (header & 0xfffe0c00U) | (frame.mono ? 1U : 0U);
-  const int kilobits = (frame.mpeg1 ? kKilobits1 : kKilobits2)[bitrate];
+  const Kilobits& kilobits = frame.mpeg1 ? (layer == 1   ? kLayer1
+                                            : layer == 2 ? kLayer2
+                                                         : kLayer3)
+                                         : (layer == 1 ? kLowLayer1 : kLowLayers);
   const int hertz = kRates[rate] >> (version == 3 ? 0 : version == 2 ? 1 : 2);
-  frame.bytes = static_cast<std::uint64_t>((frame.mpeg1 ? 144000 : 72000) * kilobits / hertz) +
-                (header >> 9 & 1);
+  frame.samples = layer == 1 ? 384 : layer == 2 || frame.mpeg1 ? 1152 : 576;
+  const int slot = layer == 1 ? 4 : 1;  // bytes
+  const auto slots = static_cast<int>(frame.samples) / 8 / slot * 1000 * kilobits[bitrate] / hertz;
+  frame.bytes =
+      static_cast<std::uint64_t>(slot) * (static_cast<std::uint64_t>(slots) + (header >> 9 & 1));
   return frame;
 }
 
-std::optional<Mp3Frame> mp3_frame(Bytes& bytes, std::uint64_t at) {
+std::optional<MpegFrame> mpeg_frame(Bytes& bytes, std::uint64_t at) {
   if (!bytes.has(at, 4)) return std::nullopt;
-  return parse_mp3_header(static_cast<std::uint32_t>(bytes.big(at, 4)));
+  return parse_mpeg_header(static_cast<std::uint32_t>(bytes.big(at, 4)));
 }
 
 // Where the Xing or Info tag stands in a frame, from its header on.
-std::uint64_t xing_offset(const Mp3Frame& frame) {
+std::uint64_t xing_offset(const MpegFrame& frame) {
   return 4 + (frame.mpeg1 ? (frame.mono ? 17U : 32U) : (frame.mono ? 9U : 17U));
 }
 
-// Whether what stands behind the last frame is tags or zeros, up to the very end.
-bool is_mp3_trailer(Bytes& bytes, std::uint64_t at) {
-  if (bytes.starts_with(at, "APETAGEX") && bytes.has(at, 32)) at += 32 + bytes.little(at + 12, 4);
-  if (bytes.starts_with(at, "LYRICSBEGIN")) {
-    for (const std::uint64_t behind : {std::uint64_t{128}, std::uint64_t{0}}) {
-      if (bytes.size() - at >= behind + 20 &&
-          bytes.starts_with(bytes.size() - behind - 9, "LYRICS200")) {
-        at = bytes.size() - behind;
-        break;
-      }
-    }
-  }
-  if (bytes.starts_with(at, "TAG") && bytes.has(at, 128)) at += 128;  // ID3v1
-  for (; at < bytes.size(); ++at) {
-    if (bytes.byte(at) != 0) return false;
-  }
-  return true;
-}
-
 // Two frames to put before the first one of a file: a Xing tag that counts the others, and silence.
-std::string mp3_length_prefix(Bytes& bytes, std::uint64_t at, const Mp3Frame& first,
-                              std::uint64_t frames) {
-  std::string header(bytes.view(at, 4));
+std::string mp3_length_prefix(Bytes& bytes, const MpegFrame& first, std::uint64_t frames) {
+  std::string header(bytes.view(0, 4));
   header[1] = static_cast<char>(header[1] | 0x01);           // no checksum
   header[2] = static_cast<char>((header[2] & 0x0c) | 0xe0);  // the largest bitrate, no padding
   const auto bits = static_cast<std::uint32_t>(static_cast<std::uint8_t>(header[0])) << 24 |
                     static_cast<std::uint32_t>(static_cast<std::uint8_t>(header[1])) << 16 |
                     static_cast<std::uint32_t>(static_cast<std::uint8_t>(header[2])) << 8 |
                     static_cast<std::uint8_t>(header[3]);
-  const auto length = static_cast<std::size_t>(parse_mp3_header(bits)->bytes);
+  const auto length = static_cast<std::size_t>(parse_mpeg_header(bits)->bytes);
   std::string silence = header;
   silence.resize(length, '\0');  // side information of zeros: no data
   std::string tag = header;
@@ -331,108 +658,154 @@ std::string mp3_length_prefix(Bytes& bytes, std::uint64_t at, const Mp3Frame& fi
   return tag + silence;
 }
 
-// Walks all frames from `begin` on: what a Xing tag says must be what is there.
-ContainerView check_mp3(Bytes& bytes, std::uint64_t begin) {
-  const auto first = mp3_frame(bytes, begin);
+// Walks all frames: they are what there is, whatever a Xing tag counts.
+void check_mpeg(Bytes& bytes, ContainerView& view) {
+  const auto first = mpeg_frame(bytes, 0);
   if (!first) refuse(bytes.file(), "is no audio file", kExpectedAudio);
-  std::uint64_t at = begin;
+  std::uint64_t at = 0;
   std::uint64_t frames = 0;
   while (at < bytes.size()) {
-    const auto frame = mp3_frame(bytes, at);
+    const auto frame = mpeg_frame(bytes, at);
+    const std::string place = std::to_string(bytes.origin() + at);
     if (!frame || frame->fixed != first->fixed) {
-      if (frames > 0 && is_mp3_trailer(bytes, at)) break;
+      if (frames > 0 && is_trailer(bytes, at)) break;
       if (frames < 2) refuse(bytes.file(), "is no audio file", kExpectedAudio);
-      refuse(bytes.file(), "is damaged: no frame of the same kind at byte " + std::to_string(at) +
-                               ", after " + std::to_string(frames));
+      view.damage = "is damaged: no frame of the same kind at byte " + place + ", after " +
+                    std::to_string(frames);
+      break;
     }
     if (!bytes.has(at, frame->bytes)) {
-      refuse(bytes.file(),
-             "is truncated in frame " + std::to_string(frames) + " at byte " + std::to_string(at));
+      if (frames == 0) refuse(bytes.file(), "is truncated in its first frame");
+      view.damage = "is truncated in frame " + std::to_string(frames) + " at byte " + place;
+      break;
     }
     at += frame->bytes;
     ++frames;
   }
-  ContainerView view;
-  view.name = "MP3";
+  constexpr std::array<const char*, 3> kNames = {"MP1", "MP2", "MP3"};
+  view.name = kNames[static_cast<std::size_t>(first->layer - 1)];
   view.sndfile_format = SF_FORMAT_MPEG;
-  view.begin = begin;
-  view.end = at;
-  const std::uint64_t tag = begin + xing_offset(*first);
-  const bool has_tag = first->bytes >= xing_offset(*first) + 12 &&
+  view.end = bytes.origin() + at;
+  const std::uint64_t tag = xing_offset(*first);
+  const bool has_tag = first->layer == 3 && first->bytes >= tag + 12 &&
                        (bytes.starts_with(tag, "Xing") || bytes.starts_with(tag, "Info"));
   if (has_tag && (bytes.byte(tag + 7) & 1) != 0) {
     const std::uint64_t claimed = bytes.big(tag + 8, 4);
     if (claimed != frames - 1) {
-      refuse(bytes.file(), std::string(claimed < frames - 1 ? "holds more than its header says: "
-                                                            : "is truncated: ") +
-                               std::to_string(frames - 1) +
-                               " MP3 frames are there, the header says " + std::to_string(claimed));
+      view.patches.emplace_back(tag + 8, big_text(frames - 1, 4));
+      view.note = "its Xing tag counts " + std::to_string(claimed) + " frames, " +
+                  std::to_string(frames - 1) + " are there and read";
     }
-  } else {
-    // libmpg123 cuts the decoder's own delay off where it sees a tag, and only there.
-    constexpr std::int64_t kDecoderDelay = 529;
-    const std::int64_t samples = first->mpeg1 ? 1152 : 576;  // of each channel in a frame
-    view.frames = static_cast<std::int64_t>(frames) * samples;
-    view.length_prefix = mp3_length_prefix(bytes, begin, *first, frames);
-    view.prefix_frames = samples - kDecoderDelay;
+    return;
   }
-  return view;
+  view.frames = static_cast<std::int64_t>(frames) * first->samples;
+  if (first->layer != 3) return;
+  // libmpg123 cuts the decoder's own delay off where it sees a tag, and only there.
+  constexpr std::int64_t kDecoderDelay = 529;
+  view.length_prefix = mp3_length_prefix(bytes, *first, frames);
+  view.prefix_frames = first->samples - kDecoderDelay;
 }
 
-// The bytes of the ID3v2 tags at the start (id3.org, ID3v2.4, section 3.1).
-std::uint64_t id3_bytes(Bytes& bytes) {
-  std::uint64_t at = 0;
-  while (bytes.starts_with(at, "ID3") && bytes.has(at, 10)) {
-    std::uint64_t size = 0;
-    for (std::uint64_t i = 6; i < 10; ++i) size = size << 7 | (bytes.byte(at + i) & 0x7f);
-    const bool has_footer = (bytes.byte(at + 5) & 0x10) != 0;
-    at += 10 + size + (has_footer ? 10 : 0);
-  }
-  return at;
-}
+// --- What is audio, but not of those kinds ---
+
+struct ForeignKind {
+  std::uint64_t at;
+  std::string_view magic;
+  const char* name;
+  const char* container;
+};
+
+constexpr ForeignKind kForeignKinds[] = {
+    {4, "ftyp", "an MP4 file (M4A, AAC, ALAC, 3GP)", "MP4"},
+    {4, "moov", "a QuickTime file (MOV, MP4, AAC)", "QuickTime"},
+    {4, "mdat", "a QuickTime file (MOV, MP4, AAC)", "QuickTime"},
+    {0, "\x1a\x45\xdf\xa3", "a Matroska or WebM file (Opus, Vorbis)", "Matroska"},
+    {0, "\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a Windows Media file (WMA, ASF)", "ASF"},
+    {0, "#!AMR", "an AMR file", "AMR"},
+    {0, "\x0b\x77", "an AC-3 file", "AC-3"},
+    {0, "\xff\xf1", "an AAC file (ADTS)", "AAC"},
+    {0, "\xff\xf9", "an AAC file (ADTS)", "AAC"},
+    {0, "ADIF", "an AAC file (ADIF)", "AAC"},
+    {8, "AVI ", "an AVI file", "AVI"},
+    {0, "FLV\x01", "a Flash video file", "FLV"},
+    {0, "wvpk", "a WavPack file", "WavPack"},
+    {0, "MAC ", "a Monkey's Audio file (APE)", "APE"},
+    {0, "MPCK", "a Musepack file", "Musepack"},
+    {0, "MP+", "a Musepack file", "Musepack"},
+    {0, "TTA1", "a True Audio file (TTA)", "TTA"},
+    {0, "tBaK", "a TAK file", "TAK"},
+    {0, "DSD ", "a DSD file (DSF)", "DSF"},
+    {0, "FRM8", "a DSD file (DSDIFF)", "DSDIFF"},
+    {0, "ajkg", "a Shorten file (SHN)", "SHN"},
+    {0, ".RMF", "a RealMedia file", "RealMedia"},
+};
 
 }  // namespace
 
-ContainerView examine_container(const InputFile& file) {
-  Bytes bytes(file);
+std::string convert_advice() {
+  return std::string(kExpectedAudio) + "; `ffmpeg -i IN OUT.wav` converts others";
+}
+
+ContainerView examine_container(const InputFile& file, const std::function<void()>& progress) {
+  Bytes bytes(file, progress);
   if (file.size() == 0) refuse(file, "is empty", kExpectedAudio);
   ContainerView view;
   view.end = file.size();
+  for (const std::uint64_t begin : {std::uint64_t{0}, leader_bytes(bytes)}) {
+    bytes.begin_at(begin);
+    for (const auto& [at, magic, name, container] : kForeignKinds) {
+      if (!bytes.starts_with(at, magic)) continue;
+      view.name = name;
+      view.container = container;
+      view.is_foreign = true;
+      return view;
+    }
+  }
+  view.begin = bytes.origin();
+  const auto is = [&](const char* name, int sndfile_format) {
+    view.name = name;
+    view.sndfile_format = sndfile_format;
+  };
   if ((bytes.starts_with(0, "RIFF") || bytes.starts_with(0, "RIFX")) &&
       bytes.starts_with(8, "WAVE")) {
-    check_wav(bytes);
-    view.name = "WAV";
-    view.sndfile_format = SF_FORMAT_WAV;
+    is("WAV", SF_FORMAT_WAV);
+    check_wav(bytes, view);
   } else if (bytes.starts_with(0, "RF64") && bytes.starts_with(8, "WAVE")) {
-    check_wav(bytes);
-    view.name = "RF64";
-    view.sndfile_format = SF_FORMAT_RF64;
+    is("RF64", SF_FORMAT_RF64);
+    check_wav(bytes, view);
   } else if (bytes.starts_with(0, kW64Riff)) {
-    view.end = check_w64(bytes);
-    view.name = "W64";
-    view.sndfile_format = SF_FORMAT_W64;
+    is("W64", SF_FORMAT_W64);
+    check_w64(bytes, view);
   } else if (bytes.starts_with(0, "FORM") &&
              (bytes.starts_with(8, "AIFF") || bytes.starts_with(8, "AIFC"))) {
-    check_aiff(bytes);
-    view.name = "AIFF";
-    view.sndfile_format = SF_FORMAT_AIFF;
+    is("AIFF", SF_FORMAT_AIFF);
+    check_aiff(bytes, view);
   } else if (bytes.starts_with(0, ".snd") || bytes.starts_with(0, "dns.")) {
-    check_au(bytes);
-    view.name = "AU";
-    view.sndfile_format = SF_FORMAT_AU;
+    is("AU", SF_FORMAT_AU);
+    check_au(bytes, view);
   } else if (bytes.starts_with(0, "caff")) {
-    check_caf(bytes);
-    view.name = "CAF";
-    view.sndfile_format = SF_FORMAT_CAF;
+    is("CAF", SF_FORMAT_CAF);
+    check_caf(bytes, view);
   } else if (bytes.starts_with(0, "OggS")) {
-    view.end = check_ogg(bytes);
-    view.name = "Ogg";
-    view.sndfile_format = SF_FORMAT_OGG;
+    is("Ogg", SF_FORMAT_OGG);
+    const std::uint64_t first = 27U + bytes.byte(26);  // the packet on the first page
+    if (bytes.starts_with(first,
+                          "\x7f"
+                          "FLAC"))
+      view.name = "an Ogg FLAC file";
+    if (bytes.starts_with(first, "Speex   ")) view.name = "an Ogg Speex file";
+    view.is_foreign = std::string_view(view.name) != "Ogg";
+    view.container = "Ogg";
+    if (!view.is_foreign) check_ogg(bytes, view);
+  } else if (bytes.starts_with(0, "NIST_1A\n") && bytes.has(0, 16)) {
+    view.name = "SPHERE";
+    check_sphere(bytes, view);
+  } else if (bytes.starts_with(0, "fLaC")) {
+    is("FLAC", SF_FORMAT_FLAC);
+    const Trailer trailer = trailer_of(bytes, 4);
+    view.end = bytes.origin() + flac_end(bytes, trailer.begin, trailer.tags_begin);
   } else {
-    view.begin = id3_bytes(bytes);
-    if (!bytes.starts_with(view.begin, "fLaC")) return check_mp3(bytes, view.begin);
-    view.name = "FLAC";
-    view.sndfile_format = SF_FORMAT_FLAC;
+    check_mpeg(bytes, view);
   }
   return view;
 }

@@ -1,12 +1,12 @@
 #include "w2vbert/audio/resample.h"
 
-#include <soxr.h>
 #include <torch/types.h>
 
 #include <cmath>
 #include <numbers>
 #include <numeric>
 
+#include "audio/soxr_stream.h"
 #include "core/mkl_vml.h"
 #include "w2vbert/core/error.h"
 
@@ -70,19 +70,11 @@ std::vector<float> resample_soxr(std::span<const float> samples, int from_hz, in
                                  const std::string& path) {
   check_rates(from_hz, to_hz, path);
   if (from_hz == to_hz) return {samples.begin(), samples.end()};
-  const double ratio = static_cast<double>(to_hz) / from_hz;
-  const auto length =
-      static_cast<std::size_t>(std::ceil(static_cast<double>(samples.size()) * ratio));
-  std::vector<float> out(length + 1);  // soxr rounds to nearest, so at most one more than needed
-  std::size_t done = 0;
-  const auto io = soxr_io_spec(SOXR_FLOAT32_I, SOXR_FLOAT32_I);
-  const auto quality = soxr_quality_spec(SOXR_HQ, 0);
-  const auto runtime = soxr_runtime_spec(1);
-  const char* error = soxr_oneshot(from_hz, to_hz, 1, samples.data(), samples.size(), nullptr,
-                                   out.data(), out.size(), &done, &io, &quality, &runtime);
-  if (error) throw AudioError(path, "", std::string("cannot be resampled: ") + error);
-  out.resize(done);
-  out.resize(length);  // librosa: util.fix_length
+  SoxrStream stream(from_hz, to_hz, path);
+  std::vector<float> out;
+  out.reserve(SoxrStream::capacity_for(samples.size(), from_hz, to_hz));
+  stream.add(samples, out);
+  stream.finish(out);
   return out;
 }
 

@@ -3,15 +3,12 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <unordered_map>
+#include <mutex>
 #include <utility>
 
-#include "checkpoint/checkpoint_index.h"
-#include "checkpoint/safetensors_header.h"
+#include "checkpoint/checkpoint_files.h"
 #include "checkpoint/tensor_dtype.h"
 #include "checkpoint/weight_checks.h"
-#include "core/file.h"
-#include "core/text.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
@@ -20,103 +17,42 @@ namespace {
 // What is converted, or copied to another device, goes through a buffer of this size.
 constexpr std::uint64_t kStagingBytes = 16 << 20;
 
-struct OpenFile {
-  InputFile file;
-  SafetensorsHeader header;
-};
-
-struct Place {
-  std::size_t file;          // in State::files
-  const TensorInfo* tensor;  // in that file's header
-  std::size_t listed;        // in State::tensors
-};
-
-OpenFile open_safetensors(const std::string& path) {
-  InputFile file = InputFile::open<CheckpointError>(path);
-  SafetensorsHeader header =
-      parse_safetensors_header(read_safetensors_head(file), file.size(), path);
-  return {std::move(file), std::move(header)};
-}
-
 }  // namespace
 
 struct Checkpoint::State {
-  std::string path;
-  std::vector<OpenFile> files;
+  std::unique_ptr<const CheckpointFiles> files;
   std::vector<std::string> file_paths;
-  std::vector<CheckpointTensor> tensors;
-  std::unordered_map<std::string_view, Place> places;  // keys live in the headers
-  std::vector<std::string> warnings;
 
-  void add_file(const std::string& file_path) {
-    files.push_back(open_safetensors(file_path));
-    file_paths.push_back(file_path);
-  }
-
-  // After the last add_file: the places point into the headers.
-  void list_tensors() {
-    std::size_t count = 0;
-    for (const OpenFile& open : files) count += open.header.tensors.size();
-    tensors.reserve(count);
-    places.reserve(count);
-    for (std::size_t i = 0; i < files.size(); ++i) {
-      for (const TensorInfo& tensor : files[i].header.tensors) {
-        const auto [place, added] =
-            places.try_emplace(tensor.name, Place{i, &tensor, tensors.size()});
-        if (!added) {
-          throw CheckpointError(file_paths[i], tensor.name,
-                                "is in two shards, also in " + file_paths[place->second.file]);
+  // Made when the first is asked for: a million of them take several times what their headers do.
+  const std::vector<CheckpointTensor>& tensors() const {
+    std::call_once(listed_, [&] {
+      tensors_.clear();  // of an attempt that ran out of memory
+      first_of_file_.clear();
+      tensors_.reserve(files->tensor_count());
+      for (const CheckpointFiles::File& file : files->files()) {
+        first_of_file_.push_back(tensors_.size());
+        for (const HeaderTensor& tensor : file.header.tensors) {
+          tensors_.push_back({{std::string(tensor.dtype_name),
+                               std::vector<std::int64_t>(tensor.shape.begin(), tensor.shape.end())},
+                              std::string(tensor.name),
+                              file.file.path(),
+                              tensor.end - tensor.begin});
         }
-        tensors.push_back({{tensor.dtype_name, tensor.shape},
-                           tensor.name,
-                           file_paths[i],
-                           tensor.end - tensor.begin});
       }
-    }
+    });
+    return tensors_;
+  }
+  const CheckpointTensor* find(std::string_view name) const {
+    const auto place = files->find(name);
+    if (!place) return nullptr;
+    const auto& listed = tensors();
+    return &listed[first_of_file_[place->file] + place->tensor];
   }
 
-  void open_shards(const std::string& index_path) {
-    const std::string text = read_small_file<CheckpointError>(index_path, kMaxCheckpointIndexBytes);
-    const CheckpointIndex index = parse_checkpoint_index(text, index_path);
-    const std::size_t slash = index_path.rfind('/');
-    const std::string directory = slash == std::string::npos ? "" : index_path.substr(0, slash + 1);
-    std::vector<std::string_view> shards;
-    for (const auto& [tensor, shard] : index.weight_map) shards.push_back(shard);
-    std::sort(shards.begin(), shards.end());
-    shards.erase(std::unique(shards.begin(), shards.end()), shards.end());
-    for (const std::string_view shard : shards) add_file(directory + std::string(shard));
-    list_tensors();
-
-    std::uint64_t total = 0;
-    for (const CheckpointTensor& tensor : tensors) {
-      total += tensor.bytes;
-      const auto stated = index.weight_map.find(tensor.name);
-      if (stated == index.weight_map.end()) {
-        throw CheckpointError(tensor.file, tensor.name, "is not in the index",
-                              "only the tensors that " + quote_bytes(index_path) + " gives it");
-      }
-      if (directory + stated->second != tensor.file) {
-        throw CheckpointError(tensor.file, tensor.name, "is in another shard than the index says",
-                              stated->second);
-      }
-    }
-    for (const auto& [tensor, shard] : index.weight_map) {
-      if (!places.contains(tensor)) {
-        throw CheckpointError(directory + shard, tensor, "is not there, but the index says so");
-      }
-    }
-    if (index.total_size && *index.total_size != total) {
-      warnings.push_back(quote_bytes(index_path) + ": metadata.total_size is " +
-                         std::to_string(*index.total_size) + ", the tensors have " +
-                         std::to_string(total) + " bytes");
-    }
-  }
-
-  const Place& place_of(std::string_view name) const {
-    const auto found = places.find(name);
-    if (found == places.end()) throw CheckpointError(path, name, "is not in the checkpoint");
-    return found->second;
-  }
+ private:
+  mutable std::once_flag listed_;
+  mutable std::vector<CheckpointTensor> tensors_;
+  mutable std::vector<std::size_t> first_of_file_;  // in tensors_
 };
 
 Checkpoint::Checkpoint(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -124,92 +60,82 @@ Checkpoint::Checkpoint(Checkpoint&&) noexcept = default;
 Checkpoint& Checkpoint::operator=(Checkpoint&&) noexcept = default;
 Checkpoint::~Checkpoint() = default;
 
-const std::string& Checkpoint::path() const { return state_->path; }
+const std::string& Checkpoint::path() const { return state_->files->path(); }
 std::vector<std::string> Checkpoint::names() const {
   std::vector<std::string> names;
-  names.reserve(state_->tensors.size());
-  for (const CheckpointTensor& tensor : state_->tensors) names.push_back(tensor.name);
+  names.reserve(state_->files->tensor_count());
+  for (const CheckpointFiles::File& file : state_->files->files()) {
+    for (const HeaderTensor& tensor : file.header.tensors) names.emplace_back(tensor.name);
+  }
   return names;
 }
 
-const std::vector<CheckpointTensor>& Checkpoint::tensors() const { return state_->tensors; }
+const std::vector<CheckpointTensor>& Checkpoint::tensors() const { return state_->tensors(); }
 const std::vector<std::string>& Checkpoint::files() const { return state_->file_paths; }
-const std::vector<std::string>& Checkpoint::warnings() const { return state_->warnings; }
-
-const CheckpointTensor* Checkpoint::find(std::string_view name) const {
-  const auto found = state_->places.find(name);
-  return found == state_->places.end() ? nullptr : &state_->tensors[found->second.listed];
-}
+const std::vector<std::string>& Checkpoint::warnings() const { return state_->files->warnings(); }
+const CheckpointTensor* Checkpoint::find(std::string_view name) const { return state_->find(name); }
 
 Checkpoint Checkpoint::open(const std::string& path) {
   auto state = std::make_unique<State>();
-  state->path = path;
-  if (is_directory(path)) {
-    const std::string single = join_path(path, kCheckpointFile);
-    const std::string index = join_path(path, kCheckpointIndexFile);
-    const bool has_index = exists(index);
-    if (exists(single)) {
-      if (has_index) {
-        state->warnings.push_back(quote_bytes(index) + " is not used: " + quote_bytes(single) +
-                                  " is there and goes before it");
-      }
-      state->add_file(single);
-      state->list_tensors();
-    } else if (has_index) {
-      state->open_shards(index);
-    } else {
-      throw CheckpointError(
-          path, "", "holds no weights",
-          std::string(kCheckpointFile) + " or " + std::string(kCheckpointIndexFile));
-    }
-  } else if (path.ends_with(".json")) {
-    state->open_shards(path);
-  } else {
-    state->add_file(path);
-    state->list_tensors();
+  state->files = CheckpointFiles::open(path);
+  for (const CheckpointFiles::File& file : state->files->files()) {
+    state->file_paths.push_back(file.file.path());
   }
   return Checkpoint(std::move(state));
 }
 
 namespace {
 
-c10::ScalarType readable_type(const TensorInfo& tensor, const std::string& file) {
+// What is read: the tensor of a name, in its file.
+struct Source {
+  const CheckpointFiles::File& open;
+  const HeaderTensor& tensor;
+  c10::ScalarType type;
+};
+
+Source source_of(const CheckpointFiles& files, std::string_view name) {
+  const auto place = files.find(name);
+  if (!place) throw CheckpointError(files.path(), name, "is not in the checkpoint");
+  const HeaderTensor& tensor = files.tensor(*place);
   const auto type = scalar_type_of(tensor.dtype_name);
   if (!type) {
-    throw CheckpointError(file, tensor.name, "has dtype " + tensor.dtype_name,
+    throw CheckpointError(files.path_of(place->file), name,
+                          "has dtype " + std::string(tensor.dtype_name),
                           "a dtype that LibTorch can hold");
   }
-  return *type;
+  return {files.files()[place->file], tensor, *type};
 }
 
 // By one thread: from the page cache this is as fast as new memory can be had, and neither a second
 // thread nor huge pages (madvise) made it faster where that was measured.
-void read_bytes(const OpenFile& open, const TensorInfo& tensor, std::uint64_t offset, void* to,
-                std::uint64_t bytes) {
-  open.file.read_at(open.header.data_offset + tensor.begin + offset, to, bytes);
+void read_bytes(const Source& source, std::uint64_t offset, void* to, std::uint64_t bytes) {
+  const auto& [file, header] = source.open;
+  file.read_at(header.data_offset + source.tensor.begin + offset, to, bytes);
 }
+
+std::uint64_t byte_count(const HeaderTensor& tensor) { return tensor.end - tensor.begin; }
 
 }  // namespace
 
 at::Tensor Checkpoint::read(std::string_view name) const {
-  const Place& place = state_->place_of(name);
-  const at::ScalarType type = readable_type(*place.tensor, state_->file_paths[place.file]);
+  const Source source = source_of(*state_->files, name);
   // The header has been checked against the file's size, so this much is really there.
-  at::Tensor tensor = at::empty(place.tensor->shape, at::TensorOptions().dtype(type));
+  at::Tensor tensor =
+      at::empty(at::IntArrayRef(source.tensor.shape.data(), source.tensor.shape.size()),
+                at::TensorOptions().dtype(source.type));
   read(name, tensor);
   return tensor;
 }
 
 void Checkpoint::read(std::string_view name, const at::Tensor& destination) const {
-  const Place& place = state_->place_of(name);
-  const TensorInfo& tensor = *place.tensor;
-  const OpenFile& open = state_->files[place.file];
-  const at::ScalarType type = readable_type(tensor, state_->file_paths[place.file]);
+  const Source source = source_of(*state_->files, name);
+  const HeaderTensor& tensor = source.tensor;
+  const at::ScalarType type = source.type;
   check_destination(name, tensor.shape, "in the checkpoint", destination);
   const at::Tensor target = destination.detach();
   const bool plain = target.is_cpu() && target.is_contiguous();
   if (plain && target.scalar_type() == type) {
-    read_bytes(open, tensor, 0, target.mutable_data_ptr(), tensor.end - tensor.begin);
+    read_bytes(source, 0, target.mutable_data_ptr(), byte_count(tensor));
   } else if (target.is_contiguous()) {
     // Block by block, so that a conversion costs no second copy of the tensor.
     const at::Tensor flat = target.view(-1);
@@ -220,40 +146,39 @@ void Checkpoint::read(std::string_view name, const at::Tensor& destination) cons
                   at::TensorOptions().dtype(type).pinned_memory(target.is_cuda()));
     for (std::int64_t first = 0; first < flat.numel(); first += block) {
       const std::int64_t count = std::min(block, flat.numel() - first);
-      read_bytes(open, tensor, static_cast<std::uint64_t>(first * element_bytes),
+      read_bytes(source, static_cast<std::uint64_t>(first * element_bytes),
                  staging.mutable_data_ptr(), static_cast<std::uint64_t>(count * element_bytes));
       flat.narrow(0, first, count).copy_(staging.narrow(0, 0, count));
     }
   } else {
-    at::Tensor whole = at::empty(tensor.shape, at::TensorOptions().dtype(type));
-    read_bytes(open, tensor, 0, whole.mutable_data_ptr(), tensor.end - tensor.begin);
+    at::Tensor whole = at::empty(target.sizes(), at::TensorOptions().dtype(type));
+    read_bytes(source, 0, whole.mutable_data_ptr(), byte_count(tensor));
     target.copy_(whole);
   }
-  open.file.check_unchanged();
+  source.open.file.check_unchanged();
 }
 
 void Checkpoint::read_rows(std::string_view name, std::int64_t first, std::int64_t count,
                            float* to) const {
-  const Place& place = state_->place_of(name);
-  const TensorInfo& tensor = *place.tensor;
-  const OpenFile& open = state_->files[place.file];
-  const at::ScalarType type = readable_type(tensor, state_->file_paths[place.file]);
+  const Source source = source_of(*state_->files, name);
+  const HeaderTensor& tensor = source.tensor;
+  const at::ScalarType type = source.type;
   check_rows(name, tensor.shape, first, count);
   if (tensor.shape[0] == 0) return;
   const std::uint64_t row_bytes =
-      (tensor.end - tensor.begin) / static_cast<std::uint64_t>(tensor.shape[0]);
+      (byte_count(tensor)) / static_cast<std::uint64_t>(tensor.shape[0]);
   const std::uint64_t offset = static_cast<std::uint64_t>(first) * row_bytes;
   const std::uint64_t bytes = static_cast<std::uint64_t>(count) * row_bytes;
   if (type == at::kFloat) {
-    read_bytes(open, tensor, offset, to, bytes);
+    read_bytes(source, offset, to, bytes);
   } else {
     const auto numel =
         static_cast<std::int64_t>(bytes) / static_cast<std::int64_t>(c10::elementSize(type));
     const at::Tensor rows = at::empty(numel, at::TensorOptions().dtype(type));
-    read_bytes(open, tensor, offset, rows.mutable_data_ptr(), bytes);
+    read_bytes(source, offset, rows.mutable_data_ptr(), bytes);
     at::from_blob(to, {numel}, at::kFloat).copy_(rows);
   }
-  open.file.check_unchanged();
+  source.open.file.check_unchanged();
 }
 
 }  // namespace w2vbert

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -19,7 +20,8 @@ inline constexpr std::string_view kCheckpointIndexFile = "model.safetensors.inde
 constexpr std::uint64_t kMaxCheckpointIndexBytes = 100'000'000;
 
 struct CheckpointIndex {
-  std::map<std::string, std::string> weight_map;  // tensor name -> file name in the same directory
+  // tensor name -> file name in the same directory
+  std::map<std::string, std::string, std::less<>> weight_map;
   std::optional<std::uint64_t> total_size;        // metadata.total_size, bytes of tensor data
   std::optional<std::uint64_t> total_parameters;  // metadata.total_parameters
 };

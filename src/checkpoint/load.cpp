@@ -9,7 +9,10 @@
 
 #include "checkpoint/state_dict.h"
 #include "checkpoint/tensor_dtype.h"
+#include "checkpoint/wrapped_names.h"
+#include "core/file.h"
 #include "core/text.h"
+#include "w2vbert/checkpoint/checkpoint.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
@@ -20,8 +23,21 @@ constexpr std::size_t kMaxListed = 20;
 constexpr std::size_t kMaxListBytes = 900;
 constexpr std::string_view kWarningMark = "[Wav2Vec-BERT] ";
 
-std::string with_dot(const std::string& prefix) {
-  return prefix.empty() || prefix.ends_with('.') ? prefix : prefix + ".";
+// HF's parameter that SpecAugment puts in the place of frames.
+constexpr std::string_view kTrainingParameter = "masked_spec_embed";
+
+bool is_of_training(std::string_view name) {
+  return name == kTrainingParameter || name.ends_with("." + std::string(kTrainingParameter));
+}
+
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// As a model of PEFT's is saved without merge_and_unload().
+bool is_of_unmerged_adapter(std::string_view name) {
+  return name.find(".base_layer.") != std::string_view::npos ||
+         name.find(".lora_") != std::string_view::npos;
 }
 
 // The dtypes that the target can be loaded from, where `dtype_name` is not among them; else "".
@@ -30,6 +46,13 @@ std::string_view expected_dtypes(const at::Tensor& target, std::string_view dtyp
   // A copy would cut the fraction off.
   if (!target.is_complex()) return is_integer_dtype(dtype_name) ? "" : kIntegerDtypes;
   return "";
+}
+
+// " in <file>" for a tensor of one of several files; report.path says which directory.
+std::string in_shard(const WeightSource& source, const std::string& name) {
+  const auto* checkpoint = dynamic_cast<const Checkpoint*>(&source);
+  if (checkpoint == nullptr || checkpoint->files().size() == 1) return "";
+  return " in " + quote_bytes(file_name(checkpoint->find(name)->file));
 }
 
 struct Match {
@@ -96,19 +119,34 @@ Plan make_plan(const torch::nn::Module& module, const WeightSource& source,
   };
   const NamedTensors own = state_dict_of(module);
   std::unordered_map<std::string, Wanted> wanted;
-  for (const auto& [name, tensor] : own) wanted[name].target = tensor;
+  bool has_wrappers = false;  // in the module's own names, which then say what is meant
+  for (const auto& [name, tensor] : own) {
+    wanted[name].target = tensor;
+    has_wrappers = has_wrappers || without_wrappers(name) != name;
+    if (contains(options.replaced, name)) report.replaced.push_back(name);
+  }
+  const auto unwrapped = [&](const std::string& name) {
+    return has_wrappers ? name : without_wrappers(name);
+  };
 
-  const std::string prefix = with_dot(options.prefix);
+  const std::string prefix = unwrapped(with_dot(options.prefix));
   const std::string base = with_dot(options.base_model_prefix);
+  // A prefix that ends inside of the base model does not stand before a head.
+  const std::size_t base_at = find_base(prefix, base);
+  const bool is_in_base = base_at != std::string::npos;
+  const std::string head_prefix = is_in_base ? prefix.substr(0, base_at) : "";
   const std::vector<std::string> names = source.names();
   std::vector<const std::string*> module_names(names.size());  // of what fits
   for (std::size_t i = 0; i < names.size(); ++i) {
-    std::string name = names[i];
-    if (!name.starts_with(prefix)) {
+    report.has_unmerged_adapter = report.has_unmerged_adapter || is_of_unmerged_adapter(names[i]);
+    std::string name = unwrapped(names[i]);
+    const bool is_of_head =
+        is_in_base && name.starts_with(head_prefix) && !name.starts_with(head_prefix + base);
+    if (!name.starts_with(prefix) && !is_of_head) {
       report.unexpected.push_back(names[i]);
       continue;
     }
-    name.erase(0, prefix.size());
+    name.erase(0, is_of_head ? head_prefix.size() : prefix.size());
     if (!base.empty() && name.starts_with(base) && wanted.contains(name.substr(base.size()))) {
       name.erase(0, base.size());
     } else if (!base.empty() && wanted.contains(base + name)) {
@@ -120,6 +158,14 @@ Plan make_plan(const torch::nn::Module& module, const WeightSource& source,
       continue;
     }
     Wanted& want = place->second;
+    if (const WeightInfo& info = *source.find(names[i]); contains(report.replaced, name)) {
+      if (want.target.sizes() != at::IntArrayRef(info.shape)) {
+        report.warnings.push_back(quote_bytes(report.path) + ": " + quote_bytes(name) +
+                                  " has shape " + shape_text(info.shape) + "; the adapter's, of " +
+                                  shape_text(want.target.sizes()) + ", is taken");
+      }
+      continue;
+    }
     if (want.source != kNone) {
       // HF lets the last one win.
       report.mismatched.push_back({name,
@@ -134,17 +180,22 @@ Plan make_plan(const torch::nn::Module& module, const WeightSource& source,
     const WeightInfo& tensor = *source.find(names[i]);
     if (want.target.sizes() != at::IntArrayRef(tensor.shape)) {
       report.mismatched.push_back(
-          {name, "has shape " + shape_text(tensor.shape), shape_text(want.target.sizes())});
+          {name, "has shape " + shape_text(tensor.shape) + in_shard(source, names[i]),
+           shape_text(want.target.sizes())});
       want.in_doubt = true;
     } else if (const std::string_view expected = expected_dtypes(want.target, tensor.dtype_name);
                !expected.empty()) {
-      report.mismatched.push_back({name, "has dtype " + tensor.dtype_name, std::string(expected)});
+      report.mismatched.push_back({name,
+                                   "has dtype " + tensor.dtype_name + in_shard(source, names[i]),
+                                   std::string(expected)});
       want.in_doubt = true;
     }
   }
 
   for (const auto& [name, tensor] : own) {
-    if (wanted[name].source == kNone) report.missing.push_back(name);
+    if (wanted[name].source != kNone || contains(report.replaced, name)) continue;
+    const bool may_be_missing = !options.lenient && is_of_training(name);
+    (may_be_missing ? report.initialized : report.missing).push_back(name);
   }
   for (std::size_t i = 0; i < names.size(); ++i) {
     if (module_names[i] == nullptr || wanted[*module_names[i]].in_doubt) continue;
@@ -161,17 +212,29 @@ Plan make_accepted_plan(const torch::nn::Module& module, const WeightSource& sou
   Plan plan = make_plan(module, source, options);
   LoadReport& report = plan.report;
   if (!report.complete() && (!options.lenient || report.loaded == 0)) {
+    const bool wrong_prefix = report.loaded == 0 && !options.prefix.empty();
+    std::string setting = wrong_prefix ? "prefix" : "";
+    if (report.has_unmerged_adapter)
+      setting = "lora";
+    else if (!report.prefix_found.empty())
+      setting = "prefix " + report.prefix_found;
+    const char* expected = report.mismatched.empty() ? "every tensor of the model" : "";
+    if (wrong_prefix) expected = "names that begin with the prefix given, or another prefix";
     throw CheckpointError(report.path, "", "the tensors do not fit the model: " + report.summary(),
-                          "", report.prefix_found.empty() ? "" : "prefix");
+                          expected, setting);
+  }
+  for (const std::string& name : report.initialized) {
+    report.warnings.push_back(std::string(kWarningMark) + quote_bytes(name) +
+                              ": is missing and is initialised; only training uses it");
   }
   for (const std::string& name : report.missing) {
-    report.warnings.push_back(std::string(kWarningMark) + quote_bytes(name) +
-                              ": is missing and keeps its initial values");
+    report.warnings.push_back(std::string(kWarningMark) + quote_bytes(report.path) + ": " +
+                              quote_bytes(name) + ": is missing and keeps its initial values");
   }
   for (const auto& mismatch : report.mismatched) {
-    report.warnings.push_back(std::string(kWarningMark) + quote_bytes(mismatch.name) + ": " +
-                              quote_bytes(mismatch.problem) + ", expected " + mismatch.expected +
-                              "; it keeps its initial values");
+    report.warnings.push_back(std::string(kWarningMark) + quote_bytes(report.path) + ": " +
+                              quote_bytes(mismatch.name) + ": " + quote_bytes(mismatch.problem) +
+                              ", expected " + mismatch.expected + "; it keeps its initial values");
   }
   return plan;
 }
@@ -230,7 +293,11 @@ std::string LoadReport::summary() const {
                      counted(missing.size(), "missing") + ", " +
                      counted(mismatched.size(), "of another shape or dtype") + ", " +
                      counted(unexpected.size(), "unexpected");
-  if (!prefix_found.empty()) {
+  if (has_unmerged_adapter && !complete()) {
+    text +=
+        "; a LoRA adapter of PEFT's is in it, unmerged: save it after merge_and_unload(), or load "
+        "the base model with the adapter's own directory";
+  } else if (!prefix_found.empty()) {
     text += "; the names are there with the prefix " + quote_bytes(prefix_found, 100);
   }
   if (!complete()) text += ": " + list_problems(*this);
@@ -281,8 +348,14 @@ LoadReport load_matched(torch::nn::Module& module, const MatchedWeights& weights
   LoadReport report = weights.report();
   std::unordered_map<std::string, at::Tensor> own;
   for (const auto& [name, tensor] : state_dict_of(module)) {
-    TORCH_CHECK_VALUE(weights.find(name) != nullptr || !report.complete(), quote_bytes(name),
-                      " is not among the weights of the model that was matched");
+    const bool is_initialized = contains(report.initialized, name);
+    TORCH_CHECK_VALUE(weights.find(name) != nullptr || !report.complete() || is_initialized ||
+                          contains(report.replaced, name),
+                      quote_bytes(name), " is not among the weights of the model that was matched");
+    if (is_initialized) {
+      const at::NoGradGuard no_grad;
+      tensor.detach().uniform_();  // HF: _init_weights
+    }
     own.emplace(name, tensor);
   }
   for (const std::string& name : weights.names()) {
@@ -290,7 +363,8 @@ LoadReport load_matched(torch::nn::Module& module, const MatchedWeights& weights
     if (target != own.end()) weights.read(name, target->second);
     if (target != own.end() ? is_nan_throughout(target->second.detach())
                             : is_nan_throughout(weights, name)) {
-      report.warnings.push_back(quote_bytes(weights.name_in_source(name)) + ": every value is NaN");
+      report.warnings.push_back(quote_bytes(weights.path()) + ": " +
+                                quote_bytes(weights.name_in_source(name)) + ": every value is NaN");
     }
   }
   return report;

@@ -12,21 +12,19 @@
 #include <string_view>
 #include <utility>
 
+#include "checkpoint/lora_tensors.h"
+#include "checkpoint/missing_weights.h"
 #include "checkpoint/state_dict.h"
-#include "checkpoint/tensor_dtype.h"
+#include "checkpoint/wrapped_names.h"
 #include "config/lora_config.h"
 #include "core/file.h"
 #include "core/text.h"
-#include "w2vbert/checkpoint/checkpoint.h"
+#include "w2vbert/checkpoint/model_directory.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
 namespace {
 
-constexpr const char* kLoraConfigFile = "adapter_config.json";
-constexpr const char* kWeightsFile = "adapter_model.safetensors";
-constexpr const char* kPickleFile = "adapter_model.bin";
-constexpr std::string_view kPeftPrefix = "base_model.model.";
 constexpr std::size_t kMaxUnusedListed = 5;
 
 using Shape = std::vector<std::int64_t>;
@@ -46,6 +44,7 @@ struct AddBias {
   double scaling;
 };
 struct Replace {
+  std::string name;  // the module's
   at::Tensor tensor;
   std::string with;
 };
@@ -54,34 +53,43 @@ bool starts_with_module(const std::string& name, const std::string& module) {
   return name.size() > module.size() && name.starts_with(module) && name[module.size()] == '.';
 }
 
+// "base_model.model.a.b.lora_A.weight" -> "a.b".
+std::string module_of(std::string_view key) {
+  key.remove_prefix(kPeftPrefix.size());
+  std::size_t end = key.rfind('.');
+  for (const std::string_view mark : {".lora_", ".base_layer."}) {
+    end = std::min(end, key.find(mark));
+  }
+  return std::string(key.substr(0, end));
+}
+
+// What stands before the longest end of `name` that is one of `names`; nothing where none is.
+std::optional<std::string> place_of(const std::string& name, const std::set<std::string>& names) {
+  for (std::size_t at = 0; at < name.size();) {
+    if (names.contains(name.substr(at))) return name.substr(0, at);
+    const std::size_t dot = name.find('.', at);
+    if (dot == std::string::npos) break;
+    at = dot + 1;
+  }
+  return std::nullopt;
+}
+
 class LoraMerger {
  public:
-  LoraMerger(const torch::nn::Module& module, const std::string& directory,
+  LoraMerger(const torch::nn::Module& module, const std::string& path_or_id,
              const MergeLoraOptions& options)
       : module_(module),
         options_(options),
         base_(options.base_model_prefix + "."),
-        files_(find_lora(directory)),
-        config_(LoraConfig::from_pretrained(directory)),
-        file_(Checkpoint::open(files_.weights)) {
-    for (const CheckpointTensor& tensor : file_.tensors()) {
-      if (!tensor.name.starts_with(kPeftPrefix)) {
-        fail(tensor.name, "is no tensor of an adapter", "a name with " + std::string(kPeftPrefix));
-      }
-      if (!is_weight_dtype(tensor.dtype_name)) {
-        fail(tensor.name, "has dtype " + tensor.dtype_name, kWeightDtypes);
-      }
-      left_.insert(tensor.name);
-      file_has_head_ = file_has_head_ ||
-                       std::string_view(tensor.name).substr(kPeftPrefix.size()).starts_with(base_);
-    }
-    const auto children = module.named_children();
-    module_has_head_ = children.contains(options.base_model_prefix);
-    if (!module_has_head_) return;
-    // An adapter may be for nothing but the head.
-    for (const std::string& name : left_) {
-      const std::string rest = name.substr(kPeftPrefix.size());
-      file_has_head_ = file_has_head_ || children.contains(rest.substr(0, rest.find('.')));
+        files_(find_lora(path_or_id)),
+        config_(LoraConfig::from_pretrained(parent_path(files_.config))),
+        tensors_(files_.weights) {
+    for (const auto& [name, key] : tensors_.keys()) left_.insert(name);
+    module_has_head_ = module.named_children().contains(options.base_model_prefix);
+    find_model();
+    if (!files_.folder.empty()) {
+      report_.warnings.push_back(quote_bytes(path_or_id) + ": the adapter in its folder " +
+                                 quote_bytes(files_.folder) + " is taken");
     }
   }
 
@@ -91,19 +99,29 @@ class LoraMerger {
       const auto name = name_in_adapter(item.key());
       if (!name) continue;
       if (!saved_whole.empty() && starts_with_module(*name, saved_whole)) continue;
-      if (config_.saves(*name)) {
+      const std::string& trained = tensors_.trained_name(*name);
+      if (config_.saves(trained) || is_resized_head(item.key(), *name)) {
         saved_whole = *name;
-        plan_replacement(*name, *item.value());
+        plan_replacement(item.key(), *name, *item.value());
         continue;
       }
       const at::Tensor bias = own_parameter(*item.value(), "bias");
-      if (config_.targets(*name)) {
+      const std::string key = std::string(kPeftPrefix) + *name;
+      if (config_.targets(trained)) {
         plan_merge(*name, *item.value());
-        if (config_.bias != "none" && bias.defined()) {
-          replace(bias, std::string(kPeftPrefix) + *name + ".base_layer.bias");
+        // save_embedding_layers: the layer below the matrices, whole.
+        const bool with_layer = tensors_.find(key + ".base_layer.weight") != nullptr;
+        if (with_layer) {
+          replace(item.key() + ".weight", own_parameter(*item.value(), "weight"),
+                  key + ".base_layer.weight");
+        }
+        const bool with_bias = config_.bias != "none" ||
+                               (with_layer && tensors_.find(key + ".base_layer.bias") != nullptr);
+        if (with_bias && bias.defined()) {
+          replace(item.key() + ".bias", bias, key + ".base_layer.bias");
         }
       } else if (config_.bias == "all" && bias.defined()) {
-        replace(bias, std::string(kPeftPrefix) + *name + ".bias");
+        replace(item.key() + ".bias", bias, key + ".bias");
       }
     }
     check_left();
@@ -112,9 +130,16 @@ class LoraMerger {
     }
   }
 
+  // The module's names of what apply() replaces.
+  std::vector<std::string> replaced() const {
+    std::vector<std::string> names;
+    for (const Replace& change : replacements_) names.push_back(change.name);
+    return names;
+  }
+
   LoraReport apply() {
     for (const Replace& change : replacements_) {
-      file_.read(change.with, change.tensor.detach());
+      tensors_.read(change.with, change.tensor.detach());
     }
     for (const Merge& change : merges_) {
       const at::Tensor weight = change.weight.detach();
@@ -149,12 +174,85 @@ class LoraMerger {
     throw CheckpointError(files_.weights, key, problem, expected);
   }
 
-  // What the adapter calls a module of this model; nothing for a head that its model does not have.
-  std::optional<std::string> name_in_adapter(const std::string& name) const {
-    if (module_has_head_ == file_has_head_) return name;
-    if (file_has_head_) return base_ + name;
+  // Finds what stands before the names of the base model and of a head in the adapter, which may
+  // have been trained inside of other modules.
+  void find_model() {
+    std::set<std::string> base_modules, head_modules;
+    for (const auto& item : module_.named_modules(/*name_prefix=*/"", /*include_self=*/false)) {
+      if (const auto name = name_in_base(item.key())) {
+        // One part alone, such as "adapter", says little.
+        if (name->find('.') != std::string::npos) base_modules.insert(*name);
+      } else if (item.key() != options_.base_model_prefix) {
+        head_modules.insert(item.key());
+      }
+    }
+    std::set<std::string> places, head_places;
+    const std::string given = with_dot(options_.prefix);
+    for (const std::string& key : left_) {
+      if (!std::string_view(key).substr(kPeftPrefix.size()).starts_with(given)) continue;
+      const std::string name = module_of(key);
+      if (const auto place = place_of(name, base_modules)) {
+        places.insert(*place);
+      } else if (const auto head_place = place_of(name, head_modules)) {
+        head_places.insert(*head_place);
+      }
+    }
+    if (places.size() == 1) {
+      base_at_ = *places.begin();
+    } else if (places.empty()) {
+      const bool has_base_prefix = std::any_of(left_.begin(), left_.end(), [&](const auto& key) {
+        return std::string_view(key).substr(kPeftPrefix.size()).starts_with(given + base_);
+      });
+      const bool one_head = head_places.size() == 1;
+      base_at_ = one_head ? *head_places.begin() + base_ : has_base_prefix ? given + base_ : given;
+    } else if (places.contains(base_) || places.contains("")) {
+      base_at_ = places.contains(base_) ? base_ : "";
+    } else {
+      const std::vector<std::string> all(places.begin(), places.end());
+      throw CheckpointError(files_.weights, "",
+                            "has the names of this model in several places, behind " +
+                                quote_bytes(comma_list(all), 400),
+                            "one of them to be chosen", "lora_prefix");
+    }
+    if (!module_has_head_) return;
+    if (const auto at = find_base(base_at_, base_); at != std::string::npos) {
+      head_at_ = base_at_.substr(0, at);
+    } else if (head_places.size() == 1) {
+      head_at_ = *head_places.begin();
+    }
+  }
+
+  // The name that a module of this model has in the base model; nothing for the base model itself
+  // and for a head.
+  std::optional<std::string> name_in_base(const std::string& name) const {
+    if (!module_has_head_) return name;
     if (name.starts_with(base_)) return name.substr(base_.size());
     return std::nullopt;
+  }
+
+  // What the adapter calls a module of this model; nothing for a head that its model does not have.
+  std::optional<std::string> name_in_adapter(const std::string& name) const {
+    if (const auto in_base = name_in_base(name)) return base_at_ + *in_base;
+    if (name == options_.base_model_prefix) {
+      if (base_at_.empty()) return std::nullopt;
+      std::string itself = base_at_;
+      itself.pop_back();  // the dot
+      return itself;
+    }
+    if (!head_at_) return std::nullopt;
+    return *head_at_ + name;
+  }
+
+  // Whether a name of the adapter is in the part of it that is this model.
+  bool is_of_model(const std::string& name) const {
+    return name.starts_with(base_at_) || (head_at_ && name.starts_with(*head_at_));
+  }
+
+  // A head that is in the file though the config speaks of no such module: PEFT saves the output
+  // layer, and loads it, where the vocabulary has been given another size.
+  bool is_resized_head(const std::string& own_name, const std::string& name) const {
+    return module_has_head_ && !name_in_base(own_name) &&
+           tensors_.find(std::string(kPeftPrefix) + name + ".weight") != nullptr;
   }
 
   static at::Tensor own_parameter(const torch::nn::Module& module, const std::string& name) {
@@ -166,31 +264,32 @@ class LoraMerger {
 
   // The tensor is there, has this shape, and is taken.
   void take(const std::string& name, const Shape& shape, const std::string& why = "") {
-    const CheckpointTensor* tensor = file_.find(name);
+    const CheckpointTensor* tensor = tensors_.find(name);
     if (!tensor) fail(name, "is missing", "shape " + shape_text(shape) + why);
     if (tensor->shape != shape) {
-      fail(name, "has shape " + shape_text(tensor->shape), shape_text(shape) + why);
+      fail(tensor->name, "has shape " + shape_text(tensor->shape), shape_text(shape) + why);
     }
     left_.erase(name);
   }
 
-  void replace(const at::Tensor& tensor, const std::string& with) {
+  void replace(const std::string& name, const at::Tensor& tensor, const std::string& with) {
     take(with, tensor.sizes().vec());
-    replacements_.push_back({tensor, with});
+    replacements_.push_back({name, tensor, with});
   }
 
   // In the dtype that PEFT gives to an adapter's matrices: the weight's, and float32 for the narrow
   // ones (autocast_adapter_dtype).
   at::Tensor read(const std::string& name, const at::Tensor& weight) const {
     const bool wide = weight.scalar_type() == at::kDouble;
-    return file_.read(name).to(weight.device(), wide ? at::kDouble : at::kFloat);
+    return tensors_.read(name).to(weight.device(), wide ? at::kDouble : at::kFloat);
   }
 
   void plan_merge(const std::string& name, const torch::nn::Module& module) {
     const std::string prefix = std::string(kPeftPrefix) + name;
-    const std::int64_t rank = config_.rank_of(name);
+    const std::string& trained = tensors_.trained_name(name);
+    const std::int64_t rank = config_.rank_of(trained);
     const std::string why = " (rank " + std::to_string(rank) + " of " + kLoraConfigFile + ")";
-    const double scaling = config_.scaling_of(name);
+    const double scaling = config_.scaling_of(trained);
     const auto unsupported = [&](const std::string& what) {
       throw ConfigError(files_.config, "target_modules", "names " + quote_bytes(name) + ", " + what,
                         "Linear, Embedding and Conv1d without groups");
@@ -229,39 +328,19 @@ class LoraMerger {
     take(biases_.back().b, bias.sizes().vec());
   }
 
-  void plan_replacement(const std::string& name, const torch::nn::Module& module) {
+  void plan_replacement(const std::string& own_name, const std::string& name,
+                        const torch::nn::Module& module) {
     const std::string prefix = std::string(kPeftPrefix) + name + ".";
     for (const auto& [tensor_name, tensor] : state_dict_of(module)) {
-      replace(tensor, prefix + tensor_name);
-      if (config_.bias != "all") continue;
-      // With bias "all" PEFT saves a module's biases three times over: those of the module that it
-      // replaces, which it drops, and the trained ones under two names.
-      const std::string original = prefix + "original_module." + tensor_name;
-      if (file_.find(original)) take(original, tensor.sizes().vec());
-      const std::string again = prefix + "modules_to_save.";
-      for (const std::string& copy : std::set<std::string>(left_)) {
-        // In a module with children the adapter's own name, such as "default", stands between.
-        const bool is_copy = copy == again + tensor_name ||
-                             (copy.starts_with(again) && is_named_copy(copy, again, tensor_name));
-        if (!is_copy) continue;
-        take(copy, tensor.sizes().vec());
-        if (!at::equal(file_.read(copy), file_.read(prefix + tensor_name))) {
-          fail(copy, "has other values than " + quote_bytes(prefix + tensor_name), "the same");
-        }
-      }
+      replace(own_name + "." + tensor_name, tensor, prefix + tensor_name);
     }
-  }
-  static bool is_named_copy(const std::string& copy, const std::string& again,
-                            const std::string& tensor_name) {
-    const std::string rest = copy.substr(again.size());
-    const auto dot = rest.find('.');
-    return dot != std::string::npos && rest.substr(dot + 1) == tensor_name;
   }
 
   // The adapter's number of the layer that the name leads into.
   std::optional<std::int64_t> layer_of(std::string_view name) const {
     constexpr std::string_view kLayers = "encoder.layers.";
-    if (name.starts_with(base_)) name.remove_prefix(base_.size());
+    if (!name.starts_with(base_at_)) return std::nullopt;
+    name.remove_prefix(base_at_.size());
     if (!name.starts_with(kLayers)) return std::nullopt;
     name.remove_prefix(kLayers.size());
     std::int64_t number = 0;
@@ -283,11 +362,11 @@ class LoraMerger {
         if (const auto layer = layer_of(*name + ".")) layers = std::max(layers, *layer + 1);
       }
     }
-    for (const std::string& key : left_) {
-      const std::string name = key.substr(kPeftPrefix.size());
-      const bool of_head = file_has_head_ && !module_has_head_ && !name.starts_with(base_);
+    for (const std::string& left : left_) {
+      const std::string name = left.substr(kPeftPrefix.size());
+      const std::string& key = tensors_.key_of(left);
       const auto layer = layer_of(name);
-      if (of_head || (options_.fewer_layers && layer && *layer >= layers)) {
+      if (!is_of_model(name) || (options_.fewer_layers && layer && *layer >= layers)) {
         report_.unused.push_back(key);
         continue;
       }
@@ -297,7 +376,7 @@ class LoraMerger {
       if (lora != std::string::npos && !modules.contains(module)) {
         fail(key, "belongs to no module of the model", "one of the model's names");
       }
-      if (lora != std::string::npos && !config_.targets(module)) {
+      if (lora != std::string::npos && !config_.targets(tensors_.trained_name(module))) {
         fail(key,
              "is there, but target_modules of " + std::string(kLoraConfigFile) + " does not name " +
                  quote_bytes(module),
@@ -331,10 +410,11 @@ class LoraMerger {
   const std::string base_;
   const LoraFiles files_;
   const LoraConfig config_;
-  const Checkpoint file_;
-  bool file_has_head_ = false;
+  const LoraTensors tensors_;
   bool module_has_head_ = false;
-  std::set<std::string> left_;  // tensors of the file that have no place yet
+  std::string base_at_;                 // what stands before the base model's names in the adapter
+  std::optional<std::string> head_at_;  // and before a head's, where it has one
+  std::set<std::string> left_;          // tensors of the file that have no place yet
   std::vector<Merge> merges_;
   std::vector<AddBias> biases_;
   std::vector<Replace> replacements_;
@@ -343,35 +423,49 @@ class LoraMerger {
 
 }  // namespace
 
-LoraFiles find_lora(const std::string& directory) {
-  if (!is_directory(directory)) {
-    throw CheckpointError(
-        directory, "", exists(directory) ? "is no directory" : "does not exist",
-        "a directory with " + std::string(kLoraConfigFile) + " and " + kWeightsFile);
-  }
-  LoraFiles files{join_path(directory, kLoraConfigFile), join_path(directory, kWeightsFile)};
-  if (!exists(files.config)) {
-    throw CheckpointError(directory, "", std::string("has no ") + kLoraConfigFile,
-                          "the directory of a PEFT adapter");
-  }
-  if (!exists(files.weights)) {
-    const std::string pickle = join_path(directory, kPickleFile);
-    if (exists(pickle)) {
-      throw CheckpointError(pickle, "", "is a pickle, which is never read",
-                            std::string(kWeightsFile) + ", as PEFT's save_pretrained writes it");
-    }
-    throw CheckpointError(directory, "", std::string("has no ") + kWeightsFile,
-                          "the directory of a PEFT adapter");
-  }
-  return files;
+LoraFiles find_lora(const std::string& path_or_id) {
+  const AdapterDirectory directory = resolve_adapter(path_or_id);
+  check_adapter_weights(directory.path);
+  return {join_path(directory.path, kLoraConfigFile), join_path(directory.path, kLoraWeightsFile),
+          directory.folder};
 }
 
-LoraReport merge_lora(torch::nn::Module& module, const std::string& directory,
+LoraReport merge_lora(torch::nn::Module& module, const std::string& path_or_id,
                       const MergeLoraOptions& options) {
   const at::NoGradGuard no_grad;
-  LoraMerger merger(module, directory, options);
+  LoraMerger merger(module, path_or_id, options);
   merger.plan();
   return merger.apply();
+}
+
+std::vector<std::string> replaced_by_lora(const torch::nn::Module& module,
+                                          const std::string& path_or_id,
+                                          const MergeLoraOptions& options) {
+  LoraMerger merger(module, path_or_id, options);
+  merger.plan();
+  return merger.replaced();
+}
+
+void take_sizes_of_lora(Wav2Vec2BertConfig& config, const std::string& path_or_id) {
+  const LoraTensors tensors(find_lora(path_or_id).weights);
+  const auto rows_of = [&](std::string_view layer) -> std::optional<std::int64_t> {
+    for (const auto& [name, key] : tensors.keys()) {
+      const bool is_layer = place_of(module_of(name), {std::string(layer)}).has_value();
+      const bool is_weight = name.ends_with(".weight") && name.find(".lora_") == std::string::npos;
+      const Shape& shape = tensors.find(name)->shape;
+      if (is_layer && is_weight && shape.size() == 2 && shape[0] > 0) return shape[0];
+    }
+    return std::nullopt;
+  };
+  if (const auto outputs = rows_of("lm_head")) config.vocab_size = *outputs;
+  // An x-vector model's classifier is as wide as its embeddings.
+  if (rows_of("feature_extractor") || rows_of("objective")) return;
+  if (const auto width = rows_of("projector")) config.classifier_proj_size = *width;
+  if (const auto labels = rows_of("classifier"); labels && *labels != config.num_labels) {
+    config.num_labels = *labels;
+    config.id2label.clear();
+    config.label2id.reset();
+  }
 }
 
 }  // namespace w2vbert

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <limits>
+#include <memory_resource>
 #include <optional>
 
 #include "core/file.h"
@@ -28,6 +30,8 @@ constexpr std::array kDtypes = {
     DtypeBits{"F6_E3M2", 6},
 };
 
+// A shape's dimensions: numbers of two characters would take four times the memory of their text.
+constexpr std::size_t kMaxNumbers = 1 << 20;
 constexpr std::uint64_t kMaxInt64 = std::numeric_limits<std::int64_t>::max();
 
 std::optional<std::uint64_t> multiply(std::uint64_t a, std::uint64_t b) {
@@ -45,6 +49,40 @@ std::uint64_t header_length(std::string_view head) {
   return length;
 }
 
+}  // namespace
+
+// The text of a header, and beside it what stands in it in another form.
+struct SafetensorsHeader::Bytes {
+  explicit Bytes(std::string&& head) : text(std::move(head)) {}
+
+  // A view that lives as long as this: most are views of the text already.
+  std::string_view keep(std::string_view piece) {
+    const std::less_equal<> before;
+    if (before(text.data(), piece.data()) &&
+        before(piece.data() + piece.size(), text.data() + text.size())) {
+      return piece;
+    }
+    if (piece.empty()) return {};
+    auto* const to = static_cast<char*>(arena.allocate(piece.size(), alignof(char)));
+    std::copy(piece.begin(), piece.end(), to);
+    return {to, piece.size()};
+  }
+  // Numbers below 2^63.
+  std::span<const std::int64_t> keep(std::span<const std::uint64_t> numbers) {
+    if (numbers.empty()) return {};
+    auto* const to =
+        static_cast<std::int64_t*>(arena.allocate(numbers.size_bytes(), alignof(std::int64_t)));
+    std::transform(numbers.begin(), numbers.end(), to,
+                   [](std::uint64_t number) { return static_cast<std::int64_t>(number); });
+    return {to, numbers.size()};
+  }
+
+  const std::string text;
+  std::pmr::monotonic_buffer_resource arena;
+};
+
+namespace {
+
 bool is_all_zeros(std::string_view bytes) {
   return bytes.find_first_not_of('\0') == std::string_view::npos;
 }
@@ -57,6 +95,12 @@ bool begins_as_safetensors(std::string_view bytes) {
   return first != std::string_view::npos && bytes[first] == '{';
 }
 
+constexpr std::string_view kZip("PK\x03\x04", 4);
+
+bool is_bare_pickle(std::string_view bytes) {
+  return bytes.size() > 1 && bytes[0] == '\x80' && bytes[1] >= 2 && bytes[1] <= 5;
+}
+
 // What a file is that cannot be read as safetensors; null when nothing is recognised. The length of
 // a header may spell any of these beginnings (640 bytes: a pickle's, 123: an object's).
 const char* foreign_file(std::string_view bytes) {
@@ -65,11 +109,11 @@ const char* foreign_file(std::string_view bytes) {
   if (starts("version https://git-lfs")) {
     return "is a Git LFS pointer, not the file itself: run git lfs pull";
   }
-  if (starts(std::string_view("PK\x03\x04", 4))) {
+  if (starts(kZip)) {
     return "is a zip file (PyTorch .bin or .pt): convert it to safetensors with transformers' "
            "save_pretrained";
   }
-  if (bytes.size() > 1 && bytes[0] == '\x80' && bytes[1] >= 2 && bytes[1] <= 5) {
+  if (is_bare_pickle(bytes)) {
     return "is a pickle (PyTorch .bin or .pt): convert it to safetensors with transformers' "
            "save_pretrained";
   }
@@ -88,8 +132,8 @@ const char* foreign_file(std::string_view bytes) {
 // Collects __metadata__ and tensor entries from the reader's events.
 class HeaderHandler : public JsonHandler {
  public:
-  HeaderHandler(const std::string& path, SafetensorsHeader& header)
-      : path_(path), header_(header) {}
+  HeaderHandler(const std::string& path, SafetensorsHeader& header, SafetensorsHeader::Bytes& bytes)
+      : path_(path), header_(header), bytes_(bytes) {}
 
   void scalar(const JsonScalar& value) override {
     switch (where_) {
@@ -105,7 +149,7 @@ class HeaderHandler : public JsonHandler {
         fail(key_, "the entry is " + describe(value), kEntry);
       case Where::kMetadata:
         if (const auto* text = std::get_if<std::string_view>(&value)) {
-          header_.metadata.emplace_back(key_, *text);
+          header_.metadata.emplace_back(key_, bytes_.keep(*text));
           return;
         }
         fail_metadata(describe(value));
@@ -113,20 +157,28 @@ class HeaderHandler : public JsonHandler {
         if (field_ == "dtype") {
           const auto* text = std::get_if<std::string_view>(&value);
           if (!text) fail(tensor_.name, "dtype is " + describe(value), "a string such as \"F32\"");
-          tensor_.dtype_name = *text;
+          tensor_.dtype_name = bytes_.keep(*text);
           has_dtype_ = true;
         } else if (field_ == "shape" || field_ == "data_offsets") {
-          fail(tensor_.name, field_ + " is " + describe(value), "a list of unsigned integers");
+          fail(tensor_.name, std::string(field_) + " is " + describe(value),
+               "a list of unsigned integers");
         } else {
           check_ignored(value);
         }
         return;
       case Where::kList:
         if (const auto* number = std::get_if<std::uint64_t>(&value)) {
+          if (numbers_.size() == kMaxNumbers) {
+            fail(tensor_.name,
+                 std::string(field_) + " holds more than " + std::to_string(kMaxNumbers) +
+                     " numbers",
+                 "fewer");
+          }
           numbers_.push_back(*number);
           return;
         }
-        fail(tensor_.name, field_ + " holds " + describe(value), "unsigned 64-bit integers");
+        fail(tensor_.name, std::string(field_) + " holds " + describe(value),
+             "unsigned 64-bit integers");
       case Where::kIgnored:
         return check_ignored(value);
     }
@@ -141,17 +193,17 @@ class HeaderHandler : public JsonHandler {
         where_ = Where::kMetadata;
       } else {
         where_ = Where::kTensor;
-        tensor_ = TensorInfo{};
+        tensor_ = HeaderTensor{};
         tensor_.name = key_;
         has_dtype_ = has_shape_ = has_offsets_ = false;
       }
     } else if (where_ == Where::kMetadata) {
       fail_metadata("an object");
     } else if (where_ == Where::kList) {
-      fail(tensor_.name, field_ + " holds an object", "unsigned 64-bit integers");
+      fail(tensor_.name, std::string(field_) + " holds an object", "unsigned 64-bit integers");
     } else if (where_ == Where::kTensor) {
       if (field_ == "dtype" || field_ == "shape" || field_ == "data_offsets") {
-        fail(tensor_.name, field_ + " is an object",
+        fail(tensor_.name, std::string(field_) + " is an object",
              field_ == "dtype" ? "a string such as \"F32\"" : "a list of unsigned integers");
       }
       ignore();
@@ -160,9 +212,9 @@ class HeaderHandler : public JsonHandler {
 
   void key(std::string_view name) override {
     if (where_ == Where::kTensor) {
-      field_ = name;
+      field_ = bytes_.keep(name);
     } else if (where_ != Where::kIgnored) {
-      key_ = name;
+      key_ = bytes_.keep(name);
     }
   }
 
@@ -177,7 +229,7 @@ class HeaderHandler : public JsonHandler {
                                                                : "data_offsets"),
              kEntry);
       }
-      header_.tensors.push_back(std::move(tensor_));
+      header_.tensors.push_back(tensor_);
       where_ = Where::kRoot;
     } else if (where_ == Where::kMetadata) {
       where_ = Where::kRoot;
@@ -193,7 +245,7 @@ class HeaderHandler : public JsonHandler {
     if (where_ == Where::kRoot) fail(key_, "the entry is a list", kEntry);
     if (where_ == Where::kMetadata) fail_metadata("a list");
     if (where_ == Where::kList) {
-      fail(tensor_.name, field_ + " holds a list", "unsigned 64-bit integers");
+      fail(tensor_.name, std::string(field_) + " holds a list", "unsigned 64-bit integers");
     }
     if (where_ == Where::kTensor) {
       if (field_ == "dtype") fail(tensor_.name, "dtype is a list", "a string such as \"F32\"");
@@ -217,8 +269,8 @@ class HeaderHandler : public JsonHandler {
           fail(tensor_.name, "shape has a dimension of " + std::to_string(size),
                "at most 2^63 - 1");
         }
-        tensor_.shape.push_back(static_cast<std::int64_t>(size));
       }
+      tensor_.shape = bytes_.keep(std::span<const std::uint64_t>(numbers_));
       has_shape_ = true;
     } else {
       if (numbers_.size() != 2) {
@@ -245,7 +297,7 @@ class HeaderHandler : public JsonHandler {
   // The reference reads numbers of fields that it ignores, too.
   void check_ignored(const JsonScalar& value) const {
     if (std::holds_alternative<JsonUnfitNumber>(value)) {
-      fail(tensor_.name, field_ + " holds " + describe(value), "numbers that fit");
+      fail(tensor_.name, std::string(field_) + " holds " + describe(value), "numbers that fit");
     }
   }
   void ignore() {
@@ -261,14 +313,15 @@ class HeaderHandler : public JsonHandler {
 
   const std::string& path_;
   SafetensorsHeader& header_;
+  SafetensorsHeader::Bytes& bytes_;
   Where where_ = Where::kRoot;
   Where before_ignored_ = Where::kRoot;
   bool in_root_ = false;
   std::size_t depth_ = 0;
   std::size_t ignored_depth_ = 0;
-  std::string key_;
-  std::string field_;
-  TensorInfo tensor_;
+  std::string_view key_;
+  std::string_view field_;
+  HeaderTensor tensor_;
   bool has_dtype_ = false;
   bool has_shape_ = false;
   bool has_offsets_ = false;
@@ -276,7 +329,7 @@ class HeaderHandler : public JsonHandler {
 };
 
 // Bytes of a tensor by dtype and shape; counts its elements.
-std::uint64_t byte_size(TensorInfo& tensor, const std::string& path) {
+std::uint64_t byte_size(HeaderTensor& tensor, const std::string& path) {
   const int bits_per_element = dtype_bits(tensor.dtype_name);
   if (bits_per_element == 0) {
     throw CheckpointError(path, tensor.name,
@@ -310,7 +363,7 @@ std::uint64_t byte_size(TensorInfo& tensor, const std::string& path) {
 }
 
 void check_offsets(SafetensorsHeader& header, std::uint64_t data_bytes, const std::string& path) {
-  for (TensorInfo& tensor : header.tensors) {
+  for (HeaderTensor& tensor : header.tensors) {
     const std::uint64_t bytes = byte_size(tensor, path);
     if (tensor.begin > tensor.end || tensor.end - tensor.begin != bytes) {
       throw CheckpointError(
@@ -323,7 +376,7 @@ void check_offsets(SafetensorsHeader& header, std::uint64_t data_bytes, const st
     return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
   });
   std::uint64_t position = 0;
-  for (const TensorInfo& tensor : header.tensors) {
+  for (const HeaderTensor& tensor : header.tensors) {
     if (tensor.begin != position) {
       throw CheckpointError(path, tensor.name, "its data begins at " + std::to_string(tensor.begin),
                             std::to_string(position) + ", where the tensor before it ended");
@@ -331,7 +384,7 @@ void check_offsets(SafetensorsHeader& header, std::uint64_t data_bytes, const st
     position = tensor.end;
   }
   if (position != data_bytes) {
-    const std::string last = header.tensors.empty() ? "" : header.tensors.back().name;
+    const std::string_view last = header.tensors.empty() ? "" : header.tensors.back().name;
     throw CheckpointError(path, last,
                           "the file holds " + std::to_string(data_bytes) + " bytes of data" +
                               (position > data_bytes ? ", it is truncated" : ""),
@@ -348,8 +401,19 @@ int dtype_bits(std::string_view dtype) {
   return 0;
 }
 
-const TensorInfo* SafetensorsHeader::find(std::string_view name) const {
-  for (const TensorInfo& tensor : tensors) {
+TensorInfo HeaderTensor::copy() const {
+  TensorInfo info;
+  info.name = name;
+  info.dtype_name = dtype_name;
+  info.shape.assign(shape.begin(), shape.end());
+  info.begin = begin;
+  info.end = end;
+  info.element_count = element_count;
+  return info;
+}
+
+const HeaderTensor* SafetensorsHeader::find(std::string_view name) const {
+  for (const HeaderTensor& tensor : tensors) {
     if (tensor.name == name) return &tensor;
   }
   return nullptr;
@@ -357,13 +421,20 @@ const TensorInfo* SafetensorsHeader::find(std::string_view name) const {
 
 std::string SafetensorsHeader::metadata_value(std::string_view name) const {
   for (const auto& [key, value] : metadata) {
-    if (key == name) return value;
+    if (key == name) return std::string(value);
   }
   return {};
 }
 
 SafetensorsHeader parse_safetensors_header(std::string_view head, std::uint64_t file_size,
                                            const std::string& path) {
+  return parse_safetensors_header(std::string(head), file_size, path);
+}
+
+SafetensorsHeader parse_safetensors_header(std::string&& text, std::uint64_t file_size,
+                                           const std::string& path) {
+  const auto bytes = std::make_shared<SafetensorsHeader::Bytes>(std::move(text));
+  const std::string_view head = bytes->text;
   // Nothing can be read: say what the file is instead, where that can be told.
   const auto refuse = [&](const std::string& problem, const std::string& expected) {
     const char* const foreign = foreign_file(head);
@@ -390,8 +461,9 @@ SafetensorsHeader parse_safetensors_header(std::string_view head, std::uint64_t 
         "the first bytes as read_safetensors_head gives them");
   }
   SafetensorsHeader header;
+  header.bytes = bytes;
   header.data_offset = kLengthBytes + length;
-  HeaderHandler handler(path, header);
+  HeaderHandler handler(path, header, *bytes);
   try {
     read_json(head.substr(kLengthBytes, length), handler);
   } catch (const JsonError& error) {
@@ -413,6 +485,13 @@ std::string read_safetensors_head(const InputFile& file) {
   head.resize(kLengthBytes + wanted);
   file.read_at(kLengthBytes, head.data() + kLengthBytes, wanted);
   return head;
+}
+
+bool is_pickle(const InputFile& file) {
+  std::string head(static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), 64)), '\0');
+  file.read_at(0, head.data(), head.size());
+  if (begins_as_safetensors(head)) return false;
+  return head.starts_with(kZip) || is_bare_pickle(head);
 }
 
 }  // namespace w2vbert

@@ -3,6 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -24,13 +27,30 @@ struct TensorInfo {
   std::uint64_t element_count = 0;
 };
 
+// The same as views of a header that was read: a million of them weigh little more than their text.
+struct HeaderTensor {
+  std::string_view name;
+  std::string_view dtype_name;
+  std::span<const std::int64_t> shape;
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+  std::uint64_t element_count = 0;
+
+  TensorInfo copy() const;
+};
+
 struct SafetensorsHeader {
-  std::vector<TensorInfo> tensors;  // in the order of their data
-  std::vector<std::pair<std::string, std::string>> metadata;
+  // In the order of their data. A deque, for a vector that grows needs twice its memory.
+  std::deque<HeaderTensor> tensors;
+  std::vector<std::pair<std::string_view, std::string_view>> metadata;
   std::uint64_t data_offset = 0;  // bytes from the start of the file
 
-  const TensorInfo* find(std::string_view name) const;      // null when absent
+  const HeaderTensor* find(std::string_view name) const;    // null when absent
   std::string metadata_value(std::string_view name) const;  // "" when absent
+
+  // What the views are of; copies of the header share it.
+  struct Bytes;
+  std::shared_ptr<const Bytes> bytes;
 };
 
 // Bits of one element, or 0 for a dtype that the format does not have.
@@ -40,12 +60,19 @@ int dtype_bits(std::string_view dtype_name);
 // end of the header at least: dtypes, shapes, and data offsets that tile the data without hole or
 // overlap. A length that cannot be is refused before anything is allocated. Throws CheckpointError
 // naming `path` and the tensor; a file that is something else (a web page, a Git LFS pointer, a
-// pickle) is told what it is.
+// pickle) is told what it is. Takes at most three times the header's memory, with `head` itself,
+// which the header keeps.
+SafetensorsHeader parse_safetensors_header(std::string&& head, std::uint64_t file_size,
+                                           const std::string& path);
+// The same with a copy of `head`.
 SafetensorsHeader parse_safetensors_header(std::string_view head, std::uint64_t file_size,
                                            const std::string& path);
 
 // The first bytes of a file as parse_safetensors_header wants them: the length and the header, or,
 // where the length cannot be, some bytes that tell what the file is instead.
 std::string read_safetensors_head(const InputFile& file);
+
+// Whether the file begins as PyTorch's .bin and .pt do: a zip file, or a pickle by itself.
+bool is_pickle(const InputFile& file);
 
 }  // namespace w2vbert

@@ -31,12 +31,13 @@ void SafetensorsStream::add(const TensorInfo& tensor, std::span<const std::byte>
   file_.append(data);
 }
 
-Committed SafetensorsStream::commit(const SafetensorsMetadata& metadata, IfPresent if_present) {
+Committed SafetensorsStream::commit(const SafetensorsMetadata& metadata, IfPresent if_present,
+                                    const std::function<void()>& last_look) {
   const std::string header =
       serialize_safetensors_header(tensors_, metadata, file_.path(), header_bytes_);
   TORCH_INTERNAL_ASSERT(header.size() == header_bytes_, "a longer header than was planned");
   file_.overwrite(0, std::as_bytes(std::span(header)));
-  return file_.commit(if_present);
+  return file_.commit(if_present, last_look);
 }
 
 }  // namespace w2vbert

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,8 +31,10 @@ class SafetensorsStream {
   void add(const TensorInfo& tensor, std::span<const std::byte> data);
 
   // Writes the header and puts the file in its place as write_durably() does. To be called once, as
-  // the last. Throws CheckpointError as serialize_safetensors_header.
-  Committed commit(const SafetensorsMetadata& metadata, IfPresent if_present);
+  // the last; `last_look` as UnfinishedFile::commit(). Throws CheckpointError as
+  // serialize_safetensors_header.
+  Committed commit(const SafetensorsMetadata& metadata, IfPresent if_present,
+                   const std::function<void()>& last_look = {});
 
  private:
   UnfinishedFile file_;

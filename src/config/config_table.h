@@ -215,7 +215,8 @@ inline JsonValue parse_config(std::string_view text, const std::string& path,
                       "at most " + std::to_string(max_bytes));
   }
   try {
-    JsonValue root = JsonValue::parse(text);
+    // HF: json.load. A key that nobody reads may hold NaN; the range of one that is read does not.
+    JsonValue root = JsonValue::parse(text, JsonConstants::kAsPython);
     if (!root.get_if<JsonValue::Object>()) {
       throw ConfigError(path, "", "holds " + root.describe(), "a JSON object");
     }

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
-#include <regex>
+#include <memory>
 
 #include "config/config_table.h"
 #include "core/text.h"
@@ -70,61 +70,18 @@ bool says_nothing(const JsonValue& value) {
   return false;
 }
 
-bool is_word(unsigned char c) { return std::isalnum(c) != 0 || c == '_'; }
+constexpr const char* kPattern = "a regular expression as Python's re takes it";
 
-// What means the same in Python's regular expressions and in ECMAScript's.
-bool is_plain_pattern(std::string_view pattern) {
-  constexpr std::size_t kMaxBytes = 1024;  // std::regex compiles by recursion
-  if (pattern.empty() || pattern.size() > kMaxBytes) return false;
-  for (std::size_t i = 0; i < pattern.size(); ++i) {
-    const char c = pattern[i];
-    const char next = i + 1 < pattern.size() ? pattern[i + 1] : '\0';
-    const bool repeats = c == '*' || c == '+' || c == '?';
-    if ((repeats && (next == '*' || next == '+')) || (c == '[' && (next == '[' || next == ']'))) {
-      return false;  // possessive in Python; character classes by name
-    }
-    if (c == '\\') {
-      if (next != '.' && next != 'd' && next != 'w' && next != '-') return false;
-      ++i;
-    } else if (c == '(' && next == '?') {
-      if (pattern.substr(i).starts_with("(?:")) {
-        i += 2;
-        continue;
-      }
-      return false;
-    } else if (!is_word(static_cast<unsigned char>(c)) &&
-               std::string_view(".-*+?|()[]").find(c) == std::string_view::npos) {
-      return false;
-    }
-  }
-  return true;
-}
-
-std::regex compiled(const std::string& pattern) {
-  auto flags = std::regex::ECMAScript;
-#ifdef __GLIBCXX__
-  // In time linear in the name, whatever the pattern.
-  flags |= std::regex_constants::__polynomial;
-#endif
-  return std::regex(pattern, flags);
-}
-
-bool matches(const std::string& pattern, const std::string& name) {
-  return std::regex_match(name, compiled(pattern));
-}
-
-// PEFT: get_pattern_key (utils/other.py)
-std::string at_the_end(const std::string& pattern) { return "(?:.*\\.)?(?:" + pattern + ")"; }
-
-void check_pattern(const ConfigReader& reader, const char* key, const std::string& pattern) {
-  constexpr const char* kExpected =
-      "a regular expression of letters, digits and . _ - \\. \\d \\w * + ? | ( ) [ ]";
-  const std::string shown = describe(JsonScalar(std::string_view(pattern)));
-  if (!is_plain_pattern(pattern)) reader.fail(key, shown, kExpected);
+// One of PEFT's expressions: `given` with what stands around it.
+PythonPattern read_pattern(const ConfigReader& reader, const char* key, const std::string& given,
+                           const std::shared_ptr<MatchBudget>& budget, std::string_view before = "",
+                           std::string_view after = "") {
+  const std::string shown = describe(JsonScalar(std::string_view(given)));
+  if (given.empty()) reader.fail(key, shown, kPattern);
   try {
-    compiled(pattern);
-  } catch (const std::regex_error&) {
-    reader.fail(key, shown + " is no regular expression", kExpected);
+    return PythonPattern(std::string(before) + given + std::string(after), budget);
+  } catch (const PatternError& error) {
+    reader.fail(key, shown + " " + error.what(), kPattern);
   }
 }
 
@@ -143,21 +100,22 @@ std::vector<std::string> read_names(const ConfigReader& reader, const JsonValue&
 
 // A list of names, a regular expression, or null.
 void read_modules(const ConfigReader& reader, const JsonValue& root, const char* key,
-                  std::vector<std::string>& names, std::optional<std::string>& pattern) {
+                  std::vector<std::string>& names, std::optional<PythonPattern>& pattern,
+                  const std::shared_ptr<MatchBudget>& budget) {
   const JsonValue* value = root.find(key);
   if (!value || value->is_null()) return;
   if (const auto* text = value->get_if<std::string>()) {
     if (*text == "all-linear") {
       reader.fail(key, "\"all-linear\"", "the names of the modules, which PEFT saves in its place");
     }
-    check_pattern(reader, key, *text);
-    pattern = *text;
+    pattern = read_pattern(reader, key, *text, budget);
   } else {
     names = read_names(reader, *value, key, "a list of module names, a regular expression or null");
   }
 }
 
-void read_layers(const ConfigReader& reader, const JsonValue& root, Config& config) {
+void read_layers(const ConfigReader& reader, const JsonValue& root, Config& config,
+                 const std::shared_ptr<MatchBudget>& budget) {
   constexpr const char* kNumbers = "an integer, a list of integers or null";
   if (const JsonValue* value = root.find("layers_to_transform"); value && !value->is_null()) {
     if (const auto* list = value->get_if<JsonValue::Array>()) {
@@ -169,36 +127,43 @@ void read_layers(const ConfigReader& reader, const JsonValue& root, Config& conf
       config.layers_to_transform = {reader.integer(*value, "layers_to_transform", kNumbers)};
     }
   }
+  std::vector<std::string> patterns;
   if (const JsonValue* value = root.find("layers_pattern"); value && !value->is_null()) {
-    constexpr const char* kExpected = "a name, a list of names or null";
+    constexpr const char* kExpected = "a regular expression, a list of them or null";
     if (const auto* text = value->get_if<std::string>()) {
-      if (!text->empty()) config.layers_pattern = {*text};
+      if (!text->empty()) patterns = {*text};
     } else {
-      config.layers_pattern = read_names(reader, *value, "layers_pattern", kExpected);
+      patterns = read_names(reader, *value, "layers_pattern", kExpected);
     }
-    for (const std::string& name : config.layers_pattern) {
-      if (!std::all_of(name.begin(), name.end(), is_word)) {
-        reader.fail("layers_pattern", describe(JsonScalar(std::string_view(name))),
-                    "letters, digits and _");
-      }
-    }
+  }
+  // PEFT: tuners_utils.py, check_target_module_exists
+  constexpr std::string_view kNumber = "\\.(?P<idx>\\d+)\\.";
+  for (const std::string& pattern : patterns) {
+    config.layers_pattern.push_back(
+        read_pattern(reader, "layers_pattern", pattern, budget, "(?:^|.*?\\.)", kNumber));
   }
   const bool by_number = !config.layers_to_transform.empty() || !config.layers_pattern.empty();
   if (config.target_pattern && by_number) {
     reader.fail("layers_to_transform", "is given beside a target_modules that is a text", "null");
   }
+  if (config.layers_pattern.empty()) {  // the first number behind two other parts of a name
+    config.layers_pattern.push_back(
+        read_pattern(reader, "layers_pattern", ".*?\\.[^.]*", budget, "", kNumber));
+  }
 }
 
 template <typename Number, typename Read>
 void read_patterns(const ConfigReader& reader, const JsonValue& root, const char* key,
-                   std::vector<std::pair<std::string, Number>>& patterns, Read read) {
+                   std::vector<std::pair<PythonPattern, Number>>& patterns,
+                   const std::shared_ptr<MatchBudget>& budget, Read read) {
   const JsonValue* value = root.find(key);
   if (!value || value->is_null()) return;
   const auto* object = value->get_if<JsonValue::Object>();
   if (!object) reader.fail(key, value->describe(), "an object of regular expressions and numbers");
   for (const auto& [pattern, number] : *object) {
-    check_pattern(reader, key, pattern);
-    patterns.emplace_back(pattern, read(number));
+    // PEFT: get_pattern_key (utils/other.py)
+    patterns.emplace_back(read_pattern(reader, key, pattern, budget, "(.*\\.)?(", ")$"),
+                          read(number));
   }
 }
 
@@ -226,38 +191,41 @@ bool is_end_of(const std::string& name, const std::string& module) {
                             module[module.size() - name.size() - 1] == '.');
 }
 
-// The layer's number in a module's name. PEFT: the first part of digits behind two others (or
-// behind one that is a layers_pattern) and before another.
-std::optional<std::int64_t> layer_number(const std::string& module,
-                                         const std::vector<std::string>& layers_pattern) {
+// What `match` says; an expression that takes too long is the config's fault.
+template <typename Match>
+auto checked(const Config& config, const char* key, const Match& match) {
+  try {
+    return match();
+  } catch (const PatternError& error) {
+    throw ConfigError(config.path, key, std::string("the regular expression ") + error.what(),
+                      "one that takes no more than seconds, with all others of the file");
+  }
+}
+
+// The layer's number in a module's name.
+std::optional<std::int64_t> layer_number(const Config& config, const std::string& module) {
   constexpr std::size_t kMaxDigits = 18;
-  const std::vector<std::string> parts = split(module, '.');
-  const auto is_number = [&](std::size_t i) {
-    return i + 1 < parts.size() && !parts[i].empty() && parts[i].size() <= kMaxDigits &&
-           std::all_of(parts[i].begin(), parts[i].end(),
-                       [](unsigned char c) { return std::isdigit(c) != 0; });
-  };
-  if (layers_pattern.empty()) {
-    for (std::size_t i = 2; i < parts.size(); ++i) {
-      if (is_number(i)) return std::stoll(parts[i]);
+  return checked(config, "layers_pattern", [&]() -> std::optional<std::int64_t> {
+    for (const PythonPattern& pattern : config.layers_pattern) {
+      if (!pattern.match(module)) continue;
+      const auto digits = pattern.group_of_match(module, "idx");
+      if (!digits || digits->size() > kMaxDigits) return std::nullopt;
+      return std::stoll(*digits);
     }
     return std::nullopt;
-  }
-  for (const std::string& name : layers_pattern) {
-    for (std::size_t i = 1; i < parts.size(); ++i) {
-      if (parts[i - 1] == name && is_number(i)) return std::stoll(parts[i]);
-    }
-  }
-  return std::nullopt;
+  });
 }
 
 template <typename Number>
-Number by_pattern(const std::vector<std::pair<std::string, Number>>& patterns,
+Number by_pattern(const Config& config, const char* key,
+                  const std::vector<std::pair<PythonPattern, Number>>& patterns,
                   const std::string& module, Number otherwise) {
-  for (const auto& [pattern, number] : patterns) {
-    if (matches(at_the_end(pattern), module)) return number;
-  }
-  return otherwise;
+  return checked(config, key, [&] {
+    for (const auto& [pattern, number] : patterns) {
+      if (pattern.match(module)) return number;
+    }
+    return otherwise;
+  });
 }
 
 }  // namespace
@@ -280,38 +248,48 @@ Config Config::from_json(std::string_view text, const std::string& path) {
                 "an adapter_config.json of PEFT's LoRA");
   }
   Config config;
+  config.path = path;
+  const auto budget = std::make_shared<MatchBudget>();
   for (const Field& field : kFields) {
     reader.read(root, field, config);
     reader.check(field, config);
   }
   read_initialisation(reader, root);
-  read_modules(reader, root, "target_modules", config.target_modules, config.target_pattern);
-  read_modules(reader, root, "exclude_modules", config.exclude_modules, config.exclude_pattern);
+  read_modules(reader, root, "target_modules", config.target_modules, config.target_pattern,
+               budget);
+  read_modules(reader, root, "exclude_modules", config.exclude_modules, config.exclude_pattern,
+               budget);
   for (const std::string& name : config.modules_to_save) {
-    if (!name.empty() && is_plain_pattern(name) &&
-        name.find_first_of("\\*+?|()[]") == std::string::npos) {
-      continue;
+    // PEFT takes them for names in one place and for expressions in another: what is both.
+    const bool plain = std::all_of(name.begin(), name.end(), [](unsigned char c) {
+      return std::isalnum(c) != 0 || c == '_' || c == '.' || c == '-';
+    });
+    if (!plain || name.empty()) {
+      reader.fail("modules_to_save", describe(JsonScalar(std::string_view(name))),
+                  "names of modules");
     }
-    reader.fail("modules_to_save", describe(JsonScalar(std::string_view(name))),
-                "names of modules");
+    config.saved_patterns.push_back(
+        read_pattern(reader, "modules_to_save", name, budget, "(^|.*\\.)", "($|\\..*)"));
   }
-  read_layers(reader, root, config);
-  read_patterns(reader, root, "rank_pattern", config.rank_pattern, [&](const JsonValue& value) {
-    const std::int64_t rank = reader.integer(value, "rank_pattern", "integers");
-    if (rank < 1 || static_cast<double>(rank) > kMaxRank) {
-      reader.fail("rank_pattern", value.describe(), range_text(1, kMaxRank));
-    }
-    return rank;
-  });
-  read_patterns(reader, root, "alpha_pattern", config.alpha_pattern, [&](const JsonValue& value) {
-    const auto* real = value.get_if<double>();
-    const double alpha =
-        real ? *real : static_cast<double>(reader.integer(value, "alpha_pattern", "numbers"));
-    if (!(alpha >= -kMaxAlpha && alpha <= kMaxAlpha)) {
-      reader.fail("alpha_pattern", value.describe(), range_text(-kMaxAlpha, kMaxAlpha));
-    }
-    return alpha;
-  });
+  read_layers(reader, root, config, budget);
+  read_patterns(reader, root, "rank_pattern", config.rank_pattern, budget,
+                [&](const JsonValue& value) {
+                  const std::int64_t rank = reader.integer(value, "rank_pattern", "integers");
+                  if (rank < 1 || static_cast<double>(rank) > kMaxRank) {
+                    reader.fail("rank_pattern", value.describe(), range_text(1, kMaxRank));
+                  }
+                  return rank;
+                });
+  read_patterns(
+      reader, root, "alpha_pattern", config.alpha_pattern, budget, [&](const JsonValue& value) {
+        const auto* real = value.get_if<double>();
+        const double alpha =
+            real ? *real : static_cast<double>(reader.integer(value, "alpha_pattern", "numbers"));
+        if (!(alpha >= -kMaxAlpha && alpha <= kMaxAlpha)) {
+          reader.fail("alpha_pattern", value.describe(), range_text(-kMaxAlpha, kMaxAlpha));
+        }
+        return alpha;
+      });
   return config;
 }
 
@@ -325,19 +303,24 @@ bool Config::targets(const std::string& module) const {
     return std::any_of(ends.begin(), ends.end(),
                        [&](const std::string& end) { return is_end_of(end, module); });
   };
-  if (exclude_pattern ? matches(*exclude_pattern, module) : names(exclude_modules)) return false;
-  // PEFT: a module that is saved whole, and all that is in it, is never a target.
-  for (const std::string& saved : modules_to_save) {
-    if (matches("(?:|.*\\.)" + saved + "(?:|\\..*)", module)) return false;
+  const auto fits = [&](const char* key, const PythonPattern& pattern) {
+    return checked(*this, key, [&] { return pattern.fullmatch(module); });
+  };
+  if (exclude_pattern ? fits("exclude_modules", *exclude_pattern) : names(exclude_modules)) {
+    return false;
   }
-  if (target_pattern) return matches(*target_pattern, module);
+  // PEFT: a module that is saved whole, and all that is in it, is never a target.
+  for (const PythonPattern& saved : saved_patterns) {
+    if (checked(*this, "modules_to_save", [&] { return saved.match(module); })) return false;
+  }
+  if (target_pattern) return fits("target_modules", *target_pattern);
   // PEFT: a whole name counts in any layer.
   if (std::find(target_modules.begin(), target_modules.end(), module) != target_modules.end()) {
     return true;
   }
   if (!names(target_modules)) return false;
   if (layers_to_transform.empty()) return true;
-  const auto number = layer_number(module, layers_pattern);
+  const auto number = layer_number(*this, module);
   return number && std::find(layers_to_transform.begin(), layers_to_transform.end(), *number) !=
                        layers_to_transform.end();
 }
@@ -349,11 +332,11 @@ bool Config::saves(const std::string& module) const {
 }
 
 std::int64_t Config::rank_of(const std::string& module) const {
-  return by_pattern(rank_pattern, module, r);
+  return by_pattern(*this, "rank_pattern", rank_pattern, module, r);
 }
 
 double Config::scaling_of(const std::string& module) const {
-  const double alpha = by_pattern(alpha_pattern, module, lora_alpha);
+  const double alpha = by_pattern(*this, "alpha_pattern", alpha_pattern, module, lora_alpha);
   const auto rank = static_cast<double>(rank_of(module));
   return use_rslora ? alpha / std::sqrt(rank) : alpha / rank;
 }

@@ -25,7 +25,6 @@ const Field kFields[] = {
     {"padding_value", &Config::padding_value, -1e30, 1e30, "fills padded frames"},
     {"stride", &Config::stride, 1, 4096, "frames stacked into one row"},
     {"padding_side", &Config::padding_side, 0, 0, "where padding goes", kSides},
-    {"return_attention_mask", &Config::return_attention_mask, 0, 0, "whether a mask comes along"},
 };
 
 Config read(const JsonValue& root, const std::string& path) {
@@ -38,6 +37,8 @@ Config read(const JsonValue& root, const std::string& path) {
   }
   Config config;
   for (const Field& field : kFields) reader.read(root, field, config);
+  config.return_attention_mask =
+      reader.flag_or_null(root, "return_attention_mask", config.return_attention_mask);
   config.validate(path);
   return config;
 }
@@ -74,12 +75,12 @@ Config Config::from_json(std::string_view text, const std::string& path) {
 
 Config Config::from_pretrained(const std::string& directory) {
   const std::string processor = join_path(directory, kProcessorFile);
-  if (exists(processor)) {
+  if (exists<ConfigError>(processor)) {
     const JsonValue root = parse_config(read_config_text(processor), processor);
     if (const JsonValue* nested = find_nested(root, processor)) return read(*nested, processor);
   }
   const std::string preprocessor = join_path(directory, kPreprocessorFile);
-  if (!exists(preprocessor)) {
+  if (!exists<ConfigError>(preprocessor)) {
     throw ConfigError(directory, "",
                       "has neither preprocessor_config.json nor a processor_config.json with a "
                       "feature_extractor",
@@ -92,6 +93,7 @@ std::string Config::to_json() const {
   validate();
   ConfigMembers members;
   for (const Field& field : kFields) add_field(members, field, *this);
+  members["return_attention_mask"] = return_attention_mask;
   members["feature_extractor_type"] = std::string(kExtractors[0]);
   return config_text(members);
 }

@@ -1,6 +1,7 @@
 #include "w2vbert/config/wav2vec2_ctc_tokenizer.h"
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
 #include <set>
 #include <string_view>
@@ -18,6 +19,10 @@ using Token = std::optional<std::string>;  // nothing for null
 
 // The vocabularies of a thousand languages in one file take 1 MB.
 constexpr std::uint64_t kMaxVocabularyBytes = 16 << 20;
+// A frame may say any token, and a batch has thousands of frames.
+constexpr std::size_t kMaxTokenBytes = 1 << 12;
+// A clip's text: hours of speech are a few million bytes.
+constexpr std::size_t kMaxTextBytes = 64 << 20;
 constexpr std::string_view kClasses[] = {"Wav2Vec2CTCTokenizer", "Wav2Vec2CTCTokenizerFast"};
 // HF: PreTrainedTokenizerBase.SPECIAL_TOKENS_ATTRIBUTES, and what Wav2Vec2CTCTokenizer sets.
 struct NamedToken {
@@ -88,7 +93,8 @@ class TokenizerReader {
   TokenizerReader(std::string directory, JsonValue config, std::string config_path)
       : directory_(std::move(directory)),
         root_(std::move(config)),
-        config_(std::move(config_path)) {}
+        config_path_(std::move(config_path)),
+        config_(config_path_) {}
 
   void read(Tokenizer& tokenizer, std::map<std::int64_t, std::string>& decoder,
             std::map<std::int64_t, std::string>& added, const std::string& vocabulary_path) {
@@ -101,18 +107,30 @@ class TokenizerReader {
     } else {
       read_older_files(added);
     }
-    read_vocabulary(vocabulary_path, decoder);
+    read_vocabulary(vocabulary_path, decoder, tokenizer);
     choose_delimiter(tokenizer);
     const std::vector<std::string> special = all_special_tokens(tokenizer);
-    add_missing(special, decoder, added);
+    add_missing(special, added);
+    for (const auto* tokens : {&decoder, &added}) {
+      for (const auto& [id, token] : *tokens) check_length(vocabulary_path, token);
+    }
+    check_length(config_path_, tokenizer.replace_word_delimiter_char);
+    if (tokenizer.unk_token) check_length(config_path_, *tokenizer.unk_token);
   }
 
  private:
+  static void check_length(const std::string& path, const std::string& token) {
+    if (token.size() <= kMaxTokenBytes) return;
+    throw ConfigError(path, quote_bytes(token),
+                      "a token of " + std::to_string(token.size()) + " bytes",
+                      "at most " + std::to_string(kMaxTokenBytes));
+  }
+
   void check_class() const {
     if (config_.read_word(root_, {"tokenizer_class"}, kClasses)) return;
     // HF asks the model's config then.
     const std::string path = join_path(directory_, "config.json");
-    if (!exists(path)) return;
+    if (!exists<ConfigError>(path)) return;
     ConfigReader(path).read_word(parse_config(read_config_text(path), path), {"tokenizer_class"},
                                  kClasses);
   }
@@ -210,14 +228,16 @@ class TokenizerReader {
   // Files of the time before added_tokens_decoder.
   void read_older_files(std::map<std::int64_t, std::string>& added) {
     const std::string map_path = join_path(directory_, "special_tokens_map.json");
-    if (exists(map_path)) read_special_tokens_map(map_path);
+    if (exists<ConfigError>(map_path)) read_special_tokens_map(map_path);
     const std::string added_path = join_path(directory_, "added_tokens.json");
-    if (exists(added_path)) {
+    if (exists<ConfigError>(added_path)) {
       const JsonValue root = parse_config(read_config_text(added_path), added_path);
-      read_ids(ConfigReader(added_path), root, added);
+      read_ids(ConfigReader(added_path), root, [&](const std::string& token, std::int64_t id) {
+        added.insert_or_assign(id, token);
+      });
     }
     const std::string fast = join_path(directory_, "tokenizer.json");
-    if (exists(fast)) {
+    if (exists<ConfigError>(fast)) {
       throw ConfigError(fast, "", "is not supported",
                         "no such file, or an added_tokens_decoder in tokenizer_config.json");
     }
@@ -244,23 +264,21 @@ class TokenizerReader {
     }
   }
 
-  // An object of tokens and their ids.
+  // An object of tokens and their ids, one by one. HF: of several tokens of one id, the last is the
+  // id's.
   static void read_ids(const ConfigReader& reader, const JsonValue& root,
-                       std::map<std::int64_t, std::string>& ids) {
+                       const std::function<void(const std::string&, std::int64_t)>& add) {
     for (const auto& [token, value] : *root.get_if<JsonValue::Object>()) {
       const std::string key = quote_bytes(token);
       const std::int64_t id = reader.integer(value, key.c_str(), "an id");
       if (id < 0) reader.fail(key, value.describe(), "0 or more");
-      const auto [place, is_new] = ids.emplace(id, token);
-      if (is_new) continue;
-      reader.fail(key, std::to_string(id) + " is the id of " + in_quotes(place->second),
-                  "an id of its own");
+      add(token, id);
     }
   }
 
-  void read_vocabulary(const std::string& path,
-                       std::map<std::int64_t, std::string>& decoder) const {
-    if (!exists(path)) {
+  void read_vocabulary(const std::string& path, std::map<std::int64_t, std::string>& decoder,
+                       Tokenizer& tokenizer) {
+    if (!exists<ConfigError>(path)) {
       throw ConfigError(path, "", "is missing", "the tokens of a CTC model and their ids");
     }
     const JsonValue root = parse_config(read_small_file<ConfigError>(path, kMaxVocabularyBytes),
@@ -282,7 +300,18 @@ class TokenizerReader {
       reader.fail(tokens.front().first, "an object",
                   "an id; for vocabularies by language a target_lang in tokenizer_config.json");
     }
-    read_ids(reader, *vocabulary, decoder);
+    std::size_t hidden = 0;
+    read_ids(reader, *vocabulary, [&](const std::string& token, std::int64_t id) {
+      encoder_.insert(token);
+      const auto [place, is_new] = decoder.try_emplace(id);
+      if (!is_new && ++hidden == 1) {
+        tokenizer.warnings.push_back(quote_bytes(path) + ": " + std::to_string(id) +
+                                     " is the id of " + in_quotes(place->second) + " and of " +
+                                     in_quotes(token) +
+                                     ": the last token of an id counts, as in transformers");
+      }
+      place->second = token;
+    });
   }
 
   void choose_delimiter(Tokenizer& tokenizer) const {
@@ -328,11 +357,9 @@ class TokenizerReader {
   }
 
   // HF: _add_tokens. A new token's id is the number of tokens there are, taken or not.
-  static void add_missing(const std::vector<std::string>& special,
-                          const std::map<std::int64_t, std::string>& decoder,
-                          std::map<std::int64_t, std::string>& added) {
-    std::set<std::string> known;
-    for (const auto& [id, token] : decoder) known.insert(token);
+  void add_missing(const std::vector<std::string>& special,
+                   std::map<std::int64_t, std::string>& added) const {
+    std::set<std::string, std::less<>> known = encoder_;
     for (const auto& [id, token] : added) known.insert(token);
     auto next = static_cast<std::int64_t>(known.size());
     for (const std::string& token : special) {
@@ -342,8 +369,11 @@ class TokenizerReader {
   }
 
   std::string directory_;
-  JsonValue root_;       // tokenizer_config.json
-  ConfigReader config_;  // its path
+  JsonValue root_;  // tokenizer_config.json
+  std::string config_path_;
+  ConfigReader config_;  // of it
+  std::set<std::string, std::less<>>
+      encoder_;          // the tokens of vocab.json, also those without an id
   TokenDict arguments_;  // keys that end in _token, as __init__ gets them
   TokenDict model_specific_;
   std::vector<std::string> extra_;
@@ -379,18 +409,24 @@ std::string strip(std::string_view text) {
   return std::string(text);
 }
 
-void replace_all(std::string& text, std::string_view from, std::string_view to) {
-  for (std::size_t at = text.find(from); at != std::string::npos;
-       at = text.find(from, at + to.size())) {
-    text.replace(at, from.size(), to);
+// Python's str.replace(): into a new text, for what moves in place with every hit takes the square
+// of the time.
+std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
+  std::string replaced;
+  std::size_t copied = 0;
+  for (std::size_t at = text.find(from); at != std::string_view::npos;
+       at = text.find(from, copied)) {
+    replaced.append(text, copied, at - copied).append(to);
+    copied = at + from.size();
   }
+  return replaced.append(text, copied);
 }
 
 // HF: clean_up_tokenization
 void clean_up(std::string& text) {
   for (const std::string_view from :
        {" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're"}) {
-    replace_all(text, from, from == " ' " ? "'" : from.substr(1));
+    text = replace_all(text, from, from == " ' " ? "'" : from.substr(1));
   }
 }
 
@@ -418,7 +454,7 @@ Tokenizer Tokenizer::from_pretrained(const std::string& directory) {
   Tokenizer tokenizer;
   tokenizer.vocabulary_path_ = join_path(directory, "vocab.json");
   const std::string path = join_path(directory, "tokenizer_config.json");
-  JsonValue config = parse_config(exists(path) ? read_config_text(path) : "{}", path);
+  JsonValue config = parse_config(exists<ConfigError>(path) ? read_config_text(path) : "{}", path);
   TokenizerReader reader(directory, std::move(config), path);
   reader.read(tokenizer, tokenizer.decoder_, tokenizer.added_tokens_decoder_,
               tokenizer.vocabulary_path_);
@@ -445,16 +481,11 @@ std::int64_t Tokenizer::pad_token_id() const {
 }
 
 void Tokenizer::check_vocab_size(std::int64_t vocab_size) const {
-  const std::string outputs = "below the model's vocab_size = " + std::to_string(vocab_size);
-  if (!decoder_.empty() && decoder_.rbegin()->first >= vocab_size) {
-    const auto& [id, token] = *decoder_.rbegin();
-    throw ConfigError(vocabulary_path_, quote_bytes(token), std::to_string(id), outputs);
-  }
   const std::int64_t blank = pad_token_id();
   if (blank < 0 || blank >= vocab_size) {
     throw ConfigError(vocabulary_path_, "",
                       "has no pad_token " + in_quotes(pad_token) + ", which is the blank",
-                      "its id, " + outputs);
+                      "its id, below the model's vocab_size = " + std::to_string(vocab_size));
   }
   if (unk_token) return;
   for (std::int64_t id = 0; id < vocab_size; ++id) {
@@ -468,6 +499,7 @@ Tokenizer::Output Tokenizer::decode(std::span<const std::int64_t> ids) const {
   Output output;
   const std::string* last = nullptr;
   std::int64_t last_id = 0;
+  std::size_t text_bytes = 0;
   for (std::size_t frame = 0; frame < ids.size(); ++frame) {
     const std::int64_t id = ids[frame];
     const std::string* here = last && id == last_id ? last : token(id);
@@ -486,7 +518,15 @@ Tokenizer::Output Tokenizer::decode(std::span<const std::int64_t> ids) const {
     }
     output.char_offsets.push_back(
         {*here == word_delimiter_token ? replace_word_delimiter_char : *here, offset, offset + 1});
+    text_bytes += output.char_offsets.back().text.size();
+    if (text_bytes > kMaxTextBytes) {
+      throw ConfigError(vocabulary_path_, "",
+                        "makes a text of more than " + std::to_string(kMaxTextBytes) +
+                            " bytes of " + std::to_string(frame + 1) + " frames",
+                        "shorter tokens");
+    }
   }
+  output.text.reserve(text_bytes);
   for (const Span& character : output.char_offsets) output.text += character.text;
   output.text = strip(output.text);
   if (do_lower_case) output.text = lower_case(output.text);

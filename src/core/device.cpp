@@ -76,7 +76,7 @@ c10::Device parse_device(std::string_view text) {
     index = *number;
   }
   if (const std::string problem = load_cuda_backend(); !problem.empty()) {
-    fail("no usable CUDA device: " + problem, "");
+    fail("no usable CUDA device: " + problem, "cpu");
   }
   const int devices = at::detail::getCUDAHooks().getNumGPUs();
   if (index >= devices) {

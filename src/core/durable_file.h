@@ -1,8 +1,11 @@
 // Writing a file so that it is there whole or not at all, through a kill and a power cut.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -10,6 +13,8 @@
 #include <vector>
 
 #include "core/descriptor.h"
+#include "core/file.h"
+#include "core/temporary_file.h"
 
 namespace w2vbert {
 
@@ -39,7 +44,6 @@ class UnfinishedFile {
  public:
   // Throws StorageError, here and below.
   explicit UnfinishedFile(const std::string& path);
-  ~UnfinishedFile();
   UnfinishedFile(const UnfinishedFile&) = delete;
   UnfinishedFile& operator=(const UnfinishedFile&) = delete;
 
@@ -47,16 +51,18 @@ class UnfinishedFile {
   void append(std::span<const std::byte> bytes);
   // Over bytes that have been appended before.
   void overwrite(std::uint64_t offset, std::span<const std::byte> bytes);
-  // Puts the file in its place as write_durably() does. To be called once, as the last.
-  Committed commit(IfPresent if_present = IfPresent::kCompare);
+  // Puts the file in its place as write_durably() does. To be called once, as the last. `last_look`
+  // is called when the data are on the disk, right before the file gets its name: what it throws
+  // keeps it from there.
+  Committed commit(IfPresent if_present = IfPresent::kCompare,
+                   const std::function<void()>& last_look = {});
 
  private:
   friend class StagedFile;
   void finish();  // synchronises and closes
 
   std::string path_;
-  std::string temporary_;  // empty: gone
-  Descriptor descriptor_;
+  TemporaryFile temporary_;
 };
 
 // A file that lies whole and synchronised beside its place and is not put there yet: for several
@@ -67,39 +73,45 @@ class StagedFile {
   // Writes `pieces`, one after another. Throws StorageError as write_durably does.
   StagedFile(const std::string& path, std::span<const std::span<const std::byte>> pieces);
   StagedFile(const std::string& path, std::string_view text);
-  StagedFile(StagedFile&& other) noexcept;
+  StagedFile(StagedFile&& other) noexcept = default;
   StagedFile& operator=(StagedFile&&) = delete;
   StagedFile(const StagedFile&) = delete;
-  ~StagedFile();
 
   const std::string& path() const { return path_; }
   // In one step, over what is there. It survives a power cut after synchronise_directory().
   void put_in_place();
 
  private:
+  static TemporaryFile write(const std::string& path,
+                             std::span<const std::span<const std::byte>> pieces);
+
   std::string path_;
-  std::string temporary_;  // empty: gone
+  TemporaryFile temporary_;
 };
+
+// Removes the file `path` if it is still the one that was looked at: moved aside first, looked at
+// there, and put back where it is another one, which another process has put there meanwhile.
+// Returns whether it was that one. A file that is gone already is no error. Throws StorageError.
+bool remove_what_was_seen(const std::string& path, const FileIdentity& seen);
 
 // Makes what was put in place in and removed from `directory` survive a power cut. Throws
 // StorageError.
 void synchronise_directory(const std::string& directory);
 
 // Makes `path` and what is missing above it, durably; returns what was made, outermost first.
-// Throws StorageError(path).
+// Throws StorageError(path), and nothing that was made is left then.
 std::vector<std::string> make_directories(const std::string& path);
 
-// The temporaries of both: .<name>.<host>.<pid>.<random>.tmp. `host` has dots replaced.
-struct TemporaryName {
-  std::string host;
-  std::int64_t pid = 0;
+// How a finished file is put in its place.
+enum class Placement {
+  kExclusive,  // never in the place of another: by a hard link, or a rename that refuses to replace
+  kUnderLock,  // by a look and a rename, with the directory locked: processes of this program do
+               // not overwrite each other's files; one of another program's could be, between the
+               // two
 };
-std::optional<TemporaryName> parse_temporary_name(std::string_view file_name);
 
-// Removes from `directory` (not from the ones below) the temporaries whose process of this host is
-// dead, and those older than 24 hours by the directory's own clock. Returns how many. Throws
-// StorageError when the directory cannot be read; a temporary that another process removes
-// meanwhile is no error.
-std::size_t remove_stale_temporaries(const std::string& directory);
+// Creates, writes, synchronises, names and removes a file in `directory`: all that write_durably()
+// will need there. Throws StorageError(directory).
+Placement try_directory(const std::string& directory);
 
 }  // namespace w2vbert

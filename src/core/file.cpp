@@ -34,25 +34,40 @@ const char* kind_of(mode_t mode) {
   return "is not a regular file";
 }
 
+// Whether the system has said that there is no such thing, rather than that it could not look.
+bool means_absent(int error) {
+  return error == ENOENT || error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG;
+}
+
 std::string system_message(const char* what, int error) {
   return std::string(what) + ": " + std::strerror(error);
 }
 
 }  // namespace
 
-InputFile::InputFile(const std::string& path, Fail fail_with)
+FileIdentity identity_of(const struct stat& status) {
+  return {static_cast<std::uint64_t>(status.st_dev), static_cast<std::uint64_t>(status.st_ino),
+          static_cast<std::uint64_t>(status.st_size),
+          std::int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec};
+}
+
+InputFile::InputFile(const std::string& path, Fail fail_with, Fail fail_unreadable_with)
     : path_(path),
       fail_(fail_with),
+      fail_unreadable_(fail_unreadable_with),
       descriptor_(path.find('\0') == std::string::npos ? open_for_reading(path) : -1) {
   if (path.find('\0') != std::string::npos) fail("the path holds a NUL byte");
-  if (descriptor_.number() < 0) fail(system_message("cannot be opened", errno));
-  struct stat status = {};
-  if (::fstat(descriptor_.number(), &status) != 0 || !S_ISREG(status.st_mode)) {
-    fail(kind_of(status.st_mode));
+  if (descriptor_.number() < 0) {
+    const int error = errno;
+    const std::string problem = system_message("cannot be opened", error);
+    means_absent(error) ? fail(problem) : fail_unreadable(problem);
   }
-  size_ = static_cast<std::uint64_t>(status.st_size);
-  inode_ = status.st_ino;
-  modified_ = status.st_mtim;
+  struct stat status = {};
+  if (::fstat(descriptor_.number(), &status) != 0) {
+    fail_unreadable(system_message("cannot be examined", errno));
+  }
+  if (!S_ISREG(status.st_mode)) fail(kind_of(status.st_mode));
+  identity_ = identity_of(status);
 }
 
 void InputFile::read_at(std::uint64_t offset, void* to, std::uint64_t bytes) const {
@@ -66,8 +81,8 @@ void InputFile::read_at(std::uint64_t offset, void* to, std::uint64_t bytes) con
       reopen();
       continue;
     }
-    if (got < 0) fail(system_message("cannot be read", errno));
-    if (got == 0) fail("ended while it was read: another process has cut it short");
+    if (got < 0) fail_unreadable(system_message("cannot be read", errno));
+    if (got == 0) fail_unreadable("ended while it was read: another process has cut it short");
     out += got;
     offset += static_cast<std::uint64_t>(got);
     bytes -= static_cast<std::uint64_t>(got);
@@ -78,23 +93,31 @@ void InputFile::reopen() const {
   const Descriptor again(open_for_reading(path_));
   // In one step, under the descriptor that other threads use.
   if (again.number() < 0 || ::dup3(again.number(), descriptor_.number(), O_CLOEXEC) < 0) {
-    fail(system_message("cannot be opened again", errno));
+    fail_unreadable(system_message("cannot be opened again", errno));
   }
   check_unchanged();
 }
 
 void InputFile::check_unchanged() const {
   struct stat now = {};
-  if (::fstat(descriptor_.number(), &now) != 0) fail(system_message("cannot be examined", errno));
-  if (static_cast<std::uint64_t>(now.st_size) != size_ || now.st_ino != inode_ ||
-      now.st_mtim.tv_sec != modified_.tv_sec || now.st_mtim.tv_nsec != modified_.tv_nsec) {
-    fail("was changed by another process while it was read");
+  if (::fstat(descriptor_.number(), &now) != 0) {
+    fail_unreadable(system_message("cannot be examined", errno));
+  }
+  const FileIdentity identity = identity_of(now);
+  if (identity.bytes != identity_.bytes || identity.inode != identity_.inode ||
+      identity.modified_ns != identity_.modified_ns) {
+    fail_unreadable("was changed by another process while it was read");
   }
 }
 
 void InputFile::fail(std::string_view problem) const {
   fail_(path_, problem);
   std::abort();  // fail_ throws
+}
+
+void InputFile::fail_unreadable(std::string_view problem) const {
+  fail_unreadable_(path_, problem);
+  std::abort();  // fail_unreadable_ throws
 }
 
 std::string read_whole(const InputFile& file, std::uint64_t max_bytes) {
@@ -104,21 +127,26 @@ std::string read_whole(const InputFile& file, std::uint64_t max_bytes) {
   return text;
 }
 
-bool is_directory(const std::string& path) {
+FileKind examine(const std::string& path, FailToExamine fail) {
   struct stat status = {};
-  return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
-}
-
-bool exists(const std::string& path) {
-  struct stat status = {};
-  return ::stat(path.c_str(), &status) == 0;
+  if (::stat(path.c_str(), &status) == 0) {
+    return S_ISDIR(status.st_mode) ? FileKind::kDirectory : FileKind::kOther;
+  }
+  if (!means_absent(errno)) fail(path, system_message("cannot be examined", errno));
+  return FileKind::kAbsent;
 }
 
 bool is_same_file(const std::string& a, const std::string& b) {
+  const auto look = [](const std::string& path, struct stat& status) {
+    if (::stat(path.c_str(), &status) == 0) return true;
+    if (!means_absent(errno) && errno != EACCES) {
+      throw StorageError(path, "", system_message("cannot be examined", errno));
+    }
+    return false;
+  };
   struct stat of_a = {};
   struct stat of_b = {};
-  return ::stat(a.c_str(), &of_a) == 0 && ::stat(b.c_str(), &of_b) == 0 &&
-         of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
+  return look(a, of_a) && look(b, of_b) && of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
 }
 
 std::string join_path(const std::string& directory, std::string_view name) {

@@ -2,29 +2,47 @@
 // Torch-free.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <cstdint>
-#include <ctime>
 #include <string>
 #include <string_view>
 
 #include "core/descriptor.h"
+#include "w2vbert/core/error.h"
 
 namespace w2vbert {
+
+// What tells whether a file is still the one that was looked at.
+struct FileIdentity {
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  std::uint64_t bytes = 0;
+  std::int64_t modified_ns = 0;
+  friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
+};
+FileIdentity identity_of(const struct stat& status);
 
 // A regular file opened for reading with pread. Move-only; several threads may read at once.
 class InputFile {
  public:
   // Opens without blocking and refuses everything but a regular file. Failures, here and later, are
-  // thrown as FileError (a class of core/error.h) with the path.
-  template <typename FileError>
+  // thrown as FileError (a class of core/error.h) with the path. Where the system could not open or
+  // read it, or another process changed it meanwhile, nothing is known of what the file holds: that
+  // is an UnreadableError.
+  template <typename FileError, typename UnreadableError = FileError>
   static InputFile open(const std::string& path) {
-    return InputFile(path, [](const std::string& at, std::string_view problem) {
-      throw FileError(at, "", problem);
-    });
+    return InputFile(
+        path,
+        [](const std::string& at, std::string_view problem) { throw FileError(at, "", problem); },
+        [](const std::string& at, std::string_view problem) {
+          throw UnreadableError(at, "", problem);
+        });
   }
   const std::string& path() const { return path_; }
-  std::uint64_t size() const { return size_; }  // bytes, as of opening
+  std::uint64_t size() const { return identity_.bytes; }  // bytes, as of opening
   int descriptor() const { return descriptor_.number(); }
+  FileIdentity identity() const { return identity_; }  // as of opening
 
   // Fills `to` with `bytes` bytes from `offset`; a file that ends before has shrunk, an error.
   void read_at(std::uint64_t offset, void* to, std::uint64_t bytes) const;
@@ -34,25 +52,25 @@ class InputFile {
 
  private:
   using Fail = void (*)(const std::string& path, std::string_view problem);
-  InputFile(const std::string& path, Fail fail);
+  InputFile(const std::string& path, Fail fail, Fail fail_unreadable);
   [[noreturn]] void fail(std::string_view problem) const;
+  [[noreturn]] void fail_unreadable(std::string_view problem) const;
   void reopen() const;  // the same file under the same descriptor
 
   std::string path_;
   Fail fail_;
+  Fail fail_unreadable_;
   Descriptor descriptor_{-1};
-  std::uint64_t size_ = 0;
-  std::uint64_t inode_ = 0;
-  struct timespec modified_ = {};
+  FileIdentity identity_;
 };
 
 // The whole of `file`, which has at most `max_bytes`.
 std::string read_whole(const InputFile& file, std::uint64_t max_bytes);
 
-// The whole of a file of at most `max_bytes`. Throws FileError with the path.
-template <typename FileError>
+// The whole of a file of at most `max_bytes`. Throws FileError or UnreadableError with the path.
+template <typename FileError, typename UnreadableError = FileError>
 std::string read_small_file(const std::string& path, std::uint64_t max_bytes) {
-  const auto file = InputFile::open<FileError>(path);
+  const auto file = InputFile::open<FileError, UnreadableError>(path);
   if (file.size() > max_bytes) {
     throw FileError(path, "", "has " + std::to_string(file.size()) + " bytes",
                     "at most " + std::to_string(max_bytes));
@@ -60,10 +78,26 @@ std::string read_small_file(const std::string& path, std::uint64_t max_bytes) {
   return read_whole(file, max_bytes);
 }
 
-// Whether something is there that links lead to; what cannot be looked at is not.
-bool is_directory(const std::string& path);
-bool exists(const std::string& path);
-// Whether both paths lead to the same thing that is there.
+enum class FileKind { kAbsent, kDirectory, kOther };
+using FailToExamine = void (*)(const std::string& path, std::string_view problem);
+FileKind examine(const std::string& path, FailToExamine fail);
+
+// Whether something is there that links lead to. Where the system cannot say, an error of the disk
+// or a folder that may not be searched, that is a FileError: it is not as if nothing were there.
+template <typename FileError = StorageError>
+bool exists(const std::string& path) {
+  return examine(path, [](const std::string& at, std::string_view problem) {
+           throw FileError(at, "", problem);
+         }) != FileKind::kAbsent;
+}
+template <typename FileError = StorageError>
+bool is_directory(const std::string& path) {
+  return examine(path, [](const std::string& at, std::string_view problem) {
+           throw FileError(at, "", problem);
+         }) == FileKind::kDirectory;
+}
+// Whether both paths lead to the same thing that is there. Throws StorageError where the system
+// cannot say; what may not be looked at is not the same.
 bool is_same_file(const std::string& a, const std::string& b);
 
 // Paths by their text alone.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
+#include <deque>
 #include <functional>
 #include <limits>
 
@@ -25,7 +27,8 @@ int hex4(std::string_view digits) {
 // One pass without recursion over one text.
 class Reader {
  public:
-  Reader(std::string_view text, JsonHandler& handler) : text_(text), handler_(handler) {}
+  Reader(std::string_view text, JsonHandler& handler, JsonConstants constants)
+      : text_(text), handler_(handler), constants_(constants) {}
 
   void read() {
     if (text_.size() > std::numeric_limits<std::uint32_t>::max()) {
@@ -46,9 +49,10 @@ class Reader {
     bool is_empty;
     std::size_t first_key;  // in keys_
   };
-  // A key of an open object. Its text is read again only to compare it with one of equal hash.
+  // A key of an open object: half of its hash, for a million keys weigh as little as they can. Its
+  // text is read again only to compare it with one of equal hash.
   struct Key {
-    std::uint64_t hash;
+    std::uint32_t hash;
     std::uint32_t offset;  // of the opening quote
   };
 
@@ -103,7 +107,7 @@ class Reader {
     if (!at('"')) fail(found() + " where a key in double quotes should be");
     const auto offset = static_cast<std::uint32_t>(at_);
     const std::string_view name = read_string();
-    keys_.push_back({std::hash<std::string_view>{}(name), offset});
+    keys_.push_back({static_cast<std::uint32_t>(std::hash<std::string_view>{}(name)), offset});
     handler_.key(name);
     skip_space();
     if (!at(':')) fail(found() + " where a colon should be");
@@ -128,7 +132,14 @@ class Reader {
         return read_word("false", false);
       case 'n':
         return read_word("null", nullptr);
+      case 'N':
+        return read_constant("NaN", std::numeric_limits<double>::quiet_NaN());
+      case 'I':
+        return read_constant("Infinity", std::numeric_limits<double>::infinity());
       default:
+        if (text_.substr(at_).starts_with("-I")) {
+          return read_constant("-Infinity", -std::numeric_limits<double>::infinity());
+        }
         read_number();
     }
   }
@@ -164,10 +175,12 @@ class Reader {
 
   void refuse_equal_names(std::vector<Key>::iterator from, std::vector<Key>::iterator to) {
     const std::size_t here = at_;
-    std::vector<std::string> names;
+    std::deque<std::string> unescaped;  // of which the text itself has no view
+    std::vector<std::string_view> names;
     for (; from != to; ++from) {
       at_ = from->offset;
-      names.emplace_back(read_string());
+      const std::string_view name = read_string();
+      names.push_back(name.data() == scratch_.data() ? unescaped.emplace_back(name) : name);
     }
     at_ = here;
     std::sort(names.begin(), names.end());
@@ -181,6 +194,11 @@ class Reader {
     if (text_.substr(at_, word.size()) != word) fail_value();
     at_ += word.size();
     handler_.scalar(value);
+  }
+
+  void read_constant(std::string_view word, double value) {
+    if (constants_ == JsonConstants::kRefused) fail_value();
+    read_word(word, value);
   }
 
   [[noreturn]] void fail_value() const {
@@ -261,7 +279,7 @@ class Reader {
       } else if (c < 0x20) {
         fail("a control character in a string, " + found());
       } else if (c < 0x80) {
-        ++at_;
+        skip_plain();
       } else {
         const std::size_t length = utf8_character_length(text_.substr(at_));
         if (length == 0) fail("invalid UTF-8, " + found());
@@ -272,6 +290,15 @@ class Reader {
     if (copied == start) return text_.substr(start, end - start);
     scratch_.append(text_, copied, end - copied);
     return scratch_;
+  }
+
+  // Past the characters of a string that mean themselves: most of a header of 100 MB.
+  void skip_plain() {
+    while (at_ < text_.size()) {
+      const auto c = static_cast<unsigned char>(text_[at_]);
+      if (c < 0x20 || c >= 0x80 || c == '"' || c == '\\') return;
+      ++at_;
+    }
   }
 
   // Appends what the escape sequence here means to scratch_.
@@ -303,6 +330,7 @@ class Reader {
 
   std::string_view text_;
   JsonHandler& handler_;
+  JsonConstants constants_;
   std::size_t at_ = 0;
   std::array<Container, kMaxJsonDepth> open_{};
   std::size_t depth_ = 0;
@@ -317,7 +345,11 @@ struct Describe {
   std::string operator()(JsonNegative number) const {
     return number.value == 0 ? "-0" : std::to_string(number.value);
   }
-  std::string operator()(double value) const { return number_text(value); }
+  std::string operator()(double value) const {
+    if (std::isnan(value)) return "NaN";
+    if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
+    return number_text(value);
+  }
   std::string operator()(JsonUnfitNumber) const {
     return "a number beyond 64-bit integers and floating point";
   }
@@ -328,7 +360,13 @@ struct Describe {
 
 }  // namespace
 
-void read_json(std::string_view text, JsonHandler& handler) { Reader(text, handler).read(); }
+void read_json(std::string_view text, JsonHandler& handler) {
+  read_json(text, handler, JsonConstants::kRefused);
+}
+
+void read_json(std::string_view text, JsonHandler& handler, JsonConstants constants) {
+  Reader(text, handler, constants).read();
+}
 
 std::string describe(const JsonScalar& value) { return std::visit(Describe{}, value); }
 
@@ -377,9 +415,11 @@ class JsonTreeBuilder : public JsonHandler {
   std::vector<JsonValue*> open_;
 };
 
-JsonValue JsonValue::parse(std::string_view text) {
+JsonValue JsonValue::parse(std::string_view text) { return parse(text, JsonConstants::kRefused); }
+
+JsonValue JsonValue::parse(std::string_view text, JsonConstants constants) {
   JsonTreeBuilder builder;
-  read_json(text, builder);
+  read_json(text, builder, constants);
   return builder.take();
 }
 

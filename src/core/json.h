@@ -50,8 +50,14 @@ class JsonHandler {
   virtual void end_array() = 0;
 };
 
-// Throws JsonError with the place (line and column) in its message.
+// Whether NaN, Infinity and -Infinity are numbers: Python's json.dump writes them, and its
+// json.load takes them. JSON does not have them, nor do other readers of a safetensors header.
+enum class JsonConstants { kRefused, kAsPython };
+
+// Throws JsonError with the place (line and column) in its message. Strings without escape
+// sequences are handed out as views of `text` itself.
 void read_json(std::string_view text, JsonHandler& handler);
+void read_json(std::string_view text, JsonHandler& handler, JsonConstants constants);
 
 // A whole JSON text in memory, for small files such as config.json. Not copyable: a deep copy of
 // hostile input is never needed.
@@ -61,6 +67,7 @@ class JsonValue {
   using Object = std::vector<std::pair<std::string, JsonValue>>;
 
   static JsonValue parse(std::string_view text);
+  static JsonValue parse(std::string_view text, JsonConstants constants);
 
   JsonValue() = default;
   JsonValue(JsonValue&&) = default;

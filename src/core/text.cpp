@@ -46,6 +46,10 @@ std::size_t utf8_character_length(std::string_view bytes) {
 }
 
 std::string quote_bytes(std::string_view bytes, std::size_t limit) {
+  const bool is_plain =
+      bytes.size() <= limit &&
+      std::all_of(bytes.begin(), bytes.end(), [](char c) { return c >= 0x20 && c < 0x7F; });
+  if (is_plain) return std::string(bytes);  // nearly every name of a listing
   std::string out;
   while (!bytes.empty()) {
     const std::size_t length = utf8_character_length(bytes);

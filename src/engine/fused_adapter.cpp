@@ -60,10 +60,10 @@ AdapterLayer::AdapterLayer(const WeightScope& weights, const Wav2Vec2BertConfig&
       self_attn_layer_norm(weights.below("self_attn_layer_norm"), config.layer_norm_eps),
       ffn_layer_norm(weights.below("ffn_layer_norm"), config.layer_norm_eps),
       intermediate_act_fn(config.adapter_act, "adapter_act"),
-      attention(config.num_attention_heads, config.adapter_size() / config.num_attention_heads, {},
-                0, 0,
-                RaggedAttention::precision_for(
-                    precision_for(PrecisionClass::high_precision, precision))) {
+      attention(
+          config.num_attention_heads, config.adapter_size() / config.num_attention_heads, {}, 0, 0,
+          RaggedAttention::precision_for(precision_for(PrecisionClass::high_precision, precision)),
+          config.attn_implementation == "sdpa") {
   const auto maps = adapter_linear_maps(config);
   read_linear_maps(maps, weights, precision, *this);
   pack_linear_maps(maps, *this);
@@ -203,21 +203,12 @@ void FusedAdapter::run_layer(const AdapterLayer& layer, Frames from, Frames to,
   float* qkv = wide_.reserve(3 * config_.num_attention_heads * stride);
   layer.linear_qkv.forward_panels(input_, 0, rows, qkv, stride);
   RaggedBatch batch;
-  std::vector<std::int64_t> without_keys;
   for (std::int64_t clip = 0; clip < to.clips; ++clip) {
     torch::Tensor mask;
-    if (lengths.defined()) {
-      mask = torch::arange(to.frames).lt(lengths[clip]);
-      if (!mask[0].item<bool>()) without_keys.push_back(clip);
-    }
+    if (lengths.defined()) mask = torch::arange(to.frames).lt(lengths[clip]);
     batch.add(to.frames, mask);
   }
   layer.attention.forward(batch, qkv, stride, scratch_, attended);
-  if (config_.attn_implementation == "sdpa") {  // which gives zero where no key is valid
-    for (const std::int64_t clip : without_keys) {
-      std::fill_n(attended + clip * to.frames * width, to.frames * width, 0.0f);
-    }
-  }
   input_.assign(layer.linear_out.precision(), attended, rows, width);
   layer.linear_out.add_to(input_, 0, rows, states);
 

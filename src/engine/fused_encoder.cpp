@@ -91,7 +91,7 @@ Layer::Layer(const WeightScope& weights, const Wav2Vec2BertConfig& config, Preci
   attention = RaggedAttention(
       config.num_attention_heads, config.hidden_size / config.num_attention_heads,
       distance_embedding, config.left_max_position_embeddings, config.right_max_position_embeddings,
-      RaggedAttention::precision_for(precision));
+      RaggedAttention::precision_for(precision), config.attn_implementation == "sdpa");
   depthwise_conv = chunked(weights.read("conv_module.depthwise_conv.weight"));
 }
 

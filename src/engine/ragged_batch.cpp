@@ -18,6 +18,7 @@ void RaggedBatch::add(std::int64_t frames, const at::Tensor& attention_mask) {
     const at::Tensor valid = attention_mask.to(at::kCPU, at::kBool).contiguous();
     const bool* values = valid.const_data_ptr<bool>();
     if (!std::all_of(values, values + frames, [](bool value) { return value; })) {
+      clip.has_valid_frames = std::find(values, values + frames, true) != values + frames;
       clip.key_bias.resize(static_cast<std::size_t>(frames));
       std::transform(values, values + frames, clip.key_bias.begin(), [](bool value) {
         return value ? 0.0f : std::numeric_limits<float>::lowest();

@@ -16,6 +16,7 @@ struct RaggedClip {
   // (frames): 0 where the frame is valid, the lowest finite number where it is padding, as HF's
   // additive mask; empty: all frames are valid.
   std::vector<float> key_bias;
+  bool has_valid_frames = true;
 };
 
 // Some rows of one clip.

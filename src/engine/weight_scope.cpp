@@ -8,7 +8,8 @@ namespace w2vbert {
 
 at::IntArrayRef WeightScope::shape_of(const std::string& name) const {
   const WeightInfo* info = source->find(prefix + name);
-  if (info == nullptr) throw CheckpointError(source->path(), prefix + name, "is missing");
+  if (info == nullptr)
+    throw CheckpointError(source->path(), prefix + name, "is missing", "every weight of the model");
   return info->shape;
 }
 

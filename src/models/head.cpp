@@ -36,6 +36,20 @@ void refuse_stop_after(const ForwardOptions& options) {
                     "expected no stop_after");
 }
 
+std::optional<LabelRange> label_range(const Wav2Vec2BertConfig& config,
+                                      const std::string& class_name) {
+  if (class_name == "Wav2Vec2BertForCTC") {
+    if (!config.vocab_size) return {};
+    return LabelRange{
+        .key = "vocab_size", .count = *config.vocab_size, .negative_is_padding = true};
+  }
+  LabelRange range{.key = "num_labels", .count = config.num_labels};
+  if (class_name == "Wav2Vec2BertForXVector") return range;
+  if (class_name != "Wav2Vec2BertForSequenceClassification") return {};
+  range.ignored = -100;  // ignore_index of torch's cross entropy
+  return range;
+}
+
 HeadInput head_input(Wav2Vec2BertModel& model, const torch::Tensor& layer_weights,
                      const torch::Tensor& input_features, const torch::Tensor& attention_mask,
                      const ForwardOptions& options) {

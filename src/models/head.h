@@ -3,6 +3,10 @@
 
 #include <torch/nn/module.h>
 
+#include <optional>
+#include <string>
+
+#include "nn/labels.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
 
 namespace w2vbert {
@@ -21,6 +25,11 @@ void freeze(Wav2Vec2BertModel& model);
 
 // A head's logits are those of the last state. Throws c10::ValueError.
 void refuse_stop_after(const ForwardOptions& options);
+
+// The labels that the loss of a class takes (AnyModel::classes()), as HF's does; nothing for a
+// class that takes any.
+std::optional<LabelRange> label_range(const Wav2Vec2BertConfig& config,
+                                      const std::string& class_name);
 
 struct HeadInput {
   torch::Tensor hidden_states;  // (B, T, C)

@@ -3,6 +3,7 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include "models/statistics.h"
 #include "nn/check_inputs.h"
 
 namespace w2vbert {
@@ -10,17 +11,16 @@ namespace {
 
 // On a GPU the values are looked at once, when the encoder is made; on the meta device not at all.
 void check_statistics(const torch::Tensor& statistics, const char* name, std::int64_t width,
-                      bool positive) {
+                      Statistic statistic) {
   check_dense(statistics, name);
   TORCH_CHECK_VALUE(
       statistics.dim() == 1 && statistics.size(0) == width && statistics.is_floating_point(), name,
       ": ", statistics.scalar_type(), " ", statistics.sizes(),
       ", expected a floating tensor of shape (", width, ")");
   if (statistics.is_meta()) return;
-  const auto good =
-      positive ? statistics.isfinite().logical_and(statistics.gt(0)) : statistics.isfinite();
-  TORCH_CHECK_VALUE(good.all().item<bool>(), name, ": holds other values, expected finite numbers",
-                    positive ? " above 0" : "");
+  const auto bad = find_bad_statistic(statistics, statistic);
+  TORCH_CHECK_VALUE(!bad, name, ": holds ", bad->value, " at index ", bad->index, ", expected ",
+                    expected_values(statistic));
 }
 
 }  // namespace
@@ -35,8 +35,8 @@ SemanticEncoderImpl::SemanticEncoderImpl(Wav2Vec2BertModel base, torch::Tensor m
   TORCH_CHECK_VALUE(state_ >= 0 && state_ <= config.num_hidden_layers, "state: ", state_,
                     ", expected from 0 to num_hidden_layers = ", config.num_hidden_layers);
   if (mean.defined() || var.defined()) {
-    check_statistics(mean, "mean", config.hidden_size, /*positive=*/false);
-    check_statistics(var, "var", config.hidden_size, /*positive=*/true);
+    check_statistics(mean, "mean", config.hidden_size, Statistic::mean);
+    check_statistics(var, "var", config.hidden_size, Statistic::variance);
   }
   register_module("model", model);
   if (!mean.defined()) return;

@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include "models/head.h"
+#include "models/model_size.h"
 #include "nn/check_inputs.h"
 #include "nn/make_layers.h"
 
@@ -16,6 +17,9 @@ Wav2Vec2BertForAudioFrameClassificationImpl::Wav2Vec2BertForAudioFrameClassifica
 }
 
 void Wav2Vec2BertForAudioFrameClassificationImpl::reset() {
+  refuse_too_large(
+      config, {{"num_labels", std::to_string(config.num_labels),
+                static_cast<double>(config.hidden_size) * static_cast<double>(config.num_labels)}});
   wav2vec2_bert = register_module("wav2vec2_bert", Wav2Vec2BertModel(config));
   if (config.use_weighted_layer_sum) {
     layer_weights = register_parameter("layer_weights", make_layer_weights(config));

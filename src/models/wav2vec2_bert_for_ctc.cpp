@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include "models/head.h"
+#include "models/model_size.h"
 #include "nn/check_inputs.h"
 #include "nn/make_layers.h"
 #include "w2vbert/core/error.h"
@@ -17,15 +18,14 @@ at::Reduction::Reduction reduction(const std::string& name) {
 }
 
 void check_labels(const torch::Tensor& labels, const torch::Tensor& input_features,
-                  std::int64_t vocab_size) {
+                  const LabelRange& range) {
   check_dense(labels, "labels");
   TORCH_CHECK_VALUE(labels.scalar_type() == torch::kLong && labels.dim() == 2 &&
                         labels.size(0) == input_features.size(0) && labels.size(1) > 0,
                     "labels: ", labels.scalar_type(), " ", labels.sizes(), ", expected Long (",
                     input_features.size(0), ", targets)");
-  const auto largest = labels.max().item<std::int64_t>();
-  TORCH_CHECK_VALUE(largest < vocab_size, "labels: ", largest,
-                    ", expected less than vocab_size = ", vocab_size);
+  const std::string outside = label_outside(labels, range);
+  TORCH_CHECK_VALUE(outside.empty(), "labels: ", outside);
 }
 
 // The number of the CTC blank. HF: null is a TypeError, a number outside the vocabulary an error of
@@ -51,9 +51,12 @@ Wav2Vec2BertForCTCImpl::Wav2Vec2BertForCTCImpl(Wav2Vec2BertConfig model_config)
 }
 
 void Wav2Vec2BertForCTCImpl::reset() {
+  const auto width = config.add_adapter ? config.adapter_size() : config.hidden_size;
+  refuse_too_large(config,
+                   {{"vocab_size", std::to_string(*config.vocab_size),
+                     static_cast<double>(width) * static_cast<double>(*config.vocab_size)}});
   wav2vec2_bert = register_module("wav2vec2_bert", Wav2Vec2BertModel(config));
   dropout = register_module("dropout", torch::nn::Dropout(config.final_dropout));
-  const auto width = config.add_adapter ? config.adapter_size() : config.hidden_size;
   lm_head = register_module("lm_head", make_linear(width, *config.vocab_size));
   init_head(*this, config);
 }
@@ -64,7 +67,9 @@ CausalLMOutput Wav2Vec2BertForCTCImpl::forward(const torch::Tensor& input_featur
                                                const ForwardOptions& options) {
   refuse_stop_after(options);
   check_frames(input_features, "input_features", config.feature_projection_input_dim);
-  if (labels.defined()) check_labels(labels, input_features, *config.vocab_size);
+  if (labels.defined()) {
+    check_labels(labels, input_features, *label_range(config, "Wav2Vec2BertForCTC"));
+  }
   auto base = wav2vec2_bert(input_features, attention_mask, torch::Tensor(), options);
   auto hidden_states = dropout(base.last_hidden_state);
 

@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include "models/head.h"
+#include "models/model_size.h"
 #include "nn/check_inputs.h"
 #include "nn/make_layers.h"
 #include "w2vbert/models/output_lengths.h"
@@ -17,6 +18,11 @@ Wav2Vec2BertForSequenceClassificationImpl::Wav2Vec2BertForSequenceClassification
 }
 
 void Wav2Vec2BertForSequenceClassificationImpl::reset() {
+  const auto width = static_cast<double>(config.classifier_proj_size);
+  refuse_too_large(config, {{"classifier_proj_size", std::to_string(config.classifier_proj_size),
+                             static_cast<double>(config.hidden_size) * width},
+                            {"num_labels", std::to_string(config.num_labels),
+                             width * static_cast<double>(config.num_labels)}});
   wav2vec2_bert = register_module("wav2vec2_bert", Wav2Vec2BertModel(config));
   if (config.use_weighted_layer_sum) {
     layer_weights = register_parameter("layer_weights", make_layer_weights(config));
@@ -47,6 +53,7 @@ SequenceClassifierOutput Wav2Vec2BertForSequenceClassificationImpl::forward(
   output.logits = classifier(pooled_output);
   if (labels.defined()) {
     check_class_labels(labels, output.logits.size(0));
+    check_label_range(labels, *label_range(config, "Wav2Vec2BertForSequenceClassification"));
     output.loss = torch::cross_entropy_loss(output.logits, labels.view(-1));
   }
   output.hidden_states = std::move(input.base.hidden_states);

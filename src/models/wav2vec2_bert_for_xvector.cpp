@@ -3,12 +3,38 @@
 #include <torch/types.h>
 
 #include "models/head.h"
+#include "models/model_size.h"
 #include "nn/check_inputs.h"
 #include "nn/make_layers.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/models/output_lengths.h"
 
 namespace w2vbert {
+namespace {
+
+std::vector<ModelPart> parts_of_head(const Wav2Vec2BertConfig& config) {
+  ModelPart tdnn = {"tdnn_dim", ""};
+  auto width = static_cast<double>(config.hidden_size);
+  for (std::size_t i = 0; i < config.tdnn_dim.size(); ++i) {
+    const auto output = static_cast<double>(config.tdnn_dim[i]);
+    if (i == 0) {
+      tdnn.parameters += width * output;  // the projector
+      width = output;
+    }
+    tdnn.parameters += width * output * static_cast<double>(config.tdnn_kernel[i]);
+    tdnn.value += (i == 0 ? "" : ", ") + std::to_string(config.tdnn_dim[i]);
+    width = output;
+  }
+  tdnn.value = "[" + tdnn.value + "]";
+  const auto embedding = static_cast<double>(config.xvector_output_dim);
+  return {tdnn,
+          {"xvector_output_dim", std::to_string(config.xvector_output_dim),
+           (2 * width + embedding) * embedding},
+          {"num_labels", std::to_string(config.num_labels),
+           embedding * static_cast<double>(config.num_labels)}};
+}
+
+}  // namespace
 
 Wav2Vec2BertForXVectorImpl::Wav2Vec2BertForXVectorImpl(Wav2Vec2BertConfig model_config)
     : config(std::move(model_config)) {
@@ -26,6 +52,8 @@ Wav2Vec2BertForXVectorImpl::Wav2Vec2BertForXVectorImpl(Wav2Vec2BertConfig model_
 }
 
 void Wav2Vec2BertForXVectorImpl::reset() {
+  config.validate();  // that there is a kernel for each width
+  refuse_too_large(config, parts_of_head(config));
   wav2vec2_bert = register_module("wav2vec2_bert", Wav2Vec2BertModel(config));
   if (config.use_weighted_layer_sum) {
     layer_weights = register_parameter("layer_weights", make_layer_weights(config));
@@ -57,6 +85,7 @@ XVectorOutput Wav2Vec2BertForXVectorImpl::forward(const torch::Tensor& input_fea
   output.logits = classifier(output.embeddings);
   if (labels.defined()) {
     check_class_labels(labels, output.logits.size(0));
+    check_label_range(labels, *label_range(config, "Wav2Vec2BertForXVector"));
     output.loss = objective(output.logits, labels);
   }
   output.hidden_states = std::move(input.base.hidden_states);

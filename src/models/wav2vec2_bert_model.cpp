@@ -5,6 +5,7 @@
 #include <mutex>
 #include <random>
 
+#include "models/model_size.h"
 #include "nn/check_inputs.h"
 #include "nn/spec_augment.h"
 #include "w2vbert/nn/initialization.h"
@@ -30,7 +31,7 @@ torch::Tensor draw_mask(std::int64_t batch, std::int64_t length, const SpecAugme
 
 Wav2Vec2BertModelImpl::Wav2Vec2BertModelImpl(Wav2Vec2BertConfig model_config)
     : config(std::move(model_config)) {
-  config.validate();
+  refuse_too_large(config);
   reset();
 }
 

@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include "nn/check_inputs.h"
+#include "nn/labels.h"
 #include "w2vbert/nn/initialization.h"
 
 namespace w2vbert {
@@ -37,6 +38,7 @@ torch::Tensor AMSoftmaxLossImpl::forward(torch::Tensor hidden_states, const torc
                     ")");
   check_like_parameter(hidden_states, "hidden_states", weight);
   check_class_labels(labels, hidden_states.size(0));
+  check_label_range(labels, {.key = "num_labels", .count = num_labels_});
   const auto classes = labels.flatten();
   hidden_states = normalize(hidden_states, 1);
   const auto cos_theta = torch::mm(hidden_states, normalize(weight, 0));

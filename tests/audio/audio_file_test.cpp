@@ -5,12 +5,15 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <fstream>
 #include <functional>
 #include <limits>
 #include <random>
+#include <stdexcept>
+#include <tuple>
 #include <utility>
 
 #include "support/error_message.h"
@@ -20,7 +23,10 @@
 namespace w2vbert::testing {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
+using ::testing::Matcher;
 
 const std::string kCorpus = W2VBERT_AUDIO_CORPUS;
 const std::vector<std::string> kWholeFiles = {
@@ -139,8 +145,7 @@ TEST_F(AudioFile, TheContentDecidesAndNotTheName) {
   EXPECT_EQ(samples_of(corpus("noise.flac"), "a.wav").size(), 12000U);
   using namespace std::string_literals;
   for (const std::string& magic :
-       {"Creative Voice File\x1a"s, "NIST_1A\n   1024\n"s, "FORM\0\0\1\0\x38SVX"s,
-        "RIFF\0\0\0\0AVI "s, " paf"s, "ID3"s, "fLaX"s, "OggX"s}) {
+       {"Creative Voice File\x1a"s, "FORM\0\0\1\0\x38SVX"s, " paf"s, "ID3"s, "fLaX"s, "OggX"s}) {
     EXPECT_THAT(error_of(magic + text), HasSubstr("is no audio file")) << magic;
   }
 }
@@ -177,10 +182,6 @@ TEST_F(AudioFile, DamagedCompressedFilesAreRefused) {
 }
 
 TEST_F(AudioFile, AHeaderThatAnnouncesMoreThanThereIsIsRefused) {
-  std::string flac = corpus("noise.flac");
-  flac[21] = static_cast<char>(flac[21] | 0x0f);  // total samples: 36 bits
-  EXPECT_THAT(error_of(with(flac, 22, "\xff\xff\xff\xff")),
-              HasSubstr("holds 12000 frames, its header says 68719476735"));
   std::string aiff = corpus("pcm16.aiff");
   EXPECT_THAT(error_of(with(aiff, aiff.find("COMM") + 10, std::string("\0\0\x20\0", 4))),
               HasSubstr("its COMM chunk says 8192 frames, 3000 are there"));
@@ -198,8 +199,8 @@ TEST_F(AudioFile, ASecondStreamBehindTheFirstIsRefusedAndNotForgotten) {
   for (const char* name : {"vorbis.ogg", "opus.ogg"}) {
     EXPECT_THAT(error_of(corpus(name) + corpus(name)), HasSubstr("holds several streams")) << name;
   }
-  EXPECT_THAT(error_of(corpus("xing.mp3") + corpus("xing.mp3")),
-              HasSubstr("holds more than its header says"));
+  // An MPEG stream has no header of its own: what a Xing tag counts is a hint.
+  EXPECT_EQ(samples_of(corpus("xing.mp3") + corpus("xing.mp3")).size() / 20000, 1U);
   EXPECT_NE(error_of(corpus("noise.flac") + corpus("noise.flac")), "");
 }
 
@@ -212,8 +213,7 @@ TEST_F(AudioFile, AMissingOggPageIsNoticed) {
   ASSERT_GE(pages.size(), 3U);
   const std::size_t page = pages[pages.size() - 2];
   EXPECT_THAT(error_of(bytes.substr(0, page) + bytes.substr(pages.back())),
-              HasSubstr("pages are missing before page"));
-  EXPECT_THAT(error_of(bytes.substr(0, pages.back())), HasSubstr("its stream has no last page"));
+              HasSubstr("pages are missing"));
 }
 
 TEST_F(AudioFile, AnMp3WithoutALengthIsReadWhole) {
@@ -274,17 +274,485 @@ TEST_F(AudioFile, RatesAndChannelsHaveLimits) {
   EXPECT_NE(error_of(wav(0xffffffffU, 1, data)), "");
 }
 
-TEST_F(AudioFile, SamplesAreFiniteAndBelow32768) {
+TEST_F(AudioFile, SamplesAreFiniteAndAtMost32768) {
   std::vector<float> values(1000, 0.5F);
   const auto error = [&](float value) {
     values[700] = value;
     return error_of(wav(16000, 1, floats(values), 3, 32));
   };
-  EXPECT_EQ(error(32767.0F), "");
-  EXPECT_THAT(error(32768.0F), HasSubstr("32768.000000 at sample 700, expected finite samples"));
-  EXPECT_THAT(error(-32768.0F), HasSubstr("at sample 700"));
+  for (const float value : {32767.0F, 32768.0F, -32768.0F}) EXPECT_EQ(error(value), "") << value;
+  EXPECT_THAT(error(std::nextafter(-32768.0F, -1e9F)),
+              HasSubstr("-32768.003906 at sample 700, expected finite samples"));
+  EXPECT_THAT(error(40000.0F), HasSubstr("at sample 700"));
   EXPECT_THAT(error(INFINITY), HasSubstr("inf at sample 700"));
   EXPECT_THAT(error(NAN), HasSubstr("nan at sample 700"));
+}
+
+// --- What writers leave odd, and what is whole all the same ---
+
+std::string big(std::uint64_t value, int bytes) {
+  const std::string text = little(value, bytes);
+  return {text.rbegin(), text.rend()};
+}
+
+TEST_F(AudioFile, TheSizeOfTheWholeFileCountsForNothing) {
+  const auto expected = samples_of(corpus("pcm16.wav"));
+  const auto sizes = [](std::uint64_t size) {
+    return std::vector<std::uint64_t>{0,        1,        8,        size / 2,   size - 8,  size - 1,
+                                      size + 1, size + 8, size * 2, 0x7fffffff, 0xffffffff};
+  };
+  for (const char* name : {"pcm16.wav", "big-endian.wav", "extensible.wav", "pcm16.aiff"}) {
+    const std::string whole = corpus(name);
+    const bool is_little = whole.starts_with("RIFF");
+    for (const std::uint64_t size : sizes(whole.size() - 8)) {
+      const std::string field = is_little ? little(size, 4) : big(size, 4);
+      EXPECT_EQ(samples_of(with(whole, 4, field)), expected) << name << " " << size;
+    }
+  }
+  const std::string w64 = corpus("pcm16.w64");
+  for (const std::uint64_t size : sizes(w64.size())) {
+    EXPECT_EQ(samples_of(with(w64, 16, little(size, 8))), expected) << "w64 " << size;
+  }
+  const std::string rf64 = corpus("pcm16.rf64");
+  const std::size_t ds64 = rf64.find("ds64") + 8;
+  for (const std::uint64_t size : sizes(rf64.size() - 8)) {
+    EXPECT_EQ(samples_of(with(rf64, ds64, little(size, 8))), expected) << "ds64 " << size;
+  }
+}
+
+TEST_F(AudioFile, TheSizeOfTheAudioCounts) {
+  for (const auto& [name, chunk] :
+       {std::pair{"pcm16.wav", "data"}, {"extensible.wav", "data"}, {"adpcm.wav", "data"}}) {
+    const std::string whole = corpus(name);
+    const std::size_t at = whole.find(chunk) + 4;
+    EXPECT_THAT(error_of(with(whole, at, little(whole.size() - at - 4 + 600, 4))),
+                HasSubstr("is truncated: its data chunk says"))
+        << name;
+  }
+  const std::string aiff = corpus("pcm16.aiff");
+  const std::size_t at = aiff.find("SSND") + 4;
+  EXPECT_THAT(error_of(with(aiff, at, big(aiff.size(), 4))), HasSubstr("is truncated"));
+}
+
+TEST_F(AudioFile, TheCountOfAFactChunkIsAHint) {
+  const std::string data = floats(std::vector<float>(1000, 0.25F));
+  const auto with_fact = [&](std::uint32_t count) {
+    std::string file = wav(16000, 1, data, 3, 32);
+    return file.insert(36, "fact" + little(4, 4) + little(count, 4));
+  };
+  for (const std::uint32_t count : {0U, 1U, 999U, 1000U, 1001U, 99999U, 0xffffffffU}) {
+    EXPECT_EQ(samples_of(with_fact(count)), std::vector<float>(1000, 0.25F)) << count;
+  }
+}
+
+TEST_F(AudioFile, TheCountOfAXingTagIsAHint) {
+  const std::string whole = corpus("xing.mp3");
+  const auto expected = samples_of(whole);
+  const std::size_t tag = std::min(whole.find("Xing"), whole.find("Info"));
+  ASSERT_LT(tag, 200U);
+  ASSERT_EQ(whole[tag + 7] & 1, 1);
+  const auto count = static_cast<std::uint32_t>(static_cast<std::uint8_t>(whole[tag + 10]) << 8 |
+                                                static_cast<std::uint8_t>(whole[tag + 11]));
+  for (const std::uint32_t said : {count - 1, count + 1, count / 2, 2 * count, 0U}) {
+    const Waveform read = decode_audio(write("clip", with(whole, tag + 8, big(said, 4))));
+    EXPECT_EQ(read.samples, expected) << said;
+    EXPECT_THAT(read.note, HasSubstr("its Xing tag counts " + std::to_string(said) + " frames"));
+  }
+  EXPECT_EQ(decode_audio(write("clip", whole)).note, "");
+}
+
+// --- Tags and zeros around a stream ---
+
+std::string id3v2(std::size_t bytes, bool has_footer = false) {
+  const std::string size = {static_cast<char>(bytes >> 21 & 0x7f),
+                            static_cast<char>(bytes >> 14 & 0x7f),
+                            static_cast<char>(bytes >> 7 & 0x7f), static_cast<char>(bytes & 0x7f)};
+  const std::string rest = std::string("\4\0", 2) + (has_footer ? '\x10' : '\0') + size;
+  return "ID3" + rest + std::string(bytes, 'x') + (has_footer ? "3DI" + rest : "");
+}
+const std::string kId3v1 = "TAG" + std::string(124, '\0') + "\xff";
+const std::string kEnhancedId3v1 = "TAG+" + std::string(223, 'e') + kId3v1;
+
+std::string ape(bool has_header) {
+  const std::string item = little(4, 4) + little(0, 4) + std::string("Title\0", 6) + "Song";
+  const auto block = [&](std::uint32_t flags) {
+    return "APETAGEX" + little(has_header ? 2000 : 1000, 4) + little(item.size() + 32, 4) +
+           little(1, 4) + little(flags, 4) + std::string(8, '\0');
+  };
+  return (has_header ? block(0xa0000000) : "") + item + block(has_header ? 0x80000000 : 0);
+}
+const std::string kLyrics1 = "LYRICSBEGIN" + std::string(500, 'l') + "LYRICSEND";
+const std::string kLyrics2 = "LYRICSBEGININD0000200" + std::string("000021") + "LYRICS200";
+
+TEST_F(AudioFile, TagsAndZerosAroundAStreamArePassedOver) {
+  const std::string zeros(417, '\0');
+  const std::vector<std::string> before = {
+      zeros,     id3v2(300), id3v2(300, true), id3v2(0) + id3v2(10), id3v2(100) + zeros,
+      ape(true), kId3v1,     zeros + id3v2(50)};
+  const std::vector<std::string> behind = {zeros,
+                                           kId3v1,
+                                           kEnhancedId3v1,
+                                           id3v2(20, true),
+                                           ape(true),
+                                           ape(false),
+                                           kLyrics1 + kId3v1,
+                                           kLyrics2 + kId3v1,
+                                           ape(true) + kLyrics2 + kId3v1,
+                                           zeros + ape(false) + kId3v1,
+                                           ape(true) + zeros};
+  for (const char* name : {"xing.mp3", "variable.mp3", "noise.flac", "pcm16.wav", "pcm16.aiff"}) {
+    const std::string whole = corpus(name);
+    const auto expected = samples_of(whole);
+    for (std::size_t i = 0; i < before.size(); ++i) {
+      EXPECT_EQ(samples_of(before[i] + whole), expected) << name << " behind " << i;
+    }
+    for (std::size_t i = 0; i < behind.size(); ++i) {
+      EXPECT_EQ(samples_of(whole + behind[i]), expected) << name << " before " << i;
+      EXPECT_EQ(samples_of(before[i % before.size()] + whole + behind[i]), expected) << name;
+    }
+  }
+}
+
+// --- Ogg ---
+
+class OggFile : public AudioFile {
+ protected:
+  static std::vector<std::string> pages_of(const std::string& bytes) {
+    std::vector<std::string> pages;
+    for (std::size_t at = 0; at < bytes.size();) {
+      const auto segments = static_cast<std::uint8_t>(bytes[at + 26]);
+      std::size_t size = 27U + segments;
+      for (std::size_t i = 0; i < segments; ++i)
+        size += static_cast<std::uint8_t>(bytes[at + 27 + i]);
+      pages.push_back(bytes.substr(at, size));
+      at += size;
+    }
+    return pages;
+  }
+  // With right checksums.
+  static std::string joined(const std::vector<std::string>& pages) {
+    std::string bytes;
+    for (std::string page : pages) {
+      page.replace(22, 4, 4, '\0');
+      std::uint32_t crc = 0;
+      for (const char byte : page) {
+        crc ^= static_cast<std::uint32_t>(static_cast<std::uint8_t>(byte)) << 24;
+        for (int bit = 0; bit < 8; ++bit) crc = crc << 1 ^ ((crc >> 31) * 0x04c11db7U);
+      }
+      bytes += with(page, 22, little(crc, 4));
+    }
+    return bytes;
+  }
+};
+
+TEST_F(OggFile, PagesMayBeNumberedFromAnyNumberAndJump) {
+  for (const char* name : {"vorbis.ogg", "opus.ogg", "long-vorbis.ogg", "long-opus.ogg"}) {
+    const std::string whole = corpus(name);
+    const auto expected = samples_of(whole);
+    const auto pages = pages_of(whole);
+    ASSERT_EQ(joined(pages), whole);
+    ASSERT_GE(pages.size(), 3U);
+    for (const std::uint32_t first : {7U, 0xffffffffU}) {
+      for (const std::size_t jump_at : {std::size_t{0}, std::size_t{2}, pages.size() - 1}) {
+        auto odd = pages;
+        for (std::size_t i = jump_at; i < odd.size(); ++i) {
+          odd[i].replace(18, 4, little(first + i, 4));
+        }
+        const Waveform read = decode_audio(write("clip", joined(odd)));
+        EXPECT_EQ(read.samples, expected) << name << " " << first << " at " << jump_at;
+        EXPECT_THAT(read.note, HasSubstr("its pages are not numbered from 0 on"));
+      }
+    }
+  }
+}
+
+TEST_F(OggFile, TheLastPageNeedsNoMark) {
+  for (const char* name : {"vorbis.ogg", "opus.ogg", "long-vorbis.ogg", "long-opus.ogg"}) {
+    const std::string whole = corpus(name);
+    auto pages = pages_of(whole);
+    pages.back()[5] = static_cast<char>(pages.back()[5] & ~0x04);
+    for (const std::string& behind : {std::string(), std::string(300, '\0'), kId3v1}) {
+      const Waveform read = decode_audio(write("clip", joined(pages) + behind));
+      EXPECT_EQ(read.samples, samples_of(whole)) << name;
+      EXPECT_THAT(read.note, HasSubstr("its stream has no last page")) << name;
+    }
+  }
+}
+
+TEST_F(OggFile, AMissingPageIsNoticedByWhatIsNotThere) {
+  for (const char* name : {"long-vorbis.ogg", "long-opus.ogg"}) {
+    const auto pages = pages_of(corpus(name));
+    ASSERT_GE(pages.size(), 6U);
+    // Without the first page of audio it is a stream that was joined late.
+    for (std::size_t missing = 3; missing + 1 < pages.size(); ++missing) {
+      auto cut = pages;
+      cut.erase(cut.begin() + static_cast<std::ptrdiff_t>(missing));
+      EXPECT_NE(error_of(joined(cut)), "") << name << " without page " << missing;
+    }
+  }
+}
+
+// --- NIST SPHERE ---
+
+std::string sphere(const std::string& data, const std::string& coding, int bytes,
+                   const std::string& order, int channels, std::size_t samples,
+                   const std::string& more = "", std::size_t header_bytes = 1024) {
+  const std::string size = std::to_string(header_bytes);
+  const auto text = [](const std::string& name, const std::string& value) {
+    return name + " -s" + std::to_string(value.size()) + " " + value + "\n";
+  };
+  std::string header = "NIST_1A\n" + std::string(7 - size.size(), ' ') + size + "\n";
+  header += "channel_count -i " + std::to_string(channels) + "\n";
+  header += "sample_count -i " + std::to_string(samples) + "\nsample_rate -i 16000\n";
+  header += "sample_n_bytes -i " + std::to_string(bytes) + "\n" + more;
+  if (!order.empty()) header += text("sample_byte_format", order);
+  if (!coding.empty()) header += text("sample_coding", coding);
+  header += "end_head\n";
+  header.resize(header_bytes, '\0');
+  return header + data;
+}
+
+// The same samples in an AU file, which has them in big-endian order.
+std::string au(const std::string& data, std::uint32_t encoding, int channels) {
+  return ".snd" + big(24, 4) + big(data.size(), 4) + big(encoding, 4) + big(16000, 4) +
+         big(static_cast<std::uint64_t>(channels), 4) + data;
+}
+
+TEST_F(AudioFile, SphereFilesOfEveryCodingAreRead) {
+  std::string data(2400, '\0');
+  std::mt19937 random(3);
+  for (char& byte : data) byte = static_cast<char>(random());
+  const auto swapped = [&](std::size_t bytes) {
+    std::string turned = data;
+    for (std::size_t at = 0; at < turned.size(); at += bytes) {
+      std::reverse(turned.begin() + static_cast<std::ptrdiff_t>(at),
+                   turned.begin() + static_cast<std::ptrdiff_t>(at + bytes));
+    }
+    return turned;
+  };
+  struct Coding {
+    std::string name;
+    int bytes;
+    std::string ascending, descending;
+    std::uint32_t au_encoding;
+  };
+  for (const Coding& one : {Coding{"pcm", 1, "1", "1", 2},
+                            {"pcm", 2, "01", "10", 3},
+                            {"pcm", 3, "012", "210", 4},
+                            {"pcm", 4, "0123", "3210", 5},
+                            {"", 2, "01", "10", 3},
+                            {"ulaw", 1, "1", "1", 1},
+                            {"mu-law", 1, "", "", 1},
+                            {"alaw", 1, "1", "", 27}}) {
+    for (const int channels : {1, 2, 3}) {
+      SCOPED_TRACE(one.name + std::to_string(one.bytes) + "x" + std::to_string(channels));
+      const std::size_t samples =
+          data.size() / static_cast<std::size_t>(one.bytes) / static_cast<std::size_t>(channels);
+      const auto expected = samples_of(au(data, one.au_encoding, channels));
+      const auto turned = swapped(static_cast<std::size_t>(one.bytes));
+      EXPECT_EQ(samples_of(sphere(data, one.name, one.bytes, one.descending, channels, samples)),
+                expected);
+      EXPECT_EQ(samples_of(sphere(turned, one.name, one.bytes, one.ascending, channels, samples,
+                                  "speaker_id -s5 fcjf0\n", 4096)),
+                expected);
+      EXPECT_THAT(
+          error_of(sphere(data, one.name, one.bytes, one.descending, channels, samples + 1)),
+          HasSubstr("is truncated: its header says " + std::to_string(samples + 1) + " samples"));
+    }
+  }
+  const Waveform read = decode_audio(write("SA1.WAV", sphere(data, "pcm", 2, "01", 1, 1000)));
+  EXPECT_EQ(read.container, "SPHERE");
+  EXPECT_EQ(read.samples.size(), 1000U);  // what follows is no audio
+}
+
+TEST_F(AudioFile, SphereFilesThatCannotBeReadSayWhy) {
+  const std::string data(2000, '\1');
+  EXPECT_THAT(error_of(sphere(data, "pcm,embedded-shorten-v2.00", 2, "01", 1, 1000)),
+              AllOf(HasSubstr("shorten"), HasSubstr("sph2pipe")));
+  EXPECT_THAT(error_of(sphere(data, "pcm,embedded-wavpack-v1.0", 2, "01", 1, 1000)),
+              HasSubstr("compressed"));
+  EXPECT_THAT(error_of(sphere(data, "adpcm", 2, "01", 1, 1000)), HasSubstr("adpcm"));
+  EXPECT_THAT(error_of(sphere(data, "pcm", 2, "00", 1, 1000)), HasSubstr("sample_byte_format"));
+  EXPECT_THAT(error_of(sphere(data, "pcm", 9, "01", 1, 1000)), HasSubstr("sample_n_bytes"));
+  EXPECT_THAT(error_of(sphere(data, "pcm", 2, "01", 0, 1000)), HasSubstr("channel_count"));
+  EXPECT_THAT(error_of("NIST_1A\n   none\n" + data), HasSubstr("SPHERE header"));
+  EXPECT_THAT(error_of("NIST_1A\n   9999\n" + data), HasSubstr("truncated in its SPHERE header"));
+}
+
+// --- MPEG layers I and II ---
+
+TEST_F(AudioFile, TheOtherMpegLayersAreRead) {
+  // Frames that allocate no bits: silence of the right length.
+  const auto frames = [](const std::string& header, std::size_t bytes, std::size_t count) {
+    std::string all;
+    for (std::size_t i = 0; i < count; ++i) {
+      std::string frame = header;
+      frame.resize(bytes, '\0');
+      all += frame;
+    }
+    return all;
+  };
+  // 48 kHz, mono: layer II at 64 kbit/s, layer I at 64 kbit/s; MPEG 2 at 24 kHz, layer II, 32
+  // kbit/s.
+  for (const auto& [header, bytes, samples, name] :
+       {std::tuple{std::string("\xff\xfd\x44\xc0"), 192, 1152, "MP2"},
+        {std::string("\xff\xff\x24\xc0"), 64, 384, "MP1"},
+        {std::string("\xff\xf5\x44\xc0"), 192, 1152, "MP2"}}) {
+    const std::string whole = frames(header, static_cast<std::size_t>(bytes), 50);
+    const Waveform read = decode_audio(write("a.mp2", whole));
+    EXPECT_EQ(read.container, name);
+    EXPECT_EQ(read.source_samples, 50 * samples);
+    EXPECT_EQ(read.samples, std::vector<float>(static_cast<std::size_t>(50 * samples), 0.0F));
+    EXPECT_THAT(error_of(whole.substr(0, whole.size() - 1)), HasSubstr("is truncated in frame 49"));
+  }
+}
+
+// --- Damage, salvaged ---
+
+TEST_F(AudioFile, SalvageTakesWhatStandsBeforeTheDamage) {
+  AudioOptions salvage;
+  salvage.salvage = true;
+  for (const char* name : {"pcm16.wav", "float.wav", "big-endian.wav", "pcm16.rf64", "pcm16.w64",
+                           "pcm16.aiff", "pcm16.au", "pcm16.caf", "long.flac", "long-vorbis.ogg",
+                           "long-opus.ogg", "xing.mp3", "variable.mp3"}) {
+    const std::string whole = corpus(name);
+    const auto samples = samples_of(whole);
+    const std::string cut = whole.substr(0, whole.size() * 2 / 3);
+    EXPECT_NE(error_of(cut), "") << name;
+    const Waveform read = decode_audio(write("cut", cut), salvage);
+    EXPECT_GT(read.samples.size(), samples.size() / 4) << name;
+    ASSERT_LT(read.samples.size(), samples.size()) << name;
+    const bool is_lossy =
+        std::string(name).ends_with(".ogg") || std::string(name).ends_with(".mp3");
+    if (!is_lossy) {
+      EXPECT_TRUE(std::equal(read.samples.begin(), read.samples.end(), samples.begin())) << name;
+    }
+    EXPECT_THAT(read.note, AllOf(HasSubstr("seconds are read, "), HasSubstr(" lost"))) << name;
+    const Waveform sound = decode_audio(write("whole", whole), salvage);
+    EXPECT_EQ(sound.samples, samples) << name;
+    EXPECT_EQ(sound.note, "") << name;
+  }
+  // A FLAC decoder fills damage with zeros.
+  std::string flac = corpus("long.flac");
+  flac[flac.size() / 2] = static_cast<char>(flac[flac.size() / 2] ^ 0x10);
+  const auto samples = samples_of(corpus("long.flac"));
+  const Waveform read = decode_audio(write("flipped", flac), salvage);
+  EXPECT_GT(read.samples.size(), samples.size() / 4);
+  EXPECT_LT(read.samples.size(), samples.size());
+  EXPECT_TRUE(std::equal(read.samples.begin(), read.samples.end(), samples.begin()));
+  // What is no audio, or no number, stays refused.
+  EXPECT_NE(error_of(std::string(3000, 'a'), "a", salvage), "");
+  EXPECT_NE(error_of(wav(16000, 1, floats({1, NAN, 0}), 3, 32), "a", salvage), "");
+}
+
+TEST_F(AudioFile, OtherKindsOfAudioAreNamed) {
+  for (const auto& [bytes, word] : {std::pair{std::string("\0\0\0\x20", 4) + "ftypM4A ", "MP4"},
+                                    {std::string("\x1a\x45\xdf\xa3"), "WebM"},
+                                    {std::string("\x30\x26\xb2\x75\x8e\x66\xcf\x11"), "WMA"},
+                                    {std::string("#!AMR\n"), "AMR"},
+                                    {std::string("\x0b\x77"), "AC-3"},
+                                    {std::string("\xff\xf1"), "AAC"},
+                                    {id3v2(20) + "\xff\xf1", "AAC"},
+                                    {std::string("wvpk"), "WavPack"}}) {
+    EXPECT_THAT(error_of(bytes + std::string(400, '\0')),
+                // libav finds some of them readable, and then damaged.
+                libav_version().empty()
+                    ? Matcher<std::string>(AllOf(HasSubstr(word), HasSubstr("ffmpeg")))
+                    : Matcher<std::string>(AnyOf(AllOf(HasSubstr(word), HasSubstr("ffmpeg")),
+                                                 HasSubstr("is damaged"))));
+  }
+}
+
+TEST_F(AudioFile, OtherKindsAreReadWhereLibavIsThere) {
+  if (libav_version().empty()) GTEST_SKIP() << "this build has no libav";
+  const auto expected = samples_of(corpus("noise.flac"));
+  const auto power = [](const std::vector<float>& samples) {
+    double sum = 0;
+    for (const float sample : samples) sum += static_cast<double>(sample) * sample;
+    return sum;
+  };
+  for (const auto& [name, container] : {std::pair{"alac.m4a", "MP4"},
+                                        {"flac.ogg", "Ogg"},
+                                        {"aac.m4a", "MP4"},
+                                        {"aac.aac", "AAC"},
+                                        {"opus.webm", "Matroska"},
+                                        {"wma.wma", "ASF"}}) {
+    SCOPED_TRACE(name);
+    const std::string path = kCorpus + "/" + name;
+    const Waveform read = load_audio(path);
+    EXPECT_EQ(read.container, container);
+    EXPECT_EQ(read.note, "");
+    EXPECT_EQ(count_channels(path), 1);
+    if (name == std::string("alac.m4a") || name == std::string("flac.ogg")) {
+      EXPECT_EQ(read.samples, expected);
+    } else {  // of whole frames, with their padding
+      EXPECT_NEAR(static_cast<double>(read.samples.size()), 12000.0, 1400.0);
+      EXPECT_NEAR(power(read.samples), power(expected), 0.1 * power(expected));
+    }
+    AudioOptions limit;
+    limit.max_seconds = 0.3;
+    EXPECT_THAT(error_of_path(path, limit), HasSubstr("is longer than 0.3 seconds"));
+  }
+  AudioOptions salvage;
+  salvage.salvage = true;
+  for (const char* name : {"opus.webm", "wma.wma", "aac.aac"}) {
+    const std::string whole = corpus(name);
+    const std::string cut = whole.substr(0, whole.size() * 2 / 3);
+    EXPECT_THAT(error_of(cut, name), AnyOf(HasSubstr("is truncated"), HasSubstr("is damaged")));
+    const Waveform read = decode_audio(write(name, cut), salvage);
+    EXPECT_GT(read.samples.size(), 3000U) << name;
+    EXPECT_THAT(read.note, AllOf(HasSubstr("seconds are read, "), HasSubstr(" lost"))) << name;
+  }
+  for (const char* name : {"alac.m4a", "flac.ogg"}) {
+    const std::string whole = corpus(name);
+    EXPECT_THAT(error_of(whole.substr(0, whole.size() * 2 / 3), name), HasSubstr("ffmpeg"));
+  }
+  std::mt19937 random(2);
+  for (const char* name : {"alac.m4a", "aac.m4a", "aac.aac", "opus.webm", "wma.wma", "flac.ogg"}) {
+    for (int round = 0; round < 40; ++round) {  // read or refused, and nothing else
+      std::string bytes = corpus(name);
+      const std::size_t range =
+          round % 2 == 0 ? std::min<std::size_t>(bytes.size(), 600) : bytes.size();
+      for (int flips = 0; flips < 3; ++flips) bytes[random() % range] = static_cast<char>(random());
+      error_of(bytes, name);
+    }
+  }
+}
+
+TEST_F(AudioFile, ALengthBeyondTheLimitIsRefusedBeforeAnySampleIsDecoded) {
+  // The header says that it has hours: the first block is never asked for.
+  std::string flac = corpus("noise.flac");
+  flac[21] = static_cast<char>(flac[21] | 0x0f);
+  flac = with(flac, 22, "\xff\xff\xff\xff");
+  EXPECT_THAT(
+      error_of(flac.substr(0, 100)),
+      HasSubstr("seconds, expected a shorter file, or a limit other than that of the memory"));
+  AudioOptions options;
+  options.max_seconds = 1000;
+  EXPECT_THAT(error_of(flac, "a.flac", options), HasSubstr("is longer than 1000 seconds"));
+  options.max_seconds = 1e9;
+  EXPECT_THAT(error_of(flac, "a.flac", options),
+              HasSubstr("holds 12000 frames, its header says 68719476735"));
+}
+
+// --- Progress ---
+
+TEST_F(AudioFile, ReadingTellsOfItsProgressBeforeTheFirstSample) {
+  // The pages of an Ogg file are looked at first, all of them.
+  std::string whole = corpus("vorbis.ogg");
+  const std::string path = write("a.ogg", whole + std::string(1 << 20, '\0'));
+  int calls = 0;
+  decode_audio(path, {}, [&] { ++calls; });
+  EXPECT_GE(calls, 2);
+  // What it throws comes out as it is, through the decoder's C code as well.
+  for (int last = 1; last < calls; ++last) {
+    int left = last;
+    EXPECT_THROW(decode_audio(path, {},
+                              [&] {
+                                if (--left == 0) throw std::domain_error("stop");
+                              }),
+                 std::domain_error);
+  }
 }
 
 TEST_F(AudioFile, LongFilesAreRefusedBeforeTheyAreReadWhole) {
@@ -305,6 +773,41 @@ TEST_F(AudioFile, ChannelsBecomeTheFirstOrTheMean) {
   EXPECT_EQ(mixed.samples, (std::vector<float>{3, -0.5F / 3}));
   EXPECT_EQ(mixed.source_channels, 3);
   EXPECT_EQ(mixed.source_samples, 2);
+  options.channels = AudioOptions::Channels::one;
+  for (const auto& [channel, expected] :
+       {std::pair{1, std::vector<float>{1, -1}}, {2, {2, 0}}, {3, {6, 0.5F}}}) {
+    options.channel = channel;
+    EXPECT_EQ(decode_audio(path, options).samples, expected);
+  }
+  for (const int channel : {4, 64}) {
+    options.channel = channel;
+    EXPECT_THAT(error_of_path(path, options),
+                HasSubstr("has 3 channels, expected at least " + std::to_string(channel)));
+  }
+  for (const int channel : {0, -1, 65}) {
+    options.channel = channel;
+    EXPECT_THAT(error_of_path(path, options), HasSubstr("expected 1 to 64"));
+  }
+  EXPECT_EQ(count_channels(path), 3);
+}
+
+TEST_F(AudioFile, ResamplingOnTheWayGivesTheSameSamples) {
+  for (const int rate : {8000, 22050, 44100, 48000, 384000}) {
+    std::mt19937 random(5);
+    std::string data(60000, '\0');
+    for (char& byte : data) byte = static_cast<char>(random());
+    const std::string path = write("rate.wav", wav(static_cast<std::uint32_t>(rate), 1, data));
+    AudioOptions round_about;
+    round_about.first_sample_rate_hz = 22050;
+    round_about.first_seconds = 0.5;
+    AudioOptions cut;
+    cut.first_seconds = 0.01;
+    for (const AudioOptions& options : {AudioOptions(), round_about, cut}) {
+      EXPECT_EQ(load_audio(path, options).samples,
+                resample_audio(decode_audio(path, options), options, path).samples)
+          << rate;
+    }
+  }
 }
 
 TEST_F(AudioFile, LoadingResamplesAndSaysFromWhat) {

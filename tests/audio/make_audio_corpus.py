@@ -3,6 +3,7 @@
 ones from them.   make_audio_corpus.py OUT"""
 
 import pathlib
+import subprocess
 import sys
 
 import numpy as np
@@ -28,6 +29,22 @@ soundfile.write(out / "noise.flac", loud, RATE, format="FLAC", subtype="PCM_16")
 soundfile.write(out / "vorbis.ogg", loud, RATE, format="OGG", subtype="VORBIS")
 soundfile.write(out / "opus.ogg", loud, RATE, format="OGG", subtype="OPUS")
 soundfile.write(out / "xing.mp3", loud, RATE, format="MP3", subtype="MPEG_LAYER_III")
+# Audio on several pages and in several blocks.
+long = np.tile(loud, 8)
+for name, form, subtype in (
+    ("long.flac", "FLAC", "PCM_16"), ("long-vorbis.ogg", "OGG", "VORBIS"), ("long-opus.ogg", "OGG", "OPUS"),
+):
+    part = long[:36000] if form == "FLAC" else long
+    with soundfile.SoundFile(out / name, "w", RATE, 1, format=form, subtype=subtype) as file:
+        for begin in range(0, len(part), 8000):  # the Vorbis encoder overflows its stack on more
+            file.write(part[begin : begin + 8000])
+# What libsndfile does not read, by ffmpeg.
+for name, codec in (
+    ("aac.m4a", "aac"), ("alac.m4a", "alac"), ("aac.aac", "aac"), ("opus.webm", "libopus"),
+    ("wma.wma", "wmav2"), ("flac.ogg", "flac"),
+):
+    words = ["ffmpeg", "-v", "error", "-y", "-i", out / "noise.flac", "-map_metadata", "-1"]
+    subprocess.run([*words, "-fflags", "+bitexact", "-c:a", codec, out / name], check=True)
 # Noise first, then almost silence, and no Xing frame: the length guessed from the first bitrate is
 # far too short.
 fading = np.concatenate([rng.standard_normal(4000) * 0.2, rng.standard_normal(12000) * 1e-4])

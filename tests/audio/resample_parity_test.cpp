@@ -33,7 +33,7 @@ TEST(ResampleParity, EverySignalGivesTheSamplesOfPython) {
   const auto file = InputFile::open<CheckpointError>(path);
   for (const auto& [key, value] :
        parse_safetensors_header(read_safetensors_head(file), file.size(), path).metadata) {
-    if (key == "threads") at::set_num_threads(std::stoi(value));
+    if (key == "threads") at::set_num_threads(std::stoi(std::string(value)));
   }
   struct Total {
     std::size_t values = 0;

@@ -3,11 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "audio/soxr_stream.h"
 #include "support/default_dtype.h"
 #include "support/error_message.h"
 #include "support/warm_up_counter.h"
@@ -31,6 +34,26 @@ TEST(Resample, LengthsAreRoundedUp) {
   }
   EXPECT_TRUE(resample_soxr({}, 8000, 16000, "clip").empty());
   EXPECT_TRUE(resample_sinc({}, 8000, 16000, "clip").empty());
+}
+
+TEST(Resample, BlocksOfAnySizeGiveTheSameSamples) {
+  std::mt19937 random(7);
+  std::uniform_real_distribution<float> values(-1.0F, 1.0F);
+  std::vector<float> clip(70001);
+  for (float& sample : clip) sample = values(random);
+  for (const int rate : {8000, 11025, 44100, 48000, 384000}) {
+    const auto expected = resample_soxr(clip, rate, 16000, "clip");
+    for (const std::size_t size : {std::size_t{1}, std::size_t{17}, std::size_t{4096}}) {
+      SoxrStream stream(rate, 16000, "clip");
+      std::vector<float> out = {0.5F};  // what is there stays
+      for (std::size_t at = 0; at < clip.size(); at += size) {
+        stream.add(std::span(clip).subspan(at, std::min(size, clip.size() - at)), out);
+      }
+      stream.finish(out);
+      ASSERT_EQ(out.size(), expected.size() + 1) << rate << " " << size;
+      EXPECT_TRUE(std::equal(expected.begin(), expected.end(), out.begin() + 1)) << rate;
+    }
+  }
 }
 
 TEST(Resample, TheSameRateChangesNothing) {

@@ -381,6 +381,11 @@ TEST_F(ShardedCheckpoint, MustHoldExactlyWhatTheIndexSays) {
   index(R"("a":"one.safetensors","b":"two.safetensors","c":"two.safetensors")");
   EXPECT_THAT(error_of(directory_.path()), HasSubstr("b: is in another shard than the index says"));
 
+  index(R"("a":"two.safetensors","b":"two.safetensors","c":"one.safetensors")");
+  EXPECT_THAT(error_of(directory_.path()),
+              AllOf(HasSubstr("one.safetensors: holds what the index expects in two.safetensors"),
+                    HasSubstr("swapped")));
+
   index(std::string(kRight) + R"(,"d":"two.safetensors")");
   EXPECT_THAT(error_of(directory_.path()),
               AllOf(HasSubstr("two.safetensors"), HasSubstr("d: is not there")));

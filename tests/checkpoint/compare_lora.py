@@ -69,6 +69,9 @@ CASES = {
     "frame classification": ("Wav2Vec2BertForAudioFrameClassification", SMALL, {
         "r": 4, "target_modules": ["linear_v"], "modules_to_save": ["classifier"],
         "init_lora_weights": "gaussian"}),
+    "expressions with look-ahead and counts": (CTC, ADAPTER, {
+        "r": 4, "target_modules": r"(?!.*adapter).*layers\.\d{1,2}\..*\.linear_[qv]$",
+        "rank_pattern": {r"layers\.[0-1]\.(?=self).*": 3}}),
     "wide": (BASE, WIDE, {"r": 16, "lora_alpha": 24, "target_modules": [*ATTENTION, "intermediate_dense",
                                                                       "pointwise_conv1"]}),
     **{f"{dtype} model": (CTC, ADAPTER, {"r": 4, "lora_alpha": 3, "target_modules": [

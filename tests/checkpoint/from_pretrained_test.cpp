@@ -144,7 +144,8 @@ TEST_F(FromPretrained, InitialisesAsHfDoesWhatALenientLoadMisses) {
   options.load.lenient = true;
   const auto loaded = load_pretrained<Wav2Vec2BertModel>(directory_.path(), options);
   EXPECT_THAT(loaded.report.missing, ElementsAre(missing));
-  EXPECT_THAT(loaded.report.warnings, ElementsAre(StartsWith("[Wav2Vec-BERT] " + missing)));
+  EXPECT_THAT(loaded.report.warnings,
+              ElementsAre(StartsWith("[Wav2Vec-BERT] " + directory_.path() + ": " + missing)));
   EXPECT_TRUE(torch::equal(*loaded.model->named_parameters().find(missing), torch::ones({32})));
   EXPECT_FALSE(loaded.model->is_training());
 }

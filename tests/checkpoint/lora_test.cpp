@@ -261,9 +261,9 @@ TEST_F(Lora, RefusesTensorsThatDoNotFit) {
   EXPECT_THAT(error_of([](Tensors& t) { t[kQ0 + ".lora_magnitude_vector"] = torch::ones({16}); }),
               HasSubstr("lora_magnitude_vector: has no place"));
   EXPECT_THAT(error_of([](Tensors& t) {
-                t[kQ0 + ".base_layer.weight"] = torch::ones({16, 16});
+                t[kQ0 + ".base_layer.weight"] = torch::ones({16, 8});
               }),
-              HasSubstr("base_layer.weight: has no place"));
+              HasSubstr("has shape (16, 8), expected (16, 16)"));
 }
 
 TEST_F(Lora, WantsTheBiasesThatTheConfigSpeaksOf) {
@@ -317,7 +317,7 @@ TEST_F(Lora, RefusesWhatIsNoAdapterAndNeverReadsAPickle) {
               HasSubstr("has no adapter_config.json"));
   EXPECT_THAT(error_of(*ctc_, directory_ / "none"), HasSubstr("does not exist"));
   write_text(directory_ / "file", "");
-  EXPECT_THAT(error_of(*ctc_, directory_ / "file"), HasSubstr("is no directory"));
+  EXPECT_THAT(error_of(*ctc_, directory_ / "file"), HasSubstr("is not a directory"));
   const std::string cut = write_adapter();
   std::filesystem::resize_file(cut + "/adapter_model.safetensors", 700);
   EXPECT_THAT(error_of(*ctc_, cut), HasSubstr("truncated"));
@@ -341,6 +341,139 @@ TEST_F(Lora, IsMergedByFromPretrained) {
   EXPECT_THAT(shallow.report.warnings, ElementsAre(HasSubstr("4 tensors are for parts")));
   options.lora = directory_ / "none";
   EXPECT_THROW(from_pretrained<Wav2Vec2BertForCTC>(model, options), CheckpointError);
+}
+
+// The layer that was saved with its matrices goes below them.
+TEST_F(Lora, TakesALayerThatWasSavedWithItsMatrices) {
+  Tensors adapter = adapter_tensors();
+  adapter[kQ0 + ".base_layer.weight"] = torch::randn({16, 16});
+  adapter[kQ0 + ".base_layer.bias"] = torch::randn({16});
+  Tensors before = copies_of(*ctc_);
+  before[kQ0.substr(kBase.size()) + ".weight"] = adapter.at(kQ0 + ".base_layer.weight");
+  const LoraReport report = merge_lora(*ctc_, write_adapter(adapter, std::string(kConfig) + "}"));
+  EXPECT_EQ(report.replaced, 4);
+  const Tensors after = copies_of(*ctc_);
+  EXPECT_TRUE(
+      torch::equal(after.at(kQ0.substr(kBase.size()) + ".weight"), merged_q(before, adapter, kQ0)));
+  EXPECT_TRUE(torch::equal(after.at(kQ0.substr(kBase.size()) + ".bias"),
+                           adapter.at(kQ0 + ".base_layer.bias")));
+}
+
+// Each spelling of an adapter's names gives what the plain one gives.
+TEST_F(Lora, FindsItsNamesHoweverTheyAreSpelled) {
+  const Tensors before = copies_of(*ctc_), adapter = adapter_tensors();
+  const auto merged_as = [&](const std::function<std::string(std::string)>& spelled,
+                             const MergeLoraOptions& options = {}) {
+    ctc_ = Wav2Vec2BertForCTC(config_);
+    randomize_parameters(*ctc_, 1);
+    Tensors tensors;
+    for (const auto& [name, tensor] : adapter) {
+      tensors[kBase + spelled(name.substr(kBase.size()))] = tensor;
+    }
+    merge_lora(*ctc_, write_adapter(tensors, std::string(kConfig) + "}"), options);
+    return copies_of(*ctc_);
+  };
+  const auto replaced = [](std::string text, const std::string& from, const std::string& to) {
+    const auto at = text.find(from);
+    return at == std::string::npos ? text : text.replace(at, from.size(), to);
+  };
+  const Tensors expected = merged_as([](const std::string& name) { return name; });
+  ASSERT_FALSE(torch::equal(expected.at("lm_head.weight"), before.at("lm_head.weight")));
+  const auto expect_same = [&](const Tensors& merged, const std::string& spelling) {
+    for (const auto& [name, tensor] : expected) {
+      EXPECT_TRUE(torch::equal(tensor, merged.at(name))) << spelling << ": " << name;
+    }
+  };
+  for (const std::string before_all :
+       {"_orig_mod.", "module.", "model.", "a.b.", "module._orig_mod.", "_fsdp_wrapped_module."}) {
+    expect_same(merged_as([&](const std::string& name) { return before_all + name; }), before_all);
+  }
+  for (const std::string inside : {"_orig_mod.", "module.", "model._orig_mod."}) {
+    expect_same(merged_as([&](const std::string& name) {
+                  return replaced(name, "wav2vec2_bert.", "wav2vec2_bert." + inside);
+                }),
+                "wav2vec2_bert." + inside);
+  }
+  expect_same(merged_as([&](const std::string& name) {
+                return replaced(name, "self_attn.", "self_attn._checkpoint_wrapped_module.");
+              }),
+              "a wrapper of each layer");
+  expect_same(merged_as([&](const std::string& name) {
+                return replaced(replaced(name, "lora_A.", "lora_A.default."), "lora_B.",
+                                "lora_B.default.");
+              }),
+              "the adapter's name");
+  for (const std::string saved : {"modules_to_save.default.", "modules_to_save.french."}) {
+    expect_same(merged_as([&](const std::string& name) {
+                  return replaced(name, "lm_head.", "lm_head." + saved);
+                }),
+                saved);
+  }
+}
+
+TEST_F(Lora, ChoosesAmongSeveralPlacesOnlyWhereItIsTold) {
+  const Tensors plain = of_base(adapter_tensors());
+  Tensors tensors;
+  for (const auto& [name, tensor] : plain) {
+    tensors[kBase + "first." + name.substr(kBase.size())] = tensor;
+    tensors[kBase + "second." + name.substr(kBase.size())] = 2 * tensor;
+  }
+  const std::string adapter = write_adapter(tensors, std::string(kConfig) + "}");
+  Wav2Vec2BertModel base = ctc_->wav2vec2_bert;
+  EXPECT_THAT(error_of(*base, adapter), AllOf(HasSubstr("first., second."), HasSubstr("several")));
+  const Tensors before = copies_of(*ctc_);
+  const LoraReport report = merge_lora(*base, adapter, {.prefix = "first"});
+  EXPECT_EQ(report.merged, 2);
+  EXPECT_THAT(report.unused, SizeIs(4));
+  EXPECT_THAT(report.warnings, ElementsAre(HasSubstr("4 tensors are for parts")));
+  EXPECT_TRUE(
+      torch::equal(*base->named_parameters().find("encoder.layers.0.self_attn.linear_q.weight"),
+                   merged_q(before, adapter_tensors(), kQ0)));
+}
+
+TEST_F(Lora, RefusesTwoTensorsOfOneNameThatDiffer) {
+  EXPECT_THAT(error_of([](Tensors& t) {
+                t[kQ0 + ".lora_A.default.weight"] = 2 * t.at(kQ0 + ".lora_A.weight");
+              }),
+              HasSubstr("has other values than"));
+  Tensors tensors = adapter_tensors();
+  tensors[kQ0 + ".lora_A.default.weight"] = tensors.at(kQ0 + ".lora_A.weight").clone();
+  tensors[kHead + ".original_module.weight"] = torch::ones({7, 16});  // which PEFT drops
+  EXPECT_EQ(merge_lora(*ctc_, write_adapter(tensors, std::string(kConfig) + "}")).merged, 2);
+}
+
+// The head comes with the adapter, whether the checkpoint has one, and of whatever size.
+TEST_F(Lora, BringsAHeadToAModelWithoutOneOrWithAnother) {
+  Tensors adapter = adapter_tensors();
+  adapter[kHead + ".weight"] = torch::randn({9, 16});
+  adapter[kHead + ".bias"] = torch::randn({9});
+  FromPretrainedOptions options;
+  options.lora = write_adapter(adapter, std::string(kConfig) + "}");
+  const Tensors before = copies_of(*ctc_);
+  const std::string with_head = directory_ / "with-head", bare = directory_ / "bare";
+  save_pretrained(ctc_, with_head);
+  Wav2Vec2BertConfig of_base = config_;
+  of_base.vocab_size.reset();
+  save_pretrained(*ctc_->wav2vec2_bert, of_base, bare);
+  for (const std::string& model : {with_head, bare}) {
+    const auto loaded = load_pretrained<Wav2Vec2BertForCTC>(model, options);
+    EXPECT_EQ(loaded.config.vocab_size, 9);
+    const Tensors after = copies_of(*loaded.model);
+    EXPECT_TRUE(torch::equal(after.at("lm_head.weight"), adapter.at(kHead + ".weight")));
+    EXPECT_TRUE(torch::equal(after.at("lm_head.bias"), adapter.at(kHead + ".bias")));
+    EXPECT_TRUE(torch::equal(after.at(kQ0.substr(kBase.size()) + ".weight"),
+                             merged_q(before, adapter, kQ0)));
+    if (model == bare) {
+      EXPECT_THAT(loaded.report.warnings, IsEmpty());
+    } else {
+      EXPECT_THAT(loaded.report.warnings,
+                  ::testing::UnorderedElementsAre(
+                      AllOf(HasSubstr("lm_head.weight has shape (7, 16)"), HasSubstr("(9, 16)")),
+                      AllOf(HasSubstr("lm_head.bias has shape (7)"), HasSubstr("(9)"))));
+    }
+  }
+  // Without the adapter the bare model stays one without a head.
+  EXPECT_THROW(load_pretrained<Wav2Vec2BertForCTC>(bare), Error);
 }
 
 TEST_F(Lora, SaysThatFanInFanOutHasNoEffect) {

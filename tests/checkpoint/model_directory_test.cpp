@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "checkpoint/missing_weights.h"
 #include "support/raw_safetensors.h"
 #include "support/temporary_directory.h"
 #include "w2vbert/core/error.h"
@@ -20,6 +21,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 // Each test sees none of the caller's variables, and a cache of its own.
 class ModelDirectoryTest : public ::testing::Test {
@@ -143,6 +145,150 @@ TEST_F(ModelDirectoryTest, SaysThatAFileIsNoDirectory) {
   write_text(directory_ / "model.safetensors", "");
   EXPECT_THAT(error_of(directory_ / "model.safetensors"),
               AllOf(HasSubstr("is not a directory"), HasSubstr("config.json")));
+}
+
+TEST_F(ModelDirectoryTest, FindsARevisionByItsNameOrItsCommit) {
+  const std::string first = make_snapshot("models--me--tiny", "aaaa1111bbbb");
+  const std::string second = make_snapshot("models--me--tiny", "aaaa2222bbbb");
+  const std::string refs = directory_ / "cache/models--me--tiny/refs";
+  std::filesystem::create_directories(refs + "/feature");
+  std::filesystem::create_directories(refs + "/refs/pr");
+  write_text(refs + "/main", "aaaa1111bbbb");
+  for (const char* name : {"v2", "v2.0-rc_1", "feature/x", "refs/pr/1"}) {
+    write_text(refs + "/" + name, "aaaa2222bbbb");
+    EXPECT_EQ(resolve_model("me/tiny", name).path, second) << name;
+    EXPECT_EQ(resolve_model("me/tiny@" + std::string(name)).path, second) << name;
+    EXPECT_EQ(resolve_model("me/tiny@" + std::string(name), name).path, second) << name;
+  }
+  EXPECT_EQ(resolve_model("me/tiny", "aaaa2222bbbb").path, second);
+  EXPECT_EQ(resolve_model("me/tiny@aaaa2").path, second);
+  EXPECT_EQ(resolve_model("me/tiny@main").path, first);
+  EXPECT_EQ(resolve_model("me/tiny").path, first);
+  for (const char* name : {"v3", "aaaa", "bbbb", "222", "feature", "refs"}) {
+    EXPECT_THAT(error_of("me/tiny@" + std::string(name)),
+                HasSubstr("hf download me/tiny --revision " + std::string(name)))
+        << name;
+  }
+}
+
+TEST_F(ModelDirectoryTest, RefusesARevisionThatCannotBeOrIsNotAsked) {
+  make_snapshot("models--me--tiny", "abc");
+  for (const char* name : {"../main", "/main", "-x", "a b", "a//b", ".git", "a/..", "a/"}) {
+    EXPECT_THROW(resolve_model("me/tiny", name), UsageError) << name;
+    EXPECT_THAT(error_of("me/tiny@" + std::string(name)), HasSubstr("does not exist")) << name;
+  }
+  EXPECT_THROW(resolve_model("me/tiny@v1", "v2"), UsageError);
+  EXPECT_THROW(resolve_model(directory_.path(), "v2"), UsageError);  // would count for nothing
+  std::filesystem::create_directory(directory_ / "name@v2");
+  EXPECT_EQ(resolve_model(directory_ / "name@v2").path, directory_ / "name@v2");
+}
+
+TEST_F(ModelDirectoryTest, FindsAnAdapterInAFolderOfItsOwn) {
+  const std::string adapter = directory_ / "adapter";
+  const auto add = [&](const std::string& folder) {
+    std::filesystem::create_directories(adapter + folder);
+    write_text(adapter + folder + "/adapter_config.json", "{}");
+  };
+  const auto error = [&] {
+    try {
+      resolve_adapter(adapter);
+    } catch (const CheckpointError& given) {
+      return std::string(given.what());
+    }
+    return std::string("accepted");
+  };
+  std::filesystem::create_directories(adapter + "/empty");
+  EXPECT_THAT(error(), HasSubstr("has no adapter_config.json"));
+  add("/french");
+  EXPECT_EQ(resolve_adapter(adapter).path, adapter + "/french");
+  EXPECT_EQ(resolve_adapter(adapter).folder, "french");
+  add("/german");
+  EXPECT_THAT(error(), AllOf(HasSubstr("french"), HasSubstr("german")));
+  add("");
+  EXPECT_EQ(resolve_adapter(adapter).path, adapter);
+  EXPECT_EQ(resolve_adapter(adapter).folder, "");
+}
+
+TEST_F(ModelDirectoryTest, FindsAnAdapterByItsId) {
+  const std::string snapshot = make_snapshot("models--me--adapter", "abc");
+  write_text(snapshot + "/adapter_config.json", "{}");
+  EXPECT_EQ(resolve_adapter("me/adapter").path, snapshot);
+  EXPECT_EQ(resolve_adapter("me/adapter@main").path, snapshot);
+  try {
+    resolve_adapter("me/other@v2");
+    FAIL() << "found";
+  } catch (const CheckpointError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("hf download me/other --revision v2"));
+  }
+}
+
+TEST_F(ModelDirectoryTest, SaysThatADownloadIsNotComplete) {
+  const std::string snapshot = make_snapshot("models--me--tiny", "abc");
+  const auto error_of_weights = [](const std::string& directory) {
+    try {
+      check_weights(directory);
+    } catch (const CheckpointError& error) {
+      return std::string(error.what());
+    }
+    return std::string("accepted");
+  };
+  EXPECT_EQ(error_of_weights(snapshot), "accepted");
+  const std::string blobs = directory_ / "cache/models--me--tiny/blobs";
+  std::filesystem::remove(blobs + "/0123");
+  EXPECT_THAT(error_of_weights(snapshot),
+              AllOf(HasSubstr("model.safetensors: is a link to a blob that is not there"),
+                    HasSubstr("not complete"), HasSubstr("hf download me/tiny")));
+  std::filesystem::remove(snapshot + "/model.safetensors");
+  EXPECT_THAT(error_of_weights(snapshot),
+              AllOf(HasSubstr("holds no weights"), HasSubstr("hf download me/tiny")));
+  write_text(blobs + "/4567.incomplete", "");
+  EXPECT_THAT(error_of_weights(snapshot), HasSubstr("its download is not complete"));
+  write_text(snapshot + "/model.safetensors.index.json", R"({"weight_map":{"a":"one.st"}})");
+  EXPECT_THAT(error_of_weights(snapshot),
+              AllOf(HasSubstr("one.st"), HasSubstr("hf download me/tiny")));
+  std::filesystem::create_symlink("../../blobs/89", snapshot + "/config.json");
+  EXPECT_THAT(error_of("me/tiny"), AllOf(HasSubstr("config.json: is a link to a blob"),
+                                         HasSubstr("hf download me/tiny")));
+  // The line names a revision other than main, and is for snapshots alone.
+  write_text(directory_ / "cache/models--me--tiny/refs/main", "def");
+  EXPECT_THAT(error_of("me/tiny@abc"), HasSubstr("hf download me/tiny --revision abc"));
+  std::filesystem::create_directory(directory_ / "model");
+  EXPECT_THAT(error_of_weights(directory_ / "model"),
+              AllOf(HasSubstr("model.safetensors or model.safetensors.index.json"),
+                    Not(HasSubstr("hf download"))));
+}
+
+TEST_F(ModelDirectoryTest, NamesThePickleThatIsThereInstead) {
+  for (const char* name : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
+    const std::string model = directory_ / ("model of " + std::string(name));
+    std::filesystem::create_directory(model);
+    write_text(model + "/" + name, "PK");
+    try {
+      check_weights(model);
+      FAIL() << "accepted";
+    } catch (const CheckpointError& error) {
+      EXPECT_THAT(error.what(), AllOf(HasSubstr(name), HasSubstr("is a pickle"),
+                                      HasSubstr("save_pretrained('.')\""), Not(HasSubstr("..."))));
+    }
+  }
+}
+
+// Python's own answers are compared in hub_as_python.py.
+TEST_F(ModelDirectoryTest, ExpandsVariablesAndHomes) {
+  set("HOME", "/home/me");
+  set("XDG_CACHE_HOME", "/xdg");
+  for (const auto& [text, expected] :
+       std::map<std::string, std::string>{{"$XDG_CACHE_HOME/hf", "/xdg/hf"},
+                                          {"${XDG_CACHE_HOME}hf", "/xdghf"},
+                                          {"~/hf", "/home/me/hf"},
+                                          {"~", "/home/me"},
+                                          {"a~", "a~"},
+                                          {"$W2VBERT_NOT_SET/$", "$W2VBERT_NOT_SET/$"},
+                                          {"${XDG_CACHE_HOME", "${XDG_CACHE_HOME"},
+                                          {"~no-such-user/hf", "~no-such-user/hf"}}) {
+    set("HF_HUB_CACHE", text);
+    EXPECT_EQ(hub_cache_directory(), expected);
+  }
 }
 
 // The order of huggingface_hub/constants.py.

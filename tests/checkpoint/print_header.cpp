@@ -25,9 +25,9 @@ int main() {
       const auto header = w2vbert::parse_safetensors_header(file, file.size(), "file");
       line["tensors"] = nlohmann::ordered_json::object();
       for (const auto& tensor : header.tensors) {
-        line["tensors"][tensor.name] = {tensor.dtype_name, tensor.shape,
-                                        header.data_offset + tensor.begin,
-                                        header.data_offset + tensor.end};
+        line["tensors"][std::string(tensor.name)] = {tensor.dtype_name, tensor.shape,
+                                                     header.data_offset + tensor.begin,
+                                                     header.data_offset + tensor.end};
       }
     } catch (const w2vbert::CheckpointError& error) {
       line["refused"] = error.what();

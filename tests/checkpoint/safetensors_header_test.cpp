@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <string>
 #include <string_view>
@@ -104,10 +105,9 @@ TEST(SafetensorsHeader, MayHaveAHundredMillionBytes) {
   head.resize(100'000'008, ' ');
   EXPECT_THAT(parse_safetensors_header(head, head.size(), kPath).tensors, IsEmpty());
   // A file that has them while the caller did not read them all.
-  EXPECT_THAT(message_of([&] {
-                parse_safetensors_header(std::string_view(head).substr(0, 520), head.size(), kPath);
-              }),
-              HasSubstr("was not handed over whole"));
+  EXPECT_THAT(
+      message_of([&] { parse_safetensors_header(head.substr(0, 520), head.size(), kPath); }),
+      HasSubstr("was not handed over whole"));
 }
 
 TEST(SafetensorsHeader, IsReadNoFurtherThanItReaches) {
@@ -234,6 +234,15 @@ TEST(SafetensorsHeader, TakesAnyRank) {
   std::string many = "[1";
   for (int i = 0; i < 10000; ++i) many += ",1";
   EXPECT_EQ(error_of(entry(R"("F32")", many + "]", "[0,4]")), "accepted");
+}
+
+TEST(SafetensorsHeader, HoldsNoMoreNumbersThanItsText) {
+  std::string many = "[1";
+  for (int i = 0; i < 1 << 20; ++i) many += ",1";
+  EXPECT_THAT(error_of(entry(R"("F32")", many + "]", "[0,4]")),
+              HasSubstr("t: shape holds more than 1048576 numbers"));
+  EXPECT_THAT(error_of(entry(R"("F32")", "[]", many + "]")),
+              HasSubstr("t: data_offsets holds more than 1048576 numbers"));
 }
 
 TEST(SafetensorsHeader, TakesUnsignedIntegersAsDimensionsOnly) {
@@ -395,6 +404,52 @@ TEST(SafetensorsHeader, NeverRepeatsNamesAtLengthNorRaw) {
               HasSubstr("a\\x1b[31m\\x0a: "));
   EXPECT_THAT(error_of(R"({"a%s%n":{"dtype":"%s","shape":[1],"data_offsets":[0,4]}})"),
               HasSubstr("a%s%n: unknown dtype \"%s\""));
+}
+
+// Its names are views of the text that was read, and of copies where that spells them otherwise.
+TEST(SafetensorsHeader, OutlivesTheTextThatItWasReadFrom) {
+  SafetensorsHeader header;
+  {
+    SafetensorsHeader read = parse(
+        R"({"\u0062":{"dt\u0079pe":"F3\u0032","shape":[2,3],"data_offsets":[0,24]},)"
+        R"("a":{"dtype":"U8","shape":[],"data_offsets":[24,25]},"__metadata__":{"k\n":"\u00e4"}})",
+        25);
+    header = read;
+  }
+  ASSERT_THAT(header.tensors, SizeIs(2));
+  EXPECT_EQ(header.tensors[0].name, "b");
+  EXPECT_EQ(header.tensors[0].dtype_name, "F32");
+  EXPECT_THAT(header.tensors[0].shape, ElementsAre(2, 3));
+  EXPECT_EQ(header.tensors[1].name, "a");
+  EXPECT_EQ(header.metadata_value("k\n"), "\u00e4");
+}
+
+// Bytes that malloc has handed out; 0 where that cannot be told (sanitizers).
+std::size_t allocated() {
+  const struct mallinfo2 info = mallinfo2();
+  return info.uordblks + info.hblkhd;
+}
+
+TEST(SafetensorsHeader, TakesAtMostThreeTimesItsSize) {
+  std::string metadata = R"({"__metadata__":{"k":"v")";
+  std::string tensors = "{";
+  std::string escaped = R"({"__metadata__":{"k":"v")";
+  for (int i = 0; i < 200'000; ++i) {
+    const std::string number = std::to_string(i);
+    metadata += ",\"key" + number + R"(":"a value of some length, as there are in files")";
+    tensors += (i == 0 ? "\"" : ",\"") + number +
+               R"(":{"dtype":"F32","shape":[0],"data_offsets":[0,0],"x":"yyyyyyyyyyyyyy"})";
+    escaped += ",\"\\n" + number + R"(":"\n a value of some length, as there are in files")";
+  }
+  for (const std::string& json :
+       {metadata + "}}", tensors + "}", escaped + "}}",
+        R"({"__metadata__":{"k":")" + std::string(20'000'000, 'v') + "\"}}"}) {
+    std::string head = little_endian_8(json.size()) + json;
+    const std::size_t size = head.size();
+    const std::size_t before = allocated() - size;  // the header keeps the text
+    const auto header = parse_safetensors_header(std::move(head), size, kPath);
+    EXPECT_LE(allocated() - before, 3 * size) << json.substr(0, 40);
+  }
 }
 
 TEST(SafetensorsHeader, HoldsAMillionMetadataKeys) {

@@ -304,6 +304,9 @@ def try_keys(program, root, rows, part):
             if not is_accepted_here_alone(key, value):
                 problems.append(f"{what}: accepted, transformers says {' '.join(str(theirs).split())[:200]}")
             continue
+        # A switch, which transformers keeps as it stands and asks for its truth.
+        if theirs.get("return_attention_mask", False) is None:
+            theirs["return_attention_mask"] = False
         problems += [f"{what}: {name} is read as {ours.get(name)!r}, by transformers as {theirs.get(name)!r}"
                      for name in sorted(ours.keys() | theirs.keys()) if ours.get(name) != theirs.get(name)]
     for key, row in rows.items():

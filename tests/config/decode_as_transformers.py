@@ -21,9 +21,32 @@ except ImportError as error:
 
 TOKENIZERS = 240
 SEQUENCES = 30
-TOKENS = [*"abcABC'.,?! |#_-\t", "AB", "th", "n't", "'s", " a", "\u00a0", "\u3000", "\u00e9", "\u0130", "\u03a3",
-          "\u039b", "\u03c3", "\U00010400", "\U0001f600", "\u65e5", "None", "[PAD]", "[UNK]", "<pad>", "<unk>",
-          "<s>", "</s>", "<ctc>"]
+TOKENS = [
+    *"abcABC'.,?! |#_-\t",
+    "AB",
+    "th",
+    "n't",
+    "'s",
+    " a",
+    "\u00a0",
+    "\u3000",
+    "\u00e9",
+    "\u0130",
+    "\u03a3",
+    "\u039b",
+    "\u03c3",
+    "\U00010400",
+    "\U0001f600",
+    "\u65e5",
+    "None",
+    "[PAD]",
+    "[UNK]",
+    "<pad>",
+    "<unk>",
+    "<s>",
+    "</s>",
+    "<ctc>",
+]
 
 
 def vocabulary(random, tokens):
@@ -31,6 +54,9 @@ def vocabulary(random, tokens):
     ids = list(range(len(tokens)))
     if random.random() < 0.3:
         ids = random.sample(range(len(tokens) + 6), len(tokens))
+    if random.random() < 0.3:  # tokens of one id
+        for _ in range(2):
+            ids[random.randrange(len(ids))] = random.choice(ids)
     return dict(zip(tokens, ids, strict=True))
 
 
@@ -74,8 +100,14 @@ def saved(random, directory):
 
 
 def added_token(random, content, **more):
-    return {"content": content, "lstrip": False, "normalized": random.random() < 0.5, "rstrip": False,
-            "single_word": False, **more}
+    return {
+        "content": content,
+        "lstrip": False,
+        "normalized": random.random() < 0.5,
+        "rstrip": False,
+        "single_word": False,
+        **more,
+    }
 
 
 def written(random, directory):
@@ -97,13 +129,21 @@ def written(random, directory):
             config[key] = random.choice([True, False, None])
     if random.random() < 0.4:
         key = random.choice(["extra_special_tokens", "additional_special_tokens"])
-        config[key] = random.choice([random.sample(TOKENS, 2), [], None, {"y_token": "yy", "pad_token": tokens[0]},
-                                     [added_token(random, "zz", __type="AddedToken")]])
+        config[key] = random.choice(
+            [
+                random.sample(TOKENS, 2),
+                [],
+                None,
+                {"y_token": "yy", "pad_token": tokens[0]},
+                [added_token(random, "zz", __type="AddedToken")],
+            ]
+        )
     if random.random() < 0.2:
         config["model_specific_special_tokens"] = {"word_delimiter_token": "ww", "v": tokens[-1]}
     if random.random() < 0.3:
-        config["added_tokens_decoder"] = {str(random.randrange(30)): added_token(random, token(random, tokens))
-                                          for _ in range(3)}
+        config["added_tokens_decoder"] = {
+            str(random.randrange(30)): added_token(random, token(random, tokens)) for _ in range(3)
+        }
     if random.random() < 0.6:
         special = {}
         for key in ("bos_token", "unk_token", "pad_token", "word_delimiter_token", "w_token"):
@@ -116,8 +156,9 @@ def written(random, directory):
         (directory / "special_tokens_map.json").write_text(json.dumps(special))
     if random.random() < 0.4:
         names = random.sample([*TOKENS, "new", "newer"], 3)
-        (directory / "added_tokens.json").write_text(json.dumps(
-            {name: len(tokens) + i for i, name in enumerate(names)}))
+        (directory / "added_tokens.json").write_text(
+            json.dumps({name: len(tokens) + i for i, name in enumerate(names)})
+        )
     if random.random() < 0.8:
         if random.random() < 0.5:
             config["tokenizer_class"] = "Wav2Vec2CTCTokenizer"
@@ -142,8 +183,10 @@ def expected(tokenizer, ids):
         output = tokenizer.decode(ids, output_char_offsets=True, output_word_offsets=True)
     except TypeError:  # an id without a token and an unk_token of null
         return None
-    spans = {"chars": [[d["char"], int(d["start_offset"]), int(d["end_offset"])] for d in output.char_offsets],
-             "words": [[d["word"], int(d["start_offset"]), int(d["end_offset"])] for d in output.word_offsets]}
+    spans = {
+        "chars": [[d["char"], int(d["start_offset"]), int(d["end_offset"])] for d in output.char_offsets],
+        "words": [[d["word"], int(d["start_offset"]), int(d["end_offset"])] for d in output.word_offsets],
+    }
     return {"text": output.text, **spans}
 
 
@@ -196,8 +239,10 @@ def main():
                     problems.append(f"{files}: {ids}:\n  {ours}\n  transformers has\n  {theirs}")
                     break
     print("\n".join(problems))
-    print(f"{lines} lines of text, {compared} sequences ({refused} refused, {words} words), {TOKENIZERS} tokenizers, "
-          f"{len(problems)} differences")
+    print(
+        f"{lines} lines of text, {compared} sequences ({refused} refused, {words} words), {TOKENIZERS} tokenizers, "
+        f"{len(problems)} differences"
+    )
     return 1 if problems else 0
 
 

@@ -64,20 +64,34 @@ TEST(SeamlessM4TFeatureExtractorConfig, ChecksTypesAndRanges) {
                   AllOf(HasSubstr(std::string(": ") + key + ": "), HasSubstr("expected from ")));
     }
   }
-  EXPECT_THAT(error_of(R"({"return_attention_mask":1})"), HasSubstr("expected true or false"));
+  EXPECT_THAT(error_of(R"({"return_attention_mask":1})"),
+              HasSubstr("expected true, false or null"));
   EXPECT_THAT(error_of(R"({"sampling_rate":1})"), HasSubstr("expected from 4000 to 384000"));
+}
+
+// HF: `if return_attention_mask:`
+TEST(SeamlessM4TFeatureExtractorConfig, TakesNullForNoAttentionMask) {
+  EXPECT_FALSE(parse(R"({"return_attention_mask":null})").return_attention_mask);
+  EXPECT_FALSE(parse(R"({"return_attention_mask":false})").return_attention_mask);
+  EXPECT_TRUE(parse("{}").return_attention_mask);
+}
+
+// As json.load does.
+TEST(SeamlessM4TFeatureExtractorConfig, PassesOverNaNUnderKeysThatItDoesNotRead) {
+  EXPECT_EQ(parse(R"({"dither":NaN,"x":[Infinity,{"y":-Infinity}],"stride":3})").stride, 3);
 }
 
 TEST(SeamlessM4TFeatureExtractorConfig, TakesAnyFinitePaddingValue) {
   EXPECT_EQ(parse(R"({"padding_value":-1.5})").padding_value, -1.5);
   EXPECT_EQ(parse(R"({"padding_value":1})").padding_value, 1.0);
-  EXPECT_THAT(error_of(R"({"padding_value":NaN})"), HasSubstr("JSON has no NaN"));
+  EXPECT_THAT(error_of(R"({"padding_value":NaN})"), HasSubstr("padding_value: NaN, expected from"));
+  EXPECT_THAT(error_of(R"({"padding_value":-Infinity})"), HasSubstr("padding_value: -Infinity"));
   EXPECT_THAT(error_of(R"({"padding_value":1e999})"), HasSubstr("padding_value: a number beyond"));
   EXPECT_THAT(error_of(R"({"padding_value":1e39})"), HasSubstr("padding_value: 1e+39"));
   EXPECT_THAT(error_of(R"({"padding_value":"0"})"), HasSubstr("padding_value: \"0\""));
   Config config;
   config.padding_value = std::nan("");
-  EXPECT_THAT(message_of<ConfigError>([&] { config.validate(); }), HasSubstr("padding_value: nan"));
+  EXPECT_THAT(message_of<ConfigError>([&] { config.validate(); }), HasSubstr("padding_value: NaN"));
 }
 
 TEST(SeamlessM4TFeatureExtractorConfig, ComputesItsFiltersAndItsWindow) {

@@ -115,7 +115,16 @@ TEST(Wav2Vec2BertConfig, IsAJsonObject) {
   }
   EXPECT_THAT(error_of(R"({"hidden_size":64,"hidden_size":64})"),
               HasSubstr("\"hidden_size\" stands twice"));
-  EXPECT_THAT(error_of(R"({"layer_norm_eps": NaN})"), HasSubstr("JSON has no NaN or Infinity"));
+  EXPECT_THAT(error_of(R"({"layer_norm_eps": NaN})"), HasSubstr("layer_norm_eps: NaN, expected"));
+  EXPECT_THAT(error_of(R"({"hidden_dropout": Infinity})"), HasSubstr("hidden_dropout: Infinity"));
+  EXPECT_THAT(error_of(R"({"hidden_size": NaN})"),
+              HasSubstr("hidden_size: NaN, expected an integer"));
+  EXPECT_THAT(error_of(R"({"eos_token_id": [NaN]})"), HasSubstr("eos_token_id: NaN"));
+  EXPECT_THAT(error_of(R"({"architectures": NaN})"), HasSubstr("architectures: NaN"));
+  EXPECT_THAT(error_of(R"({"add_adapter": -Infinity})"), HasSubstr("add_adapter: -Infinity"));
+  EXPECT_THAT(error_of(R"({"x": -NaN})"), HasSubstr("malformed JSON"));
+  // Python's json.dump writes it, and nobody reads it.
+  EXPECT_EQ(error_of(R"({"best_metric": NaN, "x": [Infinity, -Infinity]})"), "accepted");
   EXPECT_THAT(error_of("{}" + std::string(1 << 20, ' ')), HasSubstr("at most 1048576"));
 }
 

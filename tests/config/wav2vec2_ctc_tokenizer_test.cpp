@@ -139,18 +139,17 @@ TEST_F(Tokenizer, RefusesOtherTokenizers) {
 }
 
 TEST_F(Tokenizer, RefusesAVocabularyThatIsNone) {
-  for (const auto& [text, problem] : std::vector<std::pair<std::string, std::string>>{
-           {"", "vocab.json: "},
-           {"[]", "holds a"},
-           {"{}", "is empty"},
-           {R"({"a": 0, "a": 1})", "stands twice"},
-           {R"({"a": 0, "b": 0})", "b: 0 is the id of \"a\""},
-           {R"({"a": -1})", "a: -1"},
-           {R"({"a": 1.0})", "a: 1"},
-           {R"({"a": "0"})", "a: \"0\""},
-           {R"({"a": true})", "a: true"},
-           {R"({"a": 99999999999999999999})", "a: "},
-           {"{\"a\xFF\": 0}", "vocab.json: "}}) {
+  for (const auto& [text, problem] :
+       std::vector<std::pair<std::string, std::string>>{{"", "vocab.json: "},
+                                                        {"[]", "holds a"},
+                                                        {"{}", "is empty"},
+                                                        {R"({"a": 0, "a": 1})", "stands twice"},
+                                                        {R"({"a": -1})", "a: -1"},
+                                                        {R"({"a": 1.0})", "a: 1"},
+                                                        {R"({"a": "0"})", "a: \"0\""},
+                                                        {R"({"a": true})", "a: true"},
+                                                        {R"({"a": 99999999999999999999})", "a: "},
+                                                        {"{\"a\xFF\": 0}", "vocab.json: "}}) {
     write("vocab.json", text);
     EXPECT_THAT(error_of(), AllOf(StartsWith("vocab.json"), HasSubstr(problem))) << text;
   }
@@ -160,6 +159,58 @@ TEST_F(Tokenizer, RefusesAVocabularyThatIsNone) {
   EXPECT_THAT(error_of(), StartsWith("vocab.json: is missing"));
   std::filesystem::create_directory(directory_ / "vocab.json");
   EXPECT_THAT(error_of(), StartsWith("vocab.json: "));
+}
+
+// As transformers: the dict from ids to tokens is made in the order of the file.
+TEST_F(Tokenizer, TakesTheLastOfSeveralTokensOfOneId) {
+  write("vocab.json",
+        R"({"[PAD]": 0, "[UNK]": 1, "|": 2, "a": 3, "A": 3, "b": 4, "B": 4, "c": 5})");
+  EXPECT_EQ(text_of({3, 0, 4, 5}), "ABc");
+  EXPECT_THAT(read().warnings,
+              ElementsAre(AllOf(HasSubstr("vocab.json: 3 is the id of \"a\" and of "
+                                          "\"A\""))));
+  // A hidden token still counts where new ids begin.
+  EXPECT_EQ(*read().token(8), "<s>");
+  EXPECT_EQ(*read().token(7), "[UNK]");
+  write("added_tokens.json", R"({"<x>": 20, "<y>": 20})");
+  EXPECT_EQ(*read().token(20), "<y>");
+}
+
+TEST_F(Tokenizer, CleansUpAsPythonReplaces) {
+  write("vocab.json",
+        R"({"[PAD]": 0, "[UNK]": 1, "|": 2, " .": 3, " '": 4, " ": 5, "a": 6, "n't": 7})");
+  configure(R"(, "clean_up_tokenization_spaces": true)");
+  EXPECT_EQ(text_of({6, 3, 0, 3, 0, 3}), "a...");
+  EXPECT_EQ(text_of({6, 4, 5, 4, 5, 6}), "a''a");
+  EXPECT_EQ(text_of({6, 5, 7, 5, 3}), "an't .");
+}
+
+TEST_F(Tokenizer, BoundsWhatItMakesOfAFrame) {
+  const std::string longest(4096, 'x');
+  write("vocab.json", R"({"[PAD]": 0, "[UNK]": 1, "a": 2, ")" + longest + R"(": 3})");
+  EXPECT_EQ(text_of({3}), longest);
+  write("vocab.json", R"({"[PAD]": 0, "[UNK]": 1, ")" + longest + R"(y": 3})");
+  EXPECT_THAT(error_of(), AllOf(StartsWith("vocab.json: xxx"), HasSubstr("a token of 4097 bytes")));
+  write("vocab.json", R"({"[PAD]": 0, "[UNK]": 1})");
+  configure(R"(, "added_tokens_decoder": {"7": {"content": ")" + longest + R"(y"}})");
+  EXPECT_THAT(error_of(), HasSubstr("a token of 4097 bytes"));
+  configure(R"(, "replace_word_delimiter_char": ")" + longest + R"(y")");
+  EXPECT_THAT(error_of(), HasSubstr("a token of 4097 bytes"));
+}
+
+TEST_F(Tokenizer, RefusesATextThatNobodySays) {
+  write("vocab.json",
+        R"({"[PAD]": 0, "[UNK]": 1, "b": 2, ")" + std::string(4096, 'x') + R"(": 3})");
+  std::vector<std::int64_t> ids;
+  for (int i = 0; i <= 16384; ++i) ids.insert(ids.end(), {3, 2});
+  try {
+    read().decode(ids);
+    ADD_FAILURE() << "accepted";
+  } catch (const ConfigError& error) {
+    EXPECT_THAT(error.what(),
+                AllOf(HasSubstr("vocab.json: makes a text of more than 67108864 bytes"),
+                      HasSubstr("expected shorter tokens")));
+  }
 }
 
 TEST_F(Tokenizer, RefusesSettingsThatAreNone) {
@@ -193,9 +244,8 @@ TEST_F(Tokenizer, RefusesSettingsThatAreNone) {
 
 TEST_F(Tokenizer, RefusesAModelThatItDoesNotFit) {
   const Wav2Vec2CTCTokenizer tokenizer = read();
-  EXPECT_NO_THROW(tokenizer.check_vocab_size(7));
-  EXPECT_NO_THROW(tokenizer.check_vocab_size(40));
-  EXPECT_THROW(tokenizer.check_vocab_size(6), ConfigError);  // "#" is 6
+  for (const int outputs : {1, 6, 7, 40}) EXPECT_NO_THROW(tokenizer.check_vocab_size(outputs));
+  EXPECT_THROW(tokenizer.check_vocab_size(0), ConfigError);  // "[PAD]" is 0
   write("tokenizer_config.json", "{}");                      // whose "<pad>" gets the id 10
   EXPECT_THROW(read().check_vocab_size(10), ConfigError);
   EXPECT_NO_THROW(read().check_vocab_size(11));

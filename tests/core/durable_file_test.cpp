@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -20,6 +22,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -44,7 +47,10 @@ struct Fault {
   int fired = 0;
 };
 thread_local Fault fault;
-thread_local std::string trace;  // the calls in their order, a letter each
+// As on a file system that has neither hard links nor renames that refuse to replace.
+std::atomic<bool> plain_renames_only = false;
+thread_local std::string trace;                    // the calls in their order, a letter each
+thread_local std::function<void()> before_rename;  // what another process does right before one
 
 bool fires(Call call) {
   trace += "?owsclur"[static_cast<int>(call)];
@@ -66,6 +72,7 @@ int __real_close(int);
 int __real_link(const char*, const char*);
 int __real_unlink(const char*);
 int __real_rename(const char*, const char*);
+int __real_renameat2(int, const char*, int, const char*, unsigned int);
 
 int __wrap_open(const char* path, int flags, ...) {
   va_list arguments;
@@ -91,6 +98,7 @@ int __wrap_close(int fd) {
   return errno = fault.error, -1;
 }
 int __wrap_link(const char* from, const char* to) {
+  if (plain_renames_only) return errno = EPERM, -1;
   if (!fires(Call::kLink)) return __real_link(from, to);
   if (fault.works_anyway) __real_link(from, to);
   return errno = fault.error, -1;
@@ -98,7 +106,13 @@ int __wrap_link(const char* from, const char* to) {
 int __wrap_unlink(const char* path) {
   return fires(Call::kUnlink) ? (errno = fault.error, -1) : __real_unlink(path);
 }
+int __wrap_renameat2(int from_folder, const char* from, int to_folder, const char* to,
+                     unsigned int flags) {
+  if (plain_renames_only) return errno = EINVAL, -1;
+  return __real_renameat2(from_folder, from, to_folder, to, flags);
+}
 int __wrap_rename(const char* from, const char* to) {
+  if (before_rename) std::exchange(before_rename, nullptr)();
   return fires(Call::kRename) ? (errno = fault.error, -1) : __real_rename(from, to);
 }
 }
@@ -160,13 +174,15 @@ TEST(WriteDurably, SynchronisesTheDataBeforeTheNameAndThenTheDirectory) {
   EXPECT_EQ(trace,
             "owwsc"
             "lu"
-            "osc");
+            "osc"
+            "c");  // the lock
   trace.clear();
   write_sample(directory / "a", IfPresent::kReplace);
   EXPECT_EQ(trace,
             "owwsc"
             "r"
-            "osc");
+            "osc"
+            "c");
 }
 
 TEST(WriteDurably, WritesAnEmptyFile) {
@@ -343,6 +359,57 @@ TEST(WriteDurably, DoesWithoutHardLinks) {
   EXPECT_EQ(contents(directory / "b"), "other");
 }
 
+class PlainRenamesOnly {
+ public:
+  PlainRenamesOnly() { plain_renames_only = true; }
+  ~PlainRenamesOnly() { plain_renames_only = false; }
+};
+
+TEST(WriteDurably, DoesWithPlainRenamesAndOverwritesNothing) {
+  const PlainRenamesOnly only;
+  const TemporaryDirectory directory;
+  EXPECT_EQ(write_sample(directory / "a"), Committed::kWritten);
+  EXPECT_EQ(write_sample(directory / "a"), Committed::kWasThere);
+  EXPECT_EQ(contents(directory / "a"), kSample);
+  put(directory / "b", "other");
+  std::filesystem::create_symlink("nowhere", directory / "dangling");
+  EXPECT_THROW(write_sample(directory / "b"), StorageError);
+  EXPECT_THROW(write_sample(directory / "dangling"), StorageError);
+  EXPECT_EQ(contents(directory / "b"), "other");
+  EXPECT_THAT(names_in(directory.path()), UnorderedElementsAre("a", "b", "dangling"));
+}
+
+TEST(TryDirectory, TellsHowFilesGetTheirNamesAndLeavesNothing) {
+  const TemporaryDirectory directory;
+  EXPECT_EQ(try_directory(directory.path()), Placement::kExclusive);
+  {
+    const PlainRenamesOnly only;
+    EXPECT_EQ(try_directory(directory.path()), Placement::kUnderLock);
+  }
+  EXPECT_THAT(names_in(directory.path()), IsEmpty());
+  EXPECT_THROW(try_directory(directory / "none"), StorageError);
+}
+
+TEST(TryDirectory, FailsWithEveryCallThatFails) {
+  const DisarmFault disarm;
+  const TemporaryDirectory directory;
+  for (const Call call :
+       {Call::kOpen, Call::kWrite, Call::kFsync, Call::kClose, Call::kLink, Call::kUnlink}) {
+    fault = {.call = call, .in = 1, .error = EDQUOT};
+    try {
+      try_directory(directory.path());
+      ADD_FAILURE() << "no error";
+    } catch (const StorageError& error) {
+      EXPECT_EQ(error.path(), directory.path());
+      EXPECT_THAT(error.what(), HasSubstr(std::generic_category().message(EDQUOT)));
+    }
+    EXPECT_EQ(fault.fired, 1);
+    fault = {};
+    remove_stale_temporaries(directory.path());
+    EXPECT_THAT(names_in(directory.path()), IsEmpty());
+  }
+}
+
 // For every call N and several errors: either the call is a harmless one and the file is there
 // whole, or there is a StorageError, no temporary, and no partial file.
 TEST(WriteDurably, SurvivesAFailureOfEveryCall) {
@@ -403,7 +470,7 @@ TEST(WriteDurably, LeavesWholeFilesOrNoneWhenKilledAtAnyCall) {
   }
 }
 
-TEST(WriteDurably, LetsExactlyOneOfManyRacersWin) {
+void expect_one_of_many_racers_to_win() {
   const TemporaryDirectory directory;
   for (int round = 0; round < 20; ++round) {
     const std::string path = directory / std::to_string(round);
@@ -419,6 +486,13 @@ TEST(WriteDurably, LetsExactlyOneOfManyRacersWin) {
     EXPECT_EQ(contents(path), kSample);
   }
   EXPECT_EQ(names_in(directory.path()).size(), 20u);
+}
+
+TEST(WriteDurably, LetsExactlyOneOfManyRacersWin) { expect_one_of_many_racers_to_win(); }
+
+TEST(WriteDurably, LetsExactlyOneOfManyRacersWinWithPlainRenames) {
+  const PlainRenamesOnly only;
+  expect_one_of_many_racers_to_win();
 }
 
 TEST(UnfinishedFile, IsThereWholeOrNotAtAll) {
@@ -448,6 +522,72 @@ TEST(UnfinishedFile, IsThereWholeOrNotAtAll) {
   EXPECT_EQ(contents(path), "_23_5678");
   EXPECT_EQ(next.commit(IfPresent::kReplace), Committed::kWritten);
   EXPECT_EQ(contents(path), "next");
+}
+
+TEST(UnfinishedFile, IsLookedAtLastWhenItsDataAreOnTheDisk) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "a";
+  put(path, "old");
+  const auto refuse = [&] { throw StorageError(path, "", "no"); };
+  for (const IfPresent if_present : {IfPresent::kReplace, IfPresent::kCompare}) {
+    EXPECT_THROW(UnfinishedFile(path).commit(if_present, refuse), StorageError);
+    EXPECT_EQ(contents(path), "old");
+  }
+  EXPECT_EQ(names_in(directory.path()).size(), 1u);
+  std::string seen;
+  trace.clear();
+  UnfinishedFile(path).commit(IfPresent::kReplace, [&] { seen = trace; });
+  EXPECT_THAT(seen, HasSubstr("s"));  // synchronised
+  EXPECT_THAT(seen, ::testing::Not(HasSubstr("r")));
+}
+
+FileIdentity identity_at(const std::string& path) {
+  struct stat status {};
+  EXPECT_EQ(::stat(path.c_str(), &status), 0);
+  return identity_of(status);
+}
+
+TEST(RemoveWhatWasSeen, RemovesThatAndNothingElse) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "a";
+  put(path, "seen");
+  const FileIdentity seen = identity_at(path);
+  EXPECT_TRUE(remove_what_was_seen(path, seen));
+  EXPECT_THAT(names_in(directory.path()), IsEmpty());
+  EXPECT_TRUE(remove_what_was_seen(path, seen));  // another process was faster
+
+  put(path, "another");
+  const FileIdentity other = identity_at(path);
+  EXPECT_FALSE(remove_what_was_seen(path, seen));
+  EXPECT_EQ(identity_at(path), other);
+}
+
+// Put in the place between the last look and the moving.
+TEST(RemoveWhatWasSeen, PutsBackWhatItDidNotSee) {
+  const DisarmFault disarm;
+  const TemporaryDirectory directory;
+  const std::string path = directory / "a";
+  put(path, "damaged");
+  const FileIdentity seen = identity_at(path);
+  before_rename = [&] {
+    std::filesystem::remove(path);
+    put(path, "redone by another process");
+  };
+  EXPECT_FALSE(remove_what_was_seen(path, seen));
+  EXPECT_EQ(contents(path), "redone by another process");
+  EXPECT_THAT(names_in(directory.path()), ElementsAre("a"));
+
+  // Also where there are no hard links.
+  put(path, "damaged");
+  const FileIdentity again = identity_at(path);
+  before_rename = [&] {
+    std::filesystem::remove(path);
+    put(path, "redone");
+  };
+  fault = {.call = Call::kLink, .in = 1, .error = EPERM};
+  EXPECT_FALSE(remove_what_was_seen(path, again));
+  EXPECT_EQ(contents(path), "redone");
+  EXPECT_THAT(names_in(directory.path()), ElementsAre("a"));
 }
 
 TEST(StagedFile, ChangesNothingUntilItIsPutInPlace) {
@@ -486,11 +626,45 @@ TEST(MakeDirectories, MakesWhatIsMissing) {
   EXPECT_THROW(make_directories(directory / "file/b"), StorageError);
 }
 
+TEST(MakeDirectories, LeavesNothingOfWhatItCannotMakeWhole) {
+  const TemporaryDirectory directory;
+  std::string deep = directory.path();
+  while (deep.size() < 6000) deep += "/a";
+  for (const std::string& path : {deep, directory / "b/c/" + std::string(256, 'n'),
+                                  directory / "b/c/" + std::string(5000, 'n')}) {
+    EXPECT_THROW(make_directories(path), StorageError);
+    EXPECT_THAT(names_in(directory.path()), IsEmpty());
+  }
+}
+
+TEST(RemoveWhatWasSeen, PutsAnotherFileBack) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "a";
+  const auto look = [&] {
+    struct stat status {};
+    EXPECT_EQ(::lstat(path.c_str(), &status), 0);
+    return identity_of(status);
+  };
+  put(path, "old");
+  const FileIdentity old = look();
+  write_durably(path, "new", IfPresent::kReplace);
+  EXPECT_FALSE(remove_what_was_seen(path, old));
+  EXPECT_EQ(contents(path), "new");
+  EXPECT_TRUE(remove_what_was_seen(path, look()));
+  EXPECT_TRUE(remove_what_was_seen(path, old));  // gone already
+  EXPECT_THAT(names_in(directory.path()), IsEmpty());
+}
+
 TEST(TemporaryName, IsReadFromTheRight) {
   const auto parsed = parse_temporary_name(".a.b.safetensors.host-1.4711.0123456789abcdef.tmp");
   ASSERT_TRUE(parsed);
   EXPECT_EQ(parsed->host, "host-1");
   EXPECT_EQ(parsed->pid, 4711);
+  EXPECT_EQ(parsed->boot, "");
+  const auto with_kernel = parse_temporary_name(".a.host.7.89abcdef012345670123456789abcdef.tmp");
+  ASSERT_TRUE(with_kernel);
+  EXPECT_EQ(with_kernel->boot, "89abcdef");
+  EXPECT_EQ(with_kernel->pid_namespace, "01234567");
 }
 
 TEST(TemporaryName, IsNotSeenInOtherNames) {
@@ -528,6 +702,97 @@ TEST(RemoveStaleTemporaries, KeepsWhatMayBeInUse) {
   EXPECT_EQ(remove_stale_temporaries(directory.path()), 2u);
   EXPECT_THAT(names_in(directory.path()), UnorderedElementsAre(mine, elsewhere, ".a.tmp"));
   EXPECT_THROW(remove_stale_temporaries(directory / "none"), StorageError);
+}
+
+// A process that is writing `path`, until it is told to end.
+class Writer {
+ public:
+  explicit Writer(const std::string& path, bool in_a_container = false) {
+    int ready[2];
+    EXPECT_EQ(::pipe(ready), 0);
+    middle_ = ::fork();
+    if (middle_ == 0) {
+      // The number of a process of a new namespace means nothing outside of it.
+      if (in_a_container && ::unshare(CLONE_NEWPID) != 0) ::_exit(1);
+      const pid_t writer = ::fork();
+      if (writer != 0) {
+        ::waitpid(writer, nullptr, 0);
+        ::_exit(0);
+      }
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      const UnfinishedFile file(path);
+      (void)!::write(ready[1], "x", 1);
+      for (;;) ::pause();
+    }
+    ::close(ready[1]);
+    char byte = 0;
+    began_ = ::read(ready[0], &byte, 1) == 1;
+    ::close(ready[0]);
+  }
+  ~Writer() { kill(); }
+  bool began() const { return began_; }
+  void kill() {
+    if (middle_ > 0) {
+      ::kill(middle_, SIGKILL);
+      ::waitpid(std::exchange(middle_, 0), nullptr, 0);
+    }
+  }
+
+ private:
+  pid_t middle_ = 0;
+  bool began_ = false;
+};
+
+void expect_to_be_kept_while_it_is_written(Writer& writer, const std::string& directory) {
+  const auto names = names_in(directory);
+  ASSERT_THAT(names, ::testing::SizeIs(1));
+  EXPECT_EQ(remove_stale_temporaries(directory), 0u);
+  const timespec times[2] = {{::time(nullptr) - 25 * 3600, 0}, {::time(nullptr) - 25 * 3600, 0}};
+  ASSERT_EQ(::utimensat(AT_FDCWD, (directory + "/" + names[0]).c_str(), times, 0), 0);
+  EXPECT_EQ(remove_stale_temporaries(directory), 0u) << "an old one";
+  EXPECT_EQ(names_in(directory), names);
+  writer.kill();
+  std::size_t removed = 0;  // its child dies a little later
+  for (int i = 0; i < 1000 && removed == 0; ++i) {
+    removed = remove_stale_temporaries(directory);
+    if (removed == 0) ::usleep(10'000);
+  }
+  EXPECT_EQ(removed, 1u);
+  EXPECT_THAT(names_in(directory), IsEmpty());
+}
+
+TEST(RemoveStaleTemporaries, KeepsWhatAnotherProcessIsWriting) {
+  const TemporaryDirectory directory;
+  Writer writer(directory / "a");
+  ASSERT_TRUE(writer.began());
+  expect_to_be_kept_while_it_is_written(writer, directory.path());
+}
+
+TEST(RemoveStaleTemporaries, KeepsWhatAProcessOfAnotherContainerIsWriting) {
+  const TemporaryDirectory directory;
+  Writer writer(directory / "a", /*in_a_container=*/true);
+  if (!writer.began()) GTEST_SKIP() << "no namespace of processes can be made here";
+  expect_to_be_kept_while_it_is_written(writer, directory.path());
+}
+
+// The data are closed before the file is put in its place, and the lock is still needed then.
+TEST(RemoveStaleTemporaries, KeepsWhatIsReadyToBePutInPlace) {
+  const TemporaryDirectory directory;
+  StagedFile staged(directory / "a", "new");
+  EXPECT_EQ(remove_stale_temporaries(directory.path()), 0u);
+  staged.put_in_place();
+  EXPECT_EQ(contents(directory / "a"), "new");
+}
+
+TEST(RemoveStaleTemporaries, TouchesNothingButFiles) {
+  const TemporaryDirectory directory;
+  const std::string tail = ".host.1.0123456789abcdef.tmp";
+  put(directory / "target", "x");
+  std::filesystem::create_symlink("target", directory / (".link" + tail));
+  std::filesystem::create_directory(directory / (".folder" + tail));
+  ASSERT_EQ(::mkfifo((directory / (".fifo" + tail)).c_str(), 0600), 0);
+  EXPECT_EQ(remove_stale_temporaries(directory.path()), 0u);
+  EXPECT_EQ(names_in(directory.path()).size(), 4u);
 }
 
 }  // namespace

@@ -7,23 +7,42 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <string>
+#include <vector>
 
+#include "support/descriptor_limit.h"
 #include "support/error_message.h"
 #include "support/temporary_directory.h"
 #include "support/text_file.h"
 #include "w2vbert/core/error.h"
 
-// The test stands between the reader and the system: linked with --wrap=pread.
+// The test stands between the reader and the system: linked with --wrap=pread, fstat and stat.
 namespace {
 int interruptions = 0;
 int stale_answers = 0;
+int failing_reads = 0;
+int error_of_looks = 0;     // which every stat() and fstat() gives; 0: what the system says
 std::size_t max_bytes = 0;  // of one read; 0: as many as asked for
 }  // namespace
 
 // NOLINTBEGIN(bugprone-reserved-identifier): the names that the linker's --wrap gives
 extern "C" {
+int __real_stat(const char* path, struct stat* status);
+int __wrap_stat(const char* path, struct stat* status) {
+  if (error_of_looks == 0) return __real_stat(path, status);
+  errno = error_of_looks;
+  return -1;
+}
+
+int __real_fstat(int descriptor, struct stat* status);
+int __wrap_fstat(int descriptor, struct stat* status) {
+  if (error_of_looks == 0) return __real_fstat(descriptor, status);
+  errno = error_of_looks;
+  return -1;
+}
+
 ssize_t __real_pread(int descriptor, void* to, std::size_t bytes, off_t offset);
 ssize_t __wrap_pread(int descriptor, void* to, std::size_t bytes, off_t offset) {
   if (interruptions > 0) {
@@ -34,6 +53,11 @@ ssize_t __wrap_pread(int descriptor, void* to, std::size_t bytes, off_t offset) 
   if (stale_answers > 0) {
     --stale_answers;
     errno = ESTALE;
+    return -1;
+  }
+  if (failing_reads > 0) {
+    --failing_reads;
+    errno = EIO;
     return -1;
   }
   if (max_bytes != 0 && bytes > max_bytes) bytes = max_bytes;
@@ -55,7 +79,7 @@ std::string opening(const std::string& path) {
 class InputFileTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    interruptions = stale_answers = 0;
+    interruptions = stale_answers = failing_reads = error_of_looks = 0;
     max_bytes = 0;
   }
   TemporaryDirectory directory_;
@@ -71,6 +95,47 @@ TEST_F(InputFileTest, ReadsAnyPart) {
   EXPECT_EQ(part, "3456");
   EXPECT_EQ(read_whole(file, 10), "0123456789");
   EXPECT_EQ(read_whole(file, 3), "012");
+}
+
+TEST_F(InputFileTest, SaysThatItCouldNotExamineAFile) {
+  write_text(directory_ / "a", "abc");
+  error_of_looks = EIO;
+  EXPECT_THAT(opening(directory_ / "a"),
+              AllOf(HasSubstr("/a: cannot be examined"), HasSubstr("Input/output error")));
+}
+
+// An error of the disk, or a folder that may not be searched, is not as if nothing were there.
+TEST_F(InputFileTest, TellsWhatIsAbsentFromWhatCannotBeExamined) {
+  write_text(directory_ / "a", "abc");
+  const std::string path = directory_ / "a";
+  for (const int error : {EIO, EACCES, ESTALE, ENOMEM}) {
+    error_of_looks = error;
+    for (const std::string& message :
+         {message_of<StorageError>([&] { exists(path); }),
+          message_of<StorageError>([&] { is_directory(path); }),
+          message_of<ConfigError>([&] { exists<ConfigError>(path); }),
+          message_of<CheckpointError>([&] { is_directory<CheckpointError>(path); })}) {
+      EXPECT_THAT(message,
+                  AllOf(HasSubstr("/a: cannot be examined"), HasSubstr(std::strerror(error))));
+    }
+    if (error == EACCES) {
+      EXPECT_FALSE(is_same_file(path, path));
+    } else {
+      EXPECT_THAT(message_of<StorageError>([&] { is_same_file(path, path); }),
+                  HasSubstr("/a: cannot be examined"));
+    }
+  }
+  for (const int error : {ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG}) {
+    error_of_looks = error;
+    EXPECT_FALSE(exists(path));
+    EXPECT_FALSE(is_directory(path));
+    EXPECT_FALSE(is_same_file(path, path));
+  }
+  error_of_looks = 0;
+  EXPECT_TRUE(exists(path));
+  EXPECT_FALSE(is_directory(path));
+  EXPECT_TRUE(is_directory(directory_ / "."));
+  EXPECT_TRUE(is_same_file(path, directory_ / "./a"));
 }
 
 TEST_F(InputFileTest, FollowsLinks) {
@@ -183,6 +248,42 @@ TEST_F(InputFileTest, RefusesASmallFileThatIsLarge) {
 TEST_F(InputFileTest, IsReportedInTheErrorOfTheCallersKind) {
   EXPECT_THROW(InputFile::open<CheckpointError>("/missing"), CheckpointError);
   EXPECT_THROW(InputFile::open<AudioError>("/missing"), AudioError);
+}
+
+// What a file holds is one thing, that it could not be read is another.
+TEST_F(InputFileTest, TellsWhatCannotBeReadFromWhatIsWrong) {
+  const auto open = [](const std::string& path) {
+    return InputFile::open<CheckpointError, StorageError>(path);
+  };
+  EXPECT_THROW(open(directory_ / "missing"), CheckpointError);
+  EXPECT_THROW(open(directory_.path()), CheckpointError);  // a directory
+  write_text(directory_ / "a", "0123456789");
+  EXPECT_THROW(open(directory_ / "a/b"), CheckpointError);
+  char byte = 0;
+  failing_reads = 1;
+  EXPECT_THROW(open(directory_ / "a").read_at(0, &byte, 1), StorageError);
+  stale_answers = 100;
+  EXPECT_THROW(open(directory_ / "a").read_at(0, &byte, 1), StorageError);
+  stale_answers = 0;
+  const auto file = open(directory_ / "a");
+  std::filesystem::resize_file(directory_ / "a", 4);
+  EXPECT_THROW(file.read_at(4, &byte, 1), StorageError);
+  EXPECT_THROW(file.check_unchanged(), StorageError);
+
+  const DescriptorLimit limit;
+  EXPECT_THROW(open(directory_ / "a"), StorageError);
+}
+
+TEST(Paths, AreThereNotThereOrCannotBeLookedAt) {
+  const TemporaryDirectory directory;
+  write_text(directory / "a", "");
+  EXPECT_TRUE(exists(directory / "a"));
+  EXPECT_FALSE(exists(directory / "b"));
+  EXPECT_FALSE(exists(directory / "a/b"));
+  if (::geteuid() == 0) GTEST_SKIP() << "root may look into every directory";
+  std::filesystem::create_directory(directory / "locked");
+  std::filesystem::permissions(directory / "locked", std::filesystem::perms::none);
+  EXPECT_THROW((void)exists(directory / "locked/a"), StorageError);
 }
 
 TEST(Paths, AreJoinedByOneSlash) {

@@ -44,6 +44,19 @@ TEST(ReadJson, HandsOutTheEventsInOrder) {
                                            "c:", "[", "]", "d:", "{", "}", "}"));
 }
 
+TEST(ReadJson, TakesPythonsConstantsWhereItIsTold) {
+  Recorder recorder;
+  read_json("[NaN, {\"a\": Infinity, \"b\": -Infinity}]", recorder, JsonConstants::kAsPython);
+  EXPECT_THAT(recorder.events,
+              ElementsAre("[", "NaN", "{", "a:", "Infinity", "b:", "-Infinity", "}", "]"));
+  for (const char* text : {"nan", "inf", "-NaN", "+Infinity", "Inf", "-Inf", "-infinity", "NaNs"}) {
+    EXPECT_THROW(JsonValue::parse(text, JsonConstants::kAsPython), JsonError) << text;
+  }
+  for (const char* text : {"NaN", "Infinity", "-Infinity"}) {
+    EXPECT_THAT(error_of(text), HasSubstr("JSON has no NaN or Infinity")) << text;
+  }
+}
+
 TEST(ReadJson, TakesAnyValueAsTheRoot) {
   for (const char* text : {"null", "true", "false", "0", "-1.5e3", "\"\"", "[]", "{}"}) {
     EXPECT_EQ(error_of(text), "accepted") << text;

@@ -334,6 +334,45 @@ TEST(FusedEngine, TreatsAClipWithoutAnyValidFrameAsTheMirrorDoes) {
   EXPECT_LT(difference(fused, mirror), kTolerance);
 }
 
+TEST(FusedEngine, TreatsEmptyMasksAsTheMirrorDoesForEachPositionTypeAndAttention) {
+  for (const bool positions : {true, false}) {
+    for (const char* attention : {"sdpa", "eager"}) {
+      for (const bool adapter : {false, true}) {
+        auto config = small_config();
+        if (!positions) config.position_embeddings_type.reset();
+        config.attn_implementation = attention;
+        config.add_adapter = adapter;
+        auto model = model_of(config, 5);
+        const std::vector<EngineClip> clips = {
+            {torch::randn({40, 160}), torch::zeros({40}, torch::kLong)},
+            {torch::randn({17, 160}), {}},
+            {torch::randn({30, 160}), torch::zeros({30}, torch::kBool)}};
+        const std::vector<StateId> wanted = {1, 3, StateId::last_hidden_state()};
+        const auto mirror = ReferenceEngine(model).compute(clips, wanted);
+        for (const Precision precision : {Precision::float32, Precision::int8}) {
+          const AllowSlowProducts allow;
+          auto copy = model_of(config, 5);
+          const auto fused = fused_engine(std::move(copy), precision).compute(clips, wanted);
+          for (std::size_t clip = 0; clip < clips.size(); ++clip) {
+            for (std::size_t i = 0; i < wanted.size(); ++i) {
+              const auto& got = fused[clip].states[i];
+              const auto& expected = mirror[clip].states[i];
+              const std::string about = std::string(attention) + ", positions " +
+                                        std::to_string(positions) + ", clip " +
+                                        std::to_string(clip) + ", entry " + std::to_string(i);
+              if (precision == Precision::float32) {
+                EXPECT_LT(difference(got, expected), kTolerance) << about;
+              } else {
+                EXPECT_GT(cosine(got, expected), 0.999) << about;
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 std::vector<Wav2Vec2BertConfig> adapter_configs() {
   auto plain = small_config();
   plain.add_adapter = true;

@@ -126,12 +126,12 @@ TEST(FeatureParity, EveryCallOptionGivesWhatTransformersGives) {
   int calls = 0;
   for (const auto& [call, line] : header.metadata) {
     if (!line.starts_with("clips=")) continue;
-    SCOPED_TRACE(call + ": " + line);
+    SCOPED_TRACE(std::string(call) + ": " + std::string(line));
     SeamlessM4TFeatureExtractorConfig config;
     SeamlessM4TFeatureExtractor::Options options;
     std::vector<std::vector<float>> clips;
     std::set<std::string> unknown;
-    for (const auto& [key, value] : arguments_of(line)) {
+    for (const auto& [key, value] : arguments_of(std::string(line))) {
       if (key == "clips") {
         for (const char name : value)
           clips.push_back(samples_of(tensors, std::string("clip/") + name));
@@ -164,9 +164,9 @@ TEST(FeatureParity, EveryCallOptionGivesWhatTransformersGives) {
     }
     ASSERT_TRUE(unknown.empty()) << *unknown.begin();
     const auto features = SeamlessM4TFeatureExtractor(config)(clips, options);
-    const auto expected = tensors.read(call + "/input_features");
+    const auto expected = tensors.read(std::string(call) + "/input_features");
     ASSERT_EQ(features.input_features.sizes(), expected.sizes());
-    EXPECT_TRUE(features.attention_mask.equal(tensors.read(call + "/attention_mask")));
+    EXPECT_TRUE(features.attention_mask.equal(tensors.read(std::string(call) + "/attention_mask")));
     const Difference one = difference(features.input_features, expected);
     EXPECT_LE(one.largest, 1e-5);
     EXPECT_LE(static_cast<double>(one.different), 0.001 * static_cast<double>(one.values));

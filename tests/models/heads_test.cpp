@@ -14,12 +14,14 @@
 #include "w2vbert/models/wav2vec2_bert_for_ctc.h"
 #include "w2vbert/models/wav2vec2_bert_for_sequence_classification.h"
 #include "w2vbert/models/wav2vec2_bert_for_xvector.h"
+#include "w2vbert/nn/initialization.h"
 
 namespace w2vbert::testing {
 namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 template <class Holder>
 std::string error_of(const Wav2Vec2BertConfig& config) {
@@ -50,6 +52,39 @@ TEST(Heads, RefuseTheConfigsThatHuggingFaceRefuses) {
   config.tdnn_dim = config.tdnn_kernel = config.tdnn_dilation = {};
   EXPECT_EQ(error_of<Wav2Vec2BertModel>(config), "no ConfigError");
   EXPECT_THAT(error_of<Wav2Vec2BertForXVector>(config), HasSubstr("tdnn_dim: []"));
+}
+
+// No memory holds these; what is asked for is refused before it is.
+TEST(Heads, RefuseWhatMemoryDoesNotHold) {
+  const SkipInitialization skip;  // where nothing is written to them they count as well
+  const auto too_large = [](const std::string& key) {
+    return AllOf(StartsWith("config: " + key + ": "), HasSubstr(" makes a model of "),
+                 HasSubstr("expected one that fits into the "));
+  };
+  constexpr std::int64_t kMaxWidth = 1 << 20;
+  constexpr std::int64_t kMaxTokens = 1 << 24;
+  auto config = head_config();
+  config.hidden_size = 3 << 14;
+  config.vocab_size = kMaxTokens;
+  EXPECT_THAT(error_of<Wav2Vec2BertForCTC>(config), too_large("vocab_size"));
+  config.vocab_size = 7;
+  config.num_labels = kMaxTokens;
+  EXPECT_THAT(error_of<Wav2Vec2BertForAudioFrameClassification>(config), too_large("num_labels"));
+  config = head_config();
+  config.classifier_proj_size = kMaxWidth;
+  config.num_labels = kMaxTokens;
+  EXPECT_THAT(error_of<Wav2Vec2BertForSequenceClassification>(config), too_large("num_labels"));
+  EXPECT_EQ(error_of<Wav2Vec2BertModel>(config), "no ConfigError");
+  config = head_config();
+  config.xvector_output_dim = kMaxWidth;
+  EXPECT_THAT(error_of<Wav2Vec2BertForXVector>(config), too_large("xvector_output_dim"));
+  config = head_config();
+  config.tdnn_dim = {kMaxWidth, kMaxWidth};
+  EXPECT_THAT(error_of<Wav2Vec2BertForXVector>(config), too_large("tdnn_dim"));
+  config = head_config();
+  config.tdnn_kernel = {kMaxTokens, kMaxTokens};
+  config.tdnn_dim = {1 << 10, 1 << 10};
+  EXPECT_THAT(error_of<Wav2Vec2BertForXVector>(config), too_large("tdnn_dim"));
 }
 
 TEST(Heads, AnyModelNamesTheClassesItKnows) {
@@ -145,6 +180,43 @@ TEST(Heads, RefuseLabelsOfAnotherNumberOrType) {
     inputs.labels = good;
     EXPECT_EQ(value_error_of([&] { model.forward(inputs); }), "no ValueError") << name;
   }
+}
+
+TEST(Heads, RefuseLabelsThatHuggingFaceRefuses) {
+  const torch::NoGradGuard no_grad;
+  const auto error_of_labels = [](const char* name, const torch::Tensor& labels) {
+    AnyModel model(config_of_class(name));
+    model->eval();
+    ModelInputs inputs;
+    inputs.input_features = features(model.config(), 12);
+    inputs.labels = labels;
+    return value_error_of([&] { model.forward(inputs); });
+  };
+  const auto config = head_config();
+  const std::string of_classes =
+      "from 0 to below num_labels = " + std::to_string(config.num_labels);
+  const std::string of_vocabulary =
+      "below vocab_size = " + std::to_string(config.vocab_size.value());
+  const std::int64_t classes = config.num_labels, tokens = config.vocab_size.value();
+  for (const std::int64_t label : {std::int64_t{-100}, std::int64_t{-1}, classes, classes + 4}) {
+    const auto labels = torch::tensor({std::int64_t{1}, label});
+    const std::string at = "labels: " + std::to_string(label) + " at (1), expected ";
+    EXPECT_THAT(error_of_labels("Wav2Vec2BertForXVector", labels), HasSubstr(at + of_classes));
+    // torch's cross entropy leaves -100 out.
+    EXPECT_THAT(error_of_labels("Wav2Vec2BertForSequenceClassification", labels),
+                HasSubstr(label == -100 ? "no ValueError" : at + of_classes + ", or -100"));
+  }
+  auto labels = torch::ones({2, 3}, torch::kLong);
+  labels[1][2] = tokens;
+  EXPECT_THAT(
+      error_of_labels("Wav2Vec2BertForCTC", labels),
+      HasSubstr("labels: " + std::to_string(tokens) + " at (1, 2), expected " + of_vocabulary));
+  labels[1][2] = -7;  // padding
+  EXPECT_EQ(error_of_labels("Wav2Vec2BertForCTC", labels), "no ValueError");
+  // The largest of a row counts there, whatever it is.
+  EXPECT_EQ(error_of_labels("Wav2Vec2BertForAudioFrameClassification",
+                            torch::full({2, 12, classes}, -7, torch::kLong)),
+            "no ValueError");
 }
 
 TEST(ForCTC, LooksAtItsFeaturesBeforeItsLabels) {

@@ -175,10 +175,15 @@ TEST_F(BaseModel, SemanticEncoderNormalisesItsStateAndRunsNoLaterLayer) {
   EXPECT_THROW(SemanticEncoder(model_, mean, var, 4), c10::ValueError);
   EXPECT_THROW(SemanticEncoder(model_, mean, torch::Tensor(), 2), c10::ValueError);
   EXPECT_THROW(SemanticEncoder(model_, mean.slice(0, 1), var, 2), c10::ValueError);
-  for (const float bad : {0.0F, -1.0F, INFINITY, NAN}) {
+  for (const float bad : {0.0F, -1.0F, 1e-40F, INFINITY, NAN}) {
     auto wrong = var.clone();
     wrong[3] = bad;
-    EXPECT_THROW(SemanticEncoder(model_, mean, wrong, 2), c10::ValueError) << bad;
+    try {
+      const SemanticEncoder made(model_, mean, wrong, 2);
+      FAIL() << bad;
+    } catch (const c10::ValueError& error) {
+      EXPECT_THAT(error.msg(), ::testing::HasSubstr("at index 3, expected finite numbers"));
+    }
     if (std::isfinite(bad)) continue;  // a mean may be any number
     EXPECT_THROW(SemanticEncoder(model_, wrong, var, 2), c10::ValueError) << bad;
   }

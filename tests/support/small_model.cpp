@@ -5,9 +5,10 @@
 
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "support/random_parameters.h"
-#include "w2vbert/models/wav2vec2_bert_model.h"
+#include "w2vbert/models/any_model.h"
 
 namespace w2vbert::testing {
 namespace {
@@ -36,18 +37,21 @@ constexpr const char* kPreprocessorConfig = R"({
 
 }  // namespace
 
-void make_small_model(const std::string& directory) {
+void make_small_model(const std::string& directory, const std::string& more) {
   std::filesystem::create_directories(directory);
-  std::ofstream(directory + "/config.json") << kConfig;
+  auto config = nlohmann::json::parse(kConfig);
+  config.update(nlohmann::json::parse("{" + more + "}"));
+  std::ofstream(directory + "/config.json") << config.dump(2);
   std::ofstream(directory + "/preprocessor_config.json") << kPreprocessorConfig;
   torch::manual_seed(0);
-  Wav2Vec2BertModel model(Wav2Vec2BertConfig::from_pretrained(directory));
+  AnyModel model(Wav2Vec2BertConfig::from_pretrained(directory));
   randomize_parameters(*model, 1);
   NamedTensors tensors;
   for (const auto& parameter : model->named_parameters()) {
     tensors.emplace_back(parameter.key(), parameter.value().detach());
   }
-  write_safetensors(directory + "/model.safetensors", tensors, {{"format", "pt"}});
+  write_safetensors(directory + "/model.safetensors", tensors, {{"format", "pt"}},
+                    IfPresent::kReplace);
 }
 
 void make_small_lora(const std::string& directory, int seed) {

@@ -14,8 +14,10 @@ namespace w2vbert::testing {
 constexpr std::int64_t kSmallLayers = 3;
 constexpr std::int64_t kSmallHiddenSize = 32;
 
-// config.json, preprocessor_config.json and model.safetensors in `directory`, which is made.
-void make_small_model(const std::string& directory);
+// config.json, preprocessor_config.json and model.safetensors in `directory`, which is made; what
+// is there is replaced. `more`: keys of the config besides, `"key": value, ...`; the class is that
+// of "architectures", by default Wav2Vec2BertModel.
+void make_small_model(const std::string& directory, const std::string& more = "");
 
 // A LoRA adapter for it in `directory`, which is made: linear_q of every layer. `seed`: its values.
 void make_small_lora(const std::string& directory, int seed = 0);

@@ -17,7 +17,9 @@ struct AudioOptions {
   enum class Channels {
     first,  ///< as HF's feature extractor
     mix,    ///< the mean of all, as librosa
+    one,    ///< the one that `channel` names
   };
+  static constexpr int kMaxChannels = 64;
 
   enum class Padding {
     none,
@@ -35,34 +37,56 @@ struct AudioOptions {
   double first_seconds = 0;
   Padding padding = Padding::none;
   Channels channels = Channels::first;
-  double max_seconds = 4 * 3600.0;  ///< longer files are refused
+  int channel = 1;  ///< for Channels::one, from 1; a file that does not have it is an AudioError
+  /// Longer files are refused, at once where their header says it, else as soon as so much has been
+  /// decoded. 0: what a quarter of the memory at hand carries, 8 GiB at most, at the file's rate.
+  double max_seconds = 0;
+  /// Takes of a damaged file what stands before the damage; Waveform::note says what was lost. Off:
+  /// damage is an AudioError.
+  bool salvage = false;
 };
 
-/// Reads `path` to its end: WAV, RF64, W64, AIFF, AU, CAF, FLAC, Ogg (Vorbis, Opus) or MP3, told by
-/// its content and never by its name, 4 to 384 kHz, 1 to 64 channels; then reduces it to one
-/// channel and resamples it. Throws AudioError (path, what is there, what was expected) for a file
-/// of another kind, and for everything that libsndfile would pass over in silence: less audio
-/// than the headers announce, damaged blocks, a second stream behind the first, samples that are
-/// not finite or not below 2^15. What cannot be noticed: flipped bytes in PCM and most of those in
-/// MP3.
+/// Reads `path` to its end: WAV, RF64, W64, AIFF, AU, CAF, FLAC, Ogg (Vorbis, Opus), MP3, MP2, MP1
+/// or NIST SPHERE, told by its content and never by its name, 4 to 384 kHz, 1 to 64 channels; then
+/// reduces it to one channel and resamples it, with soxr while it is decoded. Throws AudioError
+/// (path, what is there, what was expected) for a file of another kind, and for everything that
+/// libsndfile would pass over in silence: less audio than the headers announce, damaged blocks, a
+/// second stream behind the first, samples that are not finite or beyond 2^15. The size of a whole
+/// RIFF, FORM or W64 file, and the counts of a fact chunk or a Xing tag, are not looked at: many
+/// writers leave them wrong. Tags, and zeros, before and behind a stream are passed over. What
+/// cannot be noticed: flipped bytes in PCM and most of those in MP3.
 ///
-/// A clip may come out too short for features: see SeamlessM4TFeatureExtractor::kMinSamples.
-Waveform load_audio(const std::string& path, const AudioOptions& options = {});
+/// `progress` is called whenever the file has been read or decoded a little further; what it throws
+/// ends the work. A clip may come out too short for features: see
+/// SeamlessM4TFeatureExtractor::kMinSamples.
+Waveform load_audio(
+    const std::string& path, const AudioOptions& options = {},
+    const std::function<void()>& progress = [] {});
 
-/// The same without resampling: sample_rate_hz is the file's. `decoded_block` is called now and
-/// then, whenever the decoder has given something.
+/// The same without resampling: sample_rate_hz is the file's.
 Waveform decode_audio(
     const std::string& path, const AudioOptions& options = {},
-    const std::function<void()>& decoded_block = [] {});
+    const std::function<void()>& progress = [] {});
+
+/// The version of libav (FFmpeg), which decodes M4A, AAC, WebM, WMA and others; "" in a build
+/// without it, where such a file is an AudioError that names its kind.
+std::string libav_version();
+
+/// How many channels a file has. Throws AudioError as load_audio, but for what only decoding finds.
+int count_channels(const std::string& path);
 
 /// To target_sample_rate_hz, by the way that the options say. `path` is for the AudioError that a
 /// resampler may give reason for, and a waveform or a target below 1 Hz.
 Waveform resample_audio(Waveform waveform, const AudioOptions& options, const std::string& path);
 
+/// How far behind its last sample a part of a file may end: lists round the durations of whole
+/// files up, to a tenth of a second at most, and some were made before an encoder cut its padding.
+inline constexpr double kPartEndTolerance = 0.1;
+
 /// `duration_seconds` from `offset_seconds` on; 0: to the end. The borders are cut down to whole
 /// samples, as Python's int(seconds * rate) does. Throws AudioError(path) for a part that begins
-/// behind the last sample, or ends more than a millisecond behind it, for seconds that are negative
-/// or NaN, and for a waveform below 1 Hz.
+/// behind the last sample, or ends more than kPartEndTolerance seconds behind it, for seconds that
+/// are negative or NaN, and for a waveform below 1 Hz.
 Waveform cut_audio(const Waveform& waveform, double offset_seconds, double duration_seconds,
                    const std::string& path);
 

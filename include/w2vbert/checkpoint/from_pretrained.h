@@ -4,6 +4,7 @@
 #include <torch/nn/module.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -23,8 +24,13 @@ struct FromPretrainedOptions {
   std::optional<std::int64_t> num_hidden_layers;   ///< fewer than the file holds: the first ones
   /// Instead of the config's architectures[0], which AnyModel alone looks at.
   std::optional<std::string> architecture;
-  /// Directory of a PEFT LoRA adapter, merged into the loaded weights (checkpoint/lora.h).
+  /// Which revision of a Hub id: a branch, a tag, a commit or its beginning (resolve_model).
+  std::optional<std::string> revision;
+  /// Directory or Hub id ("org/name@revision") of a PEFT LoRA adapter, merged into the loaded
+  /// weights (checkpoint/lora.h). A head that it brings replaces the model's, whatever its size,
+  /// and may be missing there.
   std::optional<std::string> lora;
+  std::string lora_prefix;  ///< MergeLoraOptions::prefix
   LoadOptions load;
 };
 
@@ -51,6 +57,10 @@ PretrainedSource find_pretrained(const std::string& path_or_id,
 // For the templates below alone.
 namespace detail {
 
+// Makes a module of a directory's config. What the class says about it (ConfigError, which knows
+// no file) names the directory's config.json.
+void make_of_config_file(const std::string& directory, const std::function<void()>& make);
+
 // What becomes of the values of parameters that are moved.
 enum class ParameterValues {
   kept,
@@ -61,6 +71,9 @@ enum class ParameterValues {
 // keep their values, and their dtype as HF keeps it.
 void place_module(torch::nn::Module& module, const FromPretrainedOptions& options,
                   ParameterValues values);
+
+// options.load, with what options.lora replaces in `module`.
+LoadOptions load_options_of(const FromPretrainedOptions& options, const torch::nn::Module& module);
 
 // Merges options.lora, if there is one; its warnings are added to the report's.
 void merge_lora_of(const FromPretrainedOptions& options, torch::nn::Module& module,
@@ -82,12 +95,14 @@ Pretrained<ModuleHolder> load_pretrained(const std::string& path_or_id,
   {
     std::optional<SkipInitialization> skip;
     if (!options.load.lenient) skip.emplace();  // every parameter is about to be read, or it fails
-    result.model = ModuleHolder(source.config);
+    detail::make_of_config_file(source.directory,
+                                [&] { result.model = ModuleHolder(source.config); });
   }
   detail::place_module(
       *result.model, options,
       options.load.lenient ? detail::ParameterValues::kept : detail::ParameterValues::unset);
-  result.report = load_state_dict(*result.model, checkpoint, options.load);
+  result.report =
+      load_state_dict(*result.model, checkpoint, detail::load_options_of(options, *result.model));
   detail::merge_lora_of(options, *result.model, result.report);
   result.model->eval();
   result.config = std::move(source.config);

@@ -16,7 +16,9 @@ namespace w2vbert {
 
 struct LoadOptions {
   /// Stands before every wanted name in the file, such as "semantic_model."; the dot may be left
-  /// out. Tensors without it are not looked at.
+  /// out. Tensors without it are not looked at, but for those of a head where it ends inside of the
+  /// base model ("wav2vec2_bert.module."). What torch.compile and FSDP put into names
+  /// ("_orig_mod.") may be left out: it is not looked at.
   std::string prefix;
   /// HF's base_model_prefix: for each key, "wav2vec2_bert." is taken away if the module knows the
   /// rest, else put before it if the module knows that (transformers, core_model_loading.py).
@@ -24,6 +26,9 @@ struct LoadOptions {
   /// What is missing or of another shape or dtype keeps the values the module was built with, with
   /// a warning each, instead of being an error.
   bool lenient = false;
+  /// The module's names of what gets its values elsewhere (replaced_by_lora()): it may be missing,
+  /// or of another shape, and is not read.
+  std::vector<std::string> replaced = {};
 };
 
 /// What a checkpoint and a module have in common. Names are the module's, except for `unexpected`.
@@ -35,6 +40,11 @@ struct LoadReport {
   };
   std::string path;
   std::vector<std::string> missing;
+  /// What only training uses (masked_spec_embed) and the source does not have: no error. It is
+  /// initialised as HF does it, with a warning. Lenient loading counts it as missing.
+  std::vector<std::string> initialized;
+  /// LoadOptions::replaced, as far as the module has it.
+  std::vector<std::string> replaced;
   /// The source's names: other heads, further layers. No error.
   std::vector<std::string> unexpected;
   /// Another shape, another kind of dtype, two tensors for one name.
@@ -45,6 +55,8 @@ struct LoadReport {
   std::int64_t loaded = 0;
   /// A prefix under which the missing names are in the file, with its dot; HF would not find them.
   std::string prefix_found;
+  /// The source was saved from a model of PEFT's whose adapter has not been merged.
+  bool has_unmerged_adapter = false;
 
   bool complete() const { return missing.empty() && mismatched.empty(); }
   /// One line: how many of each, and the first names of what is wrong (at most 20, under 1.1 KB).

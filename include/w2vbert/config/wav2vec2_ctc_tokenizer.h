@@ -30,14 +30,14 @@ class Wav2Vec2CTCTokenizer {
   };
 
   /// Reads vocab.json and, as far as HF reads them, tokenizer_config.json, special_tokens_map.json,
-  /// added_tokens.json, and the tokenizer_class of config.json. Refused beyond HF: a file over its
-  /// limit, a key or an id that stands twice, a negative id, a pad_token of null. Throws
-  /// ConfigError.
+  /// added_tokens.json, and the tokenizer_class of config.json. Of several tokens of one id the
+  /// last one counts. Refused beyond HF: a file over its limit, a token of more than 4096 bytes, a
+  /// key that stands twice, a negative id, a pad_token of null. Throws ConfigError.
   static Wav2Vec2CTCTokenizer from_pretrained(const std::string& directory);
 
   /// HF: decode(ids, output_char_offsets=True, output_word_offsets=True): one id a frame; equal
   /// neighbours are one, the pad token is the blank, special tokens stay. Throws ConfigError for an
-  /// id without a token where unk_token is null.
+  /// id without a token where unk_token is null, and for a text of more than 64 MiB.
   Output decode(std::span<const std::int64_t> ids) const;
 
   /// The token of `id`, for an unknown one the unk_token; null where there is neither.
@@ -45,8 +45,8 @@ class Wav2Vec2CTCTokenizer {
   /// The number of the blank, the first if there are several; -1 without one.
   std::int64_t pad_token_id() const;
 
-  /// That a model with `vocab_size` outputs can be decoded. Throws ConfigError: vocab.json has a
-  /// token beyond them, the blank is beyond them, or one of them has no token and unk_token is
+  /// That a model with `vocab_size` outputs can be decoded; tokens beyond them are never said.
+  /// Throws ConfigError: the blank is beyond them, or one of them has no token and unk_token is
   /// null.
   void check_vocab_size(std::int64_t vocab_size) const;
 

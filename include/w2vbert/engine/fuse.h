@@ -64,7 +64,8 @@ Pretrained<ModuleHolder> load_fused(const std::string& path_or_id, Precision pre
   Pretrained<ModuleHolder> result;
   {
     const SkipInitialization skip;  // names and shapes: memory that is not written costs nothing
-    result.model = ModuleHolder(source.config);
+    detail::make_of_config_file(source.directory,
+                                [&] { result.model = ModuleHolder(source.config); });
   }
   detail::place_module(*result.model, options, detail::ParameterValues::unset);
   const auto weights =

@@ -72,8 +72,13 @@ void group_rows(const float* x, std::int64_t rows, std::int64_t width, std::int6
 
 RaggedAttention::RaggedAttention(std::int64_t heads, std::int64_t head_size,
                                  const at::Tensor& distance_embedding, std::int64_t left,
-                                 std::int64_t right, Precision precision)
-    : heads_(heads), head_size_(head_size), left_(left), right_(right), precision_(precision) {
+                                 std::int64_t right, Precision precision, bool sdpa)
+    : heads_(heads),
+      head_size_(head_size),
+      left_(left),
+      right_(right),
+      precision_(precision),
+      sdpa_(sdpa) {
   if (!distance_embedding.defined()) return;
   const at::Tensor rows = distance_embedding.to(at::kFloat).contiguous();  // (left + 1 + right, D)
   distances_ = round_up(rows.size(0), kKeyGranule);
@@ -182,9 +187,15 @@ void RaggedAttention::forward_in(const RaggedBatch& batch, const float* qkv, std
                             rounded_scores, kKeyBlock),
                 kKeyBlock, clip_values + key * head_size_, head_size_, output, head_size_, key > 0);
     }
+    const bool has_keys = clip.has_valid_frames || distances_ > 0;
     for (std::int64_t row = 0; row < rows; ++row) {
-      kernels.scale(output + row * head_size_, head_size_, 1.0f / row_sum[row],
-                    y + (block.begin() + row) * width + head * head_size_);
+      float* to = y + (block.begin() + row) * width + head * head_size_;
+      // Whatever the scores are where there is no key; else NaN stays one.
+      if (sdpa_ && (!has_keys || row_sum[row] == 0.0f)) {
+        std::fill_n(to, head_size_, 0.0f);
+      } else {
+        kernels.scale(output + row * head_size_, head_size_, 1.0f / row_sum[row], to);
+      }
     }
   });
 }

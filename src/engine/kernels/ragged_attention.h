@@ -21,9 +21,12 @@ class RaggedAttention {
  public:
   RaggedAttention() = default;
   // `distance_embedding` (left + 1 + right, D), or undefined: no positions. `precision` is
-  // float32 or bfloat16.
+  // float32 or bfloat16. `sdpa`: a query that has no key gets zeros, as from LibTorch's
+  // scaled_dot_product_attention; else what a softmax makes of it. A query has no key where all its
+  // scores are minus infinity, and without positions where no frame is valid: with them a mask is
+  // the lowest finite number, and all keys count alike.
   RaggedAttention(std::int64_t heads, std::int64_t head_size, const at::Tensor& distance_embedding,
-                  std::int64_t left, std::int64_t right, Precision precision);
+                  std::int64_t left, std::int64_t right, Precision precision, bool sdpa);
 
   // What attention is computed in where the layers' products are in `precision`.
   static Precision precision_for(Precision precision) {
@@ -48,6 +51,7 @@ class RaggedAttention {
 
   std::int64_t heads_ = 0, head_size_ = 0, left_ = 0, right_ = 0;
   Precision precision_ = Precision::float32;
+  bool sdpa_ = false;
   std::int64_t distances_ = 0;   // left + 1 + right, rounded up to whole vectors; 0: no positions
   ScratchBuffer distance_keys_;  // (D, distances_)
 };

@@ -83,7 +83,9 @@ void layer_norm(const float* x, std::int64_t rows, std::int64_t width, const flo
     }
     float variance = squares.total();
     for (std::int64_t i = whole; i < width; ++i) variance += (x[i] - mean) * (x[i] - mean);
-    const Vec scale(1.0f / __builtin_sqrtf(variance / static_cast<float>(width) + eps));
+    // A variance beyond float32 would scale finite values to nothing.
+    const float spread = variance / static_cast<float>(width) + eps;
+    const Vec scale(spread <= __FLT_MAX__ ? 1.0f / __builtin_sqrtf(spread) : __builtin_nanf(""));
     for (std::int64_t i = 0; i < width; i += kLanes) {
       const std::int64_t count = width - i;
       const Vec normal = (load(x + i, count) - means) * scale;
@@ -133,8 +135,9 @@ void depthwise_rows(const float* x, std::int64_t first, std::int64_t rows, std::
   for (Vec& sum : sums) sum = Vec(0.0f);
   const std::int64_t earliest = first - (kernel_size - 1);
   const std::int64_t last = first + rows - 1;
-  for (std::int64_t t = earliest < 0 ? 0 : earliest; t <= last; ++t) {
-    const Vec input = load(x + t * channels, count);
+  for (std::int64_t t = earliest; t <= last; ++t) {
+    // Before the clip a weight meets a zero, which does not hide a NaN.
+    const Vec input = t < 0 ? Vec(0.0f) : load(x + t * channels, count);
     const std::int64_t tap = t - earliest;  // of output row 0; one less for each further row
     if (rows == kRows && tap >= kRows - 1 && tap < kernel_size) {
       for (std::int64_t row = 0; row < kRows; ++row) {
@@ -334,6 +337,14 @@ void pair_rows(const float* x, std::int64_t rows, std::int64_t width, std::int64
   }
 }
 
+// How often `size` goes into `steps`: finite for any size above 0, and 0 for those that are not
+// numbers.
+float steps_per_unit(float steps, float size) {
+  if (!(size > 0.0f && size <= __FLT_MAX__)) return 0.0f;
+  const float quotient = steps / size;
+  return quotient <= __FLT_MAX__ ? quotient : __FLT_MAX__;
+}
+
 void quantize(const float* x, std::int64_t width, std::int64_t ld, std::uint8_t* y, float* scale,
               std::int32_t* zero) {
   Vec smallest(0.0f), largest(0.0f);
@@ -347,7 +358,7 @@ void quantize(const float* x, std::int64_t width, std::int64_t ld, std::uint8_t*
   const float span = max_or_nan_of(largest) - low;
   constexpr float kSteps = 255.0f;
   *scale = span == 0.0f ? 1.0f : span / kSteps;
-  const float steps = span > 0.0f && span <= __FLT_MAX__ ? kSteps / span : 0.0f;
+  const float steps = steps_per_unit(kSteps, span);
   const float offset = __builtin_floorf(-low * steps + 0.5f);
   *zero = span > 0.0f && span <= __FLT_MAX__ ? static_cast<std::int32_t>(offset) : 0;
   const float shift = static_cast<float>(*zero) + 0.5f;
@@ -369,7 +380,7 @@ void quantize_weight(const float* x, std::int64_t width, std::int64_t ld, std::i
   constexpr float kSteps = 127.0f;
   constexpr float kToWhole = 12582912.0f;  // 1.5 * 2^23: what is added to it is rounded to even
   *scale = largest / kSteps;
-  const float steps = largest > 0.0f && largest <= __FLT_MAX__ ? kSteps / largest : 0.0f;
+  const float steps = steps_per_unit(kSteps, largest);
   std::int32_t total = 0;
   for (std::int64_t i = 0; i < width; ++i) {
     const float whole = (x[i] * steps + kToWhole) - kToWhole;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "core/escaped_name.h"
 #include "core/stopwatch.h"
 #include "core/text.h"
 #include "tool/cli/console.h"
@@ -20,9 +21,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json json_of(const ClipReport& clip) {
-  return {{"path", clip.path},
-          {"name", clip.name},
-          {"output", clip.output},
+  return {{"path", escaped_name(clip.path)},
+          {"name", escaped_name(clip.name)},
+          {"output", escaped_name(clip.output)},
           {"frames", clip.frames},
           {"source_sample_rate_hz", clip.source_sample_rate_hz},
           {"source_channels", clip.source_channels},
@@ -33,7 +34,7 @@ Json json_of(const ClipReport& clip) {
 }
 
 Json json_of(const ClipFailure& failure) {
-  return {{"path", failure.path},
+  return {{"path", escaped_name(failure.path)},
           {"stage", failure.stage},
           {"kind", failure.kind},
           {"message", failure.message}};
@@ -43,9 +44,34 @@ std::string plan_line(const ClipRunPlan& plan) {
   std::string line = count(plan.inputs, "clip");
   if (plan.finished > 0) line += fmt::format(", {} finished before", plan.finished);
   if (plan.damaged > 0) line += fmt::format(", {} damaged and redone", plan.damaged);
+  if (plan.replaced > 0) {
+    line += fmt::format(", {} of a file that was replaced and done anew", plan.replaced);
+  }
   if (plan.temporaries > 0)
     line += ", " + count(plan.temporaries, "left-over temporary file") + " removed";
   return line;
+}
+
+// What is to be known of the outputs that are taken for finished.
+std::vector<std::string> notes_on(const ClipRunPlan& plan) {
+  std::vector<std::string> notes;
+  if (plan.unrecorded > 0) {
+    notes.push_back(count(plan.unrecorded, "finished output") +
+                    " without a record of the file it is of (by an earlier version, or the journal "
+                    "is lost): taken for finished by the name");
+  }
+  if (plan.unreadable > 0) {
+    notes.push_back(
+        count(plan.unreadable, "finished output") +
+        " left as it is, whose audio file cannot be read to see whether it is still the "
+        "same: " +
+        quote_bytes(plan.first_unreadable));
+  }
+  if (plan.is_unlocked) {
+    notes.push_back(
+        "this file system has no locks (flock): two processes must not write one shard");
+  }
+  return notes;
 }
 
 std::string summary_line(const ClipRunSummary& summary, const std::string& directory) {
@@ -62,6 +88,7 @@ Json json_of(const ClipRunSummary& summary) {
   return {{"inputs", summary.plan.inputs},
           {"finished_before", summary.plan.finished},
           {"redone", summary.plan.damaged},
+          {"replaced", summary.plan.replaced},
           {"done", summary.done},
           {"failed", summary.failed},
           {"stopped", summary.stopped},
@@ -106,8 +133,60 @@ class RunProgress {
 
 }  // namespace
 
+AudioNotes::AudioNotes(const AudioOptions& audio, Messages& messages)
+    : audio_(audio), messages_(messages) {}
+
+void AudioNotes::note(const std::string& path, const std::string& note) {
+  if (noted_.insert(path).second) messages_.say(quote_bytes(path) + ": " + note);
+}
+
+void AudioNotes::count_channels(int channels) {
+  if (channels < 2) return;
+  fewest_ = clips_ == 0 ? channels : std::min(fewest_, channels);
+  most_ = std::max(most_, channels);
+  ++clips_;
+}
+
+void AudioNotes::say_channels() {
+  if (clips_ == 0) return;
+  std::string line = count(clips_, "clip") + " of files with " + std::to_string(fewest_);
+  if (most_ > fewest_) line += " to " + std::to_string(most_);
+  line += " channels: ";
+  if (audio_.channels == AudioOptions::Channels::mix) {
+    line += "their mean is used";
+  } else if (audio_.channels == AudioOptions::Channels::first) {
+    line += "the first is used";
+  } else if (audio_.channel == kEachChannel) {
+    line += "each is a clip of its own";
+  } else {
+    line += "channel " + std::to_string(audio_.channel) + " is used";
+  }
+  messages_.say(line + " (--channels)");
+}
+
 void say_warnings(const LoadReport& report, Messages& messages) {
   for (const std::string& warning : report.warnings) messages.say(warning);
+}
+
+void say_notes(const InputList& inputs, const PartitionChoice& choice, Messages& messages) {
+  for (const std::string& note : inputs.notes()) messages.say(note);
+  if (choice.ignored.empty()) return;
+  const bool lacks_count = choice.ignored.find(' ') == std::string::npos;
+  messages.say(choice.ignored +
+               (lacks_count
+                    ? " is ignored: it comes without the number of processes (--partition I/N "
+                      "divides the inputs among them)"
+                    : " are ignored: they divide lists (--manifest), and files that are named one "
+                      "by one are all done (--partition I/N divides these, too)"));
+}
+
+void say_share(const InputList& inputs, const PartitionChoice& choice, std::size_t own,
+               Messages& messages) {
+  const std::size_t all = inputs.size() + inputs.bad_rows().size();
+  if (own == all) return;
+  messages.say(fmt::format("share {}/{} by {}: {} of {}, the rest is other processes'",
+                           choice.partition.index, choice.partition.count, choice.chosen_by, own,
+                           count(all, "clip")));
 }
 
 void say_engine(const EngineChoice& engine, Messages& messages) {
@@ -119,15 +198,23 @@ void say_engine(const EngineChoice& engine, Messages& messages) {
 
 int run_over_clips(const std::string& command, const ClipOptions& options,
                    const OutputOptions& output, const InputList& inputs, Fingerprint fingerprint,
-                   ClipRunRequest request, Messages& messages,
+                   ClipRunRequest request, ProtectedFiles sources, Messages& messages,
                    const std::vector<std::pair<std::string, std::string>>& about) {
   add_output_format(fingerprint, options.output_format);
   add_shard_size(fingerprint, options.shard_size.value_or(0));
-  request.partition = options.partition();
+  const PartitionChoice choice = options.partition();
+  request.partition = choice.partition;
+  say_notes(inputs, choice, messages);
   request.verify = options.verify;
   if (options.max_failures) request.max_failures = *options.max_failures;
   request.read_timeout_seconds = options.read_timeout_seconds;
-  RunDirectory directory(options.output, std::move(fingerprint), request.partition);
+  if (options.manifest != "-") sources.add(options.manifest, "the manifest");
+  RunDirectory directory(options.output, std::move(fingerprint), request.partition, sources);
+  if (directory.placement() == Placement::kUnderLock) {
+    messages.say(quote_bytes(options.output) +
+                 ": this file system has no hard links and no rename that refuses to replace: "
+                 "outputs are renamed under a lock, and no other program may write here");
+  }
   catch_stop_signals();
   request.stop_requested = is_stopping;
 
@@ -135,13 +222,18 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
   Json failures = Json::array();
   RunProgress progress;
   ClipRunEvents events;
+  AudioNotes notes(request.audio, messages);
+  events.noted = [&](const std::string& path, const std::string& note) { notes.note(path, note); };
   events.planned = [&](const ClipRunPlan& plan) {
     progress.planned(plan.to_do());
+    say_share(inputs, choice, plan.inputs, messages);
     messages.say(plan_line(plan));
+    for (const std::string& note : notes_on(plan)) messages.say(note);
     progress.show(messages);
   };
   events.finished = [&](const ClipReport& clip) {
     progress.finished(clip.audio_seconds);
+    notes.count_channels(clip.source_channels);
     if (output.json) clips.push_back(json_of(clip));
     progress.show(messages);
   };
@@ -152,10 +244,12 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
     progress.show(messages);
   };
   const ClipRunSummary summary = run_clips(inputs, request, directory, events);
+  notes.say_channels();
   messages.say(summary_line(summary, options.output));
   if (output.json) {
-    Json report = {
-        {"command", command}, {"output", options.output}, {"fingerprint", directory.digest()}};
+    Json report = {{"command", command},
+                   {"output", escaped_name(options.output)},
+                   {"fingerprint", directory.digest()}};
     for (const auto& [name, value] : about) report[name] = value;
     report.update(json_of(summary));
     report["clips"] = std::move(clips);

@@ -44,6 +44,13 @@ void print_result(std::string_view text) {
   }
 }
 
+void print_verdict(std::string_view text) {
+  try {
+    print_result(text);
+  } catch (const ReaderGone&) {
+  }
+}
+
 void print_report(std::string_view text) noexcept { (void)try_write_all(STDOUT_FILENO, text); }
 
 void print_error(std::string_view message) noexcept {

@@ -18,6 +18,9 @@ struct ReaderGone : std::exception {};
 
 // For commands whose result is what they print. Throws StorageError, or ReaderGone.
 void print_result(std::string_view text);
+// For commands whose exit status is the verdict, and is out before what they print: a reader that
+// goes away early does not change it. Throws StorageError.
+void print_verdict(std::string_view text);
 // For commands whose results are files: stdout may be anything.
 void print_report(std::string_view text) noexcept;
 

@@ -24,8 +24,10 @@
 #include "tool/cli/exit_status.h"
 #include "tool/cli/options.h"
 #include "tool/store/json_text.h"
+#include "w2vbert/audio/audio_file.h"
 #include "w2vbert/checkpoint/model_directory.h"
 #include "w2vbert/core/device.h"
+#include "w2vbert/core/error.h"
 #include "w2vbert/version.h"
 
 namespace w2vbert::tool {
@@ -57,6 +59,14 @@ Finding torch_finding() {
         "LD_LIBRARY_PATH";
   }
   return finding;
+}
+
+Finding libav_finding() {
+  const std::string version = libav_version();
+  if (!version.empty()) return {"libav", version + " (M4A, AAC, WebM, WMA and others)", ""};
+  return {"libav", "not in this build",
+          "only needed for M4A, AAC, WebM, WMA and others: install libavformat-dev and "
+          "libswresample-dev and configure anew, or convert such files with ffmpeg"};
 }
 
 Finding cpu_finding() {
@@ -117,7 +127,11 @@ Finding cuda_finding() {
 
 Finding hub_finding() {
   const std::string path = hub_cache_directory();
-  if (is_directory(path)) return {"Hub cache", quote_bytes(path), ""};
+  try {
+    if (is_directory(path)) return {"Hub cache", quote_bytes(path), ""};
+  } catch (const StorageError& error) {
+    return {"Hub cache", error.what(), "make it readable, or give --model a directory"};
+  }
   return {"Hub cache", quote_bytes(path) + " (not there)",
           "`hf download facebook/w2v-bert-2.0` makes it; or give --model a directory"};
 }
@@ -134,6 +148,7 @@ int run(const DoctorOptions& options) {
       torch_finding(),
       {"libsndfile", ::sf_version_string(), ""},
       {"soxr", ::soxr_version(), ""},
+      libav_finding(),
       cpu_finding(),
       threads_finding(),
       onednn_finding(),

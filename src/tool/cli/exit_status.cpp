@@ -16,6 +16,8 @@ ExitResult exit_result_of(std::exception_ptr exception) noexcept {
     std::rethrow_exception(std::move(exception));
   } catch (const ReaderGone&) {
     return {kDone, ""};
+  } catch (const RangeError& error) {
+    return {kUsage, message_of(error)};
   } catch (const UsageError& error) {
     return {kUsage, message_of(error)};
   } catch (const ConfigError& error) {

@@ -3,18 +3,22 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "core/parse_number.h"
+#include "core/text.h"
 #include "tool/cli/clip_report.h"
 #include "tool/cli/commands.h"
 #include "tool/cli/console.h"
 #include "tool/cli/options.h"
 #include "tool/cli/signals.h"
 #include "tool/tasks/extraction.h"
+#include "tool/tasks/model_files.h"
 #include "tool/tasks/preset.h"
 #include "w2vbert/core/error.h"
 
@@ -27,6 +31,8 @@ constexpr std::int64_t kMaxPool = 1000;
 constexpr double kOverlapSeconds = 2;  // or a quarter of a chunk
 
 struct ExtractOptions {
+  // That the options were declared in: tells an option that was given from one that was not.
+  const CLI::App* command = nullptr;
   ClipOptions clips;
   ModelOptions model;
   OutputOptions output;
@@ -59,17 +65,30 @@ struct ExtractOptions {
     return wanted;
   }
 
+  // What is read besides the clips.
+  ProtectedFiles sources() const {
+    ProtectedFiles files;
+    add_model_files(files, model.model, model.lora);
+    files.add(stats, "the file of --stats");
+    return files;
+  }
+
  private:
+  // Throws UsageError for an option that was given beside the preset and says another thing.
+  void check_against_preset(const char* option, bool agrees, const std::string& preset_says) const {
+    if (agrees || command->get_option(option)->count() == 0) return;
+    throw UsageError("", option, "is not what --preset " + std::string(preset->name) + " does",
+                     preset_says + ", or no --preset");
+  }
+
   void apply_preset(ExtractionOptions& wanted) const {
     const std::string name(preset->name);
-    for (const auto& [option, given] :
-         {std::pair("--states", !states.empty()),
-          {"--resampler", clips.resampler != AudioOptions::Resampler::soxr},
-          {"--channels", clips.channels != AudioOptions::Channels::first}}) {
-      if (given) {
-        throw UsageError("", option, "is what --preset " + name + " chooses", "one of the two");
-      }
-    }
+    const std::string state = std::to_string(preset->state);
+    check_against_preset("--states", states == state, state);
+    check_against_preset(
+        "--resampler", clips.resampler == preset->audio.resampler,
+        preset->audio.resampler == AudioOptions::Resampler::soxr ? "soxr" : "no --resampler");
+    check_against_preset("--channels", clips.channels == preset->audio.channels, "mix");
     if (preset->stats && stats.empty()) {
       throw UsageError("", "--stats", "is not given, --preset " + name + " needs it",
                        "a safetensors file with mean and var (scripts/convert_stats.py makes one)");
@@ -80,7 +99,7 @@ struct ExtractOptions {
                        "one of the two");
     }
     wanted.preset = name;
-    wanted.states = std::to_string(preset->state);
+    wanted.states = state;
     wanted.attention_mask = preset->attention_mask;
     wanted.pool = preset->pool;
   }
@@ -91,7 +110,13 @@ struct OverlapSeconds {
   std::string placeholder = "S";
 
   double operator()(const std::string& option, const std::string& text) const {
-    return text == "0" ? 0 : positive_number(option, text, kMaxSeconds);
+    const auto number = parse_number<double>(text);
+    if (!number || std::signbit(*number) || *number > kMaxSeconds) {
+      throw UsageError(
+          "", option, in_quotes(text) + " is out of range or no number",
+          "a number from 0 to " + std::to_string(static_cast<std::int64_t>(kMaxSeconds)));
+    }
+    return *number;
   }
 };
 
@@ -128,9 +153,7 @@ int run_extract(const ExtractOptions& options) {
   request.features = extraction.features();
   request.audio = options.clips.audio(request.features.sampling_rate);
   if (options.preset) {
-    const double max_seconds = request.audio.max_seconds;
-    request.audio = options.preset->audio;
-    request.audio.max_seconds = max_seconds;
+    request.audio = with_way_of(*options.preset, request.audio);
     if (request.features.sampling_rate != request.audio.target_sample_rate_hz) {
       throw UsageError("", "--preset",
                        "is for models of 16000 Hz, this one has " +
@@ -141,6 +164,7 @@ int run_extract(const ExtractOptions& options) {
   request.reading_threads =
       options.clips.reading_threads(std::max(1, at::get_num_threads() / kCoresPerReader));
   request.tensor_names = extraction.tensor_names();
+  request.row_bytes = extraction.row_bytes();
   request.batch_frames = extraction.batch_frames(options.batch_seconds);
   request.prepare = [&] {
     LoadReport report;
@@ -150,7 +174,7 @@ int run_extract(const ExtractOptions& options) {
     return function;
   };
   return run_over_clips("extract", options.clips, options.output, inputs,
-                        extraction.fingerprint(request.audio), request, messages,
+                        extraction.fingerprint(request.audio), request, options.sources(), messages,
                         {{"engine", name_of(extraction.engine().kind)},
                          {"engine_reason", extraction.engine().reason}});
 }
@@ -160,6 +184,7 @@ int run_extract(const ExtractOptions& options) {
 Run add_extract(CLI::App& program) {
   CLI::App& command = *program.add_subcommand("extract", "Write the hidden states of each file");
   const auto options = std::make_shared<ExtractOptions>();
+  options->command = &command;
   options->clips.add_to(command);
   add_value(command, "--states", options->states, "N,N,...|all",
             "Write hidden_states.<n> (T, C), numbered as HuggingFace numbers them, instead of "
@@ -172,9 +197,11 @@ Run add_extract(CLI::App& program) {
   }
   add_value(
       command, "--preset", options->preset, preset_names(),
-      "Do what a project does, from the audio file to what it takes from the encoder:" + known);
+      "Do what a project does, from the audio file to what it takes from the encoder; options that "
+      "say another thing (--states, --stats, --resampler, --channels) are refused:" +
+          known);
   add_value(command, "--pool", options->pool, WholeNumber<std::int64_t>{1, kMaxPool},
-            "Write the mean of each N frames (default: 1)");
+            "Write the mean of each N frames (default: the preset's, else 1)");
   add_value(command, "--output-dtype", options->output_dtype, output_dtypes(),
             "Type of the states in the files (default: as computed)");
   add_value(

@@ -10,6 +10,7 @@
 #include "tool/cli/commands.h"
 #include "tool/cli/console.h"
 #include "tool/cli/options.h"
+#include "tool/tasks/model_files.h"
 
 namespace w2vbert::tool {
 namespace {
@@ -18,6 +19,7 @@ struct FeaturesOptions {
   ClipOptions clips;
   OutputOptions output;
   std::string model;
+  std::string revision;
   std::optional<int> threads;
 };
 
@@ -27,24 +29,36 @@ int run_features(const FeaturesOptions& options) {
   const InputList inputs = options.clips.inputs();
   check_no_input_is_an_output(inputs, options.clips.output);
   ClipRunRequest request;
-  request.features = feature_settings(options.model);
+  request.features = feature_settings(options.model, options.revision);
   request.audio = options.clips.audio(request.features.sampling_rate);
   request.reading_threads = options.clips.reading_threads(at::get_num_threads());
-  request.tensor_names = {"input_features", "attention_mask"};
+  request.tensor_names = {"input_features"};
+  request.row_bytes = {request.features.num_mel_bins * request.features.stride *
+                       static_cast<std::int64_t>(sizeof(float))};
+  if (request.features.return_attention_mask) {
+    request.tensor_names.push_back("attention_mask");
+    request.row_bytes.push_back(sizeof(std::int64_t));
+  }
   request.prepare = [] {
     return [](const std::vector<EngineClip>& clips) {
       std::vector<NamedTensors> outputs;
       outputs.reserve(clips.size());
       for (const EngineClip& clip : clips) {
-        outputs.push_back(
-            {{"input_features", clip.input_features}, {"attention_mask", clip.attention_mask}});
+        NamedTensors& output = outputs.emplace_back();
+        output.emplace_back("input_features", clip.input_features);
+        if (clip.attention_mask.defined()) {
+          output.emplace_back("attention_mask", clip.attention_mask);
+        }
       }
       return outputs;
     };
   };
+  ProtectedFiles sources;
+  if (!options.model.empty()) add_model_files(sources, options.model, /*lora=*/"");
   Messages messages(options.output.quiet);
   return run_over_clips("features", options.clips, options.output, inputs,
-                        features_fingerprint(request.features, request.audio), request, messages);
+                        features_fingerprint(request.features, request.audio), request, sources,
+                        messages);
 }
 
 }  // namespace
@@ -58,6 +72,8 @@ Run add_features(CLI::App& program) {
   options->clips.add_to(command);
   add_value(command, "--model", options->model, "PATH_OR_ID",
             "Take the settings from this model (default: the extractor's own)");
+  add_value(command, "--revision", options->revision, "NAME",
+            "Of that model, where it is a Hub id: a branch, a tag or a commit (default: main)");
   add_threads(command, options->threads, "the cores this process may use");
   options->output.add_to(command);
   command.footer("Example:\n  w2vbert features a.wav b.flac --output features");

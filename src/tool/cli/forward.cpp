@@ -73,9 +73,11 @@ Run add_forward(CLI::App& program) {
   add_value(
       command, "--input", options->input, "IN.safetensors",
       "input_features (B, T, 160); optional attention_mask (B, T), mask_time_indices (B, T), and "
-      "labels for the classes that have a loss");
+      "labels for the classes that have a loss; or those of one clip without B, as features writes "
+      "them");
   add_value(command, "--output", options->output, "OUT.safetensors",
-            "Gets HuggingFace's output fields under their names; replaced if it is there");
+            "Gets HuggingFace's output fields under their names; those of an earlier call are "
+            "replaced, any other file is left as it is");
   command.add_flag("--output-hidden-states", options->output_hidden_states,
                    "Write hidden_states.<n> as well");
   command.add_flag("--output-attentions", options->output_attentions,

@@ -41,50 +41,70 @@ std::string grouped(std::uint64_t number) {
   return digits;
 }
 
-std::size_t column_width(const Inspection& inspection, std::size_t least,
-                         const std::function<std::string(const InspectedTensor&)>& text) {
-  constexpr std::size_t kMaxWidth = 90;
-  for (const InspectedTensor& tensor : inspection.tensors)
-    least = std::max(least, text(tensor).size());
-  return std::min(least, kMaxWidth);
-}
-
-std::string table(const Inspection& inspection) {
-  const auto name = [](const InspectedTensor& tensor) { return quote_bytes(tensor.tensor.name); };
-  const auto shape = [](const InspectedTensor& tensor) { return shape_text(tensor.tensor.shape); };
-  const std::size_t name_width = column_width(inspection, 6, name);
-  const std::size_t shape_width = column_width(inspection, 5, shape);
-  std::string text = fmt::format("{:<{}}  {:<8}{:<{}}  {}\n", "tensor", name_width, "dtype",
-                                 "shape", shape_width, "file");
-  for (const InspectedTensor& tensor : inspection.tensors) {
-    text +=
-        fmt::format("{:<{}}  {:<8}{:<{}}  {}\n", name(tensor), name_width, tensor.tensor.dtype_name,
-                    shape(tensor), shape_width, quote_bytes(file_name(tensor.tensor.file)));
+// Hands text to standard output block by block: a listing of a million tensors is never in memory
+// whole.
+class ResultStream {
+ public:
+  void add(std::string_view text) {
+    text_ += text;
+    constexpr std::size_t kBlockBytes = 1 << 16;
+    if (text_.size() >= kBlockBytes) flush();
   }
-  return text;
+  // Throws as print_result.
+  void flush() {
+    print_result(text_);
+    text_.clear();
+  }
+
+ private:
+  std::string text_;
+};
+
+void print_table(const Inspection& inspection, ResultStream& out) {
+  constexpr std::size_t kMaxWidth = 90;
+  std::size_t name_width = std::string_view("tensor").size();
+  std::size_t shape_width = std::string_view("shape").size();
+  inspection.for_each_tensor([&](const std::string&, const HeaderTensor& tensor, std::uint64_t) {
+    name_width = std::max(name_width, quote_bytes(tensor.name).size());
+    shape_width = std::max(shape_width, shape_text(tensor.shape).size());
+  });
+  name_width = std::min(name_width, kMaxWidth);
+  shape_width = std::min(shape_width, kMaxWidth);
+  const auto line = [&](std::string_view name, std::string_view dtype, std::string_view shape,
+                        std::string_view file) {
+    out.add(fmt::format("{:<{}}  {:<8}{:<{}}  {}\n", name, name_width, dtype, shape, shape_width,
+                        file));
+  };
+  line("tensor", "dtype", "shape", "file");
+  inspection.for_each_tensor(
+      [&](const std::string& file, const HeaderTensor& tensor, std::uint64_t) {
+        line(quote_bytes(tensor.name), tensor.dtype_name, shape_text(tensor.shape),
+             quote_bytes(file_name(file)));
+      });
 }
 
 std::string summary(const Inspection& inspection) {
   std::string text = fmt::format("\n{}\n", quote_bytes(inspection.path));
-  for (const std::string& warning : inspection.warnings) {
+  for (const std::string& warning : inspection.files->warnings()) {
     text += fmt::format("warning      {}\n", quote_bytes(warning, 1000));
   }
   std::size_t shown = 0;
-  for (const InspectedTensor& tensor : inspection.tensors) {
-    if (tensor.not_finite == 0) continue;
-    constexpr std::size_t kMaxShown = 20;
-    if (++shown > kMaxShown) continue;
-    text += fmt::format("warning      {}: {} of {} values are NaN or infinite\n",
-                        quote_bytes(tensor.tensor.name), grouped(tensor.not_finite),
-                        grouped(tensor.elements));
-  }
+  inspection.for_each_tensor(
+      [&](const std::string& file, const HeaderTensor& tensor, std::uint64_t not_finite) {
+        constexpr std::size_t kMaxShown = 20;
+        if (not_finite == 0 || ++shown > kMaxShown) return;
+        text += fmt::format("warning      {}: {}: {} of {} values are NaN or infinite\n",
+                            quote_bytes(file_name(file)), quote_bytes(tensor.name),
+                            grouped(not_finite), grouped(tensor.element_count));
+      });
   std::string dtypes;
   for (const auto& [dtype, elements] : inspection.elements_by_dtype) {
     dtypes += fmt::format("{}{} {}", dtypes.empty() ? "" : ", ", grouped(elements), dtype);
   }
-  text += fmt::format("{} tensors, {} parameters, {} in {} file{}; {}\n", inspection.tensors.size(),
-                      grouped(inspection.elements), byte_text(inspection.bytes),
-                      inspection.files.size(), inspection.files.size() == 1 ? "" : "s",
+  const std::size_t files = inspection.files->files().size();
+  text += fmt::format("{} tensors, {} parameters, {} in {} file{}; {}\n",
+                      inspection.files->tensor_count(), grouped(inspection.elements),
+                      byte_text(inspection.bytes), files, files == 1 ? "" : "s",
                       dtypes.empty() ? "no data" : dtypes);
   if (!inspection.comparison) return text;
 
@@ -98,6 +118,9 @@ std::string summary(const Inspection& inspection) {
       comparison.unexpected.size());
   for (const std::string& name : comparison.missing) {
     text += fmt::format("missing      {}\n", quote_bytes(name));
+  }
+  for (const std::string& name : comparison.initialized) {
+    text += fmt::format("not there    {}: only training uses it\n", quote_bytes(name));
   }
   for (const LoadReport::Mismatch& mismatch : comparison.mismatched) {
     text += fmt::format("misshapen    {}: {}, expected {}\n", quote_bytes(mismatch.name),
@@ -113,23 +136,19 @@ std::string summary(const Inspection& inspection) {
   return text;
 }
 
+// All but the tensors.
 Json json_of(const Inspection& inspection) {
-  Json tensors = Json::array();
-  for (const InspectedTensor& tensor : inspection.tensors) {
-    tensors.push_back({{"name", tensor.tensor.name},
-                       {"dtype", tensor.tensor.dtype_name},
-                       {"shape", tensor.tensor.shape},
-                       {"file", tensor.tensor.file},
-                       {"bytes", tensor.tensor.bytes},
-                       {"not_finite", tensor.not_finite}});
+  Json files = Json::array();
+  for (std::size_t i = 0; i < inspection.files->files().size(); ++i) {
+    files.push_back(inspection.files->path_of(i));
   }
   Json report = {{"command", "inspect"},
                  {"path", inspection.path},
-                 {"files", inspection.files},
+                 {"files", std::move(files)},
                  {"parameters", inspection.elements},
                  {"bytes", inspection.bytes},
                  {"dtypes", inspection.elements_by_dtype},
-                 {"warnings", inspection.warnings},
+                 {"warnings", inspection.files->warnings()},
                  {"complete", inspection.complete()}};
   if (inspection.comparison) {
     const LoadReport& comparison = *inspection.comparison;
@@ -143,11 +162,42 @@ Json json_of(const Inspection& inspection) {
     report["compared_with"] = inspection.compared_with;
     report["found"] = comparison.loaded;
     report["missing"] = comparison.missing;
+    report["initialized"] = comparison.initialized;
     report["mismatched"] = std::move(mismatched);
     report["unexpected"] = comparison.unexpected;
   }
-  report["tensors"] = std::move(tensors);
   return report;
+}
+
+std::string json_string(std::string_view text) {
+  std::string line = json_line(text);
+  line.pop_back();
+  return line;
+}
+
+// json_text() of the report with a list of the tensors as its last member.
+void print_json(const Inspection& inspection, ResultStream& out) {
+  std::string text = json_text(json_of(inspection));
+  text.resize(text.rfind("\n}"));
+  out.add(text);
+  out.add(",\n  \"tensors\": [");
+  bool is_first = true;
+  inspection.for_each_tensor(
+      [&](const std::string& file, const HeaderTensor& tensor, std::uint64_t not_finite) {
+        std::string shape;
+        for (const std::int64_t size : tensor.shape) {
+          shape += fmt::format("{}\n        {}", shape.empty() ? "" : ",", size);
+        }
+        if (!shape.empty()) shape += "\n      ";
+        out.add(fmt::format(
+            "{}\n    {{\n      \"name\": {},\n      \"dtype\": {},\n"
+            "      \"shape\": [{}],\n      \"file\": {},\n      \"bytes\": {},\n"
+            "      \"not_finite\": {}\n    }}",
+            is_first ? "" : ",", json_string(tensor.name), json_string(tensor.dtype_name), shape,
+            json_string(file), tensor.end - tensor.begin, not_finite));
+        is_first = false;
+      });
+  out.add(is_first ? "]\n}\n" : "\n  ]\n}\n");
 }
 
 int run(const InspectOptions& options) {
@@ -174,11 +224,14 @@ int run(const InspectOptions& options) {
   }
   // The error is out before the listing: a reader that goes away early does not change the status.
   try {
+    ResultStream out;
     if (options.output.json) {
-      print_result(json_text(json_of(inspection)));
+      print_json(inspection, out);
     } else {
-      print_result(table(inspection) + summary(inspection));
+      print_table(inspection, out);
+      out.add(summary(inspection));
     }
+    out.flush();
   } catch (const ReaderGone&) {
   }
   return status;

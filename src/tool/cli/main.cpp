@@ -12,6 +12,7 @@
 #include "tool/cli/commands.h"
 #include "tool/cli/console.h"
 #include "tool/cli/exit_status.h"
+#include "tool/cli/last_words.h"
 #include "tool/cli/signals.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/version.h"
@@ -101,11 +102,12 @@ int main(int argc, char** argv) {
   using namespace w2vbert::tool;
   open_standard_descriptors();
   ignore_write_signals();
+  say_last_words();
   try {
-    return run_program({argv + std::min(argc, 1), argv + argc});
+    return end_with(run_program({argv + std::min(argc, 1), argv + argc}));
   } catch (...) {
     const ExitResult result = exit_result_of(std::current_exception());
     if (!result.message.empty()) print_error(result.message);
-    return result.status;
+    return end_with(result.status);
   }
 }

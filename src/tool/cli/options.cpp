@@ -11,7 +11,10 @@
 
 #include "core/environment.h"
 #include "core/file.h"
+#include "core/parse_number.h"
+#include "core/text.h"
 #include "core/threads.h"
+#include "tool/corpus/audio_directory.h"
 #include "w2vbert/core/device.h"
 #include "w2vbert/core/error.h"
 
@@ -34,6 +37,38 @@ std::string device_of_launcher() {
     if (const auto index = environment_variable(name)) return "cuda:" + *index;
   }
   return "cuda";
+}
+
+// Reads --channels.
+void read_channels(const std::string& text, ClipOptions& options) {
+  using Channels = AudioOptions::Channels;
+  const auto number = parse_number<int>(text);
+  options.channel = 1;
+  if (text == "first" || text == "1") {
+    options.channels = Channels::first;
+  } else if (text == "mean" || text == "mix") {
+    options.channels = Channels::mix;
+  } else if (text == "second" || text == "each") {
+    options.channels = Channels::one;
+    options.channel = text == "each" ? kEachChannel : 2;
+  } else if (number && *number > 1 && *number <= AudioOptions::kMaxChannels &&
+             std::to_string(*number) == text) {
+    options.channels = Channels::one;
+    options.channel = *number;
+  } else {
+    throw UsageError("", "--channels", in_quotes(text) + " is unknown",
+                     "first, second, mean, each or a number from 1 to " +
+                         std::to_string(AudioOptions::kMaxChannels));
+  }
+}
+
+// A file that cannot be read fails once, when it is its turn.
+int channels_to_split(const std::string& path) {
+  try {
+    return count_channels(path);
+  } catch (const AudioError&) {
+    return 1;
+  }
 }
 
 std::string working_directory() {
@@ -63,9 +98,21 @@ OneOf<EngineKind> engine_kinds() {
 
 OneOf<std::string> attn_implementations() { return one_of({"eager", "sdpa"}); }
 
-void add_model(CLI::App& command, std::string& model) {
+void add_model(CLI::App& command, std::string& model, std::string& revision) {
   add_value(command, "--model", model, "PATH_OR_ID",
-            "A HuggingFace model directory, or a Hub id in the local cache");
+            "A HuggingFace model directory, or a Hub id in the local cache, also id@revision");
+  add_value(command, "--revision", revision, "NAME",
+            "Of a Hub id: a branch, a tag, or a commit or its beginning (default: main)");
+}
+
+void add_lora(CLI::App& command, std::string& lora, std::string& lora_prefix) {
+  add_value(
+      command, "--lora", lora, "PATH_OR_ID",
+      "A PEFT LoRA adapter (adapter_config.json and adapter_model.safetensors) to merge into the "
+      "weights: a directory, or a Hub id in the local cache, also id@revision");
+  add_value(command, "--lora-prefix", lora_prefix, "NAME",
+            "What stands before the model's names in the adapter, behind base_model.model. "
+            "(default: found by itself where there is one place)");
 }
 
 void add_prefix(CLI::App& command, std::string& prefix) {
@@ -88,7 +135,7 @@ void OutputOptions::add_to(CLI::App& command) {
 }
 
 void ModelOptions::add_to(CLI::App& command) {
-  add_model(command, model);
+  add_model(command, model, revision);
   add_value(
       command, "--device", device, "cpu|cuda[:N]",
       "Where the model runs; cuda is the device of LOCAL_RANK or SLURM_LOCALID if one is set, else "
@@ -103,10 +150,7 @@ void ModelOptions::add_to(CLI::App& command) {
             "Which of HuggingFace's attention paths the reference engine follows");
   add_threads(command, threads, "the cores this process may use");
   add_prefix(command, prefix);
-  add_value(
-      command, "--lora", lora, "DIR",
-      "A PEFT LoRA adapter (adapter_config.json and adapter_model.safetensors) to merge into the "
-      "weights");
+  add_lora(command, lora, lora_prefix);
   command.add_flag("--lenient", lenient,
                    "Initialise missing tensors as HuggingFace does, with a warning each");
 }
@@ -115,14 +159,19 @@ ModelRequest ModelOptions::request() const {
   if (model.empty()) {
     throw UsageError("", "--model", "is not given", "a model directory or a Hub id");
   }
+  if (lora.empty() && !lora_prefix.empty()) {
+    throw UsageError("", "--lora-prefix", "is given without --lora", "both");
+  }
   ModelRequest request;
   request.model = model;
+  request.revision = revision;
   request.precision = precision;
   request.engine = engine;
   request.attn_implementation = attn_implementation;
   request.lenient = lenient;
   request.prefix = prefix;
   request.lora = lora;
+  request.lora_prefix = lora_prefix;
   request.device = parse_device(device == "cuda" ? device_of_launcher() : device);
   return request;
 }
@@ -142,9 +191,15 @@ void ClipOptions::add_to(CLI::App& command) {
   add_value(command, "--shard-size", shard_size, WholeNumber<std::size_t>{1, kMaxClipsInShard},
             "Put N inputs into each file, shard-00000.safetensors and so on, with an index of JSON "
             "lines beside it: the N first rows of the list, the N next ... (default: a file each)");
+  add_value(
+      command, "--name", naming,
+      OneOf<Naming>({{"path", Naming::path}, {"stem", Naming::stem}, {"id", Naming::id}}),
+      "What outputs are named after: the path below the deepest folder that holds all inputs, the "
+      "file name alone, or the name that the list gives (default: id where the list has names, "
+      "else "
+      "path)");
   add_audio_to(command);
-  add_value(command, "--num-shards", num_shards, "N", "Do only a share of the inputs: of N shares");
-  add_value(command, "--shard-index", shard_index, "I", "... this one, from 0");
+  add_partition_to(command);
   add_value(command, "--readers", readers, WholeNumber<int>{1, kMaxThreads},
             "Threads that decode audio and make features (default: by the cores)");
   add_value(command, "--read-timeout", read_timeout_seconds, PositiveNumber{kMaxSeconds},
@@ -163,34 +218,53 @@ void ClipOptions::add_inputs_to(CLI::App& command) {
   add_value(
       command, "--manifest", manifest, "FILE|DIR",
       "A list of audio files instead (- for stdin), relative paths counting from its folder, or a "
-      "directory, for the audio files in and below it");
+      "directory, for the audio files in and below it, by links, too");
   add_value(
       command, "--manifest-format", manifest_format,
       OneOf<ManifestFormat>({{"list", ManifestFormat::list},
                              {"tsv", ManifestFormat::tsv},
+                             {"csv", ManifestFormat::csv},
                              {"jsonl", ManifestFormat::jsonl},
                              {"scp", ManifestFormat::scp}}),
-      "One path a line, fairseq's TSV, NeMo's JSON lines (with offset and duration), or Kaldi's "
-      "wav.scp (default: by the file's ending, else list)");
+      "One path a line, fairseq's or Common Voice's TSV, datasets' metadata.csv, JSON lines or an "
+      "array of NeMo's (with offset and duration) or datasets', or Kaldi's wav.scp (default: by "
+      "the "
+      "file's ending, else list)");
+}
+
+void ClipOptions::add_partition_to(CLI::App& command) {
+  add_value(
+      command, "--partition", share, "I/N",
+      "Do only share I, from 0, of N shares of the inputs (default: for a list or a directory "
+      "the share that torchrun, mpirun, srun or a Slurm array gives this process)");
+  add_value(command, "--num-shards", num_shards, "N", "The same in two options: of N shares");
+  add_value(command, "--shard-index", shard_index, "I", "... this one, from 0");
 }
 
 void ClipOptions::add_audio_to(CLI::App& command) {
   using Resampler = AudioOptions::Resampler;
-  using Channels = AudioOptions::Channels;
   add_value(command, "--resampler", resampler,
             OneOf<Resampler>({{"soxr", Resampler::soxr}, {"sinc", Resampler::sinc}}),
             "For other sample rates: soxr HQ (what librosa does) or torchaudio's windowed sinc");
-  add_value(command, "--channels", channels,
-            OneOf<Channels>({{"first", Channels::first}, {"mix", Channels::mix}}),
-            "Of several channels the first, as HuggingFace does, or their mean");
+  add_value(
+      command, "--channels", [this](const std::string& text) { read_channels(text, *this); },
+      "first|second|mean|N|each",
+      "Of several channels the first, as HuggingFace does, the second, the Nth, their mean (also "
+      "mix), or each as a clip of its own, whose output's name ends in -ch1, -ch2 ... (default: "
+      "first)");
+  add_value(command, "--max-audio-seconds", max_seconds, PositiveNumber{kMaxSeconds},
+            "Refuse longer files (default: what the memory at hand carries)");
   add_value(command, "--max-seconds", max_seconds, PositiveNumber{kMaxSeconds},
-            "Refuse longer clips");
+            "The same under its older name")
+      ->group("");
+  command.add_flag("--salvage", salvage,
+                   "Take of a damaged or truncated file what stands before the damage, with a "
+                   "message that says how much is lost");
 }
 
 void ClipOptions::check() const {
   check_inputs();
   if (output.empty()) throw UsageError("", "--output", "is not given", "a directory");
-  (void)partition();
   if (shard_size && output_format == OutputFormat::npy) {
     throw UsageError("", "--shard-size", "is given beside --output-format npy",
                      "--output-format safetensors");
@@ -207,25 +281,27 @@ void ClipOptions::check_inputs() const {
   if (manifest_format && manifest.empty()) {
     throw UsageError("", "--manifest-format", "is given without --manifest", "both");
   }
+  (void)partition();
 }
 
-InputList ClipOptions::inputs() const {
-  InputList list = unnamed_inputs();
-  list.finish();
-  return list;
-}
+InputList ClipOptions::inputs() const { return inputs(OutputNames::kNeeded); }
 
-InputList ClipOptions::unnamed_inputs() const {
-  InputList list(working_directory());
+InputList ClipOptions::unnamed_inputs() const { return inputs(OutputNames::kUnneeded); }
+
+InputList ClipOptions::inputs(OutputNames names) const {
+  InputList list(working_directory(), names);
+  if (naming) list.set_naming(*naming);
   for (const std::string& path : paths) {
     if (path.empty()) throw UsageError("", "", "an empty path", "the path of an audio file");
     list.add(path);
   }
-  if (is_directory(manifest)) {
+  if (is_directory<UsageError>(manifest)) {
     read_audio_directory(manifest, list);
   } else if (!manifest.empty()) {
-    read_manifest(manifest, manifest_format.value_or(manifest_format_of(manifest)), list);
+    read_manifest(manifest, manifest_format, list);
   }
+  if (channel == kEachChannel) list.split_channels(channels_to_split);
+  list.finish(ending_of(output_format));
   return list;
 }
 
@@ -234,6 +310,8 @@ AudioOptions ClipOptions::audio(std::int64_t sampling_rate) const {
   audio.target_sample_rate_hz = static_cast<int>(sampling_rate);
   audio.resampler = resampler;
   audio.channels = channels;
+  audio.channel = channel;
+  audio.salvage = salvage;
   if (max_seconds) audio.max_seconds = *max_seconds;
   return audio;
 }
@@ -242,8 +320,9 @@ int ClipOptions::reading_threads(int by_default) const {
   return readers.value_or(std::min(by_default, kMaxReadersByDefault));
 }
 
-Partition ClipOptions::partition() const {
-  return choose_partition(environment_variable, given(num_shards), given(shard_index));
+PartitionChoice ClipOptions::partition() const {
+  return choose_partition(environment_variable,
+                          {given(share), given(num_shards), given(shard_index), !manifest.empty()});
 }
 
 }  // namespace w2vbert::tool

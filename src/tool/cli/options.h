@@ -27,6 +27,7 @@ struct OutputOptions {
 
 struct ModelOptions {
   std::string model;
+  std::string revision;
   std::string device = "cpu";  // read by request(): another one needs LibTorch's CUDA backend
   Precision precision = Precision::float32;
   EngineKind engine = EngineKind::fused;
@@ -34,6 +35,7 @@ struct ModelOptions {
   std::optional<int> threads;
   std::string prefix;
   std::string lora;
+  std::string lora_prefix;
   bool lenient = false;
 
   void add_to(CLI::App& command);
@@ -45,7 +47,8 @@ struct ModelOptions {
 OneOf<Precision> precisions(const std::string& shown_instead = "");
 OneOf<EngineKind> engine_kinds();
 OneOf<std::string> attn_implementations();
-void add_model(CLI::App& command, std::string& model);
+void add_model(CLI::App& command, std::string& model, std::string& revision);
+void add_lora(CLI::App& command, std::string& lora, std::string& lora_prefix);
 void add_prefix(CLI::App& command, std::string& prefix);
 void add_quiet(CLI::App& command, bool& quiet);
 void add_threads(CLI::App& command, std::optional<int>& threads, const std::string& by_default);
@@ -61,11 +64,15 @@ struct ClipOptions {
   std::string output;
   AudioOptions::Resampler resampler = AudioOptions::Resampler::soxr;
   AudioOptions::Channels channels = AudioOptions::Channels::first;
+  int channel = 1;  // for Channels::one; kEachChannel
+  bool salvage = false;
   std::optional<double> max_seconds;
   std::optional<ManifestFormat> manifest_format;
+  std::optional<Naming> naming;
   OutputFormat output_format = OutputFormat::safetensors;
   std::optional<std::size_t> shard_size;  // clips; without: a file for each
   // Read by partition(), in the words of choose_partition, as a launcher's variables are.
+  std::string share;
   std::string num_shards;
   std::string shard_index;
   std::optional<int> readers;
@@ -74,16 +81,20 @@ struct ClipOptions {
   bool allow_failures = false;
   bool verify = false;
 
-  void add_to(CLI::App& command);         // all of it, of which these are parts
-  void add_inputs_to(CLI::App& command);  // AUDIO, --manifest
-  void add_audio_to(CLI::App& command);   // --resampler, --channels, --max-seconds
+  void add_to(CLI::App& command);            // all of it, of which these are parts
+  void add_inputs_to(CLI::App& command);     // AUDIO, --manifest
+  void add_partition_to(CLI::App& command);  // --partition, --num-shards, --shard-index
+  void add_audio_to(CLI::App& command);      // --resampler, --channels, --salvage ...
   InputList inputs() const;
   InputList unnamed_inputs() const;  // whose outputs need no names: two may be of one name
   AudioOptions audio(std::int64_t sampling_rate) const;
-  Partition partition() const;
+  PartitionChoice partition() const;
   int reading_threads(int by_default) const;
   void check() const;         // which options go together
-  void check_inputs() const;  // the same without --output and the share
+  void check_inputs() const;  // the same without --output
+
+ private:
+  InputList inputs(OutputNames names) const;
 };
 
 }  // namespace w2vbert::tool

@@ -16,6 +16,7 @@
 #include "tool/cli/options.h"
 #include "tool/cli/parity_report.h"
 #include "tool/store/writable.h"
+#include "tool/tasks/model_files.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -60,6 +61,7 @@ ParityOptions parity_options(const ParityOptionsGiven& given, const Reference& r
   ModelRequest request = model.request();
   request.engine = EngineKind::reference;
   options.load = load_options(request, choose_engine(request, Wav2Vec2BertConfig()));
+  if (!given.model.revision.empty()) options.load.revision = given.model.revision;
   options.tolerance = given.tolerance;
   return options;
 }
@@ -72,7 +74,13 @@ int run(const ParityOptionsGiven& given) {
   if (given.model.model.empty()) {
     throw UsageError("", "--model", "is not given", "a model directory or a Hub id");
   }
-  if (!given.report.empty()) check_output_file(given.report, given.reference);
+  std::optional<OutputFile> page;
+  if (!given.report.empty()) {
+    ProtectedFiles sources;
+    sources.add(given.reference, "the reference");
+    add_model_files(sources, given.model.model, given.model.lora);
+    page.emplace(given.report, "report", sources, is_parity_page);
+  }
   const Reference reference = Reference::open(given.reference);
   const ParityOptions options = parity_options(given, reference);
   Messages messages(given.output.quiet);
@@ -81,9 +89,7 @@ int run(const ParityOptionsGiven& given) {
       [&](std::size_t done, std::size_t total) { messages.progress(done, total, "modules"); });
   messages.clear();
   const ParityPaths paths{given.model.model, given.reference};
-  if (!given.report.empty()) {
-    write_durably(given.report, parity_html(result, paths), IfPresent::kReplace);
-  }
+  if (page) write_durably(page->path(), parity_html(result, paths), page->look());
   int status = kDone;
   if (!result.within()) {
     status = kSomeInputsFailed;
@@ -94,11 +100,7 @@ int run(const ParityOptionsGiven& given) {
             : result.missing.front() + ": PyTorch's model has it, this one does not";
     messages.error(quote_bytes(given.reference) + ": " + first);
   }
-  // The error is out before the listing: a reader that goes away early does not change the status.
-  try {
-    print_result(given.output.json ? parity_json(result, paths) : parity_table(result));
-  } catch (const ReaderGone&) {
-  }
+  print_verdict(given.output.json ? parity_json(result, paths) : parity_table(result));
   return status;
 }
 
@@ -109,13 +111,13 @@ Run add_parity(CLI::App& program) {
       "parity", "Compare a model, module by module, with what PyTorch computed");
   const auto given = std::make_shared<ParityOptionsGiven>();
   ModelOptions& model = given->model;
-  add_model(command, model.model);
+  add_model(command, model.model, model.revision);
   add_value(command, "--reference", given->reference, "REF.safetensors",
             "What scripts/export_parity_fixtures.py has written for the model and a clip");
   add_value(
       command, "--report", given->report, "OUT.html",
-      "Write a page with pictures, the worst elements and both sides' settings; replaced if it is "
-      "there");
+      "Write a page with pictures, the worst elements and both sides' settings; an earlier page is "
+      "replaced, any other file is left as it is");
   add_value(
       command, "--tolerance", given->tolerance, Tolerance(),
       "How far a value may be off, times max(1, |PyTorch's value|) (default: 0 where LibTorch, CPU "
@@ -130,7 +132,7 @@ Run add_parity(CLI::App& program) {
   add_threads(command, given->threads,
               "the reference's, but no more than the cores this process may use");
   add_prefix(command, model.prefix);
-  add_value(command, "--lora", model.lora, "DIR", "A PEFT LoRA adapter to merge into the weights");
+  add_lora(command, model.lora, model.lora_prefix);
   given->output.add_to(command);
   command.footer(
       "Example:\n  build/venv/bin/python scripts/export_parity_fixtures.py ref.safetensors --model "

@@ -21,7 +21,11 @@ extern "C" void on_stop_signal(int number) {
   alarm(kGraceSeconds);
 }
 
-extern "C" void on_alarm(int /*number*/) { _exit(kSignalBase + g_stop_signal.load()); }
+// The grace is over, unless the alarm is another program's.
+extern "C" void on_alarm(int number) {
+  const int stop = g_stop_signal.load();
+  _exit(kSignalBase + (stop != 0 ? stop : number));
+}
 
 void handle(int number, void (*handler)(int)) {
   struct sigaction action {};

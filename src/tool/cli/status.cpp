@@ -45,6 +45,7 @@ Json json_of(const RunStatus& status) {
           {"fields", fields},
           {"inputs", status.inputs > 0 ? Json(status.inputs) : Json()},
           {"outputs", status.outputs},
+          {"finished", status.inputs > 0 ? Json(status.finished) : Json()},
           {"failed", status.failed},
           {"audio_seconds", status.audio_seconds},
           {"workers", workers}};
@@ -52,7 +53,12 @@ Json json_of(const RunStatus& status) {
 
 std::string text_of(const RunStatus& status) {
   std::string text = count(status.outputs, "output");
-  if (status.inputs > 0) text += fmt::format(" of {}", count(status.inputs, "input"));
+  if (status.outputs > status.inputs && status.inputs > 0) {  // there have been other lists
+    text +=
+        fmt::format(", {} of {} of the last list", status.finished, count(status.inputs, "input"));
+  } else if (status.inputs > 0) {
+    text += fmt::format(" of {}", count(status.inputs, "input"));
+  }
   text += fmt::format(", {} failed, {} of audio\n", status.failed, duration(status.audio_seconds));
   for (const auto& [field, value] : status.run.fields) {
     text += fmt::format("  {:<20} {}\n", quote_bytes(field), quote_bytes(value));

@@ -1,12 +1,15 @@
 // w2vbert transcribe: audio files -> text.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "core/durable_file.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/text.h"
 #include "tool/cli/clip_report.h"
 #include "tool/cli/commands.h"
@@ -17,6 +20,7 @@
 #include "tool/cli/signals.h"
 #include "tool/store/json_text.h"
 #include "tool/store/writable.h"
+#include "tool/tasks/model_files.h"
 #include "tool/tasks/transcription.h"
 #include "w2vbert/core/error.h"
 
@@ -41,6 +45,7 @@ std::string line_of(const ClipText& clip) {
                {"seconds", clip.audio_seconds},
                {"words", std::move(words)}};
   if (clip.segment) line["offset"] = clip.segment->offset_seconds;
+  if (clip.channel) line["channel"] = *clip.channel;
   return json_line(line);
 }
 
@@ -48,15 +53,39 @@ std::string line_of(const ClipText& clip) {
 std::string on_one_line(const std::string& text) { return quote_bytes(text, 4 * text.size()); }
 
 std::string text_line(const ClipText& clip) {
-  return on_one_line(clip.path) + "\t" + on_one_line(clip.text) + "\n";
+  const std::string channel = clip.channel ? "-ch" + std::to_string(*clip.channel) : "";
+  return on_one_line(clip.path) + channel + "\t" + on_one_line(clip.text) + "\n";
 }
 
-void check_output(const std::string& output, const std::string& manifest, const InputList& inputs) {
-  check_output_file(output, manifest);
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (!is_same_file(inputs.path(i), output)) continue;
-    throw UsageError(output, "--output", "is an input as well", "another file");
+// Whether a file holds the lines of an earlier --output.
+bool is_transcript(const std::string& path) {
+  constexpr std::uint64_t kHeadBytes = 1 << 20;
+  const auto file = InputFile::open<StorageError>(path);
+  std::string line(static_cast<std::size_t>(std::min(file.size(), kHeadBytes)), '\0');
+  file.read_at(0, line.data(), line.size());
+  const std::size_t end = line.find('\n');
+  // The first line of hours of speech: its words go on behind what was read.
+  if (end == std::string::npos) {
+    return file.size() > kHeadBytes && line.starts_with("{\"path\":\"") &&
+           line.find("\",\"text\":\"") != std::string::npos;
   }
+  try {
+    const JsonValue value = JsonValue::parse(std::string_view(line).substr(0, end));
+    return value.find("path") && value.find("text") && value.find("seconds") && value.find("words");
+  } catch (const JsonError&) {
+    return false;
+  }
+}
+
+OutputFile output_file(const TranscribeOptions& options, const std::string& output,
+                       const InputList& inputs) {
+  ProtectedFiles sources;
+  if (options.clips.manifest != "-") sources.add(options.clips.manifest, "the manifest");
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (is_same_file(inputs.path(i), output)) sources.add(inputs.path(i), "an input");
+  }
+  add_model_files(sources, options.model.model, options.model.lora);
+  return OutputFile(output, "output", sources, is_transcript);
 }
 
 std::string summary_line(const TranscriptionSummary& summary, const std::string& output) {
@@ -73,25 +102,37 @@ int run(const TranscribeOptions& options) {
   options.clips.check_inputs();
   apply_threads(options.model.threads);
   const InputList inputs = options.clips.unnamed_inputs();
-  const std::string& output = options.clips.output;
-  if (!output.empty()) check_output(output, options.clips.manifest, inputs);
+  const PartitionChoice choice = options.clips.partition();
+  // Each process writes a file of its own.
+  const std::string output = choice.partition.labelled(options.clips.output);
   const Transcription transcription(options.model.request());
+  std::optional<OutputFile> file;
+  if (!output.empty()) file.emplace(output_file(options, output, inputs));
   const AudioOptions audio = options.clips.audio(transcription.features().sampling_rate);
   Messages messages(options.output.quiet);
   for (const std::string& warning : transcription.warnings()) messages.say(warning);
+  say_notes(inputs, choice, messages);
 
   std::string lines;  // for --output
   std::size_t done = 0;
   std::size_t failed = 0;
+  std::size_t to_do = 0;
   const auto show_progress = [&] {
-    messages.progress(done + failed, inputs.size(),
+    messages.progress(done + failed, to_do,
                       failed > 0 ? fmt::format("clips, {} failed", failed) : "clips");
   };
   catch_stop_signals();
   TranscriptionEvents events;
   events.stop_requested = is_stopping;
+  AudioNotes notes(audio, messages);
+  events.planned = [&](std::size_t own) {
+    to_do = own;
+    say_share(inputs, choice, own, messages);
+  };
   events.finished = [&](const ClipText& clip) {
     ++done;
+    if (!clip.note.empty()) notes.note(clip.path, clip.note);
+    notes.count_channels(clip.source_channels);
     if (!output.empty()) {
       lines += line_of(clip);
     } else {
@@ -112,8 +153,14 @@ int run(const TranscribeOptions& options) {
     say_engine(transcription.engine(), messages);
     return function;
   };
-  const TranscriptionSummary summary = transcribe(inputs, audio, transcription, load, events);
-  if (!output.empty() && !summary.stopped) write_durably(output, lines, IfPresent::kReplace);
+  TranscriptionSummary summary;
+  try {
+    summary = transcribe(inputs, choice.partition, audio, transcription, load, events);
+  } catch (const ReaderGone&) {  // what failed until then has failed all the same
+    return failed > 0 ? kSomeInputsFailed : kDone;
+  }
+  if (file && !summary.stopped) write_durably(output, lines, file->look());
+  notes.say_channels();
   messages.say(summary_line(summary, output));
   const int status = summary.stopped      ? kSignalBase + stop_signal()
                      : summary.failed > 0 ? kSomeInputsFailed
@@ -129,10 +176,13 @@ Run add_transcribe(CLI::App& program) {
       "transcribe", "Write what is said in each file, with a Wav2Vec2BertForCTC and its tokenizer");
   const auto options = std::make_shared<TranscribeOptions>();
   options->clips.add_inputs_to(command);
-  add_value(command, "--output", options->clips.output, "FILE",
-            "Write the lines of --json there once all is done, instead of printing; replaced if it "
-            "is there");
+  add_value(
+      command, "--output", options->clips.output, "FILE",
+      "Write the lines of --json there once all is done, instead of printing; lines of an "
+      "earlier call are replaced, any other file is left as it is; a share of the inputs goes "
+      "to FILE with its number before the ending");
   options->clips.add_audio_to(command);
+  options->clips.add_partition_to(command);
   options->model.add_to(command);
   command.add_flag("--json", options->output.json,
                    "Print a line of JSON for each file: path, text, seconds, and words with their "

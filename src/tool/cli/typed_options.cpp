@@ -23,7 +23,8 @@ std::string joined(const std::vector<std::string>& words) {
 std::int64_t whole_number(const std::string& option, const std::string& text, std::int64_t min,
                           std::int64_t max) {
   const auto number = parse_number<std::int64_t>(text);
-  if (!number || *number < min || *number > max) {
+  const bool is_minus_zero = number == 0 && text.starts_with('-');
+  if (!number || is_minus_zero || *number < min || *number > max) {
     throw UsageError("", option, in_quotes(text) + " is out of range or no number",
                      "a whole number from " + std::to_string(min) + " to " + std::to_string(max));
   }

@@ -22,6 +22,23 @@ struct VerifyOptions {
   OutputOptions output;
 };
 
+void print_verification(const VerifyOptions& options, const Verification& result,
+                        const nlohmann::ordered_json& problems, double seconds) {
+  if (options.output.json) {
+    const nlohmann::ordered_json report = {
+        {"outputs", result.outputs},     {"bad", result.bad},
+        {"missing", result.missing},     {"unreadable", result.unreadable},
+        {"gigabytes", result.gigabytes}, {"problems", problems}};
+    print_verdict(json_text(report));
+  } else {
+    std::string counts = fmt::format("{} whole, {} bad, {} missing", count(result.whole, "output"),
+                                     result.bad, result.missing);
+    if (result.unreadable > 0) counts += fmt::format(", {} cannot be read", result.unreadable);
+    print_verdict(
+        fmt::format("{}; {:.2f} GB in {}\n", counts, result.gigabytes, duration(seconds)));
+  }
+}
+
 int run_verify(const VerifyOptions& options) {
   Messages messages(options.output.quiet);
   nlohmann::ordered_json problems = nlohmann::ordered_json::array();
@@ -37,19 +54,9 @@ int run_verify(const VerifyOptions& options) {
   check_run_directory(options.directory);
   const Verification result = verify_run(options.directory, usable_cores(), events);
   messages.clear();
-  if (options.output.json) {
-    const nlohmann::ordered_json report = {{"outputs", result.outputs},
-                                           {"bad", result.bad},
-                                           {"missing", result.missing},
-                                           {"gigabytes", result.gigabytes},
-                                           {"problems", problems}};
-    print_result(json_text(report));
-  } else {
-    print_result(fmt::format("{} whole, {} bad, {} missing; {:.2f} GB in {}\n",
-                             count(result.outputs - result.bad, "output"), result.bad,
-                             result.missing, result.gigabytes, duration(watch.seconds())));
-  }
-  return result.bad + result.missing > 0 ? kBadStorage : kDone;
+  const int status = result.bad + result.missing + result.unreadable > 0 ? kBadStorage : kDone;
+  print_verification(options, result, problems, watch.seconds());
+  return status;
 }
 
 }  // namespace

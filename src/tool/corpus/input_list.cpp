@@ -15,6 +15,8 @@ namespace w2vbert::tool {
 namespace {
 
 constexpr std::size_t kMaxComponentBytes = 255;  // NAME_MAX of Linux' file systems
+// A whole name leaves room below PATH_MAX for the output directory and a temporary's name.
+constexpr std::size_t kMaxNameBytes = 3072;
 
 // "/a/./b//../c" -> "/a/c"; `path` is absolute.
 std::string normalise(std::string_view path) {
@@ -34,7 +36,7 @@ std::string normalise(std::string_view path) {
   return out.empty() ? "/" : out;
 }
 
-constexpr InputSegment kWholeFile = {-1, 0};
+constexpr InputSegment kWholeFile = {-1, 0, false};
 
 // "-0001500-0004250", in milliseconds; "-0001500" for a segment to the end.
 std::string borders(const InputSegment& segment) {
@@ -57,34 +59,38 @@ std::string_view without_extension(std::string_view path) {
   return dot == std::string_view::npos || dot <= start ? path : path.substr(0, dot);
 }
 
-// Checks the name of an output whose file is <name><kOutputEnding>.
-void check_name(std::string_view name, std::string_view path) {
+// What is wrong with the name of an output whose file is <name><kOutputEnding>.
+std::optional<InputProblem> problem_of_name(std::string_view name) {
   if (name.find('\n') != std::string_view::npos || name.find('\0') != std::string_view::npos) {
-    throw UsageError(path, "", "holds a line break or a NUL byte", "a path without them");
+    return InputProblem{"holds a line break or a NUL byte", "a path without them"};
+  }
+  if (name.size() > kMaxNameBytes) {
+    return InputProblem{"gives an output a name of " + std::to_string(name.size()) + " bytes",
+                        "at most " + std::to_string(kMaxNameBytes)};
   }
   for (std::size_t begin = 0; begin <= name.size();) {
     const std::size_t end = std::min(name.find('/', begin), name.size());
     const std::string_view component = name.substr(begin, end - begin);
     if (component.empty() || component == "." || component == "..") {
-      throw UsageError(path, "",
-                       name.empty() || end == name.size()
-                           ? "gives an output no name"
-                           : "gives an output the name " + in_quotes(name),
-                       "the path of an audio file");
+      return InputProblem{name.empty() || end == name.size()
+                              ? "gives an output no name"
+                              : "gives an output the name " + in_quotes(name),
+                          "the path of an audio file"};
     }
     const std::size_t bytes = component.size() + (end == name.size() ? kOutputEnding.size() : 0);
     if (bytes > kMaxComponentBytes) {
-      throw UsageError(path, "", "gives an output a name of " + std::to_string(bytes) + " bytes",
-                       "at most " + std::to_string(kMaxComponentBytes));
+      return InputProblem{"gives an output a name of " + std::to_string(bytes) + " bytes",
+                          "at most " + std::to_string(kMaxComponentBytes)};
     }
     begin = end + 1;
   }
+  return std::nullopt;
 }
 
 }  // namespace
 
-InputList::InputList(std::string working_directory)
-    : working_directory_(std::move(working_directory)) {}
+InputList::InputList(std::string working_directory, OutputNames names)
+    : working_directory_(std::move(working_directory)), names_needed_(names) {}
 
 void InputList::add(std::string_view path) { paths_.add(path); }
 
@@ -106,40 +112,104 @@ std::optional<InputSegment> InputList::segment(std::size_t index) const {
   return segments_[index];
 }
 
-std::string InputList::normalised(std::size_t index) const {
-  const std::string_view path = paths_[index];
+void InputList::split_channels(const std::function<int(const std::string& path)>& channels_of) {
+  InputList split(working_directory_, names_needed_);
+  for (std::size_t i = 0; i < size(); ++i) {
+    // Rows of one file mostly follow each other.
+    const int channels =
+        i > 0 && paths_[i] == paths_[i - 1] ? split.channels_.back() : channels_of(path(i));
+    for (int channel = 1; channel <= channels; ++channel) {
+      split.paths_.add(paths_[i]);
+      if (!names_.ends.empty()) split.names_.add(names_[i]);
+      if (i < segments_.size()) split.segments_.push_back(segments_[i]);
+      split.channels_.push_back(static_cast<std::uint8_t>(channel));
+    }
+  }
+  paths_ = std::move(split.paths_);
+  names_ = std::move(split.names_);
+  segments_ = std::move(split.segments_);
+  channels_ = std::move(split.channels_);
+}
+
+std::optional<int> InputList::channel(std::size_t index) const {
+  if (channels_.empty()) return std::nullopt;
+  return channels_[index];
+}
+
+std::string InputList::normalised(std::string_view path) const {
   if (path.starts_with('/')) return normalise(path);
   return normalise(working_directory_ + "/" + std::string(path));
 }
 
+Naming InputList::naming() const {
+  return naming_.value_or(names_.ends.empty() ? Naming::path : Naming::id);
+}
+
 std::string InputList::name(std::size_t index) const {
-  if (!names_.ends.empty()) return std::string(names_[index]);
-  const std::string path = normalised(index);
-  std::string name(without_extension(path).substr(root_size_));
-  if (const auto cut = segment(index)) name += borders(*cut);
+  std::string name = name_of_file(index);
+  if (const auto one = channel(index)) name += "-ch" + std::to_string(*one);
   return name;
 }
 
-void InputList::finish() {
+std::string InputList::name_of_file(std::size_t index) const {
+  if (naming() == Naming::id) return std::string(names_[index]);
+  const std::string path = normalised(paths_[index]);
+  const std::size_t folders = naming() == Naming::stem ? directory_prefix(path).size() : root_size_;
+  std::string name(without_extension(path).substr(folders));
+  if (const auto cut = segment(index); cut && cut->has_offset) name += borders(*cut);
+  return name;
+}
+
+std::optional<InputProblem> InputList::problem_of(
+    std::string_view path, std::string_view name,
+    const std::optional<InputSegment>& segment) const {
+  if (names_needed_ == OutputNames::kUnneeded) return std::nullopt;
+  if (!name.empty() && naming_.value_or(Naming::id) == Naming::id) return problem_of_name(name);
+  // The common root is not known yet, but is no part of the last component.
+  const std::string whole = normalised(path);
+  if (whole.size() > kMaxNameBytes) {
+    return InputProblem{"has " + std::to_string(whole.size()) + " bytes",
+                        "at most " + std::to_string(kMaxNameBytes)};
+  }
+  std::string last(file_name(without_extension(whole)));
+  if (segment && segment->has_offset) last += borders(*segment);
+  return problem_of_name(last);
+}
+
+void InputList::finish(std::string_view ending) {
   if (size() == 0 && bad_rows_.empty()) {
     throw UsageError("", "", "no inputs", "at least one audio file");
   }
   for (std::size_t i = 0; i < size(); ++i) {
     if (paths_[i].empty()) throw UsageError("", "", "an empty path", "the path of an audio file");
   }
-  if (names_.ends.empty() && size() > 0) {
-    std::string root = normalised(0);
-    root.resize(directory_prefix(root).size());
-    for (std::size_t i = 1; i < size() && root.size() > 1; ++i) {
-      const std::string path = normalised(i);
-      const auto parts = std::mismatch(root.begin(), root.end(), path.begin(), path.end());
-      root.erase(parts.first, root.end());
-      root.resize(directory_prefix(root).size());
-    }
-    root_size_ = root.size();
+  if (naming() == Naming::id && names_.ends.size() != size()) {
+    throw UsageError("", "name", "the list has no names of its own",
+                     "path or stem, or a list of names and paths (wav.scp)", "name");
   }
-  for (std::size_t i = 0; i < size(); ++i) check_name(name(i), paths_[i]);
+  if (naming() == Naming::path && size() > 0) root_size_ = common_root();
+  if (names_needed_ == OutputNames::kUnneeded) return;
+  for (std::size_t i = 0; i < size(); ++i) {
+    if (const auto bad = problem_of_name(name(i))) {
+      throw UsageError(paths_[i], "", bad->problem, bad->expected);
+    }
+  }
+  check_names_differ(ending);
+}
 
+std::size_t InputList::common_root() const {
+  std::string root = normalised(paths_[0]);
+  root.resize(directory_prefix(root).size());
+  for (std::size_t i = 1; i < size() && root.size() > 1; ++i) {
+    const std::string path = normalised(paths_[i]);
+    const auto parts = std::mismatch(root.begin(), root.end(), path.begin(), path.end());
+    root.erase(parts.first, root.end());
+    root.resize(directory_prefix(root).size());
+  }
+  return root.size();
+}
+
+void InputList::check_names_differ(std::string_view ending) const {
   // By hash, so that the names need not be made again for each comparison; names that share a hash
   // are compared themselves.
   struct Key {
@@ -147,8 +217,14 @@ void InputList::finish() {
     std::size_t index;
     auto operator<=>(const Key&) const = default;
   };
+  const std::string folder_ending = std::string(ending) + "/";
+  std::vector<std::size_t> below_a_file;  // if there is an input of that name
   std::vector<Key> keys(size());
-  for (std::size_t i = 0; i < size(); ++i) keys[i] = {stable_hash(name(i)), i};
+  for (std::size_t i = 0; i < size(); ++i) {
+    const std::string one = name(i);
+    keys[i] = {stable_hash(one), i};
+    if (one.find(folder_ending) != std::string::npos) below_a_file.push_back(i);
+  }
   std::sort(keys.begin(), keys.end());
   for (std::size_t i = 1; i < keys.size(); ++i) {
     for (std::size_t j = i; j > 0 && keys[j - 1].hash == keys[i].hash; --j) {
@@ -158,7 +234,23 @@ void InputList::finish() {
       throw UsageError(paths_[second], "",
                        "gives the output name " + in_quotes(name(second)) + " as " +
                            quote_bytes(paths_[first]) + " does",
-                       "names that differ without their extensions");
+                       "names that differ without their extensions", "name");
+    }
+  }
+  for (const std::size_t i : below_a_file) {
+    const std::string one = name(i);
+    for (std::size_t at = one.find(folder_ending); at != std::string::npos;
+         at = one.find(folder_ending, at + 1)) {
+      const std::string file = one.substr(0, at);
+      for (auto key = std::lower_bound(keys.begin(), keys.end(), Key{stable_hash(file), 0});
+           key != keys.end() && key->hash == stable_hash(file); ++key) {
+        if (name(key->index) != file) continue;
+        throw UsageError(paths_[i], "",
+                         "gives the output name " + in_quotes(one) + ", whose folder " +
+                             in_quotes(file + std::string(ending)) + " is the output file of " +
+                             quote_bytes(paths_[key->index]),
+                         "names whose outputs can all be there");
+      }
     }
   }
 }

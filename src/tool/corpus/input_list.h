@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,38 +17,75 @@
 
 namespace w2vbert::tool {
 
+// The ending of an output file, unless another format is requested.
+inline constexpr std::string_view kOutputEnding = ".safetensors";
+
 // A segment: a part of an audio file that is a clip of its own.
 struct InputSegment {
   double offset_seconds = 0;
   double duration_seconds = 0;  // 0: to the end
+  // Whether the list states an offset. Without one the segment is the file's beginning, and as most
+  // lists state every file's whole duration, its output is named as the file's.
+  bool has_offset = true;
 };
 
-// A row of a manifest that names no input.
+// A row of a list that names no input, or a folder of a directory that cannot be listed.
 struct BadRow {
-  std::string place;  // the manifest and its line
+  std::string path;   // of the list, or of the folder
+  std::string place;  // in it, such as "line 3"; "" for a folder
   std::string problem;
+
+  // What decides which partition reports it.
+  const std::string& key() const { return place.empty() ? path : place; }
 };
+
+// What an output's name is made of.
+enum class Naming {
+  path,  // the input's path below the common root of the whole list
+  stem,  // its file name alone
+  id,    // what the list itself calls it
+};
+
+struct InputProblem {
+  std::string problem;
+  std::string expected;
+};
+
+// Whether outputs are files of their own names, which then have to be different and good ones.
+enum class OutputNames { kNeeded, kUnneeded };
 
 // A list of audio paths, kept in one block of memory so that ten million rows cost little more than
 // their bytes. An output's name is the input's path below the common root of the whole list,
 // without the extension of its last component: a/x.wav and b/x.flac give "a/x" and "b/x"; a single
 // input gives its file name. A segment adds its borders in milliseconds:
-// a/x-0001500-0004250. Paths are made absolute and freed of "." and ".." by their text alone, for
-// the naming only: they are opened as they were given. A list may bring names of its own instead,
-// for all inputs or none.
+// a/x-0001500-0004250. With Naming::stem the folders are left out: "x". Paths are made absolute and
+// freed of "." and ".." by their text alone, for the naming only: they are opened as they were
+// given. A list may bring names of its own instead, for all inputs or none.
 class InputList {
  public:
   // `working_directory` is what relative paths count from; absolute.
-  explicit InputList(std::string working_directory);
+  explicit InputList(std::string working_directory, OutputNames names = OutputNames::kNeeded);
 
   void add(std::string_view path);
   void add(std::string_view path, InputSegment segment);
   void add_named(std::string_view name, std::string_view path);
+  // Makes of each input one for each channel of its file, as `channels_of` counts them. An output's
+  // name then ends in -ch1, -ch2 and so on. To be called behind the last add.
+  void split_channels(const std::function<int(const std::string& path)>& channels_of);
   void add_bad_row(BadRow row) { bad_rows_.push_back(std::move(row)); }
-  // To be called once, after the last add. Throws UsageError: no inputs, two inputs with one name,
-  // a name that is no path below a directory (a component that is "", "." or "..", or has over 255
-  // bytes with the ending).
-  void finish();
+  // Without it: the list's own names where it has some, else paths.
+  void set_naming(Naming naming) { naming_ = naming; }
+  // What users should be told of the list, a line each.
+  void add_note(std::string note) { notes_.push_back(std::move(note)); }
+  // Why such an input could have no output; nothing where names are not needed. For lists, in which
+  // that is one row's problem: finish() ends the run for it.
+  std::optional<InputProblem> problem_of(std::string_view path, std::string_view name,
+                                         const std::optional<InputSegment>& segment) const;
+  // To be called once, after the last add. `ending`: that of an output's file. Throws UsageError:
+  // no inputs, Naming::id for a list without names of its own; where names are needed, two inputs
+  // with one name, a name that is no path below a directory (a component that is "", "." or "..",
+  // or has over 255 bytes with the ending), or one whose folder is another one's file.
+  void finish(std::string_view ending = kOutputEnding);
 
   std::size_t size() const noexcept { return paths_.ends.size(); }
   // As given; relative to the working directory when relative.
@@ -56,7 +94,10 @@ class InputList {
   std::string name(std::size_t index) const;
   // Nothing for a whole file.
   std::optional<InputSegment> segment(std::size_t index) const;
+  // From 1; nothing where the inputs were not split.
+  std::optional<int> channel(std::size_t index) const;
   const std::vector<BadRow>& bad_rows() const noexcept { return bad_rows_; }
+  const std::vector<std::string>& notes() const noexcept { return notes_; }
 
  private:
   // Strings in one block.
@@ -74,18 +115,23 @@ class InputList {
     }
   };
 
-  std::string normalised(std::size_t index) const;
+  std::string normalised(std::string_view path) const;
+  Naming naming() const;
+  std::string name_of_file(std::size_t index) const;  // without the channel
+  std::size_t common_root() const;                    // bytes of it
+  void check_names_differ(std::string_view ending) const;
 
+  std::optional<Naming> naming_;
   std::string working_directory_;
+  OutputNames names_needed_;
   Strings paths_;
   Strings names_;                       // of all inputs, or of none
   std::vector<InputSegment> segments_;  // of the inputs up to the last one that is a segment
+  std::vector<std::uint8_t> channels_;  // of all inputs, or of none
   std::vector<BadRow> bad_rows_;
+  std::vector<std::string> notes_;
   std::size_t root_size_ =
       0;  // bytes of the common root of the normalised paths, with its last slash
 };
-
-// The ending of every output file.
-inline constexpr std::string_view kOutputEnding = ".safetensors";
 
 }  // namespace w2vbert::tool

@@ -4,9 +4,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "core/descriptor.h"
@@ -18,10 +20,31 @@ namespace {
 constexpr std::size_t kBlockBytes = 1 << 16;
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
+bool is_control(char c) {
+  return static_cast<unsigned char>(c) < 0x20 && c != '\t' && c != '\r' && c != '\x1b';
+}
+
+// What the first block of a file shows it to be, if that is no text.
+const char* binary_kind(std::string_view block) {
+  if (block.starts_with("\xFF\xFE") || block.starts_with("\xFE\xFF")) return "is UTF-16, not UTF-8";
+  std::size_t lines = 0;
+  std::size_t binary_lines = 0;
+  while (!block.empty()) {
+    const std::size_t end = std::min(block.find('\n'), block.size());
+    const std::string_view line = block.substr(0, end);
+    block.remove_prefix(std::min(end + 1, block.size()));
+    if (line.empty()) continue;
+    ++lines;
+    if (std::any_of(line.begin(), line.end(), is_control)) ++binary_lines;
+  }
+  // An odd row among few others costs that row.
+  return binary_lines > 0 && 2 * binary_lines > lines ? "is no text file" : nullptr;
+}
+
 }  // namespace
 
-void read_lines(const std::string& path, std::size_t max_line_bytes, std::string_view expected,
-                const std::function<void(std::size_t number, std::string_view bytes)>& line) {
+void read_blocks(const std::string& path, std::string_view expected,
+                 const std::function<void(std::string_view bytes)>& block) {
   std::optional<Descriptor> file;  // closed at the end; the standard input is not
   int descriptor = STDIN_FILENO;
   if (path != "-") {
@@ -37,37 +60,54 @@ void read_lines(const std::string& path, std::size_t max_line_bytes, std::string
     }
   }
 
-  std::string unfinished;
-  std::size_t number = 1;
-  const auto finish_line = [&] {
-    std::string_view bytes = unfinished;
-    if (number == 1 && bytes.starts_with(kByteOrderMark))
-      bytes.remove_prefix(kByteOrderMark.size());
-    if (bytes.ends_with('\r')) bytes.remove_suffix(1);
-    line(number, bytes);
-    ++number;
-    unfinished.clear();
-  };
   std::vector<char> buffer(kBlockBytes);
-  for (;;) {
-    const ssize_t count = ::read(descriptor, buffer.data(), buffer.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) throw UsageError(path, "", std::strerror(errno), expected);
-    if (count == 0) break;
-    std::string_view block(buffer.data(), static_cast<std::size_t>(count));
-    while (!block.empty()) {
-      const std::size_t end = block.find('\n');
-      unfinished += block.substr(0, end);
-      if (unfinished.size() > max_line_bytes) {
-        throw UsageError(path, "line " + std::to_string(number),
-                         "is longer than " + std::to_string(max_line_bytes) + " bytes", expected);
+  for (bool is_first = true, at_end = false; !at_end; is_first = false) {
+    std::size_t filled = 0;
+    while (filled < buffer.size()) {
+      const ssize_t count = ::read(descriptor, buffer.data() + filled, buffer.size() - filled);
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) throw UsageError(path, "", std::strerror(errno), expected);
+      if (count == 0) {
+        at_end = true;
+        break;
       }
-      if (end == std::string_view::npos) break;
-      finish_line();
-      block.remove_prefix(end + 1);
+      filled += static_cast<std::size_t>(count);
     }
+    std::string_view bytes(buffer.data(), filled);
+    if (is_first) {
+      if (const char* kind = binary_kind(bytes)) throw UsageError(path, "", kind, expected);
+      if (bytes.starts_with(kByteOrderMark)) bytes.remove_prefix(kByteOrderMark.size());
+    }
+    block(bytes);
   }
-  if (!unfinished.empty()) finish_line();
+}
+
+LineSplitter::LineSplitter(std::size_t max_line_bytes, std::function<void(const Line&)> line)
+    : max_line_bytes_(max_line_bytes), line_(std::move(line)) {}
+
+void LineSplitter::end_line() {
+  std::string_view bytes = unfinished_;
+  if (!is_cut_ && bytes.ends_with('\r')) bytes.remove_suffix(1);
+  line_({number_, bytes, is_cut_});
+  ++number_;
+  unfinished_.clear();
+  is_cut_ = false;
+}
+
+void LineSplitter::add(std::string_view block) {
+  while (!block.empty()) {
+    const std::size_t end = std::min(block.find('\n'), block.size());
+    const std::size_t room = max_line_bytes_ - unfinished_.size();
+    unfinished_ += block.substr(0, std::min(end, room));
+    is_cut_ = is_cut_ || end > room;
+    if (end == block.size()) return;
+    end_line();
+    block.remove_prefix(end + 1);
+  }
+}
+
+void LineSplitter::finish() {
+  if (!unfinished_.empty()) end_line();
 }
 
 }  // namespace w2vbert::tool

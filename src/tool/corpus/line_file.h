@@ -1,4 +1,4 @@
-// Text files line by line, in blocks.
+// Text files in blocks and line by line.
 #pragma once
 
 #include <cstddef>
@@ -8,11 +8,34 @@
 
 namespace w2vbert::tool {
 
-// Calls line(number from 1, bytes without the line break) for each line of a regular file, or of
-// the standard input for "-". A byte-order mark, a carriage return before a line break and a
-// missing last line break are accepted. `expected`: what the file should have been, for messages.
-// Throws UsageError: missing, no regular file, unreadable, a line over `max_line_bytes`.
-void read_lines(const std::string& path, std::size_t max_line_bytes, std::string_view expected,
-                const std::function<void(std::size_t number, std::string_view bytes)>& line);
+// Calls block(bytes) for each 64 KiB of a regular file, or of the standard input for "-". A
+// byte-order mark at the beginning is left out. `expected`: what the file should have been, for
+// messages. Throws UsageError: missing, no regular file, unreadable, no text: UTF-16, or control
+// bytes in most of the first block's lines, as in audio or compressed files.
+void read_blocks(const std::string& path, std::string_view expected,
+                 const std::function<void(std::string_view bytes)>& block);
+
+struct Line {
+  std::size_t number = 0;  // from 1
+  std::string_view bytes;  // without the line break, and a carriage return before it
+  bool is_cut = false;     // the line is longer: these are its first bytes
+};
+
+// Blocks -> lines. A missing last line break is accepted. Memory does not grow with the lines.
+class LineSplitter {
+ public:
+  LineSplitter(std::size_t max_line_bytes, std::function<void(const Line&)> line);
+  void add(std::string_view block);
+  void finish();
+
+ private:
+  void end_line();
+
+  std::size_t max_line_bytes_;
+  std::function<void(const Line&)> line_;
+  std::string unfinished_;
+  bool is_cut_ = false;
+  std::size_t number_ = 1;
+};
 
 }  // namespace w2vbert::tool

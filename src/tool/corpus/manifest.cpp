@@ -3,14 +3,16 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <filesystem>
-#include <optional>
+#include <utility>
 #include <vector>
 
+#include "core/environment.h"
 #include "core/file.h"
 #include "core/json.h"
 #include "core/parse_number.h"
 #include "core/text.h"
+#include "tool/corpus/delimited_rows.h"
+#include "tool/corpus/json_rows.h"
 #include "tool/corpus/line_file.h"
 #include "w2vbert/core/error.h"
 
@@ -20,6 +22,14 @@ namespace {
 constexpr std::string_view kBlanks = " \t";
 // Beyond any recording: 30 years.
 constexpr double kMaxSeconds = 1e9;
+// A file of another kind shows itself by then, and its bad rows still cost little memory.
+constexpr std::size_t kMaxBadRowsBeforeAGoodOne = 10'000;
+// Names of the path in a table's header and in JSON objects: NeMo's two, datasets' two, Common
+// Voice's.
+constexpr std::array<std::string_view, 5> kPathKeys = {"audio_filepath", "audio_filename",
+                                                       "file_name", "audio_file_name", "path"};
+constexpr std::string_view kCommonVoiceKey = "client_id";
+constexpr std::string_view kCommonVoiceFolder = "clips/";
 
 std::string_view trimmed(std::string_view text) {
   const std::size_t begin = text.find_first_not_of(kBlanks);
@@ -27,26 +37,45 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(kBlanks) - begin + 1);
 }
 
+// "~/a" below the home directory; everything else, and without HOME, as it is.
+std::string with_home(std::string_view path) {
+  const std::string home = path.starts_with("~/") ? environment_text("HOME") : "";
+  return home.empty() ? std::string(path) : join_path(home, path.substr(2));
+}
+
 std::string below(const std::string& folder, std::string_view path) {
-  return path.starts_with('/') ? std::string(path) : folder + std::string(path);
+  std::string expanded = with_home(path);
+  return expanded.starts_with('/') ? expanded : folder + expanded;
+}
+
+std::string too_long_text() {
+  return "is longer than " + std::to_string(kMaxManifestLineBytes) + " bytes";
 }
 
 // One row after the other, of any format.
 class ManifestReader {
  public:
-  ManifestReader(const std::string& path, ManifestFormat format, InputList& inputs)
+  ManifestReader(const std::string& path, std::optional<ManifestFormat> format, InputList& inputs)
       : path_(path),
-        format_(format),
+        format_(format.value_or(manifest_format_of(path))),
+        format_is_guessed_(!format),
         folder_(path == "-" ? "" : directory_prefix(path)),
-        inputs_(inputs) {}
+        inputs_(inputs),
+        lines_(kMaxManifestLineBytes, [this](const Line& one) { line(one); }),
+        csv_([this](const CsvRows::Row& row) { add_csv(row); }),
+        array_(kMaxManifestLineBytes,
+               [this](const JsonArraySplitter::Element& element) { add_element(element); }) {}
 
   std::string_view expected() const {
     switch (format_) {
       case ManifestFormat::tsv:
         return "a line with the root directory, then a path below it, a tab and the number of "
-               "samples a line";
+               "samples a line; or a header with \"path\", then rows";
+      case ManifestFormat::csv:
+        return "a header with \"file_name\" (or \"path\", \"audio_filepath\"), then rows";
       case ManifestFormat::jsonl:
-        return "one JSON object with \"audio_filepath\" a line";
+        return "one JSON object with \"audio_filepath\" (or \"file_name\", \"path\") a line, or an "
+               "array of them";
       case ManifestFormat::scp:
         return "a name, a blank and an audio path a line";
       default:
@@ -54,89 +83,206 @@ class ManifestReader {
     }
   }
 
-  void line(std::size_t number, std::string_view bytes) {
-    number_ = number;
-    if (bytes.find('\0') != std::string_view::npos) refuse("holds a NUL byte");
-    if (format_ == ManifestFormat::tsv && number == 1) {
-      root_ = join_path(std::string(bytes), "");
-      return;
+  void block(std::string_view bytes) {
+    if (format_ == ManifestFormat::jsonl && !is_array_) {
+      // What stands first, behind white space.
+      const std::size_t first = bytes.find_first_not_of(" \t\r\n");
+      if (first == std::string_view::npos) return;
+      is_array_ = bytes[first] == '[';
     }
-    if (trimmed(bytes).empty()) return;
-    ++rows_;
-    switch (format_) {
-      case ManifestFormat::list:
-        inputs_.add(below(folder_, bytes));
-        break;
-      case ManifestFormat::tsv:
-        add_tsv(bytes);
-        break;
-      case ManifestFormat::jsonl:
-        add_jsonl(bytes);
-        break;
-      case ManifestFormat::scp:
-        add_scp(bytes);
-    }
+    is_array_.value_or(false) ? array_.add(bytes) : lines_.add(bytes);
   }
 
-  void finish() const {
-    if (rows_ == 0) throw UsageError(path_, "", "is empty", expected());
+  void finish() {
+    lines_.finish();
+    csv_.finish();
+    if (is_array_.value_or(false)) array_.finish();
+    if (good_rows_ > 0) return;
+    if (first_problem_) throw *first_problem_;
+    throw UsageError(path_, "", "is empty", expected());
   }
 
  private:
-  std::string place() const { return "line " + std::to_string(number_); }
-  [[noreturn]] void refuse(std::string_view problem) const {
-    throw UsageError(path_, place(), problem, expected());
+  void line(const Line& one) {
+    place_ = "line " + std::to_string(one.number);
+    if (format_ == ManifestFormat::csv) {
+      // Unless it is said to be a CSV, it may be a list with that ending.
+      if (!header_ && format_is_guessed_ && !begins_a_table(one)) {
+        format_ = ManifestFormat::list;
+      } else {
+        return csv_.add(one);
+      }
+    }
+    const bool is_first_of_tsv = format_ == ManifestFormat::tsv && one.number == 1;
+    if (one.is_cut && is_first_of_tsv) refuse(too_long_text());
+    if (one.is_cut) return bad_row(too_long_text());
+    if (is_first_of_tsv) return begin_tsv(one.bytes);
+    if (trimmed(one.bytes).empty()) return;
+    switch (format_) {
+      case ManifestFormat::tsv:
+        header_ ? add_of_table(tsv_fields(one.bytes)) : add_tsv(one.bytes);
+        break;
+      case ManifestFormat::jsonl:
+        add_json(one.bytes);
+        break;
+      case ManifestFormat::scp:
+        add_scp(one.bytes);
+        break;
+      default:
+        add(one.bytes);
+    }
   }
-  void bad_row(const std::string& problem) {
-    inputs_.add_bad_row({path_ + ": " + place(), problem});
+
+  [[noreturn]] void refuse(std::string_view problem) const {
+    throw UsageError(path_, place_, problem, expected());
+  }
+
+  void bad_row(const std::string& problem, std::string_view expected_instead = {}) {
+    if (good_rows_ == 0) {
+      if (!first_problem_) {
+        first_problem_.emplace(path_, place_, problem,
+                               expected_instead.empty() ? expected() : expected_instead);
+      }
+      if (++bad_rows_ == kMaxBadRowsBeforeAGoodOne) throw *first_problem_;
+    }
+    inputs_.add_bad_row(
+        {path_, place_,
+         problem + ", expected " +
+             std::string(expected_instead.empty() ? expected() : expected_instead)});
+  }
+
+  // An input of the row at hand: `path` as it stands there, below `folder` when relative.
+  void add(std::string_view path, const std::optional<InputSegment>& segment = {}) {
+    add(folder_, path, {}, segment);
+  }
+
+  void add(const std::string& folder, std::string_view path, std::string_view name,
+           const std::optional<InputSegment>& segment) {
+    if (path.find('\0') != std::string_view::npos || name.find('\0') != std::string_view::npos) {
+      return bad_row("holds a NUL byte");
+    }
+    const std::string whole = below(folder, path);
+    if (const auto bad = inputs_.problem_of(whole, name, segment)) {
+      return bad_row(in_quotes(path) + " " + bad->problem, bad->expected);
+    }
+    ++good_rows_;
+    if (!name.empty()) {
+      inputs_.add_named(name, whole);
+    } else if (segment) {
+      inputs_.add(whole, *segment);
+    } else {
+      inputs_.add(whole);
+    }
+  }
+
+  // A table's header -> which field is the path. False: no field is.
+  bool read_header(const std::vector<std::string>& fields) {
+    for (const std::string_view key : kPathKeys) {
+      const auto found = std::find(fields.begin(), fields.end(), key);
+      if (found == fields.end()) continue;
+      header_ = Header{fields.size(), static_cast<std::size_t>(found - fields.begin()), folder_};
+      return true;
+    }
+    return false;
+  }
+
+  void add_of_table(const std::vector<std::string>& fields) {
+    if (fields.size() != header_->fields) {
+      return bad_row("has " + std::to_string(fields.size()) + " fields",
+                     std::to_string(header_->fields) + ", as the header");
+    }
+    const std::string_view path = trimmed(fields[header_->path]);
+    if (path.empty()) return bad_row("has no path");
+    add(header_->folder, path, {}, {});
+  }
+
+  void begin_tsv(std::string_view first) {
+    if (first.find('\0') != std::string_view::npos) refuse("holds a NUL byte");
+    const std::vector<std::string> fields = tsv_fields(first);
+    if (fields.size() > 1 && read_header(fields)) {
+      if (std::find(fields.begin(), fields.end(), kCommonVoiceKey) != fields.end()) {
+        header_->folder += kCommonVoiceFolder;
+      }
+    } else if (fields.size() > 1) {
+      refuse("is neither a directory nor a header with a path");
+    } else {
+      root_ = join_path(with_home(first), "");
+    }
   }
 
   void add_tsv(std::string_view row) {
-    const std::vector<std::string> fields = split(row, '\t');
+    const std::vector<std::string> fields = tsv_fields(row);
+    constexpr std::string_view kFairseqRow = "a path, a tab and the number of samples";
     if (fields.size() != 2) {
-      bad_row("has " + std::to_string(fields.size()) +
-              " fields, expected a path, a tab and the "
-              "number of samples");
+      bad_row("has " + std::to_string(fields.size()) + " fields", kFairseqRow);
     } else if (!parse_number<std::uint64_t>(fields[1])) {
-      bad_row(in_quotes(fields[1]) + " is no number of samples");
+      bad_row(in_quotes(fields[1]) + " is no number of samples", kFairseqRow);
     } else {
-      inputs_.add(below(root_, fields[0]));
+      add(root_, fields[0], {}, {});
+    }
+  }
+
+  static bool begins_a_table(const Line& first) {
+    return first.bytes.find_first_of(CsvRows::kDelimiters) != std::string_view::npos ||
+           std::find(kPathKeys.begin(), kPathKeys.end(), trimmed(first.bytes)) != kPathKeys.end();
+  }
+
+  void add_csv(const CsvRows::Row& row) {
+    place_ = "line " + std::to_string(row.line);
+    if (header_ && !row.problem.empty()) {
+      bad_row(std::string(row.problem));
+    } else if (header_) {
+      add_of_table(row.fields);
+    } else if (!row.problem.empty()) {
+      refuse(row.problem);
+    } else if (!read_header(row.fields)) {
+      refuse("is no header with a path");
     }
   }
 
   void add_scp(std::string_view row) {
     row = trimmed(row);
-    if (row.ends_with('|')) refuse("is a command");
     const std::size_t blank = row.find_first_of(kBlanks);
-    if (blank == std::string_view::npos) {
-      bad_row("has one field, expected a name, a blank and a path");
-      return;
+    if (row.ends_with('|')) {
+      bad_row("is a command", "a name, a blank and a path");
+    } else if (blank == std::string_view::npos) {
+      bad_row("has one field", "a name, a blank and a path");
+    } else {
+      add(folder_, trimmed(row.substr(blank)), row.substr(0, blank), {});
     }
-    inputs_.add_named(row.substr(0, blank), below(folder_, trimmed(row.substr(blank))));
   }
 
-  void add_jsonl(std::string_view row) {
+  void add_element(const JsonArraySplitter::Element& element) {
+    place_ = "line " + std::to_string(element.line) + ", row " + std::to_string(element.number);
+    element.problem.empty() ? add_json(element.text) : bad_row(std::string(element.problem));
+  }
+
+  void add_json(std::string_view row) {
     std::string audio;
     std::optional<double> offset, duration;
     try {
       const JsonValue object = JsonValue::parse(row);
-      const JsonValue* path = object.find("audio_filepath");
+      const JsonValue* path = nullptr;
+      for (const std::string_view key : kPathKeys) {
+        if (path == nullptr) path = object.find(key);
+      }
       const auto* text = path ? path->get_if<std::string>() : nullptr;
-      if (text == nullptr || text->empty()) refuse("has no \"audio_filepath\" that is a string");
+      if (text == nullptr || text->empty()) {
+        return bad_row("has no path that is a string");
+      }
       audio = *text;
       if (!read_seconds(object, "offset", offset) || !read_seconds(object, "duration", duration)) {
         return;
       }
     } catch (const JsonError& error) {
-      refuse(error.what());
+      return bad_row(error.what());
     }
-    if (audio.find('\0') != std::string::npos) refuse("holds a NUL byte");
     if (duration && *duration == 0) {
-      bad_row("\"duration\" is 0, expected more");
-    } else if (offset) {
-      inputs_.add(below(folder_, audio), {*offset, duration.value_or(0)});
+      bad_row("\"duration\" is 0", "more");
+    } else if (offset || duration) {
+      add(audio, InputSegment{offset.value_or(0), duration.value_or(0), offset.has_value()});
     } else {
-      inputs_.add(below(folder_, audio));
+      add(audio);
     }
   }
 
@@ -147,66 +293,48 @@ class ManifestReader {
     if (const auto* whole = value->get_if<std::uint64_t>()) seconds = static_cast<double>(*whole);
     if (const auto* real = value->get_if<double>()) seconds = *real;
     if (seconds && *seconds >= 0 && *seconds <= kMaxSeconds) return true;
-    bad_row(in_quotes(key) + " is " + value->describe() + ", expected seconds, 0 or more");
+    bad_row(in_quotes(key) + " is " + value->describe(), "seconds, 0 or more");
     return false;
   }
 
+  struct Header {
+    std::size_t fields = 0;
+    std::size_t path = 0;  // which field it is
+    std::string folder;    // that relative paths count from
+  };
+
   const std::string& path_;
   ManifestFormat format_;
+  bool format_is_guessed_;
   std::string folder_;
   std::string root_;  // of a tsv
+  std::optional<Header> header_;
   InputList& inputs_;
-  std::size_t number_ = 0;
-  std::size_t rows_ = 0;
+  LineSplitter lines_;
+  CsvRows csv_;
+  JsonArraySplitter array_;
+  std::optional<bool> is_array_;  // of jsonl, once something but white space has come
+  std::string place_;             // of the row at hand
+  std::size_t good_rows_ = 0;
+  std::size_t bad_rows_ = 0;  // before the first good one
+  std::optional<UsageError> first_problem_;
 };
-
-bool is_audio_name(std::string name) {
-  constexpr std::array<std::string_view, 13> kEndings = {".wav", ".flac", ".ogg",  ".oga",  ".opus",
-                                                         ".mp3", ".aif",  ".aiff", ".aifc", ".au",
-                                                         ".caf", ".w64",  ".rf64"};
-  for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return std::any_of(kEndings.begin(), kEndings.end(),
-                     [&](std::string_view ending) { return name.ends_with(ending); });
-}
 
 }  // namespace
 
 ManifestFormat manifest_format_of(std::string_view path) {
   if (path.ends_with(".tsv")) return ManifestFormat::tsv;
+  if (path.ends_with(".csv")) return ManifestFormat::csv;
   if (path.ends_with(".jsonl") || path.ends_with(".json")) return ManifestFormat::jsonl;
   if (path.ends_with(".scp")) return ManifestFormat::scp;
   return ManifestFormat::list;
 }
 
-void read_manifest(const std::string& path, ManifestFormat format, InputList& inputs) {
+void read_manifest(const std::string& path, std::optional<ManifestFormat> format,
+                   InputList& inputs) {
   ManifestReader reader(path, format, inputs);
-  read_lines(path, kMaxManifestLineBytes, reader.expected(),
-             [&](std::size_t number, std::string_view bytes) { reader.line(number, bytes); });
+  read_blocks(path, reader.expected(), [&](std::string_view bytes) { reader.block(bytes); });
   reader.finish();
-}
-
-void read_audio_directory(const std::string& path, InputList& inputs) {
-  namespace fs = std::filesystem;
-  std::vector<std::string> files;
-  std::error_code error;
-  fs::recursive_directory_iterator entry(path, error);
-  for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
-    if (name.starts_with('.')) {
-      entry.disable_recursion_pending();
-      continue;
-    }
-    std::error_code no_file;  // a link that leads nowhere, or a directory: passed over
-    if (is_audio_name(name) && entry->is_regular_file(no_file))
-      files.push_back(entry->path().string());
-  }
-  if (error)
-    throw UsageError(path, "", "cannot be listed: " + error.message(),
-                     "a directory with audio files");
-  if (files.empty())
-    throw UsageError(path, "", "holds no audio files", "a directory with audio files");
-  std::sort(files.begin(), files.end());
-  for (const std::string& file : files) inputs.add(file);
 }
 
 }  // namespace w2vbert::tool

@@ -1,5 +1,6 @@
 #include "tool/corpus/partition.h"
 
+#include "core/file.h"
 #include "core/parse_number.h"
 #include "core/text.h"
 #include "w2vbert/core/error.h"
@@ -9,15 +10,19 @@ namespace {
 
 constexpr std::string_view kOf = "-of-";
 
+constexpr const char* kPartition = "partition";
 constexpr const char* kNumShards = "num_shards";
 constexpr const char* kShardIndex = "shard_index";
 
 // A setting, or a variable of the environment.
-bool is_setting(std::string_view name) { return name == kNumShards || name == kShardIndex; }
+bool is_setting(std::string_view name) {
+  return name == kPartition || name == kNumShards || name == kShardIndex;
+}
 
 // What the user calls it.
 std::string shown(std::string_view name) {
   if (!is_setting(name)) return std::string(name);
+  if (name == kPartition) return "--partition";
   return name == kNumShards ? "--num-shards" : "--shard-index";
 }
 
@@ -66,6 +71,15 @@ std::string Partition::label() const {
   return count == 1 ? "" : std::to_string(index) + std::string(kOf) + std::to_string(count);
 }
 
+std::string Partition::labelled(const std::string& path) const {
+  if (count == 1 || path.empty()) return path;
+  const std::size_t dot = path.rfind('.');
+  // A leading dot starts a hidden file's name.
+  const bool has_ending = dot != std::string::npos && dot > directory_prefix(path).size();
+  const std::size_t end = has_ending ? dot : path.size();
+  return path.substr(0, end) + "." + label() + path.substr(end);
+}
+
 std::optional<Partition> Partition::from_label(std::string_view text) {
   if (text.empty()) return Partition{};
   const std::size_t of = text.find(kOf);
@@ -78,9 +92,52 @@ std::optional<Partition> Partition::from_label(std::string_view text) {
 
 namespace {
 
+using Variables = std::function<std::optional<std::string>(const char*)>;
+
+struct Launcher {
+  const char* index;
+  const char* count;
+};
+
+// The inner one first, where one starts another.
+constexpr Launcher kLaunchers[] = {
+    {"RANK", "WORLD_SIZE"},
+    {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
+    {"MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"},
+    {"PMIX_RANK", "PMIX_SIZE"},
+    {"PMI_RANK", "PMI_SIZE"},
+    {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS"},
+};
+constexpr std::string_view kPmixIndex = "PMIX_RANK";
+constexpr std::string_view kSlurmIndex = "SLURM_PROCID";
+constexpr Launcher kArray = {"SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT"};
+
+std::string both(const Launcher& launcher) {
+  return std::string(launcher.index) + " and " + launcher.count;
+}
+
+// Whether the variables of a launcher are there, and mean several processes or cannot be read.
+bool exists(const Launcher& launcher, const Variables& variable) {
+  const auto index = variable(launcher.index);
+  const auto count = variable(launcher.count);
+  if (launcher.index == kSlurmIndex) {
+    // A batch script that runs once has SLURM_PROCID=0 alone; any other number is one of many.
+    return index && (count || *index != "0");
+  }
+  // PMIx does not tell how many there are.
+  if (launcher.index == kPmixIndex) return index && count;
+  return index || count;
+}
+
+const Launcher* launcher_of(const Variables& variable) {
+  for (const Launcher& launcher : kLaunchers) {
+    if (exists(launcher, variable)) return &launcher;
+  }
+  return nullptr;
+}
+
 // The partition of a task of a Slurm array.
-std::optional<Partition> partition_of_array(
-    const std::function<std::optional<std::string>(const char*)>& variable) {
+std::optional<Partition> partition_of_array(const Variables& variable) {
   const auto id = variable("SLURM_ARRAY_TASK_ID");
   const auto count = variable("SLURM_ARRAY_TASK_COUNT");
   if (!id && !count) return std::nullopt;
@@ -106,42 +163,79 @@ std::optional<Partition> partition_of_array(
   return Partition{(task - first) / step, tasks};
 }
 
+std::optional<Partition> partition_of_settings(const PartitionSettings& settings) {
+  const auto& partition = settings.partition;
+  const auto& num_shards = settings.num_shards;
+  const auto& shard_index = settings.shard_index;
+  std::optional<Partition> chosen;
+  if (num_shards || shard_index) {
+    chosen = shard_of(shard_index, kShardIndex, num_shards, kNumShards);
+  }
+  if (!partition) return chosen;
+  const std::size_t slash = partition->find('/');
+  const auto index = parse_number<std::uint64_t>(std::string_view(*partition).substr(0, slash));
+  const auto count =
+      slash == std::string::npos
+          ? std::nullopt
+          : parse_number<std::uint64_t>(std::string_view(*partition).substr(slash + 1));
+  if (!index || !count || *index >= *count) {
+    fail_partition(kPartition, "is " + in_quotes(*partition),
+                   "i/n, with n processes and i from 0 to n - 1");
+  }
+  if (chosen && *chosen != Partition{*index, *count}) {
+    fail_partition(kPartition,
+                   "is " + in_quotes(*partition) + " beside --shard-index " + *shard_index +
+                       " and --num-shards " + *num_shards,
+                   "one of the two");
+  }
+  return Partition{*index, *count};
+}
+
+// The variables that would divide a list.
+std::string dividing_variables(const Variables& variable) {
+  std::string names;
+  for (const Launcher* launcher : {&kArray, launcher_of(variable)}) {
+    if (launcher == nullptr || !variable(launcher->index)) continue;
+    if (variable(launcher->count).value_or("") == "1") continue;
+    names += (names.empty() ? "" : ", ") + both(*launcher);
+  }
+  return names;
+}
+
 }  // namespace
 
-Partition choose_partition(const std::function<std::optional<std::string>(const char*)>& variable,
-                           const std::optional<std::string>& num_shards,
-                           const std::optional<std::string>& shard_index) {
-  std::optional<Partition> launcher;
-  const auto rank = variable("RANK");
-  const auto world_size = variable("WORLD_SIZE");
-  const auto task = variable("SLURM_PROCID");
-  const auto tasks = variable("SLURM_STEP_NUM_TASKS");
-  if (rank || world_size) {
-    launcher = shard_of(rank, "RANK", world_size, "WORLD_SIZE");
-  } else if (task && (tasks || *task != "0")) {
-    // A batch script that runs once has SLURM_PROCID=0 alone; any other number is one of many.
-    launcher = shard_of(task, "SLURM_PROCID", tasks, "SLURM_STEP_NUM_TASKS");
+PartitionChoice choose_partition(const Variables& variable, const PartitionSettings& settings) {
+  const std::optional<Partition> options = partition_of_settings(settings);
+  const std::string option_names =
+      settings.partition ? shown(kPartition) : shown(kNumShards) + " and " + shown(kShardIndex);
+  if (!settings.of_list) {
+    if (options) return {*options, option_names, ""};
+    return {{}, "", dividing_variables(variable)};
   }
-  std::optional<Partition> options;
-  if (num_shards || shard_index) {
-    options = shard_of(shard_index, kShardIndex, num_shards, kNumShards);
+  PartitionChoice choice;
+  if (const Launcher* launcher = launcher_of(variable)) {
+    choice.partition = shard_of(variable(launcher->index), launcher->index,
+                                variable(launcher->count), launcher->count);
+    choice.chosen_by = both(*launcher);
+  } else if (variable(kPmixIndex.data())) {
+    choice.ignored = kPmixIndex;
   }
   // Explicit options speak for an array's task, whose list may be its own.
   if (const auto array = options ? std::nullopt : partition_of_array(variable)) {
-    const Partition inner = launcher.value_or(Partition{});
-    return {array->index * inner.count + inner.index, array->count * inner.count};
+    const Partition inner = choice.partition;
+    choice.partition = {array->index * inner.count + inner.index, array->count * inner.count};
+    choice.chosen_by = both(kArray) + (inner.count > 1 ? ", " + choice.chosen_by : "");
+    return choice;
   }
-  if (launcher && launcher->count > 1) {
-    if (options && *options != *launcher) {
-      fail_partition(kNumShards,
-                     "the launcher's variables (" + std::string(rank ? "RANK" : "SLURM_PROCID") +
-                         ") already give share " + std::to_string(launcher->index) + " of " +
-                         std::to_string(launcher->count),
-                     "one of the two");
-    }
-    return *launcher;
+  if (!options) return choice;
+  if (choice.partition.count > 1 && *options != choice.partition) {
+    fail_partition(settings.partition ? kPartition : kNumShards,
+                   "the launcher's variables (" + choice.chosen_by + ") already give share " +
+                       std::to_string(choice.partition.index) + " of " +
+                       std::to_string(choice.partition.count),
+                   "one of the two");
   }
-  return options.value_or(Partition{});
+  return {*options, option_names, ""};
 }
 
 }  // namespace w2vbert::tool

@@ -2,10 +2,12 @@
 
 #include <ATen/ATen.h>
 #include <c10/util/ParallelGuard.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <chrono>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "core/stopwatch.h"
@@ -16,8 +18,36 @@ namespace w2vbert::tool {
 namespace {
 
 constexpr std::int64_t kMinSamples = SeamlessM4TFeatureExtractor::kMinSamples;
+constexpr std::size_t kMaxFailedFiles = 1000;  // to be remembered
+
+// A path, the file that it leads to now, and the channel of it; "" where that cannot be told.
+std::string identity_of(const std::string& path, int channel) {
+  struct stat status = {};
+  if (::stat(path.c_str(), &status) != 0) return "";
+  std::string identity = path;
+  for (const auto number :
+       {static_cast<long long>(status.st_dev), static_cast<long long>(status.st_ino),
+        static_cast<long long>(status.st_size), static_cast<long long>(status.st_mtim.tv_sec),
+        static_cast<long long>(status.st_mtim.tv_nsec), static_cast<long long>(channel)}) {
+    identity += '\0' + std::to_string(number);
+  }
+  return identity;
+}
 
 }  // namespace
+
+std::exception_ptr ClipReader::FailedFiles::find(const std::string& identity) {
+  const std::lock_guard lock(mutex_);
+  const auto found = failures_.find(identity);
+  return found == failures_.end() ? nullptr : found->second;
+}
+
+void ClipReader::FailedFiles::add(const std::string& identity, std::exception_ptr failure) {
+  if (identity.empty()) return;
+  const std::lock_guard lock(mutex_);
+  if (failures_.size() >= kMaxFailedFiles) failures_.clear();
+  failures_[identity] = std::move(failure);
+}
 
 ClipReader::ClipReader(const InputList& inputs, const std::vector<std::size_t>& pending,
                        const ClipRunRequest& request, int threads, std::int64_t frames_ahead)
@@ -85,12 +115,14 @@ void ClipReader::watch() {
 void ClipReader::give_up_if_hanging(std::size_t thread) {
   const double timeout = request_.read_timeout_seconds;
   ReadClip clip;
+  std::string identity;
   {
     Decoding& decoding = *threads_[thread].decoding;
     const std::lock_guard lock(decoding.mutex);
     if (!decoding.active || decoding.since_block.seconds() < timeout) return;
     decoding.given_up = true;
     clip.index = decoding.index;
+    identity = decoding.identity;
   }
   ++hanging_;
   threads_[thread].thread.detach();
@@ -99,6 +131,7 @@ void ClipReader::give_up_if_hanging(std::size_t thread) {
       AudioError(inputs_.path(clip.index), "",
                  "its decoder gave nothing for " + number_text(timeout) + " seconds",
                  "a file that can be decoded, on a disk that answers"));
+  failed_.add(identity, clip.failure);
   ready_.push(std::move(clip), 1);  // before the new thread may close the queue
   start_thread();
 }
@@ -154,41 +187,80 @@ void ClipReader::read_pending(Decoding& decoding) {
   if (threads_left_.fetch_sub(1) == 1) ready_.close();
 }
 
-Waveform ClipReader::decode(std::size_t index, Decoding& decoding) const {
+AudioOptions ClipReader::audio_of(std::size_t index) const {
+  AudioOptions audio = request_.audio;
+  if (const auto channel = inputs_.channel(index)) audio.channel = *channel;
+  return audio;
+}
+
+ClipReader::Decoded ClipReader::decode(std::size_t index, Decoding& decoding, Decoder how) const {
   // Copies: `this` may be gone when the decoder returns.
   const std::string path = inputs_.path(index);
-  const AudioOptions options = request_.audio;
+  const AudioOptions options = audio_of(index);
+  // The list may ask for something else of the same file.
+  const int channel = inputs_.channel(index).value_or(0);
+  const bool remembers = inputs_.segment(index) || channel > 0;
+  std::string identity;
   const auto set_active = [&](bool active) {
     const std::lock_guard lock(decoding.mutex);
     decoding.active = active && !decoding.given_up;
     if (decoding.given_up) throw GivenUp();
     decoding.index = index;
+    decoding.identity = identity;
     decoding.since_block = Stopwatch();
   };
   set_active(true);
-  Waveform waveform;
+  if (remembers) {
+    identity = identity_of(path, channel);
+    set_active(true);  // the file system may have hung
+    if (const std::exception_ptr known = failed_.find(identity)) {
+      set_active(false);
+      std::rethrow_exception(known);
+    }
+  }
+  Decoded decoded;
   std::exception_ptr failure;
+  bool has_begun = false;
   try {
-    waveform = decode_audio(path, options, [&] { set_active(true); });
+    const auto input = look_at_input(path);
+    decoded.waveform = how(path, options, [&] {
+      has_begun = true;
+      set_active(true);
+    });
+    if (input) {
+      decoded.input = *input;
+      // Also says that the file has not changed since; what was just decoded is in memory.
+      decoded.input.digest = digest_of_input(*input, [&] { set_active(true); });
+    }
   } catch (const GivenUp&) {
     throw;
   } catch (...) {
     failure = std::current_exception();
   }
   set_active(false);
+  // What cannot be opened costs nothing to try again.
+  if (failure && has_begun) failed_.add(identity, failure);
   if (failure) std::rethrow_exception(failure);
-  return waveform;
+  decoded.path = path;
+  return decoded;
 }
 
 Waveform ClipReader::load(std::size_t index, Decoded& decoded, Decoding& decoding) const {
   const std::string path = inputs_.path(index);
   const auto segment = inputs_.segment(index);
-  if (!segment) return resample_audio(decode(index, decoding), request_.audio, path);
-  if (decoded.path != path) {
+  if (!segment) {
+    Decoded whole = decode(index, decoding, &load_audio);
     decoded.path.clear();
-    decoded.waveform = decode(index, decoding);
-    decoded.path = path;
+    decoded.input = std::move(whole.input);
+    return std::move(whole.waveform);
   }
+  const int channel = inputs_.channel(index).value_or(0);
+  if (decoded.path != path || decoded.channel != channel) {
+    decoded.path.clear();
+    decoded = decode(index, decoding, &decode_audio);
+    decoded.channel = channel;
+  }
+  decoded.input.segment = segment;
   return resample_audio(
       cut_audio(decoded.waveform, segment->offset_seconds, segment->duration_seconds, path),
       request_.audio, path);
@@ -205,6 +277,8 @@ ReadClip ClipReader::read(std::size_t index, const SeamlessM4TFeatureExtractor& 
   clip.sample_rate_hz = waveform.sample_rate_hz;
   clip.source_sample_rate_hz = waveform.source_sample_rate_hz;
   clip.source_channels = waveform.source_channels;
+  clip.input = decoded.input;
+  clip.note = waveform.note;
   if (clip.samples < kMinSamples) {
     throw AudioError(inputs_.path(index), "",
                      "has " + std::to_string(clip.samples) + " samples at " +
@@ -212,9 +286,12 @@ ReadClip ClipReader::read(std::size_t index, const SeamlessM4TFeatureExtractor& 
                      "at least " + std::to_string(kMinSamples));
   }
   watch = Stopwatch();
-  const SeamlessM4TFeatureExtractor::Features features = extractor({waveform.samples});
+  const std::span<const float> samples = waveform.samples;
+  const SeamlessM4TFeatureExtractor::Features features = extractor.extract({&samples, 1}, {});
   clip.features.input_features = features.input_features[0];  // (1, T, F) -> (T, F)
-  clip.features.attention_mask = features.attention_mask[0];  // (1, T) -> (T)
+  if (features.attention_mask.defined()) {
+    clip.features.attention_mask = features.attention_mask[0];  // (1, T) -> (T)
+  }
   clip.feature_seconds = watch.seconds();
   return clip;
 }

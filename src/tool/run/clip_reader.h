@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -15,6 +17,7 @@
 #include "core/bounded_queue.h"
 #include "core/stopwatch.h"
 #include "tool/run/clip_run.h"
+#include "tool/store/input_identity.h"
 
 namespace w2vbert::tool {
 
@@ -25,6 +28,8 @@ struct ReadClip {
   int sample_rate_hz = 0;
   int source_sample_rate_hz = 0;
   int source_channels = 0;
+  InputIdentity input = {};  // the file that it was read from
+  std::string note;          // Waveform::note
   double read_seconds = 0;
   double feature_seconds = 0;
   std::exception_ptr failure;  // the other fields but the index mean nothing then
@@ -59,6 +64,7 @@ class ClipReader {
     bool active = false;    // in the decoder
     bool given_up = false;  // to end, without touching the reader
     std::size_t index = 0;  // into the input list
+    std::string identity;   // of its file, where a failure is to be remembered
     Stopwatch since_block;
   };
   class GivenUp {};  // thrown in a thread that must not touch the reader any more
@@ -70,7 +76,21 @@ class ClipReader {
   // The file that a thread decoded last: a manifest may ask for many parts of one.
   struct Decoded {
     std::string path;
+    int channel = 0;
     Waveform waveform;
+    InputIdentity input = {};
+  };
+
+  // Why files could not be decoded: what else is wanted of them fails for it as well, at once.
+  class FailedFiles {
+   public:
+    // `identity`: of a path and the file that it led to. Null: not known to fail.
+    std::exception_ptr find(const std::string& identity);
+    void add(const std::string& identity, std::exception_ptr failure);  // unless it is ""
+
+   private:
+    std::mutex mutex_;
+    std::map<std::string, std::exception_ptr> failures_;
   };
 
   void start_thread();
@@ -85,11 +105,16 @@ class ClipReader {
   ReadClip read(std::size_t index, const SeamlessM4TFeatureExtractor& extractor, Decoded& decoded,
                 Decoding& decoding) const;
   Waveform load(std::size_t index, Decoded& decoded, Decoding& decoding) const;
-  Waveform decode(std::size_t index, Decoding& decoding) const;
+  // With `how`, decode_audio or load_audio.
+  using Decoder = Waveform (*)(const std::string&, const AudioOptions&,
+                               const std::function<void()>&);
+  Decoded decode(std::size_t index, Decoding& decoding, Decoder how) const;
+  AudioOptions audio_of(std::size_t index) const;
 
   const InputList& inputs_;
   const std::vector<std::size_t>& pending_;
   const ClipRunRequest& request_;
+  mutable FailedFiles failed_;
   BoundedQueue<ReadClip> ready_;
   std::atomic<std::size_t> next_{0};
   std::atomic<std::size_t> threads_left_;

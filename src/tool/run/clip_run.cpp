@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <climits>
 #include <exception>
 #include <memory>
 #include <utility>
@@ -16,16 +18,16 @@
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
-namespace {
 
-// The rows of the manifest that name no input, of this partition.
 std::vector<ClipFailure> bad_rows_of(const InputList& inputs, const Partition& partition) {
   std::vector<ClipFailure> failures;
   for (const BadRow& row : inputs.bad_rows()) {
-    if (partition.holds(row.place)) failures.push_back(failure_of(row));
+    if (partition.holds(row.key())) failures.push_back(failure_of(row));
   }
   return failures;
 }
+
+namespace {
 
 // One run's events and counts.
 class Progress {
@@ -76,6 +78,7 @@ Output output_of(const ReadClip& clip, BatchRunner<NamedTensors>::Result result,
   report.sample_rate_hz = clip.sample_rate_hz;
   report.source_sample_rate_hz = clip.source_sample_rate_hz;
   report.source_channels = clip.source_channels;
+  report.input = clip.input;
   report.audio_seconds = static_cast<double>(clip.samples) / clip.sample_rate_hz;
   report.read_seconds = clip.read_seconds;
   report.compute_seconds = clip.feature_seconds + result.seconds;
@@ -89,7 +92,8 @@ ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
                          RunDirectory& directory, const ClipRunEvents& events) {
   const at::NoGradGuard no_grad;
   ClipRunSummary summary;
-  const OutputContent content{request.tensor_names, request.features.frame_rate_hz()};
+  const OutputContent content{request.tensor_names, request.row_bytes,
+                              request.features.frame_rate_hz()};
   const std::unique_ptr<Outputs> outputs = make_outputs(inputs, content, directory);
   Outputs::ScanResult found = outputs->scan(request.partition, request.verify);
   const std::vector<ClipFailure> bad_rows = bad_rows_of(inputs, request.partition);
@@ -97,6 +101,11 @@ ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
   summary.plan.inputs = found.finished + found.pending.size() + bad_rows.size();
   summary.plan.finished = found.finished;
   summary.plan.damaged = found.damaged;
+  summary.plan.replaced = found.replaced;
+  summary.plan.unrecorded = found.unrecorded;
+  summary.plan.unreadable = found.unreadable;
+  summary.plan.first_unreadable = found.first_unreadable;
+  summary.plan.is_unlocked = found.is_unlocked;
   summary.plan.temporaries = outputs->clean();
   events.planned(summary.plan);
   Progress progress(request, directory, events, summary);
@@ -106,10 +115,12 @@ ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
   };
   if (found.pending.empty()) {
     start();
+    directory.synchronise();
     return summary;
   }
   // The first clips are read while the model loads.
-  ClipReader reader(inputs, found.pending, request, request.reading_threads,
+  const auto clips = static_cast<int>(std::min<std::size_t>(found.pending.size(), INT_MAX));
+  ClipReader reader(inputs, found.pending, request, std::min(request.reading_threads, clips),
                     2 * request.batch_frames);
   const BatchFunction function = request.prepare();
   start();
@@ -130,6 +141,7 @@ ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
             return !progress.must_stop();
           },
           [&](const ReadClip& clip, BatchRunner<NamedTensors>::Result result) {
+            if (!clip.note.empty()) events.noted(inputs.path(clip.index), clip.note);
             writer.add(output_of(clip, std::move(result), inputs, *outputs));
           });
       progress.written(writer.take_written());
@@ -139,6 +151,7 @@ ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
   }
   writer.finish();
   progress.written(writer.take_written());
+  directory.synchronise();
   summary.elapsed_seconds = watch.seconds();
   summary.model_seconds = runner.seconds();
   summary.hanging_readers = reader.hanging();

@@ -50,14 +50,22 @@ struct ClipRunRequest {
   std::function<BatchFunction()> prepare;
   // Names of the tensors that the function gives for a clip.
   std::vector<std::string> tensor_names;
+  std::vector<std::int64_t> row_bytes;  // of each of them
   // Asked between two batches; true ends the run. The function may throw Interrupted as well.
   std::function<bool()> stop_requested = [] { return false; };
 };
 
 struct ClipRunPlan {
-  std::size_t inputs = 0;       // in this partition
-  std::size_t finished = 0;     // done by an earlier run, not touched
-  std::size_t damaged = 0;      // to be redone
+  std::size_t inputs = 0;    // in this partition
+  std::size_t finished = 0;  // done by an earlier run, not touched
+  std::size_t damaged = 0;   // to be redone
+  std::size_t replaced = 0;  // to be redone: the output is of an earlier input
+  // Among those finished: without a word of which input they are of; whose input cannot be read to
+  // tell.
+  std::size_t unrecorded = 0;
+  std::size_t unreadable = 0;
+  std::string first_unreadable;
+  bool is_unlocked = false;     // shards are not protected from another process on the same ones
   std::size_t temporaries = 0;  // of dead processes, removed
   std::size_t to_do() const { return inputs - finished; }
 };
@@ -66,6 +74,9 @@ struct ClipRunEvents {
   std::function<void(const ClipRunPlan&)> planned = [](const ClipRunPlan&) {};
   std::function<void(const ClipReport&)> finished = [](const ClipReport&) {};
   std::function<void(const ClipFailure&)> failed = [](const ClipFailure&) {};
+  // What was odd about a file, or lost of it; for each of its clips.
+  std::function<void(const std::string& path, const std::string& note)> noted =
+      [](const std::string&, const std::string&) {};
 };
 
 struct ClipRunSummary {
@@ -88,6 +99,9 @@ struct ClipRunSummary {
 // prepare, StorageError, DeviceError; what was computed before is written all the same.
 ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
                          RunDirectory& directory, const ClipRunEvents& events = {});
+
+// The rows of the list that name no input, of this partition.
+std::vector<ClipFailure> bad_rows_of(const InputList& inputs, const Partition& partition);
 
 // Refuses an output that would take an input's place. Throws UsageError.
 void check_no_input_is_an_output(const InputList& inputs, const std::string& output_directory);

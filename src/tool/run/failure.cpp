@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <new>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "core/text.h"
@@ -24,15 +25,20 @@ std::string kind_of_file(const std::string& path) {
   return "audio";
 }
 
-// The option of a setting: its name, but for those that the command line calls otherwise.
+// The option of a setting: its name, but for those that the command line calls otherwise; then its
+// value, where the setting names one behind a blank.
 std::string option_of(std::string_view setting) {
-  constexpr std::pair<std::string_view, std::string_view> kOtherNames[] = {{"precision", "dtype"}};
+  const std::size_t blank = std::min(setting.find(' '), setting.size());
+  const std::string value(setting.substr(blank));
+  setting = setting.substr(0, blank);
+  constexpr std::pair<std::string_view, std::string_view> kOtherNames[] = {
+      {"precision", "dtype"}, {"max_seconds", "max-audio-seconds"}};
   for (const auto& [name, option] : kOtherNames) {
     if (setting == name) setting = option;
   }
   std::string option(setting);
   std::replace(option.begin(), option.end(), '_', '-');
-  return "--" + option;
+  return "--" + option + quote_bytes(value);
 }
 
 std::string with_path(const std::string& path, std::string_view message) {
@@ -73,12 +79,21 @@ Description describe(std::exception_ptr exception, const std::string& path) noex
     } catch (const AudioError& error) {
       return {path.empty() ? "audio" : kind_of_file(path), message_of(error)};
     } catch (const Error& error) {
-      return {"model", message_of(error)};
+      const char* const kind = dynamic_cast<const RangeError*>(&error) ? "range" : "model";
+      return {kind, error.path().empty() ? with_path(path, message_of(error)) : message_of(error)};
     } catch (const c10::Error& error) {
       if (is_out_of_memory(error)) {
         return {"memory", with_path(path, "not enough memory: " + one_line(error))};
       }
       return {"model", with_path(path, one_line(error))};
+    } catch (const std::system_error& error) {
+      if (error.code() == std::errc::resource_unavailable_try_again) {
+        return {"memory",
+                with_path(path,
+                          "a thread cannot be started, expected a higher limit on processes "
+                          "or memory (ulimit -u, ulimit -v), or fewer threads")};
+      }
+      return {"internal", with_path(path, error.what())};
     } catch (const std::exception& error) {
       if (is_out_of_memory(error)) return {"memory", with_path(path, "not enough memory")};
       return {"internal", with_path(path, error.what())};

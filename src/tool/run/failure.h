@@ -16,8 +16,15 @@ class DeviceError : public Error {
   using Error::Error;
 };
 
+// What was computed does not fit into the type that it is to be stored in.
+class RangeError : public Error {
+ public:
+  using Error::Error;
+};
+
 struct Description {
-  std::string kind;     // not_found, not_a_file, unreadable, audio, memory, model, internal
+  // not_found, not_a_file, unreadable, audio, memory, range, model, internal
+  std::string kind;
   std::string message;  // one line under 2 KB, no control bytes
 };
 
@@ -32,8 +39,8 @@ std::string one_line(const c10::Error& error);
 // plain c10::Error.
 bool is_out_of_memory(const std::exception& error);
 
-// `path`: the input at hand, or "". An Error keeps its own words; for anything else `path` comes
-// first. Never throws.
+// `path`: the input at hand, or "". An Error that has a path keeps its own words; for anything else
+// `path` comes first. Never throws.
 Description describe(std::exception_ptr exception, const std::string& path = "") noexcept;
 
 }  // namespace w2vbert::tool

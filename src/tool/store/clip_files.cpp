@@ -7,7 +7,9 @@
 #include <span>
 
 #include "core/durable_file.h"
+#include "core/escaped_name.h"
 #include "core/text.h"
+#include "tool/store/input_check.h"
 #include "tool/store/npy_header.h"
 #include "tool/store/sha256.h"
 #include "w2vbert/version.h"
@@ -57,22 +59,33 @@ ClipFiles::ClipFiles(const InputList& inputs, const OutputContent& content, RunD
 
 Outputs::ScanResult ClipFiles::scan(const Partition& partition, bool verify) {
   ScanResult found;
+  InputCheck check(inputs_, directory_, found);
   for (std::size_t i = 0; i < inputs_.size(); ++i) {
     const std::string name = inputs_.name(i);
     if (!partition.holds(name)) continue;
     folders_.insert(folder_of(name));
-    switch (directory_.state_of(name, verify)) {
-      case OutputState::kFinished:
-        ++found.finished;
-        continue;
-      case OutputState::kDamaged:
-        damaged_.push_back(i);
-        [[fallthrough]];
-      case OutputState::kAbsent:
-        found.pending.push_back(i);
+    const FoundOutput output = directory_.scan(name, verify);
+    if (output.state == OutputState::kAbsent) {
+      found.pending.push_back(i);
+      continue;
     }
+    const OutputScan& scan = output.scan;
+    JournalEntry entry =
+        output.record.value_or(JournalEntry{name, scan.frames, scan.audio_seconds, scan.sha256});
+    // Without a digest of its own, as .npy files are, there is nothing to tell them apart by.
+    const bool is_record = output.record && (scan.sha256.empty() || scan.sha256 == entry.sha256);
+    if (!scan.sha256.empty()) entry.sha256 = scan.sha256;
+    const bool is_whole = output.state == OutputState::kFinished;
+    const bool is_of_input =
+        check.is_of_input(i, path_of(i), std::move(entry), scan.input_digest, is_record, is_whole);
+    if (is_of_input && is_whole) {
+      ++found.finished;
+      continue;
+    }
+    if (is_of_input) ++found.damaged;
+    removals_.push_back({i, scan.identity});
+    found.pending.push_back(i);
   }
-  found.damaged = damaged_.size();
   return found;
 }
 
@@ -81,8 +94,8 @@ std::size_t ClipFiles::clean() {
   for (const std::string& folder : folders_) {
     temporaries += directory_.remove_stale_temporaries(folder);
   }
-  for (const std::size_t i : damaged_) {
-    directory_.remove_damaged(inputs_.name(i), inputs_.path(i));
+  for (const auto& [index, seen] : removals_) {
+    directory_.remove(inputs_.name(index), inputs_.path(index), seen);
   }
   return temporaries;
 }
@@ -102,19 +115,23 @@ void ClipFiles::write(Output& output) {
   if (npy) {
     write_npy(report.output, output.tensors.front().second);
   } else {
-    write_safetensors(report.output, output.tensors,
-                      {{"fingerprint", directory_.digest()},
-                       {"input", quote_bytes(report.name, report.name.size() * 4)},
-                       {"frames", std::to_string(report.frames)},
-                       {"frame_rate_hz", frame_rate_hz_},
-                       {"samples", std::to_string(report.samples)},
-                       {"sample_rate_hz", std::to_string(report.sample_rate_hz)},
-                       {"source_sample_rate_hz", std::to_string(report.source_sample_rate_hz)},
-                       {"source_channels", std::to_string(report.source_channels)},
-                       {"w2vbert", version()},
-                       {"sha256", digest}});
+    SafetensorsMetadata metadata = {
+        {"fingerprint", directory_.digest()},
+        {"input", escaped_name(report.name)},
+        {"frames", std::to_string(report.frames)},
+        {"frame_rate_hz", frame_rate_hz_},
+        {"samples", std::to_string(report.samples)},
+        {"sample_rate_hz", std::to_string(report.sample_rate_hz)},
+        {"source_sample_rate_hz", std::to_string(report.source_sample_rate_hz)},
+        {"source_channels", std::to_string(report.source_channels)},
+        {"w2vbert", version()},
+        {"sha256", digest}};
+    // The bytes alone: the output must not depend on where the input lies, or since when.
+    if (report.input.is_known()) metadata.emplace_back(kInputDigestKey, report.input.digest);
+    write_safetensors(report.output, output.tensors, metadata);
   }
-  directory_.record(JournalEntry{report.name, report.frames, report.audio_seconds, digest});
+  directory_.record(
+      JournalEntry{report.name, report.frames, report.audio_seconds, digest, report.input});
 }
 
 }  // namespace w2vbert::tool

@@ -25,7 +25,11 @@ class ClipFiles : public Outputs {
   const InputList& inputs_;
   RunDirectory& directory_;
   const std::string frame_rate_hz_;
-  std::vector<std::size_t> damaged_;
+  struct Removal {
+    std::size_t index;
+    FileIdentity seen;
+  };
+  std::vector<Removal> removals_;
   std::set<std::string> folders_ = {""};  // where outputs, and the run record, are
 };
 

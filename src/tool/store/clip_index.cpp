@@ -4,7 +4,9 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "core/escaped_name.h"
 #include "core/json.h"
+#include "tool/store/output_scan.h"
 
 namespace w2vbert::tool {
 namespace {
@@ -30,13 +32,14 @@ bool is_shard_index(std::string_view file_name) {
 }
 
 std::string index_line(const IndexEntry& entry) {
-  const nlohmann::ordered_json line = {{"name", entry.name},
-                                       {"shard", entry.shard},
-                                       {"frames", entry.frames},
-                                       {"samples", entry.samples},
-                                       {"sample_rate_hz", entry.sample_rate_hz},
-                                       {"source_sample_rate_hz", entry.source_sample_rate_hz},
-                                       {"source_channels", entry.source_channels}};
+  nlohmann::ordered_json line = {{"name", escaped_name(entry.name)},
+                                 {"shard", entry.shard},
+                                 {"frames", entry.frames},
+                                 {"samples", entry.samples},
+                                 {"sample_rate_hz", entry.sample_rate_hz},
+                                 {"source_sample_rate_hz", entry.source_sample_rate_hz},
+                                 {"source_channels", entry.source_channels}};
+  if (!entry.input_digest.empty()) line[std::string(kInputDigestKey)] = entry.input_digest;
   return line.dump() + "\n";
 }
 
@@ -53,8 +56,11 @@ std::vector<IndexedClip> parse_index(std::string_view text) {
     if (!name || !samples || !rate || *rate == 0) {
       throw JsonError("a line without name, samples or sample_rate_hz");
     }
-    clips.push_back(
-        {*name, static_cast<double>(*samples) / static_cast<double>(*rate), std::string(line)});
+    const std::uint64_t* frames = member<std::uint64_t>(value, "frames");
+    const std::string* digest = member<std::string>(value, kInputDigestKey);
+    clips.push_back({unescaped_name(*name), frames ? static_cast<std::int64_t>(*frames) : 0,
+                     static_cast<double>(*samples) / static_cast<double>(*rate),
+                     digest ? *digest : "", std::string(line)});
     text.remove_prefix(line.size());
   }
   return clips;

@@ -25,14 +25,17 @@ struct IndexEntry {
   std::int64_t sample_rate_hz = 0;
   std::int64_t source_sample_rate_hz = 0;
   std::int64_t source_channels = 0;
+  std::string input_digest;  // of the input's bytes; may be empty
 };
 
-// {"name": …, "shard": …, "frames": n, …} and a line break. `name` is UTF-8.
+// {"name": …, "shard": …, "frames": n, …} and a line break.
 std::string index_line(const IndexEntry& entry);
 
 struct IndexedClip {
   std::string name;
+  std::int64_t frames = 0;
   double audio_seconds = 0;
+  std::string input_digest;
   std::string line;
 };
 // Throws JsonError for a text that is no index.

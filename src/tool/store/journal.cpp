@@ -1,20 +1,25 @@
 #include "tool/store/journal.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
-#include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
 
+#include "core/escaped_name.h"
 #include "core/host_name.h"
 #include "core/json.h"
-#include "tool/corpus/line_file.h"
+#include "tool/corpus/partition.h"
 #include "tool/store/json_text.h"
+#include "tool/store/lines_file.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -23,6 +28,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::size_t kMaxLineBytes = 1 << 20;
+constexpr std::uint64_t kReadBytes = 1 << 16;
 constexpr std::string_view kJournal = "journal";
 constexpr std::string_view kEnding = ".jsonl";
 
@@ -51,11 +57,29 @@ off_t end_of_lines(int descriptor, off_t size, const std::string& path) {
   return 0;
 }
 
+// Other processes may add to the same journal: one cuts or adds at a time, as far as the file
+// system has locks.
+class Locked {
+ public:
+  explicit Locked(const Descriptor& file) : file_(file) {
+    while (::flock(file_.number(), LOCK_EX) != 0 && errno == EINTR) continue;
+  }
+  ~Locked() { ::flock(file_.number(), LOCK_UN); }
+  Locked(const Locked&) = delete;
+  Locked& operator=(const Locked&) = delete;
+
+ private:
+  const Descriptor& file_;
+};
+
 template <class Number>
 Number number_of(const JsonValue& object, std::string_view name) {
   const JsonValue* value = object.find(name);
   if (value == nullptr) return {};
   if (const auto* whole = value->get_if<std::uint64_t>()) return static_cast<Number>(*whole);
+  if (const auto* negative = value->get_if<JsonNegative>()) {
+    return static_cast<Number>(negative->value);
+  }
   if (const auto* real = value->get_if<double>()) return static_cast<Number>(*real);
   return {};
 }
@@ -66,13 +90,92 @@ std::string text_of(const JsonValue& object, std::string_view name) {
   return text ? *text : "";
 }
 
+std::string name_in(const JsonValue& object, std::string_view name) {
+  return unescaped_name(text_of(object, name));
+}
+
+Json json_of(const InputIdentity& input) {
+  Json object = {{"path", escaped_name(input.path)},
+                 {"resolved", escaped_name(input.resolved)},
+                 {"bytes", input.bytes},
+                 {"modified_ns", input.modified_ns},
+                 {"digest", input.digest}};
+  if (input.segment) {
+    object["offset_seconds"] = input.segment->offset_seconds;
+    object["duration_seconds"] = input.segment->duration_seconds;
+  }
+  return object;
+}
+
+InputIdentity input_of(const JsonValue& object) {
+  InputIdentity input;
+  input.path = name_in(object, "path");
+  input.resolved = name_in(object, "resolved");
+  input.bytes = number_of<std::uint64_t>(object, "bytes");
+  input.modified_ns = number_of<std::int64_t>(object, "modified_ns");
+  input.digest = text_of(object, "digest");
+  if (object.find("offset_seconds") != nullptr) {
+    input.segment = InputSegment{number_of<double>(object, "offset_seconds"),
+                                 number_of<double>(object, "duration_seconds")};
+  }
+  return input;
+}
+
+JournalEntry entry_of(const JsonValue& value) {
+  JournalEntry entry{name_in(value, "name"), number_of<std::int64_t>(value, "frames"),
+                     number_of<double>(value, "audio_seconds"), text_of(value, "sha256")};
+  if (const JsonValue* input = value.find("input")) entry.input = input_of(*input);
+  entry.fingerprint = text_of(value, "fingerprint");
+  entry.generation = number_of<std::uint64_t>(value, "generation");
+  return entry;
+}
+
+// Calls line(text, its offset in the file) for each line that has an end. A line that is too long
+// to be a journal's is left out.
+void for_each_line(const InputFile& file,
+                   const std::function<void(std::string_view, std::uint64_t)>& line) {
+  std::string text;
+  std::uint64_t begin = 0;
+  std::string block(kReadBytes, '\0');
+  for (std::uint64_t at = 0; at < file.size(); at += block.size()) {
+    block.resize(static_cast<std::size_t>(std::min<std::uint64_t>(kReadBytes, file.size() - at)));
+    file.read_at(at, block.data(), block.size());
+    std::string_view rest = block;
+    for (std::size_t end = rest.find('\n'); end != std::string_view::npos; end = rest.find('\n')) {
+      text += rest.substr(0, end);
+      rest.remove_prefix(end + 1);
+      if (text.size() <= kMaxLineBytes) line(text, begin);
+      text.clear();
+      begin = at + (block.size() - rest.size());
+    }
+    if (text.size() <= kMaxLineBytes) text += rest;
+  }
+}
+
+// Calls line(what stands there, offset, bytes) for each line of a journal that is JSON.
+void for_each_json_line(
+    const InputFile& file,
+    const std::function<void(const JsonValue&, std::uint64_t, std::size_t)>& line) {
+  for_each_line(file, [&](std::string_view text, std::uint64_t offset) {
+    try {
+      line(JsonValue::parse(text), offset, text.size());
+    } catch (const JsonError&) {
+      return;  // a line of another kind, or torn in the middle by a lost machine
+    }
+  });
+}
+
+InputFile open_journal(const std::string& path) { return InputFile::open<StorageError>(path); }
+
 }  // namespace
 
-Journal::Journal(std::string path)
+Journal::Journal(std::string path, std::uint64_t generation, std::string fingerprint)
     : path_(std::move(path)),
-      descriptor_(::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
+      generation_(generation),
+      fingerprint_(std::move(fingerprint)),
+      descriptor_(open_lines(path_, LinesKind::kJournal, O_RDWR | O_CREAT | O_APPEND)) {
+  const Locked locked(descriptor_);
   const int file = descriptor_.number();
-  if (file < 0) fail_storage(path_, "cannot be written", errno);
   struct stat status {};
   if (::fstat(file, &status) != 0) fail_storage(path_, "cannot be looked at", errno);
   const off_t end = end_of_lines(file, status.st_size, path_);
@@ -82,18 +185,26 @@ Journal::Journal(std::string path)
 }
 
 void Journal::begin(std::size_t inputs, std::size_t finished) {
-  append(json_line(
-      {{"inputs", inputs}, {"finished", finished}, {"host", host_name()}, {"pid", ::getpid()}}));
+  append(json_line({{"inputs", inputs},
+                    {"finished", finished},
+                    {"host", host_name()},
+                    {"pid", ::getpid()},
+                    {"generation", generation_}}));
 }
 
 void Journal::add(const JournalEntry& entry) {
-  Json line = {
-      {"name", entry.name}, {"frames", entry.frames}, {"audio_seconds", entry.audio_seconds}};
+  Json line = {{"name", escaped_name(entry.name)},
+               {"frames", entry.frames},
+               {"audio_seconds", entry.audio_seconds}};
   if (!entry.sha256.empty()) line["sha256"] = entry.sha256;
+  line["generation"] = generation_;
+  if (!fingerprint_.empty()) line["fingerprint"] = fingerprint_;
+  if (entry.input.is_known()) line["input"] = json_of(entry.input);
   append(json_line(line));
 }
 
 void Journal::append(const std::string& line) {
+  const Locked locked(descriptor_);
   struct stat before {};
   const bool known = ::fstat(descriptor_.number(), &before) == 0;
   try {
@@ -107,23 +218,17 @@ void Journal::append(const std::string& line) {
 
 JournalRead read_journal(const std::string& path) {
   JournalRead read;
-  read_lines(path, kMaxLineBytes, "a journal", [&](std::size_t, std::string_view line) {
-    try {
-      const JsonValue value = JsonValue::parse(line);
-      if (value.find("inputs") != nullptr) {
-        read.inputs = number_of<std::size_t>(value, "inputs");
-        read.finished = number_of<std::size_t>(value, "finished");
-        read.host = text_of(value, "host");
-        read.pid = number_of<std::int64_t>(value, "pid");
-        read.entries_of_last = 0;
-      } else if (value.find("name") != nullptr) {
-        read.entries.push_back({text_of(value, "name"), number_of<std::int64_t>(value, "frames"),
-                                number_of<double>(value, "audio_seconds"),
-                                text_of(value, "sha256")});
-        ++read.entries_of_last;
-      }
-    } catch (const JsonError&) {
-      return;  // a line of another kind, or torn in the middle by a lost machine
+  for_each_json_line(open_journal(path), [&](const JsonValue& value, std::uint64_t, std::size_t) {
+    read.generation = std::max(read.generation, number_of<std::uint64_t>(value, "generation"));
+    if (value.find("inputs") != nullptr) {
+      read.inputs = number_of<std::size_t>(value, "inputs");
+      read.finished = number_of<std::size_t>(value, "finished");
+      read.host = text_of(value, "host");
+      read.pid = number_of<std::int64_t>(value, "pid");
+      read.entries_of_last = 0;
+    } else if (value.find("name") != nullptr) {
+      read.entries.push_back(entry_of(value));
+      ++read.entries_of_last;
     }
   });
   return read;
@@ -143,15 +248,68 @@ std::optional<std::string> label_of_journal(std::string_view file_name) {
   return std::string(file_name);
 }
 
-std::unordered_map<std::string, std::string> journaled_digests(const std::string& directory) {
-  std::unordered_map<std::string, std::string> digests;
-  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
-    if (!label_of_journal(entry.path().filename().string())) continue;
-    for (JournalEntry& output : read_journal(entry.path().string()).entries) {
-      digests[output.name] = std::move(output.sha256);
-    }
+std::vector<std::string> journals_in(const std::string& directory) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(directory.c_str()), ::closedir);
+  if (!folder) fail_storage(directory, "cannot be listed", errno);
+  std::vector<std::string> names;
+  errno = 0;
+  while (const dirent* entry = ::readdir(folder.get())) {
+    if (label_of_journal(entry->d_name)) names.emplace_back(entry->d_name);
+    errno = 0;
   }
-  return digests;
+  if (errno != 0) fail_storage(directory, "cannot be listed", errno);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+OutputRecords::OutputRecords(const std::string& directory) {
+  for (const std::string& name : journals_in(directory)) {
+    const auto journal = static_cast<std::uint32_t>(journals_.size());
+    journals_.push_back(join_path(directory, name));
+    for_each_json_line(open_journal(journals_.back()),
+                       [&](const JsonValue& value, std::uint64_t offset, std::size_t bytes) {
+                         const auto generation = number_of<std::uint64_t>(value, "generation");
+                         generation_ = std::max(generation_, generation);
+                         if (value.find("name") == nullptr) return;
+                         Place& place = places_[stable_hash(name_in(value, "name"))];
+                         if (generation < place.generation) return;
+                         place = {generation, journal, static_cast<std::uint32_t>(bytes), offset};
+                       });
+  }
+}
+
+JournalEntry OutputRecords::read(const Place& place) const {
+  if (!open_ || open_->first != place.journal) {
+    open_.reset();
+    open_.emplace(place.journal, open_journal(journals_[place.journal]));
+  }
+  const InputFile& journal = open_->second;
+  std::string line(place.bytes, '\0');
+  journal.read_at(place.offset, line.data(), line.size());
+  try {
+    return entry_of(JsonValue::parse(line));
+  } catch (const JsonError&) {
+    throw StorageError(journal.path(), "", "was changed by another process while it was read",
+                       "a journal to which lines are added only");
+  }
+}
+
+std::optional<JournalEntry> OutputRecords::find(std::string_view name) const {
+  const auto place = places_.find(stable_hash(name));
+  if (place == places_.end()) return std::nullopt;
+  JournalEntry entry = read(place->second);
+  if (entry.name != name) return std::nullopt;  // two names of one hash: as if it were not recorded
+  return entry;
+}
+
+void OutputRecords::for_each(const std::function<void(const JournalEntry&)>& record) const {
+  std::vector<Place> places;
+  places.reserve(places_.size());
+  for (const auto& [hash, place] : places_) places.push_back(place);
+  std::sort(places.begin(), places.end(), [](const Place& a, const Place& b) {
+    return std::pair(a.journal, a.offset) < std::pair(b.journal, b.offset);
+  });
+  for (const Place& place : places) record(read(place));
 }
 
 }  // namespace w2vbert::tool

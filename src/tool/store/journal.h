@@ -1,15 +1,20 @@
-// What a worker has written, line by line: for people who watch a run, never for a decision.
+// What a worker has written, line by line: for people who watch a run, and which input each output
+// is of.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "core/descriptor.h"
+#include "core/file.h"
+#include "tool/store/input_identity.h"
 
 namespace w2vbert::tool {
 
@@ -18,25 +23,33 @@ struct JournalEntry {
   std::int64_t frames = 0;  // rows of input_features
   double audio_seconds = 0;
   std::string sha256;  // of the output's data; empty in a shard, which has one of its own
+  InputIdentity input = {};
+  std::string fingerprint = {};  // of the run
+  // Which of two records of one output is the later one: each worker that begins takes a higher
+  // number than all that stand in the directory's journals. 0: of an earlier version.
+  std::uint64_t generation = 0;
 };
 
 // Appends lines of JSON to a file; each is written in one piece. Outputs are in their place before
 // their line is, so a line that is lost with a machine costs nothing but itself.
 class Journal {
  public:
-  // Opens the file, or makes it, and cuts off a last line that was not finished. Throws
-  // StorageError.
-  explicit Journal(std::string path);
+  // Opens the file, or makes it, and cuts off a last line that was not finished. What is added is
+  // of that generation and run. Throws StorageError.
+  explicit Journal(std::string path, std::uint64_t generation = 1, std::string fingerprint = "");
 
   // {"inputs": n, "finished": n, "host": name, "pid": n}: a worker begins.
   void begin(std::size_t inputs, std::size_t finished);
-  // {"name": …, "frames": n, "audio_seconds": s, "sha256": …}, the last if there is one
+  // {"name": …, "frames": n, "audio_seconds": s, "sha256": …, "generation": n, "fingerprint": …,
+  // "input": {…}}; what is not known is left out.
   void add(const JournalEntry& entry);
 
  private:
   void append(const std::string& line);
 
   std::string path_;
+  std::uint64_t generation_;
+  std::string fingerprint_;
   Descriptor descriptor_;
 };
 
@@ -45,10 +58,11 @@ struct JournalRead {
   std::size_t finished = 0;  // before it
   std::string host;
   std::int64_t pid = 0;
+  std::uint64_t generation = 0;       // the highest
   std::vector<JournalEntry> entries;  // of all
   std::size_t entries_of_last = 0;    // of them, the last worker's: at the end
 };
-// Throws UsageError for a file that cannot be read; lines that are no journal's are passed over.
+// Lines that are no journal's are passed over. Throws StorageError for a file that cannot be read.
 JournalRead read_journal(const std::string& path);
 
 // journal.jsonl and failures.jsonl, or journal.<label>.jsonl and so on for a partition's label.
@@ -57,7 +71,37 @@ std::string failures_name(std::string_view label);
 // The label in the name of a journal; nothing for another name.
 std::optional<std::string> label_of_journal(std::string_view file_name);
 
-// The name of each output in a directory's journals, and the digest of its data.
-std::unordered_map<std::string, std::string> journaled_digests(const std::string& directory);
+// The names of the journals in a directory, in their order. Throws StorageError.
+std::vector<std::string> journals_in(const std::string& directory);
+
+// The latest record of each output, of all journals of a directory. It holds places in the
+// journals, not the records, so that millions of them fit into memory.
+class OutputRecords {
+ public:
+  OutputRecords() = default;
+  // Throws StorageError for a journal that cannot be read: what it says is not known then.
+  explicit OutputRecords(const std::string& directory);
+
+  std::uint64_t generation() const noexcept { return generation_; }  // the highest
+  // Reads the record again. Throws StorageError.
+  std::optional<JournalEntry> find(std::string_view name) const;
+  // All of them, in the order of the journals.
+  void for_each(const std::function<void(const JournalEntry&)>& record) const;
+
+ private:
+  struct Place {
+    std::uint64_t generation = 0;
+    std::uint32_t journal = 0;
+    std::uint32_t bytes = 0;
+    std::uint64_t offset = 0;
+  };
+  JournalEntry read(const Place& place) const;
+
+  std::vector<std::string> journals_;
+  // The one that was read last: there may be more journals than descriptors.
+  mutable std::optional<std::pair<std::uint32_t, InputFile>> open_;
+  std::unordered_map<std::uint64_t, Place> places_;  // by the hash of the name
+  std::uint64_t generation_ = 0;
+};
 
 }  // namespace w2vbert::tool

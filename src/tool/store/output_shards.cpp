@@ -10,9 +10,11 @@
 
 #include "checkpoint/safetensors_header.h"
 #include "core/durable_file.h"
+#include "core/escaped_name.h"
 #include "core/file.h"
 #include "core/text.h"
 #include "tool/store/clip_index.h"
+#include "tool/store/input_check.h"
 #include "tool/store/stored_shard.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/version.h"
@@ -22,10 +24,15 @@ namespace {
 
 constexpr std::string_view kVerify = "verify";
 constexpr std::string_view kRunThatVerifies = "a run that verifies what is there and redoes it";
+constexpr std::string_view kLongestDigest = "0123456789abcdef0123456789abcdef";
 constexpr std::uint64_t kTensorAlignment = 8;  // of int64, the largest elements there are
 
 std::string file_of_shard(std::size_t shard) {
   return name_of_shard(shard) + std::string(kOutputEnding);
+}
+
+std::string tensor_of(const std::string& clip, const std::string& tensor) {
+  return escaped_name(clip) + "/" + tensor;
 }
 
 IndexEntry entry_of(const ClipReport& report, std::size_t shard) {
@@ -37,6 +44,7 @@ IndexEntry entry_of(const ClipReport& report, std::size_t shard) {
   entry.sample_rate_hz = report.sample_rate_hz;
   entry.source_sample_rate_hz = report.source_sample_rate_hz;
   entry.source_channels = report.source_channels;
+  entry.input_digest = report.input.digest;
   return entry;
 }
 
@@ -75,26 +83,36 @@ std::string OutputShards::index_path(std::size_t shard) const {
   return join_path(directory_.path(), name_of_shard(shard)).append(kIndexEnding);
 }
 
+void OutputShards::check_alignment() const {
+  for (std::size_t i = 0; i < content_.row_bytes.size(); ++i) {
+    if (content_.row_bytes[i] % static_cast<std::int64_t>(kTensorAlignment) == 0) continue;
+    throw UsageError("", "shard_size",
+                     "a row of " + content_.tensor_names[i] + " has " +
+                         std::to_string(content_.row_bytes[i]) + " bytes",
+                     "a multiple of 8: another --output-dtype, or files of their own",
+                     "shard_size");
+  }
+}
+
+FileLock OutputShards::lock() const { return FileLock(directory_.record_path()); }
+
 Outputs::ScanResult OutputShards::scan(const Partition& partition, bool verify) {
+  check_alignment();
   ScanResult found;
+  if (exists(directory_.record_path())) found.is_unlocked = !lock().is_held();
+  InputCheck check(inputs_, directory_, found);
   bool header_checked = false;
   for (std::size_t shard = 0; begin_of(shard) < inputs_.size(); ++shard) {
     const std::string shard_name = name_of_shard(shard);
     if (!partition.holds(shard_name)) continue;
     std::unordered_set<std::string> names;
-    for (std::size_t i = begin_of(shard); i < end_of(shard); ++i) {
-      std::string name = inputs_.name(i);
-      if (quote_bytes(name, 4 * name.size()) != name) {
-        throw UsageError(inputs_.path(i), "shard_size", "the name is no printable UTF-8",
-                         "a file of its own for it", "shard_size");
-      }
-      names.insert(std::move(name));
-    }
+    for (std::size_t i = begin_of(shard); i < end_of(shard); ++i) names.insert(inputs_.name(i));
+    directory_.check_index(index_path(shard));
     std::unique_ptr<StoredShard> stored;
-    const OutputState state = directory_.state_of(shard_name, verify);
-    if (state == OutputState::kFinished) {
+    const FoundOutput output = directory_.scan(shard_name, verify, names);
+    if (output.state == OutputState::kFinished) {
       stored = std::make_unique<StoredShard>(directory_.output_path(shard_name));
-      for (const auto& [name, line] : stored->lines) {
+      for (const auto& [name, clip] : stored->clips) {
         if (names.contains(name)) continue;
         throw UsageError(stored->file.path(), name, "is no input of this shard's",
                          "the list that the run was begun with (more may follow at its end)");
@@ -102,20 +120,39 @@ Outputs::ScanResult OutputShards::scan(const Partition& partition, bool verify) 
       if (!exists(index_path(shard)) ||
           read_small_file<StorageError>(index_path(shard), kMaxSafetensorsHeaderBytes) !=
               stored->index) {
-        stale_.emplace(shard, stored->index);
+        stale_.push_back(shard);
       }
     }
-    const std::size_t done = stored ? stored->lines.size() : 0;
-    found.finished += done;
-    if (done == names.size()) continue;
-    if (state == OutputState::kDamaged) {
-      damaged_.push_back(shard);
+    const std::size_t pending = found.pending.size();
+    for (std::size_t i = begin_of(shard); i < end_of(shard); ++i) {
+      const std::string name = inputs_.name(i);
+      const auto clip = stored ? stored->clips.find(name) : decltype(stored->clips)::iterator();
+      const bool is_stored = stored && clip != stored->clips.end();
+      const auto record = is_stored || output.state == OutputState::kDamaged
+                              ? directory_.records().find(name)
+                              : std::nullopt;
+      if (!is_stored) {
+        // What is damaged is not redone for another input either.
+        if (record) (void)check.is_of_input(i, path_of(i), *record, "", true, /*is_whole=*/false);
+        found.pending.push_back(i);
+        continue;
+      }
+      JournalEntry entry =
+          record.value_or(JournalEntry{name, clip->second.frames, clip->second.audio_seconds, ""});
+      if (check.is_of_input(i, stored->file.path(), std::move(entry), clip->second.input_digest,
+                            record.has_value(), /*is_whole=*/true)) {
+        ++found.finished;
+      } else {
+        replaced_.insert(i);
+        found.pending.push_back(i);
+      }
+    }
+    if (found.pending.size() == pending) continue;
+    if (output.state == OutputState::kDamaged) {
+      damaged_.emplace(shard, output.scan.identity);
       found.damaged += names.size();
     }
     if (stored) incomplete_.push_back(shard);
-    for (std::size_t i = begin_of(shard); i < end_of(shard); ++i) {
-      if (!stored || !stored->lines.contains(inputs_.name(i))) found.pending.push_back(i);
-    }
     if (!std::exchange(header_checked, true)) (void)longest_header(shard);
   }
   return found;
@@ -123,11 +160,13 @@ Outputs::ScanResult OutputShards::scan(const Partition& partition, bool verify) 
 
 std::size_t OutputShards::clean() {
   const std::size_t temporaries = directory_.remove_stale_temporaries("");
-  for (const std::size_t shard : damaged_) {
-    directory_.remove_damaged(name_of_shard(shard), inputs_.path(begin_of(shard)));
+  for (const auto& [shard, seen] : damaged_) {
+    directory_.remove(name_of_shard(shard), inputs_.path(begin_of(shard)), seen);
   }
-  for (const auto& [shard, index] : stale_) {
-    write_durably(index_path(shard), index, IfPresent::kReplace);
+  for (const std::size_t shard : stale_) {
+    const FileLock held = lock();  // what is read is what stays there until its index is written
+    const StoredShard stored(path_of(begin_of(shard)));
+    directory_.write_index(index_path(shard), stored.index);
   }
   return temporaries;
 }
@@ -140,7 +179,7 @@ std::uint64_t OutputShards::longest_header(std::size_t shard) const {
     const std::string name = inputs_.name(i);
     for (const std::string& tensor : content_.tensor_names) {
       TensorInfo& info = tensors.emplace_back();
-      info.name = name + "/" + tensor;
+      info.name = tensor_of(name, tensor);
       info.dtype_name = "BF16";
       info.shape = {kLongest, kLongest};
       info.begin = info.end = std::numeric_limits<std::uint64_t>::max();
@@ -150,6 +189,7 @@ std::uint64_t OutputShards::longest_header(std::size_t shard) const {
     entry.shard = file_of_shard(shard);
     entry.frames = entry.samples = entry.sample_rate_hz = entry.source_sample_rate_hz =
         entry.source_channels = kLongest;
+    entry.input_digest = kLongestDigest;
     index += index_line(entry);
   }
   const std::string path = path_of(begin_of(shard));
@@ -174,7 +214,8 @@ OutputShards::OpenShard& OutputShards::open(std::size_t number) {
   shard->missing = shard->end - shard->next;
   if (std::binary_search(incomplete_.begin(), incomplete_.end(), number)) {
     shard->stored = std::make_unique<StoredShard>(path_of(begin_of(number)));
-    shard->missing -= shard->stored->lines.size();
+    shard->missing -= shard->stored->clips.size();
+    for (std::size_t i = shard->next; i < shard->end; ++i) shard->missing += replaced_.count(i);
   }
   return *shard;
 }
@@ -189,6 +230,8 @@ void OutputShards::write(Output& output) {
 
 void OutputShards::skip(std::size_t index) {
   OpenShard& shard = open(index / size_);
+  // What the shard has of that name is of an earlier input: it has to go.
+  if (replaced_.contains(index) && !shard.stream) begin_writing(shard);
   --shard.missing;
   shard.arrived.emplace(index, std::nullopt);
   advance(shard, /*to_the_end=*/false);
@@ -216,10 +259,10 @@ void OutputShards::advance(OpenShard& shard, bool to_the_end) {
     return;
   }
   for (; shard.next < shard.end; ++shard.next) {
-    if (shard.stored) {
+    if (shard.stored && !replaced_.contains(shard.next)) {
       const std::string name = inputs_.name(shard.next);
-      if (const auto line = shard.stored->lines.find(name); line != shard.stored->lines.end()) {
-        copy(shard, name, line->second);
+      if (const auto clip = shard.stored->clips.find(name); clip != shard.stored->clips.end()) {
+        copy(shard, name, clip->second.line);
         continue;
       }
     }
@@ -247,11 +290,11 @@ void OutputShards::add(OpenShard& shard, const Output& output) try {
           report.path, "shard_size", wanted + " has " + std::to_string(tensor.nbytes()) + " bytes",
           "a multiple of 8: another --output-dtype, or files of their own", "shard_size");
     }
-    shard.stream->add(report.name + "/" + wanted, tensor);
+    shard.stream->add(tensor_of(report.name, wanted), tensor);
     shard.sha.add({static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()});
   }
   shard.index += index_line(entry_of(report, shard.number));
-  shard.added.push_back({report.name, report.frames, report.audio_seconds, ""});
+  shard.added.push_back({report.name, report.frames, report.audio_seconds, "", report.input});
 } catch (const Error&) {
   throw;
 } catch (const std::exception& error) {
@@ -263,14 +306,14 @@ void OutputShards::copy(OpenShard& shard, const std::string& name, const std::st
   std::vector<std::byte> data;
   for (const std::string& tensor : content_.tensor_names) {
     const StoredShard& stored = *shard.stored;
-    const auto found = stored.tensors.find(name + "/" + tensor);
+    const auto found = stored.tensors.find(tensor_of(name, tensor));
     if (found == stored.tensors.end()) {
       throw StorageError(stored.file.path(), name, "has no " + tensor, kRunThatVerifies, kVerify);
     }
-    const TensorInfo& info = *found->second;
+    const HeaderTensor& info = *found->second;
     data.resize(static_cast<std::size_t>(info.end - info.begin));
     stored.file.read_at(stored.header.data_offset + info.begin, data.data(), data.size());
-    shard.stream->add(info, data);
+    shard.stream->add(info.copy(), data);
     shard.sha.add(data);
   }
   shard.index += line;
@@ -287,15 +330,18 @@ SafetensorsMetadata OutputShards::metadata_of(const std::string& index,
 
 void OutputShards::commit(OpenShard& shard) {
   const std::string path = path_of(begin_of(shard.number));
-  IfPresent if_present = IfPresent::kCompare;
-  if (shard.stored) {
-    if (!shard.stored->is_in_place()) {
-      throw StorageError(path, "", "has been replaced meanwhile", "one process for each partition");
+  std::optional<FileLock>
+      held;  // over the last look at what is there, and until its index is written
+  const auto last_look = [&] {
+    held.emplace(lock());
+    if (shard.stored && !shard.stored->is_in_place()) {
+      throw StorageError(path, "", "has been replaced meanwhile",
+                         "one process for each partition (the same command again does the rest)");
     }
-    if_present = IfPresent::kReplace;
-  }
-  shard.stream->commit(metadata_of(shard.index, shard.sha.hex()), if_present);
-  write_durably(index_path(shard.number), shard.index, IfPresent::kReplace);
+  };
+  shard.stream->commit(metadata_of(shard.index, shard.sha.hex()),
+                       shard.stored ? IfPresent::kReplace : IfPresent::kCompare, last_look);
+  directory_.write_index(index_path(shard.number), shard.index);
   for (const JournalEntry& entry : shard.added) directory_.record(entry);
 }
 

@@ -7,10 +7,11 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "checkpoint/safetensors_stream.h"
+#include "core/file_lock.h"
 #include "tool/store/outputs.h"
 #include "tool/store/sha256.h"
 
@@ -24,7 +25,6 @@ namespace w2vbert::tool {
 // than clips that came before their turn.
 class OutputShards : public Outputs {
  public:
-  // Throws UsageError for names that are not UTF-8.
   OutputShards(const InputList& inputs, const OutputContent& content, RunDirectory& directory);
   ~OutputShards() override;
 
@@ -44,6 +44,8 @@ class OutputShards : public Outputs {
   std::string index_path(std::size_t shard) const;
   SafetensorsMetadata metadata_of(const std::string& index, const std::string& digest) const;
   std::uint64_t longest_header(std::size_t shard) const;
+  void check_alignment() const;
+  FileLock lock() const;
   OpenShard& open(std::size_t number);
   void begin_writing(OpenShard& shard);
   void advance(OpenShard& shard, bool to_the_end);
@@ -56,9 +58,10 @@ class OutputShards : public Outputs {
   RunDirectory& directory_;
   const std::size_t size_;
   // What scan() found, by shard.
-  std::vector<std::size_t> damaged_;
-  std::vector<std::size_t> incomplete_;       // there, without some clips
-  std::map<std::size_t, std::string> stale_;  // whose index is not what the shard says: that
+  std::map<std::size_t, FileIdentity> damaged_;  // to be removed
+  std::vector<std::size_t> incomplete_;          // there, without some clips
+  std::unordered_set<std::size_t> replaced_;     // clips in them whose input is another one by now
+  std::vector<std::size_t> stale_;               // whose index is not what the shard says
   std::map<std::size_t, std::unique_ptr<OpenShard>> open_;
 };
 

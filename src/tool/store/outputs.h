@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "checkpoint/safetensors_writer.h"
+#include "tool/store/input_identity.h"
 #include "tool/store/run_directory.h"
 
 namespace w2vbert::tool {
@@ -27,6 +28,7 @@ struct ClipReport {
   double read_seconds = 0;     // decoding and resampling
   double compute_seconds = 0;  // features, and of the model's batch this clip's part by its frames
   double write_seconds = 0;
+  InputIdentity input = {};
 };
 
 // What was made of one clip.
@@ -45,7 +47,8 @@ struct Output {
 // What every output of a run holds.
 struct OutputContent {
   std::vector<std::string> tensor_names;
-  double frame_rate_hz = 0;  // rows of the tensors a second
+  std::vector<std::int64_t> row_bytes;  // of each of them, where it is known
+  double frame_rate_hz = 0;             // rows of the tensors a second
 };
 
 class Outputs {
@@ -53,16 +56,25 @@ class Outputs {
   // What is there of one partition. `pending`: indices into the input list, ascending.
   struct ScanResult {
     std::size_t finished = 0;
-    std::size_t damaged = 0;  // of those pending
+    std::size_t damaged = 0;   // of those pending
+    std::size_t replaced = 0;  // of those pending: whose output is of an earlier input
+    // Among those finished: without a word of which input they are of; whose input cannot be read
+    // to tell.
+    std::size_t unrecorded = 0;
+    std::size_t unreadable = 0;
+    std::string first_unreadable;
+    bool is_unlocked = false;  // this file system has no locks to protect shards by
     std::vector<std::size_t> pending;
   };
 
   virtual ~Outputs() = default;
 
   // Looks at what is there and changes nothing; with `verify`, data are compared with their digest.
-  // Throws UsageError for a file in an output's place that is not of this run.
+  // Throws UsageError for a file in an output's place that is not of this run or of another input,
+  // StorageError for one that cannot be read.
   virtual ScanResult scan(const Partition& partition, bool verify) = 0;
-  // Removes what scan() found to be damaged, and temporaries of dead processes: how many of these.
+  // Removes what scan() found to be damaged or of an earlier input, and temporaries of dead
+  // processes: how many of these.
   virtual std::size_t clean() = 0;
 
   // The file that a clip's output is or will be in.

@@ -1,23 +1,19 @@
 #include "tool/store/run_directory.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "checkpoint/safetensors_header.h"
 #include "core/descriptor.h"
 #include "core/durable_file.h"
+#include "core/escaped_name.h"
 #include "core/file.h"
 #include "core/text.h"
-#include "tool/store/clip_index.h"
 #include "tool/store/json_text.h"
-#include "tool/store/npy_header.h"
-#include "tool/store/sha256.h"
+#include "tool/store/refuse_link.h"
 #include "tool/store/writable.h"
 #include "w2vbert/core/error.h"
 
@@ -26,80 +22,43 @@ namespace {
 
 constexpr std::string_view kRecordName = "run.json";
 constexpr std::uint64_t kMaxRecordBytes = 1 << 20;
-constexpr std::uint64_t kMaxNpyHeaderBytes = 4096;
-constexpr std::size_t kBlockBytes = 1 << 20;
-
-std::string data_digest(const InputFile& file, std::uint64_t data_offset) {
-  Sha256 sha;
-  std::vector<std::byte> block(kBlockBytes);
-  for (std::uint64_t at = data_offset; at < file.size();) {
-    const auto count =
-        static_cast<std::size_t>(std::min<std::uint64_t>(block.size(), file.size() - at));
-    file.read_at(at, block.data(), count);
-    sha.add(std::span(block).first(count));
-    at += count;
-  }
-  return sha.hex();
-}
 
 }  // namespace
 
 ClipFailure failure_of(const BadRow& row) {
-  return {row.place, "manifest", "row", quote_bytes(row.place) + ": " + row.problem};
-}
-
-OutputScan scan_output(const std::string& path, bool verify, const std::string& digest) {
-  OutputScan scan;
-  const auto bad = [&](const char* problem) { scan.problem = quote_bytes(path) + problem; };
-  try {
-    const auto file = InputFile::open<CheckpointError>(path);
-    std::uint64_t data_offset = 0;
-    std::string written = digest;
-    if (path.ends_with(ending_of(OutputFormat::npy))) {
-      std::string head(static_cast<std::size_t>(std::min(file.size(), kMaxNpyHeaderBytes)), '\0');
-      file.read_at(0, head.data(), head.size());
-      const auto npy = scan_npy(head);
-      if (!npy || npy->file_bytes != file.size()) {
-        bad(": is no whole .npy file");
-        return scan;
-      }
-      data_offset = npy->data_offset;
-    } else {
-      const SafetensorsHeader header =
-          parse_safetensors_header(read_safetensors_head(file), file.size(), path);
-      scan.fingerprint = header.metadata_value("fingerprint");
-      scan.index = header.metadata_value(kIndexKey);
-      data_offset = header.data_offset;
-      written = header.metadata_value("sha256");
-    }
-    if (verify && !(scan.fingerprint == std::nullopt && written.empty()) &&
-        written != data_digest(file, data_offset)) {
-      bad(": holds other data than were written");
-    }
-  } catch (const std::exception& error) {
-    scan.problem = error.what();
-  }
-  return scan;
+  const std::string place = row.place.empty() ? "" : ": " + row.place;
+  return {row.path + place, "manifest", "row", quote_bytes(row.path) + place + ": " + row.problem};
 }
 
 Fingerprint read_run_record(const std::string& directory) {
   const std::string path = join_path(directory, kRecordName);
-  return parse_run_record(read_small_file<UsageError>(path, kMaxRecordBytes), path);
+  return parse_run_record(read_small_file<UsageError, StorageError>(path, kMaxRecordBytes), path);
 }
 
-RunDirectory::RunDirectory(std::string path, Fingerprint fingerprint, Partition partition)
+RunDirectory::RunDirectory(std::string path, Fingerprint fingerprint, Partition partition,
+                           const ProtectedFiles& sources)
     : path_(without_trailing_slashes(std::move(path))),
       fingerprint_(std::move(fingerprint)),
       digest_(fingerprint_.digest()),
       format_(output_format_of(fingerprint_)),
-      shard_size_(shard_size_of(fingerprint_)) {
+      shard_size_(shard_size_of(fingerprint_)),
+      journal_path_(join_path(path_, journal_name(partition.label()))),
+      failures_(join_path(path_, failures_name(partition.label()))),
+      sources_(sources) {
   if (path_.empty()) throw StorageError("", "", "the output directory has no name", "a directory");
-  journal_path_ = join_path(path_, journal_name(partition.label()));
-  failures_path_ = join_path(path_, failures_name(partition.label()));
   made_ = make_directories(path_);
   try {
-    try_writing(path_);
+    placement_ = try_directory(path_);
+    for (std::string& name : sources_.below(path_)) {
+      protected_.insert(join_path(path_, name));
+    }
+    for (const std::string& file :
+         {join_path(path_, kRecordName), journal_path_, failures_.path()}) {
+      sources_.check(file, "output");
+    }
     read_record();
+    check_lines(journal_path_, LinesKind::kJournal);
+    check_lines(failures_.path(), LinesKind::kFailures);
   } catch (...) {
     for (auto it = made_.rbegin(); it != made_.rend(); ++it) ::rmdir(it->c_str());
     throw;
@@ -112,9 +71,13 @@ RunDirectory::~RunDirectory() {
 }
 
 void RunDirectory::read_record() {
-  const std::string path = join_path(path_, kRecordName);
+  const std::string path = record_path();
   struct stat status {};
-  if (::lstat(path.c_str(), &status) != 0 && errno == ENOENT) return;
+  if (::lstat(path.c_str(), &status) != 0) {
+    if (errno == ENOENT) return;
+    fail_storage(path, "cannot be looked at", errno);
+  }
+  if (S_ISLNK(status.st_mode)) refuse_link(path, "the record of a run, or nothing");
   check_same_run(read_run_record(path_), fingerprint_, path);
   record_found_ = true;
 }
@@ -123,36 +86,53 @@ std::string RunDirectory::output_path(std::string_view name) const {
   return join_path(path_, name).append(ending_of(format_));
 }
 
-OutputState RunDirectory::state_of(std::string_view name, bool verify) const {
+std::string RunDirectory::record_path() const { return join_path(path_, kRecordName); }
+
+const OutputRecords& RunDirectory::records() const {
+  if (!records_) records_.emplace(path_);
+  return *records_;
+}
+
+FoundOutput RunDirectory::scan(std::string_view name, bool verify,
+                               const std::unordered_set<std::string>& clips) const {
+  FoundOutput found;
   const std::string path = output_path(name);
+  check_is_free(path);
   struct stat status {};
   if (::lstat(path.c_str(), &status) != 0) {
-    if (errno == ENOENT || errno == ENOTDIR) return OutputState::kAbsent;
+    if (errno == ENOENT || errno == ENOTDIR) return found;
     fail_storage(path, "cannot be looked at", errno);
   }
   const auto not_ours = [&](std::string_view problem) {
     return UsageError(path, "", problem, "an output of this run, or another output directory");
   };
   if (!S_ISREG(status.st_mode)) throw not_ours("is no regular file");
-  std::string written;
-  if (verify && format_ == OutputFormat::npy) {
-    if (!digests_) digests_ = journaled_digests(path_);
-    if (const auto entry = digests_->find(std::string(name)); entry != digests_->end()) {
-      written = entry->second;
-    }
-  }
-  const OutputScan scan = scan_output(path, verify, written);
-  if (!scan.problem.empty() && scan.fingerprint.value_or(digest_) == digest_) {
-    if (!record_found_) throw not_ours("is no output of this run");
-    return OutputState::kDamaged;
+  found.record = records().find(name);
+  const bool npy = format_ == OutputFormat::npy;
+  found.scan = scan_output(path, verify, npy && found.record ? found.record->sha256 : "");
+  const OutputScan& seen = found.scan;
+  if (!seen.problem.empty() && seen.fingerprint.value_or(digest_) == digest_) {
+    // What this run has not written is nobody's to remove: a record says that it has, or the file.
+    const bool is_recorded =
+        found.record || std::any_of(clips.begin(), clips.end(), [&](const std::string& clip) {
+          return records().find(clip).has_value();
+        });
+    const bool is_ours = record_found_ && (is_recorded || seen.fingerprint ||
+                                           (!npy && was_output_of(path, digest_)));
+    if (!is_ours) throw not_ours("is no output of this run");
+    found.state = OutputState::kDamaged;
+    return found;
   }
   // A .npy file says nothing of its run: the record speaks for it.
-  const std::string found = scan.fingerprint.value_or(record_found_ ? digest_ : "");
-  if (found != digest_) {
-    throw not_ours(found.empty() ? "is no output of this program" : "belongs to another run");
+  const std::string fingerprint = seen.fingerprint.value_or(record_found_ ? digest_ : "");
+  if (fingerprint != digest_) {
+    throw not_ours(fingerprint.empty() ? "is no output of this program" : "belongs to another run");
   }
-  return OutputState::kFinished;
+  found.state = OutputState::kFinished;
+  return found;
 }
+
+void RunDirectory::adopt(JournalEntry output) { adopted_.push_back(std::move(output)); }
 
 std::size_t RunDirectory::remove_stale_temporaries(std::string_view folder) const {
   std::string path = path_;
@@ -162,7 +142,7 @@ std::size_t RunDirectory::remove_stale_temporaries(std::string_view folder) cons
 }
 
 void RunDirectory::start(std::size_t inputs, std::size_t finished) {
-  const std::string path = join_path(path_, kRecordName);
+  const std::string path = record_path();
   if (!record_found_) {
     try {
       write_durably(path, run_record(fingerprint_));
@@ -173,10 +153,11 @@ void RunDirectory::start(std::size_t inputs, std::size_t finished) {
     }
     record_found_ = true;
   }
-  if (::unlink(failures_path_.c_str()) != 0 && errno != ENOENT) {
-    fail_storage(failures_path_, "cannot be removed", errno);
-  }
-  journal_.emplace(journal_path_);
+  failures_.begin();
+  journal_.emplace(journal_path_, records().generation() + 1, digest_);
+  // Before the worker begins: they are not what it has done.
+  for (const JournalEntry& output : adopted_) journal_->add(output);
+  adopted_.clear();
   journal_->begin(inputs, finished);
 }
 
@@ -185,31 +166,41 @@ void RunDirectory::record(const JournalEntry& output) {
   journal_->add(output);
 }
 
+void RunDirectory::check_is_free(const std::string& path) const {
+  if (protected_.contains(path)) sources_.check(path, "output");
+}
+
+void RunDirectory::check_index(const std::string& path) const {
+  sources_.check(path, "output");
+  check_lines(path, LinesKind::kIndex);
+}
+
+void RunDirectory::write_index(const std::string& path, const std::string& index) const {
+  check_lines(path, LinesKind::kIndex);
+  write_durably(path, index, IfPresent::kReplace);
+}
+
 void RunDirectory::prepare(std::string_view name) {
   const std::string_view folder = directory_prefix(name);
   if (!folder.empty()) make_directories(without_trailing_slashes(join_path(path_, folder)));
 }
 
-void RunDirectory::remove_damaged(std::string_view name, const std::string& input_path) const {
+void RunDirectory::remove(std::string_view name, const std::string& input_path,
+                          const FileIdentity& seen) const {
   const std::string path = output_path(name);
   if (is_same_file(path, input_path)) {
     throw UsageError(input_path, "", "would be overwritten by its own output",
                      "another output directory");
   }
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT)
-    fail_storage(path, "cannot be removed", errno);
+  (void)remove_what_was_seen(path, seen);
 }
 
 void RunDirectory::record(const ClipFailure& failure) {
-  const nlohmann::ordered_json line = {{"path", failure.path},
+  const nlohmann::ordered_json line = {{"path", escaped_name(failure.path)},
                                        {"stage", failure.stage},
                                        {"kind", failure.kind},
                                        {"message", failure.message}};
-  Descriptor file(::open(failures_path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
-  if (file.number() < 0) fail_storage(failures_path_, "cannot be written", errno);
-  write_all(file.number(), json_line(line), failures_path_);
-  if (::fsync(file.number()) != 0) fail_storage(failures_path_, "cannot be synchronised", errno);
-  if (const int error = file.close()) fail_storage(failures_path_, "cannot be closed", error);
+  failures_.add(json_line(line));
 }
 
 }  // namespace w2vbert::tool

@@ -12,14 +12,17 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "tool/corpus/input_list.h"
 #include "tool/corpus/partition.h"
 #include "tool/store/fingerprint.h"
 #include "tool/store/journal.h"
+#include "tool/store/lines_file.h"
 #include "tool/store/output_format.h"
+#include "tool/store/output_scan.h"
+#include "tool/store/writable.h"
 
 namespace w2vbert::tool {
 
@@ -31,17 +34,8 @@ struct ClipFailure {
   std::string message;  // one line
 };
 
-// An output file as it lies there.
-struct OutputScan {
-  std::string problem;  // one line with the path: why it is no whole output; empty: it is one
-  std::optional<std::string> fingerprint;  // as far as it could be read; .npy files have none
-  std::string index;                       // of a shard: what its .jsonl file says
-};
-// Reads the header of a .safetensors or .npy file; with `verify` also the data, which are compared
-// with their digest: that of the file, or `digest` for .npy, where an empty one is any. Does not
-// throw for what it finds.
-OutputScan scan_output(const std::string& path, bool verify, const std::string& digest = "");
-// The run record of a directory. Throws UsageError when it is absent or damaged.
+// The run record of a directory. Throws UsageError when it is absent or damaged, StorageError when
+// it cannot be read.
 Fingerprint read_run_record(const std::string& directory);
 
 // The failure of a row of a manifest.
@@ -53,14 +47,24 @@ enum class OutputState {
   kDamaged,   // no readable safetensors file, or its data are not what its header says
 };
 
+// What stands in an output's place.
+struct FoundOutput {
+  OutputState state = OutputState::kAbsent;
+  OutputScan scan;
+  std::optional<JournalEntry> record;  // the latest of that name
+};
+
 // Holds outputs (<name>.safetensors or .npy, also in folders below, or shards with their indexes),
 // the run record run.json, the journal of what was written and the failures of the last run:
 // journal.jsonl and failures.jsonl, or journal.<index>-of-<count>.jsonl and so on for a partition.
 class RunDirectory {
  public:
-  // Makes the directory if need be, tries a file in it, and reads the run record. Throws
-  // StorageError when the place cannot be written, UsageError when another run's outputs are there.
-  RunDirectory(std::string path, Fingerprint fingerprint, Partition partition = {});
+  // Makes the directory if need be, tries a file in it, and reads the run record. `sources`: what
+  // the run reads, which it must not write over. Throws StorageError when the place cannot be
+  // written or another program's file has the name of a journal or the like; UsageError when
+  // another run's outputs are there, or one of `sources`.
+  RunDirectory(std::string path, Fingerprint fingerprint, Partition partition = {},
+               const ProtectedFiles& sources = {});
   // Takes away the directories that the constructor made, if nothing has been put into them.
   ~RunDirectory();
   RunDirectory(const RunDirectory&) = delete;
@@ -71,10 +75,20 @@ class RunDirectory {
   OutputFormat format() const noexcept { return format_; }
   std::size_t shard_size() const noexcept { return shard_size_; }  // clips; 0: a file for each
   std::string output_path(std::string_view name) const;
+  std::string record_path() const;  // run.json
+  // How outputs are put in their places here.
+  Placement placement() const noexcept { return placement_; }
 
-  // Reads the output's header; with `verify` its data too. Throws UsageError for a file that is
-  // whole but no output of this run: it is never touched.
-  OutputState state_of(std::string_view name, bool verify) const;
+  // Reads the output's header; with `verify` its data too. Throws UsageError for a file that this
+  // run has not written, which is never touched, and StorageError for one that cannot be read.
+  // `clips`: of a shard, those whose records say that the run has written it.
+  FoundOutput scan(std::string_view name, bool verify,
+                   const std::unordered_set<std::string>& clips = {}) const;
+  // What the journals say that were there when this was first called.
+  const OutputRecords& records() const;
+  // Records an output by start() that is there and was found to be of its input in another way than
+  // by its record.
+  void adopt(JournalEntry output);
 
   // Removes the temporaries of dead processes from `folder` ("" or a path below this directory).
   // Returns how many: 0 for a folder that is not there.
@@ -87,23 +101,36 @@ class RunDirectory {
   void prepare(std::string_view name);
   // Appends an output, which is in its place, to the journal. Any thread may call this.
   void record(const JournalEntry& output);
-  // Removes a damaged output, unless it is the input itself (UsageError).
-  void remove_damaged(std::string_view name, const std::string& input_path) const;
-  // Appends a line to the failures and makes it durable.
+  // The index of a shard. Throws as the constructor does for a file that is not one, of which the
+  // first says so before any work.
+  void check_index(const std::string& path) const;
+  void write_index(const std::string& path, const std::string& index) const;
+  // Removes an output that is still the file that was seen, unless it is the input itself
+  // (UsageError).
+  void remove(std::string_view name, const std::string& input_path, const FileIdentity& seen) const;
+  // Appends a line to the failures. It survives a kill; synchronise() makes it survive a power cut,
+  // and so do the ones behind it, a second later.
   void record(const ClipFailure& failure);
+  // To be called before the run says that it is done.
+  void synchronise() { failures_.synchronise(); }
 
  private:
   void read_record();
+  // Throws UsageError for a path in this directory that the run reads.
+  void check_is_free(const std::string& path) const;
 
   std::string path_;
   Fingerprint fingerprint_;
   std::string digest_;
   OutputFormat format_;
   std::size_t shard_size_;
-  // Digests of .npy files, read when they are first verified.
-  mutable std::optional<std::unordered_map<std::string, std::string>> digests_;
+  mutable std::optional<OutputRecords> records_;
+  std::vector<JournalEntry> adopted_;
   std::string journal_path_;
-  std::string failures_path_;
+  FailureLines failures_;
+  ProtectedFiles sources_;
+  std::unordered_set<std::string> protected_;  // paths of `sources_` below this directory
+  Placement placement_ = Placement::kExclusive;
   std::mutex journal_mutex_;
   std::optional<Journal> journal_;
   std::vector<std::string> made_;  // directories made by the constructor, outermost first

@@ -17,7 +17,7 @@ struct WorkerStatus {
   std::string partition;     // "<index>-of-<count>", or "" for a run that is not divided
   std::size_t inputs = 0;    // of the partition, when its worker last began
   std::size_t finished = 0;  // of them, before it
-  std::size_t done = 0;      // since then
+  std::size_t done = 0;      // since then, each name once
   std::size_t failed = 0;    // since then
   double audio_seconds = 0;  // of `done`
   std::string host;
@@ -29,14 +29,17 @@ struct WorkerStatus {
 struct RunStatus {
   Fingerprint run;
   std::vector<WorkerStatus> workers;  // in the order of their partitions
-  std::size_t outputs = 0;            // journaled by all workers, each name once
-  double audio_seconds = 0;           // of them
+  std::size_t outputs = 0;            // that are there; of shards: the clips in them
+  double audio_seconds = 0;           // of those that are recorded
+  // How many of `inputs`, as far as the workers say, were finished before or are done since.
+  std::size_t finished = 0;
   // Inputs and failures of the latest number of partitions, when all of them have begun; else 0.
   std::size_t inputs = 0;
   std::size_t failed = 0;
 };
 
-// The status of the run into the directory `path`. Throws UsageError where that holds no run.
+// The status of the run into the directory `path`. Throws UsageError where that holds no run,
+// StorageError where it cannot be read.
 RunStatus run_status(const std::string& path);
 
 struct VerifyEvents {
@@ -46,14 +49,18 @@ struct VerifyEvents {
 };
 struct Verification {
   std::size_t outputs = 0;  // looked at
-  std::size_t bad = 0;      // damaged, of another run
+  std::size_t whole = 0;    // of them
+  std::size_t bad = 0;      // damaged, of another run, not what was written last
+  std::size_t unreadable =
+      0;                    // of which nothing is known: files, and folders that cannot be listed
   std::size_t missing = 0;  // journaled, but not there
   double gigabytes = 0;     // read
 };
 
 // Reads every output in and below the directory `path` whole and compares it with its digest, with
-// the run's fingerprint, and the list with the journals. Events are called on this thread. Throws
-// UsageError for a directory that holds no run.
+// the run's fingerprint and the latest record of it, and the list with the records. Events are
+// called on this thread. Throws UsageError for a directory that holds no run, StorageError for
+// records that cannot be read.
 Verification verify_run(const std::string& path, int threads, const VerifyEvents& events);
 
 }  // namespace w2vbert::tool

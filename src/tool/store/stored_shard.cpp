@@ -5,18 +5,19 @@
 #include <utility>
 
 #include "core/json.h"
-#include "tool/store/clip_index.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
 
-StoredShard::StoredShard(const std::string& path) : file(InputFile::open<UsageError>(path)) {
+StoredShard::StoredShard(const std::string& path)
+    : file(InputFile::open<UsageError, StorageError>(path)) {
   header = parse_safetensors_header(read_safetensors_head(file), file.size(), path);
-  for (const TensorInfo& tensor : header.tensors) tensors.emplace(tensor.name, &tensor);
+  for (const HeaderTensor& tensor : header.tensors) tensors.emplace(tensor.name, &tensor);
   index = header.metadata_value(kIndexKey);
   try {
     for (IndexedClip& clip : parse_index(index)) {
-      lines.emplace(std::move(clip.name), std::move(clip.line));
+      std::string name = clip.name;
+      clips.emplace(std::move(name), std::move(clip));
     }
   } catch (const JsonError& error) {
     throw UsageError(path, std::string(kIndexKey), error.what(), "an index of clips");
@@ -25,9 +26,7 @@ StoredShard::StoredShard(const std::string& path) : file(InputFile::open<UsageEr
 
 bool StoredShard::is_in_place() const {
   struct stat there {};
-  struct stat opened {};
-  return ::stat(file.path().c_str(), &there) == 0 && ::fstat(file.descriptor(), &opened) == 0 &&
-         there.st_dev == opened.st_dev && there.st_ino == opened.st_ino;
+  return ::stat(file.path().c_str(), &there) == 0 && identity_of(there) == file.identity();
 }
 
 }  // namespace w2vbert::tool

@@ -1,54 +1,98 @@
 #include "tool/store/writable.h"
 
-#include <fcntl.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <array>
 #include <cerrno>
-#include <span>
-#include <string_view>
+#include <cstdlib>
+#include <memory>
+#include <utility>
 
 #include "core/descriptor.h"
 #include "core/file.h"
+#include "core/temporary_file.h"
+#include "tool/store/refuse_link.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
 namespace {
 
-constexpr std::string_view kExpected = "a directory that can be written";
+// Without links in it; the last component need not be there. "" where its folder is not.
+std::string resolved(const std::string& path) {
+  const auto real = [](const std::string& at) {
+    const std::unique_ptr<char, void (*)(void*)> found(::realpath(at.c_str(), nullptr), std::free);
+    return std::string(found ? found.get() : "");
+  };
+  if (std::string whole = real(path); !whole.empty()) return whole;
+  const std::string folder = real(parent_path(path));
+  return folder.empty() ? "" : join_path(folder, file_name(path));
+}
 
 }  // namespace
 
-void try_writing(const std::string& directory) {
-  int number = ::open(directory.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
-  if (number < 0) {  // the file system may lack unnamed files
-    std::string name = directory + "/.w2vbert-probe-XXXXXX.tmp";
-    number = ::mkostemps(name.data(), 4, O_CLOEXEC);
-    if (number < 0) fail_storage(directory, "no file can be created in it", errno, kExpected);
-    ::unlink(name.c_str());
-  }
-  Descriptor probe(number);
-  const std::array<char, 4096> block{};
-  write_all(probe.number(), std::as_bytes(std::span(block)), directory);
-  if (::fsync(probe.number()) != 0) fail_storage(directory, "cannot be written", errno, kExpected);
-  if (const int error = probe.close())
-    fail_storage(directory, "cannot be written", error, kExpected);
+void ProtectedFiles::add(const std::string& path, std::string_view what) {
+  if (path.empty()) return;
+  File file;
+  struct stat status {};
+  file.exists = ::stat(path.c_str(), &status) == 0;
+  file.device = status.st_dev;
+  file.inode = status.st_ino;
+  file.resolved = resolved(path);
+  file.what = what;
+  files_.push_back(std::move(file));
 }
 
-void check_output_file(const std::string& output, const std::string& input) {
+void ProtectedFiles::check(const std::string& path, std::string_view setting) const {
   struct stat status {};
-  if (::stat(output.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
-    throw StorageError(output, "", "is no regular file", "the name of a file");
+  const bool exists = ::stat(path.c_str(), &status) == 0;
+  const std::string place = resolved(path);
+  for (const File& file : files_) {
+    const bool same_file =
+        exists && file.exists && file.device == status.st_dev && file.inode == status.st_ino;
+    if (!same_file && (place.empty() || file.resolved != place)) continue;
+    throw UsageError(path, setting, "is " + file.what + " as well", "another place", setting);
   }
-  if (output.empty() || output.ends_with('/')) {
-    throw StorageError(output, "", "is no file name", "the name of a file");
+}
+
+std::vector<std::string> ProtectedFiles::below(const std::string& directory) const {
+  std::vector<std::string> names;
+  const std::string place = join_path(resolved(directory), "");
+  for (const File& file : files_) {
+    if (file.resolved.starts_with(place)) names.push_back(file.resolved.substr(place.size()));
   }
-  if (is_same_file(output, input)) {
-    throw UsageError(output, "output", "is the input as well", "another file", "output");
+  return names;
+}
+
+OutputFile::OutputFile(std::string path, std::string setting, const ProtectedFiles& sources,
+                       std::function<bool(const std::string& path)> is_earlier_result)
+    : path_(std::move(path)), is_earlier_result_(std::move(is_earlier_result)) {
+  if (path_.empty() || path_.ends_with('/')) {
+    throw StorageError(path_, "", "is no file name", "the name of a file");
   }
-  try_writing(parent_path(output));
+  sources.check(path_, setting);
+  (void)look();
+  const std::string directory = parent_path(path_);
+  (void)try_directory(directory);
+  try {
+    (void)remove_stale_temporaries(directory);  // of calls that were killed
+  } catch (const StorageError&) {
+    // A directory that may be written but not listed.
+  }
+}
+
+IfPresent OutputFile::look() const {
+  struct stat status {};
+  if (::lstat(path_.c_str(), &status) != 0) {
+    if (errno == ENOENT) return IfPresent::kCompare;
+    fail_storage(path_, "cannot be looked at", errno, "the name of a file");
+  }
+  constexpr std::string_view kFile = "the name of a file";
+  if (S_ISLNK(status.st_mode)) refuse_link(path_, kFile);
+  if (!S_ISREG(status.st_mode)) throw StorageError(path_, "", "is no regular file", kFile);
+  if (status.st_size > 0 && !is_earlier_result_(path_)) {
+    throw StorageError(path_, "", "is there already, and not a result of this command",
+                       "the name of another file");
+  }
+  return IfPresent::kReplace;
 }
 
 }  // namespace w2vbert::tool

@@ -41,7 +41,7 @@ double BenchmarkResult::audio_seconds() const {
 }
 
 Benchmark::Benchmark(const ModelRequest& request) : request_(request) {
-  const ModelDirectory model = resolve_model(request.model);
+  const ModelDirectory model = resolve_model(request.model, request.revision);
   config_ = load_config(request, model.path);
   choice_ = choose_engine(request, config_);
   auto loaded = load_model<Wav2Vec2BertModel>(request, choice_, model.path);

@@ -3,13 +3,19 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <utility>
 
+#include "checkpoint/safetensors_header.h"
 #include "core/dtype.h"
+#include "core/file.h"
 #include "core/memory.h"
+#include "core/padding_mask.h"
 #include "core/parse_number.h"
 #include "core/text.h"
+#include "models/statistics.h"
+#include "tool/run/failure.h"
 #include "tool/store/sha256.h"
 #include "tool/tasks/chunked_states.h"
 #include "tool/tasks/model_identity.h"
@@ -39,6 +45,17 @@ std::string states_name(const std::vector<std::int64_t>& states) {
   return name;
 }
 
+std::string channels_name(const AudioOptions& audio) {
+  switch (audio.channels) {
+    case AudioOptions::Channels::first:
+      return "first";
+    case AudioOptions::Channels::mix:
+      return "mix";
+    default:
+      return audio.channel == kEachChannel ? "each" : std::to_string(audio.channel);
+  }
+}
+
 void add_audio(Fingerprint& fingerprint, const AudioOptions& audio) {
   auto& fields = fingerprint.fields;
   const auto name = [](AudioOptions::Resampler resampler) {
@@ -60,8 +77,9 @@ void add_audio(Fingerprint& fingerprint, const AudioOptions& audio) {
     fields.emplace_back("first_seconds", std::to_string(audio.first_seconds));
   }
   if (audio.padding == AudioOptions::Padding::xcodec2) fields.emplace_back("padding", "xcodec2");
-  fields.emplace_back("channels",
-                      audio.channels == AudioOptions::Channels::first ? "first" : "mix");
+  fields.emplace_back("channels", channels_name(audio));
+  // Only then: other runs keep the fingerprint that they have always had.
+  if (audio.salvage) fields.emplace_back("salvage", "true");
 }
 
 Fingerprint fingerprint_of(const char* command) {
@@ -72,22 +90,93 @@ std::string numbers_of(const SeamlessM4TFeatureExtractorConfig& features) {
   return "num_mel_bins=" + std::to_string(features.num_mel_bins) +
          " sampling_rate=" + std::to_string(features.sampling_rate) +
          " stride=" + std::to_string(features.stride) +
-         " padding_value=" + number_text(features.padding_value);
+         " padding_value=" + number_text(features.padding_value) +
+         // Only then: other runs keep the fingerprint that they have always had.
+         (features.return_attention_mask ? "" : " return_attention_mask=false");
 }
 
-at::Tensor read_statistic(const Checkpoint& file, const std::string& name, std::int64_t channels) {
+constexpr const char* kStats = "stats";
+
+Checkpoint open_statistics(const std::string& path) {
+  // The projects publish their statistics as pickles.
+  if (!is_directory<CheckpointError>(path) && is_pickle(InputFile::open<CheckpointError>(path))) {
+    throw CheckpointError(path, "", "is a pickle (PyTorch .pt), which is never read",
+                          "a safetensors file with mean and var, as scripts/convert_stats.py makes "
+                          "one of it",
+                          kStats);
+  }
+  try {
+    return Checkpoint::open(path);
+  } catch (const CheckpointError& error) {
+    throw CheckpointError("", "", error.what(), "", kStats);
+  }
+}
+
+at::Tensor read_statistic(const Checkpoint& file, const std::string& name, std::int64_t channels,
+                          Statistic statistic) {
   const std::string shape = "a float tensor of shape (" + std::to_string(channels) + ")";
   const CheckpointTensor* tensor = file.find(name);
-  if (!tensor) throw CheckpointError(file.path(), name, "is missing", shape);
+  if (!tensor) throw CheckpointError(file.path(), name, "is missing", shape, kStats);
   at::Tensor value = file.read(name);
   if (!value.is_floating_point() || value.dim() != 1 || value.size(0) != channels) {
-    throw CheckpointError(file.path(), name,
-                          "has dtype " + tensor->dtype_name + " and " +
-                              std::to_string(value.dim()) + " dimensions, " +
-                              std::to_string(value.numel()) + " values",
-                          shape);
+    throw CheckpointError(
+        file.path(), name,
+        "has dtype " + tensor->dtype_name + " and shape " + shape_text(value.sizes()), shape,
+        kStats);
+  }
+  if (const auto bad = find_bad_statistic(value, statistic)) {
+    throw CheckpointError(
+        file.path(), name,
+        "holds " + number_text(bad->value) + " at index " + std::to_string(bad->index),
+        expected_values(statistic), kStats);
   }
   return value;
+}
+
+// Throws RangeError where `bad` (T, C) is true: what `stored` has there is beyond its type. `wide`
+// has it in the type that it was computed in; `setting` is what would have to be another.
+void check_range(const at::Tensor& bad, const at::Tensor& wide, c10::ScalarType stored,
+                 const std::string& name, const std::string& setting) {
+  if (!bad.any().item<bool>()) return;
+  const at::Tensor place = bad.nonzero()[0];
+  const auto row = place[0].item<std::int64_t>(), column = place[1].item<std::int64_t>();
+  throw RangeError("", name,
+                   "holds " + number_text(wide[row][column].item<double>()) + " at (" +
+                       std::to_string(row) + ", " + std::to_string(column) + ")",
+                   "values up to " + number_text(-lowest_finite(stored)) +
+                       ", or a wider type than " + dtype_name(stored),
+                   setting);
+}
+
+// Which of the `rows` rows that an adapter makes of a clip count (HF: the adapter's
+// _compute_sub_sample_lengths_from_attention_mask and _compute_new_attention_mask).
+at::Tensor adapted_mask(const Wav2Vec2BertConfig& config, const at::Tensor& mask,
+                        std::int64_t rows) {
+  auto length = mask.sum().item<double>();
+  const auto kernel = static_cast<double>(config.adapter_kernel_size);
+  const auto padding = static_cast<double>(config.adapter_kernel_size / 2);
+  for (std::int64_t layer = 0; layer < config.num_adapter_layers; ++layer) {
+    length = std::floor(
+        (length + 2 * padding - kernel) / static_cast<double>(config.adapter_stride) + 1);
+  }
+  return at::arange(rows).lt(length).to(mask.scalar_type());
+}
+
+// (T, C) -> (T', C), the mean of each `pool` rows; what is left over at the end is cut.
+at::Tensor pooled(const at::Tensor& rows, std::int64_t pool) {
+  if (pool == 1) return rows;
+  if (rows.size(0) < pool) {
+    throw UsageError("", "pool", std::to_string(pool) + " frames make one row",
+                     "at most the clip's " + std::to_string(rows.size(0)), "pool");
+  }
+  return at::avg_pool1d(rows.t().unsqueeze(0), {pool}, {pool})[0].t();
+}
+
+// (T) -> (T'): 1 for the rows all of whose frames are valid.
+at::Tensor pooled_mask(const at::Tensor& mask, std::int64_t pool) {
+  if (pool == 1) return mask;
+  const std::int64_t rows = mask.size(0) / pool;
+  return mask.slice(0, 0, rows * pool).reshape({rows, pool}).amin(1);
 }
 
 }  // namespace
@@ -101,7 +190,7 @@ std::vector<std::int64_t> parse_states(const std::string& text, std::int64_t num
   const std::string range = "0 to " + std::to_string(num_hidden_layers);
   for (const std::string& word : split(text, ',')) {
     const auto state = parse_number<std::int64_t>(word);
-    if (!state) {
+    if (!state || (*state == 0 && word.front() == '-')) {
       throw UsageError("", "states", in_quotes(word) + " is no number",
                        "\"all\", or numbers from " + range + " with commas between them", "states");
     }
@@ -116,9 +205,13 @@ std::vector<std::int64_t> parse_states(const std::string& text, std::int64_t num
   return states;
 }
 
-SeamlessM4TFeatureExtractorConfig feature_settings(const std::string& model) {
+SeamlessM4TFeatureExtractorConfig feature_settings(const std::string& model,
+                                                   const std::string& revision) {
+  if (model.empty() && !revision.empty()) {
+    throw UsageError("", "revision", "is given without a model", "both", "revision");
+  }
   if (model.empty()) return {};
-  return SeamlessM4TFeatureExtractorConfig::from_pretrained(resolve_model(model).path);
+  return SeamlessM4TFeatureExtractorConfig::from_pretrained(resolve_model(model, revision).path);
 }
 
 Fingerprint features_fingerprint(const SeamlessM4TFeatureExtractorConfig& features,
@@ -135,16 +228,34 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
       attention_mask_(options.attention_mask),
       pool_(options.pool),
       preset_(options.preset) {
-  const ModelDirectory model = resolve_model(request_.model);
+  const ModelDirectory model = resolve_model(request_.model, request_.revision);
   directory_ = model.path;
+  watched_.add_model(directory_, model.weight_files);
+  if (!request_.lora.empty()) watched_.add_lora(request_.lora);
   config_ = load_config(request_, directory_);
   engine_ = choose_engine(request_, config_);
   features_ = load_features(config_, directory_);
-  if (!options.states.empty()) states_ = parse_states(options.states, config_.num_hidden_layers);
+  if (!options.states.empty()) {
+    try {
+      states_ = parse_states(options.states, config_.num_hidden_layers);
+    } catch (const UsageError&) {
+      if (options.preset.empty()) throw;
+      throw UsageError("", "preset",
+                       preset_ + " takes state " + options.states + ", the model's last is " +
+                           std::to_string(config_.num_hidden_layers),
+                       "a model with more layers", "preset");
+    }
+  }
   if (options.chunk_seconds > 0) {
     if (states_.empty() && config_.add_adapter) {
       throw UsageError("", "chunk_seconds", "cannot cut what an adapter makes of a clip",
                        "states to be requested, which are the encoder's", "chunk_seconds");
+    }
+    const double frame_seconds = 1 / features_.frame_rate_hz();
+    if (options.chunk_seconds < frame_seconds) {
+      throw UsageError("", "chunk_seconds",
+                       number_text(options.chunk_seconds) + " seconds are less than a frame",
+                       number_text(frame_seconds) + " or more", "chunk_seconds");
     }
     chunking_.frames = features_.frames_of(options.chunk_seconds);
     chunking_.overlap =
@@ -156,12 +267,12 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
     }
   }
   if (!options.stats.empty()) {
-    const Checkpoint file = Checkpoint::open(options.stats);
+    const Checkpoint file = open_statistics(options.stats);
     // The states are the encoder's; only last_hidden_state is what an adapter makes of them.
     const bool of_adapter = states_.empty() && config_.add_adapter;
     const std::int64_t channels = of_adapter ? config_.adapter_size() : config_.hidden_size;
-    mean_ = read_statistic(file, "mean", channels);
-    var_ = read_statistic(file, "var", channels);
+    mean_ = read_statistic(file, "mean", channels, Statistic::mean);
+    var_ = read_statistic(file, "var", channels, Statistic::variance);
     Sha256 sha;
     for (const at::Tensor& value : {mean_, var_}) {
       const at::Tensor wide = value.to(at::kDouble);  // holds every float type's values exactly
@@ -172,6 +283,7 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
   }
   model_identity_ = model_identity(directory_, model.weight_files);
   if (!request_.lora.empty()) lora_identity_ = lora_identity(request_.lora);
+  watched_.check();
 }
 
 Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
@@ -190,8 +302,10 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
   fields.emplace_back("lenient", request_.lenient ? "true" : "false");
   // Only then: other runs keep the fingerprint that they have always had.
   if (!lora_identity_.empty()) fields.emplace_back("lora", lora_identity_);
+  if (!request_.lora_prefix.empty()) fields.emplace_back("lora_prefix", request_.lora_prefix);
   if (!preset_.empty()) fields.emplace_back("preset", preset_);
   if (!attention_mask_) fields.emplace_back("attention_mask", "none");
+  if (states_.empty() && config_.add_adapter) fields.emplace_back("mask", "the adapter's");
   if (pool_ > 1) fields.emplace_back("pool", std::to_string(pool_));
   if (output_dtype_) fields.emplace_back("output_dtype", dtype_name(*output_dtype_));
   if (chunking_.on()) {
@@ -217,6 +331,15 @@ std::vector<std::string> Extraction::tensor_names() const {
   return names;
 }
 
+std::vector<std::int64_t> Extraction::row_bytes() const {
+  const bool of_adapter = states_.empty() && config_.add_adapter;
+  const std::int64_t channels = of_adapter ? config_.adapter_size() : config_.hidden_size;
+  std::vector<std::int64_t> bytes(
+      states(), channels * static_cast<std::int64_t>(c10::elementSize(output_dtype())));
+  bytes.push_back(sizeof(std::int64_t));  // attention_mask
+  return bytes;
+}
+
 std::int64_t Extraction::batch_frames(std::optional<double> seconds) const {
   if (seconds) return features_.frames_of(*seconds);
   if (!request_.device.is_cpu()) return features_.frames_of(kDeviceBatchSeconds);
@@ -233,6 +356,7 @@ std::int64_t Extraction::batch_frames(std::optional<double> seconds) const {
 BatchFunction Extraction::load(std::int64_t batch_frames, LoadReport* report,
                                std::function<bool()> interrupt_asked) const {
   auto loaded = load_model<Wav2Vec2BertModel>(request_, engine_, directory_);
+  watched_.check();
   const std::shared_ptr<Engine> engine = make_engine(engine_, std::move(loaded.model));
   engine->interrupt_when(std::move(interrupt_asked));
   if (report) *report = std::move(loaded.report);
@@ -241,7 +365,13 @@ BatchFunction Extraction::load(std::int64_t batch_frames, LoadReport* report,
   if (wanted.empty()) wanted.push_back(StateId::last_hidden_state());
   const at::Tensor mean = mean_.defined() ? mean_.to(request_.device) : at::Tensor();
   const at::Tensor deviation = var_.defined() ? at::sqrt(var_.to(request_.device)) : at::Tensor();
-  return [=, names = tensor_names(), chunking = chunking_, dtype = output_dtype_,
+  // The model's own NaN and infinities are stored; what is made of its states adds none. Those of
+  // a model in float16 mostly come from values beyond it.
+  const bool converted = mean.defined() || output_dtype_;
+  const bool is_float16 = request_.precision == Precision::float16;
+  const std::string setting = output_dtype_ ? "output_dtype" : "precision";
+  const bool of_adapter = states_.empty() && config_.add_adapter;
+  return [=, names = tensor_names(), chunking = chunking_, dtype = output_dtype(), config = config_,
           masked = attention_mask_, pool = pool_](const std::vector<EngineClip>& clips) {
     const at::NoGradGuard no_grad;
     std::vector<EngineClip> inputs = clips;
@@ -251,21 +381,23 @@ BatchFunction Extraction::load(std::int64_t batch_frames, LoadReport* report,
     const auto states = states_in_chunks(*engine, inputs, wanted, chunking, batch_frames);
     std::vector<NamedTensors> outputs(clips.size());
     for (std::size_t clip = 0; clip < clips.size(); ++clip) {
+      // HF: without a mask all frames count.
+      at::Tensor mask = clips[clip].attention_mask;
+      if (!mask.defined()) mask = at::ones({clips[clip].input_features.size(0)}, at::kLong);
       for (std::size_t i = 0; i < wanted.size(); ++i) {
-        at::Tensor rows = states[clip].states[i];
-        if (mean.defined()) rows = (rows - mean) / deviation;
-        if (pool > 1) {
-          rows = at::avg_pool1d(rows.t().unsqueeze(0), {pool}, {pool})[0].t();  // (T, C) -> (T', C)
+        const at::Tensor& computed = states[clip].states[i];
+        if (of_adapter) mask = adapted_mask(config, mask, computed.size(0));
+        const at::Tensor wide =
+            pooled(mean.defined() ? (computed - mean) / deviation : computed, pool);
+        const at::Tensor rows = wide.to(dtype);
+        if (is_float16 || converted) {
+          at::Tensor bad = rows.isfinite().logical_not();
+          if (!is_float16) bad = bad.logical_and((pool > 1 ? wide : computed).isfinite());
+          check_range(bad, wide, dtype, names[i], setting);
         }
-        if (dtype) rows = rows.to(*dtype);
         outputs[clip].emplace_back(names[i], rows.cpu().contiguous());
       }
-      at::Tensor mask = clips[clip].attention_mask;
-      if (pool > 1) {  // of a row: whether all its frames are valid
-        const std::int64_t rows = mask.size(0) / pool;
-        mask = mask.slice(0, 0, rows * pool).reshape({rows, pool}).amin(1);
-      }
-      outputs[clip].emplace_back(names.back(), mask.contiguous());
+      outputs[clip].emplace_back(names.back(), pooled_mask(mask, pool).contiguous());
     }
     return outputs;
   };

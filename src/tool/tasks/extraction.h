@@ -16,6 +16,7 @@
 #include "tool/run/chunking.h"
 #include "tool/run/clip_run.h"
 #include "tool/store/fingerprint.h"
+#include "tool/tasks/model_identity.h"
 #include "tool/tasks/model_request.h"
 #include "w2vbert/audio/audio_file.h"
 #include "w2vbert/checkpoint/load.h"
@@ -30,7 +31,11 @@ namespace w2vbert::tool {
 std::vector<std::int64_t> parse_states(const std::string& text, std::int64_t num_hidden_layers);
 
 // HF's feature extractor settings: of a model, or the class's defaults for "".
-SeamlessM4TFeatureExtractorConfig feature_settings(const std::string& model);
+SeamlessM4TFeatureExtractorConfig feature_settings(const std::string& model,
+                                                   const std::string& revision = "");
+
+// AudioOptions::channel where each channel is a clip of its own, whose number the input list knows.
+inline constexpr int kEachChannel = 0;
 
 // What a run of features depends on.
 Fingerprint features_fingerprint(const SeamlessM4TFeatureExtractorConfig& features,
@@ -63,6 +68,7 @@ class Extraction {
   c10::ScalarType output_dtype() const;
   // Names of the tensors in an output: the states in ascending order, and attention_mask.
   std::vector<std::string> tensor_names() const;
+  std::vector<std::int64_t> row_bytes() const;  // of each of them
   Fingerprint fingerprint(const AudioOptions& audio) const;
 
   // Loads the weights. The function's tensors are last_hidden_state, or hidden_states.<n> for each
@@ -96,6 +102,7 @@ class Extraction {
   std::string preset_;
   std::string model_identity_;
   std::string lora_identity_;  // empty without one
+  WatchedFiles watched_;       // what the fingerprint is of
 };
 
 }  // namespace w2vbert::tool

@@ -3,15 +3,20 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <sstream>
 #include <utility>
 
 #include "core/file.h"
+#include "core/padding_mask.h"
 #include "core/stopwatch.h"
 #include "core/text.h"
+#include "models/head.h"
+#include "tool/run/failure.h"
 #include "tool/store/writable.h"
+#include "tool/tasks/model_files.h"
 #include "w2vbert/checkpoint/checkpoint.h"
 #include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/checkpoint/model_directory.h"
@@ -52,8 +57,36 @@ void check_mask(const Inputs& inputs, const std::string& name, const at::Tensor&
   }
 }
 
+// Makes a batch of one of the tensors of one clip, as `features` writes them.
+void add_batch(Inputs& inputs, const std::string& class_name) {
+  const auto features = inputs.find("input_features");
+  if (features == inputs.end() || features->second.dim() != 2) return;
+  std::map<std::string, std::int64_t> dimensions = {
+      {"input_features", 2}, {"attention_mask", 1}, {"mask_time_indices", 1}};
+  if (class_name == "Wav2Vec2BertForCTC") dimensions["labels"] = 1;
+  if (class_name == "Wav2Vec2BertForAudioFrameClassification") dimensions["labels"] = 2;
+  for (auto& [name, tensor] : inputs) {
+    const auto found = dimensions.find(name);
+    if (found != dimensions.end() && tensor.dim() == found->second) tensor = tensor.unsqueeze(0);
+  }
+}
+
+void check_labels(const Inputs& inputs, const Wav2Vec2BertConfig& config,
+                  const std::string& class_name, const std::string& path) {
+  const at::Tensor labels = input_of(inputs, "labels");
+  if (!labels.defined()) return;
+  if (labels.is_floating_point() || labels.is_complex()) {
+    throw UsageError(path, "labels", "is " + sizes(labels), "whole numbers");
+  }
+  const auto range = label_range(config, class_name);
+  if (!range) return;
+  const std::string outside = label_outside(labels.to(at::kLong), *range);
+  if (!outside.empty()) throw UsageError(path, "labels", outside);
+}
+
 Inputs read_inputs(const std::string& path, const Wav2Vec2BertConfig& config,
-                   const std::vector<std::string>& known) {
+                   const std::string& class_name) {
+  const std::vector<std::string>& known = AnyModel::inputs(class_name);
   const Checkpoint file = Checkpoint::open(path);
   Inputs inputs;
   for (const CheckpointTensor& tensor : file.tensors()) {
@@ -62,8 +95,9 @@ Inputs read_inputs(const std::string& path, const Wav2Vec2BertConfig& config,
     }
     inputs[tensor.name] = file.read(tensor.name);
   }
-  const std::string shape = "floats (B, T, " + std::to_string(config.feature_projection_input_dim) +
-                            "), B and T 1 or more";
+  add_batch(inputs, class_name);
+  const std::string width = std::to_string(config.feature_projection_input_dim);
+  const std::string shape = "floats (B, T, " + width + ") or (T, " + width + "), B and T 1 or more";
   const at::Tensor features = input_of(inputs, "input_features");
   if (!features.defined()) throw UsageError(path, "input_features", "is missing", shape);
   if (!features.is_floating_point() || features.dim() != 3 || features.size(0) == 0 ||
@@ -72,11 +106,51 @@ Inputs read_inputs(const std::string& path, const Wav2Vec2BertConfig& config,
   }
   check_mask(inputs, "attention_mask", features, path);
   check_mask(inputs, "mask_time_indices", features, path);
-  const at::Tensor labels = input_of(inputs, "labels");
-  if (labels.defined() && (labels.is_floating_point() || labels.is_complex())) {
-    throw UsageError(path, "labels", "is " + sizes(labels), "whole numbers");
-  }
+  check_labels(inputs, config, class_name, path);
   return inputs;
+}
+
+// Whether a file holds HF's output fields and nothing else.
+bool is_result(const std::string& path) {
+  constexpr const char* kFields[] = {"last_hidden_state", "extract_features", "logits",
+                                     "embeddings", "loss"};
+  try {
+    const Checkpoint file = Checkpoint::open(path);
+    return !file.tensors().empty() &&
+           std::all_of(file.tensors().begin(), file.tensors().end(), [&](const auto& tensor) {
+             const std::string& name = tensor.name;
+             return std::find(std::begin(kFields), std::end(kFields), name) != std::end(kFields) ||
+                    name.starts_with("hidden_states.") || name.starts_with("attentions.");
+           });
+  } catch (const CheckpointError&) {
+    return false;
+  }
+}
+
+// What HF returns in the type that was asked for: all outputs, but for the loss of CTC, which HF
+// computes in float32.
+void narrow_outputs(NamedTensors& outputs, const ForwardRequest& request,
+                    const std::string& class_name) {
+  const Precision precision = request.model.precision;
+  if (precision != Precision::bfloat16 && precision != Precision::float16) return;
+  for (auto& [name, tensor] : outputs) {
+    if (name == "loss" && class_name == "Wav2Vec2BertForCTC") continue;
+    const at::Tensor narrow = tensor.to(dtype_of(precision));
+    at::Tensor bad = narrow.isinf();
+    if (narrow.scalar_type() != tensor.scalar_type()) {
+      bad = bad.logical_and(tensor.isfinite());  // a fused model's outputs are float32 until here
+    } else if (precision == Precision::bfloat16 || name == "loss") {
+      bad = at::zeros({}, at::kBool);  // what HF's model gives is infinite in float32 as well
+    }
+    if (bad.any().item<bool>()) {
+      throw RangeError(request.input, name,
+                       "holds " + number_text(tensor.masked_select(bad)[0].item<double>()),
+                       "values up to " + number_text(-lowest_finite(narrow.scalar_type())) +
+                           ", or a wider type than " + name_of(precision),
+                       "precision");
+    }
+    tensor = narrow;
+  }
 }
 
 NamedTensors run_model(const ForwardRequest& request, const std::string& directory,
@@ -100,12 +174,21 @@ NamedTensors run_model(const ForwardRequest& request, const std::string& directo
   if (request.output_hidden_states) wanted.output_hidden_states = true;
   if (request.output_attentions) wanted.output_attentions = true;
   watch = Stopwatch();
-  NamedTensors outputs = loaded.model.forward(given, wanted);
-  const bool narrow =
-      request.model.precision == Precision::bfloat16;  // which a fused model's outputs are not
-  for (auto& [name, tensor] : outputs) {
-    tensor = tensor.to(at::kCPU, narrow ? at::kBFloat16 : tensor.scalar_type()).contiguous();
+  NamedTensors outputs;
+  try {
+    outputs = loaded.model.forward(given, wanted);
+  } catch (const c10::ValueError& error) {  // a tensor that does not fit
+    throw UsageError(request.input, "", one_line(error));
+  } catch (const c10::AcceleratorError&) {
+    throw;
+  } catch (const c10::Error& error) {
+    if (is_out_of_memory(error) || !given.labels.defined()) throw;
+    // HF's losses raise LibTorch's errors, too.
+    throw UsageError(request.input, "labels", one_line(error), "labels that the loss takes");
   }
+  for (auto& [name, tensor] : outputs) tensor = tensor.cpu();
+  narrow_outputs(outputs, request, summary.architecture);
+  for (auto& [name, tensor] : outputs) tensor = tensor.contiguous();
   summary.compute_seconds = watch.seconds();
   return outputs;
 }
@@ -114,7 +197,7 @@ NamedTensors run_model(const ForwardRequest& request, const std::string& directo
 
 ForwardSummary run_forward(const ForwardRequest& request) {
   const at::NoGradGuard no_grad;
-  const ModelDirectory model = resolve_model(request.model.model);
+  const ModelDirectory model = resolve_model(request.model.model, request.model.revision);
   const std::string config_path = join_path(model.path, "config.json");
   const Wav2Vec2BertConfig config = load_config(request.model, model.path);
   ForwardSummary summary;
@@ -131,11 +214,14 @@ ForwardSummary run_forward(const ForwardRequest& request) {
     summary.engine.kind = EngineKind::reference;
     summary.engine.reason = "attentions are asked for";
   }
-  const Inputs inputs = read_inputs(request.input, config, AnyModel::inputs(summary.architecture));
-  check_output_file(request.output, request.input);
+  const Inputs inputs = read_inputs(request.input, config, summary.architecture);
+  ProtectedFiles sources;
+  sources.add(request.input, "the input");
+  add_model_files(sources, request.model.model, request.model.lora);
+  const OutputFile output(request.output, "output", sources, is_result);
   const NamedTensors outputs = run_model(request, model.path, inputs, summary);
   for (const auto& [name, tensor] : outputs) summary.outputs.push_back(name);
-  write_safetensors(request.output, outputs, {}, IfPresent::kReplace);
+  write_safetensors(request.output, outputs, {}, output.look());
   return summary;
 }
 

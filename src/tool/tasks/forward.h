@@ -30,9 +30,10 @@ struct ForwardSummary {
 // Runs the class that config.json names in architectures[0] (models/any_model.h) in eval mode on
 // the tensors of `input` (input_features (B, T, F), cast to the computation dtype; optional
 // attention_mask (B, T); mask_time_indices (B, T) for the base model, labels as HF takes them for
-// the others) and writes what it returns under HF's names, with labels also the loss. Throws
-// ConfigError, CheckpointError; UsageError for an input tensor that is missing, unknown or does not
-// fit; StorageError, before the model is loaded if the place is bad.
+// the others; those of one clip, (T, F) and so on, are a batch of one) and writes what it returns
+// under HF's names, with labels also the loss. Throws ConfigError, CheckpointError; UsageError for
+// an input tensor that is missing, unknown or does not fit; RangeError for an output that is beyond
+// the computation dtype; StorageError, before the model is loaded if the place is bad.
 ForwardSummary run_forward(const ForwardRequest& request);
 
 }  // namespace w2vbert::tool

@@ -6,8 +6,9 @@
 #include <cstring>
 #include <string_view>
 
-#include "checkpoint/safetensors_header.h"
 #include "core/file.h"
+#include "w2vbert/checkpoint/checkpoint.h"
+#include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/checkpoint/model_directory.h"
 #include "w2vbert/config/wav2vec2_bert_config.h"
 #include "w2vbert/core/error.h"
@@ -42,29 +43,29 @@ std::uint64_t count_not_finite(const std::vector<std::byte>& block, std::size_t 
   return 0;
 }
 
-// Reads one file through; appends its tensors.
-void read_through(const std::string& path, Inspection& result,
+// Reads one file through, and counts what its tensors hold.
+void read_through(const CheckpointFiles::File& opened, Inspection& result,
                   const std::function<void(std::uint64_t)>& read_so_far) {
-  const auto file = InputFile::open<CheckpointError>(path);
-  const SafetensorsHeader header =
-      parse_safetensors_header(read_safetensors_head(file), file.size(), path);
+  const auto& [file, header] = opened;
   std::vector<std::byte> block(kScanBlockBytes);
-  for (const TensorInfo& info : header.tensors) {
-    InspectedTensor inspected;
-    inspected.tensor = {{info.dtype_name, info.shape}, info.name, path, info.end - info.begin};
-    inspected.elements = info.element_count;
+  for (const HeaderTensor& info : header.tensors) {
+    std::uint64_t not_finite = 0;
     for (std::uint64_t at = info.begin; at < info.end;) {
       const auto count =
           static_cast<std::size_t>(std::min<std::uint64_t>(block.size(), info.end - at));
       file.read_at(header.data_offset + at, block.data(), count);
-      inspected.not_finite += count_not_finite(block, count, info.dtype_name);
+      not_finite += count_not_finite(block, count, info.dtype_name);
       at += count;
       result.bytes += count;
       read_so_far(result.bytes);
     }
-    result.elements += inspected.elements;
-    result.elements_by_dtype[info.dtype_name] += inspected.elements;
-    result.tensors.push_back(std::move(inspected));
+    result.elements += info.element_count;
+    auto dtype = result.elements_by_dtype.find(info.dtype_name);
+    if (dtype == result.elements_by_dtype.end()) {
+      dtype = result.elements_by_dtype.emplace(info.dtype_name, 0).first;
+    }
+    dtype->second += info.element_count;
+    result.not_finite.push_back(not_finite);
   }
   file.check_unchanged();
 }
@@ -82,8 +83,12 @@ LoadReport compare_with_config(const std::string& directory, const Checkpoint& c
   // Another class may still hold the base model.
   if (!is_known) compared.architectures = {"Wav2Vec2BertModel"};
   result.compared_with = compared.architectures.front();
-  const AnyModel model(compared);
-  return compare_state_dict(*model, checkpoint, options);
+  LoadReport report;
+  detail::make_of_config_file(directory, [&] {
+    const AnyModel model(compared);
+    report = compare_state_dict(*model, checkpoint, options);
+  });
+  return report;
 }
 
 }  // namespace
@@ -92,19 +97,23 @@ Inspection inspect(const std::string& path, const LoadOptions& options,
                    const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
   Inspection result;
   // A Hub id is no path; anything else is reported as it was given.
-  const bool is_model = is_directory(path) || !exists(path);
+  const bool is_model = is_directory<CheckpointError>(path) || !exists<CheckpointError>(path);
   result.path = is_model ? resolve_model(path).path : path;
-  const Checkpoint checkpoint = Checkpoint::open(result.path);
-  result.files = checkpoint.files();
-  result.warnings = checkpoint.warnings();
+  result.files = CheckpointFiles::open(result.path);
+  result.not_finite.reserve(result.files->tensor_count());
   std::uint64_t total = 0;
-  for (const CheckpointTensor& tensor : checkpoint.tensors()) total += tensor.bytes;
-  for (const std::string& file : result.files) {
+  for (const CheckpointFiles::File& file : result.files->files()) {
+    if (!file.header.tensors.empty()) total += file.header.tensors.back().end;
+  }
+  for (const CheckpointFiles::File& file : result.files->files()) {
     read_through(file, result, [&](std::uint64_t bytes) {
       if (progress) progress(bytes, total);
     });
   }
-  if (is_model) result.comparison = compare_with_config(result.path, checkpoint, options, result);
+  if (is_model) {
+    result.comparison =
+        compare_with_config(result.path, Checkpoint::open(result.path), options, result);
+  }
   return result;
 }
 

@@ -4,29 +4,26 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "w2vbert/checkpoint/checkpoint.h"
+#include "checkpoint/checkpoint_files.h"
 #include "w2vbert/checkpoint/load.h"
 
 namespace w2vbert::tool {
 
-struct InspectedTensor {
-  CheckpointTensor tensor;
-  std::uint64_t elements = 0;
-  std::uint64_t not_finite = 0;  // NaN or infinite values of a F16, BF16, F32 or F64 tensor
-};
-
 struct Inspection {
   std::string path;
-  std::vector<std::string> files;
-  std::vector<InspectedTensor> tensors;
+  // The tensors, as their headers name them: a million of them in lists of their own would take
+  // several times the memory.
+  std::shared_ptr<const CheckpointFiles> files;
+  // NaN or infinite values of each F16, BF16, F32 or F64 tensor, file by file.
+  std::vector<std::uint64_t> not_finite;
   std::uint64_t elements = 0;
   std::uint64_t bytes = 0;  // of tensor data
-  std::map<std::string, std::uint64_t> elements_by_dtype;
-  std::vector<std::string> warnings;
+  std::map<std::string, std::uint64_t, std::less<>> elements_by_dtype;
   // For a model directory: against the tree that its config.json asks for, of the class that
   // architectures[0] names, or of Wav2Vec2BertModel where that is not known.
   std::optional<LoadReport> comparison;
@@ -34,6 +31,18 @@ struct Inspection {
   std::vector<std::string> architectures;
 
   bool complete() const { return !comparison || comparison->complete(); }
+
+  // Calls `use(file, tensor, not_finite)` for each tensor, file by file, within a file in the order
+  // of the data.
+  template <typename Use>
+  void for_each_tensor(const Use& use) const {
+    std::size_t i = 0;
+    for (const CheckpointFiles::File& file : files->files()) {
+      for (const HeaderTensor& tensor : file.header.tensors) {
+        use(file.file.path(), tensor, not_finite[i++]);
+      }
+    }
+  }
 };
 
 // `path`: a model directory or Hub id, a .safetensors file, or an index. Reads every byte of tensor

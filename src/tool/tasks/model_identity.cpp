@@ -7,11 +7,13 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <ctime>
 #include <span>
 
+#include "checkpoint/missing_weights.h"
 #include "checkpoint/safetensors_header.h"
 #include "config/lora_config.h"
 #include "core/durable_file.h"
@@ -26,6 +28,8 @@
 namespace w2vbert::tool {
 namespace {
 
+constexpr std::array kConfigFiles = {"config.json", "processor_config.json",
+                                     "preprocessor_config.json"};
 constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
 constexpr std::uint64_t kDigestBlockBytes = 16 << 20;
 constexpr std::time_t kUnchangedSeconds = 3;
@@ -58,8 +62,9 @@ class DigestCache {
 
   // Empty where nothing is remembered.
   std::string read() const {
-    if (path_.empty() || !exists(path_)) return "";
+    if (path_.empty()) return "";
     try {
+      if (!exists(path_)) return "";
       std::string digest = read_small_file<StorageError>(path_, kMaxConfigBytes);
       if (digest.find_first_not_of(kHexDigits) == std::string::npos) return digest;
     } catch (const StorageError&) {  // then it is computed
@@ -113,7 +118,7 @@ std::string file_digest(const InputFile& file, const std::string& head) {
 
 // Checks the file's header and adds all of the file.
 void add_weights(Sha256& sha, const std::string& path) {
-  const auto file = InputFile::open<CheckpointError>(path);
+  const auto file = InputFile::open<CheckpointError, StorageError>(path);
   const std::string head = read_safetensors_head(file);
   (void)parse_safetensors_header(head, file.size(), path);
   const DigestCache remembered(file);
@@ -130,24 +135,55 @@ void add_text(Sha256& sha, const std::string& text) {
   sha.add(std::to_string(text.size()) + ":" + text);
 }
 
+// Nothing for a file that is not there.
+std::optional<FileIdentity> identity_at(const std::string& path) {
+  struct stat status {};
+  if (!exists(path) || ::stat(path.c_str(), &status) != 0) return std::nullopt;
+  return identity_of(status);
+}
+
 }  // namespace
+
+void WatchedFiles::add(const std::string& path) { files_.emplace_back(path, identity_at(path)); }
+
+void WatchedFiles::add_model(const std::string& model_directory,
+                             const std::vector<std::string>& weight_files) {
+  for (const char* name : kConfigFiles) add(join_path(model_directory, name));
+  for (const std::string& path : weight_files) add(path);
+}
+
+void WatchedFiles::add_lora(const std::string& directory) {
+  const LoraFiles files = find_lora(directory);
+  add(files.config);
+  add(files.weights);
+}
+
+void WatchedFiles::check() const {
+  for (const auto& [path, identity] : files_) {
+    if (identity_at(path) == identity) continue;
+    throw CheckpointError(path, "", "was changed by another process since the run began",
+                          "a file that stays as it is until it is loaded");
+  }
+}
 
 std::string model_identity(const std::string& model_directory,
                            const std::vector<std::string>& weight_files) {
+  check_weights(model_directory);
   Sha256 sha;
-  for (const char* name : {"config.json", "processor_config.json", "preprocessor_config.json"}) {
+  for (const char* name : kConfigFiles) {
     const std::string path = join_path(model_directory, name);
-    add_text(sha, exists(path) ? read_small_file<ConfigError>(path, kMaxConfigBytes) : "");
+    add_text(sha,
+             exists(path) ? read_small_file<ConfigError, StorageError>(path, kMaxConfigBytes) : "");
   }
   for (const std::string& path : weight_files) add_weights(sha, path);
   return sha.hex();
 }
 
-std::string lora_identity(const std::string& directory) {
-  const LoraFiles files = find_lora(directory);
-  (void)LoraConfig::from_pretrained(directory);
+std::string lora_identity(const std::string& path_or_id) {
+  const LoraFiles files = find_lora(path_or_id);
+  (void)LoraConfig::from_pretrained(parent_path(files.config));
   Sha256 sha;
-  add_text(sha, read_small_file<ConfigError>(files.config, kMaxConfigBytes));
+  add_text(sha, read_small_file<ConfigError, StorageError>(files.config, kMaxConfigBytes));
   add_weights(sha, files.weights);
   return sha.hex();
 }

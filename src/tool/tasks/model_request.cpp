@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "core/file.h"
+#include "w2vbert/checkpoint/lora.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -10,6 +11,7 @@ namespace w2vbert::tool {
 Wav2Vec2BertConfig load_config(const ModelRequest& request, const std::string& directory) {
   Wav2Vec2BertConfig config = Wav2Vec2BertConfig::from_pretrained(directory);
   config.attn_implementation = request.attn_implementation;
+  if (!request.lora.empty()) take_sizes_of_lora(config, request.lora);
   config.validate(join_path(directory, "config.json"));
   return config;
 }
@@ -38,6 +40,7 @@ FromPretrainedOptions load_options(const ModelRequest& request, const EngineChoi
   options.load.prefix = request.prefix;
   options.load.lenient = request.lenient;
   if (!request.lora.empty()) options.lora = request.lora;
+  options.lora_prefix = request.lora_prefix;
   if (request.lenient) at::manual_seed(0);
   return options;
 }

@@ -13,17 +13,20 @@
 namespace w2vbert::tool {
 
 struct ModelRequest {
-  std::string model;  // directory or Hub id
+  std::string model;     // directory or Hub id
+  std::string revision;  // of a Hub id, or ""
   c10::Device device = c10::Device(c10::kCPU);
   Precision precision = Precision::float32;
   EngineKind engine = EngineKind::fused;
   std::string attn_implementation = "sdpa";
   bool lenient = false;
   std::string prefix;
-  std::string lora;  // directory of a PEFT adapter that is merged into the weights, or ""
+  std::string lora;  // directory or Hub id of a PEFT adapter that is merged into the weights, or ""
+  std::string lora_prefix;  // what stands before the model's names in it
 };
 
-// The config in `directory`, with the attention asked for and validated. Throws ConfigError.
+// The config in `directory`, with the attention asked for and the sizes of a head that the adapter
+// brings, and validated. Throws ConfigError, CheckpointError.
 Wav2Vec2BertConfig load_config(const ModelRequest& request, const std::string& directory);
 
 // The settings of the feature extractor in `directory`, whose rows fit that config. Throws

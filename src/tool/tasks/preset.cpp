@@ -64,4 +64,16 @@ const std::vector<Preset>& presets() {
   return all;
 }
 
+AudioOptions with_way_of(const Preset& preset, AudioOptions audio) {
+  const AudioOptions& way = preset.audio;
+  audio.target_sample_rate_hz = way.target_sample_rate_hz;
+  audio.resampler = way.resampler;
+  audio.first_sample_rate_hz = way.first_sample_rate_hz;
+  audio.first_resampler = way.first_resampler;
+  audio.first_seconds = way.first_seconds;
+  audio.padding = way.padding;
+  audio.channels = way.channels;
+  return audio;
+}
+
 }  // namespace w2vbert::tool

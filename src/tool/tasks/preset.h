@@ -22,4 +22,8 @@ struct Preset {
 
 const std::vector<Preset>& presets();
 
+// `audio` with the preset's way from the file to the feature extractor; what no preset chooses
+// stays.
+AudioOptions with_way_of(const Preset& preset, AudioOptions audio);
+
 }  // namespace w2vbert::tool

@@ -2,14 +2,15 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <exception>
 #include <memory>
-#include <numeric>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "checkpoint/missing_weights.h"
 #include "core/file.h"
 #include "core/stopwatch.h"
 #include "core/text.h"
@@ -25,11 +26,12 @@ namespace {
 
 // Seconds of audio in a batch: enough for the products to be fast.
 constexpr double kTranscriptionBatchSeconds = 60;
+constexpr const char* kVocabularyFile = "vocab.json";
 
 }  // namespace
 
 Transcription::Transcription(ModelRequest request) : request_(std::move(request)) {
-  const ModelDirectory model = resolve_model(request_.model);
+  const ModelDirectory model = resolve_model(request_.model, request_.revision);
   directory_ = model.path;
   const std::string config_path = join_path(directory_, "config.json");
   config_ = load_config(request_, directory_);
@@ -39,9 +41,9 @@ Transcription::Transcription(ModelRequest request) : request_(std::move(request)
   }
   engine_ = choose_engine(request_, config_);
   features_ = load_features(config_, directory_);
-  tokenizer_ = Wav2Vec2CTCTokenizer::from_pretrained(directory_);
+  tokenizer_ = Wav2Vec2CTCTokenizer::from_pretrained(tokenizer_directory());
   tokenizer_.check_vocab_size(*config_.vocab_size);
-  warnings_ = tokenizer_.warnings;
+  warnings_.insert(warnings_.end(), tokenizer_.warnings.begin(), tokenizer_.warnings.end());
   const std::int64_t blank = tokenizer_.pad_token_id();
   if (config_.pad_token_id != blank) {
     warnings_.push_back(quote_bytes(config_path) + ": pad_token_id is " +
@@ -50,6 +52,24 @@ Transcription::Transcription(ModelRequest request) : request_(std::move(request)
                         std::to_string(blank) +
                         ": the tokenizer's is taken for the blank, as transformers does");
   }
+}
+
+// PEFT's users save the tokenizer beside the adapter whose head it belongs to.
+std::string Transcription::tokenizer_directory() {
+  std::string directory = directory_;
+  if (!request_.lora.empty()) {
+    const std::string adapter = resolve_adapter(request_.lora).path;
+    if (exists(join_path(adapter, kVocabularyFile))) directory = adapter;
+  }
+  for (const char* const file : {kVocabularyFile, "tokenizer_config.json"}) {
+    check_link(join_path(directory, file));
+  }
+  const std::string of_model = join_path(directory_, kVocabularyFile);
+  if (directory != directory_ && exists(of_model)) {
+    warnings_.push_back(quote_bytes(of_model) + " is not used: the adapter has its own, " +
+                        quote_bytes(join_path(directory, kVocabularyFile)));
+  }
+  return directory;
 }
 
 double Transcription::seconds_of(std::int64_t frames) const {
@@ -82,8 +102,8 @@ Transcription::Function Transcription::load(LoadReport* report,
   };
 }
 
-TranscriptionSummary transcribe(const InputList& inputs, const AudioOptions& audio,
-                                const Transcription& transcription,
+TranscriptionSummary transcribe(const InputList& inputs, const Partition& partition,
+                                const AudioOptions& audio, const Transcription& transcription,
                                 const std::function<Transcription::Function()>& load,
                                 const TranscriptionEvents& events) {
   TranscriptionSummary summary;
@@ -91,15 +111,19 @@ TranscriptionSummary transcribe(const InputList& inputs, const AudioOptions& aud
     ++summary.failed;
     events.failed(failure);
   };
-  std::vector<std::size_t> pending(inputs.size());
-  std::iota(pending.begin(), pending.end(), 0);
+  std::vector<std::size_t> pending;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (partition.holds(inputs.name(i))) pending.push_back(i);
+  }
+  const std::vector<ClipFailure> bad_rows = bad_rows_of(inputs, partition);
+  events.planned(pending.size() + bad_rows.size());
   ClipRunRequest reading;
   reading.audio = audio;
   reading.features = transcription.features();
   const std::int64_t batch_frames = reading.features.frames_of(kTranscriptionBatchSeconds);
   ClipReader reader(inputs, pending, reading, /*threads=*/1, 2 * batch_frames);
   const Transcription::Function function = load();
-  for (const BadRow& row : inputs.bad_rows()) failed(failure_of(row));
+  for (const ClipFailure& row : bad_rows) failed(row);
   BatchRunner<Wav2Vec2CTCTokenizer::Output> runner(function, batch_frames);
   const Stopwatch watch;
   const auto run_next_batch = [&] {
@@ -114,12 +138,19 @@ TranscriptionSummary transcribe(const InputList& inputs, const AudioOptions& aud
         [&](const ReadClip& read, BatchRunner<Wav2Vec2CTCTokenizer::Output>::Result result) {
           ClipText clip;
           clip.path = inputs.path(read.index);
-          clip.segment = inputs.segment(read.index);
+          const auto segment = inputs.segment(read.index);
+          if (segment && segment->has_offset) clip.segment = segment;
+          clip.channel = inputs.channel(read.index);
+          clip.source_channels = read.source_channels;
+          clip.note = read.note;
           clip.audio_seconds = static_cast<double>(read.samples) / read.sample_rate_hz;
           clip.text = std::move(result.output.text);
           for (const auto& word : result.output.word_offsets) {
-            clip.words.push_back({word.text, transcription.seconds_of(word.start_offset),
-                                  transcription.seconds_of(word.end_offset)});
+            // The last frame may stand for more than is left of the audio.
+            const auto time_of = [&](std::int64_t frames) {
+              return std::min(transcription.seconds_of(frames), clip.audio_seconds);
+            };
+            clip.words.push_back({word.text, time_of(word.start_offset), time_of(word.end_offset)});
           }
           ++summary.done;
           summary.audio_seconds += clip.audio_seconds;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tool/corpus/input_list.h"
+#include "tool/corpus/partition.h"
 #include "tool/store/run_directory.h"
 #include "tool/tasks/model_request.h"
 #include "w2vbert/audio/audio_file.h"
@@ -30,12 +31,17 @@ struct TimedWord {
 struct ClipText {
   std::string path;
   std::optional<InputSegment> segment;  // of the file; times count from its start
-  double audio_seconds = 0;             // after resampling
+  std::optional<int> channel;           // of the file, from 1, where each is a clip of its own
+  int source_channels = 0;
+  std::string note;          // Waveform::note
+  double audio_seconds = 0;  // after resampling
   std::string text;
   std::vector<TimedWord> words;
 };
 
 struct TranscriptionEvents {
+  // How many inputs there are to do, before the first.
+  std::function<void(std::size_t inputs)> planned = [](std::size_t) {};
   std::function<void(const ClipText&)> finished = [](const ClipText&) {};
   std::function<void(const ClipFailure&)> failed = [](const ClipFailure&) {};
   // Asked between two batches; true ends the work.
@@ -73,6 +79,8 @@ class Transcription {
   Function load(LoadReport* report = nullptr, std::function<bool()> interrupt_asked = {}) const;
 
  private:
+  std::string tokenizer_directory();
+
   ModelRequest request_;
   std::string directory_;
   Wav2Vec2BertConfig config_;
@@ -82,12 +90,12 @@ class Transcription {
   std::vector<std::string> warnings_;
 };
 
-// Transcribes all inputs, a minute of audio at a time, and reports each in the list's order; one
-// that cannot be read or computed is reported when that is known. `load` makes the function, while
-// another thread reads the first clips. Throws what ends a run: what `load` throws,
-// CheckpointError, DeviceError.
-TranscriptionSummary transcribe(const InputList& inputs, const AudioOptions& audio,
-                                const Transcription& transcription,
+// Transcribes the inputs of `partition`, a minute of audio at a time, and reports each in the
+// list's order; one that cannot be read or computed is reported when that is known. `load` makes
+// the function, while another thread reads the first clips. Throws what ends a run: what `load`
+// throws, CheckpointError, DeviceError.
+TranscriptionSummary transcribe(const InputList& inputs, const Partition& partition,
+                                const AudioOptions& audio, const Transcription& transcription,
                                 const std::function<Transcription::Function()>& load,
                                 const TranscriptionEvents& events);
 

@@ -41,9 +41,9 @@ class Attention {
 
   torch::Tensor& qkv() { return qkv_; }
 
-  torch::Tensor run(Precision precision) {
+  torch::Tensor run(Precision precision, bool sdpa = false) {
     const RaggedAttention attention(shape_.heads, shape_.head_size, distances_, shape_.left,
-                                    shape_.right, precision);
+                                    shape_.right, precision, sdpa);
     const std::int64_t rows = batch_.rows();
     torch::Tensor y = torch::full({rows + kRowGranule, shape_.heads * shape_.head_size},
                                   std::numeric_limits<float>::quiet_NaN());
@@ -169,6 +169,30 @@ TEST_P(RaggedAttentionIn, TakesTheMeanWhereNoFrameIsValid) {
   Attention attention({2, 16, 4, 2}, true, {9, 80, 5},
                       {{}, torch::zeros({80}, torch::kLong), holes(5)});
   EXPECT_LT(difference_of(attention), tolerance());
+}
+
+TEST_P(RaggedAttentionIn, GivesZerosForNoKeyWhereScaledDotProductAttentionDoes) {
+  const std::vector<torch::Tensor> masks = {{}, torch::zeros({80}, torch::kLong), holes(5)};
+  for (const bool positions : {false, true}) {
+    Attention attention({2, 16, 4, 2}, positions, {9, 80, 5}, masks);
+    const auto softmax = attention.run(GetParam());
+    const auto sdpa = attention.run(GetParam(), /*sdpa=*/true);
+    // With positions LibTorch gets the mask as numbers, the lowest of which is finite.
+    EXPECT_EQ(sdpa.slice(0, 9, 89).eq(0).all().item<bool>(), !positions);
+    if (!positions) {
+      softmax.slice(0, 9, 89).zero_();
+    }
+    EXPECT_TRUE(sdpa.equal(softmax)) << positions;
+  }
+  // Keys that are infinite the wrong way: no score is left.
+  Attention attention({1, 16, 4, 2}, false, {9}, {{}});
+  attention.qkv().slice(0, 0, 1).fill_(1.0F);
+  attention.qkv().slice(0, 1, 2).fill_(-std::numeric_limits<float>::infinity());
+  EXPECT_TRUE(attention.run(GetParam(), /*sdpa=*/true).eq(0).all().item<bool>());
+  EXPECT_TRUE(attention.run(GetParam()).isnan().all().item<bool>());
+  // A score that is NaN is not hidden there either.
+  attention.qkv().slice(0, 1, 2).fill_(std::numeric_limits<float>::quiet_NaN());
+  EXPECT_TRUE(attention.run(GetParam(), /*sdpa=*/true).isnan().all().item<bool>());
 }
 
 TEST_P(RaggedAttentionIn, KeepsANanInItsClip) {

@@ -139,6 +139,19 @@ TEST_P(VectorKernelsOf, NormalisesANanIntoItsRowAlone) {
   }
 }
 
+TEST_P(VectorKernelsOf, NormalisesARowWhoseVarianceIsBeyondFloat32IntoNan) {
+  for (const std::int64_t width : {2, 8, 21, 40}) {
+    auto x = random(2 * width);
+    x[static_cast<std::size_t>(width + width / 2)] = 3e38F;
+    const std::vector<float> ones(static_cast<std::size_t>(width), 1.0F);
+    Guarded<float> y(2 * width);
+    kernels_.layer_norm(x.data(), 2, width, ones.data(), ones.data(), 1e-5F, y.data());
+    for (std::int64_t i = 0; i < 2 * width; ++i) {
+      EXPECT_EQ(std::isnan(y[i]), i >= width) << width << " " << i;
+    }
+  }
+}
+
 TEST_P(VectorKernelsOf, AddsABiasAndWhatComesBehindIt) {
   for (const std::int64_t columns : {1, 5, 8, 15, 16, 17, 40, 67}) {
     const std::int64_t rows = 3, ld_x = columns + 3, ld_y = columns + 5;
@@ -262,6 +275,23 @@ TEST_P(VectorKernelsOf, KeepsANanWithinTheReachOfTheConvolution) {
     const std::int64_t t = i / channels;
     EXPECT_EQ(std::isnan(y[i]), i % channels == 2 && t >= poisoned && t < poisoned + kernel_size)
         << i;
+  }
+}
+
+TEST_P(VectorKernelsOf, MeetsEachTapAtTheStartOfAClipToo) {
+  const std::int64_t channels = 5, kernel_size = 4, rows = 20, channel = 3;
+  const auto x = random(rows * channels);
+  for (const float poison : {kNan, kInfinity}) {
+    auto weight = random(kDepthwiseChunk * kernel_size);
+    weight[channel] = poison;  // of the earliest frame: a zero before the clip's first rows
+    Guarded<float> y(rows * channels);
+    kernels_.depthwise(x.data(), 0, rows, channels, weight.data(), kernel_size, y.data());
+    for (std::int64_t i = 0; i < rows * channels; ++i) {
+      EXPECT_EQ(std::isfinite(y[i]), i % channels != channel) << i;
+      const bool is_nan =
+          i % channels == channel && (std::isnan(poison) || i / channels < kernel_size - 1);
+      EXPECT_EQ(std::isnan(y[i]), is_nan) << i;
+    }
   }
 }
 
@@ -550,6 +580,46 @@ TEST_P(VectorKernelsOf, QuantizesWeightsToWholeNumbersAboutZero) {
   EXPECT_EQ(scale, 0.0F);
   EXPECT_EQ(sum, 0);
   EXPECT_EQ(y[19], 0);
+}
+
+TEST_P(VectorKernelsOf, QuantizesValuesOfAnySize) {
+  const std::int64_t width = 20, ld = 64;
+  for (const float size : {1e-45F, 1e-40F, 1e-38F, 1e-36F, 1e-30F, 1e30F, 1.5e38F}) {
+    for (const float sign : {1.0F, -1.0F}) {
+      std::vector<float> x(width, size * sign);
+      x[3] = 0.0F;
+      Guarded<std::uint8_t> y(ld, std::uint8_t{9});
+      float scale = kNan;
+      std::int32_t zero = 9;
+      kernels_.quantize(x.data(), width, ld, y.data(), &scale, &zero);
+      Guarded<std::int8_t> w(ld, std::int8_t{9});
+      float column_scale = kNan;
+      std::int32_t sum = 9, expected_sum = 0;
+      kernels_.quantize_weight(x.data(), width, ld, w.data(), &column_scale, &sum);
+      EXPECT_TRUE(zero >= 0 && zero <= 255) << size;
+      for (std::int64_t i = 0; i < width; ++i) {
+        expected_sum += w[i];
+        // A step, or what is nothing to any other value.
+        const double allowed = std::max(static_cast<double>(size) / 100, 1e-38);
+        const double value = x[static_cast<std::size_t>(i)];
+        EXPECT_NEAR((y[i] - zero) * static_cast<double>(scale), value, allowed) << size;
+        EXPECT_NEAR(w[i] * static_cast<double>(column_scale), value, allowed) << size;
+      }
+      EXPECT_EQ(sum, expected_sum) << size;
+    }
+  }
+  for (const float poison : {kInfinity, -kInfinity}) {
+    auto x = random(width);
+    x[7] = poison;
+    Guarded<std::uint8_t> y(ld);
+    float scale = 0;
+    std::int32_t zero = 0;
+    kernels_.quantize(x.data(), width, ld, y.data(), &scale, &zero);
+    EXPECT_FALSE(std::isfinite(scale));
+    Guarded<std::int8_t> w(ld);
+    kernels_.quantize_weight(x.data(), width, ld, w.data(), &scale, &zero);
+    EXPECT_FALSE(std::isfinite(scale));
+  }
 }
 
 TEST_P(VectorKernelsOf, TakesZeroPointsAndScalesOutOfSums) {

@@ -52,11 +52,12 @@ TEST(CommandLine, ExplainsEvenBesideAWrongValue) {
 TEST(CommandLine, ShowsTheTypeAndTheDefaultOfAnOption) {
   const Result extract = run_program({"extract", "--help"});
   for (const char* text :
-       {"--resampler soxr|sinc", "(default: soxr)", "--channels first|mix", "(default: first)",
-        "--output-format safetensors|npy", "(default: safetensors)", "--dtype float32|bfloat16",
-        "(default: float32)", "--engine fused|reference", "(default: fused)",
-        "--attn-implementation eager|sdpa", "(default: sdpa)", "--threads N", "--read-timeout S",
-        "(default: 60)", "--manifest-format list|tsv|jsonl|scp", "--preset NAME"}) {
+       {"--resampler soxr|sinc", "(default: soxr)", "--channels first|second|mean|N|each",
+        "(default: first)", "--output-format safetensors|npy", "(default: safetensors)",
+        "--dtype float32|bfloat16", "(default: float32)", "--engine fused|reference",
+        "(default: fused)", "--attn-implementation eager|sdpa", "(default: sdpa)", "--threads N",
+        "--read-timeout S", "(default: 60)", "--manifest-format list|tsv|csv|jsonl|scp",
+        "--preset NAME"}) {
     EXPECT_THAT(extract.out, HasSubstr(text));
   }
   const Result bench = run_program({"bench", "--help"});
@@ -99,14 +100,27 @@ TEST(CommandLine, RefusesAnOptionTwiceOrWithoutItsValue) {
 }
 
 TEST(CommandLine, ReadsNumbersWhole) {
-  for (const std::string number :
-       {"8x", " 8", "8 ", "1e3", "0", "-1", "18446744073709551616", "+8", "0x8", "1025", "8.0"}) {
+  for (const std::string number : {"8x", " 8", "8 ", "1e3", "0", "-0", "-1", "18446744073709551616",
+                                   "+8", "0x8", "1025", "8.0"}) {
     expect_usage_error({"features", "a.wav", "--output", "out", "--threads", number},
                        HasSubstr("--threads: \"" + number));
   }
   for (const std::string number : {"nan", "inf", "-1", "0", "1s", ""}) {
     expect_usage_error({"features", "a.wav", "--output", "out", "--max-seconds", number},
                        HasSubstr("--max-seconds"));
+  }
+  // A zero has no sign where it is a number at all.
+  const auto extract = [](const std::string& option, const std::string& word) {
+    return std::vector<std::string>{"extract",  "a.wav", "--model", "m",
+                                    "--output", "out",   option,    word};
+  };
+  for (const std::string number : {"-0", "-1", "0.0", "1e0", "9223372036854775808"}) {
+    expect_usage_error(extract("--max-failures", number), HasSubstr("--max-failures: \"" + number));
+  }
+  for (const std::string number : {"-0", "-1", "nan", "inf", "1e7", "-0.0", "2 "}) {
+    expect_usage_error(extract("--overlap-seconds", number),
+                       AllOf(HasSubstr("--overlap-seconds: \"" + number),
+                             HasSubstr("a number from 0 to 1000000")));
   }
 }
 
@@ -123,6 +137,15 @@ TEST(CommandLine, RefusesUnknownWords) {
   expect_usage_error(extract("--channels", "last"), HasSubstr("--channels"));
   expect_usage_error(extract("--num-shards", "2"),
                      HasSubstr("--num-shards: given without --shard-index"));
+  for (const char* share : {"2", "2/2", "-0/2", "x/2", "1/0", "0/1/2"}) {
+    expect_usage_error(extract("--partition", share), HasSubstr("--partition: is "));
+    expect_usage_error({"transcribe", "a.wav", "--model", "m", "--partition", share},
+                       HasSubstr("--partition: is "));
+  }
+  for (const char* none : {"-0", "-1", "+1", "1.0", ""}) {
+    expect_usage_error(extract("--max-failures", none), HasSubstr("--max-failures"));
+  }
+  expect_usage_error(extract("--threads", "-0"), HasSubstr("--threads"));
 }
 
 TEST(CommandLine, NamesWhatIsNotGiven) {
@@ -183,9 +206,9 @@ TEST(Doctor, ReportsTheSameForPeopleAndMachines) {
     names.push_back(finding["name"]);
     EXPECT_THAT(text.out, HasSubstr(finding["value"].get<std::string>()));
   }
-  EXPECT_THAT(names,
-              ::testing::IsSupersetOf({"w2vbert", "LibTorch", "libsndfile", "soxr", "CPU kernels",
-                                       "threads", "oneDNN", "MKL", "CUDA", "Hub cache"}));
+  EXPECT_THAT(names, ::testing::IsSupersetOf({"w2vbert", "LibTorch", "libsndfile", "soxr", "libav",
+                                              "CPU kernels", "threads", "oneDNN", "MKL", "CUDA",
+                                              "Hub cache"}));
 }
 
 TEST(Doctor, RunsWithoutAHome) {

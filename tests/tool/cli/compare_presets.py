@@ -137,7 +137,7 @@ class Presets(unittest.TestCase):
     def test_what_does_not_fit_is_refused(self):
         for options in (["--preset", "indextts2"], ["--preset", "nothing"],
                         ["--preset", "xcodec2", *self.normalised()], ["--preset", "sidon", "--states", "3"],
-                        ["--preset", "sidon", "--channels", "mix"], ["--pool", "0"]):
+                        ["--preset", "sidon", "--channels", "first"], ["--pool", "0"]):
             result = subprocess.run([str(PROGRAM), "extract", str(self.clips["plain"]), "--model",
                                      str(self.folder / "model"), "--output", str(self.folder / "refused"), *options],
                                     capture_output=True, text=True)

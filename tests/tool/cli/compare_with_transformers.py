@@ -19,7 +19,15 @@ import peft
 import soundfile
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertModel
+from transformers import (
+    SeamlessM4TFeatureExtractor,
+    Wav2Vec2BertConfig,
+    Wav2Vec2BertForAudioFrameClassification,
+    Wav2Vec2BertForCTC,
+    Wav2Vec2BertForSequenceClassification,
+    Wav2Vec2BertForXVector,
+    Wav2Vec2BertModel,
+)
 from transformers.utils import logging
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -233,6 +241,90 @@ class Comparison(unittest.TestCase):
         for name, tensor in fields.items():
             with self.subTest(name):
                 self.assertLess(distance(got[name], tensor), FUSED_TOLERANCE)
+
+    def test_forward_of_a_head_returns_its_fields_in_their_types(self):
+        """CTC's loss is float32 in a model of any type; the other losses have the logits' type."""
+        features, mask = self.features["odd"]["input_features"][None], self.features["odd"]["attention_mask"][None]
+        frames = features.shape[1]
+        labels = {
+            Wav2Vec2BertForCTC: torch.tensor([[1, 2, 3, -100]]),
+            Wav2Vec2BertForSequenceClassification: torch.tensor([2]),
+            Wav2Vec2BertForAudioFrameClassification: torch.eye(3, dtype=torch.int64)[torch.arange(frames) % 3][None],
+            Wav2Vec2BertForXVector: torch.tensor([2]),
+        }
+        config = Wav2Vec2BertConfig(
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=40,
+            vocab_size=11,
+            pad_token_id=0,
+            num_labels=3,
+            classifier_proj_size=8,
+            tdnn_dim=[8, 8],
+            tdnn_kernel=[3, 3],
+            tdnn_dilation=[1, 2],
+            xvector_output_dim=8,
+        )
+        for head, given in labels.items():
+            folder = self.folder / head.__name__
+            widen(head(config)).save_pretrained(folder)
+            save_file(
+                {"input_features": features, "attention_mask": mask, "labels": given},
+                self.folder / "labelled.safetensors",
+            )
+            for dtype in (torch.float32, torch.bfloat16, torch.float16):
+                name = str(dtype).removeprefix("torch.")
+                model = head.from_pretrained(folder, dtype=dtype).eval()
+                for parameter in model.parameters():  # from the mapped file into memory of its own
+                    parameter.data = parameter.data.clone()
+                with torch.no_grad():
+                    expected = model(features.to(dtype), attention_mask=mask, labels=given)
+                for engine in ("reference", "fused"):
+                    run(
+                        "forward",
+                        "--model",
+                        folder,
+                        "--input",
+                        self.folder / "labelled.safetensors",
+                        "--output",
+                        self.folder / "labelled_out.safetensors",
+                        "--dtype",
+                        name,
+                        "--engine",
+                        engine,
+                        "--threads",
+                        THREADS,
+                    )
+                    got = load_file(self.folder / "labelled_out.safetensors")
+                    self.assertEqual(sorted(got), sorted(expected))
+                    for field, tensor in expected.items():
+                        with self.subTest(field, head=head.__name__, dtype=name, engine=engine):
+                            self.assertEqual(got[field].dtype, tensor.dtype)
+                            if engine == "reference":
+                                self.assertTrue(same_bits(got[field], tensor))
+
+    def test_forward_takes_what_features_writes(self):
+        for stem, features in self.features.items():
+            run(
+                "forward",
+                "--model",
+                self.folder / "whole",
+                "--input",
+                self.folder / "features" / f"{stem}.safetensors",
+                "--output",
+                self.folder / "of_features.safetensors",
+                "--threads",
+                THREADS,
+                *BITS,
+            )
+            got = load_file(self.folder / "of_features.safetensors")
+            with torch.no_grad():
+                expected = self.load(torch.float32, "sdpa")(
+                    features["input_features"][None], attention_mask=features["attention_mask"][None]
+                )
+            with self.subTest(stem):
+                self.assertTrue(same_bits(got["last_hidden_state"], expected.last_hidden_state))
 
     def test_forward_returns_what_the_config_asks_for(self):
         asking = self.folder / "asking"

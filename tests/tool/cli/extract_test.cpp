@@ -8,6 +8,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -27,6 +28,7 @@ using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 
@@ -111,7 +113,7 @@ TEST_F(Extract, WritesTheStatesAskedFor) {
 
 TEST_F(Extract, RefusesStatesThatTheModelHasNot) {
   expect_error(words({"--states", "4"}), 2, AllOf(HasSubstr("--states"), HasSubstr("0 to 3")));
-  for (const std::string states : {"1,x", "1,", ",1", "-1", "1 ,2", "ALL", "1.0"}) {
+  for (const std::string states : {"1,x", "1,", ",1", "-1", "-0", "1 ,2", "ALL", "1.0"}) {
     expect_error(words({"--states", states}), 2, HasSubstr("--states"));
   }
 }
@@ -141,11 +143,239 @@ TEST_F(Extract, AppliesStatistics) {
 TEST_F(Extract, RefusesStatisticsThatDoNotFit) {
   const std::string stats = scratch_ / "stats.safetensors";
   expect_error(words({"--stats", stats}), 4, HasSubstr("stats.safetensors"));
+  const std::string pickle = scratch_ / "stats.pt";  // as the projects publish it
+  for (const char* beginning : {"PK\x03\x04", "\x80\x02}q"}) {
+    std::ofstream(pickle, std::ios::trunc) << beginning << std::string(100, '.');
+    expect_error(words({"--stats", pickle}), 4,
+                 AllOf(HasSubstr("stats.pt: is a pickle"), HasSubstr("scripts/convert_stats.py"),
+                       Not(HasSubstr("save_pretrained"))));
+  }
   write_safetensors(stats, {{"mean", at::zeros(kSmallHiddenSize)}});
   expect_error(words({"--stats", stats}), 4, HasSubstr("var: is missing"));
   write_safetensors(stats, {{"mean", at::zeros(kSmallHiddenSize)}, {"var", at::ones(5)}}, {},
                     IfPresent::kReplace);
   expect_error(words({"--stats", stats}), 4, HasSubstr("var"));
+}
+
+TEST_F(Extract, RefusesStatisticsThatMakeNothingOfTheStates) {
+  const std::string stats = scratch_ / "stats.safetensors";
+  const float infinity = std::numeric_limits<float>::infinity();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const auto expect_refused = [&](const char* name, float value, const std::string& shown,
+                                  at::ScalarType dtype) {
+    at::Tensor mean = at::zeros(kSmallHiddenSize, dtype), var = at::ones(kSmallHiddenSize, dtype);
+    (name == std::string("mean") ? mean : var)[7] = value;
+    write_safetensors(stats, {{"mean", mean}, {"var", var}}, {}, IfPresent::kReplace);
+    expect_error(words({"--stats", stats}), 4,
+                 HasSubstr("stats.safetensors: " + std::string(name) + ": holds " + shown +
+                           " at index 7, expected finite numbers"));
+  };
+  for (const at::ScalarType dtype : {at::kFloat, at::kDouble, at::kBFloat16}) {
+    expect_refused("var", 0, "0", dtype);
+    expect_refused("var", -2, "-2", dtype);
+    expect_refused("var", nan, "nan", dtype);
+    expect_refused("var", infinity, "inf", dtype);
+    expect_refused("mean", nan, "nan", dtype);
+    expect_refused("mean", -infinity, "-inf", dtype);
+  }
+  expect_refused("var", 1e-40F, "9.99994610111476e-41", at::kFloat);  // not a normal number
+  write_safetensors(stats, {{"mean", at::zeros(kSmallHiddenSize)}, {"var", at::ones({1, 32})}}, {},
+                    IfPresent::kReplace);
+  expect_error(words({"--stats", stats}), 4,
+               HasSubstr("var: has dtype F32 and shape (1, 32), expected a float tensor of shape"));
+  write_safetensors(
+      stats,
+      {{"mean", at::zeros(kSmallHiddenSize)}, {"var", at::ones(kSmallHiddenSize, at::kLong)}}, {},
+      IfPresent::kReplace);
+  expect_error(words({"--stats", stats}), 4, HasSubstr("var: has dtype I64"));
+}
+
+TEST_F(Extract, FailsAClipWhoseStatesAreBeyondTheTypeOfItsFile) {
+  // Statistics that make the states some 1e6 times as large, and one model whose states are so.
+  const std::string stats = scratch_ / "stats.safetensors";
+  write_safetensors(
+      stats, {{"mean", at::zeros(kSmallHiddenSize)}, {"var", at::full(kSmallHiddenSize, 1e-12)}});
+  const auto expect_beyond = [&](const Words& more, const std::string& tensor,
+                                 const std::string& option) {
+    const Result result = run_program(one(a_, more));
+    EXPECT_EQ(result.status, 3) << result.err;
+    EXPECT_THAT(result.errors(),
+                ElementsAre(AllOf(HasSubstr("x/a.wav: " + tensor + ": holds "),
+                                  HasSubstr("float16"), HasSubstr("65504"), HasSubstr(option))));
+    const auto failures = lines_of(out_ + "/failures.jsonl");
+    ASSERT_THAT(failures, SizeIs(1));
+    EXPECT_EQ(failures[0]["kind"], "range");
+    EXPECT_EQ(failures[0]["stage"], "model");
+    EXPECT_FALSE(fs::exists(out_ + "/a.safetensors"));
+  };
+  expect_beyond({"--stats", stats, "--output-dtype", "float16"}, "last_hidden_state",
+                "(--output-dtype)");
+  out_ = scratch_ / "state";
+  expect_beyond({"--stats", stats, "--output-dtype", "float16", "--states", "1,2"},
+                "hidden_states.1", "(--output-dtype)");
+  for (const Words& more : {Words{"--output-dtype", "bfloat16"}, {}}) {
+    out_ += "1";
+    ASSERT_EQ(run_program(one(a_, with({"--stats", stats}, more))).status, 0);
+    EXPECT_TRUE(
+        tensors_of(out_ + "/a.safetensors").at("last_hidden_state").isfinite().all().item<bool>());
+  }
+  change_tensors(model_ + "/model.safetensors", [](auto& tensors) {
+    tensors.at("encoder.layers.2.final_layer_norm.weight").mul_(1e6);
+  });
+  out_ = scratch_ / "model";
+  expect_beyond({"--dtype", "float16"}, "last_hidden_state", "(--dtype)");
+  out_ = scratch_ / "earlier";
+  EXPECT_EQ(run_program(one(a_, {"--dtype", "float16", "--states", "2"})).status, 0);
+  out_ = scratch_ / "wide";
+  EXPECT_EQ(run_program(one(a_)).status, 0);
+}
+
+TEST_F(Extract, StoresTheModelsOwnNan) {
+  change_tensors(model_ + "/model.safetensors", [](auto& tensors) {
+    tensors.at("encoder.layers.2.final_layer_norm.bias")[3] =
+        std::numeric_limits<float>::quiet_NaN();
+    tensors.at("encoder.layers.2.final_layer_norm.bias")[4] =
+        std::numeric_limits<float>::infinity();
+  });
+  for (const Words& more : {Words{}, {"--output-dtype", "float16"}, {"--dtype", "bfloat16"}}) {
+    out_ += "1";
+    ASSERT_EQ(run_program(one(a_, more)).status, 0);
+    const auto state = tensors_of(out_ + "/a.safetensors").at("last_hidden_state");
+    EXPECT_TRUE(state.select(1, 3).isnan().all().item<bool>());
+    EXPECT_TRUE(state.select(1, 4).isinf().all().item<bool>());
+    EXPECT_EQ(state.isfinite().sum().item<std::int64_t>(), 49 * (kSmallHiddenSize - 2));
+  }
+}
+
+TEST_F(Extract, GivesAsManyValuesOfTheMaskAsRows) {
+  write_clip(b_, 16160, 2);  // the last frame is padding
+  for (const bool adapter : {false, true}) {
+    if (adapter) make_small_model(model_, R"("add_adapter": true)");
+    for (const char* pool : {"1", "2", "3", "24", "25"}) {
+      out_ = scratch_ / (std::string(adapter ? "adapter" : "plain") + pool);
+      ASSERT_EQ(run_program(words({"--pool", pool})).status, 0) << pool;
+      for (const char* name : {"/x/a.safetensors", "/y/b.safetensors"}) {
+        const auto tensors = tensors_of(out_ + name);
+        EXPECT_EQ(tensors.at("attention_mask").size(0), tensors.at("last_hidden_state").size(0))
+            << pool << name;
+      }
+      const auto of_b = tensors_of(out_ + "/y/b.safetensors").at("attention_mask");
+      if (pool == std::string("1") && !adapter) {
+        EXPECT_EQ(of_b[49].item<std::int64_t>(), 0);
+      }
+    }
+  }
+}
+
+TEST_F(Extract, RefusesToPoolMoreFramesThanThereAre) {
+  const Result result = run_program(words({"--pool", "45"}));  // a has 49, b 38
+  EXPECT_EQ(result.status, 3) << result.err;
+  EXPECT_THAT(result.errors(),
+              ElementsAre(AllOf(HasSubstr("y/b.wav: --pool: 45 frames make one row"),
+                                HasSubstr("expected at most the clip's 38"))));
+  EXPECT_EQ(tensors_of(out_ + "/x/a.safetensors").at("last_hidden_state").size(0), 1);
+}
+
+TEST_F(Extract, RunsAModelWhoseFeatureExtractorGivesNoMask) {
+  write_clip(a_, 16160, 1);
+  ASSERT_EQ(run_program(one(a_)).status, 0);
+  const auto masked = tensors_of(out_ + "/a.safetensors");
+  const std::string path = model_ + "/preprocessor_config.json";
+  auto config = nlohmann::json::parse(content_of(path));
+  config["return_attention_mask"] = false;
+  std::ofstream(path) << config.dump();
+  out_ = scratch_ / "unmasked";
+  for (const Words& more : {Words{},
+                            {"--engine", "reference"},
+                            {"--shard-size", "2"},
+                            {"--chunk-seconds", "0.5"},
+                            {"--pool", "2"}}) {
+    out_ += "1";
+    ASSERT_EQ(run_program(one(a_, more)).status, 0);
+  }
+  // HF: the model gets no mask, and every frame counts.
+  const auto unmasked = tensors_of(scratch_ / "unmasked1/a.safetensors");
+  EXPECT_TRUE(unmasked.at("attention_mask").eq(1).all().item<bool>());
+  EXPECT_EQ(unmasked.at("attention_mask").sizes(), masked.at("attention_mask").sizes());
+  EXPECT_FALSE(at::equal(unmasked.at("last_hidden_state"), masked.at("last_hidden_state")));
+  out_ = scratch_ / "features";
+  ASSERT_EQ(run_program({"features", a_, "--output", out_, "--model", model_}).status, 0);
+  const auto features = tensors_of(out_ + "/a.safetensors");
+  EXPECT_THAT(features, SizeIs(1));
+  EXPECT_EQ(features.at("input_features").sizes(), at::IntArrayRef({50, 160}));
+  // With the mask it is another run.
+  config["return_attention_mask"] = true;
+  std::ofstream(path) << config.dump();
+  EXPECT_EQ(run_program({"features", a_, "--output", out_, "--model", model_}).status, 2);
+}
+
+// The small model with as many layers as presets need.
+class Presets : public Extract {
+ protected:
+  void SetUp() override {
+    Extract::SetUp();
+    make_small_model(model_, R"("num_hidden_layers": 18)");
+    write_safetensors(stats_,
+                      {{"mean", at::zeros(kSmallHiddenSize)}, {"var", at::ones(kSmallHiddenSize)}});
+  }
+  Words preset(const std::string& name, const Words& more = {}) const {
+    Words all = one(a_, {"--preset", name});
+    if (name != "sidon" && name != "xcodec2") all = with(all, {"--stats", stats_});
+    return with(all, more);
+  }
+  std::string stats_ = scratch_ / "stats.safetensors";
+};
+
+TEST_F(Presets, TakeOptionsThatSayWhatTheyDoAndRefuseOthers) {
+  struct Case {
+    std::string preset, option, value;
+    bool agrees;
+  };
+  const std::vector<Case> cases = {{"maskgct", "--channels", "first", false},
+                                   {"maskgct", "--channels", "mix", true},
+                                   {"maskgct", "--resampler", "soxr", true},
+                                   {"maskgct", "--resampler", "sinc", false},
+                                   {"maskgct", "--states", "17", true},
+                                   {"maskgct", "--states", "16", false},
+                                   {"maskgct", "--states", "all", false},
+                                   {"dualcodec", "--resampler", "soxr", false},
+                                   {"dualcodec", "--resampler", "sinc", true},
+                                   {"indextts2", "--resampler", "soxr", false},
+                                   {"indextts2", "--resampler", "sinc", false},
+                                   {"xcodec2", "--channels", "first", false},
+                                   {"sidon", "--states", "8", true},
+                                   {"sidon", "--stats", stats_, false}};
+  for (const Case& tried : cases) {
+    out_ = scratch_ / (tried.preset + tried.option + fs::path(tried.value).filename().string());
+    const Result result = run_program(preset(tried.preset, {tried.option, tried.value}));
+    EXPECT_EQ(result.status, tried.agrees ? 0 : 2) << out_ << ": " << result.err;
+    if (tried.agrees) continue;
+    EXPECT_THAT(result.errors(), ElementsAre(AllOf(HasSubstr(tried.option + ": "),
+                                                   HasSubstr("--preset " + tried.preset))));
+    EXPECT_THAT(files_in(out_), IsEmpty());
+  }
+}
+
+TEST_F(Presets, AreFollowedWithoutOptionsBesideThem) {
+  for (const char* name : {"maskgct", "dualcodec", "indextts2", "xcodec2", "sidon"}) {
+    out_ = scratch_ / name;
+    const Result result = run_program(preset(name));
+    EXPECT_EQ(result.status, 0) << name << ": " << result.err;
+  }
+  // --pool goes before the preset's.
+  out_ = scratch_ / "pooled";
+  ASSERT_EQ(run_program(preset("dualcodec", {"--pool", "2"})).status, 0);
+  EXPECT_EQ(tensors_of(out_ + "/a.safetensors").at("hidden_states.17").size(0), 24);
+  EXPECT_EQ(tensors_of(scratch_ / "dualcodec/a.safetensors").at("hidden_states.17").size(0), 12);
+}
+
+TEST_F(Presets, AreNamedWhereTheModelHasTooFewLayers) {
+  make_small_model(model_);
+  const Result result = run_program(preset("sidon"));
+  EXPECT_EQ(result.status, 2);
+  EXPECT_THAT(result.errors(),
+              ElementsAre(AllOf(HasSubstr("--preset: sidon takes state 8, the model's last is 3"),
+                                ::testing::Not(HasSubstr("--states")))));
 }
 
 TEST_F(Extract, GivesTheSameBytesWhateverElseIsDone) {
@@ -402,6 +632,115 @@ TEST_F(Extract, RefusesTwoInputsOfOneName) {
                AllOf(HasSubstr("a.flac"), HasSubstr("a.wav")));
 }
 
+TEST_F(Extract, NeverTakesTheOutputOfAnotherFileOfTheSameName) {
+  const std::string monday = scratch_ / "mon/call.wav", tuesday = scratch_ / "tue/call.wav";
+  write_clip(monday, 8000, 3);
+  write_clip(tuesday, 8000, 4);
+  for (const Words& form : {Words{}, Words{"--output-format", "npy"}, Words{"--shard-size", "2"}}) {
+    out_ = scratch_ / "out" + std::to_string(form.size()) + (form.empty() ? "" : form[0]);
+    ASSERT_EQ(run_program(one(monday, form)).status, 0);
+    const auto before = files_in(out_);
+    const Result refused = run_program(one(tuesday, form));
+    EXPECT_EQ(refused.status, 2) << refused.err;
+    EXPECT_THAT(refused.errors(),
+                ElementsAre(AllOf(HasSubstr(monday), HasSubstr(tuesday), HasSubstr("(--name)"))));
+    EXPECT_THAT(refused.err, ::testing::Not(HasSubstr("clip,")));  // before any work
+    EXPECT_EQ(files_in(out_), before);
+  }
+}
+
+TEST_F(Extract, NamesOutputsAsItIsAsked) {
+  std::ofstream(scratch_ / "wav.scp") << "one " << a_ << "\ntwo " << b_ << "\n";
+  const auto names = [&](const Words& more) {
+    out_ = scratch_ / "named" + std::to_string(more.size()) + more.back();
+    Words all = {"extract", "--model", model_, "--output", out_, "--threads", "1"};
+    const Result result = run_program(with(all, more));
+    EXPECT_EQ(result.status, 0) << result.err;
+    std::vector<std::string> found;
+    for (const std::string& file : files_in(out_)) {
+      if (file.ends_with(".safetensors")) found.push_back(file.substr(0, file.rfind('.')));
+    }
+    return found;
+  };
+  EXPECT_THAT(names({a_, b_, "--name", "stem"}), UnorderedElementsAre("a", "b"));
+  EXPECT_THAT(names({a_, b_, "--name", "path"}), UnorderedElementsAre("x/a", "y/b"));
+  const Words list = {"--manifest", scratch_ / "wav.scp", "--name"};
+  EXPECT_THAT(names(with(list, {"path"})), UnorderedElementsAre("x/a", "y/b"));
+  EXPECT_THAT(names(with(list, {"id"})), UnorderedElementsAre("one", "two"));
+  EXPECT_EQ(run_program(words({"--name", "id"})).status, 2);
+  EXPECT_EQ(run_program(words({"--name", "title"})).status, 2);
+}
+
+TEST_F(Extract, DoesAReplacedFileAnewAndSaysSo) {
+  ASSERT_EQ(run_program(words()).status, 0);
+  const Stamp b = stamp_of(out_ + "/y/b.safetensors");
+  write_clip(a_, 20000, 7);
+  const Result result = run_program(words({"--json"}));
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("2 clips, 1 finished before, 1 of a file that was replaced"));
+  EXPECT_EQ(nlohmann::json::parse(result.out)["replaced"], 1);
+  EXPECT_EQ(stamp_of(out_ + "/y/b.safetensors"), b);
+  const std::string states = content_of(out_ + "/x/a.safetensors");
+  EXPECT_EQ(run_program({"verify", out_}).status, 0);
+  out_ = scratch_ / "fresh";
+  ASSERT_EQ(run_program(words()).status, 0);
+  EXPECT_EQ(content_of(out_ + "/x/a.safetensors"), states);
+}
+
+TEST_F(Extract, DoesNotDependOnWhereItsInputsLie) {
+  ASSERT_EQ(run_program(words()).status, 0);
+  const std::string first = content_of(out_ + "/x/a.safetensors");
+  fs::create_directories(scratch_ / "elsewhere/clips");
+  fs::rename(scratch_ / "clips", scratch_ / "elsewhere/clips/moved");
+  a_ = scratch_ / "elsewhere/clips/moved/x/a.wav";
+  b_ = scratch_ / "elsewhere/clips/moved/y/b.wav";
+  out_ = scratch_ / "again";
+  ASSERT_EQ(run_program(words()).status, 0);
+  EXPECT_EQ(content_of(out_ + "/x/a.safetensors"), first);
+}
+
+TEST_F(Extract, SaysOnceThatOutputsHaveNoRecord) {
+  const Words npy = {"--output-format", "npy"};
+  ASSERT_EQ(run_program(words(npy)).status, 0);
+  const Stamp stamp = stamp_of(out_ + "/x/a.npy");
+  fs::remove(out_ + "/journal.jsonl");
+  const Result result = run_program(words(npy));
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("2 finished outputs without a record"));
+  EXPECT_EQ(stamp_of(out_ + "/x/a.npy"), stamp);
+  EXPECT_EQ(run_program(words(with(npy, {"--quiet"}))).err, "");
+}
+
+TEST_F(Extract, VerifiesAlsoWhenNobodyReadsTheResult) {
+  ASSERT_EQ(run_program(words()).status, 0);
+  Conditions gone;
+  gone.stdout_reader_gone = true;
+  EXPECT_EQ(run_program({"verify", out_}, gone).status, 0);
+  flip_byte(out_ + "/x/a.safetensors", 3);
+  EXPECT_EQ(run_program({"verify", out_}, gone).status, 5);
+}
+
+TEST_F(Extract, ShowsNoControlsOfWhatARunWasAskedFor) {
+  const std::string prefix =
+      "\xc2\x9b"
+      "2J\x7f.";
+  change_tensors(model_ + "/model.safetensors", [&](auto& tensors) {
+    std::map<std::string, at::Tensor> renamed;
+    for (auto& [name, tensor] : tensors) renamed.emplace(prefix + name, tensor);
+    tensors = std::move(renamed);
+  });
+  ASSERT_EQ(run_program(words({"--prefix", prefix})).status, 0);
+  for (const Words& more : {Words{"--json"}, Words{}}) {
+    const Result status = run_program(with({"status", out_}, more));
+    EXPECT_EQ(status.status, 0) << status.err;
+    EXPECT_THAT(status.out, AllOf(HasSubstr("2J"), ::testing::Not(HasSubstr("\xc2\x9b")),
+                                  ::testing::Not(HasSubstr("\x7f"))));
+    if (more.empty()) continue;
+    EXPECT_EQ(nlohmann::json::parse(status.out)["fields"]["prefix"], prefix);
+  }
+  EXPECT_EQ(run_program(words({"--prefix", prefix})).status, 0);  // the record is read again
+}
+
 TEST_F(Extract, RefusesAnOutputThatWouldReplaceItsInput) {
   make_small_model(scratch_ / "in");
   const std::string input = scratch_ / "in/model.safetensors";
@@ -410,6 +749,60 @@ TEST_F(Extract, RefusesAnOutputThatWouldReplaceItsInput) {
   const Result result = run_program(one(input));
   EXPECT_EQ(result.status, 2) << result.err;
   EXPECT_EQ(stamp_of(input), stamp);
+}
+
+// Before the model is loaded, which here has no weights: that would be 4.
+TEST_F(Extract, LeavesOtherProgramsFilesAlone) {
+  const std::string lacking = scratch_ / "lacking";
+  make_small_model(lacking);
+  change_tensors(lacking + "/model.safetensors", [](auto& tensors) { tensors.clear(); });
+  const std::string foreign = "{\"audio_filepath\": \"" + a_ + "\"}\n";
+  fs::create_directories(out_);
+  std::ofstream(scratch_ / "diary") << "Dear diary,";
+  const auto expect_left = [&](const Words& inputs, int status, const std::string& named) {
+    const std::string before = content_of(named);
+    const Result result =
+        run_program(with(inputs, {"--model", lacking, "--output", out_, "--threads", "1"}));
+    EXPECT_EQ(result.status, status) << result.err;
+    EXPECT_THAT(result.errors(), ElementsAre(HasSubstr(named)));
+    if (fs::is_symlink(named)) {
+      EXPECT_THAT(result.errors(), ElementsAre(HasSubstr(fs::read_symlink(named).string())));
+    }
+    EXPECT_EQ(content_of(named), before);
+    EXPECT_THAT(files_in(out_), SizeIs(1));
+  };
+  for (const char* name : {"failures.jsonl", "journal.jsonl", "shard-00000.jsonl"}) {
+    const std::string path = out_ + "/" + name;
+    std::ofstream(path) << foreign;
+    expect_left({"extract", a_, "--shard-size", "2"}, 5, path);
+    const int clash = 2;  // it is the user's own option
+    expect_left({"extract", "--manifest", path, "--shard-size", "2"}, clash, path);
+    fs::remove(path);
+    fs::create_symlink(scratch_ / "diary", path);
+    expect_left({"extract", a_, "--shard-size", "2"}, 5, path);
+    fs::remove(path);
+  }
+  EXPECT_EQ(content_of(scratch_ / "diary"), "Dear diary,");
+}
+
+TEST_F(Extract, LeavesTheModelAloneThatIsInItsPlace) {
+  // Its output would be named as the model's weights are.
+  write_clip(scratch_ / "model.wav", 8000, 1);
+  const std::string weights = model_ + "/model.safetensors";
+  const std::string before = content_of(weights);
+  out_ = model_;
+  EXPECT_EQ(run_program(one(scratch_ / "model.wav")).status, 2);
+  EXPECT_EQ(content_of(weights), before);
+}
+
+TEST_F(Extract, LeavesNothingOfAPathThatIsTooLong) {
+  std::string deep = out_;
+  while (deep.size() < 6000) deep += "/a";
+  const Result result = run_program({"features", a_, "--output", deep});
+  EXPECT_EQ(result.status, 5) << result.err;
+  EXPECT_FALSE(fs::exists(out_));
+  EXPECT_EQ(run_program({"features", "--manifest", deep, "--output", out_}).status, 2);
+  EXPECT_FALSE(fs::exists(out_));
 }
 
 TEST_F(Extract, FindsABadPlaceBeforeItLoadsTheModel) {
@@ -584,6 +977,9 @@ TEST_F(Extract, CutsLongClipsIntoPiecesAndPutsThemTogether) {
   expect_error(one(a_, {"--chunk-seconds", "0"}), 2, HasSubstr("--chunk-seconds"));
   expect_error(one(a_, {"--chunk-seconds", "1", "--overlap-seconds", "1"}), 2,
                HasSubstr("--overlap-seconds"));
+  expect_error(one(a_, {"--chunk-seconds", "1e-9"}), 2,
+               AllOf(HasSubstr("--chunk-seconds: 1e-09 seconds are less than a frame"),
+                     HasSubstr("expected 0.02 or more")));
 }
 
 TEST_F(Extract, StoresAnotherTypeThanItComputes) {
@@ -682,6 +1078,18 @@ TEST_F(Extract, SaysHowFarItIsAndVerifiesItsOutputs) {
   EXPECT_EQ(run_program({"verify", scratch_ / "nowhere"}).status, 2);
 }
 
+TEST_F(Extract, FindsDamageAlsoWhereNobodyReadsTheReport) {
+  ASSERT_EQ(run_program(words()).status, 0);
+  Conditions gone;
+  gone.stdout_reader_gone = true;
+  EXPECT_EQ(run_program({"verify", out_}, gone).status, 0);
+  EXPECT_EQ(run_program({"status", out_}, gone).status, 0);
+  flip_byte(out_ + "/x/a.safetensors", 3);
+  for (const Words& more : {Words{}, {"--json"}}) {
+    EXPECT_EQ(run_program(with({"verify", out_}, more), gone).status, 5);
+  }
+}
+
 TEST_F(Extract, CutsATornLineOfItsJournal) {
   ASSERT_EQ(run_program(one(a_)).status, 0);
   const std::string journal = out_ + "/journal.jsonl";
@@ -695,13 +1103,13 @@ TEST_F(Extract, CutsATornLineOfItsJournal) {
 }
 
 TEST_F(Extract, DividesTheWorkAmongProcesses) {
-  Words many = {"extract", "--model", model_, "--output", out_, "--threads", "1"};
+  const Words many = {"extract",   "--model", model_,       "--output",       out_,
+                      "--threads", "1",       "--manifest", scratch_ / "many"};
   std::vector<std::string> expected = {"run.json", "journal.0-of-3.jsonl", "journal.1-of-3.jsonl",
                                        "journal.2-of-3.jsonl"};
   for (int i = 0; i < 12; ++i) {
     const std::string name = std::to_string(i);
     write_clip(scratch_ / "many/" + name + ".wav", 4000, i);
-    many.push_back(scratch_ / "many/" + name + ".wav");
     expected.push_back(name + ".safetensors");
   }
   std::size_t done = 0;
@@ -726,6 +1134,13 @@ TEST_F(Extract, EndsBetweenClipsOnASignal) {
     write_clip(path, 32000, i);
     many.push_back(path);
   }
+  // An alarm that is not the program's own leaves what is in its place.
+  Conditions alarm;
+  alarm.signal = SIGALRM;
+  alarm.signal_after = out_ + "/run.json";
+  EXPECT_EQ(run_program(many, alarm).status, 128 + SIGALRM);
+  EXPECT_EQ(run_program({"verify", out_}).status, 0);
+  fs::remove_all(out_);
   for (const int signal : {SIGTERM, SIGINT}) {
     Conditions conditions;
     conditions.signal = signal;

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "support/output_files.h"
 #include "support/program.h"
 #include "support/small_model.h"
 #include "support/temporary_directory.h"
@@ -54,6 +55,12 @@ class Model : public ::testing::Test {
     auto config = nlohmann::json::parse(in);
     config[key] = value;
     std::ofstream(model_ + "/config.json") << config.dump();
+  }
+  // The directory gets a small seeded model of that class, with 7 tokens and 2 labels.
+  void make_head(const std::string& name) {
+    make_small_model(model_, R"("architectures": [")" + name + R"("], "vocab_size": 7,
+        "pad_token_id": 0, "classifier_proj_size": 8, "tdnn_dim": [8, 8], "tdnn_kernel": [3, 3],
+        "tdnn_dilation": [1, 2], "xvector_output_dim": 8)");
   }
   // extract, forward and inspect end with 4, one line that says what `line` wants, and write
   // nothing.
@@ -178,6 +185,7 @@ TEST_F(Model, IsFoundBehindItsPrefixOnlyWhenAskedTo) {
     tensors = prefixed;
   });
   expect_bad_model(HasSubstr("semantic_model"));
+  EXPECT_THAT(extract().errors(), ElementsAre(HasSubstr("(--prefix semantic_model.)")));
   ASSERT_EQ(extract({"--prefix", "semantic_model."}).status, 0);
   EXPECT_TRUE(at::equal(tensors_of(out_ + "/clip.safetensors").at("last_hidden_state"), plain));
   EXPECT_EQ(run_program({"inspect", model_, "--prefix", "semantic_model."}).status, 0);
@@ -243,6 +251,141 @@ TEST_F(Model, IsFoundInTheHubCache) {
   EXPECT_EQ(result.status, 0) << result.err;
 }
 
+TEST_F(Model, IsFoundByItsRevision) {
+  const std::string cache = scratch_ / "cache";
+  const std::string repository = cache + "/models--someone--small";
+  Conditions conditions;
+  conditions.environment["HF_HUB_CACHE"] = "$CACHES/cache";
+  conditions.environment["CACHES"] = scratch_ / "";
+  ASSERT_EQ(forward().status, 0);
+  const at::Tensor first = tensors_of(result_).at("last_hidden_state");
+  fs::create_directories(repository + "/refs");
+  fs::create_directories(repository + "/snapshots/abc1");
+  std::ofstream(repository + "/refs/main") << "abc1";
+  fs::copy(model_, repository + "/snapshots/abc1");
+  change([](Tensors& tensors) { tensors.at(kTensor).mul_(2); });
+  fs::create_directories(repository + "/snapshots/abc2");
+  std::ofstream(repository + "/refs/v2") << "abc2";
+  fs::copy(model_, repository + "/snapshots/abc2");
+  ASSERT_EQ(forward().status, 0);
+  const at::Tensor second = tensors_of(result_).at("last_hidden_state");
+  ASSERT_FALSE(at::equal(first, second));
+  using Words = std::vector<std::string>;
+  for (const Words& model :
+       {Words{"someone/small@v2"}, Words{"someone/small", "--revision", "v2"},
+        Words{"someone/small", "--revision", "abc2"}, Words{"someone/small"}}) {
+    Words words = {"forward", "--input", in_, "--output", result_, "--model"};
+    words.insert(words.end(), model.begin(), model.end());
+    const Result result = run_program(words, conditions);
+    ASSERT_EQ(result.status, 0) << result.err;
+    EXPECT_TRUE(at::equal(tensors_of(result_).at("last_hidden_state"),
+                          model == Words{"someone/small"} ? first : second));
+    if (model.size() > 1) {
+      words = {"features", clip_, "--output", out_, "--model"};
+      words.insert(words.end(), model.begin(), model.end());
+      EXPECT_EQ(run_program(words, conditions).status, 0);
+    }
+  }
+  const Result missing = run_program({"inspect", "someone/small@v3"}, conditions);
+  EXPECT_EQ(missing.status, 4);
+  EXPECT_THAT(missing.errors(), ElementsAre(HasSubstr("hf download someone/small --revision v3")));
+  const Result twice = forward({"--revision", "v2"});  // beside a directory
+  EXPECT_EQ(twice.status, 2);
+  EXPECT_THAT(twice.errors(), ElementsAre(HasSubstr("--revision")));
+}
+
+TEST_F(Model, IsRunWithAnAdapterOfTheHub) {
+  const std::string cache = scratch_ / "cache", lora = scratch_ / "lora";
+  const std::string snapshot = cache + "/models--someone--adapter/snapshots/abc";
+  make_small_lora(lora);
+  make_small_lora(snapshot);
+  fs::create_directories(cache + "/models--someone--adapter/refs");
+  std::ofstream(cache + "/models--someone--adapter/refs/main") << "abc";
+  ASSERT_EQ(extract({"--lora", lora}).status, 0);
+  Conditions conditions;
+  conditions.environment["HF_HUB_CACHE"] = cache;
+  const auto with = [&](const std::string& adapter) {
+    return run_program({"extract", clip_, "--model", model_, "--output", out_, "--lora", adapter},
+                       conditions);
+  };
+  for (const char* id : {"someone/adapter", "someone/adapter@main", "someone/adapter@abc"}) {
+    const Result result = with(id);  // the same run: the same bytes of the adapter
+    EXPECT_EQ(result.status, 0) << result.err;
+  }
+  const Result missing = with("someone/other@v2");
+  EXPECT_EQ(missing.status, 4);
+  EXPECT_THAT(missing.errors(), ElementsAre(HasSubstr("hf download someone/other --revision v2")));
+}
+
+TEST_F(Model, IsRunWithAnAdapterInAFolderWhichIsTold) {
+  make_small_lora(scratch_ / "lora/french");
+  const Result result = extract({"--lora", scratch_ / "lora"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("the adapter in its folder french is taken"));
+  make_small_lora(scratch_ / "lora/german");
+  const Result both = extract({"--lora", scratch_ / "lora"});
+  EXPECT_EQ(both.status, 4);
+  EXPECT_THAT(both.errors(), ElementsAre(AllOf(HasSubstr("french"), HasSubstr("german"))));
+}
+
+TEST_F(Model, RefusesWhatWouldCountForNothing) {
+  const Result prefix = extract({"--lora-prefix", "semantic_model."});
+  EXPECT_EQ(prefix.status, 2);
+  EXPECT_THAT(prefix.errors(), ElementsAre(HasSubstr("--lora-prefix: is given without --lora")));
+  const Result revision = run_program({"features", clip_, "--output", out_, "--revision", "v2"});
+  EXPECT_EQ(revision.status, 2);
+  EXPECT_THAT(revision.errors(), ElementsAre(HasSubstr("--revision: is given without a model")));
+}
+
+TEST_F(Model, IsACompiledOne) {
+  ASSERT_EQ(extract().status, 0);
+  const at::Tensor plain = tensors_of(out_ + "/clip.safetensors").at("last_hidden_state");
+  change([](Tensors& tensors) {
+    Tensors wrapped;
+    for (const auto& [name, tensor] : tensors) wrapped["wav2vec2_bert._orig_mod." + name] = tensor;
+    tensors = wrapped;
+  });
+  for (const std::vector<std::string>& more :
+       {std::vector<std::string>{}, {"--prefix", "wav2vec2_bert._orig_mod."}}) {
+    fs::remove_all(out_);
+    const Result result = extract(more);
+    ASSERT_EQ(result.status, 0) << result.err;
+    EXPECT_TRUE(at::equal(tensors_of(out_ + "/clip.safetensors").at("last_hidden_state"), plain));
+  }
+  EXPECT_EQ(run_program({"inspect", model_}).status, 0);
+}
+
+TEST_F(Model, LacksWhatOnlyTrainingUses) {
+  ASSERT_EQ(extract().status, 0);
+  const at::Tensor plain = tensors_of(out_ + "/clip.safetensors").at("last_hidden_state");
+  fs::remove_all(out_);
+  change([](Tensors& tensors) { tensors.erase("masked_spec_embed"); });
+  const Result result = extract();
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("masked_spec_embed: is missing"));
+  EXPECT_TRUE(at::equal(tensors_of(out_ + "/clip.safetensors").at("last_hidden_state"), plain));
+  const Result inspected = run_program({"inspect", model_});
+  EXPECT_EQ(inspected.status, 0);
+  EXPECT_THAT(inspected.out, HasSubstr("masked_spec_embed: only training uses it"));
+}
+
+TEST_F(Model, HoldsAnAdapterThatIsNotMerged) {
+  change([](Tensors& tensors) {
+    Tensors saved;
+    for (const auto& [name, tensor] : tensors) saved["base_model.model." + name] = tensor;
+    saved["base_model.model.encoder.layers.0.self_attn.linear_q.lora_A.default.weight"] =
+        at::ones({2, 32});
+    tensors = saved;
+  });
+  expect_bad_model(AllOf(HasSubstr("LoRA adapter"), HasSubstr("merge_and_unload")));
+  EXPECT_THAT(extract().errors(), ElementsAre(HasSubstr("(--lora)")));
+}
+
+TEST_F(Model, IsAPickle) {
+  fs::rename(model_ + "/model.safetensors", model_ + "/pytorch_model.bin");
+  expect_bad_model(AllOf(HasSubstr("pytorch_model.bin: is a pickle"), HasSubstr("python3 -c")));
+}
+
 TEST_F(Model, IsInspected) {
   const Result text = run_program({"inspect", model_});
   ASSERT_EQ(text.status, 0) << text.err;
@@ -273,7 +416,8 @@ TEST_F(Model, IsInspectedWithWhatItDoesNotNeed) {
   const Result result = run_program({"inspect", model_});
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("unexpected   lm_head.weight"));
-  EXPECT_THAT(result.out, HasSubstr("lm_head.bias: 3 of 3 values are NaN or infinite"));
+  EXPECT_THAT(result.out,
+              HasSubstr("model.safetensors: lm_head.bias: 3 of 3 values are NaN or infinite"));
 }
 
 TEST_F(Model, IsInspectedAsASingleFile) {
@@ -329,7 +473,12 @@ TEST_F(Model, RefusesTensorsThatDoNotFit) {
   };
   const at::Tensor features = at::randn({2, 7, 160});
   expect_refused({{"attention_mask", at::ones({2, 7}, at::kLong)}}, "input_features");
-  expect_refused({{"input_features", at::randn({7, 160})}}, "input_features");
+  expect_refused({{"input_features", at::randn({7, 80})}}, "input_features");
+  expect_refused({{"input_features", at::randn({160})}}, "input_features");
+  expect_refused({{"input_features", at::randn({0, 160})}}, "input_features");
+  expect_refused(
+      {{"input_features", at::randn({7, 160})}, {"attention_mask", at::ones({8}, at::kLong)}},
+      "attention_mask");
   expect_refused({{"input_features", at::randn({2, 7, 80})}}, "input_features");
   expect_refused({{"input_features", at::randn({0, 7, 160})}}, "input_features");
   expect_refused({{"input_features", at::ones({2, 7, 160}, at::kLong)}}, "input_features");
@@ -344,6 +493,121 @@ TEST_F(Model, RefusesTensorsThatDoNotFit) {
   expect_refused({{"input_features", features}, {"labels", at::ones({2, 3}, at::kLong)}}, "labels");
 }
 
+TEST_F(Model, RunsOnWhatFeaturesWrites) {
+  const std::string features = scratch_ / "features";
+  for (const bool masked : {true, false}) {
+    if (!masked) {
+      std::ifstream in(model_ + "/preprocessor_config.json");
+      auto config = nlohmann::json::parse(in);
+      config["return_attention_mask"] = false;
+      std::ofstream(model_ + "/preprocessor_config.json") << config.dump();
+      fs::remove_all(features);
+      fs::remove_all(out_);
+    }
+    ASSERT_EQ(run_program({"features", clip_, "--output", features, "--model", model_}).status, 0);
+    in_ = features + "/clip.safetensors";
+    EXPECT_THAT(tensors_of(in_), SizeIs(masked ? 2 : 1));
+    // The same operations on both ways.
+    ASSERT_EQ(forward({"--engine", "reference"}).status, 0);
+    const at::Tensor states = tensors_of(result_).at("last_hidden_state");
+    ASSERT_EQ(extract({"--engine", "reference"}).status, 0);
+    const at::Tensor extracted = tensors_of(out_ + "/clip.safetensors").at("last_hidden_state");
+    ASSERT_EQ(states.sizes(), extracted.unsqueeze(0).sizes());
+    EXPECT_TRUE(at::equal(states[0], extracted));
+  }
+}
+
+TEST_F(Model, TakesTheTensorsOfOneClipForABatchOfOne) {
+  const at::Tensor features = at::randn({12, 160});
+  const std::map<std::string, at::Tensor> labels = {
+      {"Wav2Vec2BertForCTC", at::ones({3}, at::kLong)},
+      {"Wav2Vec2BertForSequenceClassification", at::ones({1}, at::kLong)},
+      {"Wav2Vec2BertForAudioFrameClassification", at::ones({12, 2}, at::kLong)},
+      {"Wav2Vec2BertForXVector", at::ones({1}, at::kLong)}};
+  for (const auto& [name, of_clip] : labels) {
+    make_head(name);
+    const at::Tensor mask = at::arange(12).lt(10).to(at::kLong);
+    const bool is_class = of_clip.numel() == 1;
+    std::vector<Tensors> results;
+    for (const NamedTensors& given :
+         {NamedTensors{{"input_features", features}, {"attention_mask", mask}, {"labels", of_clip}},
+          NamedTensors{{"input_features", features.unsqueeze(0)},
+                       {"attention_mask", mask.unsqueeze(0)},
+                       {"labels", is_class ? of_clip : of_clip.unsqueeze(0)}}}) {
+      write_safetensors(in_, given, {}, IfPresent::kReplace);
+      const Result result = forward();
+      ASSERT_EQ(result.status, 0) << name << ": " << result.err;
+      results.push_back(tensors_of(result_));
+    }
+    EXPECT_EQ(results[0].at("logits").size(0), 1) << name;
+    EXPECT_EQ(results[0].size(), results[1].size()) << name;
+    for (const auto& [tensor, value] : results[0]) {
+      EXPECT_TRUE(at::equal(value, results[1].at(tensor))) << name << " " << tensor;
+    }
+  }
+}
+
+TEST_F(Model, RefusesLabelsThatItsLossDoesNotTake) {
+  const auto expect_refused = [&](const at::Tensor& labels, const std::string& words) {
+    write_safetensors(in_, {{"input_features", at::randn({2, 12, 160})}, {"labels", labels}}, {},
+                      IfPresent::kReplace);
+    for (const char* engine : {"fused", "reference"}) {
+      const Result result = forward({"--engine", engine});
+      EXPECT_EQ(result.status, 2) << result.err;
+      EXPECT_THAT(result.errors(), ElementsAre(HasSubstr("in.safetensors: labels: " + words)));
+      EXPECT_FALSE(fs::exists(result_));
+    }
+  };
+  make_head("Wav2Vec2BertForCTC");
+  expect_refused(at::full({2, 3}, 99, at::kLong), "99 at (0, 0), expected below vocab_size = 7");
+  expect_refused(at::ones({2}, at::kLong), "Long [2], expected Long (2, targets)");
+  for (const char* name : {"Wav2Vec2BertForSequenceClassification", "Wav2Vec2BertForXVector"}) {
+    make_head(name);
+    for (const at::ScalarType dtype : {at::kLong, at::kInt}) {
+      expect_refused(at::tensor({0, 7}, dtype),
+                     "7 at (1), expected from 0 to below num_labels = 2");
+      expect_refused(at::tensor({-3, 1}, dtype), "-3 at (0), expected from 0 to below");
+    }
+    expect_refused(at::ones({3}, at::kLong), "Long [3], expected Long (2)");
+    expect_refused(at::ones({2}), "is Float [2], expected whole numbers");
+  }
+}
+
+TEST_F(Model, RefusesOutputsBeyondItsType) {
+  make_head("Wav2Vec2BertForSequenceClassification");
+  change([](Tensors& tensors) { tensors.at("classifier.bias").fill_(1e6); });
+  const Result half = forward({"--dtype", "float16"});
+  EXPECT_EQ(half.status, 2) << half.err;
+  EXPECT_THAT(half.errors(), ElementsAre(AllOf(HasSubstr("logits: holds inf"), HasSubstr("float16"),
+                                               HasSubstr("(--dtype)"))));
+  EXPECT_FALSE(fs::exists(result_));
+  EXPECT_EQ(forward({"--dtype", "bfloat16"}).status, 0);
+  // Above the largest bfloat16, and a float32.
+  change([](Tensors& tensors) { tensors.at("classifier.bias").fill_(3.4e38); });
+  fs::remove(result_);
+  EXPECT_EQ(forward().status, 0);
+  fs::remove(result_);
+  const Result brain = forward({"--dtype", "bfloat16"});
+  if (brain.status == 0) {  // on the reference engine, which computes in it: as HF
+    EXPECT_TRUE(tensors_of(result_).at("logits").isinf().all().item<bool>());
+  } else {
+    EXPECT_EQ(brain.status, 2) << brain.err;
+    EXPECT_THAT(brain.errors(),
+                ElementsAre(AllOf(HasSubstr("logits: holds 3.39"), HasSubstr("bfloat16"))));
+  }
+}
+
+TEST_F(Model, IsNotLoadedLenientlyBehindAPrefixThatNoNameHas) {
+  for (const bool lenient : {true, false}) {
+    const Result result =
+        extract(lenient ? std::vector<std::string>{"--prefix", "wrong.", "--lenient"}
+                        : std::vector<std::string>{"--prefix", "wrong."});
+    EXPECT_EQ(result.status, 4) << result.err;
+    EXPECT_THAT(result.errors(), ElementsAre(AllOf(HasSubstr("0 loaded"), HasSubstr("expected"),
+                                                   HasSubstr("(--prefix)"))));
+  }
+}
+
 TEST_F(Model, RefusesBadPlacesForItsResult) {
   for (const std::string& place : {scratch_.path(), scratch_ / "nowhere/x.safetensors",
                                    std::string("/dev/null"), scratch_ / "clip.wav/x"}) {
@@ -355,6 +619,36 @@ TEST_F(Model, RefusesBadPlacesForItsResult) {
   EXPECT_TRUE(fs::is_character_file("/dev/null"));
   result_ = in_;
   EXPECT_EQ(forward().status, 2);
+}
+
+TEST_F(Model, LeavesOtherFilesAloneThatStandInThePlaceOfItsResult) {
+  std::ofstream(scratch_ / "notes") << "Dear diary,";
+  fs::create_symlink(scratch_ / "notes", scratch_ / "link");
+  fs::create_directory_symlink(model_, scratch_ / "alias");
+  fs::create_hard_link(model_ + "/config.json", scratch_ / "settings");
+  write_safetensors(scratch_ / "other.safetensors", {{"weight", at::zeros({3})}});
+  const auto expect_left = [&](const std::string& place, int status) {
+    const std::string before = content_of(place);
+    result_ = place;
+    const Result result = forward();
+    EXPECT_EQ(result.status, status) << place << ": " << result.err;
+    EXPECT_THAT(result.errors(), ElementsAre(HasSubstr(place)));
+    EXPECT_EQ(content_of(place), before) << place;
+  };
+  for (const std::string& place :
+       {model_ + "/model.safetensors", model_ + "/config.json", scratch_ / "alias/config.json",
+        scratch_ / "alias/../model/preprocessor_config.json", scratch_ / "settings", in_}) {
+    expect_left(place, 2);
+  }
+  for (const char* name : {"notes", "link", "other.safetensors", "clip.wav"}) {
+    expect_left(scratch_ / name, 5);
+  }
+  // It would become a part of the model.
+  result_ = scratch_ / "alias/model.safetensors.index.json";
+  EXPECT_EQ(forward().status, 2);
+  EXPECT_FALSE(fs::exists(result_));
+  result_ = model_ + "/result.safetensors";
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(forward().status, 0);
 }
 
 TEST_F(Model, RefusesABadInputFile) {

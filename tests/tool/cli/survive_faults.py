@@ -5,6 +5,7 @@ right exit status, and the same command again gives the files of an undisturbed 
     survive_faults.py PROGRAM FAULT_LIBRARY [--random N]"""
 
 import argparse
+import errno
 import json
 import os
 import pathlib
@@ -17,10 +18,8 @@ import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy
-import soundfile
-
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
+from run_directories import errors_of, indexes_of, outputs_of, stamp, temporaries_of, write_clips  # noqa: E402
 from small_model import save_small_model  # noqa: E402
 
 parser = argparse.ArgumentParser()
@@ -29,28 +28,15 @@ parser.add_argument("library", type=pathlib.Path)
 parser.add_argument("--random", type=int, default=12, help="kills at random moments")
 ARGUMENTS = parser.parse_args()
 CLIPS = 3
+READ_ERRORS = (errno.EIO, errno.EMFILE, errno.EACCES, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT)
 AT_ONCE = 2
 
 
-def outputs_of(directory):
-    return {str(path.relative_to(directory)): path for path in directory.rglob("*.safetensors")}
-
-
-def indexes_of(directory):
-    return {path.name: path.read_text() for path in directory.glob("shard-*.jsonl")}
-
-
-def errors_of(stderr):
-    return [line for line in stderr.splitlines() if line.startswith("error: ")]
-
-
-def temporaries_of(directory):
-    return [path for path in directory.rglob("*") if path.name.endswith(".tmp")]
-
-
-def stamp(path):
-    status = path.stat()
-    return status.st_ino, status.st_mtime_ns
+# The calls by which a run writes; each of them may be the last one.
+WRITING = ("open", "create", "write", "pwrite", "fsync", "close", "ftruncate", "link", "rename", "renameat2", "unlink",
+           "mkdir")
+# Those by which it looks at what is there.
+READING = ("open", "read", "pread", "fstat", "stat", "opendir", "readdir")
 
 
 class Files:
@@ -65,39 +51,30 @@ class Files:
         cls.addClassCleanup(folder.cleanup)
         cls.folder = pathlib.Path(folder.name)
         save_small_model(cls.folder / "model")
-        noise = numpy.random.default_rng(0)
-        for number in range(CLIPS):
-            path = cls.folder / "clips" / f"speaker{number % 2}" / f"{number}.wav"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(path, 0.1 * noise.standard_normal(4000 + 1000 * number), 16000)
+        write_clips(cls.folder / "clips", CLIPS)
         count = cls.folder / "count"
         cls.undisturbed = cls.folder / "undisturbed"
         result = cls.extract(cls.undisturbed, FAULT_COUNT=str(count))
         assert result.returncode == 0, result.stderr
-        cls.calls = int(count.read_text())
+        calls = {call: int(times) for _, call, times in map(str.split, count.read_text().splitlines())}
+        cls.calls = sum(calls.get(call, 0) for call in WRITING)
         cls.expected = {name: path.read_bytes() for name, path in outputs_of(cls.undisturbed).items()}
         cls.indexes = indexes_of(cls.undisturbed)
         assert len(cls.expected) == (2 if cls.SHAPE else CLIPS)
 
     @classmethod
-    def command(cls, output, inputs="clips"):
+    def command(cls, output, inputs="clips", threads="1"):
         return [str(ARGUMENTS.program.resolve()), "extract", "--manifest", str(cls.folder / inputs), "--model",
-                str(cls.folder / "model"), "--output", str(output), "--threads", "1", "--batch-seconds", "0.5",
+                str(cls.folder / "model"), "--output", str(output), "--threads", threads, "--batch-seconds", "0.5",
                 *cls.SHAPE]
 
-    def write_clips(self, name, count, seed):
-        folder = self.folder / name
-        folder.mkdir()
-        noise = numpy.random.default_rng(seed)
-        for number in range(count):
-            soundfile.write(folder / f"{number}.wav", 0.1 * noise.standard_normal(32000), 16000)
-
     @classmethod
-    def extract(cls, output, **faults):
+    def extract(cls, output, *words, **faults):
         environment = dict(os.environ, **faults)
         if faults:
+            environment.setdefault("FAULT_CALL", ",".join(WRITING))
             environment.update(LD_PRELOAD=str(ARGUMENTS.library.resolve()), FAULT_BELOW=str(output))
-        return subprocess.run(cls.command(output), capture_output=True, text=True, env=environment)
+        return subprocess.run([*cls.command(output), *words], capture_output=True, text=True, env=environment)
 
     def check_whole(self, output):
         """Every output that is there is one of the undisturbed run's."""
@@ -133,7 +110,7 @@ class Files:
     def test_killed_at_every_call(self):
         def check(number):
             output = self.folder / f"killed{number}"
-            result = self.extract(output, FAULT_AT=str(number), FAULT_KIND="kill")
+            result = self.extract(output, FAULT_AT=str(number), FAULT_ERROR="kill")
             self.assertEqual(result.returncode, -signal.SIGKILL, result.stderr)
             self.check_whole(output)
             self.check_resume(output)
@@ -143,7 +120,7 @@ class Files:
     def test_every_call_fails(self):
         def check(number):
             output = self.folder / f"failed{number}"
-            result = self.extract(output, FAULT_AT=str(number), FAULT_KIND="error")
+            result = self.extract(output, FAULT_AT=str(number), FAULT_ERROR="usual")
             errors = errors_of(result.stderr)
             # 0: what cannot be cleaned or synchronised but is not needed.
             self.assertIn(result.returncode, (0, 5), result.stderr)
@@ -155,6 +132,29 @@ class Files:
             self.check_resume(output)
 
         self.each_call(check)
+
+    def test_every_call_of_a_resume_fails(self):
+        """What could not be read says nothing of what it holds: it is not removed and not computed anew."""
+        output = self.folder / "finished"
+        self.assertEqual(self.extract(output).returncode, 0)
+        for words in ((), ("--verify",)):
+            count = self.folder / "reads"
+            result = self.extract(output, *words, FAULT_COUNT=str(count))
+            self.assertEqual(result.returncode, 0, result.stderr)
+            calls = {call: int(times) for _, call, times in map(str.split, count.read_text().splitlines())}
+            before = {name: stamp(path) for name, path in outputs_of(output).items()}
+            self.assertEqual(set(before), set(self.expected))
+            for number in range(1, sum(calls.get(call, 0) for call in READING) + 1, self.EVERY):
+                error = READ_ERRORS[number % len(READ_ERRORS)]
+                result = self.extract(output, *words, FAULT_AT=str(number), FAULT_ERROR=str(error),
+                                      FAULT_CALL=",".join(READING))
+                place = f"call {number}, {os.strerror(error)}: {result.stderr}"
+                self.assertIn(result.returncode, (0, 5), place)
+                self.assertEqual(len(errors_of(result.stderr)), 1 if result.returncode == 5 else 0, place)
+                after = {name: stamp(path) for name, path in outputs_of(output).items()}
+                self.assertEqual(after, before, place)
+                self.assertEqual(temporaries_of(output), [], place)
+            self.check_resume(output)
 
     def test_eight_racers_for_the_same_outputs(self):
         output = self.folder / "racers"
@@ -197,7 +197,7 @@ class Faults(Files, unittest.TestCase):
 
     def test_torchrun_loses_a_worker_and_comes_back_with_fewer(self):
         output = self.folder / "torchrun"
-        self.write_clips("more", 40, seed=1)
+        write_clips(self.folder / "more", 40, samples=32000, more=0, seed=1)
         command = self.command(output, "more")
 
         def torchrun(workers):
@@ -218,7 +218,7 @@ class Faults(Files, unittest.TestCase):
         errors = workers.communicate()[1]
         self.assertEqual(workers.returncode, 0, errors)
         self.assertIn("exitcode: -9", errors)  # torchrun saw it and began again
-        names = {f"{number}.safetensors" for number in range(40)}
+        names = {f"speaker{number % 2}/{number}.safetensors" for number in range(40)}
         self.assertEqual(set(outputs_of(output)), names)
 
         lost = [path for path in outputs_of(output).values()][::3]
@@ -234,7 +234,7 @@ class Faults(Files, unittest.TestCase):
 
     def test_the_directory_is_taken_away(self):
         output = self.folder / "taken"
-        self.write_clips("many", 300, seed=2)
+        write_clips(self.folder / "many", 300, samples=32000, more=0, seed=2)
         command = self.command(output, "many")
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         while not outputs_of(output):
@@ -276,6 +276,31 @@ class Faults(Files, unittest.TestCase):
                                 capture_output=True, text=True, env=environment, timeout=60)
         self.assertEqual(result.returncode, 3, result.stderr)
         self.assertIn("--max-failures", result.stderr)
+
+    def test_threads_that_cannot_be_started_end_the_run_with_one_line(self):
+        output = self.folder / "threads"
+        program, model = str(ARGUMENTS.program.resolve()), str(self.folder / "model")
+        clips = str(self.folder / "clips")
+        features = ["features", "--manifest", clips, "--output", str(self.folder / "features")]
+        verify = ["verify", str(self.undisturbed)]
+        bench = ["bench", "--model", model, "--frames", "10", "--rounds", "1"]
+        for threads in ("1", "2", "4"):
+            extract = self.command(output, threads=threads)[1:]
+            commands = [extract, [*features, "--threads", threads], [*bench, "--threads", threads]]
+            for command in [*commands, verify] if threads == "1" else commands:
+                for first in range(1, 3 * int(threads) + 6):
+                    environment = dict(os.environ, LD_PRELOAD=str(ARGUMENTS.library.resolve()),
+                                       FAULT_CALL="pthread_create", FAULT_AT=str(first), FAULT_TIMES="0",
+                                       FAULT_ERROR=str(errno.EAGAIN))
+                    result = subprocess.run([program, *command], capture_output=True, text=True, env=environment,
+                                            timeout=60)
+                    case = f"{command[0]} with {threads} threads, from thread {first} on: {result.stderr}"
+                    self.assertIn(result.returncode, (0, 1), case)
+                    errors = errors_of(result.stderr)
+                    self.assertEqual(len(errors), result.returncode, case)
+                    self.assertTrue(all("a thread cannot be started" in line for line in errors), case)
+                    self.check_whole(output)
+        self.check_resume(output)
 
     def test_killed_at_random(self):
         moments = random.Random(1)

@@ -114,8 +114,9 @@ class Transcription(unittest.TestCase):
         self.assertEqual(output.text, text)
         self.assertEqual(line["text"], text)
         self.assertAlmostEqual(line["seconds"], seconds, delta=1.5 / 16000)  # a resampled end may round up
-        words = [{"word": d["word"], "start": d["start_offset"] * frames * 320 / 16000,
-                  "end": d["end_offset"] * frames * 320 / 16000} for d in output.word_offsets]
+        # transformers does not look at the audio's end.
+        words = [{"word": d["word"], "start": min(d["start_offset"] * frames * 320 / 16000, line["seconds"]),
+                  "end": min(d["end_offset"] * frames * 320 / 16000, line["seconds"])} for d in output.word_offsets]
         self.assertEqual(line["words"], words)
         return len(words)
 

@@ -71,6 +71,11 @@ class Transcribe : public ::testing::Test {
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
+  void set_vocab_size(const nlohmann::json& size) const {
+    auto config = nlohmann::json::parse(content_of(model_ + "/config.json"));
+    config["vocab_size"] = size;
+    write("config.json", config.dump());
+  }
   // Ends with `status` and one error line; prints nothing.
   static void expect_error(const Words& words, int status,
                            const ::testing::Matcher<std::string>& line) {
@@ -95,6 +100,65 @@ TEST_F(Transcribe, PrintsPathAndTextOfEachFile) {
   const Result quiet = run_program(words({"--quiet"}));
   EXPECT_EQ(quiet.out, result.out);
   EXPECT_THAT(quiet.err, IsEmpty());
+}
+
+TEST_F(Transcribe, TakesEachChannelAndWhatIsLeftOfADamagedFile) {
+  write_clip(b_, 12345, 2, 16000, 2);
+  const Result each = run_program(words({"--channels", "each"}));
+  ASSERT_EQ(each.status, 0) << each.err;
+  EXPECT_THAT(lines_of(each.out), ElementsAre(StartsWith(a_ + "-ch1\t"), StartsWith(b_ + "-ch1\t"),
+                                              StartsWith(b_ + "-ch2\t")));
+  EXPECT_THAT(each.err, HasSubstr("2 clips of files with 2 channels: each is a clip of its own"));
+  const auto lines = lines_of(run_program(words({"--channels", "each", "--json"})).out);
+  ASSERT_THAT(lines, SizeIs(3));
+  EXPECT_EQ(nlohmann::json::parse(lines[2])["channel"], 2);
+  fs::resize_file(a_, fs::file_size(a_) / 2);
+  EXPECT_EQ(run_program(words()).status, 3);
+  const Result salvaged = run_program(words({"--salvage"}));
+  EXPECT_EQ(salvaged.status, 0);
+  EXPECT_THAT(lines_of(salvaged.out), SizeIs(2));
+  EXPECT_THAT(salvaged.err, AllOf(HasSubstr("a.wav: is truncated"), HasSubstr("are lost"),
+                                  HasSubstr("the first is used")));
+}
+
+// The adapter of a CTC model over the encoder that it was trained on, and over a model of another
+// language: its head and its vocabulary count.
+TEST_F(Transcribe, TakesTheHeadAndTheVocabularyOfAnAdapter) {
+  const std::string plain = run_program(words()).out;
+  const std::string adapter = scratch_ / "adapter";
+  fs::create_directories(adapter);
+  std::ofstream(adapter + "/adapter_config.json")
+      << R"({"peft_type": "LORA", "target_modules": [], "modules_to_save": ["lm_head"]})";
+  const auto model_tensors = tensors_of(model_ + "/model.safetensors");
+  NamedTensors head;
+  for (const char* name : {"lm_head.weight", "lm_head.bias"}) {
+    head.emplace_back("base_model.model." + std::string(name), model_tensors.at(name));
+  }
+  write_safetensors(adapter + "/adapter_model.safetensors", head, {{"format", "pt"}});
+  std::ofstream(adapter + "/vocab.json") << kVocabulary;
+
+  change_tensors(model_ + "/model.safetensors", [](std::map<std::string, at::Tensor>& tensors) {
+    tensors["lm_head.weight"] = at::ones({7, kSmallHiddenSize});
+    tensors["lm_head.bias"] = at::ones({7});
+  });
+  write("vocab.json", R"({"<pad>": 0, "|": 1, "x": 2, "y": 3, "<unk>": 4, "z": 5, "w": 6})");
+  set_vocab_size(7);
+  const Result other = run_program(words({"--lora", adapter}));
+  ASSERT_EQ(other.status, 0) << other.err;
+  EXPECT_EQ(other.out, plain);
+  EXPECT_THAT(other.err, AllOf(HasSubstr("lm_head.weight has shape (7, 32)"),
+                               HasSubstr("vocab.json is not used: the adapter has its own")));
+
+  change_tensors(model_ + "/model.safetensors", [](std::map<std::string, at::Tensor>& tensors) {
+    tensors.erase("lm_head.weight");
+    tensors.erase("lm_head.bias");
+  });
+  fs::remove(model_ + "/vocab.json");
+  set_vocab_size(nullptr);
+  const Result bare = run_program(words({"--lora", adapter, "--quiet"}));
+  ASSERT_EQ(bare.status, 0) << bare.err;
+  EXPECT_EQ(bare.out, plain);
+  EXPECT_THAT(bare.err, IsEmpty());
 }
 
 TEST_F(Transcribe, PrintsALineOfJsonForEachFile) {
@@ -130,13 +194,107 @@ TEST_F(Transcribe, ReadsAManifest) {
   EXPECT_THAT(lines_of(result.out), ElementsAre(StartsWith(b_ + "\t"), StartsWith(a_ + "\t")));
 }
 
+TEST_F(Transcribe, ReadsTheBeginningOfAFileWhoseRowHasADurationAlone) {
+  std::ofstream(scratch_ / "list.jsonl")
+      << R"({"audio_filepath": "clips/x/a.wav", "duration": 0.5})"
+      << "\n{\n";
+  const Result result = run_program({"transcribe", "--manifest", scratch_ / "list.jsonl", "--model",
+                                     model_, "--threads", "1", "--json"});
+  EXPECT_EQ(result.status, 3);
+  EXPECT_THAT(result.errors(), ElementsAre(HasSubstr("list.jsonl: line 2: ")));
+  const auto clip = nlohmann::json::parse(result.out);
+  EXPECT_EQ(clip["seconds"], 0.5);
+  EXPECT_FALSE(clip.contains("offset"));
+}
+
+// Two rows of one name stay in one list, which extract would refuse.
+TEST_F(Transcribe, DividesAListAmongProcesses) {
+  std::ofstream list(scratch_ / "list.txt");
+  std::vector<std::string> expected;
+  for (int i = 0; i < 8; ++i) {
+    const std::string path = scratch_ / "clips/" + std::to_string(i) + ".wav";
+    write_clip(path, 4000, i);
+    list << path << "\n" << path << "\n";
+    expected.insert(expected.end(), 2, path);
+  }
+  list << std::string(70000, 'x') << "\n";
+  list.close();
+  const Words divided = {"transcribe", "--manifest", scratch_ / "list.txt", "--model", model_,
+                         "--threads",  "1"};
+  std::vector<std::string> printed, written, errors;
+  for (const std::string rank : {"0", "1", "2"}) {
+    Conditions conditions;
+    conditions.environment = {{"OMPI_COMM_WORLD_RANK", rank}, {"OMPI_COMM_WORLD_SIZE", "3"}};
+    const Result result = run_program(divided, conditions);
+    EXPECT_THAT(result.status, ::testing::AnyOf(0, 3)) << result.err;
+    EXPECT_THAT(result.err, HasSubstr("share " + rank + "/3 by OMPI_COMM_WORLD_RANK and"));
+    for (const std::string& line : lines_of(result.out)) {
+      printed.push_back(line.substr(0, line.find('\t')));
+    }
+    for (const std::string& line : result.errors()) errors.push_back(line);
+
+    Words words = divided;
+    words.insert(words.end(), {"--partition", rank + "/3", "--output", out_, "--quiet"});
+    EXPECT_EQ(run_program(words).status, result.status);
+    for (const std::string& line : lines_of(content_of(scratch_ / "out." + rank + "-of-3.jsonl"))) {
+      written.push_back(nlohmann::json::parse(line)["path"]);
+    }
+  }
+  EXPECT_THAT(printed, ::testing::UnorderedElementsAreArray(expected));
+  EXPECT_THAT(written, ::testing::UnorderedElementsAreArray(expected));
+  EXPECT_THAT(errors, ElementsAre(HasSubstr("list.txt: line 17: is longer than")));
+  EXPECT_FALSE(fs::exists(out_));
+
+  Conditions array;
+  array.environment = {{"SLURM_ARRAY_TASK_ID", "1"}, {"SLURM_ARRAY_TASK_COUNT", "3"}};
+  const Result named = run_program(words(), array);
+  EXPECT_THAT(lines_of(named.out), SizeIs(2));
+  EXPECT_THAT(named.err, HasSubstr("SLURM_ARRAY_TASK_COUNT are ignored"));
+}
+
 TEST_F(Transcribe, WritesTheLinesToAFileInstead) {
-  std::ofstream(out_) << "old";
+  std::ofstream(out_) << "";
   const std::string lines = run_program(words({"--json"})).out;
   const Result result = run_program(words({"--output", out_}));
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(result.out, IsEmpty());
   EXPECT_EQ(content_of(out_), lines);
+  ASSERT_EQ(run_program({"transcribe", a_, "--model", model_, "--output", out_}).status, 0);
+  EXPECT_THAT(lines_of(content_of(out_)), SizeIs(1));
+}
+
+TEST_F(Transcribe, LeavesOtherFilesAlone) {
+  std::ofstream(scratch_ / "list.txt") << a_ << "\n";
+  std::ofstream(scratch_ / "notes") << "Dear diary,\n";
+  std::ofstream(scratch_ / "other.jsonl") << "{\"path\": \"a\"}\n";
+  fs::create_symlink(scratch_ / "notes", scratch_ / "link");
+  fs::create_directory_symlink(model_, scratch_ / "alias");
+  fs::create_hard_link(model_ + "/vocab.json", scratch_ / "vocabulary");
+  const auto expect_left = [&](const std::string& place, int status) {
+    const std::string before = content_of(place);
+    const Result result = run_program({"transcribe", "--manifest", scratch_ / "list.txt", "--model",
+                                       model_, "--output", place, "--threads", "1"});
+    EXPECT_EQ(result.status, status) << place << ": " << result.err;
+    EXPECT_THAT(result.errors(), ElementsAre(HasSubstr(place)));
+    EXPECT_EQ(content_of(place), before) << place;
+  };
+  for (const std::string& place :
+       {model_ + "/vocab.json", model_ + "/config.json", model_ + "/model.safetensors",
+        scratch_ / "alias/vocab.json", scratch_ / "vocabulary", scratch_ / "list.txt",
+        model_ + "/tokenizer_config.json"}) {
+    expect_left(place, 2);
+  }
+  for (const char* name : {"notes", "link", "other.jsonl"}) expect_left(scratch_ / name, 5);
+}
+
+TEST_F(Transcribe, KeepsItsVerdictWhereItsReaderIsGone) {
+  Conditions gone;
+  gone.stdout_reader_gone = true;
+  EXPECT_EQ(run_program(words(), gone).status, 0);
+  std::ofstream(scratch_ / "no-audio.wav") << "text";
+  EXPECT_EQ(
+      run_program({"transcribe", scratch_ / "no-audio.wav", a_, "--model", model_}, gone).status,
+      3);
 }
 
 TEST_F(Transcribe, RefusesAPlaceThatIsNone) {
@@ -169,8 +327,13 @@ TEST_F(Transcribe, KeepsEachFileOnOneLine) {
 TEST_F(Transcribe, RefusesAModelWithoutATokenizerOrAHead) {
   fs::remove(model_ + "/vocab.json");
   expect_error(words(), 4, HasSubstr("vocab.json: is missing"));
-  write("vocab.json", R"({"<pad>": 0, "|": 1, "a": 2, "b": 3, "<unk>": 5})");
-  expect_error(words(), 4, HasSubstr("below the model's vocab_size = 5"));
+  // A token that the model has no output for is never said, as in HuggingFace's code.
+  write("vocab.json", kVocabulary);
+  const Result plain = run_program(words());
+  write("vocab.json", R"({"<pad>": 0, "|": 1, "a": 2, "b": 3, "<unk>": 4, "c": 5})");
+  const Result more = run_program(words());
+  EXPECT_EQ(more.status, 0) << more.err;
+  EXPECT_EQ(more.out, plain.out);
   write("vocab.json", kVocabulary);
   write("tokenizer_config.json", R"({"tokenizer_class": "BertTokenizer"})");
   expect_error(words(), 4, HasSubstr("tokenizer_class"));

@@ -45,6 +45,31 @@ TEST(InputList, NamesInputsByTheirPathBelowTheCommonRoot) {
   EXPECT_THAT(names_of({"/a/1.wav", "/b/1.wav"}), ElementsAre("a/1", "b/1"));
 }
 
+TEST(InputList, MakesAnInputOfEachChannel) {
+  const auto split = [](InputList& list) {
+    list.split_channels([](const std::string& path) { return path == "x/two.wav" ? 2 : 1; });
+    list.finish();
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < list.size(); ++i) names.push_back(list.name(i));
+    return names;
+  };
+  InputList paths("/work");
+  paths.add("x/one.wav");
+  paths.add("x/two.wav");
+  paths.add("x/two.wav", {0.5, 0.25});
+  EXPECT_THAT(split(paths), ElementsAre("one-ch1", "two-ch1", "two-ch2", "two-0000500-0000750-ch1",
+                                        "two-0000500-0000750-ch2"));
+  EXPECT_EQ(paths.channel(1), 1);
+  EXPECT_EQ(paths.channel(4), 2);
+  EXPECT_EQ(paths.path(4), "x/two.wav");
+  EXPECT_FALSE(paths.segment(2).has_value());
+  EXPECT_EQ(paths.segment(4)->offset_seconds, 0.5);
+  InputList named("/work");
+  named.add_named("utterance", "x/two.wav");
+  EXPECT_THAT(split(named), ElementsAre("utterance-ch1", "utterance-ch2"));
+  EXPECT_FALSE(list_of({"x/two.wav"}).channel(0).has_value());
+}
+
 TEST(InputList, TakesWholeComponentsForTheCommonRoot) {
   EXPECT_THAT(names_of({"speech/1.wav", "speaker/1.wav"}), ElementsAre("speech/1", "speaker/1"));
 }
@@ -101,6 +126,84 @@ TEST(InputList, NamesPartsByTheirBorders) {
   EXPECT_FALSE(list.segment(1));
   EXPECT_EQ(list.segment(2)->offset_seconds, 12345.6784);
   EXPECT_FALSE(list.segment(3));
+}
+
+TEST(InputList, NamesInputsAsItIsAsked) {
+  const auto names_as = [](InputList list, Naming naming) {
+    list.set_naming(naming);
+    list.finish();
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < list.size(); ++i) names.push_back(list.name(i));
+    return names;
+  };
+  InputList files("/work");
+  files.add("x/a.b.wav");
+  files.add("y/z/c.wav", {1, 2});
+  EXPECT_THAT(names_as(files, Naming::path), ElementsAre("x/a.b", "y/z/c-0001000-0003000"));
+  EXPECT_THAT(names_as(files, Naming::stem), ElementsAre("a.b", "c-0001000-0003000"));
+  EXPECT_THAT(message_of<UsageError>([&] { names_as(files, Naming::id); }),
+              HasSubstr("no names of its own"));
+  InputList named("/work");
+  named.add_named("utt/1", "x/a.wav");
+  named.add_named("utt/2", "y/b.wav");
+  EXPECT_THAT(names_as(named, Naming::id), ElementsAre("utt/1", "utt/2"));
+  EXPECT_THAT(names_as(named, Naming::path), ElementsAre("x/a", "y/b"));
+  EXPECT_THAT(names_as(named, Naming::stem), ElementsAre("a", "b"));
+  InputList twice("/work");
+  twice.add("x/a.wav");
+  twice.add("y/a.wav");
+  EXPECT_THAT(message_of<UsageError>([&] { names_as(twice, Naming::stem); }),
+              HasSubstr("\"a\" as"));
+}
+
+TEST(InputList, NamesTheBeginningOfAFileAsTheFile) {
+  InputList list("/work");
+  list.add("x/a.wav", {0, 3.2, /*has_offset=*/false});
+  list.add("x/b.wav", {0, 3.2});
+  list.finish();
+  EXPECT_EQ(list.name(0), "a");
+  EXPECT_EQ(list.segment(0)->duration_seconds, 3.2);
+  EXPECT_EQ(list.name(1), "b-0000000-0003200");
+}
+
+// A file cannot be where a folder has to be.
+TEST(InputList, RefusesAFileInAnothersFolder) {
+  const auto error_of_names = [](const std::vector<std::string>& names,
+                                 std::string_view ending) -> std::string {
+    return message_of<UsageError>([&] {
+      InputList list("/work");
+      for (const std::string& name : names) list.add_named(name, name + ".wav");
+      list.finish(ending);
+    });
+  };
+  for (const std::string ending : {".safetensors", ".npy"}) {
+    for (const std::vector<std::string>& names :
+         {std::vector<std::string>{"a", "a" + ending + "/b"},
+          {"a" + ending + "/b", "c", "a"},
+          {"x/a", "x/a" + ending + "/y/b"},
+          {"a" + ending + ending, "b" + ending, "a" + ending + ending + ending + "/b"}}) {
+      EXPECT_THAT(error_of_names(names, ending),
+                  ::testing::AllOf(HasSubstr("whose folder"), HasSubstr("is the output file of")))
+          << names.back();
+    }
+    EXPECT_EQ(error_of_names({"a", "a/b", "b" + ending + "/c", ending + "/a"}, ending), "accepted");
+  }
+  EXPECT_EQ(error_of_names({"a", "a.npy/b"}, ".safetensors"), "accepted");
+  EXPECT_THAT(error_of({"x/a.wav", "x/a.safetensors/b.wav"}), HasSubstr("x/a.wav"));
+}
+
+TEST(InputList, NeedsNoNamesWhereOutputsHaveNone) {
+  InputList list("/work", OutputNames::kUnneeded);
+  const std::string long_name = "x/" + std::string(250, 'a') + ".wav";
+  for (const std::string& path :
+       {std::string("x/a.wav"), std::string("x/a.wav"), long_name, std::string("x/a\nb.wav")}) {
+    EXPECT_FALSE(list.problem_of(path, {}, {}));
+    list.add(path);
+  }
+  list.finish();
+  EXPECT_EQ(list.name(1), "a");  // a partition goes by it
+  InputList named("/work");
+  EXPECT_TRUE(named.problem_of(long_name, {}, {}));
 }
 
 TEST(InputList, TakesNamesAsTheyAreGiven) {

@@ -23,11 +23,13 @@
 // The test stands between the decoder and the system: linked with --wrap=pread.
 namespace {
 std::atomic<bool> reads_hang{false};
-}
+std::atomic<int> reads{0};
+}  // namespace
 // NOLINTBEGIN(bugprone-reserved-identifier): the names that the linker's --wrap gives
 extern "C" {
 ssize_t __real_pread(int descriptor, void* to, std::size_t bytes, off_t offset);
 ssize_t __wrap_pread(int descriptor, void* to, std::size_t bytes, off_t offset) {
+  ++reads;
   while (reads_hang) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   return __real_pread(descriptor, to, bytes, offset);
 }
@@ -185,6 +187,100 @@ TEST_F(Reader, CutsPartsOutOfAFile) {
   EXPECT_TRUE(clips[1].features.input_features.equal(expected(whole, 20000, 32000)));
   EXPECT_TRUE(clips[2].features.input_features.equal(expected(second, 4000, 5600)));
   EXPECT_THAT(message_of(clips[3]), HasSubstr("clip-0.wav"));
+}
+
+// A file of 16-bit samples without its last byte.
+void cut_short(const std::string& path) {
+  std::filesystem::resize_file(path, std::filesystem::file_size(path) - 1);
+}
+
+TEST_F(Reader, DecodesAFileThatFailsOnceForAllItsParts) {
+  const std::string bad = clip(0), good = clip(1);
+  cut_short(bad);
+  const auto reads_for = [&](int parts) {
+    InputList inputs("/");
+    std::vector<std::size_t> pending;
+    for (int i = 0; i < parts; ++i) {
+      inputs.add(bad, {0.01 * i, 0.1});
+      inputs.add(good, {0.01 * i, 0.1});  // so that the bad one is not the last one decoded
+    }
+    for (std::size_t i = 0; i < inputs.size(); i += 2) pending.push_back(i);
+    inputs.finish();
+    reads = 0;
+    const auto clips = read_all(inputs, pending);
+    EXPECT_EQ(clips.size(), static_cast<std::size_t>(parts));
+    for (const ReadClip& one : clips)
+      EXPECT_THAT(message_of(one), HasSubstr("clip-0.wav: is trunc"));
+    return reads.load();
+  };
+  EXPECT_EQ(reads_for(50), reads_for(1));
+}
+
+TEST_F(Reader, TriesAFileAgainThatWasMendedMeanwhile) {
+  const std::string path = clip(0), mended = clip(1);
+  cut_short(path);
+  InputList inputs("/");
+  for (int i = 0; i < 3; ++i) inputs.add(path, {0.1 * i, 0.1});
+  inputs.finish();
+  const std::vector<std::size_t> pending = {0, 1, 2};
+  // One clip fills the queue, and the thread waits with the next one.
+  ClipReader reader(inputs, pending, request_, 1, 1);
+  EXPECT_THAT(message_of(reader.next_batch(1).at(0)), HasSubstr("is truncated"));
+  std::filesystem::rename(mended, path);
+  std::string last;
+  for (auto batch = reader.next_batch(1); !batch.empty(); batch = reader.next_batch(1)) {
+    last = message_of(batch.back());
+  }
+  EXPECT_EQ(last, "read");
+}
+
+TEST_F(Reader, AFileThatHangsFailsAllItsParts) {
+  struct Hang {
+    Hang() { reads_hang = true; }
+    ~Hang() { reads_hang = false; }
+  };
+  const std::string path = clip(0);
+  InputList inputs("/");
+  std::vector<std::size_t> pending;
+  for (std::size_t i = 0; i < 20; ++i) {
+    inputs.add(path, {0.01 * static_cast<double>(i), 0.1});
+    pending.push_back(i);
+  }
+  inputs.finish();
+  request_.read_timeout_seconds = 0.05;
+  const Hang hang;
+  ClipReader reader(inputs, pending, request_, 1, kPlenty);
+  std::size_t failed = 0;
+  for (auto batch = reader.next_batch(kPlenty); !batch.empty();
+       batch = reader.next_batch(kPlenty)) {
+    for (const ReadClip& one : batch) {
+      EXPECT_THAT(message_of(one), HasSubstr("its decoder gave nothing"));
+      ++failed;
+    }
+  }
+  EXPECT_EQ(failed, 20U);
+  EXPECT_EQ(reader.hanging(), 1);
+}
+
+TEST_F(Reader, ReadsEachChannelOfASplitList) {
+  const std::string path = clip(0, 16000, 16000, 3);
+  InputList inputs("/");
+  inputs.add(path);
+  inputs.add(path, {0.5, 0.25});
+  inputs.split_channels(&count_channels);
+  inputs.finish();
+  ASSERT_EQ(inputs.size(), 6U);
+  request_.audio.channels = AudioOptions::Channels::one;
+  const auto clips = read_all(inputs, {0, 1, 2, 3, 4, 5});
+  for (const ReadClip& one : clips) {
+    ASSERT_EQ(message_of(one), "read");
+    AudioOptions audio = request_.audio;
+    audio.channel = static_cast<int>(one.index % 3) + 1;
+    const Waveform whole = decode_audio(path, audio);
+    const Waveform part = one.index < 3 ? whole : cut_audio(whole, 0.5, 0.25, path);
+    const SeamlessM4TFeatureExtractor extractor(request_.features);
+    EXPECT_TRUE(one.features.input_features.equal(extractor(part).input_features[0])) << one.index;
+  }
 }
 
 TEST_F(Reader, EndsWithClipsThatNobodyTook) {

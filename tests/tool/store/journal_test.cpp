@@ -6,8 +6,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "core/host_name.h"
 #include "support/raw_safetensors.h"
@@ -17,7 +19,6 @@
 namespace w2vbert::tool::testing {
 namespace {
 
-using ::testing::Pair;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 
@@ -68,7 +69,7 @@ TEST_F(JournalFile, LosesALastLineThatWasNotFinished) {
   for (const std::string& kept : {whole, whole + whole, std::string()}) {
     for (const std::size_t torn : {std::size_t{1}, std::size_t{4095}, std::size_t{4096},
                                    std::size_t{4097}, std::size_t{10000}}) {
-      write_text(path_, kept + std::string(torn, 'x'));
+      write_text(path_, kept + (R"({"name":")" + std::string(torn, 'x')).substr(0, torn));
       const Journal journal(path_);
       EXPECT_EQ(read_text(path_), kept) << torn;
     }
@@ -111,7 +112,7 @@ TEST_F(JournalFile, PassesOverLinesOfAnotherKind) {
 TEST_F(JournalFile, IsAnErrorWhereItCannotBe) {
   EXPECT_THROW(Journal(directory_.path()), StorageError);
   EXPECT_THROW(Journal(directory_ / "missing/journal.jsonl"), StorageError);
-  EXPECT_THROW(read_journal(directory_ / "missing"), UsageError);
+  EXPECT_THROW(read_journal(directory_.path()), StorageError);
 }
 
 TEST(JournalName, SaysWhosePartitionItIs) {
@@ -129,13 +130,92 @@ TEST(JournalName, SaysWhosePartitionItIs) {
   }
 }
 
-TEST_F(JournalFile, DigestsComeFromAllJournalsOfADirectory) {
-  Journal(path_).add({"a", 1, 1, "old"});
-  Journal(path_).add({"a", 1, 1, "new"});
-  Journal(directory_ / "journal.1-of-2.jsonl").add({"b", 1, 1, "other"});
-  Journal(directory_ / "failures.jsonl").add({"c", 1, 1, "no journal"});
-  EXPECT_THAT(journaled_digests(directory_.path()),
-              UnorderedElementsAre(Pair("a", "new"), Pair("b", "other")));
+TEST_F(JournalFile, KeepsWhichInputAnOutputIsOf) {
+  JournalEntry entry{"caf\xe9", 1, 1, "ab"};
+  entry.input = {"in/caf\xe9.wav", "/data/in/caf\xe9.wav", 123, -5, "0f", InputSegment{1.5, 0}};
+  JournalEntry whole{"b", 1, 1, ""};
+  whole.input = {"b.wav", "/b.wav", std::uint64_t{1} << 63, std::int64_t{1} << 62, "1e", {}};
+  {
+    Journal journal(path_, 7, "of a run");
+    journal.add(entry);
+    journal.add(whole);
+  }
+  const JournalRead read = read_journal(path_);
+  EXPECT_EQ(read.generation, 7U);
+  ASSERT_THAT(read.entries, SizeIs(2));
+  for (std::size_t i = 0; i < 2; ++i) {
+    const InputIdentity& input = read.entries[i].input;
+    const InputIdentity& written = i == 0 ? entry.input : whole.input;
+    EXPECT_EQ(read.entries[i].name, i == 0 ? entry.name : whole.name);
+    EXPECT_EQ(read.entries[i].fingerprint, "of a run");
+    EXPECT_EQ(read.entries[i].generation, 7U);
+    EXPECT_EQ(input.path, written.path);
+    EXPECT_EQ(input.resolved, written.resolved);
+    EXPECT_EQ(input.bytes, written.bytes);
+    EXPECT_EQ(input.modified_ns, written.modified_ns);
+    EXPECT_EQ(input.digest, written.digest);
+    EXPECT_EQ(input.segment.has_value(), written.segment.has_value());
+  }
+  EXPECT_EQ(read.entries[0].input.segment->offset_seconds, 1.5);
+}
+
+class Records : public JournalFile {
+ protected:
+  std::string digest_of(const std::string& name) const {
+    const auto record = OutputRecords(directory_.path()).find(name);
+    return record ? record->sha256 : "none";
+  }
+};
+
+TEST_F(Records, AreTheLatestOfAllJournals) {
+  EXPECT_EQ(OutputRecords(directory_.path()).generation(), 0U);
+  Journal(path_, 2).add({"a", 1, 1, "second"});
+  // Whatever order they are read in, and however many of them say something else.
+  for (const char* name :
+       {"journal.0-of-9.jsonl", "journal.8-of-9.jsonl", "journal.1-of-2.jsonl"}) {
+    Journal(directory_ / name, 1).add({"a", 1, 1, "first"});
+  }
+  Journal(directory_ / "journal.1-of-2.jsonl", 1).add({"b", 1, 1, "other"});
+  Journal(directory_ / "failures.jsonl", 9).add({"c", 1, 1, "no journal"});
+  EXPECT_EQ(digest_of("a"), "second");
+  EXPECT_EQ(digest_of("b"), "other");
+  EXPECT_EQ(digest_of("c"), "none");
+  EXPECT_EQ(OutputRecords(directory_.path()).generation(), 2U);
+  Journal(path_, 2).add({"a", 1, 1, "the same worker's next"});
+  EXPECT_EQ(digest_of("a"), "the same worker's next");
+  Journal(directory_ / "journal.0-of-9.jsonl", 3).begin(0, 0);
+  EXPECT_EQ(OutputRecords(directory_.path()).generation(), 3U);
+}
+
+TEST_F(Records, OfEarlierVersionsComeBeforeAllOthers) {
+  write_text(path_, "{\"name\":\"a\",\"sha256\":\"old\"}\n{\"name\":\"a\",\"sha256\":\"older\"}\n");
+  EXPECT_EQ(digest_of("a"), "older");  // the last line of a journal is its latest
+  Journal(directory_ / "journal.0-of-1.jsonl", 1).add({"a", 1, 1, "new"});
+  EXPECT_EQ(digest_of("a"), "new");
+}
+
+TEST_F(Records, AreNotReadFromWhatIsTornOrNoJournal) {
+  const std::string line = "{\"name\":\"a\",\"sha256\":\"x\",\"generation\":4}";
+  write_text(path_,
+             "no JSON\n" + std::string(3 << 20, ' ') + "\n" + line + "\n" + line.substr(0, 20));
+  EXPECT_EQ(digest_of("a"), "x");
+  write_text(path_, line);  // being written
+  EXPECT_EQ(digest_of("a"), "none");
+  std::filesystem::remove(path_);
+  std::filesystem::create_directory(path_);
+  EXPECT_THROW(OutputRecords(directory_.path()), StorageError);
+  EXPECT_THROW(OutputRecords(directory_ / "missing"), StorageError);
+}
+
+TEST_F(Records, AreAllListedOnce) {
+  Journal(path_, 1).add({"a", 1, 1, ""});
+  Journal(directory_ / "journal.0-of-2.jsonl", 2).add({"b\xff", 1, 1, ""});
+  Journal(directory_ / "journal.1-of-2.jsonl", 2).add({"a", 1, 1, ""});
+  std::vector<std::string> names;
+  OutputRecords(directory_.path()).for_each([&](const JournalEntry& one) {
+    names.push_back(one.name);
+  });
+  EXPECT_THAT(names, UnorderedElementsAre("a", "b\xff"));
 }
 
 }  // namespace

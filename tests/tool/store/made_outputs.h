@@ -13,7 +13,7 @@
 
 namespace w2vbert::tool::testing {
 
-inline const OutputContent kContent{{"state"}, 50.0};
+inline const OutputContent kContent{{"state"}, {}, 50.0};
 
 // `count` inputs: /in/clip-0.wav and so on.
 inline InputList made_inputs(std::size_t count) {

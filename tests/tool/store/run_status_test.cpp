@@ -44,6 +44,7 @@ class StatusOfARun : public ::testing::Test {
                        ",\"finished\":" + std::to_string(finished) + ",\"host\":\"" + host +
                        "\",\"pid\":" + std::to_string(pid) + "}\n";
     for (const std::string& name : names) {
+      write_text(out_ + "/" + name + ".safetensors", "");
       text += R"({"name":")" + name + R"(","frames":5,"audio_seconds":1.5,"sha256":"x"})" + "\n";
     }
     write_text(path, (fs::exists(path) ? read_text(path) : "") + text);

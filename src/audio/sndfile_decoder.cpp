@@ -1,0 +1,202 @@
+#include <sndfile.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+#include <sstream>
+#include <string_view>
+#include <utility>
+
+#include "audio/decoder.h"
+#include "audio/viewed_file.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert {
+namespace {
+
+constexpr sf_count_t kUnknownFrames = SF_COUNT_MAX;
+
+// --- libsndfile's virtual I/O over one file: it never sees a name, and cannot open anything ---
+
+ViewedFile& file_of(void* user) { return *static_cast<ViewedFile*>(user); }
+
+sf_count_t virtual_length(void* user) { return file_of(user).size(); }
+sf_count_t virtual_seek(sf_count_t offset, int whence, void* user) {
+  return file_of(user).seek(offset, whence);
+}
+sf_count_t virtual_read(void* to, sf_count_t count, void* user) {
+  return file_of(user).read(to, count);
+}
+sf_count_t virtual_write(const void*, sf_count_t, void*) { return 0; }
+sf_count_t virtual_tell(void* user) { return file_of(user).tell(); }
+
+SF_VIRTUAL_IO kVirtualIo = {virtual_length, virtual_seek, virtual_read, virtual_write,
+                            virtual_tell};
+
+using SoundFile = std::unique_ptr<SNDFILE, decltype(&sf_close)>;
+
+// --- What libsndfile noted and did not report ---
+
+// The first number at or after `text`'s start, behind blanks.
+std::optional<std::uint64_t> number_in(std::string_view text) {
+  text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end == text.data()) return std::nullopt;
+  return number;
+}
+
+// The number behind `key` in `text`.
+std::optional<std::uint64_t> number_after(std::string_view text, std::string_view key) {
+  const auto at = text.find(key);
+  return at == std::string_view::npos ? std::nullopt : number_in(text.substr(at + key.size()));
+}
+
+// "data : 1000 (should be 400)" means that 400 of the 1000 bytes announced are there.
+bool is_truncated_chunk(std::string_view line) {
+  const auto colon = line.find(':');
+  if (colon == std::string_view::npos) return false;
+  std::string_view chunk = line.substr(0, colon);
+  chunk = chunk.substr(0, chunk.find_last_not_of(' ') + 1);
+  chunk.remove_prefix(std::min(chunk.find_first_not_of(' '), chunk.size()));
+  // The sizes of whole files are wrong in many; those of the audio count.
+  constexpr std::string_view kChunks[] = {"data", "Data Size", "SSND"};
+  if (std::find(std::begin(kChunks), std::end(kChunks), chunk) == std::end(kChunks)) return false;
+  const auto claimed = number_in(line.substr(colon + 1));
+  const auto there = number_after(line, "(should be ");
+  return claimed && there && *there < *claimed && *claimed < kPlaceholderBytes;
+}
+
+// A sentence about the damage that the log tells of; empty without damage.
+std::string damage_in_log(std::string_view log) {
+  // AIFF tells the number of frames twice.
+  const auto frames_said = number_after(log, "Frame count read from 'COMM' chunk (");
+  const auto frames_there = number_after(log, "calculated from length of 'SSND' chunk (");
+  if (frames_said && frames_there && *frames_there < *frames_said) {
+    return "is truncated: its COMM chunk says " + std::to_string(*frames_said) + " frames, " +
+           std::to_string(*frames_there) + " are there";
+  }
+  std::istringstream lines{std::string(log)};
+  for (std::string line; std::getline(lines, line);) {
+    if (is_truncated_chunk(line)) return "is truncated: " + line;
+    if (line.find("CRC_MISMATCH") != std::string::npos || line.find("ERROR") != std::string::npos) {
+      return "is damaged: " + line;
+    }
+  }
+  return "";
+}
+
+// libsndfile's sentence without its full stop.
+std::string reason_of(const char* text) {
+  std::string reason = text;
+  reason.erase(reason.find_last_not_of(". \n") + 1);
+  return reason;
+}
+
+class SndfileDecoder : public Decoder {
+ public:
+  SndfileDecoder(const InputFile& file, const ContainerView& view, std::function<void()> progress)
+      : view_(view), bytes_(file, view, std::move(progress)) {
+    open();
+    format_.frames = sound_ && info_.frames != kUnknownFrames
+                         ? std::optional<std::int64_t>(info_.frames)
+                         : std::nullopt;
+    if (view.frames) format_.frames = view.frames;
+    if (sound_ && !view.length_prefix.empty() && info_.frames < *view.frames) {
+      bytes_.begin_with(view.length_prefix);
+      skip_ = view.prefix_frames;
+      open();
+    }
+    if (!sound_) {
+      throw AudioError(file.path(), "", "cannot be decoded: " + reason_of(sf_strerror(nullptr)),
+                       std::string("a valid ") + view.name + " file");
+    }
+    check_kind(file.path());
+    format_.container = view.name;
+    format_.sample_rate_hz = info_.samplerate;
+    format_.channels = info_.channels;
+  }
+
+  const SoundFormat& format() const override { return format_; }
+
+  std::int64_t read(float* interleaved, std::int64_t frames) override {
+    for (;;) {
+      const sf_count_t got = sf_readf_float(sound_.get(), interleaved, frames);
+      bytes_.check();
+      // The next read would reset it.
+      if (const int error = sf_error(sound_.get()); error != SF_ERR_NO_ERROR) {
+        damage_ = "is damaged behind frame " + std::to_string(done_) + ": " +
+                  reason_of(sf_error_number(error));
+      }
+      if (got <= 0) return 0;
+      const sf_count_t skipped = std::min(skip_, got);
+      skip_ -= skipped;
+      done_ += got - skipped;
+      if (skipped == got) continue;
+      if (skipped > 0) {
+        std::memmove(interleaved, interleaved + skipped * info_.channels,
+                     static_cast<std::size_t>((got - skipped) * info_.channels) * sizeof(float));
+      }
+      return got - skipped;
+    }
+  }
+
+  std::string damage() override {
+    if (!damage_.empty()) return damage_;
+    std::array<char, 32768> log;  // as large as libsndfile's own
+    const int length =
+        sf_command(sound_.get(), SFC_GET_LOG_INFO, log.data(), static_cast<int>(log.size()));
+    if (length != log_length_) {  // it only grows
+      log_length_ = length;
+      damage_ = damage_in_log({log.data(), static_cast<std::size_t>(std::max(length, 0))});
+    }
+    return damage_;
+  }
+
+ private:
+  void open() {
+    sound_.reset();
+    bytes_.seek(0, SEEK_SET);
+    info_ = {};
+    if (view_.raw_channels > 0) {
+      info_.format = view_.sndfile_format;
+      info_.samplerate = view_.raw_sample_rate_hz;
+      info_.channels = view_.raw_channels;
+    }
+    sound_ = SoundFile(sf_open_virtual(&kVirtualIo, SFM_READ, &info_, &bytes_), &sf_close);
+    bytes_.check();
+  }
+
+  void check_kind(const std::string& path) const {
+    int type = info_.format & SF_FORMAT_TYPEMASK;
+    if (type == SF_FORMAT_WAVEX) type = SF_FORMAT_WAV;
+    if (type != (view_.sndfile_format & SF_FORMAT_TYPEMASK)) {
+      throw AudioError(path, "", "is another kind of file", view_.name);
+    }
+    const int encoding = info_.format & SF_FORMAT_SUBMASK;
+    if (type == SF_FORMAT_OGG && encoding != SF_FORMAT_VORBIS && encoding != SF_FORMAT_OPUS) {
+      throw AudioError(path, "", "holds another kind of Ogg stream", "Vorbis or Opus");
+    }
+  }
+
+  const ContainerView& view_;
+  ViewedFile bytes_;
+  SF_INFO info_ = {};
+  SoundFile sound_{nullptr, &sf_close};
+  SoundFormat format_;
+  sf_count_t skip_ = 0;  // of the length prefix
+  std::int64_t done_ = 0;
+  int log_length_ = 0;
+  std::string damage_;
+};
+
+}  // namespace
+
+std::unique_ptr<Decoder> open_sndfile(const InputFile& file, const ContainerView& view,
+                                      std::function<void()> progress) {
+  return std::make_unique<SndfileDecoder>(file, view, std::move(progress));
+}
+
+}  // namespace w2vbert

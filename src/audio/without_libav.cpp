@@ -1,0 +1,17 @@
+// Stands for libav_decoder.cpp in a build without libav.
+#include "audio/decoder.h"
+#include "w2vbert/audio/audio_file.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert {
+
+std::string libav_version() { return ""; }
+
+std::unique_ptr<Decoder> open_libav(const InputFile& file, const ContainerView& view,
+                                    std::function<void()>) {
+  throw AudioError(file.path(), "",
+                   std::string("is ") + view.name + ", which a build without libav does not decode",
+                   convert_advice());
+}
+
+}  // namespace w2vbert

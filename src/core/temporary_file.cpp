@@ -1,0 +1,256 @@
+#include "core/temporary_file.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "core/file.h"
+#include "core/host_name.h"
+#include "core/parse_number.h"
+#include "core/text.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert {
+namespace {
+
+constexpr std::size_t kMaxNameBytes = 255;  // NAME_MAX of the usual file systems
+constexpr std::size_t kMaxHostBytes = 64;
+constexpr std::size_t kKernelDigits = 8;  // of the boot id, and of the namespace
+constexpr std::size_t kRandomDigits = 16;
+constexpr std::string_view kTemporarySuffix = ".tmp";
+constexpr std::int64_t kStaleSeconds = 24 * 60 * 60;
+
+// Dots separate the parts of a temporary's name.
+std::string host_of_temporaries() {
+  std::string host = host_name();
+  std::replace_if(
+      host.begin(), host.end(), [](char c) { return c == '.' || c == '/'; }, '-');
+  host.resize(std::min(host.size(), kMaxHostBytes));
+  return host.empty() ? "unknown" : host;
+}
+
+// This process's; zeros where the system does not tell.
+struct Kernel {
+  std::string boot;
+  std::string pid_namespace;
+};
+Kernel this_kernel() {
+  std::string boot_id;
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot_id;
+  boot_id.resize(kKernelDigits, '0');
+  if (boot_id.find_first_not_of(kHexDigits) != std::string::npos)
+    boot_id.assign(boot_id.size(), '0');
+  struct stat status {};
+  const bool known = ::stat("/proc/self/ns/pid", &status) == 0;
+  std::array<char, kKernelDigits + 1> digits{};
+  std::snprintf(digits.data(), digits.size(), "%08x",
+                known ? static_cast<unsigned>(status.st_ino) : 0U);
+  return {std::move(boot_id), digits.data()};
+}
+const Kernel& kernel() {
+  static const Kernel known = this_kernel();
+  return known;
+}
+
+std::string temporary_name(const std::string& name) {
+  std::uint64_t random = 0;
+  if (::getrandom(&random, sizeof random, 0) != sizeof random) {
+    // Only uniqueness within this process is left to care for; O_EXCL guards the rest.
+    random = reinterpret_cast<std::uintptr_t>(&random);
+  }
+  std::array<char, kRandomDigits + 1> digits{};
+  std::snprintf(digits.data(), digits.size(), "%016llx", static_cast<unsigned long long>(random));
+  const std::string tail = "." + host_of_temporaries() + "." + std::to_string(::getpid()) + "." +
+                           kernel().boot + kernel().pid_namespace + digits.data() +
+                           std::string(kTemporarySuffix);
+  std::size_t kept = std::min(name.size(), kMaxNameBytes - 1 - tail.size());
+  // Some file systems refuse names that are not UTF-8: do not cut a character in two.
+  while (kept > 0 && kept < name.size() &&
+         (static_cast<unsigned char>(name[kept]) & 0xC0) == 0x80) {
+    --kept;
+  }
+  return "." + name.substr(0, kept) + tail;
+}
+
+enum class Lock { kTaken, kHeldByAnother, kUnknown };
+
+Lock try_lock(int descriptor) {
+  if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) return Lock::kTaken;
+  return errno == EWOULDBLOCK ? Lock::kHeldByAnother : Lock::kUnknown;
+}
+
+// Whether no other machine can have the file system mounted now.
+bool is_local(int descriptor) {
+  struct statfs status {};
+  if (::fstatfs(descriptor, &status) != 0) return false;
+  // linux/magic.h: ext2 to ext4, XFS, Btrfs, F2FS, bcachefs, ZFS, tmpfs, ramfs, overlay, FAT,
+  // exFAT.
+  constexpr std::array<std::uint32_t, 11> kLocal = {0xEF53,     0x58465342, 0x9123683E, 0xF2F52010,
+                                                    0xCA451A4E, 0x2FC12FC1, 0x01021994, 0x858458F6,
+                                                    0x794C7630, 0x4D44,     0x2011BAB0};
+  return std::find(kLocal.begin(), kLocal.end(), static_cast<std::uint32_t>(status.f_type)) !=
+         kLocal.end();
+}
+
+bool is_dead(std::int64_t pid) { return ::kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH; }
+
+// Whether the process that writes the temporary is certainly gone.
+bool is_abandoned(const TemporaryName& name, Lock lock, int descriptor) {
+  if (name.boot.empty()) return name.host == host_of_temporaries() && is_dead(name.pid);
+  const bool same_kernel = name.boot == kernel().boot;
+  if (lock == Lock::kTaken) return same_kernel || is_local(descriptor);
+  return same_kernel && name.pid_namespace == kernel().pid_namespace && is_dead(name.pid);
+}
+
+// The time that the directory's server gives to a file made now, or 0: on a network file system
+// this machine's clock says nothing about the age of the others.
+std::int64_t clock_of(const std::string& directory) {
+  try {
+    const TemporaryFile file = TemporaryFile::in(directory);
+    struct stat status {};
+    return ::fstat(file.descriptor(), &status) == 0 ? status.st_mtime : 0;
+  } catch (const StorageError&) {
+    return 0;
+  }
+}
+
+}  // namespace
+
+std::string temporary_path(const std::string& path) {
+  std::string directory(directory_prefix(path));
+  const std::string name(file_name(path));
+  if (directory.empty()) directory = "./";
+  if (name.empty() || name == "." || name == ".." || path.find('\0') != std::string::npos) {
+    throw StorageError(path, "", "is no file name");
+  }
+  return directory + temporary_name(name);
+}
+
+struct TemporaryFile::Words {
+  const std::string& path;
+  std::string_view problem;
+  std::string_view expected;
+};
+
+TemporaryFile TemporaryFile::create(const std::string& path, const Words& words) {
+  for (;;) {
+    TemporaryFile file(temporary_path(path), Descriptor(-1));
+    Descriptor descriptor(
+        ::open(file.path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666));
+    if (descriptor.number() < 0) {
+      const int error = errno;
+      file.forget();
+      fail_storage(words.path, words.problem, error, words.expected);
+    }
+    // Before the lock it looks like a dead process's, and may have been removed as such.
+    struct stat status {};
+    if (try_lock(descriptor.number()) == Lock::kHeldByAnother ||
+        (::lstat(file.path_.c_str(), &status) != 0 && errno == ENOENT)) {
+      continue;
+    }
+    return TemporaryFile(std::exchange(file.path_, {}), std::move(descriptor));
+  }
+}
+
+// close() reports what went wrong with the data; the lock is for what comes behind it.
+TemporaryFile::TemporaryFile(std::string path, Descriptor descriptor)
+    : path_(std::move(path)),
+      descriptor_(std::move(descriptor)),
+      lock_(descriptor_.number() < 0 ? -1 : ::fcntl(descriptor_.number(), F_DUPFD_CLOEXEC, 0)) {}
+
+TemporaryFile::TemporaryFile(const std::string& path)
+    : TemporaryFile(create(path, {path, "cannot be created", ""})) {}
+
+TemporaryFile TemporaryFile::in(const std::string& directory) {
+  return create(join_path(directory, "w2vbert"),
+                {directory, "no file can be created in it", "a directory that can be written"});
+}
+
+TemporaryFile::TemporaryFile(TemporaryFile&& other) noexcept
+    : path_(std::exchange(other.path_, {})),
+      descriptor_(std::move(other.descriptor_)),
+      lock_(std::move(other.lock_)) {}
+
+TemporaryFile::~TemporaryFile() {
+  if (!path_.empty()) ::unlink(path_.c_str());
+}
+
+std::optional<TemporaryName> parse_temporary_name(std::string_view name) {
+  if (!name.starts_with('.') || !name.ends_with(kTemporarySuffix)) return std::nullopt;
+  name.remove_suffix(kTemporarySuffix.size());
+  const auto take_last = [&name]() -> std::string_view {
+    const std::size_t dot = name.rfind('.');
+    if (dot == std::string_view::npos) return {};
+    const std::string_view part = name.substr(dot + 1);
+    name.remove_suffix(part.size() + 1);
+    return part;
+  };
+  const std::string_view random = take_last();
+  const std::string_view pid = take_last();
+  const std::string_view host = take_last();
+  TemporaryName parsed;
+  parsed.host = host;
+  parsed.pid = parse_number<std::int64_t>(pid).value_or(0);
+  const bool tells_kernel = random.size() == 2 * kKernelDigits + kRandomDigits;
+  if ((!tells_kernel && random.size() != kRandomDigits) ||
+      random.find_first_not_of(kHexDigits) != std::string_view::npos || host.empty() ||
+      parsed.pid <= 0 || name.size() < 2) {
+    return std::nullopt;
+  }
+  if (tells_kernel) {
+    parsed.boot = random.substr(0, kKernelDigits);
+    parsed.pid_namespace = random.substr(kKernelDigits, kKernelDigits);
+  }
+  return parsed;
+}
+
+std::size_t remove_stale_temporaries(const std::string& directory) {
+  const std::string prefix = join_path(directory, "");
+  std::vector<std::pair<std::string, TemporaryName>> candidates;
+  {
+    const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(prefix.c_str()), ::closedir);
+    if (!folder) fail_storage(directory, "cannot be listed", errno);
+    errno = 0;
+    while (const dirent* entry = ::readdir(folder.get())) {
+      if (auto parsed = parse_temporary_name(entry->d_name)) {
+        candidates.emplace_back(prefix + entry->d_name, std::move(*parsed));
+      }
+      errno = 0;
+    }
+    if (errno != 0) fail_storage(directory, "cannot be listed", errno);
+  }
+  if (candidates.empty()) return 0;
+
+  const std::int64_t now = clock_of(directory);
+  std::size_t removed = 0;
+  for (const auto& [path, name] : candidates) {
+    const Descriptor file(::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    struct stat status {
+    }, there{};
+    if (::fstat(file.number(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
+    const Lock lock = try_lock(file.number());
+    if (lock == Lock::kHeldByAnother) continue;
+    const bool old = now != 0 && now - status.st_mtime > kStaleSeconds;
+    if (!old && !is_abandoned(name, lock, file.number())) continue;
+    const bool is_what_was_opened = ::lstat(path.c_str(), &there) == 0 &&
+                                    there.st_dev == status.st_dev && there.st_ino == status.st_ino;
+    if (is_what_was_opened && ::unlink(path.c_str()) == 0) ++removed;
+  }
+  return removed;
+}
+
+}  // namespace w2vbert

@@ -1,0 +1,70 @@
+// Files that are being written beside their places: their names, who writes them, and those that
+// dead processes left. Torch-free.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/descriptor.h"
+
+namespace w2vbert {
+
+// A new file that is open for writing, in the directory of the file that it will be. It is locked
+// (flock) for as long as this object lives: a lock dies with its owner, and other processes see it
+// whatever their number means in their container. The file goes with the object.
+class TemporaryFile {
+ public:
+  // For the file `path`. Throws StorageError(path).
+  explicit TemporaryFile(const std::string& path);
+  // In `directory`, for no file. Throws StorageError(directory).
+  static TemporaryFile in(const std::string& directory);
+  TemporaryFile(TemporaryFile&& other) noexcept;
+  TemporaryFile& operator=(TemporaryFile&&) = delete;
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  ~TemporaryFile();
+
+  const std::string& path() const { return path_; }  // its own
+  int descriptor() const { return descriptor_.number(); }
+  // Returns 0, or what went wrong. The lock stays.
+  int close() { return descriptor_.close(); }
+  // There is nothing of that name any more: it was renamed or removed.
+  void forget() { path_.clear(); }
+
+ private:
+  TemporaryFile(std::string path, Descriptor descriptor);
+  struct Words;  // what an error says
+  static TemporaryFile create(const std::string& path, const Words& words);
+
+  std::string path_;  // empty: gone
+  Descriptor descriptor_;
+  Descriptor lock_;  // the same open file
+};
+
+// .<name>.<host>.<pid>.<random>.tmp, where <random> is 8 digits of the kernel's boot id, 8 of the
+// namespace that <pid> is of, and 16 random ones; older names have these alone. `host` has dots
+// replaced.
+struct TemporaryName {
+  std::string host;
+  std::int64_t pid = 0;
+  std::string boot;           // empty: not told
+  std::string pid_namespace;  // empty: not told
+};
+std::optional<TemporaryName> parse_temporary_name(std::string_view file_name);
+
+// A name of that kind in the directory of `path`, that nothing has. Throws StorageError for a path
+// that does not name a file.
+std::string temporary_path(const std::string& path);
+
+// Removes from `directory` (not from the ones below) the temporaries that are not being written any
+// more. A lock says so on a file system of this machine, and for processes of this kernel on any
+// other; where there are no locks, the number of a process of the same namespace does. What is
+// left is removed after 24 hours by the directory's own clock, unless it is locked. Returns how
+// many. Throws StorageError when the directory cannot be read; a temporary that another process
+// removes meanwhile is no error.
+std::size_t remove_stale_temporaries(const std::string& directory);
+
+}  // namespace w2vbert

@@ -1,0 +1,54 @@
+// The files of JSON lines that a run keeps beside its outputs: journals, failures, indexes of
+// shards.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/descriptor.h"
+#include "core/durable_file.h"
+#include "core/stopwatch.h"
+
+namespace w2vbert::tool {
+
+enum class LinesKind { kJournal, kFailures, kIndex };
+
+// Whether the begin of a file is what this program writes into such a file. The first line decides;
+// nothing, zeros (which a power cut leaves), and the begin of such a line are its own, too.
+bool is_own_lines(std::string_view begin, LinesKind kind);
+
+// Opens with `flags` of open(2) and never through a link. Throws StorageError(path) for anything
+// but a regular file with lines of that kind: it is never written, cut or removed. Without O_CREAT,
+// a file that is not there gives a descriptor of -1.
+Descriptor open_lines(const std::string& path, LinesKind kind, int flags);
+
+// Throws as open_lines() does, for what is there.
+inline void check_lines(const std::string& path, LinesKind kind) {
+  (void)open_lines(path, kind, /*O_RDONLY*/ 0);
+}
+
+// The failures of one run. Each line is written as it comes, so that a kill loses none of them;
+// they are made durable together, for a synchronisation takes many times as long as a failure.
+class FailureLines {
+ public:
+  explicit FailureLines(std::string path) : path_(std::move(path)) {}
+  FailureLines(const FailureLines&) = delete;
+  FailureLines& operator=(const FailureLines&) = delete;
+  ~FailureLines();
+
+  const std::string& path() const { return path_; }
+  // Throws StorageError, here and below. Takes away those of an earlier run.
+  void begin();
+  void add(std::string_view line);
+  void synchronise();
+
+ private:
+  std::string path_;
+  std::optional<Descriptor> file_;
+  std::size_t unsynchronised_ = 0;
+  Stopwatch since_synchronised_;
+};
+
+}  // namespace w2vbert::tool

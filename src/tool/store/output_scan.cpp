@@ -1,0 +1,92 @@
+#include "tool/store/output_scan.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "checkpoint/safetensors_header.h"
+#include "core/parse_number.h"
+#include "core/text.h"
+#include "tool/store/clip_index.h"
+#include "tool/store/npy_header.h"
+#include "tool/store/output_format.h"
+#include "tool/store/sha256.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert::tool {
+namespace {
+
+constexpr std::uint64_t kMaxNpyHeaderBytes = 4096;
+constexpr std::size_t kBlockBytes = 1 << 20;
+
+std::string data_digest(const InputFile& file, std::uint64_t data_offset) {
+  Sha256 sha;
+  std::vector<std::byte> block(kBlockBytes);
+  for (std::uint64_t at = data_offset; at < file.size();) {
+    const auto count =
+        static_cast<std::size_t>(std::min<std::uint64_t>(block.size(), file.size() - at));
+    file.read_at(at, block.data(), count);
+    sha.add(std::span(block).first(count));
+    at += count;
+  }
+  return sha.hex();
+}
+
+template <class Number>
+Number number_in(const SafetensorsHeader& header, std::string_view key) {
+  return parse_number<Number>(header.metadata_value(key)).value_or(Number{});
+}
+
+}  // namespace
+
+OutputScan scan_output(const std::string& path, bool verify, const std::string& digest) {
+  OutputScan scan;
+  const auto bad = [&](const char* problem) { scan.problem = quote_bytes(path) + problem; };
+  try {
+    const auto file = InputFile::open<CheckpointError, StorageError>(path);
+    scan.identity = file.identity();
+    std::uint64_t data_offset = 0;
+    std::string written = digest;
+    if (path.ends_with(ending_of(OutputFormat::npy))) {
+      std::string head(static_cast<std::size_t>(std::min(file.size(), kMaxNpyHeaderBytes)), '\0');
+      file.read_at(0, head.data(), head.size());
+      const auto npy = scan_npy(head);
+      if (!npy || npy->file_bytes != file.size()) {
+        bad(": is no whole .npy file");
+        return scan;
+      }
+      data_offset = npy->data_offset;
+    } else {
+      const SafetensorsHeader header =
+          parse_safetensors_header(read_safetensors_head(file), file.size(), path);
+      scan.fingerprint = header.metadata_value("fingerprint");
+      scan.index = header.metadata_value(kIndexKey);
+      scan.sha256 = header.metadata_value("sha256");
+      scan.input_digest = header.metadata_value(kInputDigestKey);
+      scan.frames = number_in<std::int64_t>(header, "frames");
+      if (const auto rate = number_in<double>(header, "sample_rate_hz"); rate > 0) {
+        scan.audio_seconds = number_in<double>(header, "samples") / rate;
+      }
+      data_offset = header.data_offset;
+      written = scan.sha256;
+    }
+    if (verify && !(scan.fingerprint == std::nullopt && written.empty()) &&
+        written != data_digest(file, data_offset)) {
+      bad(": holds other data than were written");
+    }
+  } catch (const CheckpointError& error) {
+    scan.problem = error.what();
+  }
+  return scan;
+}
+
+bool was_output_of(const std::string& path, const std::string& fingerprint) try {
+  const auto file = InputFile::open<CheckpointError, StorageError>(path);
+  return read_safetensors_head(file).find(fingerprint) != std::string::npos;
+} catch (const CheckpointError&) {
+  return false;
+}
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,337 @@
+// What counts as finished: an output of this run, of the input that has its name now. Over real
+// files, in every form that outputs have.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/file.h"
+#include "support/descriptor_limit.h"
+#include "support/error_message.h"
+#include "support/temporary_directory.h"
+#include "support/text_file.h"
+#include "tool/store/made_outputs.h"
+#include "tool/store/run_directory.h"
+#include "tool/store/run_status.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert::tool::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+struct Form {
+  const char* name;
+  std::size_t shard_size;
+  OutputFormat format;
+};
+
+class FinishedOutputs : public ::testing::TestWithParam<Form> {
+ protected:
+  void SetUp() override {
+    write_text(a_, "the first recording");
+    write_text(b_, "the second one");
+  }
+  bool is_npy() const { return GetParam().format == OutputFormat::npy; }
+  Fingerprint fingerprint() const {
+    Fingerprint run = made_run(GetParam().shard_size);
+    add_output_format(run, GetParam().format);
+    return run;
+  }
+  static InputList list_of(const std::vector<std::string>& paths) {
+    InputList inputs("/");
+    for (const std::string& path : paths) inputs.add(path);
+    inputs.finish();
+    return inputs;
+  }
+  // An output's values tell which file they were "computed" from. `recorded`: as by this version.
+  Outputs::ScanResult run(const InputList& inputs, bool verify = false, bool recorded = true) {
+    RunDirectory directory(out_, fingerprint());
+    const auto outputs = make_outputs(inputs, kContent, directory);
+    const Outputs::ScanResult found = outputs->scan({}, verify);
+    outputs->clean();
+    directory.start(inputs.size(), found.finished);
+    for (const std::size_t i : found.pending) {
+      Output output = made_output(inputs, *outputs, i);
+      output.tensors.front().second += static_cast<double>(fs::file_size(inputs.path(i)));
+      if (recorded) {
+        output.report.input = *look_at_input(inputs.path(i));
+        output.report.input.digest = digest_of_input(output.report.input);
+        output.report.input.segment = inputs.segment(i);
+      }
+      outputs->write(output);
+    }
+    outputs->finish();
+    return found;
+  }
+  Outputs::ScanResult run(const std::vector<std::string>& paths, bool verify = false) {
+    return run(list_of(paths), verify);
+  }
+  std::string error_of(const std::vector<std::string>& paths) {
+    return message_of<UsageError>([&] { run(paths); });
+  }
+  // The inode, time and bytes of every file that holds outputs.
+  std::map<std::string, std::pair<std::string, std::string>> outputs() const {
+    std::map<std::string, std::pair<std::string, std::string>> all;
+    for (const auto& entry : fs::recursive_directory_iterator(out_)) {
+      const std::string path = entry.path().string();
+      if (!path.ends_with(".safetensors") && !path.ends_with(".npy")) continue;
+      struct stat status {};
+      EXPECT_EQ(::lstat(path.c_str(), &status), 0);
+      const FileIdentity identity = identity_of(status);
+      all[path] = {std::to_string(identity.inode) + " " + std::to_string(identity.modified_ns),
+                   read_text(path)};
+    }
+    return all;
+  }
+  void lose_the_journal() const { fs::remove(out_ + "/journal.jsonl"); }
+
+  const TemporaryDirectory scratch_;
+  const std::string out_ = scratch_ / "out";
+  const std::string a_ = scratch_ / "in-a.wav";
+  const std::string b_ = scratch_ / "in-b.wav";
+};
+
+TEST_P(FinishedOutputs, AreLeftAloneUnderEverySpellingOfTheirInputs) {
+  run({a_, b_});
+  const auto before = outputs();
+  const std::string name = fs::path(scratch_.path()).filename().string();
+  fs::create_symlink(scratch_.path(), scratch_.path() + "-link");
+  for (const std::string& folder : {scratch_.path(), scratch_.path() + "/../" + name,
+                                    scratch_.path() + "/.//", scratch_.path() + "-link"}) {
+    const auto found = run({folder + "/in-a.wav", folder + "/in-b.wav"});
+    EXPECT_EQ(found.finished, 2U) << folder;
+    EXPECT_EQ(found.unrecorded, 0U);
+    EXPECT_EQ(outputs(), before);
+  }
+  fs::remove(scratch_.path() + "-link");
+}
+
+TEST_P(FinishedOutputs, AreLeftAloneWhereTheirInputsMovedOrWereTouched) {
+  run({a_, b_});
+  const auto before = outputs();
+  fs::create_directory(scratch_ / "moved");
+  fs::rename(a_, scratch_ / "moved/in-a.wav");
+  fs::copy(b_, scratch_ / "moved/in-b.wav");
+  fs::last_write_time(scratch_ / "moved/in-b.wav", fs::file_time_type{});
+  for (int time = 0; time < 2; ++time) {
+    EXPECT_EQ(run({scratch_ / "moved/in-a.wav", scratch_ / "moved/in-b.wav"}).finished, 2U);
+    EXPECT_EQ(outputs(), before);
+  }
+  // The new places are recorded: once.
+  const auto lines = [&] {
+    const std::string journal = read_text(out_ + "/journal.jsonl");
+    std::size_t count = 0;
+    for (std::size_t at = journal.find("/moved/in-a"); at != std::string::npos;
+         at = journal.find("/moved/in-a", at + 1)) {
+      ++count;
+    }
+    return count;
+  };
+  EXPECT_EQ(lines(), 2U);  // as given and resolved
+  EXPECT_EQ(run_status(out_).workers[0].done, 0U);
+}
+
+TEST_P(FinishedOutputs, NeedNoInputsAnyMore) {
+  run({a_, b_});
+  const auto before = outputs();
+  fs::remove(a_);
+  fs::remove(b_);
+  EXPECT_EQ(run({a_, b_}).finished, 2U);
+  EXPECT_EQ(outputs(), before);
+}
+
+TEST_P(FinishedOutputs, OfAReplacedInputAreMadeAnew) {
+  run({a_, b_});
+  const auto before = outputs();
+  for (const char* text : {"another, longer recording", "another, LONGER recording"}) {
+    write_text(a_, text);
+    fs::last_write_time(a_, fs::last_write_time(b_) + std::chrono::seconds(text[9] == 'L' ? 5 : 9));
+    const auto found = run({a_, b_});
+    EXPECT_EQ(found.replaced, 1U);
+    EXPECT_EQ(found.damaged, 0U);
+    EXPECT_EQ(found.finished, 1U);
+    EXPECT_NE(outputs(), before);
+    const auto now = outputs();
+    EXPECT_EQ(run({a_, b_}).finished, 2U);
+    EXPECT_EQ(outputs(), now);
+    EXPECT_EQ(verify_run(out_, 1, {}).bad, 0U);
+  }
+}
+
+TEST_P(FinishedOutputs, OfAnotherInputOfTheirNameAreRefused) {
+  run({a_, b_});
+  const auto before = outputs();
+  fs::create_directory(scratch_ / "other");
+  write_text(scratch_ / "other/in-a.wav", "tuesday's first recording");
+  fs::copy(b_, scratch_ / "other/in-b.wav");
+  for (int time = 0; time < 2; ++time) {
+    EXPECT_THAT(error_of({scratch_ / "other/in-a.wav", scratch_ / "other/in-b.wav"}),
+                AllOf(HasSubstr(scratch_ / "other/in-a.wav"), HasSubstr("from " + a_),
+                      HasSubstr("\"in-a\"")));
+    EXPECT_EQ(outputs(), before);
+    fs::remove(a_);  // the first one's input may be gone by now
+  }
+}
+
+TEST_P(FinishedOutputs, OfAnotherSegmentAreRefused) {
+  const auto segment = [&](double end) {
+    InputList inputs("/");
+    inputs.add(a_, {1, end});
+    inputs.add(b_);
+    inputs.finish();
+    return inputs;
+  };
+  run(segment(2));
+  const auto before = outputs();
+  EXPECT_EQ(run(segment(2)).finished, 2U);
+  EXPECT_EQ(outputs(), before);
+  // The same name in milliseconds.
+  EXPECT_THROW(run(segment(2.0001)), UsageError);
+  EXPECT_EQ(outputs(), before);
+}
+
+TEST_P(FinishedOutputs, AreKnownByTheirInputsBytesWithoutAJournal) {
+  run({a_, b_});
+  const auto before = outputs();
+  lose_the_journal();
+  const auto found = run({a_, b_});
+  EXPECT_EQ(found.finished, 2U);
+  EXPECT_EQ(found.unrecorded, is_npy() ? 2U : 0U);  // these say nothing of themselves
+  EXPECT_EQ(outputs(), before);
+  if (is_npy()) return;
+  EXPECT_EQ(verify_run(out_, 1, {}).bad, 0U);
+  lose_the_journal();
+  write_text(a_, "another recording, of which place nothing is known");
+  EXPECT_THAT(error_of({a_, b_}), HasSubstr("from another file"));
+  EXPECT_EQ(outputs(), before);
+}
+
+TEST_P(FinishedOutputs, OfAnEarlierVersionAreTakenForWhatTheirNamesSay) {
+  run(list_of({a_, b_}), false, /*recorded=*/false);
+  const auto before = outputs();
+  write_text(a_, "another recording, which nothing tells");
+  for (int time = 0; time < 2; ++time) {
+    const auto found = run({a_, b_});
+    EXPECT_EQ(found.finished, 2U);
+    EXPECT_EQ(found.unrecorded, 2U);
+    EXPECT_EQ(outputs(), before);
+  }
+}
+
+TEST_P(FinishedOutputs, StayWhereTheyCannotBeRead) {
+  run({a_, b_});
+  const auto before = outputs();
+  const InputList inputs = list_of({a_, b_});
+  for (const bool verify : {false, true}) {
+    RunDirectory directory(out_, fingerprint());
+    const auto finished = make_outputs(inputs, kContent, directory);
+    (void)directory.records();
+    {
+      const DescriptorLimit limit;
+      EXPECT_THROW(finished->scan({}, verify), StorageError);
+    }
+    EXPECT_EQ(finished->clean(), 0U);
+    EXPECT_EQ(outputs(), before);
+  }
+}
+
+TEST_P(FinishedOutputs, ThatAreDamagedAreMadeAnewAndThoseOfOthersAreNot) {
+  run({a_, b_});
+  const auto before = outputs();
+  const std::string path = before.begin()->first;
+  fs::resize_file(path, fs::file_size(path) - 1);
+  const auto found = run({a_, b_});
+  EXPECT_GE(found.damaged, 1U);
+  EXPECT_EQ(read_text(path), before.at(path).second);
+
+  // Nothing says that this run wrote what lies there.
+  lose_the_journal();
+  write_text(path, "notes, which nobody has a copy of");
+  EXPECT_THAT(error_of({a_, b_}), HasSubstr("is no output of this run"));
+  EXPECT_EQ(read_text(path), "notes, which nobody has a copy of");
+  if (is_npy()) return;
+  // This file itself does.
+  write_text(path, before.at(path).second.substr(0, before.at(path).second.size() - 1));
+  EXPECT_GE(run({a_, b_}).damaged, 1U);
+  EXPECT_EQ(read_text(path), before.at(path).second);
+}
+
+TEST_P(FinishedOutputs, OfDamagedOnesAnotherProcessMayMakeTheRest) {
+  run({a_, b_});
+  const auto before = outputs();
+  const std::string path = before.begin()->first;
+  fs::resize_file(path, fs::file_size(path) - 1);
+  const InputList inputs = list_of({a_, b_});
+  RunDirectory directory(out_, fingerprint());
+  const auto slow = make_outputs(inputs, kContent, directory);
+  (void)slow->scan({}, false);
+  run({a_, b_});  // the faster one
+  const auto redone = outputs();
+  EXPECT_EQ(redone.at(path).second, before.at(path).second);
+  slow->clean();
+  EXPECT_EQ(outputs(), redone);
+}
+
+TEST_P(FinishedOutputs, HaveNamesOfAnyBytes) {
+  const std::string odd = scratch_ / "in-caf\xe9.wav", looks_escaped = scratch_ / "in-caf\\xe9.wav";
+  write_text(odd, "a name in Latin-1");
+  write_text(looks_escaped, "a name in ASCII");
+  run({odd, looks_escaped});
+  const auto before = outputs();
+  for (const bool verify : {false, true}) {
+    const auto found = run({odd, looks_escaped}, verify);
+    EXPECT_EQ(found.finished, 2U);
+    EXPECT_EQ(found.unrecorded, 0U);
+    EXPECT_EQ(outputs(), before);
+  }
+  EXPECT_EQ(run_status(out_).outputs, 2U);
+  const Verification verified = verify_run(out_, 1, {});
+  EXPECT_EQ(verified.bad + verified.missing, 0U);
+  for (const auto& [path, output] : before) {
+    std::string changed = output.second;
+    changed[changed.size() - 3] ^= 1;
+    write_text(path, changed);
+  }
+  EXPECT_EQ(verify_run(out_, 1, {}).bad, before.size());
+}
+
+TEST_P(FinishedOutputs, BeginWithADot) {
+  write_text(scratch_ / ".take1.wav", "hidden");
+  run({scratch_ / ".take1.wav", a_});
+  EXPECT_EQ(verify_run(out_, 1, {}).whole, GetParam().shard_size > 0 ? 1U : 2U);
+  EXPECT_EQ(verify_run(out_, 1, {}).missing, 0U);
+  EXPECT_EQ(run_status(out_).outputs, 2U);
+}
+
+TEST_P(FinishedOutputs, ThatCameBackFromEarlierAreNotWhatWasWrittenLast) {
+  if (GetParam().shard_size > 0) return;  // a shard has no record of its own
+  run({a_, b_});
+  const auto before = outputs();
+  write_text(a_, "another, longer recording");
+  run({a_, b_});
+  EXPECT_EQ(verify_run(out_, 1, {}).bad, 0U);
+  const std::string path = before.begin()->first;
+  const auto now = outputs();
+  write_text(path, before.begin()->second.second);
+  EXPECT_EQ(verify_run(out_, 1, {}).bad, 1U);
+  run({a_, b_}, /*verify=*/true);
+  EXPECT_EQ(read_text(path), now.at(path).second);
+}
+
+INSTANTIATE_TEST_SUITE_P(Forms, FinishedOutputs,
+                         ::testing::Values(Form{"Files", 0, OutputFormat::safetensors},
+                                           Form{"Npy", 0, OutputFormat::npy},
+                                           Form{"Shards", 2, OutputFormat::safetensors}),
+                         [](const auto& of) { return std::string(of.param.name); });
+
+}  // namespace
+}  // namespace w2vbert::tool::testing

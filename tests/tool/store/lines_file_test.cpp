@@ -1,0 +1,143 @@
+#include "tool/store/lines_file.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "support/raw_safetensors.h"
+#include "support/temporary_directory.h"
+#include "tool/store/journal.h"
+#include "w2vbert/core/error.h"
+
+namespace {
+
+std::atomic<int> synchronisations = 0;
+
+}  // namespace
+
+extern "C" {
+int __real_fsync(int);
+int __wrap_fsync(int descriptor) {
+  ++synchronisations;
+  return __real_fsync(descriptor);
+}
+}
+
+namespace w2vbert::tool::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kFailure =
+    "{\"path\":\"a.wav\",\"stage\":\"read\",\"kind\":\"audio\",\"message\":\"x\"}\n";
+
+TEST(OwnLines, AreToldByTheFirst) {
+  using enum LinesKind;
+  const std::string begin = "{\"inputs\":3,\"finished\":0,\"host\":\"h\",\"pid\":7}\n";
+  const std::string entry = "{\"name\":\"a\",\"frames\":50,\"audio_seconds\":1.0}\n";
+  const std::string index =
+      "{\"name\":\"a\",\"shard\":\"shard-00000.safetensors\",\"frames\":50}\n";
+  EXPECT_TRUE(is_own_lines(begin, kJournal));
+  EXPECT_TRUE(is_own_lines(entry + begin, kJournal));
+  EXPECT_TRUE(is_own_lines(begin + "torn by a lost mach", kJournal));
+  EXPECT_TRUE(is_own_lines(kFailure, kFailures));
+  EXPECT_TRUE(is_own_lines(index, kIndex));
+  EXPECT_FALSE(is_own_lines(begin, kFailures));
+  EXPECT_FALSE(is_own_lines(kFailure, kJournal));
+  EXPECT_FALSE(is_own_lines(kFailure, kIndex));
+  for (const LinesKind kind : {kJournal, kFailures, kIndex}) {
+    EXPECT_TRUE(is_own_lines("", kind));
+    EXPECT_TRUE(is_own_lines(std::string(5000, '\0'), kind));  // what a power cut leaves
+    for (const char* other :
+         {"Dear diary,\n", "no end", "{\"experiment\": 3, \"loss\": 0.1}\nno end", "[1, 2]\n",
+          "{\"audio_filepath\": \"/in/a.wav\"}\n", "{\"name\": \"a\"}\n", "{\"path\":\"a.wav\"}\n",
+          "{\"path\":\"a.wav\"}"}) {
+      EXPECT_FALSE(is_own_lines(other, kind)) << other;
+    }
+  }
+  // A kill in the middle of the first line.
+  for (std::size_t bytes = 1; bytes < begin.size(); ++bytes) {
+    EXPECT_TRUE(is_own_lines(begin.substr(0, bytes), kJournal)) << bytes;
+    EXPECT_TRUE(is_own_lines(std::string(100, '\0') + begin.substr(0, bytes), kJournal)) << bytes;
+  }
+}
+
+class LinesFile : public ::testing::Test {
+ protected:
+  const TemporaryDirectory directory_;
+  const std::string path_ = directory_ / "failures.jsonl";
+};
+
+TEST_F(LinesFile, IsNeverOpenedThroughALinkOrInAnotherProgramsFile) {
+  const std::string target = directory_ / "diary.txt";
+  write_text(target, kFailure);
+  fs::create_symlink(target, directory_ / "link");
+  fs::create_symlink(directory_ / "nowhere", directory_ / "dangling");
+  ASSERT_EQ(::mkfifo((directory_ / "fifo").c_str(), 0600), 0);
+  fs::create_directory(directory_ / "folder");
+  write_text(directory_ / "foreign", "Dear diary,\n");
+  for (const char* name : {"link", "dangling", "fifo", "folder", "foreign"}) {
+    for (const int flags : {O_RDONLY, O_RDWR | O_CREAT | O_APPEND}) {
+      EXPECT_THROW(open_lines(directory_ / name, LinesKind::kFailures, flags), StorageError)
+          << name;
+    }
+    EXPECT_THROW(check_lines(directory_ / name, LinesKind::kFailures), StorageError) << name;
+    EXPECT_THROW(Journal(directory_ / name), StorageError) << name;
+    FailureLines failures(directory_ / name);
+    EXPECT_THROW(failures.begin(), StorageError) << name;
+    EXPECT_THROW(failures.add(kFailure), StorageError) << name;
+  }
+  EXPECT_EQ(read_text(target), kFailure);
+  EXPECT_EQ(read_text(directory_ / "foreign"), "Dear diary,\n");
+  EXPECT_FALSE(fs::exists(directory_ / "nowhere"));
+  EXPECT_NO_THROW(check_lines(directory_ / "none", LinesKind::kFailures));
+}
+
+TEST_F(LinesFile, HasTheFailuresOfOneRun) {
+  {
+    FailureLines failures(path_);
+    failures.begin();
+    failures.add(kFailure);
+    failures.add(kFailure);
+    EXPECT_EQ(read_text(path_), std::string(kFailure) + kFailure);  // a kill would lose none
+  }
+  FailureLines failures(path_);
+  failures.begin();
+  EXPECT_FALSE(fs::exists(path_));
+  failures.synchronise();
+  EXPECT_FALSE(fs::exists(path_));
+  failures.add(kFailure);
+  EXPECT_EQ(read_text(path_), kFailure);
+}
+
+TEST_F(LinesFile, IsBegunAnewWhereAnotherProcessHasRemovedIt) {
+  FailureLines failures(path_);
+  failures.add(kFailure);
+  fs::remove(path_);
+  failures.add(kFailure);
+  EXPECT_EQ(read_text(path_), kFailure);
+}
+
+TEST_F(LinesFile, IsSynchronisedForManyFailuresAtOnce) {
+  FailureLines failures(path_);
+  const int before = synchronisations;
+  for (int i = 0; i < 1000; ++i) failures.add(kFailure);
+  EXPECT_LE(synchronisations - before, 100);
+  const int unsynchronised = synchronisations;
+  failures.synchronise();
+  EXPECT_GT(synchronisations, unsynchronised);
+  const int all = synchronisations;
+  failures.synchronise();
+  EXPECT_EQ(synchronisations, all);
+}
+
+}  // namespace
+}  // namespace w2vbert::tool::testing
