@@ -46,8 +46,8 @@ CRASHES = ("terminate called", "what():", "Sanitizer", "runtime error:", "Assert
 
 # What is known to be wrong: a pattern of trials -> what is wrong. --known tries it all the same; what is mended goes.
 KNOWN = {
-    r": clips: (open|opendir|readdir) |: process: malloc": "without a folder that cannot be listed, the others' outputs "
-    "have other names",
+    r": clips: (open|opendir|readdir) |: process: malloc":
+        "without a folder that cannot be listed, the others' outputs have other names",
 }
 
 DISK_READ = ("EIO", "ESTALE", "ENOMEM")
