@@ -68,7 +68,7 @@ struct ExtractOptions {
   // What is read besides the clips.
   ProtectedFiles sources() const {
     ProtectedFiles files;
-    add_model_files(files, model.model, model.lora);
+    add_model_files(files, model.model, model.revision, model.lora);
     files.add(stats, "the file of --stats");
     return files;
   }

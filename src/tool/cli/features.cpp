@@ -54,7 +54,9 @@ int run_features(const FeaturesOptions& options) {
     };
   };
   ProtectedFiles sources;
-  if (!options.model.empty()) add_model_files(sources, options.model, /*lora=*/"");
+  if (!options.model.empty()) {
+    add_model_files(sources, options.model, options.revision, /*lora=*/"");
+  }
   Messages messages(options.output.quiet);
   return run_over_clips("features", options.clips, options.output, inputs,
                         features_fingerprint(request.features, request.audio), request, sources,

@@ -78,7 +78,7 @@ int run(const ParityOptionsGiven& given) {
   if (!given.report.empty()) {
     ProtectedFiles sources;
     sources.add(given.reference, "the reference");
-    add_model_files(sources, given.model.model, given.model.lora);
+    add_model_files(sources, given.model.model, given.model.revision, given.model.lora);
     page.emplace(given.report, "report", sources, is_parity_page);
   }
   const Reference reference = Reference::open(given.reference);

@@ -84,7 +84,7 @@ OutputFile output_file(const TranscribeOptions& options, const std::string& outp
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     if (is_same_file(inputs.path(i), output)) sources.add(inputs.path(i), "an input");
   }
-  add_model_files(sources, options.model.model, options.model.lora);
+  add_model_files(sources, options.model.model, options.model.revision, options.model.lora);
   return OutputFile(output, "output", sources, is_transcript);
 }
 

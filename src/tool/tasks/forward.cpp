@@ -217,7 +217,7 @@ ForwardSummary run_forward(const ForwardRequest& request) {
   const Inputs inputs = read_inputs(request.input, config, summary.architecture);
   ProtectedFiles sources;
   sources.add(request.input, "the input");
-  add_model_files(sources, request.model.model, request.model.lora);
+  add_model_files(sources, request.model.model, request.model.revision, request.model.lora);
   const OutputFile output(request.output, "output", sources, is_result);
   const NamedTensors outputs = run_model(request, model.path, inputs, summary);
   for (const auto& [name, tensor] : outputs) summary.outputs.push_back(name);

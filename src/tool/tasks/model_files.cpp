@@ -6,8 +6,9 @@
 
 namespace w2vbert::tool {
 
-void add_model_files(ProtectedFiles& files, const std::string& model, const std::string& lora) {
-  const ModelDirectory directory = resolve_model(model);
+void add_model_files(ProtectedFiles& files, const std::string& model, const std::string& revision,
+                     const std::string& lora) {
+  const ModelDirectory directory = resolve_model(model, revision);
   for (const std::string& path : directory.weight_files) files.add(path, "the model's");
   for (const char* name :
        {"config.json", "model.safetensors", "model.safetensors.index.json",

@@ -7,9 +7,11 @@
 
 namespace w2vbert::tool {
 
-// Weights, configs and tokenizer of a model, and of a PEFT adapter ("" for none). Of a directory of
-// models, the places of those that are not there, too: a config.json or model.safetensors that is
-// new would change the model. Throws CheckpointError, ConfigError.
-void add_model_files(ProtectedFiles& files, const std::string& model, const std::string& lora);
+// Weights, configs and tokenizer of a model (`revision` of a Hub id, or ""), and of a PEFT adapter
+// ("" for none). Of a directory of models, the places of those that are not there, too: a
+// config.json or model.safetensors that is new would change the model. Throws CheckpointError,
+// ConfigError.
+void add_model_files(ProtectedFiles& files, const std::string& model, const std::string& revision,
+                     const std::string& lora);
 
 }  // namespace w2vbert::tool

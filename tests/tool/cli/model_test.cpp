@@ -289,6 +289,17 @@ TEST_F(Model, IsFoundByItsRevision) {
   const Result missing = run_program({"inspect", "someone/small@v3"}, conditions);
   EXPECT_EQ(missing.status, 4);
   EXPECT_THAT(missing.errors(), ElementsAre(HasSubstr("hf download someone/small --revision v3")));
+  // Its files, and not those of another revision, have to be there and may not be written over.
+  fs::remove(repository + "/refs/main");
+  const auto with_output = [&](const std::string& output) {
+    return run_program({"forward", "--input", in_, "--output", output, "--model", "someone/small",
+                        "--revision", "v2"},
+                       conditions);
+  };
+  EXPECT_EQ(with_output(result_).status, 0);
+  const Result clash = with_output(repository + "/snapshots/abc2/tokenizer.json");
+  EXPECT_EQ(clash.status, 2);
+  EXPECT_THAT(clash.errors(), ElementsAre(HasSubstr("--output")));
   const Result twice = forward({"--revision", "v2"});  // beside a directory
   EXPECT_EQ(twice.status, 2);
   EXPECT_THAT(twice.errors(), ElementsAre(HasSubstr("--revision")));
