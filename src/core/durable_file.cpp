@@ -1,7 +1,6 @@
 #include "core/durable_file.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include <vector>
 
 #include "core/file.h"
+#include "core/file_lock.h"
 #include "core/text.h"
 #include "w2vbert/core/error.h"
 
@@ -75,7 +75,7 @@ bool has_second_name(const std::string& temporary) {
 int rename_under_lock(const std::string& temporary, const std::string& path) {
   const Descriptor folder(::open(directory_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   // Where the directory cannot be locked, the look alone is left.
-  while (::flock(folder.number(), LOCK_EX) != 0 && errno == EINTR) continue;
+  (void)lock_exclusively(folder.number());
   struct stat status {};
   if (::lstat(path.c_str(), &status) == 0) return EEXIST;
   if (errno != ENOENT) return errno;

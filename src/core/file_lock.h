@@ -12,22 +12,27 @@
 
 namespace w2vbert {
 
+// Waits for another holder, and through signals. The lock goes with the open file. Returns 0, or
+// what went wrong.
+inline int lock_exclusively(int descriptor) noexcept {
+  while (::flock(descriptor, LOCK_EX) != 0) {
+    if (errno != EINTR) return errno;
+  }
+  return 0;
+}
+
 // Held as long as the object lives. Waits for another holder. Throws StorageError where the file is
 // not there or cannot be opened.
 class FileLock {
  public:
   explicit FileLock(const std::string& path) : file_(open(path)) {
     if (file_.number() < 0) fail_storage(path, "cannot be opened", errno);
-    int status = 0;
-    do {
-      status = ::flock(file_.number(), LOCK_EX);
-    } while (status != 0 && errno == EINTR);
-    if (status == 0) return;
-    if (errno != ENOSYS && errno != EOPNOTSUPP && errno != ENOLCK && errno != EBADF &&
-        errno != EINVAL) {
-      fail_storage(path, "cannot be locked", errno);
+    const int error = lock_exclusively(file_.number());
+    is_held_ = error == 0;
+    if (!is_held_ && error != ENOSYS && error != EOPNOTSUPP && error != ENOLCK && error != EBADF &&
+        error != EINVAL) {
+      fail_storage(path, "cannot be locked", error);
     }
-    is_held_ = false;
   }
 
   // False: this file system has no locks.

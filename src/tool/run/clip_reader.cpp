@@ -10,6 +10,7 @@
 #include <span>
 #include <utility>
 
+#include "core/file.h"
 #include "core/stopwatch.h"
 #include "core/text.h"
 #include "w2vbert/core/error.h"
@@ -24,11 +25,11 @@ constexpr std::size_t kMaxFailedFiles = 1000;  // to be remembered
 std::string identity_of(const std::string& path, int channel) {
   struct stat status = {};
   if (::stat(path.c_str(), &status) != 0) return "";
+  const FileIdentity file = w2vbert::identity_of(status);
   std::string identity = path;
   for (const auto number :
-       {static_cast<long long>(status.st_dev), static_cast<long long>(status.st_ino),
-        static_cast<long long>(status.st_size), static_cast<long long>(status.st_mtim.tv_sec),
-        static_cast<long long>(status.st_mtim.tv_nsec), static_cast<long long>(channel)}) {
+       {file.device, file.inode, file.bytes, static_cast<std::uint64_t>(file.modified_ns),
+        static_cast<std::uint64_t>(channel)}) {
     identity += '\0' + std::to_string(number);
   }
   return identity;

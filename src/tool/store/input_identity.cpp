@@ -3,17 +3,16 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include <stdlib.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
-#include <memory>
 #include <string_view>
 #include <vector>
 
 #include "core/file.h"
+#include "core/resolved_path.h"
 #include "core/text.h"
 #include "w2vbert/core/error.h"
 
@@ -23,14 +22,6 @@ namespace {
 constexpr std::uint64_t kInputBlockBytes = 256 << 10;
 
 bool is_absent(int error) { return error == ENOENT || error == ENOTDIR; }
-
-// For a file that is gone: through the links of its folder. "" where that is gone, too.
-std::string resolved_path(const std::string& path) {
-  using Text = std::unique_ptr<char, void (*)(void*)>;
-  if (const Text whole(::realpath(path.c_str(), nullptr), ::free); whole) return whole.get();
-  const Text folder(::realpath(parent_path(path).c_str(), nullptr), ::free);
-  return folder ? join_path(folder.get(), file_name(path)) : "";
-}
 
 bool is_same_segment(const std::optional<InputSegment>& a, const std::optional<InputSegment>& b) {
   if (!a || !b) return a.has_value() == b.has_value();

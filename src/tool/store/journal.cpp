@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "core/escaped_name.h"
+#include "core/file_lock.h"
 #include "core/host_name.h"
 #include "core/json.h"
 #include "tool/corpus/partition.h"
@@ -62,7 +63,7 @@ off_t end_of_lines(int descriptor, off_t size, const std::string& path) {
 class Locked {
  public:
   explicit Locked(const Descriptor& file) : file_(file) {
-    while (::flock(file_.number(), LOCK_EX) != 0 && errno == EINTR) continue;
+    (void)lock_exclusively(file_.number());
   }
   ~Locked() { ::flock(file_.number(), LOCK_UN); }
   Locked(const Locked&) = delete;

@@ -3,32 +3,16 @@
 #include <sys/stat.h>
 
 #include <cerrno>
-#include <cstdlib>
-#include <memory>
 #include <utility>
 
 #include "core/descriptor.h"
 #include "core/file.h"
+#include "core/resolved_path.h"
 #include "core/temporary_file.h"
 #include "tool/store/refuse_link.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
-namespace {
-
-// Without links in it; the last component need not be there. "" where its folder is not.
-std::string resolved(const std::string& path) {
-  const auto real = [](const std::string& at) {
-    const std::unique_ptr<char, void (*)(void*)> found(::realpath(at.c_str(), nullptr), std::free);
-    return std::string(found ? found.get() : "");
-  };
-  if (std::string whole = real(path); !whole.empty()) return whole;
-  const std::string folder = real(parent_path(path));
-  return folder.empty() ? "" : join_path(folder, file_name(path));
-}
-
-}  // namespace
-
 void ProtectedFiles::add(const std::string& path, std::string_view what) {
   if (path.empty()) return;
   File file;
@@ -36,7 +20,7 @@ void ProtectedFiles::add(const std::string& path, std::string_view what) {
   file.exists = ::stat(path.c_str(), &status) == 0;
   file.device = status.st_dev;
   file.inode = status.st_ino;
-  file.resolved = resolved(path);
+  file.resolved = resolved_path(path);
   file.what = what;
   files_.push_back(std::move(file));
 }
@@ -44,7 +28,7 @@ void ProtectedFiles::add(const std::string& path, std::string_view what) {
 void ProtectedFiles::check(const std::string& path, std::string_view setting) const {
   struct stat status {};
   const bool exists = ::stat(path.c_str(), &status) == 0;
-  const std::string place = resolved(path);
+  const std::string place = resolved_path(path);
   for (const File& file : files_) {
     const bool same_file =
         exists && file.exists && file.device == status.st_dev && file.inode == status.st_ino;
@@ -55,7 +39,7 @@ void ProtectedFiles::check(const std::string& path, std::string_view setting) co
 
 std::vector<std::string> ProtectedFiles::below(const std::string& directory) const {
   std::vector<std::string> names;
-  const std::string place = join_path(resolved(directory), "");
+  const std::string place = join_path(resolved_path(directory), "");
   for (const File& file : files_) {
     if (file.resolved.starts_with(place)) names.push_back(file.resolved.substr(place.size()));
   }
