@@ -220,10 +220,11 @@ TEST_F(Reader, TriesAFileAgainThatWasMendedMeanwhile) {
   const std::string path = clip(0), mended = clip(1);
   cut_short(path);
   InputList inputs("/");
-  for (int i = 0; i < 3; ++i) inputs.add(path, {0.1 * i, 0.1});
+  for (int i = 0; i < 4; ++i) inputs.add(path, {0.1 * i, 0.1});
   inputs.finish();
-  const std::vector<std::size_t> pending = {0, 1, 2};
-  // One clip fills the queue, and the thread waits with the next one.
+  const std::vector<std::size_t> pending = {0, 1, 2, 3};
+  // One clip fills the queue, and the thread waits with the next one: when the first has been
+  // taken, the fourth has not been read.
   ClipReader reader(inputs, pending, request_, 1, 1);
   EXPECT_THAT(message_of(reader.next_batch(1).at(0)), HasSubstr("is truncated"));
   std::filesystem::rename(mended, path);
