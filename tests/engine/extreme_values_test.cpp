@@ -15,6 +15,7 @@
 #include "engine/fused_engine.h"
 #include "engine/reference_engine.h"
 #include "support/random_parameters.h"
+#include "support/small_config.h"
 #include "w2vbert/engine/fuse.h"
 
 namespace w2vbert::testing {
@@ -28,14 +29,10 @@ constexpr float kHuge = 3e38F;
 constexpr double kTolerance = 1e-3;
 
 Wav2Vec2BertConfig config_of(bool positions, bool adapter) {
-  Wav2Vec2BertConfig config;
-  config.hidden_size = 24;
+  Wav2Vec2BertConfig config = small_config();
   config.num_hidden_layers = 2;
   config.num_attention_heads = 2;
-  config.intermediate_size = 40;
-  config.conv_depthwise_kernel_size = 5;
-  config.left_max_position_embeddings = 4;
-  config.right_max_position_embeddings = 2;
+  config.feature_projection_input_dim = 160;
   if (!positions) config.position_embeddings_type.reset();
   if (adapter) {
     config.add_adapter = true;

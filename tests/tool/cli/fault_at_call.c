@@ -1,18 +1,21 @@
 // Preloaded into the program: stands between it and the system, counts calls, and lets one of them
 // fail or kills the process there.
 //
+// clang-format off
 //   FAULT_BELOW   folders, separated by ':'; calls that take a path or a descriptor count when the
-//   file is in one FAULT_ROOT    the number, from 0, of the one folder whose calls fail (all
-//   without it) FAULT_CALL    names of the calls that count together, separated by ',', as in
-//   `kNames`; "link=1" fails with 1 FAULT_AT      the number of the one that fails FAULT_TIMES how
-//   many fail from there on (1 without it, 0: all) FAULT_ERROR   errno, "short" (half of the bytes
-//   are read or written), "kill", or "usual": what a full or broken
-//                 disk would give
+//                 file is in one
+//   FAULT_ROOT    the number, from 0, of the one folder whose calls fail (without it: of all)
+//   FAULT_CALL    names of the calls that count together, separated by ',', as in `kNames`; "link=1"
+//                 fails with 1
+//   FAULT_AT      the number of the one that fails
+//   FAULT_TIMES   how many fail from there on (1 without it, 0: all)
+//   FAULT_ERROR   errno, "short" (half of the bytes are read or written), "kill", or "usual": what a
+//                 full or broken disk would give
 //   FAULT_STRUCK  a file that then gets a line: the call and its file
-//   FAULT_COUNT   a file that gets, at the end, a line for each call and folder: the folder's
-//   number (-1: no file
-//                 belongs to it), the call, how often it was called
+//   FAULT_COUNT   a file that gets, at the end, a line for each call and folder: the folder's number
+//                 (-1: no file belongs to it), the call, how often it was called
 //   FAULT_HANGS   a file; reading it never comes to an end
+// clang-format on
 //
 // Only calls between the begin and the end of main() count: before it, libraries set themselves up.
 // The first write() to a file is a short one, and so is each pwrite().
