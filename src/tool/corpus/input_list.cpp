@@ -200,11 +200,15 @@ void InputList::finish(std::string_view ending) {
 std::size_t InputList::common_root() const {
   std::string root = normalised(paths_[0]);
   root.resize(directory_prefix(root).size());
-  for (std::size_t i = 1; i < size() && root.size() > 1; ++i) {
-    const std::string path = normalised(paths_[i]);
+  const auto include = [&root](const std::string& path) {
     const auto parts = std::mismatch(root.begin(), root.end(), path.begin(), path.end());
     root.erase(parts.first, root.end());
     root.resize(directory_prefix(root).size());
+  };
+  for (std::size_t i = 1; i < size() && root.size() > 1; ++i) include(normalised(paths_[i]));
+  // What is in a folder that could not be listed has its names when that can be.
+  for (const BadRow& row : bad_rows_) {
+    if (row.place.empty()) include(normalised(row.path) + "/");
   }
   return root.size();
 }

@@ -228,11 +228,13 @@ ClipReader::Decoded ClipReader::decode(std::size_t index, Decoding& decoding, De
       has_begun = true;
       set_active(true);
     });
-    if (input) {
-      decoded.input = *input;
-      // Also says that the file has not changed since; what was just decoded is in memory.
-      decoded.input.digest = digest_of_input(*input, [&] { set_active(true); });
+    // An output says which input it is of, or its bytes would be others than those of another run.
+    if (!input) {
+      throw AudioError(path, "", "cannot be looked at", "a file whose size and time can be told");
     }
+    decoded.input = *input;
+    // Also says that the file has not changed since; what was just decoded is in memory.
+    decoded.input.digest = digest_of_input(*input, [&] { set_active(true); });
   } catch (const GivenUp&) {
     throw;
   } catch (...) {

@@ -62,9 +62,7 @@ off_t end_of_lines(int descriptor, off_t size, const std::string& path) {
 // system has locks.
 class Locked {
  public:
-  explicit Locked(const Descriptor& file) : file_(file) {
-    (void)lock_exclusively(file_.number());
-  }
+  explicit Locked(const Descriptor& file) : file_(file) { (void)lock_exclusively(file_.number()); }
   ~Locked() { ::flock(file_.number(), LOCK_UN); }
   Locked(const Locked&) = delete;
   Locked& operator=(const Locked&) = delete;

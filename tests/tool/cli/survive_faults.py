@@ -239,7 +239,9 @@ class Faults(Files, unittest.TestCase):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         while not outputs_of(output):
             time.sleep(0.001)
+        process.send_signal(signal.SIGSTOP)  # however busy the machine is
         output.rename(self.folder / "elsewhere")
+        process.send_signal(signal.SIGCONT)
         errors = errors_of(process.communicate()[1])
         self.assertEqual(process.returncode, 5)
         self.assertEqual(len(errors), 1, errors)

@@ -128,6 +128,24 @@ TEST(InputList, NamesPartsByTheirBorders) {
   EXPECT_FALSE(list.segment(3));
 }
 
+// Else all names would be others while a disk or a folder's permissions fail.
+TEST(InputList, NamesTheFilesBesideAFolderThatCannotBeListedAsWithIt) {
+  for (const std::string folder : {"/work/clips/a", "clips/a/", "/work/clips/a/x/.."}) {
+    InputList list("/work");
+    list.add("clips/b/1.wav");
+    list.add("clips/b/2.wav");
+    list.add_bad_row({folder, "", "cannot be listed"});
+    list.finish();
+    EXPECT_EQ(list.name(0), "b/1") << folder;
+    EXPECT_EQ(list.name(1), "b/2") << folder;
+  }
+  InputList rows("/work");
+  rows.add("clips/b/1.wav");
+  rows.add_bad_row({"/work/list.txt", "line 2", "has no path"});
+  rows.finish();
+  EXPECT_EQ(rows.name(0), "1");
+}
+
 TEST(InputList, NamesInputsAsItIsAsked) {
   const auto names_as = [](InputList list, Naming naming) {
     list.set_naming(naming);
