@@ -1,5 +1,5 @@
 // The words of a command line, one a line, and the values of options.
-#include <CLI/App.hpp>
+#include <CLI/CLI.hpp>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>

@@ -19,19 +19,30 @@ namespace {
 constexpr std::array kFiles = {"vocab.json", "tokenizer_config.json", "special_tokens_map.json",
                                "added_tokens.json", "config.json"};
 
-// A directory of this process, in memory where there is such a place.
+// A directory of this process, in memory where there is such a place, until it ends.
+class Directory {
+ public:
+  Directory() {
+    path_ = ::access("/dev/shm", W_OK) == 0 ? "/dev/shm/" : "/tmp/";
+    path_ += "fuzz_tokenizer." + std::to_string(::getpid());
+    if (::mkdir(path_.c_str(), 0700) != 0) std::abort();
+  }
+  ~Directory() {
+    for (const char* file : kFiles) ::unlink((path_ + "/" + file).c_str());
+    ::rmdir(path_.c_str());
+  }
+  Directory(const Directory&) = delete;
+  Directory& operator=(const Directory&) = delete;
+
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
 const std::string& directory() {
-  static const std::string path = [] {
-    std::string name = ::access("/dev/shm", W_OK) == 0 ? "/dev/shm/" : "/tmp/";
-    name += "fuzz_tokenizer." + std::to_string(::getpid());
-    if (::mkdir(name.c_str(), 0700) != 0) std::abort();
-    std::atexit([] {
-      for (const char* file : kFiles) ::unlink((directory() + "/" + file).c_str());
-      ::rmdir(directory().c_str());
-    });
-    return name;
-  }();
-  return path;
+  static const Directory directory;
+  return directory.path();
 }
 
 void write_files(std::string_view bytes) {
