@@ -4,8 +4,8 @@
 #include <array>
 #include <string>
 
+#include "audio/decoder.h"
 #include "core/text.h"
-#include "w2vbert/audio/audio_file.h"
 
 namespace w2vbert {
 namespace {
@@ -28,7 +28,7 @@ bool has_audio_name(std::string_view name) {
   const auto holds = [&](const auto& endings) {
     return std::find(endings.begin(), endings.end(), ending) != endings.end();
   };
-  return holds(kEndings) || (!libav_version().empty() && holds(kLibavEndings));
+  return holds(kEndings) || (is_built_with_libav() && holds(kLibavEndings));
 }
 
 }  // namespace w2vbert

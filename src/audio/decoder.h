@@ -35,7 +35,9 @@ class Decoder {
 // may throw. Both throw AudioError for what they cannot decode.
 std::unique_ptr<Decoder> open_sndfile(const InputFile& file, const ContainerView& view,
                                       std::function<void()> progress);
-// For views of a foreign kind.
+bool is_built_with_libav();
+// For views of a foreign kind. Also throws AudioError where the build has no libav or its libraries
+// cannot be loaded.
 std::unique_ptr<Decoder> open_libav(const InputFile& file, const ContainerView& view,
                                     std::function<void()> progress);
 inline std::unique_ptr<Decoder> open_decoder(const InputFile& file, const ContainerView& view,

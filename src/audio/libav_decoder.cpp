@@ -1,14 +1,4 @@
 // What libsndfile does not read, through FFmpeg's libraries.
-extern "C" {
-#include <libavcodec/avcodec.h>
-#include <libavformat/avformat.h>
-#include <libavutil/channel_layout.h>
-#include <libavutil/error.h>
-#include <libavutil/log.h>
-#include <libavutil/opt.h>
-#include <libswresample/swresample.h>
-}
-
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -20,6 +10,7 @@ extern "C" {
 #include <vector>
 
 #include "audio/decoder.h"
+#include "audio/libav.h"
 #include "audio/viewed_file.h"
 #include "w2vbert/audio/audio_file.h"
 #include "w2vbert/core/error.h"
@@ -47,24 +38,24 @@ template <auto Free>
 struct Freed {
   template <class Object>
   void operator()(Object* object) const {
-    Free(&object);
+    (libav().*Free)(&object);
   }
 };
-using FormatContext = std::unique_ptr<AVFormatContext, Freed<&avformat_close_input>>;
-using CodecContext = std::unique_ptr<AVCodecContext, Freed<&avcodec_free_context>>;
-using Packet = std::unique_ptr<AVPacket, Freed<&av_packet_free>>;
-using Frame = std::unique_ptr<AVFrame, Freed<&av_frame_free>>;
-using Resampler = std::unique_ptr<SwrContext, Freed<&swr_free>>;
+using FormatContext = std::unique_ptr<AVFormatContext, Freed<&Libav::avformat_close_input>>;
+using CodecContext = std::unique_ptr<AVCodecContext, Freed<&Libav::avcodec_free_context>>;
+using Packet = std::unique_ptr<AVPacket, Freed<&Libav::av_packet_free>>;
+using Frame = std::unique_ptr<AVFrame, Freed<&Libav::av_frame_free>>;
+using Resampler = std::unique_ptr<SwrContext, Freed<&Libav::swr_free>>;
 struct FreeIo {
   void operator()(AVIOContext* io) const {
-    av_freep(&io->buffer);
-    avio_context_free(&io);
+    libav().av_freep(&io->buffer);
+    libav().avio_context_free(&io);
   }
 };
 
 std::string text_of(int error) {
   std::array<char, AV_ERROR_MAX_STRING_SIZE> text{};
-  av_strerror(error, text.data(), text.size());
+  libav().av_strerror(error, text.data(), text.size());
   return text.data();
 }
 
@@ -94,7 +85,7 @@ class LibavDecoder : public Decoder {
  public:
   LibavDecoder(const InputFile& file, const ContainerView& view, std::function<void()> progress)
       : path_(file.path()), kind_(view.name), bytes_(file, view, std::move(progress)) {
-    av_log_set_level(AV_LOG_QUIET);
+    libav_.av_log_set_level(AV_LOG_QUIET);
     open_container();
     open_codec();
     // The first frame has the true rate and channels: headers of some kinds of AAC tell half.
@@ -139,18 +130,20 @@ class LibavDecoder : public Decoder {
   }
 
   void open_container() {
-    io_.reset(made(avio_alloc_context(static_cast<unsigned char*>(made(av_malloc(kIoBytes))),
-                                      kIoBytes, 0, &bytes_, &read_bytes, nullptr, &seek_to)));
-    AVFormatContext* container = made(avformat_alloc_context());
+    io_.reset(made(
+        libav_.avio_alloc_context(static_cast<unsigned char*>(made(libav_.av_malloc(kIoBytes))),
+                                  kIoBytes, 0, &bytes_, &read_bytes, nullptr, &seek_to)));
+    AVFormatContext* container = made(libav_.avformat_alloc_context());
     container->pb = io_.get();
     container->flags |= AVFMT_FLAG_CUSTOM_IO;
     container->io_open = &open_nothing;
-    container->format_whitelist = av_strdup(kFormats);
-    container->codec_whitelist = av_strdup(kCodecs);
-    container->protocol_whitelist = av_strdup("");
+    container->format_whitelist = libav_.av_strdup(kFormats);
+    container->codec_whitelist = libav_.av_strdup(kCodecs);
+    container->protocol_whitelist = libav_.av_strdup("");
     container->error_recognition = AV_EF_CRCCHECK;
     // Frees the context where it fails.
-    if (const int error = avformat_open_input(&container, nullptr, nullptr, nullptr); error < 0) {
+    if (const int error = libav_.avformat_open_input(&container, nullptr, nullptr, nullptr);
+        error < 0) {
       refuse(text_of(error));
     }
     container_.reset(container);
@@ -158,10 +151,11 @@ class LibavDecoder : public Decoder {
       AVStream* stream = container_->streams[i];
       if (stream->codecpar->codec_type != AVMEDIA_TYPE_AUDIO) stream->discard = AVDISCARD_ALL;
     }
-    if (const int error = avformat_find_stream_info(container_.get(), nullptr); error < 0) {
+    if (const int error = libav_.avformat_find_stream_info(container_.get(), nullptr); error < 0) {
       refuse(text_of(error));
     }
-    const int index = av_find_best_stream(container_.get(), AVMEDIA_TYPE_AUDIO, -1, -1, nullptr, 0);
+    const int index =
+        libav_.av_find_best_stream(container_.get(), AVMEDIA_TYPE_AUDIO, -1, -1, nullptr, 0);
     if (index < 0) refuse("it holds no audio");
     stream_ = container_->streams[index];
     for (unsigned i = 0; i < container_->nb_streams; ++i) {
@@ -170,43 +164,44 @@ class LibavDecoder : public Decoder {
   }
 
   void open_codec() {
-    const AVCodec* codec = avcodec_find_decoder(stream_->codecpar->codec_id);
+    const AVCodec* codec = libav_.avcodec_find_decoder(stream_->codecpar->codec_id);
     if (!codec) {
       refuse(std::string("this libav has no decoder of ") +
-             avcodec_get_name(stream_->codecpar->codec_id));
+             libav_.avcodec_get_name(stream_->codecpar->codec_id));
     }
-    codec_.reset(made(avcodec_alloc_context3(codec)));
-    codec_->codec_whitelist = av_strdup(kCodecs);
+    codec_.reset(made(libav_.avcodec_alloc_context3(codec)));
+    codec_->codec_whitelist = libav_.av_strdup(kCodecs);
     codec_->thread_count = 1;
     codec_->err_recognition = AV_EF_CRCCHECK | AV_EF_EXPLODE;
     codec_->pkt_timebase = stream_->time_base;
-    int error = avcodec_parameters_to_context(codec_.get(), stream_->codecpar);
-    if (error >= 0) error = avcodec_open2(codec_.get(), codec, nullptr);
+    int error = libav_.avcodec_parameters_to_context(codec_.get(), stream_->codecpar);
+    if (error >= 0) error = libav_.avcodec_open2(codec_.get(), codec, nullptr);
     if (error < 0) refuse(text_of(error));
-    packet_.reset(made(av_packet_alloc()));
-    frame_.reset(made(av_frame_alloc()));
+    packet_.reset(made(libav_.av_packet_alloc()));
+    frame_.reset(made(libav_.av_frame_alloc()));
   }
 
   // Decodes into frame_; false at the end, and where damage_ says why.
   bool next_frame() {
     for (;;) {
-      int error = avcodec_receive_frame(codec_.get(), frame_.get());
+      int error = libav_.avcodec_receive_frame(codec_.get(), frame_.get());
       if (error >= 0 && frame_->decode_error_flags != 0) return is_damaged("a frame is broken");
       if (error >= 0) return true;
       if (error == AVERROR_EOF) return false;
       if (error != AVERROR(EAGAIN)) return is_damaged(text_of(error));
-      error = av_read_frame(container_.get(), packet_.get());
+      error = libav_.av_read_frame(container_.get(), packet_.get());
       bytes_.check();
       if (error == AVERROR_EOF) {
-        avcodec_send_packet(codec_.get(), nullptr);
+        libav_.avcodec_send_packet(codec_.get(), nullptr);
         continue;
       }
       if (error < 0) return is_damaged(text_of(error));
       const bool is_corrupt = (packet_->flags & AV_PKT_FLAG_CORRUPT) != 0;
       if (packet_->stream_index == stream_->index) {
-        error = is_corrupt ? AVERROR_INVALIDDATA : avcodec_send_packet(codec_.get(), packet_.get());
+        error = is_corrupt ? AVERROR_INVALIDDATA
+                           : libav_.avcodec_send_packet(codec_.get(), packet_.get());
       }
-      av_packet_unref(packet_.get());
+      libav_.av_packet_unref(packet_.get());
       if (error < 0) return is_damaged(text_of(error));
     }
   }
@@ -254,22 +249,24 @@ class LibavDecoder : public Decoder {
     }
     if (!converter_) {
       SwrContext* made_one = nullptr;
-      const int error = swr_alloc_set_opts2(
+      const int error = libav_.swr_alloc_set_opts2(
           &made_one, &frame_->ch_layout, AV_SAMPLE_FMT_FLT, frame_->sample_rate, &frame_->ch_layout,
           static_cast<AVSampleFormat>(frame_->format), frame_->sample_rate, 0, nullptr);
       converter_.reset(made_one);
-      if (error < 0 || swr_init(converter_.get()) < 0) refuse("its samples cannot be converted");
+      if (error < 0 || libav_.swr_init(converter_.get()) < 0)
+        refuse("its samples cannot be converted");
     }
     values_.resize(static_cast<std::size_t>(frame_->nb_samples) *
                    static_cast<std::size_t>(format_.channels));
     auto* out = reinterpret_cast<std::uint8_t*>(values_.data());
-    const int got =
-        swr_convert(converter_.get(), &out, frame_->nb_samples,
-                    const_cast<const std::uint8_t**>(frame_->extended_data), frame_->nb_samples);
+    const int got = libav_.swr_convert(converter_.get(), &out, frame_->nb_samples,
+                                       const_cast<const std::uint8_t**>(frame_->extended_data),
+                                       frame_->nb_samples);
     if (got != frame_->nb_samples) refuse("its samples cannot be converted");
     at_ = 0;
   }
 
+  const Libav& libav_ = libav();
   std::string path_;
   const char* kind_;
   ViewedFile bytes_;
@@ -291,10 +288,16 @@ class LibavDecoder : public Decoder {
 
 }  // namespace
 
-std::string libav_version() { return av_version_info(); }
-
 std::unique_ptr<Decoder> open_libav(const InputFile& file, const ContainerView& view,
                                     std::function<void()> progress) {
+  try {
+    libav();
+  } catch (const AudioError& error) {
+    throw AudioError(
+        file.path(), "",
+        std::string("is ") + view.name + ", which FFmpeg's libraries decode: " + error.what(),
+        convert_advice());
+  }
   return std::make_unique<LibavDecoder>(file, view, std::move(progress));
 }
 

@@ -5,6 +5,8 @@
 
 namespace w2vbert {
 
+bool is_built_with_libav() { return false; }
+
 std::string libav_version() { return ""; }
 
 std::unique_ptr<Decoder> open_libav(const InputFile& file, const ContainerView& view,

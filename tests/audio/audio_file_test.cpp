@@ -16,6 +16,7 @@
 #include <tuple>
 #include <utility>
 
+#include "audio/shared_library.h"
 #include "support/error_message.h"
 #include "support/temporary_directory.h"
 #include "w2vbert/core/error.h"
@@ -27,6 +28,7 @@ using ::testing::AllOf;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::Matcher;
+using ::testing::StartsWith;
 
 const std::string kCorpus = W2VBERT_AUDIO_CORPUS;
 const std::vector<std::string> kWholeFiles = {
@@ -661,6 +663,17 @@ TEST_F(AudioFile, OtherKindsOfAudioAreNamed) {
                     : Matcher<std::string>(AnyOf(AllOf(HasSubstr(word), HasSubstr("ffmpeg")),
                                                  HasSubstr("is damaged"))));
   }
+}
+
+TEST(SharedLibrary, SaysWhatCannotBeLoadedOrFound) {
+  EXPECT_THAT(
+      message_of<AudioError>([] { SharedLibrary("libof-no-one.so.7"); }),
+      AllOf(StartsWith("libof-no-one.so.7: cannot be loaded: "),
+            HasSubstr("No such file or directory"), HasSubstr("FFmpeg's shared libraries")));
+  const SharedLibrary maths("libm.so.6");
+  EXPECT_EQ(maths.find<double (*)(double)>("cbrt")(27.0), 3.0);
+  EXPECT_THAT(message_of<AudioError>([&] { maths.find<void (*)()>("of_no_one"); }),
+              AllOf(StartsWith("libm.so.6: cannot be loaded: "), HasSubstr("of_no_one")));
 }
 
 TEST_F(AudioFile, OtherKindsAreReadWhereLibavIsThere) {

@@ -69,7 +69,8 @@ Waveform decode_audio(
     const std::function<void()>& progress = [] {});
 
 /// The version of libav (FFmpeg), which decodes M4A, AAC, WebM, WMA and others; "" in a build
-/// without it, where such a file is an AudioError that names its kind.
+/// without it, where such a file is an AudioError that names its kind. Its libraries are loaded
+/// when they are first needed; throws AudioError where they cannot be, as such a file then does.
 std::string libav_version();
 
 /// How many channels a file has. Throws AudioError as load_audio, but for what only decoding finds.

@@ -62,7 +62,13 @@ Finding torch_finding() {
 }
 
 Finding libav_finding() {
-  const std::string version = libav_version();
+  std::string version;
+  try {
+    version = libav_version();
+  } catch (const AudioError& error) {
+    return {"libav", error.what(),
+            "only needed for M4A, AAC, WebM, WMA and others: install FFmpeg's libraries"};
+  }
   if (!version.empty()) return {"libav", version + " (M4A, AAC, WebM, WMA and others)", ""};
   return {"libav", "not in this build",
           "only needed for M4A, AAC, WebM, WMA and others: install libavformat-dev and "

@@ -15,6 +15,7 @@
 #include "core/text.h"
 #include "core/threads.h"
 #include "tool/corpus/audio_directory.h"
+#include "tool/store/run_directory.h"
 #include "w2vbert/core/device.h"
 #include "w2vbert/core/error.h"
 
@@ -301,7 +302,7 @@ InputList ClipOptions::inputs(OutputNames names) const {
     read_manifest(manifest, manifest_format, list);
   }
   if (channel == kEachChannel) list.split_channels(channels_to_split);
-  list.finish(ending_of(output_format));
+  list.finish(ending_of(output_format), &is_name_of_record);
   return list;
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <compare>
 #include <cstdio>
 
 #include "core/file.h"
@@ -176,7 +175,8 @@ std::optional<InputProblem> InputList::problem_of(
   return problem_of_name(last);
 }
 
-void InputList::finish(std::string_view ending) {
+void InputList::finish(std::string_view ending,
+                       const std::function<bool(std::string_view)>& is_reserved) {
   if (size() == 0 && bad_rows_.empty()) {
     throw UsageError("", "", "no inputs", "at least one audio file");
   }
@@ -190,8 +190,16 @@ void InputList::finish(std::string_view ending) {
   if (naming() == Naming::path && size() > 0) root_size_ = common_root();
   if (names_needed_ == OutputNames::kUnneeded) return;
   for (std::size_t i = 0; i < size(); ++i) {
-    if (const auto bad = problem_of_name(name(i))) {
+    const std::string one = name(i);
+    if (const auto bad = problem_of_name(one)) {
       throw UsageError(paths_[i], "", bad->problem, bad->expected);
+    }
+    const std::size_t folder = one.find('/');
+    if (folder != std::string::npos && is_reserved(std::string_view(one).substr(0, folder))) {
+      throw UsageError(paths_[i], "",
+                       "gives the output name " + in_quotes(one) +
+                           ", whose folder has the name of a file that a run keeps",
+                       "another name", "name");
     }
   }
   check_names_differ(ending);
@@ -214,12 +222,11 @@ std::size_t InputList::common_root() const {
 }
 
 void InputList::check_names_differ(std::string_view ending) const {
-  // By hash, so that the names need not be made again for each comparison; names that share a hash
-  // are compared themselves.
+  // By hash, so that the names need not be made again for each comparison, and by name where the
+  // hashes are the same, as names can be chosen that have them.
   struct Key {
     std::uint64_t hash;
     std::size_t index;
-    auto operator<=>(const Key&) const = default;
   };
   const std::string folder_ending = std::string(ending) + "/";
   std::vector<std::size_t> below_a_file;  // if there is an input of that name
@@ -229,32 +236,35 @@ void InputList::check_names_differ(std::string_view ending) const {
     keys[i] = {stable_hash(one), i};
     if (one.find(folder_ending) != std::string::npos) below_a_file.push_back(i);
   }
-  std::sort(keys.begin(), keys.end());
+  std::sort(keys.begin(), keys.end(), [this](const Key& a, const Key& b) {
+    if (a.hash != b.hash) return a.hash < b.hash;
+    if (const int order = name(a.index).compare(name(b.index)); order != 0) return order < 0;
+    return a.index < b.index;
+  });
   for (std::size_t i = 1; i < keys.size(); ++i) {
-    for (std::size_t j = i; j > 0 && keys[j - 1].hash == keys[i].hash; --j) {
-      const std::size_t first = keys[j - 1].index;
-      const std::size_t second = keys[i].index;
-      if (name(first) != name(second)) continue;
-      throw UsageError(paths_[second], "",
-                       "gives the output name " + in_quotes(name(second)) + " as " +
-                           quote_bytes(paths_[first]) + " does",
-                       "names that differ without their extensions", "name");
-    }
+    const std::size_t first = keys[i - 1].index;
+    const std::size_t second = keys[i].index;
+    if (keys[i - 1].hash != keys[i].hash || name(first) != name(second)) continue;
+    throw UsageError(paths_[second], "",
+                     "gives the output name " + in_quotes(name(second)) + " as " +
+                         quote_bytes(paths_[first]) + " does",
+                     "names that differ without their extensions", "name");
   }
   for (const std::size_t i : below_a_file) {
     const std::string one = name(i);
     for (std::size_t at = one.find(folder_ending); at != std::string::npos;
          at = one.find(folder_ending, at + 1)) {
       const std::string file = one.substr(0, at);
-      for (auto key = std::lower_bound(keys.begin(), keys.end(), Key{stable_hash(file), 0});
-           key != keys.end() && key->hash == stable_hash(file); ++key) {
-        if (name(key->index) != file) continue;
-        throw UsageError(paths_[i], "",
-                         "gives the output name " + in_quotes(one) + ", whose folder " +
-                             in_quotes(file + std::string(ending)) + " is the output file of " +
-                             quote_bytes(paths_[key->index]),
-                         "names whose outputs can all be there");
-      }
+      const std::uint64_t hash = stable_hash(file);
+      const auto key = std::partition_point(keys.begin(), keys.end(), [&](const Key& other) {
+        return other.hash < hash || (other.hash == hash && name(other.index) < file);
+      });
+      if (key == keys.end() || key->hash != hash || name(key->index) != file) continue;
+      throw UsageError(paths_[i], "",
+                       "gives the output name " + in_quotes(one) + ", whose folder " +
+                           in_quotes(file + std::string(ending)) + " is the output file of " +
+                           quote_bytes(paths_[key->index]),
+                       "names whose outputs can all be there");
     }
   }
 }

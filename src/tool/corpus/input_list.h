@@ -81,11 +81,16 @@ class InputList {
   // that is one row's problem: finish() ends the run for it.
   std::optional<InputProblem> problem_of(std::string_view path, std::string_view name,
                                          const std::optional<InputSegment>& segment) const;
-  // To be called once, after the last add. `ending`: that of an output's file. Throws UsageError:
-  // no inputs, Naming::id for a list without names of its own; where names are needed, two inputs
-  // with one name, a name that is no path below a directory (a component that is "", "." or "..",
-  // or has over 255 bytes with the ending), or one whose folder is another one's file.
-  void finish(std::string_view ending = kOutputEnding);
+  // To be called once, after the last add. `ending`: that of an output's file; `is_reserved`:
+  // whether a file that is no output may have that name. Throws UsageError: no inputs, Naming::id
+  // for a list without names of its own; where names are needed, two inputs with one name, a name
+  // that is no path below a directory (a component that is "", "." or "..", or has over 255 bytes
+  // with the ending), or one whose folder is another one's file or is reserved.
+  void finish(
+      std::string_view ending = kOutputEnding,
+      const std::function<bool(std::string_view file_name)>& is_reserved = [](std::string_view) {
+        return false;
+      });
 
   std::size_t size() const noexcept { return paths_.ends.size(); }
   // As given; relative to the working directory when relative.

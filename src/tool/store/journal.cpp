@@ -31,12 +31,25 @@ using Json = nlohmann::ordered_json;
 constexpr std::size_t kMaxLineBytes = 1 << 20;
 constexpr std::uint64_t kReadBytes = 1 << 16;
 constexpr std::string_view kJournal = "journal";
+constexpr std::string_view kFailures = "failures";
 constexpr std::string_view kEnding = ".jsonl";
 
 std::string name_of(std::string_view kind, std::string_view label) {
   std::string name(kind);
   if (!label.empty()) name.append(".").append(label);
   return name.append(kEnding);
+}
+
+// The label in such a name.
+std::optional<std::string> label_of(std::string_view kind, std::string_view file_name) {
+  if (file_name.size() < kind.size() + kEnding.size() || !file_name.starts_with(kind) ||
+      !file_name.ends_with(kEnding)) {
+    return std::nullopt;
+  }
+  file_name.remove_prefix(kind.size());
+  file_name.remove_suffix(kEnding.size());
+  if (file_name.starts_with('.')) file_name.remove_prefix(1);
+  return std::string(file_name);
 }
 
 // Where the last whole line ends.
@@ -234,17 +247,14 @@ JournalRead read_journal(const std::string& path) {
 }
 
 std::string journal_name(std::string_view label) { return name_of(kJournal, label); }
-std::string failures_name(std::string_view label) { return name_of("failures", label); }
+std::string failures_name(std::string_view label) { return name_of(kFailures, label); }
 
 std::optional<std::string> label_of_journal(std::string_view file_name) {
-  if (file_name.size() < kJournal.size() + kEnding.size() || !file_name.starts_with(kJournal) ||
-      !file_name.ends_with(kEnding)) {
-    return std::nullopt;
-  }
-  file_name.remove_prefix(kJournal.size());
-  file_name.remove_suffix(kEnding.size());
-  if (file_name.starts_with('.')) file_name.remove_prefix(1);
-  return std::string(file_name);
+  return label_of(kJournal, file_name);
+}
+
+bool is_name_of_lines(std::string_view file_name) {
+  return label_of(kJournal, file_name) || label_of(kFailures, file_name);
 }
 
 std::vector<std::string> journals_in(const std::string& directory) {

@@ -5,10 +5,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -70,6 +70,8 @@ std::string journal_name(std::string_view label);
 std::string failures_name(std::string_view label);
 // The label in the name of a journal; nothing for another name.
 std::optional<std::string> label_of_journal(std::string_view file_name);
+// Whether it is one of a journal or of failures.
+bool is_name_of_lines(std::string_view file_name);
 
 // The names of the journals in a directory, in their order. Throws StorageError.
 std::vector<std::string> journals_in(const std::string& directory);
@@ -100,7 +102,7 @@ class OutputRecords {
   std::vector<std::string> journals_;
   // The one that was read last: there may be more journals than descriptors.
   mutable std::optional<std::pair<std::uint32_t, InputFile>> open_;
-  std::unordered_map<std::uint64_t, Place> places_;  // by the hash of the name
+  std::map<std::uint64_t, Place> places_;  // by the hash of the name
   std::uint64_t generation_ = 0;
 };
 

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <limits>
+#include <set>
 #include <string_view>
-#include <unordered_set>
 #include <utility>
 
 #include "checkpoint/safetensors_header.h"
@@ -105,7 +105,7 @@ Outputs::ScanResult OutputShards::scan(const Partition& partition, bool verify) 
   for (std::size_t shard = 0; begin_of(shard) < inputs_.size(); ++shard) {
     const std::string shard_name = name_of_shard(shard);
     if (!partition.holds(shard_name)) continue;
-    std::unordered_set<std::string> names;
+    std::set<std::string> names;
     for (std::size_t i = begin_of(shard); i < end_of(shard); ++i) names.insert(inputs_.name(i));
     directory_.check_index(index_path(shard));
     std::unique_ptr<StoredShard> stored;

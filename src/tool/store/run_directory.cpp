@@ -35,6 +35,10 @@ Fingerprint read_run_record(const std::string& directory) {
   return parse_run_record(read_small_file<UsageError, StorageError>(path, kMaxRecordBytes), path);
 }
 
+bool is_name_of_record(std::string_view file_name) {
+  return file_name == kRecordName || is_name_of_lines(file_name);
+}
+
 RunDirectory::RunDirectory(std::string path, Fingerprint fingerprint, Partition partition,
                            const ProtectedFiles& sources)
     : path_(without_trailing_slashes(std::move(path))),
@@ -94,13 +98,17 @@ const OutputRecords& RunDirectory::records() const {
 }
 
 FoundOutput RunDirectory::scan(std::string_view name, bool verify,
-                               const std::unordered_set<std::string>& clips) const {
+                               const std::set<std::string>& clips) const {
   FoundOutput found;
   const std::string path = output_path(name);
   check_is_free(path);
   struct stat status {};
   if (::lstat(path.c_str(), &status) != 0) {
-    if (errno == ENOENT || errno == ENOTDIR) return found;
+    if (errno == ENOTDIR) {
+      throw UsageError(path, "", "needs a folder where a file is",
+                       "another output directory, or names that need no such folder");
+    }
+    if (errno == ENOENT) return found;
     fail_storage(path, "cannot be looked at", errno);
   }
   const auto not_ours = [&](std::string_view problem) {

@@ -10,9 +10,9 @@
 #include <cstddef>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
-#include <unordered_set>
 #include <vector>
 
 #include "tool/corpus/input_list.h"
@@ -54,6 +54,9 @@ struct FoundOutput {
   std::optional<JournalEntry> record;  // the latest of that name
 };
 
+// Whether a run directory may hold a file of that name which is no output.
+bool is_name_of_record(std::string_view file_name);
+
 // Holds outputs (<name>.safetensors or .npy, also in folders below, or shards with their indexes),
 // the run record run.json, the journal of what was written and the failures of the last run:
 // journal.jsonl and failures.jsonl, or journal.<index>-of-<count>.jsonl and so on for a partition.
@@ -80,10 +83,11 @@ class RunDirectory {
   Placement placement() const noexcept { return placement_; }
 
   // Reads the output's header; with `verify` its data too. Throws UsageError for a file that this
-  // run has not written, which is never touched, and StorageError for one that cannot be read.
+  // run has not written, there or where a folder is needed, which is never touched, and
+  // StorageError for one that cannot be read.
   // `clips`: of a shard, those whose records say that the run has written it.
   FoundOutput scan(std::string_view name, bool verify,
-                   const std::unordered_set<std::string>& clips = {}) const;
+                   const std::set<std::string>& clips = {}) const;
   // What the journals say that were there when this was first called.
   const OutputRecords& records() const;
   // Records an output by start() that is there and was found to be of its input in another way than
@@ -129,7 +133,7 @@ class RunDirectory {
   std::string journal_path_;
   FailureLines failures_;
   ProtectedFiles sources_;
-  std::unordered_set<std::string> protected_;  // paths of `sources_` below this directory
+  std::set<std::string> protected_;  // paths of `sources_` below this directory
   Placement placement_ = Placement::kExclusive;
   std::mutex journal_mutex_;
   std::optional<Journal> journal_;

@@ -13,12 +13,12 @@
 #include <exception>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string_view>
 #include <thread>
-#include <unordered_map>
-#include <unordered_set>
 #include <utility>
 
 #include "checkpoint/safetensors_header.h"
@@ -120,7 +120,7 @@ std::vector<PartitionJournal> read_journals(const std::string& directory) {
     worker.host = read.host;
     worker.pid = read.pid;
     // Several workers may have begun at once with one journal, and all have done the same.
-    std::unordered_set<std::string_view> done;
+    std::set<std::string_view> done;
     for (std::size_t i = read.entries.size() - read.entries_of_last; i < read.entries.size(); ++i) {
       if (!done.insert(read.entries[i].name).second) continue;
       worker.audio_seconds += read.entries[i].audio_seconds;
@@ -142,7 +142,7 @@ std::vector<PartitionJournal> read_journals(const std::string& directory) {
 // Says that a shard's index file does not say what the shard itself says; adds its clips to
 // `names`.
 std::string problem_of_index(const std::string& path, const std::string& index,
-                             std::unordered_set<std::string>& names) {
+                             std::set<std::string>& names) {
   try {
     for (IndexedClip& clip : parse_index(index)) names.insert(std::move(clip.name));
     if (read_small_file<UsageError, StorageError>(path, kMaxSafetensorsHeaderBytes) == index) {
@@ -158,8 +158,8 @@ std::string problem_of_index(const std::string& path, const std::string& index,
 
 // The clips in all shards, by their indexes, and their seconds: a worker that is killed has put its
 // shard in place and not yet journaled its clips, perhaps.
-std::unordered_map<std::string, double> indexed_clips(const std::string& directory) {
-  std::unordered_map<std::string, double> clips;
+std::map<std::string, double> indexed_clips(const std::string& directory) {
+  std::map<std::string, double> clips;
   for (const FolderEntry& entry : entries_of(directory)) {
     if (!is_shard_index(entry.name)) continue;
     try {
@@ -214,7 +214,7 @@ RunStatus run_status(const std::string& path) {
     for (const auto& [name, seconds] : clips) status.audio_seconds += seconds;
   } else {
     // The files themselves, whatever became of the journals; these know how long each is.
-    std::unordered_map<std::string_view, double> seconds;
+    std::map<std::string_view, double> seconds;
     for (const PartitionJournal& journal : journals) {
       for (const JournalEntry& entry : journal.entries) seconds[entry.name] = entry.audio_seconds;
     }
@@ -307,7 +307,7 @@ Verification verify_run(const std::string& path, int threads, const VerifyEvents
       if (running.fetch_sub(1) == 1) scanned.close();
     });
   }
-  std::unordered_set<std::string> found;
+  std::set<std::string> found;
   while (const std::optional<Scanned> one = scanned.pop()) {
     if (one->failure) std::rethrow_exception(one->failure);
     const std::string& name = outputs[one->index];

@@ -4,7 +4,6 @@
 #include <map>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 
 #include "checkpoint/safetensors_header.h"
 #include "core/file.h"
@@ -25,7 +24,7 @@ struct StoredShard {
   InputFile file;
   SafetensorsHeader header;
   std::string index;
-  std::unordered_map<std::string, IndexedClip> clips;  // of the index, by name
+  std::map<std::string, IndexedClip> clips;  // of the index, by name
   std::map<std::string_view, const HeaderTensor*> tensors;
 };
 

@@ -70,6 +70,25 @@ class Lists : public ::testing::Test {
   std::string out_ = scratch_ / "out";
 };
 
+// Before any work, not when the first of them is written.
+TEST_F(Lists, AFileInThePlaceOfAFolderEndsTheRunBeforeItBegins) {
+  clip("a.wav");
+  for (const std::string name : {"run.json", "journal.jsonl", "failures.1-of-2.jsonl"}) {
+    const Result result =
+        features({"--manifest", list("wav.scp", name + "/b " + (scratch_ / "a.wav") + "\n")});
+    EXPECT_EQ(result.status, 2) << result.err;
+    EXPECT_THAT(result.err, HasSubstr("whose folder has the name of a file that a run keeps"));
+    EXPECT_FALSE(fs::exists(out_));
+  }
+  fs::create_directories(out_);
+  list("out/notes", "mine");
+  const Result result =
+      features({"--manifest", list("wav.scp", "notes/b " + (scratch_ / "a.wav") + "\n")});
+  EXPECT_EQ(result.status, 2) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("needs a folder where a file is"));
+  EXPECT_THAT(files_in(out_), ElementsAre("notes"));
+}
+
 TEST_F(Lists, OfEachFormatAreRead) {
   clip("d/clips/a.wav");
   clip("d/clips/b.wav");

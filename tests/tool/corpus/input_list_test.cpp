@@ -210,6 +210,21 @@ TEST(InputList, RefusesAFileInAnothersFolder) {
   EXPECT_THAT(error_of({"x/a.wav", "x/a.safetensors/b.wav"}), HasSubstr("x/a.wav"));
 }
 
+TEST(InputList, RefusesAFolderOfAReservedName) {
+  const auto error_of_name = [](const std::string& name) {
+    return message_of<UsageError>([&] {
+      InputList list("/work");
+      list.add_named("other", "b.wav");
+      list.add_named(name, "a.wav");
+      list.finish(".npy", [](std::string_view file) { return file == "run.json"; });
+    });
+  };
+  EXPECT_THAT(error_of_name("run.json/b"),
+              ::testing::AllOf(HasSubstr("a.wav"), HasSubstr("run.json/b")));
+  EXPECT_EQ(error_of_name("run.json"), "accepted");
+  EXPECT_EQ(error_of_name("x/run.json/b"), "accepted");
+}
+
 TEST(InputList, NeedsNoNamesWhereOutputsHaveNone) {
   InputList list("/work", OutputNames::kUnneeded);
   const std::string long_name = "x/" + std::string(250, 'a') + ".wav";
