@@ -166,9 +166,9 @@ std::optional<std::string> find_snapshot(const std::string& cache, const HubName
 }
 
 std::string download_command(const HubName& name) {
-  std::string command = "hf download  --revision ";
-  command.insert(command.rfind(" --"), name.id);
-  if (name.revision.empty()) command.erase(command.rfind(" --"));
+  if (name.revision.empty()) return "hf download " + name.id;
+  std::string command = "hf download ID --revision ";
+  command.replace(command.find("ID"), 2, name.id);
   return command + name.revision;
 }
 

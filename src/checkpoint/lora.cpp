@@ -6,6 +6,7 @@
 #include <torch/nn/modules/linear.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -28,6 +29,7 @@ namespace {
 constexpr std::size_t kMaxUnusedListed = 5;
 
 using Shape = std::vector<std::int64_t>;
+using Names = std::set<std::string, std::less<>>;
 
 // One change of the module, with the adapter's tensors by their names in the file.
 struct Merge {
@@ -64,11 +66,11 @@ std::string module_of(std::string_view key) {
 }
 
 // What stands before the longest end of `name` that is one of `names`; nothing where none is.
-std::optional<std::string> place_of(const std::string& name, const std::set<std::string>& names) {
+std::optional<std::string> place_of(std::string_view name, const Names& names) {
   for (std::size_t at = 0; at < name.size();) {
-    if (names.contains(name.substr(at))) return name.substr(0, at);
+    if (names.contains(name.substr(at))) return std::string(name.substr(0, at));
     const std::size_t dot = name.find('.', at);
-    if (dot == std::string::npos) break;
+    if (dot == std::string_view::npos) break;
     at = dot + 1;
   }
   return std::nullopt;
@@ -156,13 +158,13 @@ class LoraMerger {
                                  ": fan_in_fan_out: true is taken as false, as PEFT does");
     }
     if (!report_.unused.empty()) {
-      std::string list;
-      for (std::size_t i = 0; i < std::min(report_.unused.size(), kMaxUnusedListed); ++i) {
-        list += (i == 0 ? "" : ", ") + quote_bytes(report_.unused[i]);
+      const std::size_t count = report_.unused.size();
+      std::vector<std::string> first;
+      for (std::size_t i = 0; i < std::min(count, kMaxUnusedListed); ++i) {
+        first.push_back(quote_bytes(report_.unused[i]));
       }
-      if (report_.unused.size() > kMaxUnusedListed) list += ", ...";
-      report_.warnings.push_back(quote_bytes(files_.weights) + ": " +
-                                 std::to_string(report_.unused.size()) +
+      const std::string list = comma_list(first) + (count > kMaxUnusedListed ? ", ..." : "");
+      report_.warnings.push_back(quote_bytes(files_.weights) + ": " + std::to_string(count) +
                                  " tensors are for parts that this model does not have: " + list);
     }
     return std::move(report_);
@@ -177,7 +179,7 @@ class LoraMerger {
   // Finds what stands before the names of the base model and of a head in the adapter, which may
   // have been trained inside of other modules.
   void find_model() {
-    std::set<std::string> base_modules, head_modules;
+    Names base_modules, head_modules;
     for (const auto& item : module_.named_modules(/*name_prefix=*/"", /*include_self=*/false)) {
       if (const auto name = name_in_base(item.key())) {
         // One part alone, such as "adapter", says little.

@@ -13,6 +13,9 @@
 namespace w2vbert {
 namespace {
 
+// Each name is looked for from each of its dots on. PEFT's have some 100 bytes.
+constexpr std::size_t kMaxNameBytes = 1024;
+
 // PEFT's name of the tensor `key`, without its prefix; nothing for what PEFT leaves out itself.
 std::optional<std::string> peft_name(const std::string& key) {
   std::vector<std::string> parts = split(key, '.');
@@ -35,7 +38,7 @@ std::optional<std::string> peft_name(const std::string& key) {
     }
   }
   std::string name;
-  for (const std::string& part : parts) name += (name.empty() ? "" : ".") + part;
+  for (std::size_t i = 0; i < parts.size(); ++i) name += (i == 0 ? "" : ".") + parts[i];
   return name;
 }
 
@@ -51,6 +54,11 @@ LoraTensors::LoraTensors(const std::string& path) : file_(Checkpoint::open(path)
     if (!tensor.name.starts_with(kPeftPrefix)) {
       throw CheckpointError(path, tensor.name, "is no tensor of an adapter",
                             "a name with " + std::string(kPeftPrefix));
+    }
+    if (tensor.name.size() > kMaxNameBytes) {
+      throw CheckpointError(path, tensor.name,
+                            "has a name of " + std::to_string(tensor.name.size()) + " bytes",
+                            "at most " + std::to_string(kMaxNameBytes));
     }
     if (!is_weight_dtype(tensor.dtype_name)) {
       throw CheckpointError(path, tensor.name, "has dtype " + tensor.dtype_name, kWeightDtypes);

@@ -30,8 +30,11 @@ constexpr std::array kDtypes = {
     DtypeBits{"F6_E3M2", 6},
 };
 
-// A shape's dimensions: numbers of two characters would take four times the memory of their text.
+// What weighs several times its text where it is written as short as it can be: entries of
+// __metadata__, the dimensions of a shape, and those of all shapes.
+constexpr std::size_t kMaxMetadataEntries = 1 << 20;
 constexpr std::size_t kMaxNumbers = 1 << 20;
+constexpr std::size_t kMaxDimensions = 1 << 23;
 constexpr std::uint64_t kMaxInt64 = std::numeric_limits<std::int64_t>::max();
 
 std::optional<std::uint64_t> multiply(std::uint64_t a, std::uint64_t b) {
@@ -149,6 +152,10 @@ class HeaderHandler : public JsonHandler {
         fail(key_, "the entry is " + describe(value), kEntry);
       case Where::kMetadata:
         if (const auto* text = std::get_if<std::string_view>(&value)) {
+          if (header_.metadata.size() == kMaxMetadataEntries) {
+            fail("__metadata__",
+                 "holds more than " + std::to_string(kMaxMetadataEntries) + " entries", "fewer");
+          }
           header_.metadata.emplace_back(key_, bytes_.keep(*text));
           return;
         }
@@ -270,6 +277,12 @@ class HeaderHandler : public JsonHandler {
                "at most 2^63 - 1");
         }
       }
+      dimensions_ += numbers_.size();
+      if (dimensions_ > kMaxDimensions) {
+        fail(tensor_.name,
+             "the shapes have more than " + std::to_string(kMaxDimensions) + " dimensions in all",
+             "fewer");
+      }
       tensor_.shape = bytes_.keep(std::span<const std::uint64_t>(numbers_));
       has_shape_ = true;
     } else {
@@ -326,6 +339,7 @@ class HeaderHandler : public JsonHandler {
   bool has_shape_ = false;
   bool has_offsets_ = false;
   std::vector<std::uint64_t> numbers_;
+  std::size_t dimensions_ = 0;  // of all shapes
 };
 
 // Bytes of a tensor by dtype and shape; counts its elements.

@@ -40,9 +40,9 @@ struct HeaderTensor {
 };
 
 struct SafetensorsHeader {
-  // In the order of their data. A deque, for a vector that grows needs twice its memory.
+  // In the order of their data. Deques, for a vector that grows needs three times its memory.
   std::deque<HeaderTensor> tensors;
-  std::vector<std::pair<std::string_view, std::string_view>> metadata;
+  std::deque<std::pair<std::string_view, std::string_view>> metadata;
   std::uint64_t data_offset = 0;  // bytes from the start of the file
 
   const HeaderTensor* find(std::string_view name) const;    // null when absent
@@ -60,8 +60,8 @@ int dtype_bits(std::string_view dtype_name);
 // end of the header at least: dtypes, shapes, and data offsets that tile the data without hole or
 // overlap. A length that cannot be is refused before anything is allocated. Throws CheckpointError
 // naming `path` and the tensor; a file that is something else (a web page, a Git LFS pointer, a
-// pickle) is told what it is. Takes at most three times the header's memory, with `head` itself,
-// which the header keeps.
+// pickle) is told what it is. Takes at most three times the header's memory and 64 MiB, with `head`
+// itself, which the header keeps.
 SafetensorsHeader parse_safetensors_header(std::string&& head, std::uint64_t file_size,
                                            const std::string& path);
 // The same with a copy of `head`.

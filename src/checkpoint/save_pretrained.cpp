@@ -16,6 +16,7 @@
 #include "checkpoint/checkpoint_index.h"
 #include "checkpoint/safetensors_writer.h"
 #include "checkpoint/state_dict.h"
+#include "config/config_table.h"
 #include "core/dtype.h"
 #include "core/durable_file.h"
 #include "core/file.h"
@@ -27,7 +28,6 @@ namespace {
 
 constexpr const char* kConfigFile = "config.json";
 constexpr const char* kAdapterFile = "adapter_config.json";
-constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
 
 // HF: model.__class__.__name__
 std::string class_name_of(const torch::nn::Module& module) {

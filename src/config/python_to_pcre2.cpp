@@ -27,12 +27,7 @@ std::u32string decoded(std::string_view text) {
   while (!text.empty()) {
     const std::size_t length = utf8_character_length(text);
     if (length == 0) throw PatternError("is not UTF-8");
-    constexpr unsigned kFirstByte[] = {0, 0x7F, 0x1F, 0x0F, 0x07};
-    CodePoint point = static_cast<unsigned char>(text[0]) & kFirstByte[length];
-    for (std::size_t i = 1; i < length; ++i) {
-      point = point << 6 | (static_cast<unsigned char>(text[i]) & 0x3FU);
-    }
-    points.push_back(point);
+    points.push_back(static_cast<char32_t>(code_point(text.substr(0, length))));
     text.remove_prefix(length);
   }
   return points;

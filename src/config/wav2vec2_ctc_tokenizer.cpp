@@ -389,12 +389,7 @@ bool is_space(std::uint32_t c) {  // Python's str.isspace()
 // Bytes of the space at the start of UTF-8 text, or 0.
 std::size_t space_length(std::string_view text) {
   const std::size_t length = utf8_character_length(text);
-  if (length == 0 || length > 3) return 0;
-  constexpr std::uint32_t kLeadMasks[] = {0, 0x7F, 0x1F, 0x0F};
-  std::uint32_t c = static_cast<std::uint8_t>(text[0]) & kLeadMasks[length];
-  for (std::size_t i = 1; i < length; ++i)
-    c = c << 6 | (static_cast<std::uint8_t>(text[i]) & 0x3FU);
-  return is_space(c) ? length : 0;
+  return length > 0 && is_space(code_point(text.substr(0, length))) ? length : 0;
 }
 
 // Python's str.strip().

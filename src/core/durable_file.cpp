@@ -220,12 +220,12 @@ bool remove_what_was_seen(const std::string& path, const FileIdentity& seen) {
 
 void synchronise_directory(const std::string& directory) { sync_directory(directory, directory); }
 
-std::vector<std::string> make_directories(const std::string& path) {
+std::vector<std::string> make_directories(const std::string& path, std::string_view within) {
   // Said before anything is made: a path that is too long in all fails at its last component.
   if (path.size() >= PATH_MAX) fail_storage(path, "cannot be made", ENAMETOOLONG);
   std::vector<std::string> made;
   try {
-    for (std::size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
+    for (std::size_t end = path.find('/', within.size() + 1);; end = path.find('/', end + 1)) {
       const std::string part = path.substr(0, end);
       if (::mkdir(part.c_str(), 0777) == 0) {
         made.push_back(part);

@@ -99,8 +99,9 @@ bool remove_what_was_seen(const std::string& path, const FileIdentity& seen);
 void synchronise_directory(const std::string& directory);
 
 // Makes `path` and what is missing above it, durably; returns what was made, outermost first.
-// Throws StorageError(path), and nothing that was made is left then.
-std::vector<std::string> make_directories(const std::string& path);
+// `within`: a directory that `path` begins with and that has to be there. Throws
+// StorageError(path), and nothing that was made is left then.
+std::vector<std::string> make_directories(const std::string& path, std::string_view within = "");
 
 // How a finished file is put in its place.
 enum class Placement {

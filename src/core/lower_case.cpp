@@ -16,15 +16,6 @@ constexpr std::uint32_t kFinalSigma = 0x3C2;
 constexpr std::uint32_t kCapitalIWithDot = 0x130;
 constexpr std::uint32_t kDotAbove = 0x307;
 
-// The code point of a text that utf8_character_length() finds whole.
-std::uint32_t code_point(std::string_view character) {
-  const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(character[i]); };
-  constexpr std::uint32_t kLeadMasks[] = {0, 0x7F, 0x1F, 0x0F, 0x07};
-  std::uint32_t value = byte(0) & kLeadMasks[character.size()];
-  for (std::size_t i = 1; i < character.size(); ++i) value = value << 6 | (byte(i) & 0x3FU);
-  return value;
-}
-
 std::uint32_t lower(std::uint32_t value) {
   const auto* run = std::lower_bound(
       std::begin(kLowerCaseRuns), std::end(kLowerCaseRuns), value,

@@ -45,6 +45,14 @@ std::size_t utf8_character_length(std::string_view bytes) {
   return 0;
 }
 
+std::uint32_t code_point(std::string_view character) {
+  const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(character[i]); };
+  constexpr std::uint32_t kLeadMasks[] = {0, 0x7F, 0x1F, 0x0F, 0x07};
+  std::uint32_t value = byte(0) & kLeadMasks[character.size()];
+  for (std::size_t i = 1; i < character.size(); ++i) value = value << 6 | (byte(i) & 0x3FU);
+  return value;
+}
+
 std::string quote_bytes(std::string_view bytes, std::size_t limit) {
   const bool is_plain =
       bytes.size() <= limit &&

@@ -258,6 +258,12 @@ TEST_F(Lora, RefusesTensorsThatDoNotFit) {
                 t[linear_k + ".lora_A.weight"] = torch::ones({2, 16});
               }),
               AllOf(HasSubstr(linear_k), HasSubstr("target_modules of adapter_config.json")));
+  EXPECT_THAT(error_of(rename(kQ0 + ".lora_A.weight",
+                              kBase + "." + kQ0.substr(kBase.size()) + ".lora_A.weight")),
+              HasSubstr(kQ0 + ".lora_A.weight: is missing"));
+  // Else names of a megabyte would take hours to look for.
+  EXPECT_THAT(error_of([](Tensors& t) { t[kBase + std::string(1008, '.')] = torch::ones({1}); }),
+              HasSubstr("has a name of 1025 bytes, expected at most 1024"));
   EXPECT_THAT(error_of([](Tensors& t) { t[kQ0 + ".lora_magnitude_vector"] = torch::ones({16}); }),
               HasSubstr("lora_magnitude_vector: has no place"));
   EXPECT_THAT(error_of([](Tensors& t) {

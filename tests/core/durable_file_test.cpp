@@ -626,6 +626,15 @@ TEST(MakeDirectories, MakesWhatIsMissing) {
   EXPECT_THROW(make_directories(directory / "file/b"), StorageError);
 }
 
+TEST(MakeDirectories, MakesNothingAboveADirectoryThatHasToBeThere) {
+  const TemporaryDirectory directory;
+  EXPECT_THAT(make_directories(directory / "a/b", directory.path()),
+              ElementsAre(directory / "a", directory / "a/b"));
+  EXPECT_THAT(make_directories(directory / "a/c", directory / "a"), ElementsAre(directory / "a/c"));
+  EXPECT_THROW(make_directories(directory / "gone/b", directory / "gone"), StorageError);
+  EXPECT_FALSE(std::filesystem::exists(directory / "gone"));
+}
+
 TEST(MakeDirectories, LeavesNothingOfWhatItCannotMakeWhole) {
   const TemporaryDirectory directory;
   std::string deep = directory.path();

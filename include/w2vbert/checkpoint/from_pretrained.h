@@ -50,7 +50,7 @@ struct PretrainedSource {
 /// Finds a model without reading its weights: a local directory or cached Hub id (resolve_model)
 /// and its config.json with the options' changes. Throws CheckpointError for a model that is not
 /// there, ConfigError for a config.json that is not there, is malformed, or does not hold with the
-/// changes.
+/// changes, UsageError for a Hub id or a revision that is none.
 PretrainedSource find_pretrained(const std::string& path_or_id,
                                  const FromPretrainedOptions& options = {});
 
@@ -85,7 +85,7 @@ void merge_lora_of(const FromPretrainedOptions& options, torch::nn::Module& modu
 /// and merges the LoRA adapter, ends in eval mode. ModuleHolder is made with TORCH_MODULE and
 /// constructed from the config. Throws ConfigError for a config.json or an adapter_config.json that
 /// does not hold, or that the class does not support, and CheckpointError for files that are not
-/// there, are damaged or do not fit.
+/// there, are damaged or do not fit; UsageError as find_pretrained.
 template <class ModuleHolder>
 Pretrained<ModuleHolder> load_pretrained(const std::string& path_or_id,
                                          const FromPretrainedOptions& options = {}) {

@@ -14,7 +14,8 @@ class SemanticEncoderImpl : public Cloneable<SemanticEncoderImpl> {
  public:
   static constexpr std::int64_t kDefaultState = 17;
 
-  /// `mean_values` and `var_values` (C), floating and finite, the latter above 0; undefined both:
+  /// `mean_values` and `var_values` (C), floating and finite, the latter at least
+  /// the smallest normal float32; undefined both:
   /// the state is returned as it is. Throws c10::ValueError.
   explicit SemanticEncoderImpl(Wav2Vec2BertModel base, torch::Tensor mean_values = {},
                                torch::Tensor var_values = {}, std::int64_t state = kDefaultState);

@@ -20,7 +20,8 @@ class Wav2Vec2BertForCTCImpl : public Cloneable<Wav2Vec2BertForCTCImpl> {
 
   /// Inputs as of Wav2Vec2BertModel; `options` without stop_after. `labels` (B, targets), long,
   /// from 0 to V - 1 and padded with anything below 0, or undefined. The loss is float32. Throws
-  /// c10::ValueError; ConfigError when labels meet a pad_token_id of null, which is the blank.
+  /// c10::ValueError; ConfigError when labels meet a pad_token_id, the blank, of null or outside of
+  /// 0 to V - 1.
   CausalLMOutput forward(const torch::Tensor& input_features,
                          const torch::Tensor& attention_mask = {}, const torch::Tensor& labels = {},
                          const ForwardOptions& options = {});

@@ -19,9 +19,9 @@ class Wav2Vec2BertForSequenceClassificationImpl
   void pretty_print(std::ostream& stream) const override;
 
   /// Inputs as of Wav2Vec2BertModel; `options` without stop_after. `labels` (B), long, from 0 to
-  /// num_labels - 1, or undefined. HF: the pooling takes the first n frames of a row with n valid
-  /// ones, also where others are valid, and the whole row where no frame is. Throws
-  /// c10::ValueError.
+  /// num_labels - 1 or -100, which does not count, or undefined. HF: the pooling takes the first n
+  /// frames of a row with n valid ones, also where others are valid, and the whole row where no
+  /// frame is. Throws c10::ValueError.
   SequenceClassifierOutput forward(const torch::Tensor& input_features,
                                    const torch::Tensor& attention_mask = {},
                                    const torch::Tensor& labels = {},

@@ -18,7 +18,8 @@ class AMSoftmaxLossImpl : public Cloneable<AMSoftmaxLossImpl> {
   void pretty_print(std::ostream& stream) const override;
 
   /// `hidden_states` (B, input_dim), of the parameters' dtype; `labels` B whole numbers from 0 to
-  /// num_labels - 1, long -> scalar. Throws c10::ValueError, and c10::Error for a label outside.
+  /// num_labels - 1, long -> scalar. Throws c10::ValueError; labels on another
+  /// device than the CPU are not looked at.
   torch::Tensor forward(torch::Tensor hidden_states, const torch::Tensor& labels);
 
   torch::nn::CrossEntropyLoss loss = nullptr;

@@ -23,6 +23,13 @@ namespace {
 constexpr std::string_view kRecordName = "run.json";
 constexpr std::uint64_t kMaxRecordBytes = 1 << 20;
 
+// Device and inode of what is at `path`.
+std::pair<dev_t, ino_t> directory_at(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) fail_storage(path, "cannot be looked at", errno);
+  return {status.st_dev, status.st_ino};
+}
+
 }  // namespace
 
 ClipFailure failure_of(const BadRow& row) {
@@ -52,6 +59,7 @@ RunDirectory::RunDirectory(std::string path, Fingerprint fingerprint, Partition 
   if (path_.empty()) throw StorageError("", "", "the output directory has no name", "a directory");
   made_ = make_directories(path_);
   try {
+    itself_ = directory_at(path_);
     placement_ = try_directory(path_);
     for (std::string& name : sources_.below(path_)) {
       protected_.insert(join_path(path_, name));
@@ -189,8 +197,13 @@ void RunDirectory::write_index(const std::string& path, const std::string& index
 }
 
 void RunDirectory::prepare(std::string_view name) {
+  if (directory_at(path_) != itself_) {
+    throw StorageError(path_, "", "is another directory than when the run began",
+                       "the one that was there, or its disk");
+  }
   const std::string_view folder = directory_prefix(name);
-  if (!folder.empty()) make_directories(without_trailing_slashes(join_path(path_, folder)));
+  // Not this directory: where it has gone, with its disk or by another hand, nothing belongs.
+  if (!folder.empty()) make_directories(without_trailing_slashes(join_path(path_, folder)), path_);
 }
 
 void RunDirectory::remove(std::string_view name, const std::string& input_path,

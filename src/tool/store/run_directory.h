@@ -7,12 +7,15 @@
 // first, then outputs.h.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <mutex>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "tool/corpus/input_list.h"
@@ -101,7 +104,8 @@ class RunDirectory {
   // Writes the run record, opens the journal, drops the failures of the last run. To be called
   // before the first output. `inputs`, `finished`: of this partition, for the journal.
   void start(std::size_t inputs, std::size_t finished);
-  // Makes the folder of `name`. Any thread may call this.
+  // Makes the folder of `name`. Throws StorageError where this directory is not the one any more
+  // that it was: what is at its path when a disk has gone is another one. Any thread may call this.
   void prepare(std::string_view name);
   // Appends an output, which is in its place, to the journal. Any thread may call this.
   void record(const JournalEntry& output);
@@ -124,6 +128,7 @@ class RunDirectory {
   void check_is_free(const std::string& path) const;
 
   std::string path_;
+  std::pair<dev_t, ino_t> itself_;
   Fingerprint fingerprint_;
   std::string digest_;
   OutputFormat format_;

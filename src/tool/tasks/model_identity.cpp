@@ -15,6 +15,7 @@
 
 #include "checkpoint/missing_weights.h"
 #include "checkpoint/safetensors_header.h"
+#include "config/config_table.h"
 #include "config/lora_config.h"
 #include "core/durable_file.h"
 #include "core/environment.h"
@@ -30,7 +31,6 @@ namespace {
 
 constexpr std::array kConfigFiles = {"config.json", "processor_config.json",
                                      "preprocessor_config.json"};
-constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
 constexpr std::uint64_t kDigestBlockBytes = 16 << 20;
 constexpr std::time_t kUnchangedSeconds = 3;
 constexpr std::uint64_t kReadBytes = 256 << 10;  // stays in a core's own cache

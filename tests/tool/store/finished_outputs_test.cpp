@@ -327,6 +327,21 @@ TEST_P(FinishedOutputs, ThatCameBackFromEarlierAreNotWhatWasWrittenLast) {
   EXPECT_EQ(read_text(path), now.at(path).second);
 }
 
+// What is under the place of a disk when it has gone is not where outputs belong.
+TEST_P(FinishedOutputs, AreNotPutIntoADirectoryThatHasTakenTheOnesPlace) {
+  RunDirectory directory(out_, fingerprint());
+  directory.start(2, 0);
+  directory.prepare("x/a");
+  EXPECT_TRUE(fs::is_directory(out_ + "/x"));
+  fs::rename(out_, out_ + ".gone");
+  EXPECT_THROW(directory.prepare("x/a"), StorageError);
+  EXPECT_FALSE(fs::exists(out_));
+  fs::create_directory(out_);
+  EXPECT_THAT(message_of<StorageError>([&] { directory.prepare("x/a"); }),
+              HasSubstr("is another directory than when the run began"));
+  EXPECT_TRUE(fs::is_empty(out_));
+}
+
 INSTANTIATE_TEST_SUITE_P(Forms, FinishedOutputs,
                          ::testing::Values(Form{"Files", 0, OutputFormat::safetensors},
                                            Form{"Npy", 0, OutputFormat::npy},
