@@ -2,6 +2,7 @@
 // Torch-free.
 #pragma once
 
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -52,12 +53,18 @@ class Descriptor {
                      expected);
 }
 
-// Returns 0, or the error's number.
+// Returns 0, or the error's number. Waits where the other end of a pipe is slow, also where whoever
+// opened it has made it not wait by itself (O_NONBLOCK).
 inline int try_write_all(int descriptor, std::span<const std::byte> bytes) noexcept {
   while (!bytes.empty()) {
     const ssize_t count =
         ::write(descriptor, bytes.data(), std::min(bytes.size(), kMaxTransferBytes));
     if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && errno == EAGAIN) {
+      pollfd room{descriptor, POLLOUT, 0};
+      if (::poll(&room, 1, /*no limit*/ -1) < 0 && errno != EINTR) return errno;
+      continue;
+    }
     if (count <= 0) return count == 0 ? ENOSPC : errno;
     bytes = bytes.subspan(static_cast<std::size_t>(count));
   }

@@ -1,9 +1,11 @@
 #include "core/durable_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <climits>
@@ -12,8 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/exclusive_name.h"
 #include "core/file.h"
-#include "core/file_lock.h"
 #include "core/text.h"
 #include "w2vbert/core/error.h"
 
@@ -24,86 +26,122 @@ using Pieces = std::span<const std::span<const std::byte>>;
 
 constexpr std::size_t kBlockBytes = 1 << 16;
 
-// With the slash, or "./".
-std::string directory_of(const std::string& path) {
-  const std::string_view directory = directory_prefix(path);
-  return directory.empty() ? "./" : std::string(directory);
-}
-
-// As many bytes as there are, up to the size of `block`; 0 also for an error.
-std::size_t read_block(const Descriptor& file, std::span<std::byte> block) {
-  std::size_t total = 0;
-  while (total < block.size()) {
-    const ssize_t got = ::read(file.number(), block.data() + total, block.size() - total);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) break;
-    total += static_cast<std::size_t>(got);
-  }
-  return total;
-}
-
-// Whether both are regular files with the same bytes.
-bool are_equal(const std::string& path, const std::string& other) {
-  const Descriptor a(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  const Descriptor b(::open(other.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  struct stat of_a {
-  }, of_b{};
-  if (::fstat(a.number(), &of_a) != 0 || ::fstat(b.number(), &of_b) != 0 ||
-      !S_ISREG(of_a.st_mode) || !S_ISREG(of_b.st_mode) || of_a.st_size != of_b.st_size) {
-    return false;
-  }
-  std::vector<std::byte> block_a(kBlockBytes), block_b(kBlockBytes);
-  for (off_t left = of_a.st_size; left > 0;) {
-    const std::size_t bytes = read_block(a, block_a);
-    if (bytes == 0 || read_block(b, block_b) != bytes ||
-        std::memcmp(block_a.data(), block_b.data(), bytes) != 0) {
-      return false;
-    }
-    left -= static_cast<off_t>(bytes);
-  }
-  return true;
-}
-
-// The reply to link() may be lost on a network file system although the server did it: then the
-// temporary has two names.
-bool has_second_name(const std::string& temporary) {
-  struct stat status {};
-  return ::stat(temporary.c_str(), &status) == 0 && status.st_nlink == 2;
-}
-
-// Does without hard links and without a rename that refuses to replace. Returns 0, or errno.
-int rename_under_lock(const std::string& temporary, const std::string& path) {
-  const Descriptor folder(::open(directory_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  // Where the directory cannot be locked, the look alone is left.
-  (void)lock_exclusively(folder.number());
-  struct stat status {};
-  if (::lstat(path.c_str(), &status) == 0) return EEXIST;
-  if (errno != ENOENT) return errno;
-  return ::rename(temporary.c_str(), path.c_str()) == 0 ? 0 : errno;
-}
-
-struct Named {
-  int error = 0;
-  Placement placement = Placement::kExclusive;
+// Nothing that can be read as a file is there.
+struct NoFile : StorageError {
+  using StorageError::StorageError;
 };
 
-// Gives the temporary the final name without overwriting another file.
-Named give_name(const std::string& temporary, const std::string& path) {
-  if (::link(temporary.c_str(), path.c_str()) == 0) return {};
-  const int error = errno;
-  if (has_second_name(temporary)) return {};
-  // No hard links here (FAT, some FUSE and network file systems).
-  if (error != EPERM && error != EOPNOTSUPP && error != ENOSYS && error != EMLINK) return {error};
-  if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) == 0) {
-    return {};
+// Whether both are regular files with the same bytes. Throws StorageError where one of them cannot
+// be read: that says nothing of what it holds.
+bool are_equal(const std::string& path, const std::string& other) try {
+  const auto a = InputFile::open<NoFile, StorageError>(path);
+  const auto b = InputFile::open<NoFile, StorageError>(other);
+  if (a.size() != b.size()) return false;
+  std::vector<std::byte> block_a(kBlockBytes), block_b(kBlockBytes);
+  for (std::uint64_t at = 0; at < a.size();) {
+    const auto bytes =
+        static_cast<std::size_t>(std::min<std::uint64_t>(kBlockBytes, a.size() - at));
+    a.read_at(at, block_a.data(), bytes);
+    b.read_at(at, block_b.data(), bytes);
+    if (std::memcmp(block_a.data(), block_b.data(), bytes) != 0) return false;
+    at += bytes;
   }
-  if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP) return {errno};
-  return {rename_under_lock(temporary, path), Placement::kUnderLock};
+  return true;
+} catch (const NoFile&) {
+  return false;
+}
+
+// Nothing where nothing is.
+std::optional<FileIdentity> identity_at(const std::string& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) == 0) return identity_of(status);
+  if (errno != ENOENT) fail_storage(path, "cannot be looked at", errno);
+  return std::nullopt;
+}
+
+// Under the name of a temporary a file that is not locked looks like a dead process's.
+Descriptor lock_file_at(const std::string& path) {
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  // Where it cannot be locked, its name is all that tells.
+  (void)::flock(file.number(), LOCK_EX | LOCK_NB);
+  return file;
+}
+
+// A file that was moved away from its place: what is looked at there is what is removed or put
+// back, whatever other processes put into the place.
+class MovedAside {
+ public:
+  // Throws StorageError, here and below.
+  MovedAside(std::string path, std::string aside)
+      : path_(std::move(path)), aside_(std::move(aside)), lock_(lock_file_at(path_)) {
+    if (::rename(path_.c_str(), aside_.c_str()) == 0) {
+      found_ = identity_at(aside_);
+    } else if (errno != ENOENT) {
+      fail_storage(path_, "cannot be moved aside", errno);
+    }
+  }
+
+  const std::optional<FileIdentity>& found() const { return found_; }  // nothing: it was gone
+  void put_back() const {
+    const int error = give_name(aside_, path_).error;
+    if (error != 0 && !(error == EEXIST && are_equal(path_, aside_))) {
+      fail_storage(path_, "cannot be put back from " + quote_bytes(aside_), error);
+    }
+    remove();
+  }
+  void remove() const {
+    struct stat status {};
+    if (::unlink(aside_.c_str()) != 0 && ::lstat(aside_.c_str(), &status) == 0) {
+      fail_storage(path_, "cannot be removed", errno);
+    }
+  }
+
+ private:
+  std::string path_;
+  std::string aside_;
+  Descriptor lock_;
+  std::optional<FileIdentity> found_;
+};
+
+[[noreturn]] void refuse_unseen(const std::string& path) {
+  throw StorageError(path, "", "has been put there by another process meanwhile",
+                     "the file that was looked at, or nothing");
+}
+
+void take_free_place(const std::string& temporary, const std::string& path) {
+  const int error = give_name(temporary, path).error;
+  if (error == EEXIST) refuse_unseen(path);
+  if (error != 0) fail_storage(path, "cannot be put in place", error);
+}
+
+// Without a rename that exchanges two files (network file systems).
+void take_place_by_moving(const std::string& temporary, const std::string& path,
+                          const FileIdentity& seen) {
+  const MovedAside moved(path, aside_path(path));
+  if (moved.found() && *moved.found() != seen) {
+    moved.put_back();
+    refuse_unseen(path);
+  }
+  try {
+    take_free_place(temporary, path);
+  } catch (const StorageError&) {
+    if (moved.found()) moved.put_back();
+    throw;
+  }
+  if (moved.found()) moved.remove();
 }
 
 void replace(const std::string& temporary, const std::string& path) {
   if (::rename(temporary.c_str(), path.c_str()) != 0)
     fail_storage(path, "cannot be put in place", errno);
+}
+
+void remove_temporary(const std::string& temporary, const std::string& path) {
+  struct stat status {};
+  if (::unlink(temporary.c_str()) != 0 &&
+      (::lstat(temporary.c_str(), &status) == 0 || errno != ENOENT)) {
+    fail_storage(path, "its temporary cannot be removed", errno);
+  }
 }
 
 void sync_directory(const std::string& directory, const std::string& path) {
@@ -155,11 +193,7 @@ Committed UnfinishedFile::commit(IfPresent if_present, const std::function<void(
       }
       committed = Committed::kWasThere;
     }
-    struct stat status {};
-    if (::unlink(temporary.c_str()) != 0 &&
-        (::lstat(temporary.c_str(), &status) == 0 || errno != ENOENT)) {
-      fail_storage(path_, "its temporary cannot be removed", errno);
-    }
+    remove_temporary(temporary, path_);
   }
   temporary_.forget();
   sync_directory(directory_of(path_), path_);
@@ -184,37 +218,53 @@ void StagedFile::put_in_place() {
   temporary_.forget();
 }
 
-bool remove_what_was_seen(const std::string& path, const FileIdentity& seen) {
-  const auto look = [](const std::string& at, FileIdentity& found) {
-    struct stat status {};
-    if (::lstat(at.c_str(), &status) != 0) {
-      if (errno == ENOENT) return false;
-      fail_storage(at, "cannot be looked at", errno);
-    }
-    found = identity_of(status);
-    return true;
-  };
-  FileIdentity found;
-  if (!look(path, found)) return true;
-  if (found != seen) return false;
-  // Another process may have put another one there since: only what has been moved away, to a name
-  // that nothing else uses, can be looked at and removed without a gap.
-  const std::string aside = temporary_path(path);
-  if (::rename(path.c_str(), aside.c_str()) != 0) {
-    if (errno == ENOENT) return true;
-    fail_storage(path, "cannot be removed", errno);
+void StagedFile::put_in_place_of(const std::optional<FileIdentity>& seen) {
+  if (seen) {
+    take_place_of(*seen);
+  } else {
+    take_free_place(temporary_.path(), path_);
   }
-  const bool is_seen = look(aside, found) && found == seen;
-  if (!is_seen) {
-    const int error = give_name(aside, path).error;
-    if (error != 0 && !(error == EEXIST && are_equal(path, aside))) {
-      fail_storage(path, "cannot be put back from " + quote_bytes(aside), error);
+  remove_temporary(temporary_.path(), path_);
+  temporary_.forget();
+  sync_directory(directory_of(path_), path_);
+}
+
+void StagedFile::take_place_of(const FileIdentity& seen) {
+  const std::string& temporary = temporary_.path();
+  const Descriptor lock = lock_file_at(path_);
+  const auto exchange = [&] {
+    return ::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path_.c_str(), RENAME_EXCHANGE) == 0
+               ? 0
+               : errno;
+  };
+  if (const int error = exchange()) {
+    if (error == ENOENT) return take_free_place(temporary, path_);
+    if (error != EINVAL && error != ENOSYS && error != EOPNOTSUPP) {
+      fail_storage(path_, "cannot be put in place", error);
     }
+    return take_place_by_moving(temporary, path_, seen);
   }
   struct stat status {};
-  if (::unlink(aside.c_str()) != 0 && ::lstat(aside.c_str(), &status) == 0) {
-    fail_storage(path, "cannot be removed", errno);
+  const int error = ::lstat(temporary.c_str(), &status) == 0 ? 0 : errno;
+  if (error == 0 && identity_of(status) == seen) return;
+  if (const int stuck = exchange()) {
+    const std::string left = temporary;
+    temporary_.forget();
+    fail_storage(path_, "cannot be put back from " + quote_bytes(left), stuck);
   }
+  if (error != 0) fail_storage(path_, "cannot be looked at", error);
+  refuse_unseen(path_);
+}
+
+bool remove_what_was_seen(const std::string& path, const FileIdentity& seen) {
+  const std::optional<FileIdentity> there = identity_at(path);
+  if (!there) return true;
+  if (*there != seen) return false;
+  // Another process may have put another one there since.
+  const MovedAside moved(path, aside_path(path, seen));
+  if (!moved.found()) return true;
+  const bool is_seen = *moved.found() == seen;
+  is_seen ? moved.remove() : moved.put_back();
   return is_seen;
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/descriptor.h"
+#include "core/exclusive_name.h"
 #include "core/file.h"
 #include "core/temporary_file.h"
 
@@ -80,8 +81,12 @@ class StagedFile {
   const std::string& path() const { return path_; }
   // In one step, over what is there. It survives a power cut after synchronise_directory().
   void put_in_place();
+  // In the place of the file that was looked at, or of nothing, durably. Anything else that is
+  // there by now is left as it is: StorageError.
+  void put_in_place_of(const std::optional<FileIdentity>& seen);
 
  private:
+  void take_place_of(const FileIdentity& seen);
   static TemporaryFile write(const std::string& path,
                              std::span<const std::span<const std::byte>> pieces);
 
@@ -102,14 +107,6 @@ void synchronise_directory(const std::string& directory);
 // `within`: a directory that `path` begins with and that has to be there. Throws
 // StorageError(path), and nothing that was made is left then.
 std::vector<std::string> make_directories(const std::string& path, std::string_view within = "");
-
-// How a finished file is put in its place.
-enum class Placement {
-  kExclusive,  // never in the place of another: by a hard link, or a rename that refuses to replace
-  kUnderLock,  // by a look and a rename, with the directory locked: processes of this program do
-               // not overwrite each other's files; one of another program's could be, between the
-               // two
-};
 
 // Creates, writes, synchronises, names and removes a file in `directory`: all that write_durably()
 // will need there. Throws StorageError(directory).

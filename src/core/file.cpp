@@ -34,11 +34,6 @@ const char* kind_of(mode_t mode) {
   return "is not a regular file";
 }
 
-// Whether the system has said that there is no such thing, rather than that it could not look.
-bool means_absent(int error) {
-  return error == ENOENT || error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG;
-}
-
 std::string system_message(const char* what, int error) {
   return std::string(what) + ": " + std::strerror(error);
 }
@@ -127,6 +122,10 @@ std::string read_whole(const InputFile& file, std::uint64_t max_bytes) {
   return text;
 }
 
+bool means_absent(int error) {
+  return error == ENOENT || error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG;
+}
+
 FileKind examine(const std::string& path, FailToExamine fail) {
   struct stat status = {};
   if (::stat(path.c_str(), &status) == 0) {
@@ -134,19 +133,6 @@ FileKind examine(const std::string& path, FailToExamine fail) {
   }
   if (!means_absent(errno)) fail(path, system_message("cannot be examined", errno));
   return FileKind::kAbsent;
-}
-
-bool is_same_file(const std::string& a, const std::string& b) {
-  const auto look = [](const std::string& path, struct stat& status) {
-    if (::stat(path.c_str(), &status) == 0) return true;
-    if (!means_absent(errno) && errno != EACCES) {
-      throw StorageError(path, "", system_message("cannot be examined", errno));
-    }
-    return false;
-  };
-  struct stat of_a = {};
-  struct stat of_b = {};
-  return look(a, of_a) && look(b, of_b) && of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
 }
 
 std::string join_path(const std::string& directory, std::string_view name) {

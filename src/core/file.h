@@ -78,6 +78,9 @@ std::string read_small_file(const std::string& path, std::uint64_t max_bytes) {
   return read_whole(file, max_bytes);
 }
 
+// Whether errno says that there is no such thing, rather than that the system could not look.
+bool means_absent(int error);
+
 enum class FileKind { kAbsent, kDirectory, kOther };
 using FailToExamine = void (*)(const std::string& path, std::string_view problem);
 FileKind examine(const std::string& path, FailToExamine fail);
@@ -96,10 +99,6 @@ bool is_directory(const std::string& path) {
            throw FileError(at, "", problem);
          }) == FileKind::kDirectory;
 }
-// Whether both paths lead to the same thing that is there. Throws StorageError where the system
-// cannot say; what may not be looked at is not the same.
-bool is_same_file(const std::string& a, const std::string& b);
-
 // Paths by their text alone.
 
 // `directory` and `name` joined by one slash.

@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/exclusive_name.h"
 #include "core/file.h"
 #include "core/host_name.h"
 #include "core/parse_number.h"
@@ -32,6 +33,7 @@ constexpr std::size_t kMaxHostBytes = 64;
 constexpr std::size_t kKernelDigits = 8;  // of the boot id, and of the namespace
 constexpr std::size_t kRandomDigits = 16;
 constexpr std::string_view kTemporarySuffix = ".tmp";
+constexpr std::string_view kAsideSuffix = ".aside";
 constexpr std::int64_t kStaleSeconds = 24 * 60 * 60;
 
 // Dots separate the parts of a temporary's name.
@@ -66,17 +68,25 @@ const Kernel& kernel() {
   return known;
 }
 
+std::string hex_digits(std::uint64_t number) {
+  std::array<char, kRandomDigits + 1> digits{};
+  std::snprintf(digits.data(), digits.size(), "%016llx", static_cast<unsigned long long>(number));
+  return digits.data();
+}
+
+// What follows the name of the file that it will be, or was.
+std::string tail_of_name(std::uint64_t last_digits, std::string_view suffix) {
+  return "." + host_of_temporaries() + "." + std::to_string(::getpid()) + "." + kernel().boot +
+         kernel().pid_namespace + hex_digits(last_digits) + std::string(suffix);
+}
+
 std::string temporary_name(const std::string& name) {
   std::uint64_t random = 0;
   if (::getrandom(&random, sizeof random, 0) != sizeof random) {
     // Only uniqueness within this process is left to care for; O_EXCL guards the rest.
     random = reinterpret_cast<std::uintptr_t>(&random);
   }
-  std::array<char, kRandomDigits + 1> digits{};
-  std::snprintf(digits.data(), digits.size(), "%016llx", static_cast<unsigned long long>(random));
-  const std::string tail = "." + host_of_temporaries() + "." + std::to_string(::getpid()) + "." +
-                           kernel().boot + kernel().pid_namespace + digits.data() +
-                           std::string(kTemporarySuffix);
+  const std::string tail = tail_of_name(random, kTemporarySuffix);
   std::size_t kept = std::min(name.size(), kMaxNameBytes - 1 - tail.size());
   // Some file systems refuse names that are not UTF-8: do not cut a character in two.
   while (kept > 0 && kept < name.size() &&
@@ -84,6 +94,18 @@ std::string temporary_name(const std::string& name) {
     --kept;
   }
   return "." + name.substr(0, kept) + tail;
+}
+
+// FNV-1a of what stays the same when a file is renamed and the machine starts anew. Not 0.
+std::uint64_t digest_of(const FileIdentity& identity) {
+  std::uint64_t digest = 0xcbf29ce484222325;
+  for (const std::uint64_t number :
+       {identity.inode, identity.bytes, static_cast<std::uint64_t>(identity.modified_ns)}) {
+    for (int shift = 0; shift < 64; shift += 8) {
+      digest = (digest ^ (number >> shift & 0xFF)) * 0x100000001b3;
+    }
+  }
+  return digest | 1;
 }
 
 enum class Lock { kTaken, kHeldByAnother, kUnknown };
@@ -131,13 +153,19 @@ std::int64_t clock_of(const std::string& directory) {
 }  // namespace
 
 std::string temporary_path(const std::string& path) {
-  std::string directory(directory_prefix(path));
   const std::string name(file_name(path));
-  if (directory.empty()) directory = "./";
   if (name.empty() || name == "." || name == ".." || path.find('\0') != std::string::npos) {
     throw StorageError(path, "", "is no file name");
   }
-  return directory + temporary_name(name);
+  return directory_of(path) + temporary_name(name);
+}
+
+std::string aside_path(const std::string& path, const std::optional<FileIdentity>& to_be_removed) {
+  const std::string name =
+      "." + std::string(file_name(path)) +
+      tail_of_name(to_be_removed ? digest_of(*to_be_removed) : 0, kAsideSuffix);
+  // A name that had to be cut would not say where the file was.
+  return name.size() > kMaxNameBytes ? temporary_path(path) : directory_of(path) + name;
 }
 
 struct TemporaryFile::Words {
@@ -148,7 +176,7 @@ struct TemporaryFile::Words {
 
 TemporaryFile TemporaryFile::create(const std::string& path, const Words& words) {
   for (;;) {
-    TemporaryFile file(temporary_path(path), Descriptor(-1));
+    TemporaryFile file(temporary_path(path), Descriptor(-1), Descriptor(-1));
     Descriptor descriptor(
         ::open(file.path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666));
     if (descriptor.number() < 0) {
@@ -162,15 +190,15 @@ TemporaryFile TemporaryFile::create(const std::string& path, const Words& words)
         (::lstat(file.path_.c_str(), &status) != 0 && errno == ENOENT)) {
       continue;
     }
-    return TemporaryFile(std::exchange(file.path_, {}), std::move(descriptor));
+    // close() reports what went wrong with the data; the lock is for what comes behind it.
+    Descriptor lock(::fcntl(descriptor.number(), F_DUPFD_CLOEXEC, 0));
+    if (lock.number() < 0) fail_storage(words.path, words.problem, errno, words.expected);
+    return TemporaryFile(std::exchange(file.path_, {}), std::move(descriptor), std::move(lock));
   }
 }
 
-// close() reports what went wrong with the data; the lock is for what comes behind it.
-TemporaryFile::TemporaryFile(std::string path, Descriptor descriptor)
-    : path_(std::move(path)),
-      descriptor_(std::move(descriptor)),
-      lock_(descriptor_.number() < 0 ? -1 : ::fcntl(descriptor_.number(), F_DUPFD_CLOEXEC, 0)) {}
+TemporaryFile::TemporaryFile(std::string path, Descriptor descriptor, Descriptor lock)
+    : path_(std::move(path)), descriptor_(std::move(descriptor)), lock_(std::move(lock)) {}
 
 TemporaryFile::TemporaryFile(const std::string& path)
     : TemporaryFile(create(path, {path, "cannot be created", ""})) {}
@@ -190,8 +218,10 @@ TemporaryFile::~TemporaryFile() {
 }
 
 std::optional<TemporaryName> parse_temporary_name(std::string_view name) {
-  if (!name.starts_with('.') || !name.ends_with(kTemporarySuffix)) return std::nullopt;
-  name.remove_suffix(kTemporarySuffix.size());
+  const bool is_aside = name.ends_with(kAsideSuffix);
+  const std::string_view suffix = is_aside ? kAsideSuffix : kTemporarySuffix;
+  if (!name.starts_with('.') || !name.ends_with(suffix)) return std::nullopt;
+  name.remove_suffix(suffix.size());
   const auto take_last = [&name]() -> std::string_view {
     const std::size_t dot = name.rfind('.');
     if (dot == std::string_view::npos) return {};
@@ -211,12 +241,29 @@ std::optional<TemporaryName> parse_temporary_name(std::string_view name) {
       parsed.pid <= 0 || name.size() < 2) {
     return std::nullopt;
   }
+  if (is_aside && !tells_kernel) return std::nullopt;
+  parsed.is_aside = is_aside;
+  parsed.name = name.substr(1);
   if (tells_kernel) {
+    parsed.digest = random.substr(2 * kKernelDigits);
     parsed.boot = random.substr(0, kKernelDigits);
     parsed.pid_namespace = random.substr(kKernelDigits, kKernelDigits);
   }
   return parsed;
 }
+
+namespace {
+
+// Whether a file that was moved aside is to go: as the one for which that was done, as an earlier
+// one whose successor is in its place, or because it has its name back.
+bool may_be_removed(const std::string& path, const TemporaryName& name, const struct stat& status,
+                    const std::string& prefix) {
+  if (name.digest == hex_digits(digest_of(identity_of(status)))) return true;
+  const int error = give_name(path, prefix + name.name).error;
+  return error == 0 || (error == EEXIST && name.digest == hex_digits(0));
+}
+
+}  // namespace
 
 std::size_t remove_stale_temporaries(const std::string& directory) {
   const std::string prefix = join_path(directory, "");
@@ -248,7 +295,10 @@ std::size_t remove_stale_temporaries(const std::string& directory) {
     if (!old && !is_abandoned(name, lock, file.number())) continue;
     const bool is_what_was_opened = ::lstat(path.c_str(), &there) == 0 &&
                                     there.st_dev == status.st_dev && there.st_ino == status.st_ino;
-    if (is_what_was_opened && ::unlink(path.c_str()) == 0) ++removed;
+    if (!is_what_was_opened || (name.is_aside && !may_be_removed(path, name, status, prefix))) {
+      continue;
+    }
+    if (::unlink(path.c_str()) == 0) ++removed;
   }
   return removed;
 }

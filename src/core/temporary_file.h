@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "core/descriptor.h"
+#include "core/file.h"
 
 namespace w2vbert {
 
@@ -35,7 +36,7 @@ class TemporaryFile {
   void forget() { path_.clear(); }
 
  private:
-  TemporaryFile(std::string path, Descriptor descriptor);
+  TemporaryFile(std::string path, Descriptor descriptor, Descriptor lock);
   struct Words;  // what an error says
   static TemporaryFile create(const std::string& path, const Words& words);
 
@@ -46,8 +47,12 @@ class TemporaryFile {
 
 // .<name>.<host>.<pid>.<random>.tmp, where <random> is 8 digits of the kernel's boot id, 8 of the
 // namespace that <pid> is of, and 16 random ones; older names have these alone. `host` has dots
-// replaced.
+// replaced. A file that was moved aside ends in .aside instead, and has 16 digits that tell what it
+// was moved for.
 struct TemporaryName {
+  std::string name;
+  bool is_aside = false;
+  std::string digest;  // the last 16 digits; empty: not told
   std::string host;
   std::int64_t pid = 0;
   std::string boot;           // empty: not told
@@ -58,13 +63,19 @@ std::optional<TemporaryName> parse_temporary_name(std::string_view file_name);
 // A name of that kind in the directory of `path`, that nothing has. Throws StorageError for a path
 // that does not name a file.
 std::string temporary_path(const std::string& path);
+// A name to move the file `path` to, where only this process looks at it: it is removed there when
+// it is the one `to_be_removed`. What a dead process left under such a name is put back into its
+// place, unless it is that one, or another file has taken the place of one that was to stay.
+std::string aside_path(const std::string& path,
+                       const std::optional<FileIdentity>& to_be_removed = std::nullopt);
 
 // Removes from `directory` (not from the ones below) the temporaries that are not being written any
 // more. A lock says so on a file system of this machine, and for processes of this kernel on any
 // other; where there are no locks, the number of a process of the same namespace does. What is
-// left is removed after 24 hours by the directory's own clock, unless it is locked. Returns how
-// many. Throws StorageError when the directory cannot be read; a temporary that another process
-// removes meanwhile is no error.
+// left is removed after 24 hours by the directory's own clock, unless it is locked. What was moved
+// aside (aside_path) is put back instead where that is due. Returns how many are gone. Throws
+// StorageError when the directory cannot be read; a temporary that another process removes
+// meanwhile is no error.
 std::size_t remove_stale_temporaries(const std::string& directory);
 
 }  // namespace w2vbert

@@ -20,6 +20,7 @@
 #include <cerrno>
 #include <cstdarg>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -49,8 +50,11 @@ struct Fault {
 thread_local Fault fault;
 // As on a file system that has neither hard links nor renames that refuse to replace.
 std::atomic<bool> plain_renames_only = false;
-thread_local std::string trace;                    // the calls in their order, a letter each
-thread_local std::function<void()> before_rename;  // what another process does right before one
+std::atomic<bool> no_exchange = false;  // as on a network file system
+thread_local std::string trace;         // the calls in their order, a letter each
+// What another process does right before one.
+thread_local std::function<void()> before_rename;
+thread_local std::function<void()> before_unlink;
 
 bool fires(Call call) {
   trace += "?owsclur"[static_cast<int>(call)];
@@ -104,12 +108,17 @@ int __wrap_link(const char* from, const char* to) {
   return errno = fault.error, -1;
 }
 int __wrap_unlink(const char* path) {
+  if (before_unlink) std::exchange(before_unlink, nullptr)();
   return fires(Call::kUnlink) ? (errno = fault.error, -1) : __real_unlink(path);
 }
 int __wrap_renameat2(int from_folder, const char* from, int to_folder, const char* to,
                      unsigned int flags) {
-  if (plain_renames_only) return errno = EINVAL, -1;
-  return __real_renameat2(from_folder, from, to_folder, to, flags);
+  if (before_rename) std::exchange(before_rename, nullptr)();
+  if (plain_renames_only || (no_exchange && (flags & RENAME_EXCHANGE) != 0)) {
+    return errno = EINVAL, -1;
+  }
+  return fires(Call::kRename) ? (errno = fault.error, -1)
+                              : __real_renameat2(from_folder, from, to_folder, to, flags);
 }
 int __wrap_rename(const char* from, const char* to) {
   if (before_rename) std::exchange(before_rename, nullptr)();
@@ -252,6 +261,48 @@ TEST(WriteDurably, NeverOverwritesADifferentFile) {
     EXPECT_EQ(contents(directory / "a"), other);
     EXPECT_THAT(names_in(directory.path()), UnorderedElementsAre("a"));
   }
+}
+
+// An equal file that cannot be read for want of descriptors does not hold something else.
+TEST(WriteDurably, SaysWhenTheFileThatIsThereCannotBeRead) {
+  const DisarmFault disarm;
+  const TemporaryDirectory directory;
+  write_sample(directory / "a");
+  for (const int error : {EMFILE, EIO}) {
+    for (const int open : {2, 3}) {  // behind the temporary
+      fault = {.call = Call::kOpen, .in = open, .error = error};
+      try {
+        write_sample(directory / "a");
+        ADD_FAILURE() << "no error";
+      } catch (const StorageError& storage) {
+        EXPECT_THAT(storage.what(), ::testing::AllOf(HasSubstr("cannot be opened"),
+                                                     HasSubstr(std::strerror(error))));
+      }
+      fault = {};
+      EXPECT_THAT(names_in(directory.path()), ElementsAre("a"));
+    }
+  }
+}
+
+// Its lock would end with the closing of the data, before the file has its name.
+TEST(WriteDurably, WritesNothingThatItCannotLock) {
+  const TemporaryDirectory directory;
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const int next = ::dup(0);
+  ::close(next);
+  rlimit one_more = before;
+  one_more.rlim_cur = static_cast<rlim_t>(next) + 1;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &one_more), 0);
+  std::string message;
+  try {
+    write_sample(directory / "a");
+  } catch (const StorageError& error) {
+    message = error.what();
+  }
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_EQ(message, directory / "a" + ": cannot be created: Too many open files");
+  EXPECT_THAT(names_in(directory.path()), IsEmpty());
 }
 
 TEST(WriteDurably, IsNotHeldUpByAFifoOrDirectoryInItsPlace) {
@@ -495,6 +546,38 @@ TEST(WriteDurably, LetsExactlyOneOfManyRacersWinWithPlainRenames) {
   expect_one_of_many_racers_to_win();
 }
 
+// As stdout may be, made so by another program that has it.
+TEST(TryWriteAll, WaitsForAPipeThatDoesNotWait) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_NONBLOCK), 0);
+  const std::string text(1 << 20, 'x');
+  std::size_t read = 0;
+  std::thread reader([&] {
+    ::fcntl(ends[0], F_SETFL, 0);
+    ::usleep(20'000);
+    std::array<char, 1000> block{};
+    for (ssize_t count = 1; count > 0;
+         read += static_cast<std::size_t>(std::max(count, ssize_t{0}))) {
+      count = ::read(ends[0], block.data(), block.size());
+    }
+  });
+  EXPECT_EQ(try_write_all(ends[1], text), 0);
+  ::close(ends[1]);
+  reader.join();
+  EXPECT_EQ(read, text.size());
+  // Without a reader it does not wait for ever.
+  ASSERT_EQ(::pipe2(ends, O_NONBLOCK), 0);
+  std::thread last([&] {
+    ::usleep(20'000);
+    ::close(ends[0]);
+  });
+  const auto handler = ::signal(SIGPIPE, SIG_IGN);
+  EXPECT_EQ(try_write_all(ends[1], text), EPIPE);
+  ::signal(SIGPIPE, handler);
+  last.join();
+  ::close(ends[1]);
+}
+
 TEST(UnfinishedFile, IsThereWholeOrNotAtAll) {
   const TemporaryDirectory directory;
   const std::string path = directory / "a";
@@ -590,6 +673,75 @@ TEST(RemoveWhatWasSeen, PutsBackWhatItDidNotSee) {
   EXPECT_THAT(names_in(directory.path()), ElementsAre("a"));
 }
 
+// The owner of a finished output may have given it a second name.
+TEST(RemoveWhatWasSeen, DoesNotTakeASecondNameForItsOwn) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "a";
+  put(path, "damaged");
+  const FileIdentity seen = identity_at(path);
+  before_rename = [&] {
+    std::filesystem::remove(path);
+    put(path, "redone");
+    std::filesystem::create_hard_link(path, directory / "mine");
+  };
+  const DisarmFault disarm;
+  fault = {.call = Call::kLink, .in = 1, .error = EIO};
+  EXPECT_THROW(remove_what_was_seen(path, seen), StorageError);
+  fault = {};
+  EXPECT_EQ(contents(directory / "mine"), "redone");
+  EXPECT_EQ(names_in(directory.path()).size(), 2U);  // the other one is aside
+}
+
+// Killed after it was moved aside: what was to be removed is removed by the next run, and what
+// was not is back in its place.
+TEST(RemoveWhatWasSeen, IsFinishedByTheNextRun) {
+  for (const bool is_another : {false, true}) {
+    const TemporaryDirectory directory;
+    const std::string path = directory / "a";
+    put(path, "damaged");
+    const FileIdentity seen = identity_at(path);
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      before_rename = [&] {
+        if (is_another) {
+          std::filesystem::remove(path);
+          put(path, "redone");
+        }
+        fault = {.call = is_another ? Call::kLink : Call::kUnlink, .in = 1, .kill = true};
+      };
+      (void)remove_what_was_seen(path, seen);
+      ::_exit(0);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFSIGNALED(status));
+    EXPECT_THAT(names_in(directory.path()), ElementsAre(::testing::EndsWith(".aside")));
+    EXPECT_EQ(remove_stale_temporaries(directory.path()), 1u);
+    if (is_another) {
+      EXPECT_EQ(contents(path), "redone");
+    } else {
+      EXPECT_THAT(names_in(directory.path()), IsEmpty());
+    }
+  }
+}
+
+// A third process that starts meanwhile.
+TEST(RemoveWhatWasSeen, KeepsWhatIsAsideFromOtherProcesses) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "a";
+  put(path, "damaged");
+  const FileIdentity seen = identity_at(path);
+  struct Third {
+    std::string directory;
+    std::size_t removed = 0;
+  } third{directory.path()};
+  before_unlink = [&] { third.removed = remove_stale_temporaries(third.directory); };
+  EXPECT_TRUE(remove_what_was_seen(path, seen));
+  EXPECT_EQ(third.removed, 0u);
+  EXPECT_THAT(names_in(directory.path()), IsEmpty());
+}
+
 TEST(StagedFile, ChangesNothingUntilItIsPutInPlace) {
   const TemporaryDirectory directory;
   const std::string path = directory / "a";
@@ -606,6 +758,90 @@ TEST(StagedFile, ChangesNothingUntilItIsPutInPlace) {
   EXPECT_EQ(contents(path), "new");
   EXPECT_EQ(moved.path(), path);
   EXPECT_THAT(names_in(directory.path()), UnorderedElementsAre("a"));
+}
+
+class NoExchange {
+ public:
+  NoExchange() { no_exchange = true; }
+  ~NoExchange() { no_exchange = false; }
+};
+
+void expect_to_replace_what_was_seen_and_nothing_else() {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "a";
+  StagedFile(path, "first").put_in_place_of({});
+  EXPECT_EQ(contents(path), "first");
+  EXPECT_THROW(StagedFile(path, "second").put_in_place_of({}), StorageError);
+  EXPECT_EQ(contents(path), "first");
+  const FileIdentity first = identity_at(path);
+  StagedFile(path, "third").put_in_place_of(first);
+  EXPECT_EQ(contents(path), "third");
+  EXPECT_THROW(StagedFile(path, "fourth").put_in_place_of(first), StorageError);
+  EXPECT_EQ(contents(path), "third");
+  EXPECT_THAT(names_in(directory.path()), ElementsAre("a"));
+  // Another process's, right before the rename.
+  const FileIdentity third = identity_at(path);
+  before_rename = [&] {
+    std::filesystem::remove(path);
+    put(path, "mine");
+  };
+  EXPECT_THROW(StagedFile(path, "fifth").put_in_place_of(third), StorageError);
+  EXPECT_EQ(contents(path), "mine");
+  const FileIdentity mine = identity_at(path);
+  before_rename = [&] { std::filesystem::remove(path); };
+  StagedFile(path, "sixth").put_in_place_of(mine);
+  EXPECT_EQ(contents(path), "sixth");
+  EXPECT_THAT(names_in(directory.path()), ElementsAre("a"));
+}
+
+TEST(StagedFile, ReplacesWhatWasSeenAndNothingElse) {
+  expect_to_replace_what_was_seen_and_nothing_else();
+}
+
+TEST(StagedFile, ReplacesWhatWasSeenWithoutAnExchange) {
+  const NoExchange none;
+  expect_to_replace_what_was_seen_and_nothing_else();
+}
+
+TEST(StagedFile, ReplacesWhatWasSeenWithPlainRenames) {
+  const PlainRenamesOnly only;
+  expect_to_replace_what_was_seen_and_nothing_else();
+}
+
+// At every call the process is killed, or the call fails: the old file is there or the new one, at
+// the latest after the next start.
+TEST(StagedFile, LosesNothingAtAnyCall) {
+  const DisarmFault disarm;
+  for (const bool exchanges : {true, false}) {
+    no_exchange = !exchanges;
+    for (const bool is_killed : {true, false}) {
+      bool has_ended = false;
+      for (int call = 1; !has_ended; ++call) {
+        const TemporaryDirectory directory;
+        const std::string path = directory / "a";
+        put(path, "old");
+        const FileIdentity old = identity_at(path);
+        const pid_t child = ::fork();
+        ASSERT_GE(child, 0);
+        if (child == 0) {
+          fault = {.in = call, .error = EIO, .kill = is_killed};
+          try {
+            StagedFile(path, "new").put_in_place_of(old);
+          } catch (const StorageError&) {
+          }
+          ::_exit(fault.fired == 0 ? 0 : 1);
+        }
+        int status = 0;
+        ASSERT_EQ(::waitpid(child, &status, 0), child);
+        has_ended = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+        remove_stale_temporaries(directory.path());
+        EXPECT_THAT(names_in(directory.path()), ElementsAre("a"))
+            << "call " << call << ", killed " << is_killed << ", exchanges " << exchanges;
+        EXPECT_THAT(contents(path), ::testing::AnyOf("old", "new"));
+      }
+    }
+  }
+  no_exchange = false;
 }
 
 TEST(StagedFile, SaysWhenThePlaceCannotBeTaken) {

@@ -118,24 +118,16 @@ TEST_F(InputFileTest, TellsWhatIsAbsentFromWhatCannotBeExamined) {
       EXPECT_THAT(message,
                   AllOf(HasSubstr("/a: cannot be examined"), HasSubstr(std::strerror(error))));
     }
-    if (error == EACCES) {
-      EXPECT_FALSE(is_same_file(path, path));
-    } else {
-      EXPECT_THAT(message_of<StorageError>([&] { is_same_file(path, path); }),
-                  HasSubstr("/a: cannot be examined"));
-    }
   }
   for (const int error : {ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG}) {
     error_of_looks = error;
     EXPECT_FALSE(exists(path));
     EXPECT_FALSE(is_directory(path));
-    EXPECT_FALSE(is_same_file(path, path));
   }
   error_of_looks = 0;
   EXPECT_TRUE(exists(path));
   EXPECT_FALSE(is_directory(path));
   EXPECT_TRUE(is_directory(directory_ / "."));
-  EXPECT_TRUE(is_same_file(path, directory_ / "./a"));
 }
 
 TEST_F(InputFileTest, FollowsLinks) {
@@ -306,16 +298,6 @@ TEST(Paths, AreTakenApart) {
   EXPECT_EQ(without_trailing_slashes("a/b//"), "a/b");
   EXPECT_EQ(without_trailing_slashes("//"), "/");
   EXPECT_EQ(without_trailing_slashes(""), "");
-}
-
-TEST(Paths, LeadToTheSameFileThroughLinks) {
-  const TemporaryDirectory directory;
-  write_text(directory / "a", "");
-  write_text(directory / "b", "");
-  std::filesystem::create_symlink("a", directory / "link");
-  EXPECT_TRUE(is_same_file(directory / "a", directory / "link"));
-  EXPECT_FALSE(is_same_file(directory / "a", directory / "b"));
-  EXPECT_FALSE(is_same_file(directory / "missing", directory / "missing"));
 }
 
 TEST(Paths, AreToldApart) {

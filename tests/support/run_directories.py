@@ -30,7 +30,7 @@ def errors_of(stderr):
 
 
 def temporaries_of(directory):
-    return [path for path in directory.rglob("*") if path.name.endswith(".tmp")]
+    return [path for path in directory.rglob("*") if path.name.endswith((".tmp", ".aside"))]
 
 
 def stamp(path):

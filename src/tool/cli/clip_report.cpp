@@ -74,11 +74,9 @@ std::vector<std::string> notes_on(const ClipRunPlan& plan) {
   return notes;
 }
 
-std::string summary_line(const ClipRunSummary& summary, const std::string& directory) {
+std::string end_line(const ClipRunSummary& summary, const std::string& directory) {
   std::string line =
-      fmt::format("{} done, {} failed, {:.1f} s of audio in {:.1f} s", count(summary.done, "clip"),
-                  summary.failed, summary.audio_seconds, summary.elapsed_seconds);
-  if (summary.done > 0) line += " (" + speed(summary.audio_seconds, summary.elapsed_seconds) + ")";
+      summary_line(summary.done, summary.failed, summary.audio_seconds, summary.elapsed_seconds);
   if (summary.stopped) line += "; stopped by a signal, the same command again does the rest";
   if (summary.too_many_failures) line += "; ended, as more failed than --max-failures allows";
   return line + "; " + quote_bytes(directory);
@@ -164,6 +162,14 @@ void AudioNotes::say_channels() {
   messages_.say(line + " (--channels)");
 }
 
+std::string summary_line(std::size_t done, std::size_t failed, double audio_seconds,
+                         double elapsed_seconds) {
+  std::string line = fmt::format("{} done, {} failed, {:.1f} s of audio in {:.1f} s",
+                                 count(done, "clip"), failed, audio_seconds, elapsed_seconds);
+  if (done > 0) line += " (" + speed(audio_seconds, elapsed_seconds) + ")";
+  return line;
+}
+
 void say_warnings(const LoadReport& report, Messages& messages) {
   for (const std::string& warning : report.warnings) messages.say(warning);
 }
@@ -245,7 +251,7 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
   };
   const ClipRunSummary summary = run_clips(inputs, request, directory, events);
   notes.say_channels();
-  messages.say(summary_line(summary, options.output));
+  messages.say(end_line(summary, options.output));
   if (output.json) {
     Json report = {{"command", command},
                    {"output", escaped_name(options.output)},

@@ -1,6 +1,7 @@
 // What features and extract have in common: running over clips and saying how it went.
 #pragma once
 
+#include <cstddef>
 #include <set>
 #include <string>
 #include <utility>
@@ -38,6 +39,10 @@ class AudioNotes {
   std::size_t clips_ = 0;  // of files with several channels
   int fewest_ = 0, most_ = 0;
 };
+
+// How a run over clips went: "2 clips done, 0 failed, ...".
+std::string summary_line(std::size_t done, std::size_t failed, double audio_seconds,
+                         double elapsed_seconds);
 
 // The warnings of a load, one line each.
 void say_warnings(const LoadReport& report, Messages& messages);

@@ -4,6 +4,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "core/escaped_name.h"
 #include "core/text.h"
 #include "tool/cli/clip_report.h"
 #include "tool/cli/commands.h"
@@ -55,7 +56,7 @@ int run(const ForwardOptionsGiven& options) {
                          {"architecture", summary.architecture},
                          {"engine", name_of(summary.engine.kind)},
                          {"engine_reason", summary.engine.reason},
-                         {"output", options.output},
+                         {"output", escaped_name(options.output)},
                          {"tensors", summary.outputs},
                          {"load_seconds", summary.load_seconds},
                          {"compute_seconds", summary.compute_seconds}};

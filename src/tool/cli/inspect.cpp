@@ -6,6 +6,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "core/escaped_name.h"
 #include "core/file.h"
 #include "core/text.h"
 #include "tool/cli/commands.h"
@@ -140,10 +141,10 @@ std::string summary(const Inspection& inspection) {
 Json json_of(const Inspection& inspection) {
   Json files = Json::array();
   for (std::size_t i = 0; i < inspection.files->files().size(); ++i) {
-    files.push_back(inspection.files->path_of(i));
+    files.push_back(escaped_name(inspection.files->path_of(i)));
   }
   Json report = {{"command", "inspect"},
-                 {"path", inspection.path},
+                 {"path", escaped_name(inspection.path)},
                  {"files", std::move(files)},
                  {"parameters", inspection.elements},
                  {"bytes", inspection.bytes},
@@ -194,7 +195,7 @@ void print_json(const Inspection& inspection, ResultStream& out) {
             "      \"shape\": [{}],\n      \"file\": {},\n      \"bytes\": {},\n"
             "      \"not_finite\": {}\n    }}",
             is_first ? "" : ",", json_string(tensor.name), json_string(tensor.dtype_name), shape,
-            json_string(file), tensor.end - tensor.begin, not_finite));
+            json_string(escaped_name(file)), tensor.end - tensor.begin, not_finite));
         is_first = false;
       });
   out.add(is_first ? "]\n}\n" : "\n  ]\n}\n");

@@ -89,7 +89,7 @@ int run(const ParityOptionsGiven& given) {
       [&](std::size_t done, std::size_t total) { messages.progress(done, total, "modules"); });
   messages.clear();
   const ParityPaths paths{given.model.model, given.reference};
-  if (page) write_durably(page->path(), parity_html(result, paths), page->look());
+  if (page) page->put(StagedFile(page->path(), parity_html(result, paths)));
   int status = kDone;
   if (!result.within()) {
     status = kSomeInputsFailed;

@@ -80,8 +80,10 @@ constexpr const char* kStyle =
     ".good{color:#1e8449}.bad{color:#b03a2e}svg text{font-size:11px;fill:#333}"
     "details{margin:.3em 0}summary{cursor:pointer}";
 
+// Tells whose page it is, too.
 constexpr std::string_view kPageBegin =
-    "<!doctype html><html lang='en'><meta charset='utf-8'><title>parity: ";
+    "<!doctype html><html lang='en'><meta charset='utf-8'>"
+    "<meta name='generator' content='w2vbert parity'><title>parity: ";
 
 }  // namespace
 

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "core/escaped_name.h"
 #include "core/text.h"
 #include "tool/cli/parity_words.h"
 #include "tool/store/json_text.h"
@@ -121,8 +122,8 @@ std::string parity_json(const ParityResult& result, const ParityPaths& paths) {
                                  : first                 ? first->name
                                                          : "";
   Json report = {{"command", "parity"},
-                 {"model", paths.model},
-                 {"reference", paths.reference},
+                 {"model", escaped_name(paths.model)},
+                 {"reference", escaped_name(paths.reference)},
                  {"within", result.within()},
                  {"first_outside", first_name.empty() ? Json(nullptr) : Json(first_name)},
                  {"values", result.values()},

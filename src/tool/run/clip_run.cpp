@@ -15,6 +15,7 @@
 #include "tool/run/clip_reader.h"
 #include "tool/run/output_writer.h"
 #include "tool/store/outputs.h"
+#include "tool/store/writable.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -37,7 +38,7 @@ class Progress {
       : request_(request), directory_(directory), events_(events), summary_(summary) {}
 
   void failed(const ClipFailure& failure) {
-    ++summary_.failed;
+    summary_.too_many_failures = ++summary_.failed > request_.max_failures;
     directory_.record(failure);
     events_.failed(failure);
   }
@@ -54,7 +55,6 @@ class Progress {
   }
   bool must_stop() {
     summary_.stopped = request_.stop_requested();
-    summary_.too_many_failures = summary_.failed > request_.max_failures;
     return summary_.stopped || summary_.too_many_failures;
   }
 
@@ -164,8 +164,8 @@ void check_no_input_is_an_output(const InputList& inputs, const std::string& out
     // An input elsewhere that only links to an output is found when the output would be removed.
     if (!path.ends_with(kOutputEnding)) continue;
     const std::string output = inputs.name(i) + std::string(kOutputEnding);
-    if (is_same_file(path, join_path(output_directory, output)) ||
-        is_same_file(path, join_path(output_directory, file_name(path)))) {  // a shard's name
+    if (OutputPlace(join_path(output_directory, output)).is(path) ||
+        OutputPlace(join_path(output_directory, file_name(path))).is(path)) {  // a shard's name
       throw UsageError(path, "", "would be overwritten by its own output",
                        "another output directory");
     }

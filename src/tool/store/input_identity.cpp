@@ -21,8 +21,6 @@ namespace {
 
 constexpr std::uint64_t kInputBlockBytes = 256 << 10;
 
-bool is_absent(int error) { return error == ENOENT || error == ENOTDIR; }
-
 bool is_same_segment(const std::optional<InputSegment>& a, const std::optional<InputSegment>& b) {
   if (!a || !b) return a.has_value() == b.has_value();
   return a->offset_seconds == b->offset_seconds && a->duration_seconds == b->duration_seconds;
@@ -81,7 +79,7 @@ Origin OriginCheck::compare(const InputIdentity& recorded, bool is_look_known,
                             InputIdentity& now) {
   now = {};
   const int error = look(path, now);
-  if (error != 0 && !is_absent(error)) return Origin::kUnreadable;
+  if (error != 0 && !means_absent(error)) return Origin::kUnreadable;
   now.segment = segment;
   if (recorded.is_known() && !is_same_segment(recorded.segment, segment)) return Origin::kOther;
   const bool same_text = is_same_text(recorded.path, path);

@@ -1,5 +1,6 @@
 #include "tool/store/run_directory.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -192,8 +193,14 @@ void RunDirectory::check_index(const std::string& path) const {
 }
 
 void RunDirectory::write_index(const std::string& path, const std::string& index) const {
-  check_lines(path, LinesKind::kIndex);
-  write_durably(path, index, IfPresent::kReplace);
+  const Descriptor earlier = open_lines(path, LinesKind::kIndex, O_RDONLY);
+  std::optional<FileIdentity> seen;
+  struct stat status {};
+  if (earlier.number() >= 0) {
+    if (::fstat(earlier.number(), &status) != 0) fail_storage(path, "cannot be looked at", errno);
+    seen = identity_of(status);
+  }
+  StagedFile(path, index).put_in_place_of(seen);
 }
 
 void RunDirectory::prepare(std::string_view name) {
@@ -209,7 +216,7 @@ void RunDirectory::prepare(std::string_view name) {
 void RunDirectory::remove(std::string_view name, const std::string& input_path,
                           const FileIdentity& seen) const {
   const std::string path = output_path(name);
-  if (is_same_file(path, input_path)) {
+  if (OutputPlace(path).is(input_path)) {
     throw UsageError(input_path, "", "would be overwritten by its own output",
                      "another output directory");
   }

@@ -46,6 +46,25 @@ std::vector<std::string> ProtectedFiles::below(const std::string& directory) con
   return names;
 }
 
+OutputPlace::OutputPlace(const std::string& path) : resolved_(resolved_path(path)) {
+  struct stat status {};
+  exists_ = ::stat(path.c_str(), &status) == 0;
+  if (!exists_ && !means_absent(errno) && errno != EACCES) {
+    fail_storage(path, "cannot be looked at", errno);
+  }
+  device_ = status.st_dev;
+  inode_ = status.st_ino;
+}
+
+bool OutputPlace::is(const std::string& path) const {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0) {
+    return exists_ && status.st_dev == device_ && status.st_ino == inode_;
+  }
+  // A path is resolved with many calls: not for each of a long list.
+  return file_name(path) == file_name(resolved_) && resolved_path(path) == resolved_;
+}
+
 OutputFile::OutputFile(std::string path, std::string setting, const ProtectedFiles& sources,
                        std::function<bool(const std::string& path)> is_earlier_result)
     : path_(std::move(path)), is_earlier_result_(std::move(is_earlier_result)) {
@@ -53,7 +72,7 @@ OutputFile::OutputFile(std::string path, std::string setting, const ProtectedFil
     throw StorageError(path_, "", "is no file name", "the name of a file");
   }
   sources.check(path_, setting);
-  (void)look();
+  look();
   const std::string directory = parent_path(path_);
   (void)try_directory(directory);
   try {
@@ -63,12 +82,15 @@ OutputFile::OutputFile(std::string path, std::string setting, const ProtectedFil
   }
 }
 
-IfPresent OutputFile::look() const {
+void OutputFile::look() {
   struct stat status {};
   if (::lstat(path_.c_str(), &status) != 0) {
-    if (errno == ENOENT) return IfPresent::kCompare;
-    fail_storage(path_, "cannot be looked at", errno, "the name of a file");
+    if (errno != ENOENT) fail_storage(path_, "cannot be looked at", errno, "the name of a file");
+    seen_.reset();
+    return;
   }
+  const FileIdentity found = identity_of(status);
+  if (seen_ == found) return;
   constexpr std::string_view kFile = "the name of a file";
   if (S_ISLNK(status.st_mode)) refuse_link(path_, kFile);
   if (!S_ISREG(status.st_mode)) throw StorageError(path_, "", "is no regular file", kFile);
@@ -76,7 +98,12 @@ IfPresent OutputFile::look() const {
     throw StorageError(path_, "", "is there already, and not a result of this command",
                        "the name of another file");
   }
-  return IfPresent::kReplace;
+  seen_ = found;
+}
+
+void OutputFile::put(StagedFile file) {
+  look();
+  file.put_in_place_of(seen_);
 }
 
 }  // namespace w2vbert::tool

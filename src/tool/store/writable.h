@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,21 +34,42 @@ class ProtectedFiles {
   std::vector<File> files_;
 };
 
+// A place that is to be written, looked at once, and compared with the many files that a run reads.
+class OutputPlace {
+ public:
+  // Throws StorageError where the system cannot say what is at `path`; where it may not be looked
+  // at, nothing is there.
+  explicit OutputPlace(const std::string& path);
+  // Whether `path` leads to the file that is there or, not being there itself, to its place. No for
+  // what cannot be looked at and has another name: it fails when it is read.
+  bool is(const std::string& path) const;
+
+ private:
+  bool exists_ = false;
+  std::uint64_t device_ = 0, inode_ = 0;
+  std::string resolved_;  // "" where its folder is not there
+};
+
 // A file that a command writes at the path that an option gives.
 class OutputFile {
  public:
-  // `is_earlier_result`: whether a file that is there is what the same command has written; an
-  // empty file is free to all. Throws StorageError for anything else that is there and for a
-  // directory that cannot be written, UsageError for a file that the command reads.
+  // `is_earlier_result`: whether a file that is there is what the same command has written, or
+  // StorageError where it cannot be read; an empty file is free to all. Throws StorageError for
+  // anything else that is there and for a directory that cannot be written, UsageError for a file
+  // that the command reads.
   OutputFile(std::string path, std::string setting, const ProtectedFiles& sources,
              std::function<bool(const std::string& path)> is_earlier_result);
 
   const std::string& path() const noexcept { return path_; }
-  // Looks again, right before the file is put in its place. Throws StorageError.
-  IfPresent look() const;
+  // Puts `file`, which is for path(), in its place: of nothing, or of an earlier result, for which
+  // it looks again. Another file that has come there since stays: StorageError.
+  void put(StagedFile file);
 
  private:
+  void look();
+
   std::string path_;
+  std::optional<FileIdentity> seen_;  // what is there and may be replaced
   std::function<bool(const std::string& path)> is_earlier_result_;
 };
 

@@ -7,8 +7,10 @@
 #include <map>
 #include <optional>
 #include <sstream>
+#include <string_view>
 #include <utility>
 
+#include "checkpoint/safetensors_header.h"
 #include "core/file.h"
 #include "core/padding_mask.h"
 #include "core/stopwatch.h"
@@ -22,6 +24,7 @@
 #include "w2vbert/checkpoint/model_directory.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/models/any_model.h"
+#include "w2vbert/version.h"
 
 namespace w2vbert::tool {
 namespace {
@@ -110,21 +113,34 @@ Inputs read_inputs(const std::string& path, const Wav2Vec2BertConfig& config,
   return inputs;
 }
 
-// Whether a file holds HF's output fields and nothing else.
-bool is_result(const std::string& path) {
-  constexpr const char* kFields[] = {"last_hidden_state", "extract_features", "logits",
-                                     "embeddings", "loss"};
-  try {
-    const Checkpoint file = Checkpoint::open(path);
-    return !file.tensors().empty() &&
-           std::all_of(file.tensors().begin(), file.tensors().end(), [&](const auto& tensor) {
-             const std::string& name = tensor.name;
-             return std::find(std::begin(kFields), std::end(kFields), name) != std::end(kFields) ||
-                    name.starts_with("hidden_states.") || name.starts_with("attentions.");
-           });
-  } catch (const CheckpointError&) {
-    return false;
+// In __metadata__.
+constexpr const char* kVersionKey = "w2vbert";
+constexpr const char* kCommandKey = "command";
+constexpr const char* kCommand = "forward";
+
+// Whether a file is what this command has written: it says so itself. One of an earlier version,
+// which does not, has all fields of a class; a single one may be anyone's.
+bool is_result(const std::string& path) try {
+  const auto file = InputFile::open<CheckpointError, StorageError>(path);
+  const SafetensorsHeader header =
+      parse_safetensors_header(read_safetensors_head(file), file.size(), path);
+  if (header.metadata_value(kCommandKey) == kCommand &&
+      !header.metadata_value(kVersionKey).empty()) {
+    return true;
   }
+  constexpr std::string_view kFields[] = {"last_hidden_state", "extract_features", "logits",
+                                          "embeddings", "loss"};
+  const bool has_fields_only =
+      std::all_of(header.tensors.begin(), header.tensors.end(), [&](const HeaderTensor& tensor) {
+        const std::string_view name = tensor.name;
+        return std::find(std::begin(kFields), std::end(kFields), name) != std::end(kFields) ||
+               name.starts_with("hidden_states.") || name.starts_with("attentions.");
+      });
+  return has_fields_only && header.metadata.empty() &&
+         ((header.find("last_hidden_state") && header.find("extract_features")) ||
+          (header.find("logits") && header.find("embeddings")));
+} catch (const CheckpointError&) {
+  return false;
 }
 
 // What HF returns in the type that was asked for: all outputs, but for the loss of CTC, which HF
@@ -218,10 +234,11 @@ ForwardSummary run_forward(const ForwardRequest& request) {
   ProtectedFiles sources;
   sources.add(request.input, "the input");
   add_model_files(sources, request.model.model, request.model.revision, request.model.lora);
-  const OutputFile output(request.output, "output", sources, is_result);
+  OutputFile output(request.output, "output", sources, is_result);
   const NamedTensors outputs = run_model(request, model.path, inputs, summary);
   for (const auto& [name, tensor] : outputs) summary.outputs.push_back(name);
-  write_safetensors(request.output, outputs, {}, output.look());
+  output.put(stage_safetensors(output.path(), outputs,
+                               {{kCommandKey, kCommand}, {kVersionKey, version()}}));
   return summary;
 }
 

@@ -107,9 +107,9 @@ TranscriptionSummary transcribe(const InputList& inputs, const Partition& partit
                                 const std::function<Transcription::Function()>& load,
                                 const TranscriptionEvents& events) {
   TranscriptionSummary summary;
-  const auto failed = [&](const ClipFailure& failure) {
+  const auto failed = [&](const ClipFailure& failure, std::optional<std::size_t> index = {}) {
     ++summary.failed;
-    events.failed(failure);
+    events.failed(failure, index);
   };
   std::vector<std::size_t> pending;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
@@ -132,11 +132,12 @@ TranscriptionSummary transcribe(const InputList& inputs, const Partition& partit
     run_batch(
         batch, runner,
         [&](const ReadClip& clip, const char* stage, const std::exception_ptr& failure) {
-          failed(failure_of(inputs.path(clip.index), stage, failure));
+          failed(failure_of(inputs.path(clip.index), stage, failure), clip.index);
           return true;
         },
         [&](const ReadClip& read, BatchRunner<Wav2Vec2CTCTokenizer::Output>::Result result) {
           ClipText clip;
+          clip.index = read.index;
           clip.path = inputs.path(read.index);
           const auto segment = inputs.segment(read.index);
           if (segment && segment->has_offset) clip.segment = segment;

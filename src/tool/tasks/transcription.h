@@ -29,6 +29,7 @@ struct TimedWord {
 };
 
 struct ClipText {
+  std::size_t index = 0;  // into the input list
   std::string path;
   std::optional<InputSegment> segment;  // of the file; times count from its start
   std::optional<int> channel;           // of the file, from 1, where each is a clip of its own
@@ -43,7 +44,9 @@ struct TranscriptionEvents {
   // How many inputs there are to do, before the first.
   std::function<void(std::size_t inputs)> planned = [](std::size_t) {};
   std::function<void(const ClipText&)> finished = [](const ClipText&) {};
-  std::function<void(const ClipFailure&)> failed = [](const ClipFailure&) {};
+  // `index`: into the input list; nothing for a row that names no input.
+  std::function<void(const ClipFailure&, std::optional<std::size_t> index)> failed =
+      [](const ClipFailure&, std::optional<std::size_t>) {};
   // Asked between two batches; true ends the work.
   std::function<bool()> stop_requested = [] { return false; };
 };

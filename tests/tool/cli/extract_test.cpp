@@ -1050,6 +1050,25 @@ TEST_F(Extract, EndsWhenTooManyFilesFail) {
   EXPECT_THAT(lines_of(out_ + "/failures.jsonl"), SizeIs(40));
 }
 
+// Also where the last clips are what fails, or nothing is left to do.
+TEST_F(Extract, LooksAtMaxFailuresAtTheEnd) {
+  std::ofstream(scratch_ / "list.jsonl") << "{\"audio_filepath\": \"" << a_ << "\"}\n{\n{\n{\n";
+  const auto run = [&](const char* most) {
+    return run_program({"extract", "--manifest", scratch_ / "list.jsonl", "--model", model_,
+                        "--output", out_, "--allow-failures", "--max-failures", most})
+        .status;
+  };
+  EXPECT_EQ(run("3"), 0);
+  EXPECT_EQ(run("3"), 0);
+  EXPECT_EQ(run("2"), 3);
+  fs::remove_all(out_);
+  const std::string missing = scratch_ / "missing.wav";
+  const Words last = {"extract",        a_,   missing,     "--model", model_,
+                      "--output",       out_, "--readers", "1",       "--allow-failures",
+                      "--max-failures", "0"};
+  EXPECT_EQ(run_program(last).status, 3);
+}
+
 TEST_F(Extract, SaysHowFarItIsAndVerifiesItsOutputs) {
   Words words = {"extract", a_, b_, scratch_ / "missing.wav", "--model", model_, "--output", out_};
   ASSERT_EQ(run_program(words).status, 3);

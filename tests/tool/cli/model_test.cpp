@@ -7,6 +7,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "core/escaped_name.h"
 #include "support/output_files.h"
 #include "support/program.h"
 #include "support/small_model.h"
@@ -440,6 +441,22 @@ TEST_F(Model, IsInspectedAsASingleFile) {
   EXPECT_EQ(run_program({"inspect", "/dev/zero"}).status, 4);
 }
 
+TEST_F(Model, IsNamedInJsonSoThatNoTwoNamesAreAlike) {
+  result_ = scratch_ / "a\xff.safetensors";
+  const Result result = forward({"--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(unescaped_name(nlohmann::json::parse(result.out)["output"].get<std::string>()),
+            result_);
+  const std::string text = scratch_ / "a\\xff.safetensors";
+  fs::rename(result_, text);
+  const auto inspected =
+      nlohmann::json::parse(run_program({"inspect", text, "--json", "--quiet"}).out);
+  for (const auto& name :
+       {inspected["path"], inspected["files"][0], inspected["tensors"][0]["file"]}) {
+    EXPECT_EQ(unescaped_name(name.get<std::string>()), text);
+  }
+}
+
 TEST_F(Model, ListsToAReaderThatGoesAway) {
   Conditions gone;
   gone.stdout_reader_gone = true;
@@ -638,6 +655,11 @@ TEST_F(Model, LeavesOtherFilesAloneThatStandInThePlaceOfItsResult) {
   fs::create_directory_symlink(model_, scratch_ / "alias");
   fs::create_hard_link(model_ + "/config.json", scratch_ / "settings");
   write_safetensors(scratch_ / "other.safetensors", {{"weight", at::zeros({3})}});
+  write_safetensors(scratch_ / "embeddings.safetensors", {{"embeddings", at::zeros({3})}});
+  write_safetensors(scratch_ / "states.safetensors", {{"last_hidden_state", at::zeros({3})}});
+  write_safetensors(scratch_ / "marked.safetensors",
+                    {{"last_hidden_state", at::zeros({3})}, {"extract_features", at::zeros({3})}},
+                    {{"made_by", "me"}});
   const auto expect_left = [&](const std::string& place, int status) {
     const std::string before = content_of(place);
     result_ = place;
@@ -651,9 +673,15 @@ TEST_F(Model, LeavesOtherFilesAloneThatStandInThePlaceOfItsResult) {
         scratch_ / "alias/../model/preprocessor_config.json", scratch_ / "settings", in_}) {
     expect_left(place, 2);
   }
-  for (const char* name : {"notes", "link", "other.safetensors", "clip.wav"}) {
+  for (const char* name : {"notes", "link", "other.safetensors", "embeddings.safetensors",
+                           "states.safetensors", "marked.safetensors", "clip.wav"}) {
     expect_left(scratch_ / name, 5);
   }
+  // Of a version that left no mark.
+  result_ = scratch_ / "earlier.safetensors";
+  write_safetensors(result_,
+                    {{"last_hidden_state", at::zeros({3})}, {"extract_features", at::zeros({3})}});
+  EXPECT_EQ(forward().status, 0);
   // It would become a part of the model.
   result_ = scratch_ / "alias/model.safetensors.index.json";
   EXPECT_EQ(forward().status, 2);

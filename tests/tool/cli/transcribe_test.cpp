@@ -1,12 +1,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/utils.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "core/escaped_name.h"
 #include "support/program.h"
 #include "support/random_parameters.h"
 #include "support/small_model.h"
@@ -263,10 +265,114 @@ TEST_F(Transcribe, WritesTheLinesToAFileInstead) {
   EXPECT_THAT(lines_of(content_of(out_)), SizeIs(1));
 }
 
+// A mount that is gone, for example.
+TEST_F(Transcribe, KeepsTheLinesOfInputsThatFail) {
+  const std::string c = scratch_ / "clips/y/c.wav";
+  write_clip(c, 9000, 3);
+  const auto list = [&](const std::string& rows) {
+    std::ofstream(scratch_ / "list.jsonl") << rows;
+  };
+  const auto row = [](const std::string& path, const std::string& more = "") {
+    return R"({"audio_filepath": ")" + path + "\"" + more + "}\n";
+  };
+  const auto transcribed = [&](const Words& more = {}) {
+    Words words = {"transcribe", "--manifest", scratch_ / "list.jsonl",
+                   "--model",    model_,       "--threads",
+                   "1",          "--output",   out_};
+    words.insert(words.end(), more.begin(), more.end());
+    return run_program(words);
+  };
+  const std::string whole = row(c) + row(a_) + row(a_, R"(, "offset": 0.25, "duration": 0.5)") +
+                            row(a_, R"(, "offset": 0.25, "duration": 0.7)") + row(b_);
+  list(whole);
+  ASSERT_EQ(transcribed().status, 0);
+  const std::string before = content_of(out_);
+  ASSERT_THAT(lines_of(before), SizeIs(5));
+
+  fs::rename(scratch_ / "clips/x", scratch_ / "gone");
+  Result result = transcribed();
+  EXPECT_EQ(result.status, 3);
+  EXPECT_THAT(result.err, HasSubstr("keeps 3 lines of an earlier call"));
+  EXPECT_EQ(content_of(out_), before);
+  fs::rename(scratch_ / "clips/y", scratch_ / "gone/y");
+  EXPECT_EQ(transcribed().status, 3);
+  EXPECT_EQ(content_of(out_), before);
+  // One that has left the list goes, and so does a segment that is another one now.
+  list(row(c) + row(a_) + row(a_, R"(, "offset": 0.25, "duration": 0.6)"));
+  EXPECT_EQ(transcribed().status, 3);
+  EXPECT_EQ(content_of(out_), lines_of(before)[0] + "\n" + lines_of(before)[1] + "\n");
+  fs::rename(scratch_ / "gone/y", scratch_ / "clips/y");
+  fs::rename(scratch_ / "gone", scratch_ / "clips/x");
+  list(whole);
+  EXPECT_EQ(transcribed().status, 0);
+  EXPECT_EQ(content_of(out_), before);
+}
+
+TEST_F(Transcribe, KeepsTheLinesOfAllChannelsOfAFileThatFails) {
+  write_clip(b_, 12345, 2, 16000, 2);
+  const Words each = words({"--channels", "each", "--output", out_});
+  ASSERT_EQ(run_program(each).status, 0);
+  const std::string before = content_of(out_);
+  ASSERT_THAT(lines_of(before), SizeIs(3));
+  fs::rename(b_, scratch_ / "gone");
+  EXPECT_EQ(run_program(each).status, 3);
+  EXPECT_EQ(content_of(out_), before);
+}
+
+TEST_F(Transcribe, KeepsTheLinesOfAFolderThatCannotBeListed) {
+  if (::geteuid() == 0) GTEST_SKIP() << "root may list every folder";
+  const Words all = {"transcribe", "--manifest", scratch_ / "clips", "--model", model_,
+                     "--threads",  "1",          "--output",         out_};
+  ASSERT_EQ(run_program(all).status, 0);
+  const std::string before = content_of(out_);
+  fs::permissions(scratch_ / "clips/y", fs::perms::none);
+  EXPECT_EQ(run_program(all).status, 3);
+  fs::permissions(scratch_ / "clips/y", fs::perms::owner_all);
+  EXPECT_EQ(content_of(out_), before);
+}
+
+// Names in JSON can be turned back into the bytes that they are.
+TEST_F(Transcribe, EscapesPathsSoThatNoTwoAreAlike) {
+  const std::string byte = scratch_ / "clips/x\xff.wav", text = scratch_ / "clips/x\\xff.wav";
+  fs::rename(a_, byte);
+  fs::rename(b_, text);
+  const Words both = {"transcribe", byte, text, "--model", model_, "--threads", "1"};
+  Words printed = both, written = both;
+  printed.emplace_back("--json");
+  written.insert(written.end(), {"--output", out_});
+  const Result result = run_program(printed);
+  ASSERT_EQ(result.status, 0) << result.err;
+  ASSERT_EQ(run_program(written).status, 0);
+  EXPECT_EQ(content_of(out_), result.out);
+  Words paths;
+  for (const std::string& line : lines_of(result.out)) {
+    paths.push_back(unescaped_name(nlohmann::json::parse(line)["path"].get<std::string>()));
+  }
+  EXPECT_THAT(paths, ElementsAre(byte, text));
+  fs::remove(byte);
+  EXPECT_EQ(run_program(written).status, 3);
+  EXPECT_EQ(content_of(out_), result.out);
+}
+
+TEST_F(Transcribe, LeavesThePlaceOfAnInputThatIsMissing) {
+  const std::string missing = scratch_ / "clips/x/none.wav";
+  fs::create_directory_symlink(scratch_ / "clips", scratch_ / "alias");
+  for (const std::string& output : {missing, scratch_ / "alias/x/none.wav"}) {
+    expect_error({"transcribe", a_, missing, "--model", model_, "--output", output}, 2,
+                 HasSubstr("is an input as well"));
+    EXPECT_FALSE(fs::exists(missing));
+  }
+}
+
 TEST_F(Transcribe, LeavesOtherFilesAlone) {
   std::ofstream(scratch_ / "list.txt") << a_ << "\n";
   std::ofstream(scratch_ / "notes") << "Dear diary,\n";
   std::ofstream(scratch_ / "other.jsonl") << "{\"path\": \"a\"}\n";
+  const std::string line = R"({"path":"a","text":"b","seconds":1.0,"words":[])";
+  std::ofstream(scratch_ / "more.jsonl") << line << R"(,"speaker":"c"})"
+                                         << "\n";
+  std::ofstream(scratch_ / "mixed.jsonl") << line << "}\n{\"mine\":1}\n";
+  std::ofstream(scratch_ / "torn.jsonl") << line << "}\n" << line;
   fs::create_symlink(scratch_ / "notes", scratch_ / "link");
   fs::create_directory_symlink(model_, scratch_ / "alias");
   fs::create_hard_link(model_ + "/vocab.json", scratch_ / "vocabulary");
@@ -284,7 +390,10 @@ TEST_F(Transcribe, LeavesOtherFilesAlone) {
         model_ + "/tokenizer_config.json"}) {
     expect_left(place, 2);
   }
-  for (const char* name : {"notes", "link", "other.jsonl"}) expect_left(scratch_ / name, 5);
+  for (const char* name :
+       {"notes", "link", "other.jsonl", "more.jsonl", "mixed.jsonl", "torn.jsonl"}) {
+    expect_left(scratch_ / name, 5);
+  }
 }
 
 TEST_F(Transcribe, KeepsItsVerdictWhereItsReaderIsGone) {

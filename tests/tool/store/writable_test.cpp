@@ -66,12 +66,17 @@ TEST_F(Writable, IsNoPlaceOfAFileThatWouldBeRead) {
 }
 
 TEST_F(Writable, IsAnEarlierResultOrNothing) {
-  EXPECT_EQ(file(scratch_ / "new").look(), IfPresent::kCompare);
+  const auto put = [&](OutputFile output) {
+    output.put(StagedFile(output.path(), "result"));
+    EXPECT_EQ(read_text(output.path()), "result");
+  };
+  put(file(scratch_ / "new"));
   write_text(scratch_ / "empty", "");
-  EXPECT_EQ(file(scratch_ / "empty").look(), IfPresent::kReplace);
+  put(file(scratch_ / "empty"));
   write_text(scratch_ / "notes", "Dear diary,");
-  EXPECT_EQ(file(scratch_ / "notes", /*is_earlier=*/true).look(), IfPresent::kReplace);
   EXPECT_THROW(file(scratch_ / "notes"), StorageError);
+  EXPECT_EQ(read_text(scratch_ / "notes"), "Dear diary,");
+  put(file(scratch_ / "notes", /*is_earlier=*/true));
   fs::create_symlink("nowhere", scratch_ / "dangling");
   ASSERT_EQ(::mkfifo((scratch_ / "fifo").c_str(), 0600), 0);
   for (const std::string& path :
@@ -82,9 +87,49 @@ TEST_F(Writable, IsAnEarlierResultOrNothing) {
 }
 
 TEST_F(Writable, IsLookedAtAgainBeforeItIsWritten) {
-  const OutputFile output = file(scratch_ / "result");
+  OutputFile output = file(scratch_ / "result");
   write_text(scratch_ / "result", "another's");
-  EXPECT_THROW((void)output.look(), StorageError);
+  EXPECT_THROW(output.put(StagedFile(output.path(), "result")), StorageError);
+  EXPECT_EQ(read_text(scratch_ / "result"), "another's");
+  // Of another process with the same command.
+  OutputFile again = file(scratch_ / "again", /*is_earlier=*/true);
+  write_text(again.path(), "its result");
+  again.put(StagedFile(again.path(), "result"));
+  EXPECT_EQ(read_text(again.path()), "result");
+}
+
+// A file that is moved there between the last look and the rename.
+TEST_F(Writable, IsNotTheFileThatComesWhileItIsJudged) {
+  write_text(scratch_ / "result", "earlier");
+  write_text(scratch_ / "mine", "Dear diary,");
+  bool is_late = false;
+  OutputFile output(scratch_ / "result", "report", sources_, [&](const std::string& path) {
+    if (is_late) fs::rename(scratch_ / "mine", path);
+    return true;
+  });
+  is_late = true;
+  write_text(scratch_ / "result", "another earlier");
+  EXPECT_THROW(output.put(StagedFile(output.path(), "result")), StorageError);
+  EXPECT_EQ(read_text(scratch_ / "result"), "Dear diary,");
+}
+
+TEST_F(Writable, IsNoPlaceOfAnInput) {
+  write_text(scratch_ / "a", "");
+  fs::create_symlink("a", scratch_ / "link");
+  fs::create_hard_link(scratch_ / "a", scratch_ / "other-name");
+  fs::create_directory_symlink(scratch_.path(), scratch_ / "alias");
+  const OutputPlace there(scratch_ / "a");
+  for (const char* name : {"a", "link", "other-name", "alias/a", "model/../a"}) {
+    EXPECT_TRUE(there.is(scratch_ / name)) << name;
+  }
+  for (const char* name : {"model", "missing", "model/a", "none/a"}) {
+    EXPECT_FALSE(there.is(scratch_ / name)) << name;
+  }
+  const OutputPlace free(scratch_ / "missing");
+  for (const char* name : {"missing", "alias/missing"}) EXPECT_TRUE(free.is(scratch_ / name));
+  for (const char* name : {"a", "model/missing", "none/missing"}) {
+    EXPECT_FALSE(free.is(scratch_ / name)) << name;
+  }
 }
 
 class Directory : public ::testing::Test {

@@ -1,0 +1,186 @@
+#include "tool/cli/transcript.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "core/durable_file.h"
+#include "core/escaped_name.h"
+#include "core/file.h"
+#include "core/json.h"
+#include "tool/store/json_text.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert::tool {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// A segment may end so much behind its file's last sample, and its line says where it did end.
+constexpr double kMaxMissingSeconds = 0.11;
+
+// What a line says of its clip.
+struct EarlierLine {
+  std::string path;
+  std::optional<double> offset_seconds;
+  std::optional<std::uint64_t> channel;
+  double seconds = 0;
+  std::string text;  // the line itself
+};
+
+std::optional<double> number_in(const JsonValue& value) {
+  if (const double* number = value.get_if<double>()) return *number;
+  if (const auto* number = value.get_if<std::uint64_t>()) return static_cast<double>(*number);
+  return std::nullopt;
+}
+
+bool is_word(const JsonValue& value) {
+  const auto* members = value.get_if<JsonValue::Object>();
+  const JsonValue* word = value.find("word");
+  const JsonValue* start = value.find("start");
+  const JsonValue* end = value.find("end");
+  return members && members->size() == 3 && word && word->get_if<std::string>() && start &&
+         number_in(*start) && end && number_in(*end);
+}
+
+// Nothing for a line that this program has not written: one with a member more, for example.
+std::optional<EarlierLine> parse_line(std::string_view text) try {
+  const JsonValue value = JsonValue::parse(text);
+  const auto* members = value.get_if<JsonValue::Object>();
+  if (!members) return std::nullopt;
+  EarlierLine line;
+  bool has_path = false, has_text = false, has_seconds = false, has_words = false;
+  for (const auto& [name, member] : *members) {
+    const auto* string = member.get_if<std::string>();
+    const std::optional<double> number = number_in(member);
+    const auto* list = member.get_if<JsonValue::Array>();
+    if (name == "path" && string) {
+      has_path = true;
+      line.path = unescaped_name(*string);
+    } else if (name == "text" && string) {
+      has_text = true;
+    } else if (name == "seconds" && number) {
+      has_seconds = true;
+      line.seconds = *number;
+    } else if (name == "words" && list && std::all_of(list->begin(), list->end(), is_word)) {
+      has_words = true;
+    } else if (name == "offset" && number) {
+      line.offset_seconds = number;
+    } else if (const auto* channel = member.get_if<std::uint64_t>(); name == "channel" && channel) {
+      line.channel = *channel;
+    } else {
+      return std::nullopt;
+    }
+  }
+  if (!has_path || !has_text || !has_seconds || !has_words) return std::nullopt;
+  line.text = std::string(text) + "\n";
+  return line;
+} catch (const JsonError&) {
+  return std::nullopt;
+}
+
+// Calls line(text) for each line until it returns false; returns whether it never did.
+template <class Function>
+bool for_each_line(const std::string& path, const Function& line) {
+  const std::string text =
+      read_small_file<StorageError>(path, std::numeric_limits<std::uint64_t>::max());
+  for (std::string_view left = text; !left.empty();) {
+    const std::size_t end = std::min(left.find('\n'), left.size() - 1);
+    if (left[end] != '\n' || !line(left.substr(0, end))) return false;
+    left.remove_prefix(end + 1);
+  }
+  return true;
+}
+
+bool is_transcript(const std::string& path) {
+  return for_each_line(path, [](std::string_view line) { return parse_line(line).has_value(); });
+}
+
+// Whether a line is of the segment `wanted` of its file, as far as it tells.
+bool is_of_segment(const EarlierLine& line, const std::optional<InputSegment>& wanted) {
+  const bool has_offset = wanted && wanted->has_offset;
+  if (has_offset != line.offset_seconds.has_value()) return false;
+  if (has_offset && *line.offset_seconds != wanted->offset_seconds) return false;
+  if (!wanted || wanted->duration_seconds == 0) return true;
+  return std::abs(line.seconds - wanted->duration_seconds) <= kMaxMissingSeconds;
+}
+
+}  // namespace
+
+std::string json_line_of(const ClipText& clip) {
+  Json words = Json::array();
+  for (const TimedWord& word : clip.words) {
+    words.push_back({{"word", word.word}, {"start", word.start}, {"end", word.end}});
+  }
+  Json line = {{"path", escaped_name(clip.path)},
+               {"text", clip.text},
+               {"seconds", clip.audio_seconds},
+               {"words", std::move(words)}};
+  if (clip.segment) line["offset"] = clip.segment->offset_seconds;
+  if (clip.channel) line["channel"] = *clip.channel;
+  return json_line(line);
+}
+
+TranscriptFile::TranscriptFile(std::string path, const ProtectedFiles& sources,
+                               const InputList& inputs)
+    : inputs_(inputs),
+      output_(std::move(path), "output", sources, is_transcript),
+      lines_(inputs.size() + 1) {}
+
+void TranscriptFile::add(const ClipText& clip) { lines_[clip.index] = json_line_of(clip); }
+
+void TranscriptFile::add_failed(std::size_t index) { failed_.push_back(index); }
+
+std::size_t TranscriptFile::keep_earlier_lines() {
+  std::vector<std::string> folders;  // that could not be listed: their files are not in the list
+  for (const BadRow& row : inputs_.bad_rows()) {
+    if (row.place.empty()) folders.push_back(join_path(row.path, ""));
+  }
+  if ((failed_.empty() && folders.empty()) || !exists(output_.path())) return 0;
+  std::sort(failed_.begin(), failed_.end());
+  std::multimap<std::string, std::size_t> failed;  // of each path, in the list's order
+  for (const std::size_t index : failed_) failed.emplace(inputs_.path(index), index);
+  const auto is_wanted = [&](const EarlierLine& line, std::size_t index) {
+    if (!is_of_segment(line, inputs_.segment(index))) return false;
+    const auto channel = inputs_.channel(index);
+    if (channel.has_value() != line.channel.has_value()) return false;
+    if (!channel || *line.channel == static_cast<std::uint64_t>(*channel)) {
+      return lines_[index].empty();  // a list may name a clip twice
+    }
+    // The channels of a file that cannot be read are not known: it stands for all of them.
+    const bool is_last = index + 1 == inputs_.size() || inputs_.path(index + 1) != line.path;
+    return is_last && *line.channel > static_cast<std::uint64_t>(*channel);
+  };
+  std::size_t kept = 0;
+  for_each_line(output_.path(), [&](std::string_view text) {
+    const std::optional<EarlierLine> line = parse_line(text);
+    if (!line) return true;
+    const auto [begin, end] = failed.equal_range(line->path);
+    const auto found = std::find_if(
+        begin, end, [&](const auto& candidate) { return is_wanted(*line, candidate.second); });
+    const bool is_below = std::any_of(folders.begin(), folders.end(), [&](const auto& folder) {
+      return line->path.starts_with(folder);
+    });
+    if (found == end && !is_below) return true;
+    lines_[found == end ? inputs_.size() : found->second] += line->text;
+    ++kept;
+    return true;
+  });
+  return kept;
+}
+
+std::size_t TranscriptFile::write() {
+  const std::size_t kept = keep_earlier_lines();
+  std::string text;
+  for (const std::string& line : lines_) text += line;
+  output_.put(StagedFile(output_.path(), text));
+  return kept;
+}
+
+}  // namespace w2vbert::tool
