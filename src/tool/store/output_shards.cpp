@@ -334,7 +334,7 @@ void OutputShards::commit(OpenShard& shard) {
       held;  // over the last look at what is there, and until its index is written
   const auto last_look = [&] {
     held.emplace(lock());
-    if (shard.stored && !shard.stored->is_in_place()) {
+    if (shard.stored && !shard.stored->file.is_in_place()) {
       throw StorageError(path, "", "has been replaced meanwhile",
                          "one process for each partition (the same command again does the rest)");
     }

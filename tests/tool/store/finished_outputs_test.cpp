@@ -63,8 +63,7 @@ class FinishedOutputs : public ::testing::TestWithParam<Form> {
       Output output = made_output(inputs, *outputs, i);
       output.tensors.front().second += static_cast<double>(fs::file_size(inputs.path(i)));
       if (recorded) {
-        output.report.input = *look_at_input(inputs.path(i));
-        output.report.input.digest = digest_of_input(output.report.input);
+        output.report.input = identify_input(InputFile::open<AudioError>(inputs.path(i)));
         output.report.input.segment = inputs.segment(i);
       }
       outputs->write(output);
