@@ -301,6 +301,8 @@ MUTANTS = (
            "if (latest != journals.end() && begun == latest->partition.count)", "if (latest != journals.end())"),
     Mutant("store.outputs-of-other-runs-pass", "src/tool/store/run_status.cpp",
            "if (problem.empty() && scan.fingerprint.value_or(digest) != digest) {", "if (false) {"),
+    Mutant("store.half-clips-are-failures", "src/tool/store/output_shards.cpp",
+           "  } catch (...) {\n    end_writing();\n  }", "  } catch (...) {\n    throw;\n  }"),
     Mutant("store.replaced-while-read", "src/tool/store/input_identity.cpp", "if (!file.is_in_place()) {",
            "if (false) {"),
     Mutant("store.what-cannot-be-read-is-damaged", "src/tool/store/output_scan.cpp",

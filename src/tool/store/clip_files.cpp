@@ -8,6 +8,7 @@
 
 #include "core/durable_file.h"
 #include "core/escaped_name.h"
+#include "core/file.h"
 #include "core/text.h"
 #include "tool/store/input_check.h"
 #include "tool/store/npy_header.h"
@@ -107,6 +108,16 @@ std::string ClipFiles::path_of(std::size_t index) const {
 int ClipFiles::max_threads() const { return kWritingThreads; }
 
 void ClipFiles::write(Output& output) {
+  try {
+    put_in_place(output);
+  } catch (...) {
+    // Memory may have run out behind that: a clip that has its output has not failed.
+    if (exists(output.report.output)) end_writing();
+    throw;
+  }
+}
+
+void ClipFiles::put_in_place(Output& output) {
   const ClipReport& report = output.report;
   const bool npy = directory_.format() == OutputFormat::npy;
   if (npy) output.tensors.resize(1);  // the states; the mask is left out

@@ -169,6 +169,17 @@ TEST_F(Shards, GetAnIndexFileAgainThatIsGoneOrChanged) {
   EXPECT_EQ(read_text(path), index);
 }
 
+// What was thrown there may come in the middle of the clip that is copied or of the commit.
+TEST_F(Shards, AreNotWrittenOnBehindAClipThatIsHalfInThem) {
+  RunDirectory directory(scratch_ / "out", made_run(kShardSize));
+  OutputShards shards(inputs_, kContent, directory);
+  (void)shards.scan({}, false);
+  directory.start(5, 0);
+  Output empty = made_output(inputs_, shards, 0);
+  empty.tensors.clear();
+  EXPECT_THROW(shards.write(empty), WritingEnded);
+}
+
 TEST_F(Shards, HoldNamesOfAnyBytes) {
   InputList inputs("/");
   for (const char* path : {"/in/\xff.wav", "/in/\\xff.wav", "/in/\x01.wav"}) inputs.add(path);
