@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string_view>
 #include <utility>
 
@@ -54,17 +55,16 @@ std::optional<std::string> label_of(std::string_view kind, std::string_view file
 
 // Where the last whole line ends.
 off_t end_of_lines(int descriptor, off_t size, const std::string& path) {
-  std::array<char, 4096> block{};
+  constexpr off_t kBlockBytes = 4096;
+  std::array<char, kBlockBytes> block{};
   while (size > 0) {
-    const off_t begin =
-        size > static_cast<off_t>(block.size()) ? size - static_cast<off_t>(block.size()) : 0;
-    const ssize_t count =
-        ::pread(descriptor, block.data(), static_cast<std::size_t>(size - begin), begin);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) fail_storage(path, "cannot be read", errno);
-    if (count == 0) break;
-    const std::size_t end =
-        std::string_view(block.data(), static_cast<std::size_t>(count)).rfind('\n');
+    const off_t begin = std::max<off_t>(size - kBlockBytes, 0);
+    const auto bytes = std::span(block).first(static_cast<std::size_t>(size - begin));
+    if (read_at(descriptor, begin, bytes, path) < bytes.size()) {
+      throw StorageError(path, "", "was cut short by another process while it was read",
+                         "a journal to which lines are added only");
+    }
+    const std::size_t end = std::string_view(bytes.data(), bytes.size()).rfind('\n');
     if (end != std::string_view::npos) return begin + static_cast<off_t>(end) + 1;
     size = begin;
   }
