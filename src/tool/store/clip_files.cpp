@@ -64,7 +64,9 @@ Outputs::ScanResult ClipFiles::scan(const Partition& partition, bool verify) {
   for (std::size_t i = 0; i < inputs_.size(); ++i) {
     const std::string name = inputs_.name(i);
     if (!partition.holds(name)) continue;
-    folders_.insert(folder_of(name));
+    if (const std::string folder = folder_of(name); folders_.insert(folder).second) {
+      directory_.check_folder(folder);
+    }
     const FoundOutput output = directory_.scan(name, verify);
     if (output.state == OutputState::kAbsent) {
       found.pending.push_back(i);

@@ -129,11 +129,13 @@ Outputs::ScanResult OutputShards::scan(const Partition& partition, bool verify) 
       const auto clip = stored ? stored->clips.find(name) : decltype(stored->clips)::iterator();
       const bool is_stored = stored && clip != stored->clips.end();
       const auto record = is_stored || output.state == OutputState::kDamaged
-                              ? directory_.records().find(name)
+                              ? directory_.record_of(name)
                               : std::nullopt;
       if (!is_stored) {
         // What is damaged is not redone for another input either.
-        if (record) (void)check.is_of_input(i, path_of(i), *record, "", true, /*is_whole=*/false);
+        const bool is_of_input =
+            !record || check.is_of_input(i, path_of(i), *record, "", true, /*is_whole=*/false);
+        if (output.state == OutputState::kDamaged && is_of_input) ++found.damaged;
         found.pending.push_back(i);
         continue;
       }
@@ -148,10 +150,7 @@ Outputs::ScanResult OutputShards::scan(const Partition& partition, bool verify) 
       }
     }
     if (found.pending.size() == pending) continue;
-    if (output.state == OutputState::kDamaged) {
-      damaged_.emplace(shard, output.scan.identity);
-      found.damaged += names.size();
-    }
+    if (output.state == OutputState::kDamaged) damaged_.emplace(shard, output.scan.identity);
     if (stored) incomplete_.push_back(shard);
     if (!std::exchange(header_checked, true)) (void)longest_header(shard);
   }
@@ -163,6 +162,7 @@ std::size_t OutputShards::clean() {
   for (const auto& [shard, seen] : damaged_) {
     directory_.remove(name_of_shard(shard), inputs_.path(begin_of(shard)), seen);
   }
+  if (!stale_.empty()) directory_.keep_record();  // which is what is locked
   for (const std::size_t shard : stale_) {
     const FileLock held = lock();  // what is read is what stays there until its index is written
     const StoredShard stored(path_of(begin_of(shard)));
