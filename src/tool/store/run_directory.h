@@ -3,8 +3,8 @@
 // The room `store` says what has been done: RunDirectory below holds the run record
 // (fingerprint.h), the journal (journal.h) and the failures; outputs.h is where the tensors of each
 // clip go, into files of their own (clip_files.h) or into shards of many (output_shards.h); and
-// run_status.h tells how far a run is and verifies it. Nothing here knows a model. Read this header
-// first, then outputs.h.
+// run_status.h tells how far a run is, and verify_run.h verifies it. Nothing here knows a model.
+// Read this header first, then outputs.h.
 #pragma once
 
 #include <cstddef>
