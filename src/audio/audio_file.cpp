@@ -11,6 +11,7 @@
 
 #include "audio/container.h"
 #include "audio/decoder.h"
+#include "audio/opened_audio.h"
 #include "audio/soxr_stream.h"
 #include "core/file.h"
 #include "core/memory.h"
@@ -126,10 +127,10 @@ class Samples {
 };
 
 // Everything about a file but its samples, which go to `samples`.
-Waveform decode_to(Samples& samples, const std::string& path, const AudioOptions& options,
+Waveform decode_to(Samples& samples, const InputFile& file, const AudioOptions& options,
                    const std::function<void()>& progress) {
+  const std::string& path = file.path();
   check_options(options, path);
-  const auto file = InputFile::open<AudioError>(path);
   const ContainerView view = examine_container(file, progress);
   std::string damage = view.damage;
   const auto check_damage = [&] {
@@ -250,30 +251,43 @@ void check_has_rate(const Waveform& waveform, const std::string& path) {
 
 }  // namespace
 
-Waveform decode_audio(const std::string& path, const AudioOptions& options,
+Waveform decode_audio(const InputFile& file, const AudioOptions& options,
                       const std::function<void()>& progress) {
   KeptSamples samples;
-  Waveform waveform = decode_to(samples, path, options, progress);
+  Waveform waveform = decode_to(samples, file, options, progress);
   waveform.samples = std::move(samples.kept);
   return waveform;
 }
 
-Waveform load_audio(const std::string& path, const AudioOptions& options,
+Waveform load_audio(const InputFile& file, const AudioOptions& options,
                     const std::function<void()>& progress) {
+  const std::string& path = file.path();
   const bool goes_round = options.first_sample_rate_hz > 0;
   const auto resampler = goes_round ? options.first_resampler : options.resampler;
   // torchaudio's filter is one product over the whole clip, and a cut before the only resampling
   // counts samples of the file.
   if (resampler != AudioOptions::Resampler::soxr || (!goes_round && options.first_seconds > 0)) {
-    return resample_audio(decode_audio(path, options, progress), options, path);
+    return resample_audio(decode_audio(file, options, progress), options, path);
   }
   const int rate = goes_round ? options.first_sample_rate_hz : options.target_sample_rate_hz;
   ResampledSamples samples(rate, path);
-  Waveform waveform = decode_to(samples, path, options, progress);
+  Waveform waveform = decode_to(samples, file, options, progress);
   samples.finish();
   waveform.samples = std::move(samples.kept);
   waveform.sample_rate_hz = rate;
   return resample_audio(std::move(waveform), options, path);
+}
+
+Waveform decode_audio(const std::string& path, const AudioOptions& options,
+                      const std::function<void()>& progress) {
+  check_options(options, path);  // whether the file is there or not
+  return decode_audio(InputFile::open<AudioError>(path), options, progress);
+}
+
+Waveform load_audio(const std::string& path, const AudioOptions& options,
+                    const std::function<void()>& progress) {
+  check_options(options, path);
+  return load_audio(InputFile::open<AudioError>(path), options, progress);
 }
 
 int count_channels(const std::string& path) {

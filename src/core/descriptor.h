@@ -1,8 +1,10 @@
-// A file descriptor that is closed when it goes out of scope, and writing all of something to one.
+// A file descriptor that is closed when it goes out of scope; all of something written to one, and
+// read from one.
 // Torch-free.
 #pragma once
 
 #include <poll.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -84,6 +86,23 @@ inline void write_all(int descriptor, std::span<const std::byte> bytes, const st
 
 inline void write_all(int descriptor, std::string_view text, const std::string& path) {
   write_all(descriptor, std::as_bytes(std::span(text)), path);
+}
+
+// Fills `to` from `offset` on. Returns how much of it: less than all where the file ends before.
+// Throws StorageError.
+inline std::size_t read_at(int descriptor, off_t offset, std::span<char> to,
+                           const std::string& path) {
+  std::size_t done = 0;
+  while (done < to.size()) {  // one call may give less than there is
+    const ssize_t count =
+        ::pread(descriptor, to.data() + done, std::min(to.size() - done, kMaxTransferBytes),
+                offset + static_cast<off_t>(done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail_storage(path, "cannot be read", errno);
+    if (count == 0) break;
+    done += static_cast<std::size_t>(count);
+  }
+  return done;
 }
 
 }  // namespace w2vbert

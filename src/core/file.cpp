@@ -98,11 +98,14 @@ void InputFile::check_unchanged() const {
   if (::fstat(descriptor_.number(), &now) != 0) {
     fail_unreadable(system_message("cannot be examined", errno));
   }
-  const FileIdentity identity = identity_of(now);
-  if (identity.bytes != identity_.bytes || identity.inode != identity_.inode ||
-      identity.modified_ns != identity_.modified_ns) {
+  if (identity_of(now) != identity_) {
     fail_unreadable("was changed by another process while it was read");
   }
+}
+
+bool InputFile::is_in_place() const {
+  struct stat there = {};
+  return ::stat(path_.c_str(), &there) == 0 && identity_of(there) == identity_;
 }
 
 void InputFile::fail(std::string_view problem) const {

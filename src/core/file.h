@@ -49,6 +49,8 @@ class InputFile {
 
   // An error when size, modification time or inode differ from those at opening.
   void check_unchanged() const;
+  // Whether the path still leads to the file that was opened, as it was then.
+  bool is_in_place() const;
 
  private:
   using Fail = void (*)(const std::string& path, std::string_view problem);

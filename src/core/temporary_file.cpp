@@ -13,7 +13,6 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
-#include <fstream>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -30,7 +29,6 @@ namespace {
 
 constexpr std::size_t kMaxNameBytes = 255;  // NAME_MAX of the usual file systems
 constexpr std::size_t kMaxHostBytes = 64;
-constexpr std::size_t kKernelDigits = 8;  // of the boot id, and of the namespace
 constexpr std::size_t kRandomDigits = 16;
 constexpr std::string_view kTemporarySuffix = ".tmp";
 constexpr std::string_view kAsideSuffix = ".aside";
@@ -45,29 +43,6 @@ std::string host_of_temporaries() {
   return host.empty() ? "unknown" : host;
 }
 
-// This process's; zeros where the system does not tell.
-struct Kernel {
-  std::string boot;
-  std::string pid_namespace;
-};
-Kernel this_kernel() {
-  std::string boot_id;
-  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot_id;
-  boot_id.resize(kKernelDigits, '0');
-  if (boot_id.find_first_not_of(kHexDigits) != std::string::npos)
-    boot_id.assign(boot_id.size(), '0');
-  struct stat status {};
-  const bool known = ::stat("/proc/self/ns/pid", &status) == 0;
-  std::array<char, kKernelDigits + 1> digits{};
-  std::snprintf(digits.data(), digits.size(), "%08x",
-                known ? static_cast<unsigned>(status.st_ino) : 0U);
-  return {std::move(boot_id), digits.data()};
-}
-const Kernel& kernel() {
-  static const Kernel known = this_kernel();
-  return known;
-}
-
 std::string hex_digits(std::uint64_t number) {
   std::array<char, kRandomDigits + 1> digits{};
   std::snprintf(digits.data(), digits.size(), "%016llx", static_cast<unsigned long long>(number));
@@ -76,8 +51,8 @@ std::string hex_digits(std::uint64_t number) {
 
 // What follows the name of the file that it will be, or was.
 std::string tail_of_name(std::uint64_t last_digits, std::string_view suffix) {
-  return "." + host_of_temporaries() + "." + std::to_string(::getpid()) + "." + kernel().boot +
-         kernel().pid_namespace + hex_digits(last_digits) + std::string(suffix);
+  return "." + host_of_temporaries() + "." + std::to_string(::getpid()) + "." + this_kernel().boot +
+         this_kernel().pid_namespace + hex_digits(last_digits) + std::string(suffix);
 }
 
 std::string temporary_name(const std::string& name) {
@@ -133,9 +108,9 @@ bool is_dead(std::int64_t pid) { return ::kill(static_cast<pid_t>(pid), 0) != 0 
 // Whether the process that writes the temporary is certainly gone.
 bool is_abandoned(const TemporaryName& name, Lock lock, int descriptor) {
   if (name.boot.empty()) return name.host == host_of_temporaries() && is_dead(name.pid);
-  const bool same_kernel = name.boot == kernel().boot;
+  const bool same_kernel = name.boot == this_kernel().boot;
   if (lock == Lock::kTaken) return same_kernel || is_local(descriptor);
-  return same_kernel && name.pid_namespace == kernel().pid_namespace && is_dead(name.pid);
+  return same_kernel && name.pid_namespace == this_kernel().pid_namespace && is_dead(name.pid);
 }
 
 // The time that the directory's server gives to a file made now, or 0: on a network file system
@@ -235,7 +210,7 @@ std::optional<TemporaryName> parse_temporary_name(std::string_view name) {
   TemporaryName parsed;
   parsed.host = host;
   parsed.pid = parse_number<std::int64_t>(pid).value_or(0);
-  const bool tells_kernel = random.size() == 2 * kKernelDigits + kRandomDigits;
+  const bool tells_kernel = random.size() == 2 * Kernel::kDigits + kRandomDigits;
   if ((!tells_kernel && random.size() != kRandomDigits) ||
       random.find_first_not_of(kHexDigits) != std::string_view::npos || host.empty() ||
       parsed.pid <= 0 || name.size() < 2) {
@@ -245,9 +220,9 @@ std::optional<TemporaryName> parse_temporary_name(std::string_view name) {
   parsed.is_aside = is_aside;
   parsed.name = name.substr(1);
   if (tells_kernel) {
-    parsed.digest = random.substr(2 * kKernelDigits);
-    parsed.boot = random.substr(0, kKernelDigits);
-    parsed.pid_namespace = random.substr(kKernelDigits, kKernelDigits);
+    parsed.digest = random.substr(2 * Kernel::kDigits);
+    parsed.boot = random.substr(0, Kernel::kDigits);
+    parsed.pid_namespace = random.substr(Kernel::kDigits, Kernel::kDigits);
   }
   return parsed;
 }

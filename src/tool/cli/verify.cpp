@@ -12,7 +12,7 @@
 #include "tool/cli/format.h"
 #include "tool/cli/options.h"
 #include "tool/store/json_text.h"
-#include "tool/store/run_status.h"
+#include "tool/store/verify_run.h"
 
 namespace w2vbert::tool {
 namespace {

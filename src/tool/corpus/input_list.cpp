@@ -58,34 +58,6 @@ std::string_view without_extension(std::string_view path) {
   return dot == std::string_view::npos || dot <= start ? path : path.substr(0, dot);
 }
 
-// What is wrong with the name of an output whose file is <name><kOutputEnding>.
-std::optional<InputProblem> problem_of_name(std::string_view name) {
-  if (name.find('\n') != std::string_view::npos || name.find('\0') != std::string_view::npos) {
-    return InputProblem{"holds a line break or a NUL byte", "a path without them"};
-  }
-  if (name.size() > kMaxNameBytes) {
-    return InputProblem{"gives an output a name of " + std::to_string(name.size()) + " bytes",
-                        "at most " + std::to_string(kMaxNameBytes)};
-  }
-  for (std::size_t begin = 0; begin <= name.size();) {
-    const std::size_t end = std::min(name.find('/', begin), name.size());
-    const std::string_view component = name.substr(begin, end - begin);
-    if (component.empty() || component == "." || component == "..") {
-      return InputProblem{name.empty() || end == name.size()
-                              ? "gives an output no name"
-                              : "gives an output the name " + in_quotes(name),
-                          "the path of an audio file"};
-    }
-    const std::size_t bytes = component.size() + (end == name.size() ? kOutputEnding.size() : 0);
-    if (bytes > kMaxComponentBytes) {
-      return InputProblem{"gives an output a name of " + std::to_string(bytes) + " bytes",
-                          "at most " + std::to_string(kMaxComponentBytes)};
-    }
-    begin = end + 1;
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 InputList::InputList(std::string working_directory, OutputNames names)
@@ -159,6 +131,40 @@ std::string InputList::name_of_file(std::size_t index) const {
   return name;
 }
 
+// What is wrong with the name of an output whose file is <name><kOutputEnding>.
+std::optional<InputProblem> InputList::problem_of_name(std::string_view name) const {
+  if (name.find('\n') != std::string_view::npos || name.find('\0') != std::string_view::npos) {
+    return InputProblem{"holds a line break or a NUL byte", "a path without them"};
+  }
+  if (name.size() > kMaxNameBytes) {
+    return InputProblem{"gives an output a name of " + std::to_string(name.size()) + " bytes",
+                        "at most " + std::to_string(kMaxNameBytes)};
+  }
+  for (std::size_t begin = 0; begin <= name.size();) {
+    const std::size_t end = std::min(name.find('/', begin), name.size());
+    const std::string_view component = name.substr(begin, end - begin);
+    if (component.empty() || component == "." || component == "..") {
+      return InputProblem{name.empty() || end == name.size()
+                              ? "gives an output no name"
+                              : "gives an output the name " + in_quotes(name),
+                          "the path of an audio file"};
+    }
+    const std::size_t bytes = component.size() + (end == name.size() ? kOutputEnding.size() : 0);
+    if (bytes > kMaxComponentBytes) {
+      return InputProblem{"gives an output a name of " + std::to_string(bytes) + " bytes",
+                          "at most " + std::to_string(kMaxComponentBytes)};
+    }
+    begin = end + 1;
+  }
+  const std::size_t folder = name.find('/');
+  if (folder != std::string_view::npos && is_reserved_(name.substr(0, folder))) {
+    return InputProblem{"gives the output name " + in_quotes(name) +
+                            ", whose folder has the name of a file that a run keeps",
+                        "another name"};
+  }
+  return std::nullopt;
+}
+
 std::optional<InputProblem> InputList::problem_of(
     std::string_view path, std::string_view name,
     const std::optional<InputSegment>& segment) const {
@@ -175,8 +181,7 @@ std::optional<InputProblem> InputList::problem_of(
   return problem_of_name(last);
 }
 
-void InputList::finish(std::string_view ending,
-                       const std::function<bool(std::string_view)>& is_reserved) {
+void InputList::finish(std::string_view ending) {
   if (size() == 0 && bad_rows_.empty()) {
     throw UsageError("", "", "no inputs", "at least one audio file");
   }
@@ -193,13 +198,6 @@ void InputList::finish(std::string_view ending,
     const std::string one = name(i);
     if (const auto bad = problem_of_name(one)) {
       throw UsageError(paths_[i], "", bad->problem, bad->expected);
-    }
-    const std::size_t folder = one.find('/');
-    if (folder != std::string::npos && is_reserved(std::string_view(one).substr(0, folder))) {
-      throw UsageError(paths_[i], "",
-                       "gives the output name " + in_quotes(one) +
-                           ", whose folder has the name of a file that a run keeps",
-                       "another name", "name");
     }
   }
   check_names_differ(ending);

@@ -77,20 +77,21 @@ class InputList {
   void set_naming(Naming naming) { naming_ = naming; }
   // What users should be told of the list, a line each.
   void add_note(std::string note) { notes_.push_back(std::move(note)); }
+  // Whether a file that is no output may have that name: no output lies in a folder of it. To be
+  // called before the first add.
+  void set_reserved(std::function<bool(std::string_view file_name)> is_reserved) {
+    is_reserved_ = std::move(is_reserved);
+  }
   // Why such an input could have no output; nothing where names are not needed. For lists, in which
   // that is one row's problem: finish() ends the run for it.
   std::optional<InputProblem> problem_of(std::string_view path, std::string_view name,
                                          const std::optional<InputSegment>& segment) const;
-  // To be called once, after the last add. `ending`: that of an output's file; `is_reserved`:
-  // whether a file that is no output may have that name. Throws UsageError: no inputs, Naming::id
-  // for a list without names of its own; where names are needed, two inputs with one name, a name
-  // that is no path below a directory (a component that is "", "." or "..", or has over 255 bytes
-  // with the ending), or one whose folder is another one's file or is reserved.
-  void finish(
-      std::string_view ending = kOutputEnding,
-      const std::function<bool(std::string_view file_name)>& is_reserved = [](std::string_view) {
-        return false;
-      });
+  // To be called once, after the last add. `ending`: that of an output's file. Throws UsageError:
+  // no inputs, Naming::id for a list without names of its own; where names are needed, two inputs
+  // with one name, a name that is no path below a directory (a component that is "", "." or "..",
+  // or has over 255 bytes with the ending), or one whose folder is another one's file or is
+  // reserved.
+  void finish(std::string_view ending = kOutputEnding);
 
   std::size_t size() const noexcept { return paths_.ends.size(); }
   // As given; relative to the working directory when relative.
@@ -120,12 +121,14 @@ class InputList {
     }
   };
 
+  std::optional<InputProblem> problem_of_name(std::string_view name) const;
   std::string normalised(std::string_view path) const;
   Naming naming() const;
   std::string name_of_file(std::size_t index) const;  // without the channel
   std::size_t common_root() const;                    // bytes of it
   void check_names_differ(std::string_view ending) const;
 
+  std::function<bool(std::string_view)> is_reserved_ = [](std::string_view) { return false; };
   std::optional<Naming> naming_;
   std::string working_directory_;
   OutputNames names_needed_;

@@ -86,7 +86,7 @@ std::optional<Partition> Partition::from_label(std::string_view text) {
   if (of == std::string_view::npos) return std::nullopt;
   const auto number = parse_number<std::uint64_t>(text.substr(0, of));
   const auto numbers = parse_number<std::uint64_t>(text.substr(of + kOf.size()));
-  if (!number || !numbers) return std::nullopt;
+  if (!number || !numbers || *number >= *numbers) return std::nullopt;
   return Partition{*number, *numbers};
 }
 
@@ -111,6 +111,8 @@ constexpr Launcher kLaunchers[] = {
 constexpr std::string_view kPmixIndex = "PMIX_RANK";
 constexpr std::string_view kSlurmIndex = "SLURM_PROCID";
 constexpr Launcher kArray = {"SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT"};
+constexpr const char* kArrayFirst = "SLURM_ARRAY_TASK_MIN";
+constexpr const char* kArrayStep = "SLURM_ARRAY_TASK_STEP";
 
 std::string both(const Launcher& launcher) {
   return std::string(launcher.index) + " and " + launcher.count;
@@ -138,24 +140,21 @@ const Launcher* launcher_of(const Variables& variable) {
 
 // The partition of a task of a Slurm array.
 std::optional<Partition> partition_of_array(const Variables& variable) {
-  const auto id = variable("SLURM_ARRAY_TASK_ID");
-  const auto count = variable("SLURM_ARRAY_TASK_COUNT");
+  const auto id = variable(kArray.index);
+  const auto count = variable(kArray.count);
   if (!id && !count) return std::nullopt;
   if (!id || !count) {
-    throw UsageError(
-        "", id ? "SLURM_ARRAY_TASK_ID" : "SLURM_ARRAY_TASK_COUNT",
-        std::string("given without ") + (id ? "SLURM_ARRAY_TASK_COUNT" : "SLURM_ARRAY_TASK_ID"),
-        "both or neither");
+    throw UsageError("", id ? kArray.index : kArray.count,
+                     std::string("given without ") + (id ? kArray.count : kArray.index),
+                     "both or neither");
   }
-  const std::uint64_t task = number_of(*id, "SLURM_ARRAY_TASK_ID");
-  const std::uint64_t tasks = number_of(*count, "SLURM_ARRAY_TASK_COUNT");
-  const std::uint64_t first =
-      number_of(variable("SLURM_ARRAY_TASK_MIN").value_or("0"), "SLURM_ARRAY_TASK_MIN");
-  const std::uint64_t step =
-      number_of(variable("SLURM_ARRAY_TASK_STEP").value_or("1"), "SLURM_ARRAY_TASK_STEP");
+  const std::uint64_t task = number_of(*id, kArray.index);
+  const std::uint64_t tasks = number_of(*count, kArray.count);
+  const std::uint64_t first = number_of(variable(kArrayFirst).value_or("0"), kArrayFirst);
+  const std::uint64_t step = number_of(variable(kArrayStep).value_or("1"), kArrayStep);
   if (tasks == 1) return std::nullopt;
   if (step == 0 || task < first || (task - first) % step != 0 || (task - first) / step >= tasks) {
-    throw UsageError("", "SLURM_ARRAY_TASK_ID",
+    throw UsageError("", kArray.index,
                      "is " + *id + " in an array of " + *count + " from " + std::to_string(first) +
                          " in steps of " + std::to_string(step),
                      "an array without gaps, or --num-shards and --shard-index");
@@ -223,7 +222,14 @@ PartitionChoice choose_partition(const Variables& variable, const PartitionSetti
   // Explicit options speak for an array's task, whose list may be its own.
   if (const auto array = options ? std::nullopt : partition_of_array(variable)) {
     const Partition inner = choice.partition;
-    choice.partition = {array->index * inner.count + inner.index, array->count * inner.count};
+    std::uint64_t all = 0;
+    if (__builtin_mul_overflow(array->count, inner.count, &all)) {
+      throw UsageError("", kArray.count,
+                       "is " + std::to_string(array->count) + ", with " +
+                           std::to_string(inner.count) + " processes in each task",
+                       "fewer than 2^64 processes in all");
+    }
+    choice.partition = {array->index * inner.count + inner.index, all};
     choice.chosen_by = both(kArray) + (inner.count > 1 ? ", " + choice.chosen_by : "");
     return choice;
   }

@@ -10,6 +10,7 @@
 #include <span>
 #include <utility>
 
+#include "audio/opened_audio.h"
 #include "core/file.h"
 #include "core/stopwatch.h"
 #include "core/text.h"
@@ -223,18 +224,14 @@ ClipReader::Decoded ClipReader::decode(std::size_t index, Decoding& decoding, De
   std::exception_ptr failure;
   bool has_begun = false;
   try {
-    const auto input = look_at_input(path);
-    decoded.waveform = how(path, options, [&] {
+    // Opened once: an output says which bytes it is of, whatever comes to lie at the path.
+    const auto file = InputFile::open<AudioError>(path);
+    decoded.waveform = how(file, options, [&] {
       has_begun = true;
       set_active(true);
     });
-    // An output says which input it is of, or its bytes would be others than those of another run.
-    if (!input) {
-      throw AudioError(path, "", "cannot be looked at", "a file whose size and time can be told");
-    }
-    decoded.input = *input;
-    // Also says that the file has not changed since; what was just decoded is in memory.
-    decoded.input.digest = digest_of_input(*input, [&] { set_active(true); });
+    // What was just decoded is in memory.
+    decoded.input = identify_input(file, [&] { set_active(true); });
   } catch (const GivenUp&) {
     throw;
   } catch (...) {

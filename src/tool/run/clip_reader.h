@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "core/bounded_queue.h"
+#include "core/file.h"
 #include "core/stopwatch.h"
 #include "tool/run/clip_run.h"
 #include "tool/store/input_identity.h"
@@ -106,8 +107,7 @@ class ClipReader {
                 Decoding& decoding) const;
   Waveform load(std::size_t index, Decoded& decoded, Decoding& decoding) const;
   // With `how`, decode_audio or load_audio.
-  using Decoder = Waveform (*)(const std::string&, const AudioOptions&,
-                               const std::function<void()>&);
+  using Decoder = Waveform (*)(const InputFile&, const AudioOptions&, const std::function<void()>&);
   Decoded decode(std::size_t index, Decoding& decoding, Decoder how) const;
   AudioOptions audio_of(std::size_t index) const;
 

@@ -90,6 +90,8 @@ void OutputWriter::write(Item& item) {
     throw;
   } catch (const UsageError&) {
     throw;
+  } catch (const WritingEnded& ended) {
+    std::rethrow_exception(ended.cause);
   } catch (...) {
     written.failure = std::current_exception();
     outputs_.skip(item.index);

@@ -34,7 +34,7 @@ class OutputWriter {
   // There is no output for that input.
   void skip(std::size_t index);
   // What has been written since the last call, in the order of adding, up to the first that is not.
-  // Throws the StorageError or UsageError that ended the writing.
+  // Throws what ended the writing.
   std::vector<WrittenOutput> take_written();
   // Waits until all is written. To be called once, by the one who adds.
   void finish();

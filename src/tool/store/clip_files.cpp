@@ -8,6 +8,7 @@
 
 #include "core/durable_file.h"
 #include "core/escaped_name.h"
+#include "core/file.h"
 #include "core/text.h"
 #include "tool/store/input_check.h"
 #include "tool/store/npy_header.h"
@@ -63,7 +64,9 @@ Outputs::ScanResult ClipFiles::scan(const Partition& partition, bool verify) {
   for (std::size_t i = 0; i < inputs_.size(); ++i) {
     const std::string name = inputs_.name(i);
     if (!partition.holds(name)) continue;
-    folders_.insert(folder_of(name));
+    if (const std::string folder = folder_of(name); folders_.insert(folder).second) {
+      directory_.check_folder(folder);
+    }
     const FoundOutput output = directory_.scan(name, verify);
     if (output.state == OutputState::kAbsent) {
       found.pending.push_back(i);
@@ -107,6 +110,16 @@ std::string ClipFiles::path_of(std::size_t index) const {
 int ClipFiles::max_threads() const { return kWritingThreads; }
 
 void ClipFiles::write(Output& output) {
+  try {
+    put_in_place(output);
+  } catch (...) {
+    // Memory may have run out behind that: a clip that has its output has not failed.
+    if (exists(output.report.output)) end_writing();
+    throw;
+  }
+}
+
+void ClipFiles::put_in_place(Output& output) {
   const ClipReport& report = output.report;
   const bool npy = directory_.format() == OutputFormat::npy;
   if (npy) output.tensors.resize(1);  // the states; the mask is left out

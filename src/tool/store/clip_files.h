@@ -22,6 +22,8 @@ class ClipFiles : public Outputs {
   void finish() override {}
 
  private:
+  void put_in_place(Output& output);
+
   const InputList& inputs_;
   RunDirectory& directory_;
   const std::string frame_rate_hz_;

@@ -6,6 +6,7 @@
 
 #include "core/escaped_name.h"
 #include "core/json.h"
+#include "tool/corpus/input_list.h"
 #include "tool/store/output_scan.h"
 
 namespace w2vbert::tool {
@@ -29,6 +30,11 @@ std::string name_of_shard(std::size_t shard) {
 
 bool is_shard_index(std::string_view file_name) {
   return file_name.starts_with(kShardBegin) && file_name.ends_with(kIndexEnding);
+}
+
+std::string shard_of_index(std::string_view file_name) {
+  file_name.remove_suffix(kIndexEnding.size());
+  return std::string(file_name).append(kOutputEnding);
 }
 
 std::string index_line(const IndexEntry& entry) {

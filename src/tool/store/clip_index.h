@@ -16,6 +16,8 @@ inline constexpr std::string_view kIndexKey = "index";
 std::string name_of_shard(std::size_t shard);  // without an ending
 inline constexpr std::string_view kIndexEnding = ".jsonl";
 bool is_shard_index(std::string_view file_name);
+// "shard-00000.jsonl" -> "shard-00000.safetensors".
+std::string shard_of_index(std::string_view file_name);
 
 struct IndexEntry {
   std::string name;

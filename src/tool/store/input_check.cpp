@@ -1,11 +1,25 @@
 #include "tool/store/input_check.h"
 
+#include <optional>
+#include <string>
 #include <utility>
 
+#include "core/resolved_path.h"
 #include "core/text.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
+namespace {
+
+std::string text_of(const std::optional<InputSegment>& segment) {
+  if (!segment) return "as a whole";
+  const std::string begin = "from " + number_text(segment->offset_seconds);
+  if (segment->duration_seconds == 0) return begin + " seconds on";
+  return begin + " to " + number_text(segment->offset_seconds + segment->duration_seconds) +
+         " seconds";
+}
+
+}  // namespace
 
 bool InputCheck::is_of_input(std::size_t index, const std::string& path, JournalEntry output,
                              const std::string& input_digest, bool is_record, bool is_whole) {
@@ -39,6 +53,13 @@ bool InputCheck::is_of_input(std::size_t index, const std::string& path, Journal
       return false;
     case Origin::kOther:
       break;
+  }
+  if (recorded.is_known() &&
+      (recorded.path == input || recorded.resolved == resolved_path(input))) {
+    throw UsageError(input, "",
+                     "is asked for " + text_of(inputs_.segment(index)) + ", and " +
+                         quote_bytes(path) + " has it " + text_of(recorded.segment),
+                     "the same segment of it, or another output directory");
   }
   throw UsageError(input, "",
                    "gives the output name " + in_quotes(output.name) + ", which " +

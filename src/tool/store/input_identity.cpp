@@ -44,19 +44,7 @@ int look(const std::string& path, InputIdentity& input) {
 
 }  // namespace
 
-std::optional<InputIdentity> look_at_input(const std::string& path) {
-  InputIdentity input;
-  if (look(path, input) != 0) return std::nullopt;
-  input.resolved = resolved_path(path);
-  return input;
-}
-
-std::string digest_of_input(const InputIdentity& looked_at, const std::function<void()>& progress) {
-  const auto file = InputFile::open<AudioError>(looked_at.path);
-  if (file.size() != looked_at.bytes || file.identity().modified_ns != looked_at.modified_ns) {
-    throw AudioError(looked_at.path, "", "was changed by another process while it was read",
-                     "a file that stays as it is");
-  }
+InputIdentity identify_input(const InputFile& file, const std::function<void()>& progress) {
   XXH3_state_t state;
   XXH3_128bits_reset(&state);
   std::vector<std::byte> block(static_cast<std::size_t>(std::min(kInputBlockBytes, file.size())));
@@ -71,7 +59,19 @@ std::string digest_of_input(const InputIdentity& looked_at, const std::function<
   file.check_unchanged();
   XXH128_canonical_t digest;
   XXH128_canonicalFromHash(&digest, XXH3_128bits_digest(&state));
-  return hex_text(digest.digest);
+  InputIdentity input;
+  input.path = file.path();
+  input.resolved = resolved_path(input.path);
+  input.bytes = file.size();
+  input.modified_ns = file.identity().modified_ns;
+  input.digest = hex_text(digest.digest);
+  // A record says what lies at a path. Another file there, of the same size and time perhaps, would
+  // be taken for this one.
+  if (!file.is_in_place()) {
+    throw AudioError(input.path, "", "was changed by another process while it was read",
+                     "a file that stays as it is");
+  }
+  return input;
 }
 
 Origin OriginCheck::compare(const InputIdentity& recorded, bool is_look_known,
@@ -100,7 +100,8 @@ Origin OriginCheck::compare(const InputIdentity& recorded, bool is_look_known,
     now.digest = last_.digest;
   } else {
     try {
-      now.digest = digest_of_input(now);
+      now = identify_input(InputFile::open<AudioError>(path));
+      now.segment = segment;
     } catch (const AudioError&) {
       return Origin::kUnreadable;
     }

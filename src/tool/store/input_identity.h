@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "core/file.h"
 #include "tool/corpus/input_list.h"
 
 namespace w2vbert::tool {
@@ -21,13 +22,11 @@ struct InputIdentity {
   bool is_known() const noexcept { return !path.empty(); }
 };
 
-// The file as it lies there, without its digest. Nothing for one that cannot be looked at.
-std::optional<InputIdentity> look_at_input(const std::string& path);
-
-// XXH3-128 of the bytes of the file that `looked_at` is. `progress` is called for each block.
-// Throws AudioError where it cannot be read, or is another one by now.
-std::string digest_of_input(
-    const InputIdentity& looked_at, const std::function<void()>& progress = [] {});
+// The file that is open: what was read from it before is of these bytes. `progress` is called for
+// each block. Throws AudioError where it cannot be read, or has changed, or another one has taken
+// its place.
+InputIdentity identify_input(
+    const InputFile& file, const std::function<void()>& progress = [] {});
 
 // How an output's record and the input that has its name now go together.
 enum class Origin {

@@ -11,14 +11,14 @@
 #include <cerrno>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include "core/escaped_name.h"
 #include "core/file_lock.h"
-#include "core/host_name.h"
 #include "core/json.h"
-#include "tool/corpus/partition.h"
 #include "tool/store/json_text.h"
 #include "tool/store/lines_file.h"
 #include "w2vbert/core/error.h"
@@ -40,31 +40,28 @@ std::string name_of(std::string_view kind, std::string_view label) {
   return name.append(kEnding);
 }
 
-// The label in such a name.
-std::optional<std::string> label_of(std::string_view kind, std::string_view file_name) {
-  if (file_name.size() < kind.size() + kEnding.size() || !file_name.starts_with(kind) ||
-      !file_name.ends_with(kEnding)) {
-    return std::nullopt;
-  }
-  file_name.remove_prefix(kind.size());
-  file_name.remove_suffix(kEnding.size());
-  if (file_name.starts_with('.')) file_name.remove_prefix(1);
-  return std::string(file_name);
+// Whose file of that kind it is; nothing for any other name.
+std::optional<Partition> partition_of(std::string_view kind, std::string_view file_name) {
+  if (file_name == name_of(kind, "")) return Partition{};
+  const std::size_t begin = kind.size() + 1;
+  if (file_name.size() < begin + kEnding.size()) return std::nullopt;
+  const std::string_view label = file_name.substr(begin, file_name.size() - begin - kEnding.size());
+  return file_name == name_of(kind, label) && !label.empty() ? Partition::from_label(label)
+                                                             : std::nullopt;
 }
 
 // Where the last whole line ends.
 off_t end_of_lines(int descriptor, off_t size, const std::string& path) {
-  std::array<char, 4096> block{};
+  constexpr off_t kBlockBytes = 4096;
+  std::array<char, kBlockBytes> block{};
   while (size > 0) {
-    const off_t begin =
-        size > static_cast<off_t>(block.size()) ? size - static_cast<off_t>(block.size()) : 0;
-    const ssize_t count =
-        ::pread(descriptor, block.data(), static_cast<std::size_t>(size - begin), begin);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) fail_storage(path, "cannot be read", errno);
-    if (count == 0) break;
-    const std::size_t end =
-        std::string_view(block.data(), static_cast<std::size_t>(count)).rfind('\n');
+    const off_t begin = std::max<off_t>(size - kBlockBytes, 0);
+    const auto bytes = std::span(block).first(static_cast<std::size_t>(size - begin));
+    if (read_at(descriptor, begin, bytes, path) < bytes.size()) {
+      throw StorageError(path, "", "was cut short by another process while it was read",
+                         "a journal to which lines are added only");
+    }
+    const std::size_t end = std::string_view(bytes.data(), bytes.size()).rfind('\n');
     if (end != std::string_view::npos) return begin + static_cast<off_t>(end) + 1;
     size = begin;
   }
@@ -84,16 +81,24 @@ class Locked {
   const Descriptor& file_;
 };
 
+// 0 for what is no number, and for one that the type does not hold.
 template <class Number>
 Number number_of(const JsonValue& object, std::string_view name) {
   const JsonValue* value = object.find(name);
   if (value == nullptr) return {};
-  if (const auto* whole = value->get_if<std::uint64_t>()) return static_cast<Number>(*whole);
-  if (const auto* negative = value->get_if<JsonNegative>()) {
-    return static_cast<Number>(negative->value);
+  const auto* whole = value->get_if<std::uint64_t>();
+  const auto* negative = value->get_if<JsonNegative>();
+  if constexpr (std::is_floating_point_v<Number>) {
+    if (const auto* real = value->get_if<double>()) return *real;
+    if (whole) return static_cast<Number>(*whole);
+    return negative ? static_cast<Number>(negative->value) : Number{};
+  } else {
+    if (whole && std::in_range<Number>(*whole)) return static_cast<Number>(*whole);
+    if (negative && std::in_range<Number>(negative->value)) {
+      return static_cast<Number>(negative->value);
+    }
+    return {};
   }
-  if (const auto* real = value->get_if<double>()) return static_cast<Number>(*real);
-  return {};
 }
 
 std::string text_of(const JsonValue& object, std::string_view name) {
@@ -140,6 +145,17 @@ JournalEntry entry_of(const JsonValue& value) {
   entry.fingerprint = text_of(value, "fingerprint");
   entry.generation = number_of<std::uint64_t>(value, "generation");
   return entry;
+}
+
+JournalBegin begin_of(const JsonValue& value) {
+  JournalBegin begin;
+  begin.inputs = number_of<std::size_t>(value, "inputs");
+  begin.finished = number_of<std::size_t>(value, "finished");
+  begin.host = text_of(value, "host");
+  begin.pid = number_of<std::int64_t>(value, "pid");
+  begin.kernel = {text_of(value, "boot"), text_of(value, "pid_namespace")};
+  begin.fingerprint = text_of(value, "fingerprint");
+  return begin;
 }
 
 // Calls line(text, its offset in the file) for each line that has an end. A line that is too long
@@ -197,11 +213,12 @@ Journal::Journal(std::string path, std::uint64_t generation, std::string fingerp
 }
 
 void Journal::begin(std::size_t inputs, std::size_t finished) {
-  append(json_line({{"inputs", inputs},
-                    {"finished", finished},
-                    {"host", host_name()},
-                    {"pid", ::getpid()},
-                    {"generation", generation_}}));
+  Json line = {{"inputs", inputs},           {"finished", finished},
+               {"host", host_name()},        {"pid", ::getpid()},
+               {"boot", this_kernel().boot}, {"pid_namespace", this_kernel().pid_namespace},
+               {"generation", generation_}};
+  if (!fingerprint_.empty()) line["fingerprint"] = fingerprint_;
+  append(json_line(line));
 }
 
 void Journal::add(const JournalEntry& entry) {
@@ -228,53 +245,49 @@ void Journal::append(const std::string& line) {
   }
 }
 
-JournalRead read_journal(const std::string& path) {
-  JournalRead read;
+void read_journal(const std::string& path, const std::function<void(const JournalBegin&)>& begin,
+                  const std::function<void(const JournalEntry&)>& entry) {
   for_each_json_line(open_journal(path), [&](const JsonValue& value, std::uint64_t, std::size_t) {
-    read.generation = std::max(read.generation, number_of<std::uint64_t>(value, "generation"));
     if (value.find("inputs") != nullptr) {
-      read.inputs = number_of<std::size_t>(value, "inputs");
-      read.finished = number_of<std::size_t>(value, "finished");
-      read.host = text_of(value, "host");
-      read.pid = number_of<std::int64_t>(value, "pid");
-      read.entries_of_last = 0;
+      begin(begin_of(value));
     } else if (value.find("name") != nullptr) {
-      read.entries.push_back(entry_of(value));
-      ++read.entries_of_last;
+      entry(entry_of(value));
     }
   });
-  return read;
 }
 
 std::string journal_name(std::string_view label) { return name_of(kJournal, label); }
 std::string failures_name(std::string_view label) { return name_of(kFailures, label); }
 
-std::optional<std::string> label_of_journal(std::string_view file_name) {
-  return label_of(kJournal, file_name);
+std::optional<Partition> partition_of_journal(std::string_view file_name) {
+  return partition_of(kJournal, file_name);
 }
 
 bool is_name_of_lines(std::string_view file_name) {
-  return label_of(kJournal, file_name) || label_of(kFailures, file_name);
+  return partition_of(kJournal, file_name) || partition_of(kFailures, file_name);
 }
 
-std::vector<std::string> journals_in(const std::string& directory) {
+std::vector<JournalFile> journals_in(const std::string& directory) {
   const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(directory.c_str()), ::closedir);
   if (!folder) fail_storage(directory, "cannot be listed", errno);
-  std::vector<std::string> names;
+  std::vector<JournalFile> journals;
   errno = 0;
   while (const dirent* entry = ::readdir(folder.get())) {
-    if (label_of_journal(entry->d_name)) names.emplace_back(entry->d_name);
+    if (const auto partition = partition_of_journal(entry->d_name)) {
+      journals.push_back({join_path(directory, entry->d_name), *partition});
+    }
     errno = 0;
   }
   if (errno != 0) fail_storage(directory, "cannot be listed", errno);
-  std::sort(names.begin(), names.end());
-  return names;
+  std::sort(journals.begin(), journals.end(),
+            [](const JournalFile& a, const JournalFile& b) { return a.path < b.path; });
+  return journals;
 }
 
 OutputRecords::OutputRecords(const std::string& directory) {
-  for (const std::string& name : journals_in(directory)) {
+  for (JournalFile& file : journals_in(directory)) {
     const auto journal = static_cast<std::uint32_t>(journals_.size());
-    journals_.push_back(join_path(directory, name));
+    journals_.push_back(std::move(file.path));
     for_each_json_line(open_journal(journals_.back()),
                        [&](const JsonValue& value, std::uint64_t offset, std::size_t bytes) {
                          const auto generation = number_of<std::uint64_t>(value, "generation");

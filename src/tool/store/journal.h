@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -14,6 +15,8 @@
 
 #include "core/descriptor.h"
 #include "core/file.h"
+#include "core/host_name.h"
+#include "tool/corpus/partition.h"
 #include "tool/store/input_identity.h"
 
 namespace w2vbert::tool {
@@ -28,6 +31,9 @@ struct JournalEntry {
   // Which of two records of one output is the later one: each worker that begins takes a higher
   // number than all that stand in the directory's journals. 0: of an earlier version.
   std::uint64_t generation = 0;
+
+  // Whether it is of the run with that fingerprint; earlier versions did not say.
+  bool may_be_of(std::string_view run) const { return fingerprint.empty() || fingerprint == run; }
 };
 
 // Appends lines of JSON to a file; each is written in one piece. Outputs are in their place before
@@ -38,7 +44,8 @@ class Journal {
   // of that generation and run. Throws StorageError.
   explicit Journal(std::string path, std::uint64_t generation = 1, std::string fingerprint = "");
 
-  // {"inputs": n, "finished": n, "host": name, "pid": n}: a worker begins.
+  // {"inputs": n, "finished": n, "host": name, "pid": n, "boot": …, "pid_namespace": …,
+  // "generation": n, "fingerprint": …}: a worker begins.
   void begin(std::size_t inputs, std::size_t finished);
   // {"name": …, "frames": n, "audio_seconds": s, "sha256": …, "generation": n, "fingerprint": …,
   // "input": {…}}; what is not known is left out.
@@ -53,28 +60,37 @@ class Journal {
   Descriptor descriptor_;
 };
 
-struct JournalRead {
-  std::size_t inputs = 0;    // of the last worker that began
+// What a worker says of itself when it begins.
+struct JournalBegin {
+  std::size_t inputs = 0;
   std::size_t finished = 0;  // before it
   std::string host;
   std::int64_t pid = 0;
-  std::uint64_t generation = 0;       // the highest
-  std::vector<JournalEntry> entries;  // of all
-  std::size_t entries_of_last = 0;    // of them, the last worker's: at the end
+  Kernel kernel;            // of the process; empty: not told
+  std::string fingerprint;  // of the run
+
+  bool may_be_of(std::string_view run) const { return fingerprint.empty() || fingerprint == run; }
 };
-// Lines that are no journal's are passed over. Throws StorageError for a file that cannot be read.
-JournalRead read_journal(const std::string& path);
+
+// Calls `begin` for each worker that began and `entry` for each output, in their order. Lines that
+// are no journal's are passed over. Throws StorageError for a file that cannot be read.
+void read_journal(const std::string& path, const std::function<void(const JournalBegin&)>& begin,
+                  const std::function<void(const JournalEntry&)>& entry);
 
 // journal.jsonl and failures.jsonl, or journal.<label>.jsonl and so on for a partition's label.
 std::string journal_name(std::string_view label);
 std::string failures_name(std::string_view label);
-// The label in the name of a journal; nothing for another name.
-std::optional<std::string> label_of_journal(std::string_view file_name);
+// Whose journal it is; nothing for another name, such as that of a copy.
+std::optional<Partition> partition_of_journal(std::string_view file_name);
 // Whether it is one of a journal or of failures.
 bool is_name_of_lines(std::string_view file_name);
 
-// The names of the journals in a directory, in their order. Throws StorageError.
-std::vector<std::string> journals_in(const std::string& directory);
+struct JournalFile {
+  std::string path;
+  Partition partition;
+};
+// The journals in a directory, in the order of their names. Throws StorageError.
+std::vector<JournalFile> journals_in(const std::string& directory);
 
 // The latest record of each output, of all journals of a directory. It holds places in the
 // journals, not the records, so that millions of them fit into memory.
@@ -84,7 +100,10 @@ class OutputRecords {
   // Throws StorageError for a journal that cannot be read: what it says is not known then.
   explicit OutputRecords(const std::string& directory);
 
-  std::uint64_t generation() const noexcept { return generation_; }  // the highest
+  // Above all that are there, as far as numbers go.
+  std::uint64_t next_generation() const noexcept {
+    return generation_ + (generation_ < std::numeric_limits<std::uint64_t>::max() ? 1 : 0);
+  }
   // Reads the record again. Throws StorageError.
   std::optional<JournalEntry> find(std::string_view name) const;
   // All of them, in the order of the journals.

@@ -48,6 +48,18 @@ bool has_shape(std::string_view line, const Shape& shape) {
   });
 }
 
+// Whether one of the lines that have an end is of that shape.
+bool has_line(std::string_view begin, const Shape& shape) {
+  for (std::size_t end = begin.find('\n'); end != std::string_view::npos; end = begin.find('\n')) {
+    try {
+      if (has_shape(begin.substr(0, end), shape)) return true;
+    } catch (const JsonError&) {  // torn, or another program's
+    }
+    begin.remove_prefix(end + 1);
+  }
+  return false;
+}
+
 // Whether a line that has no end is the begin of one of that shape.
 bool is_torn(std::string_view line, const Shape& shape) {
   return std::any_of(shape.members.begin(), shape.members.end(), [&](const auto& members) {
@@ -60,6 +72,7 @@ bool is_torn(std::string_view line, const Shape& shape) {
 
 bool is_own_lines(std::string_view begin, LinesKind kind) {
   const Shape shape = shape_of(kind);
+  if (begin.starts_with('\0') && has_line(begin, shape)) return true;
   begin.remove_prefix(std::min(begin.size(), begin.find_first_not_of(std::string_view("\0\n", 2))));
   if (begin.empty()) return true;
   const std::size_t end = begin.find('\n');
@@ -83,12 +96,7 @@ Descriptor open_lines(const std::string& path, LinesKind kind, int flags) {
   if (::fstat(file.number(), &status) != 0) fail_storage(path, "cannot be looked at", errno);
   if (!S_ISREG(status.st_mode)) throw StorageError(path, "", "is no regular file", expected);
   std::string head(kHeadBytes, '\0');
-  ssize_t count = 0;
-  do {
-    count = ::pread(file.number(), head.data(), head.size(), 0);
-  } while (count < 0 && errno == EINTR);
-  if (count < 0) fail_storage(path, "cannot be read", errno);
-  head.resize(static_cast<std::size_t>(count));
+  head.resize(read_at(file.number(), 0, head, path));
   if (!is_own_lines(head, kind)) {
     throw StorageError(path, "", "is another program's file, which is left as it is", expected);
   }

@@ -16,7 +16,8 @@ namespace w2vbert::tool {
 enum class LinesKind { kJournal, kFailures, kIndex };
 
 // Whether the begin of a file is what this program writes into such a file. The first line decides;
-// nothing, zeros (which a power cut leaves), and the begin of such a line are its own, too.
+// nothing, zeros (which a power cut leaves), and the begin of such a line are its own, too. Where
+// zeros have taken the begin of the first line, the first one decides that has the shape.
 bool is_own_lines(std::string_view begin, LinesKind kind);
 
 // Opens with `flags` of open(2) and never through a link. Throws StorageError(path) for anything

@@ -129,11 +129,13 @@ Outputs::ScanResult OutputShards::scan(const Partition& partition, bool verify) 
       const auto clip = stored ? stored->clips.find(name) : decltype(stored->clips)::iterator();
       const bool is_stored = stored && clip != stored->clips.end();
       const auto record = is_stored || output.state == OutputState::kDamaged
-                              ? directory_.records().find(name)
+                              ? directory_.record_of(name)
                               : std::nullopt;
       if (!is_stored) {
         // What is damaged is not redone for another input either.
-        if (record) (void)check.is_of_input(i, path_of(i), *record, "", true, /*is_whole=*/false);
+        const bool is_of_input =
+            !record || check.is_of_input(i, path_of(i), *record, "", true, /*is_whole=*/false);
+        if (output.state == OutputState::kDamaged && is_of_input) ++found.damaged;
         found.pending.push_back(i);
         continue;
       }
@@ -148,10 +150,7 @@ Outputs::ScanResult OutputShards::scan(const Partition& partition, bool verify) 
       }
     }
     if (found.pending.size() == pending) continue;
-    if (output.state == OutputState::kDamaged) {
-      damaged_.emplace(shard, output.scan.identity);
-      found.damaged += names.size();
-    }
+    if (output.state == OutputState::kDamaged) damaged_.emplace(shard, output.scan.identity);
     if (stored) incomplete_.push_back(shard);
     if (!std::exchange(header_checked, true)) (void)longest_header(shard);
   }
@@ -163,6 +162,7 @@ std::size_t OutputShards::clean() {
   for (const auto& [shard, seen] : damaged_) {
     directory_.remove(name_of_shard(shard), inputs_.path(begin_of(shard)), seen);
   }
+  if (!stale_.empty()) directory_.keep_record();  // which is what is locked
   for (const std::size_t shard : stale_) {
     const FileLock held = lock();  // what is read is what stays there until its index is written
     const StoredShard stored(path_of(begin_of(shard)));
@@ -205,9 +205,8 @@ std::uint64_t OutputShards::longest_header(std::size_t shard) const {
 }
 
 OutputShards::OpenShard& OutputShards::open(std::size_t number) {
-  std::unique_ptr<OpenShard>& shard = open_[number];
-  if (shard) return *shard;
-  shard = std::make_unique<OpenShard>();
+  if (const auto known = open_.find(number); known != open_.end()) return *known->second;
+  auto shard = std::make_unique<OpenShard>();
   shard->number = number;
   shard->next = begin_of(number);
   shard->end = end_of(number);
@@ -217,23 +216,28 @@ OutputShards::OpenShard& OutputShards::open(std::size_t number) {
     shard->missing -= shard->stored->clips.size();
     for (std::size_t i = shard->next; i < shard->end; ++i) shard->missing += replaced_.count(i);
   }
-  return *shard;
+  return *open_.emplace(number, std::move(shard)).first->second;
 }
 
 void OutputShards::write(Output& output) {
   OpenShard& shard = open(output.index / size_);
   if (!shard.stream) begin_writing(shard);
+  const std::size_t index = output.index;
+  shard.arrived.emplace(index, std::move(output));
   --shard.missing;
-  shard.arrived.emplace(output.index, std::move(output));
-  advance(shard, /*to_the_end=*/false);
+  try {
+    advance(shard, /*to_the_end=*/false);
+  } catch (...) {
+    end_writing();
+  }
 }
 
 void OutputShards::skip(std::size_t index) {
   OpenShard& shard = open(index / size_);
   // What the shard has of that name is of an earlier input: it has to go.
   if (replaced_.contains(index) && !shard.stream) begin_writing(shard);
-  --shard.missing;
   shard.arrived.emplace(index, std::nullopt);
+  --shard.missing;
   advance(shard, /*to_the_end=*/false);
 }
 
@@ -278,7 +282,7 @@ void OutputShards::advance(OpenShard& shard, bool to_the_end) {
   open_.erase(shard.number);
 }
 
-void OutputShards::add(OpenShard& shard, const Output& output) try {
+void OutputShards::add(OpenShard& shard, const Output& output) {
   const ClipReport& report = output.report;
   for (const std::string& wanted : content_.tensor_names) {
     const auto found = std::find_if(output.tensors.begin(), output.tensors.end(),
@@ -295,11 +299,6 @@ void OutputShards::add(OpenShard& shard, const Output& output) try {
   }
   shard.index += index_line(entry_of(report, shard.number));
   shard.added.push_back({report.name, report.frames, report.audio_seconds, "", report.input});
-} catch (const Error&) {
-  throw;
-} catch (const std::exception& error) {
-  // Half a clip is in the shard: nothing can be put behind it.
-  throw StorageError(path_of(output.index), output.report.name, error.what());
 }
 
 void OutputShards::copy(OpenShard& shard, const std::string& name, const std::string& line) {
@@ -334,7 +333,7 @@ void OutputShards::commit(OpenShard& shard) {
       held;  // over the last look at what is there, and until its index is written
   const auto last_look = [&] {
     held.emplace(lock());
-    if (shard.stored && !shard.stored->is_in_place()) {
+    if (shard.stored && !shard.stored->file.is_in_place()) {
       throw StorageError(path, "", "has been replaced meanwhile",
                          "one process for each partition (the same command again does the rest)");
     }

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "checkpoint/safetensors_writer.h"
 #include "tool/store/input_identity.h"
 #include "tool/store/run_directory.h"
+#include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
 
@@ -51,6 +53,24 @@ struct OutputContent {
   double frame_rate_hz = 0;             // rows of the tensors a second
 };
 
+// Thrown by Outputs::write() where something of the clip has been written already: it has neither
+// failed nor come out whole, and nothing may follow it.
+struct WritingEnded {
+  std::exception_ptr cause;
+};
+// For the handlers of write(): throws what was caught as something that ends the run.
+[[noreturn]] inline void end_writing() {
+  try {
+    throw;
+  } catch (const StorageError&) {
+    throw;
+  } catch (const UsageError&) {
+    throw;
+  } catch (...) {
+    throw WritingEnded{std::current_exception()};
+  }
+}
+
 class Outputs {
  public:
   // What is there of one partition. `pending`: indices into the input list, ascending.
@@ -82,7 +102,8 @@ class Outputs {
 
   // Threads that may call what follows.
   virtual int max_threads() const = 0;
-  // Takes the tensors; what is durable already is in the journal. Throws StorageError, UsageError.
+  // Takes the tensors; what is durable already is in the journal. Throws StorageError, UsageError
+  // and WritingEnded, which end the run; behind anything else skip() is to be called for the clip.
   virtual void write(Output& output) = 0;
   // There will be no output for that input.
   virtual void skip(std::size_t index) = 0;

@@ -106,6 +106,29 @@ const OutputRecords& RunDirectory::records() const {
   return *records_;
 }
 
+std::optional<JournalEntry> RunDirectory::record_of(std::string_view name) const {
+  std::optional<JournalEntry> record = records().find(name);
+  if (record && !record->may_be_of(digest_)) record.reset();
+  return record;
+}
+
+void RunDirectory::check_folder(std::string_view folder) const {
+  for (std::size_t end = 0; end < folder.size(); ++end) {
+    end = std::min(folder.find('/', end), folder.size());
+    const std::string path = join_path(path_, folder.substr(0, end));
+    struct stat status {};
+    if (::lstat(path.c_str(), &status) != 0) {
+      if (errno == ENOENT) return;
+      fail_storage(path, "cannot be looked at", errno);
+    }
+    if (S_ISLNK(status.st_mode)) refuse_link(path, "a folder, or nothing of that name");
+    if (!S_ISDIR(status.st_mode)) {
+      throw UsageError(path, "", "is a file where a folder is needed",
+                       "another output directory, or names that need no such folder");
+    }
+  }
+}
+
 FoundOutput RunDirectory::scan(std::string_view name, bool verify,
                                const std::set<std::string>& clips) const {
   FoundOutput found;
@@ -113,10 +136,6 @@ FoundOutput RunDirectory::scan(std::string_view name, bool verify,
   check_is_free(path);
   struct stat status {};
   if (::lstat(path.c_str(), &status) != 0) {
-    if (errno == ENOTDIR) {
-      throw UsageError(path, "", "needs a folder where a file is",
-                       "another output directory, or names that need no such folder");
-    }
     if (errno == ENOENT) return found;
     fail_storage(path, "cannot be looked at", errno);
   }
@@ -124,15 +143,16 @@ FoundOutput RunDirectory::scan(std::string_view name, bool verify,
     return UsageError(path, "", problem, "an output of this run, or another output directory");
   };
   if (!S_ISREG(status.st_mode)) throw not_ours("is no regular file");
-  found.record = records().find(name);
+  found.record = record_of(name);
   const bool npy = format_ == OutputFormat::npy;
+  if (npy && !found.record && records().find(name)) throw not_ours("belongs to another run");
   found.scan = scan_output(path, verify, npy && found.record ? found.record->sha256 : "");
   const OutputScan& seen = found.scan;
   if (!seen.problem.empty() && seen.fingerprint.value_or(digest_) == digest_) {
     // What this run has not written is nobody's to remove: a record says that it has, or the file.
     const bool is_recorded =
         found.record || std::any_of(clips.begin(), clips.end(), [&](const std::string& clip) {
-          return records().find(clip).has_value();
+          return record_of(clip).has_value();
         });
     const bool is_ours = record_found_ && (is_recorded || seen.fingerprint ||
                                            (!npy && was_output_of(path, digest_)));
@@ -158,20 +178,22 @@ std::size_t RunDirectory::remove_stale_temporaries(std::string_view folder) cons
   return w2vbert::remove_stale_temporaries(path);
 }
 
-void RunDirectory::start(std::size_t inputs, std::size_t finished) {
-  const std::string path = record_path();
-  if (!record_found_) {
-    try {
-      write_durably(path, run_record(fingerprint_));
-    } catch (const StorageError&) {
-      // Another process may have begun another run here meanwhile: say which field differs.
-      read_record();
-      if (!record_found_) throw;
-    }
-    record_found_ = true;
+void RunDirectory::keep_record() {
+  if (record_found_) return;
+  try {
+    write_durably(record_path(), run_record(fingerprint_));
+  } catch (const StorageError&) {
+    // Another process may have begun another run here meanwhile: say which field differs.
+    read_record();
+    if (!record_found_) throw;
   }
+  record_found_ = true;
+}
+
+void RunDirectory::start(std::size_t inputs, std::size_t finished) {
+  keep_record();
   failures_.begin();
-  journal_.emplace(journal_path_, records().generation() + 1, digest_);
+  journal_.emplace(journal_path_, records().next_generation(), digest_);
   // Before the worker begins: they are not what it has done.
   for (const JournalEntry& output : adopted_) journal_->add(output);
   adopted_.clear();
@@ -208,9 +230,12 @@ void RunDirectory::prepare(std::string_view name) {
     throw StorageError(path_, "", "is another directory than when the run began",
                        "the one that was there, or its disk");
   }
-  const std::string_view folder = directory_prefix(name);
+  std::string_view folder = directory_prefix(name);
+  if (folder.empty()) return;
+  folder.remove_suffix(1);
+  check_folder(folder);
   // Not this directory: where it has gone, with its disk or by another hand, nothing belongs.
-  if (!folder.empty()) make_directories(without_trailing_slashes(join_path(path_, folder)), path_);
+  make_directories(join_path(path_, folder), path_);
 }
 
 void RunDirectory::remove(std::string_view name, const std::string& input_path,

@@ -3,8 +3,8 @@
 // The room `store` says what has been done: RunDirectory below holds the run record
 // (fingerprint.h), the journal (journal.h) and the failures; outputs.h is where the tensors of each
 // clip go, into files of their own (clip_files.h) or into shards of many (output_shards.h); and
-// run_status.h tells how far a run is and verifies it. Nothing here knows a model. Read this header
-// first, then outputs.h.
+// run_status.h tells how far a run is, and verify_run.h verifies it. Nothing here knows a model.
+// Read this header first, then outputs.h.
 #pragma once
 
 #include <sys/types.h>
@@ -54,7 +54,7 @@ enum class OutputState {
 struct FoundOutput {
   OutputState state = OutputState::kAbsent;
   OutputScan scan;
-  std::optional<JournalEntry> record;  // the latest of that name
+  std::optional<JournalEntry> record;  // as record_of()
 };
 
 // Whether a run directory may hold a file of that name which is no output.
@@ -91,8 +91,12 @@ class RunDirectory {
   // `clips`: of a shard, those whose records say that the run has written it.
   FoundOutput scan(std::string_view name, bool verify,
                    const std::set<std::string>& clips = {}) const;
-  // What the journals say that were there when this was first called.
-  const OutputRecords& records() const;
+  // What the journals that were there at the first call say of an output: the latest record of that
+  // name, if it is of this run.
+  std::optional<JournalEntry> record_of(std::string_view name) const;
+  // Throws StorageError where `folder`, a path below this directory, leads through a link: the
+  // outputs of a run are in its directory. UsageError where a file is in the way.
+  void check_folder(std::string_view folder) const;
   // Records an output by start() that is there and was found to be of its input in another way than
   // by its record.
   void adopt(JournalEntry output);
@@ -101,11 +105,14 @@ class RunDirectory {
   // Returns how many: 0 for a folder that is not there.
   std::size_t remove_stale_temporaries(std::string_view folder) const;
 
-  // Writes the run record, opens the journal, drops the failures of the last run. To be called
-  // before the first output. `inputs`, `finished`: of this partition, for the journal.
+  // Writes the run record, unless it is there.
+  void keep_record();
+  // That, opens the journal, drops the failures of the last run. To be called before the first
+  // output. `inputs`, `finished`: of this partition, for the journal.
   void start(std::size_t inputs, std::size_t finished);
-  // Makes the folder of `name`. Throws StorageError where this directory is not the one any more
-  // that it was: what is at its path when a disk has gone is another one. Any thread may call this.
+  // Makes the folder of `name`. Throws as check_folder(), and StorageError where this directory is
+  // not the one any more that it was: what is at its path when a disk has gone is another one. Any
+  // thread may call this.
   void prepare(std::string_view name);
   // Appends an output, which is in its place, to the journal. Any thread may call this.
   void record(const JournalEntry& output);
@@ -124,6 +131,7 @@ class RunDirectory {
 
  private:
   void read_record();
+  const OutputRecords& records() const;
   // Throws UsageError for a path in this directory that the run reads.
   void check_is_free(const std::string& path) const;
 

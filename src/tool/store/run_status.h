@@ -1,10 +1,8 @@
-// How far a run is, and whether its outputs are whole: from its directory alone, which is only
-// read.
+// How far a run is: from its directory alone, which is only read.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -41,26 +39,5 @@ struct RunStatus {
 // The status of the run into the directory `path`. Throws UsageError where that holds no run,
 // StorageError where it cannot be read.
 RunStatus run_status(const std::string& path);
-
-struct VerifyEvents {
-  std::function<void(std::size_t done, std::size_t total)> progress = [](std::size_t, std::size_t) {
-  };
-  std::function<void(const std::string& message)> bad = [](const std::string&) {};
-};
-struct Verification {
-  std::size_t outputs = 0;  // looked at
-  std::size_t whole = 0;    // of them
-  std::size_t bad = 0;      // damaged, of another run, not what was written last
-  std::size_t unreadable =
-      0;                    // of which nothing is known: files, and folders that cannot be listed
-  std::size_t missing = 0;  // journaled, but not there
-  double gigabytes = 0;     // read
-};
-
-// Reads every output in and below the directory `path` whole and compares it with its digest, with
-// the run's fingerprint and the latest record of it, and the list with the records. Events are
-// called on this thread. Throws UsageError for a directory that holds no run, StorageError for
-// records that cannot be read.
-Verification verify_run(const std::string& path, int threads, const VerifyEvents& events);
 
 }  // namespace w2vbert::tool

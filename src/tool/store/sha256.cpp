@@ -19,6 +19,11 @@ void require(int status) {
 
 }  // namespace
 
+bool is_sha256(std::string_view text) {
+  constexpr std::size_t kDigits = 64;
+  return text.size() == kDigits && text.find_first_not_of(kHexDigits) == std::string_view::npos;
+}
+
 void Sha256::Deleter::operator()(void* context) const noexcept {
   EVP_MD_CTX_free(context_of(context));
 }

@@ -1,7 +1,5 @@
 #include "tool/store/stored_shard.h"
 
-#include <sys/stat.h>
-
 #include <utility>
 
 #include "core/json.h"
@@ -22,11 +20,6 @@ StoredShard::StoredShard(const std::string& path)
   } catch (const JsonError& error) {
     throw UsageError(path, std::string(kIndexKey), error.what(), "an index of clips");
   }
-}
-
-bool StoredShard::is_in_place() const {
-  struct stat there {};
-  return ::stat(file.path().c_str(), &there) == 0 && identity_of(there) == file.identity();
 }
 
 }  // namespace w2vbert::tool

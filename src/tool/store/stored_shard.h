@@ -18,9 +18,6 @@ struct StoredShard {
   StoredShard(const StoredShard&) = delete;  // `tensors` points into `header`
   StoredShard& operator=(const StoredShard&) = delete;
 
-  // Whether the file that was opened is still the one under its name.
-  bool is_in_place() const;
-
   InputFile file;
   SafetensorsHeader header;
   std::string index;

@@ -66,7 +66,7 @@ class DigestCache {
     try {
       if (!exists(path_)) return "";
       std::string digest = read_small_file<StorageError>(path_, kMaxConfigBytes);
-      if (digest.find_first_not_of(kHexDigits) == std::string::npos) return digest;
+      if (is_sha256(digest)) return digest;
     } catch (const StorageError&) {  // then it is computed
     }
     return "";

@@ -339,7 +339,23 @@ class Harness:
         if result.returncode == 3 and run.words is not TRANSCRIBE:
             failures = output / "failures.jsonl"
             expect(failures.exists() and len(lines_of(failures)) == len(errors), "failures.jsonl has other lines")
+            failed = {pathlib.Path(line["path"]) for line in lines_of(failures)}
+            both = failed & {self.shared / "clips" / f"{clip}.wav" for clip in self.clips_in(output)}
+            expect(not both, f"{sorted(map(str, both))} failed and has an output")
         return self.check_contents(trial, room, result, log)
+
+    @staticmethod
+    def clips_in(output):
+        """The names of the clips that have an output."""
+        names = set()
+        for name, path in outputs_of(output).items():
+            whole = name.removesuffix(path.suffix)
+            try:
+                is_shard = re.fullmatch(r"shard-\d+", whole)
+                names |= {key.rsplit("/", 1)[0] for key in load(path.read_bytes())} if is_shard else {whole}
+            except Exception:  # a damaged one, which check_contents() judges
+                continue
+        return names
 
     @staticmethod
     def is_part_of(shard, whole):

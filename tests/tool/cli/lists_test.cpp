@@ -80,12 +80,18 @@ TEST_F(Lists, AFileInThePlaceOfAFolderEndsTheRunBeforeItBegins) {
     EXPECT_THAT(result.err, HasSubstr("whose folder has the name of a file that a run keeps"));
     EXPECT_FALSE(fs::exists(out_));
   }
+  const std::string rows = "run.json/b " + (scratch_ / "a.wav") + "\nb " + (scratch_ / "a.wav");
+  const Result odd_row = features({"--manifest", list("wav.scp", rows + "\n")});
+  EXPECT_EQ(odd_row.status, 3) << odd_row.err;  // one row is no reason not to do the others
+  EXPECT_THAT(odd_row.errors(), ElementsAre(HasSubstr("line 1: ")));
+  EXPECT_TRUE(fs::exists(out_ + "/b.safetensors"));
+  fs::remove_all(out_);
   fs::create_directories(out_);
   list("out/notes", "mine");
   const Result result =
       features({"--manifest", list("wav.scp", "notes/b " + (scratch_ / "a.wav") + "\n")});
   EXPECT_EQ(result.status, 2) << result.err;
-  EXPECT_THAT(result.err, HasSubstr("needs a folder where a file is"));
+  EXPECT_THAT(result.err, HasSubstr("out/notes: is a file where a folder is needed"));
   EXPECT_THAT(files_in(out_), ElementsAre("notes"));
 }
 

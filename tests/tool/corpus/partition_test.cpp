@@ -204,6 +204,14 @@ TEST(Partition, ComesFromASlurmArray) {
   EXPECT_EQ(choose({{"SLURM_ARRAY_TASK_ID", "7"}, {"SLURM_ARRAY_TASK_COUNT", "1"}}),
             (Partition{0, 1}));
   EXPECT_THROW(choose({{"SLURM_ARRAY_TASK_ID", "0"}}), UsageError);
+  for (const char* count : {"4294967296", "4294967297", "18446744073709551615"}) {
+    EXPECT_THROW(choose({{"SLURM_ARRAY_TASK_ID", "0"},
+                         {"SLURM_ARRAY_TASK_COUNT", count},
+                         {"RANK", "0"},
+                         {"WORLD_SIZE", "4294967296"}}),
+                 UsageError)
+        << count;
+  }
 }
 
 TEST(Partition, LeavesTheChoiceToTheOptionsUnderALauncherOfOneProcess) {

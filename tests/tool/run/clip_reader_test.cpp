@@ -2,9 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/types.h>
 
-#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <set>
@@ -16,25 +14,10 @@
 #include "support/raw_safetensors.h"
 #include "support/temporary_directory.h"
 #include "support/thread_limit.h"
+#include "support/wrapped_pread.h"
 #include "support/write_clip.h"
 #include "w2vbert/audio/audio_file.h"
 #include "w2vbert/core/error.h"
-
-// The test stands between the decoder and the system: linked with --wrap=pread.
-namespace {
-std::atomic<bool> reads_hang{false};
-std::atomic<int> reads{0};
-}  // namespace
-// NOLINTBEGIN(bugprone-reserved-identifier): the names that the linker's --wrap gives
-extern "C" {
-ssize_t __real_pread(int descriptor, void* to, std::size_t bytes, off_t offset);
-ssize_t __wrap_pread(int descriptor, void* to, std::size_t bytes, off_t offset) {
-  ++reads;
-  while (reads_hang) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  return __real_pread(descriptor, to, bytes, offset);
-}
-}
-// NOLINTEND(bugprone-reserved-identifier)
 
 namespace w2vbert::tool::testing {
 namespace {
@@ -206,12 +189,12 @@ TEST_F(Reader, DecodesAFileThatFailsOnceForAllItsParts) {
     }
     for (std::size_t i = 0; i < inputs.size(); i += 2) pending.push_back(i);
     inputs.finish();
-    reads = 0;
+    wrapped_pread.calls = 0;
     const auto clips = read_all(inputs, pending);
     EXPECT_EQ(clips.size(), static_cast<std::size_t>(parts));
     for (const ReadClip& one : clips)
       EXPECT_THAT(message_of(one), HasSubstr("clip-0.wav: is trunc"));
-    return reads.load();
+    return wrapped_pread.calls.load();
   };
   EXPECT_EQ(reads_for(50), reads_for(1));
 }
@@ -235,10 +218,28 @@ TEST_F(Reader, TriesAFileAgainThatWasMendedMeanwhile) {
   EXPECT_EQ(last, "read");
 }
 
+// As rsync -t leaves it: of the size and time that the first one had.
+TEST_F(Reader, RefusesAFileThatAnotherOneTookThePlaceOf) {
+  for (const bool part : {false, true}) {
+    const std::string path = clip(0), other = clip(1);
+    std::filesystem::last_write_time(other, std::filesystem::last_write_time(path));
+    InputList inputs("/");
+    part ? inputs.add(path, {0.25, 0.5}) : inputs.add(path);
+    inputs.finish();
+    wrapped_pread.before = [&] {
+      if (std::filesystem::exists(other)) std::filesystem::rename(other, path);
+    };
+    const auto clips = read_all(inputs, {0});
+    wrapped_pread.before = nullptr;
+    ASSERT_EQ(clips.size(), 1U);
+    EXPECT_THAT(message_of(clips[0]), HasSubstr("was changed by another process"));
+  }
+}
+
 TEST_F(Reader, AFileThatHangsFailsAllItsParts) {
   struct Hang {
-    Hang() { reads_hang = true; }
-    ~Hang() { reads_hang = false; }
+    Hang() { wrapped_pread.hangs = true; }
+    ~Hang() { wrapped_pread.hangs = false; }
   };
   const std::string path = clip(0);
   InputList inputs("/");
@@ -312,8 +313,8 @@ TEST_F(Reader, EndsTheThreadsThatItHasWhenAnotherOneCannotStart) {
 
 TEST_F(Reader, SaysThatAThreadThatHangsCannotBeReplaced) {
   struct Hang {
-    Hang() { reads_hang = true; }
-    ~Hang() { reads_hang = false; }
+    Hang() { wrapped_pread.hangs = true; }
+    ~Hang() { wrapped_pread.hangs = false; }
   };
   InputList inputs("/");
   for (int i = 0; i < 2; ++i) inputs.add(clip(i));

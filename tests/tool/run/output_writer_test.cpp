@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -136,11 +137,12 @@ TEST(OutputWriter, ReportsAFailureOfOneOutputAndGoesOn) {
   EXPECT_EQ(outputs.finished, 1);
 }
 
-template <class Failure>
-void expect_the_end() {
+// `Failure` is what comes of it.
+template <class Failure, class Thrown>
+void expect_the_end(const Thrown& thrown) {
   Recorder outputs(2);
-  outputs.before_writing = [](std::size_t index) {
-    if (index == 1) throw Failure("out", "", "is full");
+  outputs.before_writing = [&](std::size_t index) {
+    if (index == 1) throw thrown;
   };
   OutputWriter writer(outputs);
   writer.add(output_of(1));
@@ -156,11 +158,16 @@ void expect_the_end() {
   EXPECT_THROW(writer.take_written(), Failure);
   writer.finish();
   EXPECT_EQ(outputs.finished, 0);
+  EXPECT_THAT(outputs.skipped, IsEmpty());
 }
 
 TEST(OutputWriter, EndsWithTheFirstErrorOfThePlaceOrTheRequest) {
-  expect_the_end<StorageError>();
-  expect_the_end<UsageError>();
+  expect_the_end<StorageError>(StorageError("out", "", "is full"));
+  expect_the_end<UsageError>(UsageError("out", "", "is full"));
+}
+
+TEST(OutputWriter, EndsWithWhatBrokeAHalfWrittenOutput) {
+  expect_the_end<std::bad_alloc>(WritingEnded{std::make_exception_ptr(std::bad_alloc())});
 }
 
 TEST(OutputWriter, EndsTheThreadsThatItHasWhenAnotherOneCannotStart) {

@@ -19,6 +19,7 @@
 #include "tool/store/made_outputs.h"
 #include "tool/store/run_directory.h"
 #include "tool/store/run_status.h"
+#include "tool/store/verify_run.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool::testing {
@@ -43,6 +44,7 @@ class FinishedOutputs : public ::testing::TestWithParam<Form> {
   bool is_npy() const { return GetParam().format == OutputFormat::npy; }
   Fingerprint fingerprint() const {
     Fingerprint run = made_run(GetParam().shard_size);
+    run.fields.front().second = model_;
     add_output_format(run, GetParam().format);
     return run;
   }
@@ -63,8 +65,7 @@ class FinishedOutputs : public ::testing::TestWithParam<Form> {
       Output output = made_output(inputs, *outputs, i);
       output.tensors.front().second += static_cast<double>(fs::file_size(inputs.path(i)));
       if (recorded) {
-        output.report.input = *look_at_input(inputs.path(i));
-        output.report.input.digest = digest_of_input(output.report.input);
+        output.report.input = identify_input(InputFile::open<AudioError>(inputs.path(i)));
         output.report.input.segment = inputs.segment(i);
       }
       outputs->write(output);
@@ -94,6 +95,7 @@ class FinishedOutputs : public ::testing::TestWithParam<Form> {
   }
   void lose_the_journal() const { fs::remove(out_ + "/journal.jsonl"); }
 
+  std::string model_ = "abc";
   const TemporaryDirectory scratch_;
   const std::string out_ = scratch_ / "out";
   const std::string a_ = scratch_ / "in-a.wav";
@@ -199,6 +201,17 @@ TEST_P(FinishedOutputs, OfAnotherSegmentAreRefused) {
   EXPECT_EQ(outputs(), before);
 }
 
+TEST_P(FinishedOutputs, OfTheWholeFileAreNotThoseOfAPartOfIt) {
+  run({a_, b_});
+  InputList inputs("/");
+  inputs.add(a_, {0, 1.5, /*has_offset=*/false});  // named as the whole
+  inputs.add(b_);
+  inputs.finish();
+  EXPECT_THAT(message_of<UsageError>([&] { run(inputs); }),
+              AllOf(HasSubstr(a_ + ": is asked for from 0 to 1.5 seconds"),
+                    HasSubstr("has it as a whole")));
+}
+
 TEST_P(FinishedOutputs, AreKnownByTheirInputsBytesWithoutAJournal) {
   run({a_, b_});
   const auto before = outputs();
@@ -234,7 +247,7 @@ TEST_P(FinishedOutputs, StayWhereTheyCannotBeRead) {
   for (const bool verify : {false, true}) {
     RunDirectory directory(out_, fingerprint());
     const auto finished = make_outputs(inputs, kContent, directory);
-    (void)directory.records();
+    (void)directory.record_of("in-a");
     {
       const DescriptorLimit limit;
       EXPECT_THROW(finished->scan({}, verify), StorageError);
@@ -263,6 +276,62 @@ TEST_P(FinishedOutputs, ThatAreDamagedAreMadeAnewAndThoseOfOthersAreNot) {
   write_text(path, before.at(path).second.substr(0, before.at(path).second.size() - 1));
   EXPECT_GE(run({a_, b_}).damaged, 1U);
   EXPECT_EQ(read_text(path), before.at(path).second);
+}
+
+TEST_P(FinishedOutputs, ThatAreDamagedAndOfAReplacedInputCountOnce) {
+  run({a_, b_});
+  const std::string path = outputs().begin()->first;
+  fs::resize_file(path, fs::file_size(path) - 1);
+  write_text(a_, "another, longer recording");
+  const auto found = run({a_, b_});
+  EXPECT_EQ(found.replaced, 1U);
+  EXPECT_EQ(found.damaged + found.replaced, found.pending.size());
+}
+
+TEST_P(FinishedOutputs, OfAnotherRunAreRefusedWhereItsRunRecordIsGone) {
+  run({a_, b_});
+  const auto before = outputs();
+  fs::remove(out_ + "/run.json");
+  model_ = "another";
+  const std::string c = scratch_ / "in-c.wav", d = scratch_ / "in-d.wav";
+  write_text(c, "the third one");
+  write_text(d, "the last one");
+  if (GetParam().shard_size == 0) run({c, d});
+  EXPECT_THAT(error_of({a_, b_, c, d}), HasSubstr("belongs to another run"));
+  if (GetParam().shard_size > 0) return;
+  EXPECT_EQ(run_status(out_).outputs, 2U);
+  EXPECT_EQ(run_status(out_).audio_seconds, 2.0 + 3);
+  EXPECT_EQ(verify_run(out_, 1, {}).bad, 2U);
+  // Nor do its records give a damaged one away.
+  const std::string& path = before.begin()->first;
+  fs::resize_file(path, fs::file_size(path) - 1);
+  EXPECT_THAT(error_of({a_, b_, c, d}), HasSubstr(is_npy() ? "another run" : "no output of this"));
+  EXPECT_EQ(fs::file_size(path), before.at(path).second.size() - 1);
+  fs::remove(path);
+  EXPECT_EQ(verify_run(out_, 1, {}).missing, 0U);
+}
+
+TEST_P(FinishedOutputs, LieInFoldersOfTheirDirectoryOnly) {
+  if (GetParam().shard_size > 0) return;  // they have no folders
+  for (const char* folder : {"x", "y", "elsewhere"}) fs::create_directory(scratch_ / folder);
+  const std::string x = scratch_ / "x/a.wav", y = scratch_ / "y/b.wav";
+  fs::copy(a_, x);
+  fs::copy(b_, y);
+  fs::create_directory(out_);
+  fs::create_directory_symlink(scratch_ / "elsewhere", out_ + "/x");
+  EXPECT_THROW(run({x, y}), StorageError);
+  EXPECT_TRUE(fs::is_empty(scratch_ / "elsewhere"));
+  EXPECT_FALSE(fs::exists(out_ + "/y"));  // it is said before any work
+  fs::remove(out_ + "/x");
+  run({x, y});
+  EXPECT_EQ(verify_run(out_, 1, {}).whole, 2U);
+  fs::rename(out_ + "/x", scratch_ / "elsewhere/x");
+  fs::create_directory_symlink(scratch_ / "elsewhere/x", out_ + "/x");
+  std::string problem;
+  VerifyEvents events;
+  events.bad = [&](const std::string& message) { problem = message; };
+  EXPECT_EQ(verify_run(out_, 1, events).missing, 1U);
+  EXPECT_THAT(problem, HasSubstr("lies behind a symbolic link"));
 }
 
 TEST_P(FinishedOutputs, OfDamagedOnesAnotherProcessMayMakeTheRest) {

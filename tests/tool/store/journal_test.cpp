@@ -19,8 +19,20 @@
 namespace w2vbert::tool::testing {
 namespace {
 
+namespace fs = std::filesystem;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
+
+// All that a journal says.
+struct JournalRead {
+  explicit JournalRead(const std::string& path) {
+    read_journal(
+        path, [this](const JournalBegin& begin) { begins.push_back(begin); },
+        [this](const JournalEntry& entry) { entries.push_back(entry); });
+  }
+  std::vector<JournalBegin> begins;
+  std::vector<JournalEntry> entries;
+};
 
 class JournalFile : public ::testing::Test {
  protected:
@@ -36,11 +48,14 @@ TEST_F(JournalFile, GivesBackWhatWasWritten) {
     journal.add({"quote \" and \n break", 3, 0.5, ""});
   }
   EXPECT_EQ(read_text(path_).find("\"sha256\":\"\""), std::string::npos);
-  const JournalRead read = read_journal(path_);
-  EXPECT_EQ(read.inputs, 7U);
-  EXPECT_EQ(read.finished, 2U);
-  EXPECT_EQ(read.host, host_name());
-  EXPECT_EQ(read.pid, ::getpid());
+  const JournalRead read(path_);
+  ASSERT_THAT(read.begins, SizeIs(1));
+  EXPECT_EQ(read.begins[0].inputs, 7U);
+  EXPECT_EQ(read.begins[0].finished, 2U);
+  EXPECT_EQ(read.begins[0].host, host_name());
+  EXPECT_EQ(read.begins[0].pid, ::getpid());
+  EXPECT_EQ(read.begins[0].kernel.boot, this_kernel().boot);
+  EXPECT_EQ(read.begins[0].kernel.pid_namespace, this_kernel().pid_namespace);
   ASSERT_THAT(read.entries, SizeIs(2));
   EXPECT_EQ(read.entries[0].name, "a/x");
   EXPECT_EQ(read.entries[0].frames, 50);
@@ -50,16 +65,17 @@ TEST_F(JournalFile, GivesBackWhatWasWritten) {
   EXPECT_EQ(read.entries[1].sha256, "");
 }
 
-TEST_F(JournalFile, IsContinuedAndCountsTheLastWorkersEntriesApart) {
-  for (const int more : {2, 1}) {
-    Journal journal(path_);
-    journal.begin(5, static_cast<std::size_t>(2 - more));
-    for (int i = 0; i < more; ++i) journal.add({"clip", 1, 1, ""});
+TEST_F(JournalFile, IsContinuedByTheNextWorker) {
+  for (const std::size_t finished : {0, 2}) {
+    Journal journal(path_, 1, "of a run");
+    journal.begin(5, finished);
+    journal.add({"clip", 1, 1, ""});
   }
-  const JournalRead read = read_journal(path_);
-  EXPECT_EQ(read.finished, 1U);
-  EXPECT_THAT(read.entries, SizeIs(3));
-  EXPECT_EQ(read.entries_of_last, 1U);
+  const JournalRead read(path_);
+  ASSERT_THAT(read.begins, SizeIs(2));
+  EXPECT_EQ(read.begins[1].finished, 2U);
+  EXPECT_EQ(read.begins[1].fingerprint, "of a run");
+  EXPECT_THAT(read.entries, SizeIs(2));
 }
 
 TEST_F(JournalFile, LosesALastLineThatWasNotFinished) {
@@ -93,7 +109,7 @@ TEST_F(JournalFile, TakesBackALineThatDoesNotFit) {
   ::signal(SIGXFSZ, handler);
   EXPECT_EQ(read_text(path_), before);
   journal.add({"c", 1, 1, ""});
-  EXPECT_THAT(read_journal(path_).entries, SizeIs(2));
+  EXPECT_THAT(JournalRead(path_).entries, SizeIs(2));
 }
 
 TEST_F(JournalFile, PassesOverLinesOfAnotherKind) {
@@ -101,32 +117,36 @@ TEST_F(JournalFile, PassesOverLinesOfAnotherKind) {
              "not json\n\n[1]\n{\"other\": 1}\n"
              "{\"name\": \"a\", \"frames\": \"many\"}\n{\"name\": \"torn\n"
              "{\"inputs\": 3}\n{\"name\": \"b\", \"audio_seconds\": 2}\n");
-  const JournalRead read = read_journal(path_);
-  EXPECT_EQ(read.inputs, 3U);
+  const JournalRead read(path_);
+  ASSERT_THAT(read.begins, SizeIs(1));
+  EXPECT_EQ(read.begins[0].inputs, 3U);
   ASSERT_THAT(read.entries, SizeIs(2));
   EXPECT_EQ(read.entries[0].frames, 0);
   EXPECT_EQ(read.entries[1].audio_seconds, 2.0);
-  EXPECT_EQ(read.entries_of_last, 1U);
 }
 
 TEST_F(JournalFile, IsAnErrorWhereItCannotBe) {
   EXPECT_THROW(Journal(directory_.path()), StorageError);
   EXPECT_THROW(Journal(directory_ / "missing/journal.jsonl"), StorageError);
-  EXPECT_THROW(read_journal(directory_.path()), StorageError);
+  EXPECT_THROW(JournalRead(directory_.path()), StorageError);
 }
 
 TEST(JournalName, SaysWhosePartitionItIs) {
   const auto partition_of = [](const char* name) -> std::string {
-    return label_of_journal(name).value_or("none");
+    const auto partition = partition_of_journal(name);
+    return partition ? partition->label() : "none";
   };
   EXPECT_EQ(partition_of("journal.jsonl"), "");
   EXPECT_EQ(partition_of("journal.3-of-8.jsonl"), "3-of-8");
   EXPECT_EQ(partition_of(journal_name("3-of-8").c_str()), "3-of-8");
   EXPECT_EQ(failures_name(""), "failures.jsonl");
   EXPECT_EQ(failures_name("3-of-8"), "failures.3-of-8.jsonl");
-  for (const char* name : {"", "journal", ".jsonl", "failures.jsonl", "journal.json",
-                           "my-journal.jsonl", "journal.jsonl.tmp", "journal.1-of-2"}) {
+  for (const char* name :
+       {"", "journal", ".jsonl", "failures.jsonl", "journal.json", "my-journal.jsonl",
+        "journal.jsonl.tmp", "journal.1-of-2", "journal..jsonl", "journal.old.jsonl",
+        "journal.2-of-2.jsonl", "journal1-of-2.jsonl", "journal.1-of-2-copy.jsonl"}) {
     EXPECT_EQ(partition_of(name), "none") << name;
+    EXPECT_FALSE(is_name_of_lines(name) && std::string(name) != "failures.jsonl") << name;
   }
 }
 
@@ -140,8 +160,7 @@ TEST_F(JournalFile, KeepsWhichInputAnOutputIsOf) {
     journal.add(entry);
     journal.add(whole);
   }
-  const JournalRead read = read_journal(path_);
-  EXPECT_EQ(read.generation, 7U);
+  const JournalRead read(path_);
   ASSERT_THAT(read.entries, SizeIs(2));
   for (std::size_t i = 0; i < 2; ++i) {
     const InputIdentity& input = read.entries[i].input;
@@ -168,7 +187,7 @@ class Records : public JournalFile {
 };
 
 TEST_F(Records, AreTheLatestOfAllJournals) {
-  EXPECT_EQ(OutputRecords(directory_.path()).generation(), 0U);
+  EXPECT_EQ(OutputRecords(directory_.path()).next_generation(), 1U);
   Journal(path_, 2).add({"a", 1, 1, "second"});
   // Whatever order they are read in, and however many of them say something else.
   for (const char* name :
@@ -180,11 +199,11 @@ TEST_F(Records, AreTheLatestOfAllJournals) {
   EXPECT_EQ(digest_of("a"), "second");
   EXPECT_EQ(digest_of("b"), "other");
   EXPECT_EQ(digest_of("c"), "none");
-  EXPECT_EQ(OutputRecords(directory_.path()).generation(), 2U);
+  EXPECT_EQ(OutputRecords(directory_.path()).next_generation(), 3U);
   Journal(path_, 2).add({"a", 1, 1, "the same worker's next"});
   EXPECT_EQ(digest_of("a"), "the same worker's next");
   Journal(directory_ / "journal.0-of-9.jsonl", 3).begin(0, 0);
-  EXPECT_EQ(OutputRecords(directory_.path()).generation(), 3U);
+  EXPECT_EQ(OutputRecords(directory_.path()).next_generation(), 4U);
 }
 
 TEST_F(Records, OfEarlierVersionsComeBeforeAllOthers) {
@@ -205,6 +224,30 @@ TEST_F(Records, AreNotReadFromWhatIsTornOrNoJournal) {
   std::filesystem::create_directory(path_);
   EXPECT_THROW(OutputRecords(directory_.path()), StorageError);
   EXPECT_THROW(OutputRecords(directory_ / "missing"), StorageError);
+}
+
+TEST_F(Records, StayOlderThanNewOnesWhateverTheirGeneration) {
+  for (const char* generation :
+       {"-1", "1e300", "1.5", "18446744073709551616", "18446744073709551615", "true"}) {
+    write_text(path_, "{\"name\":\"a\",\"sha256\":\"old\",\"frames\":1e300,\"generation\":" +
+                          std::string(generation) + "}\n");
+    EXPECT_EQ(digest_of("a"), "old");
+    const std::uint64_t next = OutputRecords(directory_.path()).next_generation();
+    EXPECT_GT(next, 0U) << generation;
+    fs::rename(path_, directory_ / "journal.0-of-2.jsonl");
+    Journal(directory_ / "journal.1-of-2.jsonl", next).add({"a", 1, 1, "new"});
+    EXPECT_EQ(digest_of("a"), "new") << generation;
+    fs::remove(directory_ / "journal.0-of-2.jsonl");
+    fs::remove(directory_ / "journal.1-of-2.jsonl");
+  }
+}
+
+TEST_F(Records, AreNotReadFromCopiesOfJournals) {
+  Journal(path_, 1).add({"a", 1, 1, "x"});
+  Journal(directory_ / "journal.bak.jsonl", 2).add({"a", 1, 1, "copied"});
+  fs::create_directory(directory_ / "journal.old.jsonl");
+  fs::create_symlink(directory_ / "nowhere", directory_ / "journal.older.jsonl");
+  EXPECT_EQ(digest_of("a"), "x");
 }
 
 TEST_F(Records, AreAllListedOnce) {

@@ -14,6 +14,7 @@
 
 #include "support/raw_safetensors.h"
 #include "support/temporary_directory.h"
+#include "support/wrapped_pread.h"
 #include "tool/store/journal.h"
 #include "w2vbert/core/error.h"
 
@@ -70,6 +71,18 @@ TEST(OwnLines, AreToldByTheFirst) {
   }
 }
 
+TEST(OwnLines, AreToldByTheFirstWholeOneWhereZerosTookTheBegin) {
+  using enum LinesKind;
+  const std::string entry = "{\"name\":\"a\",\"frames\":50,\"audio_seconds\":1.0}\n";
+  const std::string torn = std::string(20, '\0') + entry.substr(20);
+  EXPECT_TRUE(is_own_lines(torn + entry, kJournal));
+  EXPECT_TRUE(is_own_lines(torn + "torn in the middle\n" + entry, kJournal));
+  EXPECT_FALSE(is_own_lines(torn + entry, kFailures));
+  EXPECT_FALSE(is_own_lines(torn + entry.substr(0, 30), kJournal));  // it may be anyone's
+  EXPECT_FALSE(is_own_lines(std::string(20, '\0') + "Dear diary,\n{\"name\":\"a\"}\n", kJournal));
+  EXPECT_FALSE(is_own_lines("Dear diary,\n" + entry, kJournal));
+}
+
 class LinesFile : public ::testing::Test {
  protected:
   const TemporaryDirectory directory_;
@@ -99,6 +112,22 @@ TEST_F(LinesFile, IsNeverOpenedThroughALinkOrInAnotherProgramsFile) {
   EXPECT_EQ(read_text(directory_ / "foreign"), "Dear diary,\n");
   EXPECT_FALSE(fs::exists(directory_ / "nowhere"));
   EXPECT_NO_THROW(check_lines(directory_ / "none", LinesKind::kFailures));
+}
+
+// Network file systems, and signals, make of one read several.
+TEST_F(LinesFile, KeepsItsWholeLinesWhereEachReadIsShort) {
+  std::string lines;
+  for (int i = 0; lines.size() < 10'000; ++i) {
+    lines += "{\"name\":\"" + std::string(100, 'x') + std::to_string(i) +
+             "\",\"frames\":1,\"audio_seconds\":1}\n";
+  }
+  for (const std::size_t bytes : {1, 50, 3000}) {
+    write_text(path_, lines + "{\"name\":\"torn");
+    wrapped_pread.max_bytes = bytes;
+    { const Journal journal(path_); }
+    wrapped_pread.max_bytes = static_cast<std::size_t>(-1);
+    EXPECT_TRUE(read_text(path_) == lines) << bytes;
+  }
 }
 
 TEST_F(LinesFile, HasTheFailuresOfOneRun) {

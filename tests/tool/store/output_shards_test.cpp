@@ -33,8 +33,8 @@ class Shards : public ::testing::Test {
     RunDirectory run_directory(directory, made_run(kShardSize));
     OutputShards shards(inputs, kContent, run_directory);
     Outputs::ScanResult found = shards.scan({}, verify);
-    run_directory.start(inputs.size(), found.finished);
     shards.clean();
+    run_directory.start(inputs.size(), found.finished);
     for (const std::size_t index : order) {
       if (std::find(found.pending.begin(), found.pending.end(), index) == found.pending.end()) {
         continue;
@@ -167,6 +167,29 @@ TEST_F(Shards, GetAnIndexFileAgainThatIsGoneOrChanged) {
   write_text(path, index + "more");
   run(out, inputs_, in_order_);
   EXPECT_EQ(read_text(path), index);
+}
+
+TEST_F(Shards, GoOnWithoutTheirIndexAndTheRunRecord) {
+  const std::string out = scratch_ / "out", other = scratch_ / "other";
+  run(out, inputs_, in_order_, {1});
+  std::filesystem::create_directory(other);
+  for (const char* shard : {"/shard-00000.safetensors", "/shard-00001.safetensors"}) {
+    std::filesystem::copy(out + shard, other + shard);
+  }
+  EXPECT_THAT(run(other, inputs_, in_order_).pending, ElementsAre(1));
+  run(scratch_ / "ordered", inputs_, in_order_);
+  EXPECT_EQ(shards_in(other), shards_in(scratch_ / "ordered"));
+}
+
+// What was thrown there may come in the middle of the clip that is copied or of the commit.
+TEST_F(Shards, AreNotWrittenOnBehindAClipThatIsHalfInThem) {
+  RunDirectory directory(scratch_ / "out", made_run(kShardSize));
+  OutputShards shards(inputs_, kContent, directory);
+  (void)shards.scan({}, false);
+  directory.start(5, 0);
+  Output empty = made_output(inputs_, shards, 0);
+  empty.tensors.clear();
+  EXPECT_THROW(shards.write(empty), WritingEnded);
 }
 
 TEST_F(Shards, HoldNamesOfAnyBytes) {

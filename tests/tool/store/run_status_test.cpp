@@ -17,6 +17,7 @@
 #include "support/thread_limit.h"
 #include "tool/store/made_outputs.h"
 #include "tool/store/run_directory.h"
+#include "tool/store/verify_run.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool::testing {
@@ -124,6 +125,36 @@ TEST_F(StatusOfARun, KnowsWhetherAWorkerOfThisHostIsAlive) {
   EXPECT_FALSE(status.workers[2].alive);
 }
 
+TEST_F(StatusOfARun, TellsProcessesOfOtherNamespacesAndBootsApart) {
+  const auto is_alive = [&](const std::string& boot, const std::string& pid_namespace) {
+    write_text(out_ + "/journal.jsonl", "{\"inputs\":1,\"finished\":0,\"host\":\"" + host_name() +
+                                            "\",\"pid\":" + std::to_string(::getpid()) +
+                                            ",\"boot\":\"" + boot + "\",\"pid_namespace\":\"" +
+                                            pid_namespace + "\"}\n");
+    return run_status(out_).workers.at(0).alive;
+  };
+  const Kernel& here = this_kernel();
+  EXPECT_TRUE(is_alive(here.boot, here.pid_namespace));
+  EXPECT_FALSE(is_alive(here.boot, "0badcafe"));
+  EXPECT_FALSE(is_alive("0badcafe", here.pid_namespace));
+}
+
+TEST_F(StatusOfARun, PassesOverWhatIsRecordedOfAnotherRun) {
+  journal("", 9, 0, {"a", "b"});
+  std::string lines = read_text(out_ + "/journal.jsonl");
+  for (std::size_t at = lines.find("}\n"); at != std::string::npos; at = lines.find("}\n", at)) {
+    lines.insert(at, ",\"fingerprint\":\"of another run\"");
+    at = lines.find("}\n", at) + 1;
+  }
+  write_text(out_ + "/journal.jsonl", lines);
+  const RunStatus status = run_status(out_);
+  EXPECT_EQ(status.outputs, 0U);
+  EXPECT_EQ(status.inputs, 0U);
+  EXPECT_EQ(status.audio_seconds, 0.0);
+  ASSERT_THAT(status.workers, SizeIs(1));
+  EXPECT_EQ(status.workers[0].done, 0U);
+}
+
 TEST_F(StatusOfARun, KnowsSinceWhenAJournalIsSilent) {
   journal("", 1, 0, {}, "elsewhere", 1, 1000);
   EXPECT_GE(run_status(out_).workers[0].silent_seconds, 1000.0);
@@ -208,8 +239,19 @@ TEST_P(VerifiedRun, MissesTheOutputsOfAFileThatIsGone) {
   fs::remove(path_);
   const Verification result = verify();
   EXPECT_EQ(result.missing, sharded() ? 3U : 1U);
+  EXPECT_EQ(run_status(out_).outputs, sharded() ? 2U : 4U);
   EXPECT_EQ(result.bad, 0U);
   EXPECT_THAT(messages_, SizeIs(result.missing));
+}
+
+TEST_P(VerifiedRun, MissesTheOutputsOfAFileThatIsALink) {
+  fs::rename(path_, scratch_ / "elsewhere");
+  fs::create_symlink(scratch_ / "elsewhere", path_);
+  const Verification result = verify();
+  EXPECT_EQ(result.missing, sharded() ? 3U : 1U);
+  EXPECT_EQ(result.bad, 0U);
+  EXPECT_THAT(messages_[0], HasSubstr(sharded() ? "is in no shard" : "is no regular file"));
+  EXPECT_EQ(run_status(out_).outputs, sharded() ? 2U : 4U);
 }
 
 TEST_P(VerifiedRun, HasABadOutputOfAnotherRun) {

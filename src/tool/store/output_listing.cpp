@@ -1,0 +1,75 @@
+#include "tool/store/output_listing.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <memory>
+#include <utility>
+
+#include "core/descriptor.h"
+#include "core/file.h"
+
+namespace w2vbert::tool {
+namespace {
+
+FolderEntry::Kind kind_of(const dirent& entry, DIR* folder) {
+  unsigned char type = entry.d_type;
+  if (type == DT_UNKNOWN) {  // some file systems do not say it here
+    struct stat status {};
+    if (::fstatat(::dirfd(folder), entry.d_name, &status, AT_SYMLINK_NOFOLLOW) == 0) {
+      type = IFTODT(status.st_mode);
+    }
+  }
+  if (type == DT_REG) return FolderEntry::Kind::kFile;
+  return type == DT_DIR ? FolderEntry::Kind::kFolder : FolderEntry::Kind::kOther;
+}
+
+}  // namespace
+
+std::vector<FolderEntry> entries_of(const std::string& folder) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir(folder.c_str()), ::closedir);
+  const auto expected = "a directory that can be read";
+  if (!open) fail_storage(folder, "cannot be listed", errno, expected);
+  std::vector<FolderEntry> entries;
+  errno = 0;
+  while (const dirent* entry = ::readdir(open.get())) {
+    std::string name = entry->d_name;
+    if (name != "." && name != "..") {
+      entries.push_back({std::move(name), kind_of(*entry, open.get())});
+    }
+    errno = 0;
+  }
+  if (errno != 0) fail_storage(folder, "cannot be listed", errno, expected);
+  return entries;
+}
+
+void for_each_output(const std::string& directory, std::string_view ending,
+                     const std::function<void(std::string name)>& output,
+                     const std::function<void(const StorageError&)>& failed) {
+  std::vector<std::string> folders = {""};  // below `directory`, with a slash
+  while (!folders.empty()) {
+    const std::string folder = std::move(folders.back());
+    folders.pop_back();
+    std::vector<FolderEntry> entries;
+    try {
+      entries = entries_of(join_path(directory, folder));
+    } catch (const StorageError& error) {
+      if (folder.empty()) throw;
+      failed(error);
+    }
+    for (const FolderEntry& entry : entries) {
+      std::string name = folder + entry.name;
+      if (entry.kind == FolderEntry::Kind::kFolder) {
+        folders.push_back(std::move(name) + "/");
+      } else if (entry.kind == FolderEntry::Kind::kFile && entry.name.size() > ending.size() &&
+                 entry.name.ends_with(ending)) {
+        name.resize(name.size() - ending.size());
+        output(std::move(name));
+      }
+    }
+  }
+}
+
+}  // namespace w2vbert::tool
