@@ -57,7 +57,8 @@ struct AudioOptions {
 /// samples that are not finite or beyond 2^15. The size of a whole RIFF, FORM or W64 file, and the
 /// counts of a fact chunk or a Xing tag, are not looked at: many writers leave them wrong. Tags,
 /// and zeros, before and behind a stream are passed over. What cannot be noticed: flipped bytes in
-/// PCM and most of those in MP3.
+/// PCM, most of those in MP3 and other kinds without checksums, and a cut between two frames where
+/// nothing says how many there are.
 ///
 /// `progress` is called whenever the file has been read or decoded a little further; what it throws
 /// ends the work. A clip may come out too short for features: see
