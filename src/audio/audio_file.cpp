@@ -94,9 +94,8 @@ void check_format(const std::string& path, const SoundFormat& format, const Audi
   }
 }
 
-// How long a file may be: what the options say, or what the memory at hand carries.
-double max_seconds_of(const AudioOptions& options, int sample_rate_hz) {
-  if (options.max_seconds > 0) return options.max_seconds;
+// How long a file the memory at hand carries.
+double seconds_in_memory(const AudioOptions& options, int sample_rate_hz) {
   // Counted as if one channel were kept as it is in the file, and features beside it, which take as
   // much as their samples. Other files are read at the same time, and the model wants memory.
   constexpr double kMaxBytes = 8.0 * (1 << 30);
@@ -126,27 +125,45 @@ class Samples {
   virtual void add(std::span<const float> block) = 0;
 };
 
+// A file that is about to be decoded, which outlives this.
+struct OpenedAudio {
+  OpenedAudio(const InputFile& file, const AudioOptions& options,
+              const std::function<void()>& progress)
+      : view(examine_container(file, progress)) {
+    if (!view.damage.empty() && !options.salvage) {
+      throw AudioError(file.path(), "", view.damage, "a whole file");
+    }
+    decoder = open_decoder(file, view, progress);
+    check_format(file.path(), decoder->format(), options);
+  }
+  OpenedAudio(const OpenedAudio&) = delete;
+  OpenedAudio& operator=(const OpenedAudio&) = delete;
+
+  ContainerView view;
+  std::unique_ptr<Decoder> decoder;
+};
+
 // Everything about a file but its samples, which go to `samples`.
 Waveform decode_to(Samples& samples, const InputFile& file, const AudioOptions& options,
                    const std::function<void()>& progress) {
   const std::string& path = file.path();
   check_options(options, path);
-  const ContainerView view = examine_container(file, progress);
+  const OpenedAudio opened(file, options, progress);
+  const ContainerView& view = opened.view;
+  const std::unique_ptr<Decoder>& decoder = opened.decoder;
+  const SoundFormat& format = decoder->format();
   std::string damage = view.damage;
-  const auto check_damage = [&] {
+  const auto check_damage = [&damage, &path, &options] {
     if (!damage.empty() && !options.salvage) throw AudioError(path, "", damage, "a whole file");
   };
-  check_damage();
-  const std::unique_ptr<Decoder> decoder = open_decoder(file, view, progress);
-  const SoundFormat& format = decoder->format();
-  check_format(path, format, options);
 
   Waveform waveform;
   waveform.sample_rate_hz = waveform.source_sample_rate_hz = format.sample_rate_hz;
   waveform.source_channels = format.channels;
   waveform.container = format.container;
   waveform.note = view.note;
-  const double max_seconds = max_seconds_of(options, format.sample_rate_hz);
+  const double carried_seconds = seconds_in_memory(options, format.sample_rate_hz);
+  const double max_seconds = options.max_seconds > 0 ? options.max_seconds : carried_seconds;
   const double max_frames = max_seconds * format.sample_rate_hz;
   const std::int64_t claimed = std::max<std::int64_t>(format.frames.value_or(0), 0);
   const auto check_length = [&](std::int64_t frames) {
@@ -158,9 +175,11 @@ Waveform decode_to(Samples& samples, const InputFile& file, const AudioOptions& 
                      "max_seconds");
   };
   if (!options.salvage) check_length(claimed);  // at once, not after hours of silence
-  // A header may claim any number of frames: most kinds hold one in a byte or less.
-  samples.begin(format.sample_rate_hz, static_cast<std::size_t>(std::min(
-                                           static_cast<std::uint64_t>(claimed), 8 * file.size())));
+  // A header may claim any number of frames, and a file without blocks on the disk be of any size.
+  samples.begin(format.sample_rate_hz,
+                static_cast<std::size_t>(
+                    std::min({static_cast<double>(claimed), 8.0 * static_cast<double>(file.size()),
+                              max_frames, carried_seconds * format.sample_rate_hz})));
   const std::int64_t frames_per_read = std::max<std::int64_t>(
       1, (options.salvage ? kValuesPerSalvagingRead : kValuesPerRead) / format.channels);
   std::vector<float> block(static_cast<std::size_t>(frames_per_read * format.channels));
@@ -168,10 +187,9 @@ Waveform decode_to(Samples& samples, const InputFile& file, const AudioOptions& 
   for (;;) {
     const std::int64_t frames = decoder->read(block.data(), frames_per_read);
     if (const std::string found = decoder->damage(); !found.empty()) {
-      damage = found;
+      if (damage.empty()) damage = found;
       check_damage();
-      // A decoder fills in what it cannot decode; what is truncated was said before its samples.
-      if (!found.starts_with("is truncated")) break;
+      break;  // a decoder fills in what it cannot decode
     }
     if (frames <= 0) break;
     progress();
@@ -290,10 +308,10 @@ Waveform load_audio(const std::string& path, const AudioOptions& options,
   return load_audio(InputFile::open<AudioError>(path), options, progress);
 }
 
-int count_channels(const std::string& path) {
+int count_channels(const std::string& path, const AudioOptions& options) {
+  check_options(options, path);
   const auto file = InputFile::open<AudioError>(path);
-  const ContainerView view = examine_container(file, [] {});
-  return open_decoder(file, view, [] {})->format().channels;
+  return OpenedAudio(file, options, [] {}).decoder->format().channels;
 }
 
 Waveform resample_audio(Waveform waveform, const AudioOptions& options, const std::string& path) {
@@ -353,12 +371,14 @@ Waveform cut_audio(const Waveform& waveform, double offset_seconds, double durat
                      "a part of its " + seconds_text(samples / rate) + " seconds");
   }
   end = std::min(end, samples);
+  // At the rate of the file.
+  const auto source_samples = std::llround((end - first) / rate * waveform.source_sample_rate_hz);
   return {{waveform.samples.begin() + static_cast<std::ptrdiff_t>(first),
            waveform.samples.begin() + static_cast<std::ptrdiff_t>(end)},
           waveform.sample_rate_hz,
           waveform.source_sample_rate_hz,
           waveform.source_channels,
-          static_cast<std::int64_t>(end - first),
+          source_samples,
           waveform.container,
           waveform.note};
 }

@@ -4,80 +4,36 @@
 
 #include <algorithm>
 #include <array>
+#include <initializer_list>
 #include <optional>
 #include <string_view>
 #include <utility>
 
+#include "audio/container_bytes.h"
+#include "audio/foreign_containers.h"
 #include "core/parse_number.h"
 #include "core/text.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
+// ID3v2 (id3.org, ID3v2.4, section 3.1), APEv2, ID3v1.
+std::uint64_t tag_bytes_at(ContainerBytes& bytes, std::uint64_t at) {
+  if (bytes.starts_with(at, "ID3") && bytes.has(at, 10)) {
+    std::uint64_t size = 0;
+    for (std::uint64_t i = 6; i < 10; ++i) size = size << 7 | (bytes.byte(at + i) & 0x7f);
+    const bool has_footer = (bytes.byte(at + 5) & 0x10) != 0;
+    return 10 + size + (has_footer ? 10 : 0);
+  }
+  if (bytes.starts_with(at, "APETAGEX") && bytes.has(at, 32)) return 32 + bytes.little(at + 12, 4);
+  if (bytes.starts_with(at, "TAG") && bytes.has(at, 128)) return 128;
+  return 0;
+}
+
 namespace {
 
 constexpr const char* kExpectedAudio =
     "WAV, RF64, W64, AIFF, AU, CAF, FLAC, Ogg, MP3, MP2, MP1 or NIST SPHERE";
-constexpr const char* kExpectedWhole = "a whole file";
 constexpr int kMaxChunks = 10000;
-
-[[noreturn]] void refuse(const InputFile& file, std::string_view problem,
-                         std::string_view expected = kExpectedWhole) {
-  throw AudioError(file.path(), "", problem, expected);
-}
-
-// Small reads at any place of the audio, served from one block. Places count from `origin`, where
-// the audio begins in the file; bytes past the end read as zeros.
-class Bytes {
- public:
-  Bytes(const InputFile& file, const std::function<void()>& progress)
-      : file_(file), progress_(progress) {}
-
-  std::uint64_t origin() const { return origin_; }
-  void begin_at(std::uint64_t origin) {
-    origin_ = origin;
-    block_.clear();
-  }
-  std::uint64_t size() const { return file_.size() - origin_; }
-  bool has(std::uint64_t at, std::uint64_t count) const {
-    return count <= size() && at <= size() - count;
-  }
-  // At most kBlock bytes.
-  std::string_view view(std::uint64_t at, std::size_t count) {
-    if (at < begin_ || at + count > begin_ + block_.size()) {
-      block_.assign(std::max(count, kBlock), '\0');
-      begin_ = at;
-      if (at < size()) {
-        file_.read_at(origin_ + at, block_.data(),
-                      std::min<std::uint64_t>(block_.size(), size() - at));
-      }
-      progress_();
-    }
-    return std::string_view(block_).substr(static_cast<std::size_t>(at - begin_), count);
-  }
-  bool starts_with(std::uint64_t at, std::string_view text) {
-    return has(at, text.size()) && view(at, text.size()) == text;
-  }
-  std::uint8_t byte(std::uint64_t at) { return static_cast<std::uint8_t>(view(at, 1)[0]); }
-  std::uint64_t little(std::uint64_t at, int bytes) {
-    std::uint64_t value = 0;
-    for (int i = bytes; i-- > 0;) value = value << 8 | byte(at + static_cast<std::uint64_t>(i));
-    return value;
-  }
-  std::uint64_t big(std::uint64_t at, int bytes) {
-    std::uint64_t value = 0;
-    for (int i = 0; i < bytes; ++i) value = value << 8 | byte(at + static_cast<std::uint64_t>(i));
-    return value;
-  }
-  const InputFile& file() const { return file_; }
-
- private:
-  static constexpr std::size_t kBlock = 128 * 1024;
-  const InputFile& file_;
-  const std::function<void()>& progress_;
-  std::string block_;
-  std::uint64_t origin_ = 0;
-  std::uint64_t begin_ = 0;
-};
 
 std::string little_text(std::uint64_t value, int bytes) {
   std::string text;
@@ -92,21 +48,8 @@ std::string big_text(std::uint64_t value, int bytes) {
 
 // --- Tags and padding around a stream ---
 
-// The bytes of the tag at `at`, or 0: ID3v2 (id3.org, ID3v2.4, section 3.1), APEv2, ID3v1.
-std::uint64_t tag_at(Bytes& bytes, std::uint64_t at) {
-  if (bytes.starts_with(at, "ID3") && bytes.has(at, 10)) {
-    std::uint64_t size = 0;
-    for (std::uint64_t i = 6; i < 10; ++i) size = size << 7 | (bytes.byte(at + i) & 0x7f);
-    const bool has_footer = (bytes.byte(at + 5) & 0x10) != 0;
-    return 10 + size + (has_footer ? 10 : 0);
-  }
-  if (bytes.starts_with(at, "APETAGEX") && bytes.has(at, 32)) return 32 + bytes.little(at + 12, 4);
-  if (bytes.starts_with(at, "TAG") && bytes.has(at, 128)) return 128;
-  return 0;
-}
-
 // The bytes of the tag that ends at `end`, or 0.
-std::uint64_t tag_before(Bytes& bytes, std::uint64_t end) {
+std::uint64_t tag_before(ContainerBytes& bytes, std::uint64_t end) {
   const auto ends_with = [&](std::uint64_t back, std::string_view text) {
     return end >= back && bytes.starts_with(end - back, text);
   };
@@ -134,7 +77,7 @@ std::uint64_t tag_before(Bytes& bytes, std::uint64_t end) {
 }
 
 // Where the zeros begin that stand before `end`; not before `least`.
-std::uint64_t zeros_before(Bytes& bytes, std::uint64_t end, std::uint64_t least) {
+std::uint64_t zeros_before(ContainerBytes& bytes, std::uint64_t end, std::uint64_t least) {
   constexpr std::uint64_t kStep = 64 * 1024;
   while (end > least) {
     const std::uint64_t count = std::min(kStep, end - least);
@@ -153,11 +96,13 @@ struct Trailer {
 };
 
 // Nothing before `least` belongs to it.
-Trailer trailer_of(Bytes& bytes, std::uint64_t least) {
+Trailer trailer_of(ContainerBytes& bytes, std::uint64_t least) {
   constexpr std::uint64_t kMaxOwnZeros = 128;  // that a tag may end in
+  constexpr int kMaxTags = 500;
   std::uint64_t end = bytes.size();
-  for (;;) {
+  for (int tags = 0;; ++tags) {
     const std::uint64_t zeros = zeros_before(bytes, end, least);
+    if (tags == kMaxTags) return {zeros, end};
     std::uint64_t tag_end = end;
     std::uint64_t size = tag_before(bytes, end);
     for (tag_end = size > 0 ? end : zeros; size == 0; ++tag_end) {
@@ -171,14 +116,16 @@ Trailer trailer_of(Bytes& bytes, std::uint64_t least) {
 }
 
 // Whether nothing but tags and zeros stands from `at` on.
-bool is_trailer(Bytes& bytes, std::uint64_t at) { return trailer_of(bytes, at).begin <= at; }
+bool is_trailer(ContainerBytes& bytes, std::uint64_t at) {
+  return trailer_of(bytes, at).begin <= at;
+}
 
 // Where the audio begins: behind tags and zeros.
-std::uint64_t leader_bytes(Bytes& bytes) {
+std::uint64_t leader_bytes(ContainerBytes& bytes) {
   constexpr std::uint64_t kMaxZeros = 1 << 20;
   std::uint64_t at = 0;
   for (std::uint64_t zeros = 0; zeros < kMaxZeros && bytes.has(at, 1);) {
-    if (const std::uint64_t size = tag_at(bytes, at); size > 0) {
+    if (const std::uint64_t size = tag_bytes_at(bytes, at); size > 0) {
       at += size;
     } else if (bytes.byte(at) == 0 && !bytes.starts_with(at + 4, "ftyp")) {
       ++at;
@@ -192,130 +139,239 @@ std::uint64_t leader_bytes(Bytes& bytes) {
 
 // --- Chunked files ---
 
-void note_truncation(ContainerView& view, const std::string& what, std::uint64_t claimed,
-                     std::uint64_t there, const char* unit = "bytes") {
-  view.damage = "is truncated: its " + what + " says " + std::to_string(claimed) + " " + unit +
-                ", " + std::to_string(there) + " are there";
-  if (there > 0) view.claimed_ratio = static_cast<double>(claimed) / static_cast<double>(there);
-}
-
-// The audio of a chunked file: `claimed` bytes from `at` on, as its header says.
-void check_audio_bytes(Bytes& bytes, const char* chunk, std::uint64_t at, std::uint64_t claimed,
-                       ContainerView& view) {
-  const std::uint64_t there = bytes.size() - std::min(at, bytes.size());
-  if (claimed > there && claimed < kPlaceholderBytes) {
-    note_truncation(view, std::string(chunk) + " chunk", claimed, there);
+// The audio of a chunked file: `claimed` bytes from `at` on, as its header says. Returns how many
+// of them are there.
+std::uint64_t check_audio_bytes(ContainerBytes& bytes, const std::string& chunk, std::uint64_t at,
+                                std::uint64_t claimed, ContainerView& view,
+                                std::uint64_t placeholder = kPlaceholderBytes) {
+  const std::uint64_t there = bytes.left(at);
+  if (claimed > there && claimed < placeholder) {
+    note_truncation(view, chunk + " chunk", claimed, there);
   }
   if (claimed == 0 && there > 0) {
-    refuse(
-        bytes.file(),
-        "its " + std::string(chunk) + " chunk says 0 bytes, " + std::to_string(there) + " follow",
-        "a length that its writer filled in");
+    refuse_container(bytes.file(),
+                     "its " + chunk + " chunk says 0 bytes, " + std::to_string(there) + " follow",
+                     "a length that its writer filled in");
   }
+  return std::min(claimed, there);
 }
 
-[[noreturn]] void too_many_chunks(const Bytes& bytes) {
-  refuse(bytes.file(), "has more than " + std::to_string(kMaxChunks) + " chunks before its audio",
-         "an audio file");
+// Whether `chunks`, which have been walked, are too many to go on. Behind the audio, they may be.
+bool has_walked_enough(const ContainerBytes& bytes, int chunks, bool has_audio) {
+  if (chunks < kMaxChunks) return false;
+  if (has_audio) return true;
+  refuse_container(bytes.file(),
+                   "has more than " + std::to_string(kMaxChunks) + " chunks before its audio",
+                   "an audio file");
+}
+
+// Audio in an encoding that libsndfile does not know. Its container says whether it is whole.
+void give_to_libav(ContainerView& view) {
+  view.name += " audio in a rare encoding";
+  view.is_foreign = true;
+  view.trusts_duration = false;
+}
+
+// What WAV and W64 say of their audio.
+struct WavAudio {
+  std::uint64_t encoding = 0;  // the tag of the format
+  std::uint64_t begin = 0;
+  std::uint64_t bytes = 0;  // that are there
+};
+
+// The tag of the format at `at`.
+std::uint64_t wav_encoding(ContainerBytes& bytes, std::uint64_t at, bool big_endian = false) {
+  constexpr std::uint64_t kExtensible = 0xfffe;
+  const auto tag = [&](std::uint64_t place) {
+    return big_endian ? bytes.big(place, 2) : bytes.little(place, 2);
+  };
+  return tag(at) == kExtensible ? tag(at + 24) : tag(at);
 }
 
 // RIFF (little-endian), RIFX (big-endian), RF64 (64-bit sizes in a ds64 chunk). Their own sizes
 // count for nothing: many writers leave them wrong.
-void check_wav(Bytes& bytes, ContainerView& view) {
+std::optional<WavAudio> check_wav(ContainerBytes& bytes, ContainerView& view) {
   const bool big_endian = bytes.starts_with(0, "RIFX");
   const bool wide = bytes.starts_with(0, "RF64");
-  std::optional<std::uint64_t> wide_size;
+  const std::string magic(bytes.view(0, 4));
+  std::uint64_t ds64 = 0;
+  std::uint64_t encoding = 0;
+  std::optional<WavAudio> audio;
   std::uint64_t at = 12;
   for (int chunks = 0; bytes.has(at, 8); ++chunks) {
-    if (chunks == kMaxChunks) too_many_chunks(bytes);
-    const std::uint64_t size = big_endian ? bytes.big(at + 4, 4) : bytes.little(at + 4, 4);
-    if (wide && bytes.starts_with(at, "ds64")) wide_size = bytes.little(at + 16, 8);
-    if (bytes.starts_with(at, "data")) {
-      if (wide && size == 0xffffffff && wide_size) {
-        // 64 bits hold any length: there is no placeholder, and the comparison below knows one.
+    if (has_walked_enough(bytes, chunks, audio.has_value())) break;
+    std::uint64_t size = big_endian ? bytes.big(at + 4, 4) : bytes.little(at + 4, 4);
+    if (audio && bytes.starts_with(at, magic) && bytes.starts_with(at + 8, "WAVE")) {
+      refuse_second_stream(bytes.file());
+    }
+    if (wide && bytes.starts_with(at, "ds64")) ds64 = at + 8;
+    if (bytes.starts_with(at, "fmt ")) encoding = wav_encoding(bytes, at + 8, big_endian);
+    if (!audio && bytes.starts_with(at, "data")) {
+      if (ds64 > 0 && size == 0xffffffff) {
+        size = bytes.little(ds64 + 8, 8);
         const std::uint64_t there = bytes.size() - at - 8;
-        if (*wide_size > there) {
-          note_truncation(view, "ds64 chunk", *wide_size, there, "bytes of audio");
+        const bool is_blank = size == 0 && bytes.little(ds64, 8) == 0;  // and so the file's
+        if (is_blank || size >= kPlaceholderBytes64) {
+          view.patches.emplace_back(ds64 + 8, little_text(there, 8));
+          size = there;
         }
-        check_audio_bytes(bytes, "ds64", at + 8, std::min(*wide_size, there), view);
+        check_audio_bytes(bytes, "ds64", at + 8, size, view, kPlaceholderBytes64);
       } else {
-        check_audio_bytes(bytes, "data", at + 8, size, view);
+        const std::uint64_t there = check_audio_bytes(bytes, "data", at + 8, size, view);
+        if (size > there && there <= 0xffffffff) {  // libav takes the length for true
+          view.patches.emplace_back(at + 4,
+                                    big_endian ? big_text(there, 4) : little_text(there, 4));
+        }
       }
-      return;
+      audio = {encoding, at + 8, std::min(size, bytes.left(at + 8))};
     }
     at += 8 + size + size % 2;
   }
+  return audio;
 }
 
 constexpr std::string_view kW64Riff("riff\x2E\x91\xCF\x11\xA5\xD6\x28\xDB\x04\xC1\x00\x00", 16);
+constexpr std::string_view kW64Format("fmt \xF3\xAC\xD3\x11\x8C\xD1\x00\xC0\x4F\x8E\xDB\x8A", 16);
 constexpr std::string_view kW64Data("data\xF3\xAC\xD3\x11\x8C\xD1\x00\xC0\x4F\x8E\xDB\x8A", 16);
 
 // Sets where the audio ends: libsndfile takes what follows for audio as well.
-void check_w64(Bytes& bytes, ContainerView& view) {
+std::optional<WavAudio> check_w64(ContainerBytes& bytes, ContainerView& view) {
+  constexpr std::uint64_t kHeaderBytes = 24;
+  std::uint64_t encoding = 0;
+  std::optional<WavAudio> audio;
   std::uint64_t at = 40;  // riff, size, wave
-  for (int chunks = 0; bytes.has(at, 24); ++chunks) {
-    if (chunks == kMaxChunks) too_many_chunks(bytes);
-    const std::uint64_t size = bytes.little(at + 16, 8);  // with these 24 bytes
-    const bool is_data = bytes.starts_with(at, kW64Data);
-    if (size < 24) {
-      refuse(bytes.file(),
-             "has a chunk of " + std::to_string(size) + " bytes at byte " + std::to_string(at),
-             "a chunk of at least its header's 24");
+  for (int chunks = 0; bytes.has(at, kHeaderBytes); ++chunks) {
+    if (has_walked_enough(bytes, chunks, audio.has_value())) break;
+    if (audio && bytes.starts_with(at, kW64Riff)) refuse_second_stream(bytes.file());
+    const std::uint64_t size = bytes.little(at + 16, 8);  // with those of the header
+    const std::uint64_t there = bytes.size() - at - kHeaderBytes;
+    if (size < kHeaderBytes) {
+      if (audio) break;
+      refuse_container(
+          bytes.file(),
+          "has a chunk of " + std::to_string(size) + " bytes at byte " + std::to_string(at),
+          "a chunk of at least its header's 24");
     }
-    const std::uint64_t there = bytes.size() - at - 24;
-    if (is_data) {
-      if (size - 24 > there) {
-        note_truncation(view, "data chunk", size - 24, there);
-        return;
+    if (bytes.starts_with(at, kW64Format)) encoding = wav_encoding(bytes, at + kHeaderBytes);
+    if (!audio && bytes.starts_with(at, kW64Data)) {
+      const std::uint64_t begin = at + kHeaderBytes;
+      const std::uint64_t audio_bytes =
+          check_audio_bytes(bytes, "data", begin, size - kHeaderBytes, view, kPlaceholderBytes64);
+      audio = {encoding, begin, audio_bytes};
+      view.end = bytes.origin() + begin + audio_bytes;
+      if (size - kHeaderBytes > there) {
+        view.patches.emplace_back(at + 16, little_text(there + kHeaderBytes, 8));
       }
-      check_audio_bytes(bytes, "data", at + 24, size - 24, view);
-      view.end = bytes.origin() + at + size;
-      return;
     }
-    if (size - 24 > there) break;
+    if (size - kHeaderBytes > there) break;
     at += (size + 7) / 8 * 8;
   }
+  return audio;
 }
 
-// FORM with AIFF or AIFC, big-endian.
-void check_aiff(Bytes& bytes, ContainerView& view) {
+struct AiffFormat {
+  std::uint64_t channels = 0;
+  std::uint64_t frames = 0;
+  std::uint64_t bits = 0;  // of a sample
+  std::string encoding = "NONE";
+};
+
+bool is_one_of(std::string_view word, std::initializer_list<std::string_view> words) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+// The bytes of a sample; 0 where it has no bytes of its own.
+std::uint64_t aiff_sample_bytes(const AiffFormat& format) {
+  if (is_one_of(format.encoding, {"ulaw", "ULAW", "alaw", "ALAW"})) return 1;
+  if (is_one_of(format.encoding, {"fl32", "FL32"})) return 4;
+  if (is_one_of(format.encoding, {"fl64", "FL64"})) return 8;
+  return is_one_of(format.encoding,
+                   {"NONE", "twos", "sowt", "raw ", "in24", "in32", "42ni", "23ni"})
+             ? (format.bits + 7) / 8
+             : 0;
+}
+
+// FORM with AIFF or AIFC, big-endian. COMM and SSND both say how much audio there is.
+void check_aiff(ContainerBytes& bytes, ContainerView& view) {
+  const bool has_encoding = bytes.starts_with(8, "AIFC");
+  std::optional<AiffFormat> format;
+  std::optional<std::uint64_t> audio_bytes;
   std::uint64_t at = 12;
   for (int chunks = 0; bytes.has(at, 8); ++chunks) {
-    if (chunks == kMaxChunks) too_many_chunks(bytes);
-    const std::uint64_t size = bytes.big(at + 4, 4);
-    if (bytes.starts_with(at, "SSND")) {
+    if (has_walked_enough(bytes, chunks, audio_bytes.has_value())) break;
+    std::uint64_t size = bytes.big(at + 4, 4);
+    if (audio_bytes && bytes.starts_with(at, "FORM")) refuse_second_stream(bytes.file());
+    if (!format && bytes.starts_with(at, "COMM")) {
+      format = AiffFormat{bytes.big(at + 8, 2), bytes.big(at + 10, 4), bytes.big(at + 14, 2)};
+      if (has_encoding) format->encoding = bytes.view(at + 26, 4);
+    }
+    if (!audio_bytes && bytes.starts_with(at, "SSND")) {
+      const std::uint64_t own_bytes = 8 + bytes.big(at + 8, 4);  // before the samples
+      const std::uint64_t there = bytes.left(at + 8);
       // libsndfile mends a length of 0 by the file's size.
-      if (size != 0) check_audio_bytes(bytes, "SSND", at + 8, size, view);
-      return;
+      if (size == 0) size = there;
+      check_audio_bytes(bytes, "SSND", at + 8, size, view);
+      const std::uint64_t held = std::min(size, there);
+      audio_bytes = held - std::min(held, own_bytes);
     }
     at += 8 + size + size % 2;
   }
+  if (!format) return;
+  const std::uint64_t frame_bytes = format->channels * aiff_sample_bytes(*format);
+  if (frame_bytes == 0) {
+    if (!is_one_of(format->encoding, {"ima4", "GSM ", "DWVW"}) && format->channels > 0) {
+      give_to_libav(view);
+    }
+  } else if (audio_bytes && view.damage.empty() && format->frames > *audio_bytes / frame_bytes &&
+             format->frames * frame_bytes < kPlaceholderBytes) {
+    note_truncation(view, "COMM chunk", format->frames, *audio_bytes / frame_bytes, "frames");
+  }
 }
 
-void check_au(Bytes& bytes, ContainerView& view) {
-  const bool little_endian = bytes.starts_with(0, "dns.");
-  const std::uint64_t at = little_endian ? bytes.little(4, 4) : bytes.big(4, 4);
-  const std::uint64_t size = little_endian ? bytes.little(8, 4) : bytes.big(8, 4);
+void check_au(ContainerBytes& bytes, ContainerView& view) {
+  const auto field = [&, little_endian = bytes.starts_with(0, "dns.")](std::uint64_t at) {
+    return little_endian ? bytes.little(at, 4) : bytes.big(at, 4);
+  };
+  const std::uint64_t at = field(4);
+  const std::uint64_t size = field(8);
+  const std::uint64_t encoding = field(12);
   check_audio_bytes(bytes, "audio", at, size, view);
+  if (bytes.starts_with(at + size, ".snd") || bytes.starts_with(at + size, "dns.")) {
+    refuse_second_stream(bytes.file());
+  }
+  constexpr std::uint64_t kG722 = 24;
+  if (encoding == kG722) give_to_libav(view);
 }
 
-void check_caf(Bytes& bytes, ContainerView& view) {
+void check_caf(ContainerBytes& bytes, ContainerView& view) {
+  constexpr std::uint64_t kFormatAt = 28;  // in the first chunk
+  bool has_audio = false;
   std::uint64_t at = 8;
   for (int chunks = 0; bytes.has(at, 12); ++chunks) {
-    if (chunks == kMaxChunks) too_many_chunks(bytes);
+    if (has_walked_enough(bytes, chunks, has_audio)) break;
+    if (has_audio && bytes.starts_with(at, "caff")) refuse_second_stream(bytes.file());
     const std::uint64_t size = bytes.big(at + 4, 8);
     const std::uint64_t there = bytes.size() - at - 12;
-    const bool is_data = bytes.starts_with(at, "data");
-    if (is_data && size == ~std::uint64_t{0}) return;  // "to the end", as the format allows
+    const bool is_audio = bytes.starts_with(at, "data");
+    has_audio = has_audio || is_audio;
+    if (is_audio && size >= kPlaceholderBytes64) {  // "to the end", which libsndfile does not know
+      view.patches.emplace_back(at + 4, big_text(there, 8));
+      break;
+    }
     // Compressed audio has its packet table behind the data.
-    if ((is_data || bytes.starts_with(at, "pakt")) && size > there) {
+    if ((is_audio || bytes.starts_with(at, "pakt")) && size > there) {
       note_truncation(view, std::string(bytes.view(at, 4)) + " chunk", size, there);
     }
     // The data chunk begins with 4 bytes of its own.
-    if (is_data && size <= 4 && there > 4) check_audio_bytes(bytes, "data", at + 16, 0, view);
-    if (size > there) return;
+    if (is_audio && size <= 4 && there > 4) check_audio_bytes(bytes, "data", at + 16, 0, view);
+    if (size > there) break;
     at += 12 + size;
   }
+  const std::string encoding(bytes.view(kFormatAt, 4));
+  const std::uint64_t flags = bytes.big(kFormatAt + 4, 4);
+  // libsndfile tells the samples of ALAC by the flags, which some writers leave out.
+  const bool is_alac = encoding == "alac" && flags >= 1 && flags <= 4;
+  if (!is_alac && !is_one_of(encoding, {"lpcm", "alaw", "ulaw"})) give_to_libav(view);
 }
 
 // --- NIST SPHERE (TIMIT, LDC) ---
@@ -323,7 +379,7 @@ void check_caf(Bytes& bytes, ContainerView& view) {
 // A header of text: "NIST_1A", its own size, then a line for each field, "name -type value", up to
 // "end_head". What follows is bare samples, which libsndfile reads as such: its own reader of the
 // header takes one of 1,024 bytes only, and no sample count.
-void check_sphere(Bytes& bytes, ContainerView& view) {
+void check_sphere(ContainerBytes& bytes, ContainerView& view) {
   constexpr std::uint64_t kMaxHeaderBytes = 64 * 1024;
   const auto file = [&]() -> const InputFile& { return bytes.file(); };
   const std::string_view second = bytes.view(8, 8);
@@ -331,10 +387,10 @@ void check_sphere(Bytes& bytes, ContainerView& view) {
   const auto header_bytes = parse_number<std::uint64_t>(second.substr(
       std::min<std::size_t>(blanks, 7), second.find('\n') - std::min<std::size_t>(blanks, 7)));
   if (!header_bytes || *header_bytes < 16 || *header_bytes > kMaxHeaderBytes) {
-    refuse(file(), "has a SPHERE header without a size",
-           "16 to " + std::to_string(kMaxHeaderBytes) + " bytes in its second line");
+    refuse_container(file(), "has a SPHERE header without a size",
+                     "16 to " + std::to_string(kMaxHeaderBytes) + " bytes in its second line");
   }
-  if (!bytes.has(0, *header_bytes)) refuse(file(), "is truncated in its SPHERE header");
+  if (!bytes.has(0, *header_bytes)) refuse_container(file(), "is truncated in its SPHERE header");
   const std::string header(bytes.view(0, static_cast<std::size_t>(*header_bytes)));
   // The value of a field; "" where it is not there.
   const auto field = [&](std::string_view name) -> std::string {
@@ -358,8 +414,9 @@ void check_sphere(Bytes& bytes, ContainerView& view) {
     const std::string text = field(name);
     const auto value = parse_number<std::int64_t>(text);
     if (!value || *value < 1 || *value > most) {
-      refuse(file(), "has " + std::string(name) + " " + in_quotes(text) + " in its SPHERE header",
-             "a number from 1 to " + std::to_string(most));
+      refuse_container(file(),
+                       "has " + std::string(name) + " " + in_quotes(text) + " in its SPHERE header",
+                       "a number from 1 to " + std::to_string(most));
     }
     return *value;
   };
@@ -367,10 +424,11 @@ void check_sphere(Bytes& bytes, ContainerView& view) {
   if (coding.empty()) coding = "pcm";
   if (const std::size_t comma = coding.find(','); comma != std::string::npos) {
     const bool is_shorten = coding.find("shorten") != std::string::npos;
-    refuse(file(), "is a NIST SPHERE file that is compressed (" + quote_bytes(coding) + ")",
-           is_shorten ? "plain samples: `sph2pipe -f wav IN OUT.wav` or `sox IN OUT.wav` unpacks "
-                        "shorten"
-                      : "plain samples: `sox IN OUT.wav` or NIST's w_decode may unpack them");
+    refuse_container(
+        file(), "is a NIST SPHERE file that is compressed (" + quote_bytes(coding) + ")",
+        is_shorten ? "plain samples: `sph2pipe -f wav IN OUT.wav` or `sox IN OUT.wav` unpacks "
+                     "shorten"
+                   : "plain samples: `sox IN OUT.wav` or NIST's w_decode may unpack them");
   }
   const std::int64_t channels = field("channel_count").empty() ? 1 : number("channel_count", 1024);
   view.raw_channels = static_cast<int>(channels);
@@ -395,17 +453,18 @@ void check_sphere(Bytes& bytes, ContainerView& view) {
     } else if (order == kAscending[place] || sample_bytes == 1) {
       view.sndfile_format |= SF_ENDIAN_LITTLE;
     } else {
-      refuse(file(), "has sample_byte_format " + in_quotes(order) + " in its SPHERE header",
-             std::string(kAscending[place]) + " or " + std::string(kDescending[place]));
+      refuse_container(file(),
+                       "has sample_byte_format " + in_quotes(order) + " in its SPHERE header",
+                       std::string(kAscending[place]) + " or " + std::string(kDescending[place]));
     }
   } else {
-    refuse(file(),
-           "has samples of " + std::to_string(sample_bytes) + " bytes in the coding " +
-               in_quotes(coding) + " in its SPHERE header",
-           "pcm of 1 to 4 bytes, ulaw or alaw of 1; `sox IN OUT.wav` may convert it");
+    refuse_container(file(),
+                     "has samples of " + std::to_string(sample_bytes) + " bytes in the coding " +
+                         in_quotes(coding) + " in its SPHERE header",
+                     "pcm of 1 to 4 bytes, ulaw or alaw of 1; `sox IN OUT.wav` may convert it");
   }
   if (field("channels_interleaved") == "FALSE") {
-    refuse(file(), "has its channels one after the other", "interleaved channels");
+    refuse_container(file(), "has its channels one after the other", "interleaved channels");
   }
   const auto frame_bytes = static_cast<std::uint64_t>(sample_bytes * channels);
   const std::uint64_t there = (bytes.size() - *header_bytes) / frame_bytes;
@@ -417,6 +476,9 @@ void check_sphere(Bytes& bytes, ContainerView& view) {
     }
     view.frames = static_cast<std::int64_t>(claimed);
     frames = std::min(claimed, there);
+  }
+  if (bytes.starts_with(*header_bytes + frames * frame_bytes, "NIST_1A\n")) {
+    refuse_second_stream(bytes.file());
   }
   view.begin = bytes.origin() + *header_bytes;
   view.end = view.begin + frames * frame_bytes;
@@ -436,13 +498,16 @@ constexpr std::array<std::uint16_t, 256> kFlacCrc = [] {  // polynomial 0x8005, 
 
 // Where the last frame of a FLAC stream ends, which zeros follow from `zeros` to `end`: a frame's
 // checksum makes that of the whole frame 0, and may itself end in zeros.
-std::uint64_t flac_end(Bytes& bytes, std::uint64_t zeros, std::uint64_t end) {
+std::uint64_t flac_end(ContainerBytes& bytes, std::uint64_t zeros, std::uint64_t end) {
   constexpr std::uint64_t kMaxOwnZeros = 64;
   constexpr std::uint64_t kMaxSearch = 1 << 20;
+  constexpr int kMaxStarts = 200;   // chance makes one in 2^15 bytes
   if (end - zeros < 8) return end;  // no padding, but for a chance of 2^-48
   const std::uint64_t least = zeros > kMaxSearch ? zeros - kMaxSearch : 0;
-  for (std::uint64_t start = zeros; start-- > least;) {
+  int starts = 0;
+  for (std::uint64_t start = zeros; start-- > least && starts < kMaxStarts;) {
     if (bytes.byte(start) != 0xff || (bytes.byte(start + 1) & 0xfe) != 0xf8) continue;
+    ++starts;
     std::uint16_t crc = 0;
     for (std::uint64_t at = start; at < std::min(end, zeros + kMaxOwnZeros); ++at) {
       crc = static_cast<std::uint16_t>(crc << 8 ^ kFlacCrc[(crc >> 8) ^ bytes.byte(at)]);
@@ -490,7 +555,7 @@ constexpr std::uint64_t kOggChecksumAt = 22;
 constexpr std::uint8_t kOggLastPage = 4;
 
 // The page at `at`, or nothing, and `problem` says why.
-std::optional<OggPage> ogg_page(Bytes& bytes, std::uint64_t at, std::string& problem) {
+std::optional<OggPage> ogg_page(ContainerBytes& bytes, std::uint64_t at, std::string& problem) {
   constexpr std::size_t kHeaderBytes = 27;
   if (!bytes.starts_with(at, "OggS")) {
     problem = "is damaged: no ";
@@ -517,7 +582,7 @@ std::optional<OggPage> ogg_page(Bytes& bytes, std::uint64_t at, std::string& pro
 }
 
 // A page's header, from its flags to its checksum, with another number and other flags.
-std::pair<std::uint64_t, std::string> ogg_patch(Bytes& bytes, const OggPage& page,
+std::pair<std::uint64_t, std::string> ogg_patch(ContainerBytes& bytes, const OggPage& page,
                                                 std::uint32_t number, std::uint8_t flags) {
   std::string changed(bytes.view(page.at, page.bytes));
   changed[kOggFlagsAt] = static_cast<char>(flags);
@@ -526,12 +591,13 @@ std::pair<std::uint64_t, std::string> ogg_patch(Bytes& bytes, const OggPage& pag
   return {page.at + kOggFlagsAt, changed.substr(kOggFlagsAt, kOggChecksumAt + 4 - kOggFlagsAt)};
 }
 
-// Walks all pages: libsndfile returns what comes before a damaged or missing page and says nothing.
-// Pages may be numbered from any number and jump, as those of a broadcast that was joined late do,
-// and the last one may not be marked as such, where a recorder was stopped: libsndfile is shown
-// them numbered from 0, and the mark. Whether audio is missing between them is told by the places
-// that they state, which libsndfile makes its number of frames of.
-void check_ogg(Bytes& bytes, ContainerView& view) {
+// Walks all pages: what comes before a damaged or missing page is all that a decoder returns, and
+// it says nothing. Pages may be numbered from any number and jump, as those of a broadcast that was
+// joined late do, and the last one may not be marked as such, where a recorder was stopped:
+// libsndfile, which needs it, is shown them numbered from 0, and the mark. Whether audio is missing
+// between them is told by the places that they state, which decoders make their number of frames
+// of.
+void check_ogg(ContainerBytes& bytes, ContainerView& view) {
   std::uint64_t at = 0;
   std::uint32_t count = 0;
   std::optional<OggPage> last;
@@ -544,10 +610,12 @@ void check_ogg(Bytes& bytes, ContainerView& view) {
     if (!page) {
       const bool has_ended = last && !bytes.starts_with(at, "OggS") && is_trailer(bytes, at);
       if (!has_ended) view.damage = problem + where;
+      if (has_ended && last->is_open)
+        view.damage = "is truncated behind page " + std::to_string(count - 1);
       break;
     }
     if (last && page->serial != last->serial) {
-      refuse(bytes.file(), "holds several streams", "one stream of Vorbis or Opus");
+      refuse_container(bytes.file(), "holds several streams", "one stream");
     }
     if (((page->flags & 1) != 0) != (last && last->is_open)) {
       view.damage = "is damaged: pages are missing before " + where;
@@ -564,10 +632,7 @@ void check_ogg(Bytes& bytes, ContainerView& view) {
   view.end = bytes.origin() + at;
   if (!last) return;
   if ((last->flags & kOggLastPage) != 0) {
-    if (bytes.starts_with(at, "OggS")) {
-      refuse(bytes.file(), "holds several streams, one after another",
-             "one stream of Vorbis or Opus");
-    }
+    if (bytes.starts_with(at, "OggS")) refuse_second_stream(bytes.file());
   } else {
     if (last->number != count - 1) view.patches.pop_back();  // of the same page
     view.patches.push_back(ogg_patch(bytes, *last, count - 1, last->flags | kOggLastPage));
@@ -626,7 +691,7 @@ std::optional<MpegFrame> parse_mpeg_header(std::uint32_t header) {
   return frame;
 }
 
-std::optional<MpegFrame> mpeg_frame(Bytes& bytes, std::uint64_t at) {
+std::optional<MpegFrame> mpeg_frame(ContainerBytes& bytes, std::uint64_t at) {
   if (!bytes.has(at, 4)) return std::nullopt;
   return parse_mpeg_header(static_cast<std::uint32_t>(bytes.big(at, 4)));
 }
@@ -637,7 +702,7 @@ std::uint64_t xing_offset(const MpegFrame& frame) {
 }
 
 // Two frames to put before the first one of a file: a Xing tag that counts the others, and silence.
-std::string mp3_length_prefix(Bytes& bytes, const MpegFrame& first, std::uint64_t frames) {
+std::string mp3_length_prefix(ContainerBytes& bytes, const MpegFrame& first, std::uint64_t frames) {
   std::string header(bytes.view(0, 4));
   header[1] = static_cast<char>(header[1] | 0x01);           // no checksum
   header[2] = static_cast<char>((header[2] & 0x0c) | 0xe0);  // the largest bitrate, no padding
@@ -658,10 +723,34 @@ std::string mp3_length_prefix(Bytes& bytes, const MpegFrame& first, std::uint64_
   return tag + silence;
 }
 
+// A Xing or Info tag in the first frame, where `frames` follow: libmpg123 believes its count, and
+// guesses where it does not have one.
+void check_xing_tag(ContainerBytes& bytes, const MpegFrame& first, std::uint64_t frames,
+                    ContainerView& view) {
+  constexpr std::uint64_t kFlagsAt = 4;
+  constexpr std::uint64_t kCountAt = 8;
+  constexpr std::uint32_t kHasCount = 1;
+  const std::uint64_t tag = xing_offset(first);
+  const std::uint64_t flags = bytes.big(tag + kFlagsAt, 4);
+  const std::uint64_t claimed = bytes.big(tag + kCountAt, 4);
+  if ((flags & kHasCount) == 0) {
+    // The count stands before the other fields, which move into the padding of the frame.
+    const auto room = static_cast<std::size_t>(first.bytes - tag - kFlagsAt);
+    std::string fields(bytes.view(tag + kFlagsAt, room));
+    fields.replace(0, 4, big_text(flags | kHasCount, 4) + big_text(frames, 4));
+    fields.resize(room);
+    view.patches.emplace_back(tag + kFlagsAt, fields);
+  } else if (claimed != frames) {
+    view.patches.emplace_back(tag + kCountAt, big_text(frames, 4));
+    view.note = "its Xing tag counts " + std::to_string(claimed) + " frames, " +
+                std::to_string(frames) + " are there and read";
+  }
+}
+
 // Walks all frames: they are what there is, whatever a Xing tag counts.
-void check_mpeg(Bytes& bytes, ContainerView& view) {
+void check_mpeg(ContainerBytes& bytes, ContainerView& view) {
   const auto first = mpeg_frame(bytes, 0);
-  if (!first) refuse(bytes.file(), "is no audio file", kExpectedAudio);
+  if (!first) refuse_container(bytes.file(), "is no audio file", kExpectedAudio);
   std::uint64_t at = 0;
   std::uint64_t frames = 0;
   while (at < bytes.size()) {
@@ -669,13 +758,13 @@ void check_mpeg(Bytes& bytes, ContainerView& view) {
     const std::string place = std::to_string(bytes.origin() + at);
     if (!frame || frame->fixed != first->fixed) {
       if (frames > 0 && is_trailer(bytes, at)) break;
-      if (frames < 2) refuse(bytes.file(), "is no audio file", kExpectedAudio);
+      if (frames < 2) refuse_container(bytes.file(), "is no audio file", kExpectedAudio);
       view.damage = "is damaged: no frame of the same kind at byte " + place + ", after " +
                     std::to_string(frames);
       break;
     }
     if (!bytes.has(at, frame->bytes)) {
-      if (frames == 0) refuse(bytes.file(), "is truncated in its first frame");
+      if (frames == 0) refuse_container(bytes.file(), "is truncated in its first frame");
       view.damage = "is truncated in frame " + std::to_string(frames) + " at byte " + place;
       break;
     }
@@ -683,20 +772,21 @@ void check_mpeg(Bytes& bytes, ContainerView& view) {
     ++frames;
   }
   constexpr std::array<const char*, 3> kNames = {"MP1", "MP2", "MP3"};
-  view.name = kNames[static_cast<std::size_t>(first->layer - 1)];
+  view.name = view.container = kNames[static_cast<std::size_t>(first->layer - 1)];
   view.sndfile_format = SF_FORMAT_MPEG;
   view.end = bytes.origin() + at;
   const std::uint64_t tag = xing_offset(*first);
   const bool has_tag = first->layer == 3 && first->bytes >= tag + 12 &&
                        (bytes.starts_with(tag, "Xing") || bytes.starts_with(tag, "Info"));
-  if (has_tag && (bytes.byte(tag + 7) & 1) != 0) {
-    const std::uint64_t claimed = bytes.big(tag + 8, 4);
-    if (claimed != frames - 1) {
-      view.patches.emplace_back(tag + 8, big_text(frames - 1, 4));
-      view.note = "its Xing tag counts " + std::to_string(claimed) + " frames, " +
-                  std::to_string(frames - 1) + " are there and read";
-    }
+  if (has_tag) {
+    check_xing_tag(bytes, *first, frames - 1, view);
     return;
+  }
+  constexpr std::uint64_t kVbriAt = 36;
+  if (first->layer == 3 && frames > 1 && bytes.starts_with(kVbriAt, "VBRI")) {
+    // Another kind of tag, which libmpg123 takes for a frame of audio.
+    view.begin += first->bytes;
+    --frames;
   }
   view.frames = static_cast<std::int64_t>(frames) * first->samples;
   if (first->layer != 3) return;
@@ -706,39 +796,30 @@ void check_mpeg(Bytes& bytes, ContainerView& view) {
   view.prefix_frames = first->samples - kDecoderDelay;
 }
 
-// --- What is audio, but not of those kinds ---
-
-struct ForeignKind {
-  std::uint64_t at;
-  std::string_view magic;
-  const char* name;
-  const char* container;
-};
-
-constexpr ForeignKind kForeignKinds[] = {
-    {4, "ftyp", "an MP4 file (M4A, AAC, ALAC, 3GP)", "MP4"},
-    {4, "moov", "a QuickTime file (MOV, MP4, AAC)", "QuickTime"},
-    {4, "mdat", "a QuickTime file (MOV, MP4, AAC)", "QuickTime"},
-    {0, "\x1a\x45\xdf\xa3", "a Matroska or WebM file (Opus, Vorbis)", "Matroska"},
-    {0, "\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a Windows Media file (WMA, ASF)", "ASF"},
-    {0, "#!AMR", "an AMR file", "AMR"},
-    {0, "\x0b\x77", "an AC-3 file", "AC-3"},
-    {0, "\xff\xf1", "an AAC file (ADTS)", "AAC"},
-    {0, "\xff\xf9", "an AAC file (ADTS)", "AAC"},
-    {0, "ADIF", "an AAC file (ADIF)", "AAC"},
-    {8, "AVI ", "an AVI file", "AVI"},
-    {0, "FLV\x01", "a Flash video file", "FLV"},
-    {0, "wvpk", "a WavPack file", "WavPack"},
-    {0, "MAC ", "a Monkey's Audio file (APE)", "APE"},
-    {0, "MPCK", "a Musepack file", "Musepack"},
-    {0, "MP+", "a Musepack file", "Musepack"},
-    {0, "TTA1", "a True Audio file (TTA)", "TTA"},
-    {0, "tBaK", "a TAK file", "TAK"},
-    {0, "DSD ", "a DSD file (DSF)", "DSF"},
-    {0, "FRM8", "a DSD file (DSDIFF)", "DSDIFF"},
-    {0, "ajkg", "a Shorten file (SHN)", "SHN"},
-    {0, ".RMF", "a RealMedia file", "RealMedia"},
-};
+// MPEG audio in a WAV or W64 file. libsndfile guesses its length: it is shown without its
+// container.
+void check_wav_encoding(ContainerBytes& bytes, const WavAudio& audio, ContainerView& view) {
+  constexpr std::uint64_t kMpeg = 0x50;
+  constexpr std::uint64_t kMp3 = 0x55;
+  if ((audio.encoding == kMpeg || audio.encoding == kMp3) && mpeg_frame(bytes, audio.begin)) {
+    const ContainerView outer = view;
+    view.begin = bytes.origin() + audio.begin;
+    view.patches.clear();
+    bytes.show(view.begin, view.begin + audio.bytes);
+    check_mpeg(bytes, view);
+    view.name = outer.name;
+    view.container = outer.container;
+    if (!outer.damage.empty()) view.damage = outer.damage;
+    return;
+  }
+  if (audio.encoding == 0) return;  // it does not say
+  // PCM, float, A-law, u-law, and several kinds of ADPCM and GSM.
+  constexpr std::array<std::uint64_t, 10> kOfSndfile = {0x01, 0x02, 0x03, 0x06, 0x07,
+                                                        0x11, 0x31, 0x38, 0x40, 0x64};
+  if (std::find(kOfSndfile.begin(), kOfSndfile.end(), audio.encoding) == kOfSndfile.end()) {
+    give_to_libav(view);
+  }
+}
 
 }  // namespace
 
@@ -747,35 +828,30 @@ std::string convert_advice() {
 }
 
 ContainerView examine_container(const InputFile& file, const std::function<void()>& progress) {
-  Bytes bytes(file, progress);
-  if (file.size() == 0) refuse(file, "is empty", kExpectedAudio);
+  ContainerBytes bytes(file, progress);
+  if (file.size() == 0) refuse_container(file, "is empty", kExpectedAudio);
   ContainerView view;
   view.end = file.size();
   for (const std::uint64_t begin : {std::uint64_t{0}, leader_bytes(bytes)}) {
-    bytes.begin_at(begin);
-    for (const auto& [at, magic, name, container] : kForeignKinds) {
-      if (!bytes.starts_with(at, magic)) continue;
-      view.name = name;
-      view.container = container;
-      view.is_foreign = true;
-      return view;
-    }
+    bytes.show(begin, file.size());
+    if (examine_foreign_container(bytes, view)) return view;
   }
   view.begin = bytes.origin();
   const auto is = [&](const char* name, int sndfile_format) {
-    view.name = name;
+    view.name = view.container = name;
     view.sndfile_format = sndfile_format;
   };
+  std::optional<WavAudio> wav;
   if ((bytes.starts_with(0, "RIFF") || bytes.starts_with(0, "RIFX")) &&
       bytes.starts_with(8, "WAVE")) {
     is("WAV", SF_FORMAT_WAV);
-    check_wav(bytes, view);
+    wav = check_wav(bytes, view);
   } else if (bytes.starts_with(0, "RF64") && bytes.starts_with(8, "WAVE")) {
     is("RF64", SF_FORMAT_RF64);
-    check_wav(bytes, view);
+    wav = check_wav(bytes, view);
   } else if (bytes.starts_with(0, kW64Riff)) {
     is("W64", SF_FORMAT_W64);
-    check_w64(bytes, view);
+    wav = check_w64(bytes, view);
   } else if (bytes.starts_with(0, "FORM") &&
              (bytes.starts_with(8, "AIFF") || bytes.starts_with(8, "AIFC"))) {
     is("AIFF", SF_FORMAT_AIFF);
@@ -789,16 +865,15 @@ ContainerView examine_container(const InputFile& file, const std::function<void(
   } else if (bytes.starts_with(0, "OggS")) {
     is("Ogg", SF_FORMAT_OGG);
     const std::uint64_t first = 27U + bytes.byte(26);  // the packet on the first page
-    if (bytes.starts_with(first,
-                          "\x7f"
-                          "FLAC"))
+    if (bytes.starts_with(first, std::string_view("\x7f"
+                                                  "FLAC")))
       view.name = "an Ogg FLAC file";
     if (bytes.starts_with(first, "Speex   ")) view.name = "an Ogg Speex file";
-    view.is_foreign = std::string_view(view.name) != "Ogg";
-    view.container = "Ogg";
-    if (!view.is_foreign) check_ogg(bytes, view);
+    view.is_foreign = view.name != view.container;
+    check_ogg(bytes, view);
+    if (view.is_foreign) view.patches.clear();
   } else if (bytes.starts_with(0, "NIST_1A\n") && bytes.has(0, 16)) {
-    view.name = "SPHERE";
+    view.name = view.container = "SPHERE";
     check_sphere(bytes, view);
   } else if (bytes.starts_with(0, "fLaC")) {
     is("FLAC", SF_FORMAT_FLAC);
@@ -807,6 +882,7 @@ ContainerView examine_container(const InputFile& file, const std::function<void(
   } else {
     check_mpeg(bytes, view);
   }
+  if (wav) check_wav_encoding(bytes, *wav, view);
   return view;
 }
 

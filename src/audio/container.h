@@ -15,13 +15,17 @@ namespace w2vbert {
 
 // A writer that streams does not know its length yet and leaves a number of this size or more.
 inline constexpr std::uint64_t kPlaceholderBytes = 0x7ffff000;
+inline constexpr std::uint64_t kPlaceholderBytes64 = std::uint64_t{1} << 62;  // in 64 bits
 
 // How to show a file to the decoder: its bytes from `begin` to `end`.
 struct ContainerView {
-  const char* name = "";       // "WAV", "FLAC", ...; of a foreign kind "an MP4 file (...)"
-  int sndfile_format = 0;      // libsndfile's SF_FORMAT_ type without the encoding; RAW: all of it
-  const char* container = "";  // of a foreign kind: "MP4", "Matroska", ...
-  bool is_foreign = false;     // audio of a kind that libsndfile does not read
+  std::string name;        // "WAV", "FLAC", ...; of a foreign kind "an MP4 file (...)"
+  std::string container;   // "WAV", "FLAC", "MP4", "Matroska", ...
+  int sndfile_format = 0;  // libsndfile's SF_FORMAT_ type without the encoding; RAW: all of it
+  // Audio of a kind that libsndfile does not read, or in an encoding that it does not.
+  bool is_foreign = false;
+  // Of a foreign kind: whether the length that its header says is more than a hint.
+  bool trusts_duration = true;
   std::uint64_t begin = 0;
   std::uint64_t end = 0;
 
@@ -51,8 +55,9 @@ struct ContainerView {
   std::int64_t prefix_frames = 0;
 };
 
-// Looks at the headers of `file` with a few small reads; Ogg and MPEG files are read once from
-// start to end, because only their pages and frames tell how much there is. `progress` is called
+// Looks at the headers of `file` with a few small reads; Ogg and MPEG files, and those whose writer
+// streamed, are read once from start to end, because only their pages and frames tell how much
+// there is. `progress` is called
 // after each read. Throws AudioError for a file that is of none of the known kinds, or that holds
 // more than its decoder would return.
 ContainerView examine_container(const InputFile& file, const std::function<void()>& progress);

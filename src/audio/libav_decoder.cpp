@@ -25,12 +25,13 @@ constexpr double kDurationTolerance = 0.1;  // seconds
 // None of them follows references to other files.
 constexpr const char* kFormats =
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,asf,aac,ac3,eac3,amr,amrnb,amrwb,avi,flv,wv,ape,mpc,"
-    "mpc8,tta,tak,dsf,iff,shn,rm,ogg";
+    "mpc8,tta,tak,dsf,iff,shn,rm,ogg,wav,w64,aiff,au,caf";
 constexpr const char* kCodecs =
     "aac,aac_latm,aac_fixed,alac,opus,vorbis,libopus,libvorbis,mp1,mp1float,mp2,mp2float,mp3,"
     "mp3float,flac,ac3,eac3,wmav1,wmav2,wmapro,wmalossless,wmavoice,amrnb,amrwb,libopencore_amrnb,"
-    "libopencore_amrwb,wavpack,ape,mpc7,mpc8,tta,tak,shorten,cook,ra_144,ra_288,sipr,ralf,atrac3,"
-    "speex,libspeex,gsm,gsm_ms,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,adpcm_swf,nellymoser,dsd_lsbf,"
+    "libopencore_amrwb,wavpack,ape,mpc7,mpc8,tta,tak,shorten,cook,real_144,real_288,sipr,ralf,"
+    "atrac3,speex,libspeex,gsm,gsm_ms,g722,g723_1,g726,g726le,g729,ilbc,truespeech,dca,mace3,mace6,"
+    "qdm2,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,adpcm_swf,adpcm_yamaha,nellymoser,dsd_lsbf,"
     "dsd_msbf,dsd_lsbf_planar,dsd_msbf_planar,pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,pcm_s24le,"
     "pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,pcm_mulaw,pcm_alaw";
 
@@ -84,7 +85,7 @@ Object* made(Object* object) {
 class LibavDecoder : public Decoder {
  public:
   LibavDecoder(const InputFile& file, const ContainerView& view, std::function<void()> progress)
-      : path_(file.path()), kind_(view.name), bytes_(file, view, std::move(progress)) {
+      : path_(file.path()), view_(view), bytes_(file, view, std::move(progress)) {
     libav_.av_log_set_level(AV_LOG_QUIET);
     open_container();
     open_codec();
@@ -95,6 +96,7 @@ class LibavDecoder : public Decoder {
     format_.container = view.container;
     format_.sample_rate_hz = frame_->sample_rate;
     format_.channels = frame_->ch_layout.nb_channels;
+    if (view_.has_gaps) format_.frames = claimed_frames();
   }
 
   const SoundFormat& format() const override { return format_; }
@@ -125,7 +127,7 @@ class LibavDecoder : public Decoder {
  private:
   [[noreturn]] void refuse(const std::string& problem) const {
     bytes_.check();
-    throw AudioError(path_, "", std::string("is ") + kind_ + " that cannot be decoded: " + problem,
+    throw AudioError(path_, "", "is " + view_.name + " that cannot be decoded: " + problem,
                      "a whole file, or what `ffmpeg -i IN OUT.wav` makes of it");
   }
 
@@ -208,13 +210,13 @@ class LibavDecoder : public Decoder {
 
   bool is_damaged(const std::string& reason) {
     damage_ = "is damaged behind frame " + std::to_string(done_) + ": " + reason;
-    const double seconds = duration();
-    if (seconds > 0) format_.frames = static_cast<std::int64_t>(seconds * format_.sample_rate_hz);
+    if (duration() > 0) format_.frames = claimed_frames();
     return false;
   }
 
   // In seconds, as the header says; 0 where it does not.
   double duration() const {
+    if (!view_.trusts_duration) return 0;
     if (container_->duration_estimation_method == AVFMT_DURATION_FROM_BITRATE) return 0;
     if (stream_->duration != AV_NOPTS_VALUE) {
       return static_cast<double>(stream_->duration) * av_q2d(stream_->time_base);
@@ -225,8 +227,11 @@ class LibavDecoder : public Decoder {
     return 0;
   }
 
+  std::int64_t claimed_frames() const { return std::llround(duration() * format_.sample_rate_hz); }
+
   void check_duration() {
-    if (!damage_.empty()) return;
+    // Where pages are missing, the number of frames tells, to one.
+    if (!damage_.empty() || view_.has_gaps) return;
     const double seconds = duration();
     const double there = static_cast<double>(done_) / format_.sample_rate_hz;
     if (there >= seconds - kDurationTolerance) return;
@@ -234,7 +239,7 @@ class LibavDecoder : public Decoder {
     std::snprintf(text.data(), text.size(),
                   "is truncated: its header says %.2f seconds, %.2f are there", seconds, there);
     damage_ = text.data();
-    format_.frames = static_cast<std::int64_t>(seconds * format_.sample_rate_hz);
+    format_.frames = claimed_frames();
   }
 
   // frame_ -> values_, interleaved float.
@@ -268,7 +273,7 @@ class LibavDecoder : public Decoder {
 
   const Libav& libav_ = libav();
   std::string path_;
-  const char* kind_;
+  const ContainerView& view_;
   ViewedFile bytes_;
   std::unique_ptr<AVIOContext, FreeIo> io_;
   FormatContext container_;
@@ -293,10 +298,9 @@ std::unique_ptr<Decoder> open_libav(const InputFile& file, const ContainerView& 
   try {
     libav();
   } catch (const AudioError& error) {
-    throw AudioError(
-        file.path(), "",
-        std::string("is ") + view.name + ", which FFmpeg's libraries decode: " + error.what(),
-        convert_advice());
+    throw AudioError(file.path(), "",
+                     "is " + view.name + ", which FFmpeg's libraries decode: " + error.what(),
+                     convert_advice());
   }
   return std::make_unique<LibavDecoder>(file, view, std::move(progress));
 }

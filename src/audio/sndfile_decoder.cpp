@@ -1,12 +1,8 @@
 #include <sndfile.h>
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 #include <cstdio>
 #include <cstring>
-#include <sstream>
-#include <string_view>
 #include <utility>
 
 #include "audio/decoder.h"
@@ -37,57 +33,6 @@ SF_VIRTUAL_IO kVirtualIo = {virtual_length, virtual_seek, virtual_read, virtual_
 
 using SoundFile = std::unique_ptr<SNDFILE, decltype(&sf_close)>;
 
-// --- What libsndfile noted and did not report ---
-
-// The first number at or after `text`'s start, behind blanks.
-std::optional<std::uint64_t> number_in(std::string_view text) {
-  text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
-  std::uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end == text.data()) return std::nullopt;
-  return number;
-}
-
-// The number behind `key` in `text`.
-std::optional<std::uint64_t> number_after(std::string_view text, std::string_view key) {
-  const auto at = text.find(key);
-  return at == std::string_view::npos ? std::nullopt : number_in(text.substr(at + key.size()));
-}
-
-// "data : 1000 (should be 400)" means that 400 of the 1000 bytes announced are there.
-bool is_truncated_chunk(std::string_view line) {
-  const auto colon = line.find(':');
-  if (colon == std::string_view::npos) return false;
-  std::string_view chunk = line.substr(0, colon);
-  chunk = chunk.substr(0, chunk.find_last_not_of(' ') + 1);
-  chunk.remove_prefix(std::min(chunk.find_first_not_of(' '), chunk.size()));
-  // The sizes of whole files are wrong in many; those of the audio count.
-  constexpr std::string_view kChunks[] = {"data", "Data Size", "SSND"};
-  if (std::find(std::begin(kChunks), std::end(kChunks), chunk) == std::end(kChunks)) return false;
-  const auto claimed = number_in(line.substr(colon + 1));
-  const auto there = number_after(line, "(should be ");
-  return claimed && there && *there < *claimed && *claimed < kPlaceholderBytes;
-}
-
-// A sentence about the damage that the log tells of; empty without damage.
-std::string damage_in_log(std::string_view log) {
-  // AIFF tells the number of frames twice.
-  const auto frames_said = number_after(log, "Frame count read from 'COMM' chunk (");
-  const auto frames_there = number_after(log, "calculated from length of 'SSND' chunk (");
-  if (frames_said && frames_there && *frames_there < *frames_said) {
-    return "is truncated: its COMM chunk says " + std::to_string(*frames_said) + " frames, " +
-           std::to_string(*frames_there) + " are there";
-  }
-  std::istringstream lines{std::string(log)};
-  for (std::string line; std::getline(lines, line);) {
-    if (is_truncated_chunk(line)) return "is truncated: " + line;
-    if (line.find("CRC_MISMATCH") != std::string::npos || line.find("ERROR") != std::string::npos) {
-      return "is damaged: " + line;
-    }
-  }
-  return "";
-}
-
 // libsndfile's sentence without its full stop.
 std::string reason_of(const char* text) {
   std::string reason = text;
@@ -111,7 +56,7 @@ class SndfileDecoder : public Decoder {
     }
     if (!sound_) {
       throw AudioError(file.path(), "", "cannot be decoded: " + reason_of(sf_strerror(nullptr)),
-                       std::string("a valid ") + view.name + " file");
+                       "a valid " + view.name + " file");
     }
     check_kind(file.path());
     format_.container = view.name;
@@ -143,17 +88,7 @@ class SndfileDecoder : public Decoder {
     }
   }
 
-  std::string damage() override {
-    if (!damage_.empty()) return damage_;
-    std::array<char, 32768> log;  // as large as libsndfile's own
-    const int length =
-        sf_command(sound_.get(), SFC_GET_LOG_INFO, log.data(), static_cast<int>(log.size()));
-    if (length != log_length_) {  // it only grows
-      log_length_ = length;
-      damage_ = damage_in_log({log.data(), static_cast<std::size_t>(std::max(length, 0))});
-    }
-    return damage_;
-  }
+  std::string damage() override { return damage_; }
 
  private:
   void open() {
@@ -188,7 +123,6 @@ class SndfileDecoder : public Decoder {
   SoundFormat format_;
   sf_count_t skip_ = 0;  // of the length prefix
   std::int64_t done_ = 0;
-  int log_length_ = 0;
   std::string damage_;
 };
 

@@ -12,7 +12,7 @@ std::string libav_version() { return ""; }
 std::unique_ptr<Decoder> open_libav(const InputFile& file, const ContainerView& view,
                                     std::function<void()>) {
   throw AudioError(file.path(), "",
-                   std::string("is ") + view.name + ", which a build without libav does not decode",
+                   "is " + view.name + ", which a build without libav does not decode",
                    convert_advice());
 }
 

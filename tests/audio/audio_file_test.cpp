@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <limits>
@@ -34,7 +35,13 @@ const std::string kCorpus = W2VBERT_AUDIO_CORPUS;
 const std::vector<std::string> kWholeFiles = {
     "pcm16.wav",  "float.wav",  "adpcm.wav",  "extensible.wav", "big-endian.wav", "stereo.wav",
     "pcm16.rf64", "pcm16.w64",  "pcm16.aiff", "pcm16.au",       "pcm16.caf",      "alac.caf",
-    "noise.flac", "vorbis.ogg", "opus.ogg",   "xing.mp3",       "variable.mp3"};
+    "noise.flac", "vorbis.ogg", "opus.ogg",   "xing.mp3",       "variable.mp3",   "mp3.wav"};
+
+// What libav reads, of which libsndfile knows neither the container nor the encoding.
+const std::vector<std::string> kForeignFiles = {
+    "alac.m4a",  "aac.m4a", "fragments.mp4", "aac.aac",   "opus.webm",
+    "live.webm", "wma.wma", "flac.ogg",      "speex.ogg", "mp3.avi",
+    "mp3.flv",   "ac3.rm",  "pcm.tta",       "g722.wav",  "alac-of-ffmpeg.caf"};
 
 std::string read_bytes(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -46,6 +53,11 @@ std::string little(std::uint64_t value, int bytes) {
   std::string text;
   for (int i = 0; i < bytes; ++i) text += static_cast<char>(value >> (8 * i) & 0xff);
   return text;
+}
+
+std::string big(std::uint64_t value, int bytes) {
+  const std::string text = little(value, bytes);
+  return {text.rbegin(), text.rend()};
 }
 
 // `bytes` with `piece` in the place of what stands at `at`.
@@ -169,6 +181,30 @@ TEST_F(AudioFile, CutFilesAreRefused) {
               HasSubstr("is truncated: its data chunk says 6000 bytes, 1000 are there"));
 }
 
+// What is read of a file that was cut, whose whole has `samples`: all of it, or with a note.
+void expect_not_shorter(const Waveform& read, std::size_t samples) {
+  EXPECT_TRUE(!read.note.empty() || read.samples.size() >= samples) << read.samples.size();
+}
+
+TEST_F(AudioFile, NoCutFileIsShorterWithoutAWord) {
+  std::vector<std::string> names = kWholeFiles;
+  if (!libav_version().empty()) {
+    names.insert(names.end(), kForeignFiles.begin(), kForeignFiles.end());
+  }
+  constexpr std::size_t kCuts = 61;
+  for (const std::string& name : names) {
+    const std::string whole = corpus(name);
+    const std::size_t samples = samples_of(whole).size();
+    std::vector<std::size_t> sizes = {whole.size() - 1, whole.size() - 3, whole.size() - 40};
+    for (std::size_t i = 1; i < kCuts; ++i) sizes.push_back(whole.size() * i / kCuts);
+    for (const std::size_t size : sizes) {
+      SCOPED_TRACE(name + " of " + std::to_string(size) + " bytes");
+      const std::string path = write("cut", whole.substr(0, size));
+      if (error_of_path(path).empty()) expect_not_shorter(decode_audio(path), samples);
+    }
+  }
+}
+
 TEST_F(AudioFile, DamagedCompressedFilesAreRefused) {
   for (const char* name : {"noise.flac", "vorbis.ogg", "opus.ogg"}) {
     for (int place = 2; place < 10; ++place) {
@@ -187,6 +223,41 @@ TEST_F(AudioFile, AHeaderThatAnnouncesMoreThanThereIsIsRefused) {
   std::string aiff = corpus("pcm16.aiff");
   EXPECT_THAT(error_of(with(aiff, aiff.find("COMM") + 10, std::string("\0\0\x20\0", 4))),
               HasSubstr("its COMM chunk says 8192 frames, 3000 are there"));
+  // libsndfile says so in a log that texts of the file can fill.
+  std::string texts;
+  for (int i = 0; i < 20; ++i) texts += "ANNO" + big(1000, 4) + std::string(1000, 'x');
+  aiff.replace(aiff.find("COMM") + 10, 4, big(6000, 4)).insert(aiff.find("SSND"), texts);
+  EXPECT_THAT(error_of(aiff), HasSubstr("its COMM chunk says 6000 frames, 3000 are there"));
+}
+
+TEST_F(AudioFile, TextsOfAFileAreNoDamage) {
+  for (const std::string& text :
+       {std::string("THE COMEDY OF ERRORS"), std::string("\n data : 1000 (should be 400)"),
+        std::string("\nFLAC__STREAM_DECODER_ERROR_STATUS_FRAME_CRC_MISMATCH "),
+        std::string("Frame count read from 'COMM' chunk (9) calculated from length of 'SSND' "
+                    "chunk (3)")}) {
+    SCOPED_TRACE(text);
+    const std::string field = text.size() % 2 == 0 ? text : text + " ";
+    const auto expected = samples_of(corpus("pcm16.wav"));
+    std::string wave = corpus("pcm16.wav");
+    wave.insert(
+        36, "LIST" + little(field.size() + 12, 4) + "INFOINAM" + little(field.size(), 4) + field);
+    EXPECT_EQ(samples_of(wave), expected);
+    std::string aiff = corpus("pcm16.aiff");
+    aiff.insert(aiff.find("SSND"), "NAME" + big(field.size(), 4) + field);
+    EXPECT_EQ(samples_of(aiff), expected);
+    const std::string info = big(1, 4) + std::string("title\0", 6) + field + '\0';
+    std::string caf = corpus("pcm16.caf");
+    caf.insert(caf.find("data"), "info" + big(info.size(), 8) + info);
+    EXPECT_EQ(samples_of(caf), expected);
+    const std::string comment = "TITLE=" + field;
+    const std::string comments = little(0, 4) + little(1, 4) + little(comment.size(), 4) + comment;
+    constexpr std::size_t kBehindStreamInfo = 42;
+    const std::string flac = corpus("noise.flac");
+    EXPECT_EQ(samples_of(std::string(flac).insert(kBehindStreamInfo,
+                                                  '\4' + big(comments.size(), 3) + comments)),
+              samples_of(flac));
+  }
 }
 
 TEST_F(AudioFile, ALengthOf0BeforeAudioIsRefused) {
@@ -204,6 +275,16 @@ TEST_F(AudioFile, ASecondStreamBehindTheFirstIsRefusedAndNotForgotten) {
   // An MPEG stream has no header of its own: what a Xing tag counts is a hint.
   EXPECT_EQ(samples_of(corpus("xing.mp3") + corpus("xing.mp3")).size() / 20000, 1U);
   EXPECT_NE(error_of(corpus("noise.flac") + corpus("noise.flac")), "");
+  for (const char* name :
+       {"pcm16.wav", "pcm16.rf64", "pcm16.w64", "pcm16.aiff", "pcm16.au", "pcm16.caf"}) {
+    EXPECT_THAT(error_of(corpus(name) + corpus(name)), HasSubstr("holds several streams")) << name;
+  }
+  if (libav_version().empty()) return;
+  for (const std::string& name : kForeignFiles) {
+    const std::string path = write("two", corpus(name) + corpus(name));
+    if (!error_of_path(path).empty()) continue;
+    EXPECT_GE(decode_audio(path).samples.size() * 10, samples_of(corpus(name)).size() * 19) << name;
+  }
 }
 
 TEST_F(AudioFile, AMissingOggPageIsNoticed) {
@@ -292,11 +373,6 @@ TEST_F(AudioFile, SamplesAreFiniteAndAtMost32768) {
 
 // --- What writers leave odd, and what is whole all the same ---
 
-std::string big(std::uint64_t value, int bytes) {
-  const std::string text = little(value, bytes);
-  return {text.rbegin(), text.rend()};
-}
-
 TEST_F(AudioFile, TheSizeOfTheWholeFileCountsForNothing) {
   const auto expected = samples_of(corpus("pcm16.wav"));
   const auto sizes = [](std::uint64_t size) {
@@ -320,6 +396,31 @@ TEST_F(AudioFile, TheSizeOfTheWholeFileCountsForNothing) {
   for (const std::uint64_t size : sizes(rf64.size() - 8)) {
     EXPECT_EQ(samples_of(with(rf64, ds64, little(size, 8))), expected) << "ds64 " << size;
   }
+}
+
+TEST_F(AudioFile, ASizeThatAStreamingWriterLeftCountsForNothing) {
+  const auto expected = samples_of(corpus("pcm16.wav"));
+  const std::string w64 = corpus("pcm16.w64"), rf64 = corpus("pcm16.rf64"),
+                    caf = corpus("pcm16.caf"), aiff = corpus("pcm16.aiff");
+  const std::size_t ds64 = rf64.find("ds64") + 8;
+  for (const std::uint64_t size : {0x7fffffffffffffffU, 0xffffffffffffffffU, 0x7fffffffffffffe7U}) {
+    EXPECT_EQ(samples_of(with(w64, w64.find("data") + 16, little(size, 8))), expected) << size;
+    EXPECT_EQ(samples_of(with(rf64, ds64 + 8, little(size, 8))), expected) << size;
+    EXPECT_EQ(samples_of(with(caf, caf.find("data") + 4, big(size, 8))), expected) << size;
+  }
+  EXPECT_EQ(samples_of(with(rf64, ds64, std::string(24, '\0'))), expected);  // all of it
+  EXPECT_THAT(error_of(with(rf64, ds64 + 8, little(0, 8))), HasSubstr("ds64 chunk says 0 bytes"));
+  for (const std::uint64_t size : {0U, 0xffffffffU}) {
+    EXPECT_EQ(samples_of(with(aiff, aiff.find("SSND") + 4, big(size, 4))), expected) << size;
+    EXPECT_EQ(samples_of(with(aiff, aiff.find("COMM") + 10, big(size, 4))), expected) << size;
+  }
+  if (libav_version().empty()) return;
+  const std::string g722 = corpus("g722.wav"), avi = corpus("mp3.avi");
+  EXPECT_EQ(samples_of(with(g722, g722.find("data") + 4, little(0xffffffff, 4))), samples_of(g722));
+  std::string streamed = avi.substr(0, avi.find("idx1"));
+  streamed.replace(avi.find("movi") - 4, 4, little(0xffffffff, 4));
+  EXPECT_EQ(samples_of(streamed), samples_of(avi));
+  EXPECT_THAT(error_of(streamed.substr(0, streamed.size() - 50)), HasSubstr("is truncated"));
 }
 
 TEST_F(AudioFile, TheSizeOfTheAudioCounts) {
@@ -361,6 +462,53 @@ TEST_F(AudioFile, TheCountOfAXingTagIsAHint) {
     EXPECT_THAT(read.note, HasSubstr("its Xing tag counts " + std::to_string(said) + " frames"));
   }
   EXPECT_EQ(decode_audio(write("clip", whole)).note, "");
+}
+
+// The first frame of a file without tags before it.
+std::string first_frame(const std::string& mp3) {
+  return mp3.substr(0, mp3.find(mp3.substr(0, 2), 4));
+}
+
+TEST_F(AudioFile, AXingTagNeedsNoCount) {
+  const std::string whole = corpus("xing.mp3");
+  const std::string frame = first_frame(whole);
+  const std::string rest = whole.substr(frame.size());
+  const std::size_t tag = std::min(whole.find("Xing"), whole.find("Info"));
+  const char flags = static_cast<char>(whole[tag + 7] & ~1);
+  // The other fields stand where the count was.
+  std::string without = with(frame, tag + 7, std::string(1, flags));
+  without.erase(tag + 8, 4).append(4, '\0');
+  EXPECT_EQ(samples_of(without + rest), samples_of(whole));
+  std::string blank = frame;
+  std::fill(blank.begin() + static_cast<std::ptrdiff_t>(tag) + 4, blank.end(), '\0');
+  EXPECT_NEAR(static_cast<double>(samples_of(blank + rest).size()),
+              static_cast<double>(samples_of(whole).size()), 1700);  // with the padding
+  EXPECT_NE(error_of((blank + rest).substr(0, whole.size() - 10)), "");
+}
+
+TEST_F(AudioFile, AVbriTagIsNoAudio) {
+  const std::string whole = corpus("variable.mp3");
+  std::string frame = first_frame(whole);
+  std::fill(frame.begin() + 4, frame.end(), '\0');
+  ASSERT_GT(frame.size(), 62U);
+  EXPECT_EQ(samples_of(with(frame, 36, "VBRI" + big(1, 2)) + whole), samples_of(whole));
+}
+
+TEST_F(AudioFile, MpegAudioInAWavIsReadByItsFrames) {
+  const Waveform read = decode_audio(kCorpus + "/mp3.wav");
+  EXPECT_EQ(read.container, "WAV");
+  EXPECT_EQ(read.note, "");
+  EXPECT_EQ(read.samples.size(), 23U * 576);  // as ffmpeg reads it
+  // A W64 says the same of it.
+  const std::string wave = corpus("mp3.wav");
+  const std::string rest("\xF3\xAC\xD3\x11\x8C\xD1\x00\xC0\x4F\x8E\xDB\x8A", 12);
+  const std::size_t format = wave.find("fmt ") + 8, data = wave.find("data") + 8;
+  const std::string audio = wave.substr(data);
+  const std::string w64 = std::string("riff\x2E\x91\xCF\x11\xA5\xD6\x28\xDB\x04\xC1\x00\x00", 16) +
+                          little(0, 8) + "wave" + rest + "fmt " + rest + little(56, 8) +
+                          wave.substr(format, 30) + little(0, 2) + "data" + rest +
+                          little(audio.size() + 24, 8) + audio;
+  EXPECT_EQ(samples_of(w64), read.samples);
 }
 
 // --- Tags and zeros around a stream ---
@@ -415,10 +563,35 @@ TEST_F(AudioFile, TagsAndZerosAroundAStreamArePassedOver) {
   }
 }
 
+TEST_F(AudioFile, WhatStandsBehindAStreamIsReadOnce) {
+  const std::string flac = corpus("noise.flac");
+  const auto repeated = [](const std::string& text, std::size_t bytes) {
+    std::string all;
+    while (all.size() < bytes) all += text;
+    return all;
+  };
+  constexpr std::size_t kBytes = 1 << 20;
+  for (const std::string& behind :
+       {repeated("\1\2", kBytes) + std::string(8, '\0'),
+        repeated("\xff\xf8", kBytes) + std::string(8, '\0'), repeated("000000LYRICS200", kBytes)}) {
+    int reads = 0;
+    try {
+      decode_audio(write("clip", flac + behind), {}, [&] { ++reads; });
+    } catch (const AudioError&) {  // it is no padding
+    }
+    EXPECT_LT(reads, 200) << behind.substr(0, 15);
+  }
+  const std::string tags = repeated(kLyrics2 + kId3v1, 30000);
+  EXPECT_EQ(samples_of(flac + tags), samples_of(flac));
+}
+
 // --- Ogg ---
 
 class OggFile : public AudioFile {
  protected:
+  static bool is_of_sndfile(const std::string& name) {
+    return std::find(kForeignFiles.begin(), kForeignFiles.end(), name) == kForeignFiles.end();
+  }
   static std::vector<std::string> pages_of(const std::string& bytes) {
     std::vector<std::string> pages;
     for (std::size_t at = 0; at < bytes.size();) {
@@ -448,7 +621,9 @@ class OggFile : public AudioFile {
 };
 
 TEST_F(OggFile, PagesMayBeNumberedFromAnyNumberAndJump) {
-  for (const char* name : {"vorbis.ogg", "opus.ogg", "long-vorbis.ogg", "long-opus.ogg"}) {
+  for (const char* name :
+       {"vorbis.ogg", "opus.ogg", "long-vorbis.ogg", "long-opus.ogg", "flac.ogg", "speex.ogg"}) {
+    if (!is_of_sndfile(name) && libav_version().empty()) continue;
     const std::string whole = corpus(name);
     const auto expected = samples_of(whole);
     const auto pages = pages_of(whole);
@@ -469,7 +644,9 @@ TEST_F(OggFile, PagesMayBeNumberedFromAnyNumberAndJump) {
 }
 
 TEST_F(OggFile, TheLastPageNeedsNoMark) {
-  for (const char* name : {"vorbis.ogg", "opus.ogg", "long-vorbis.ogg", "long-opus.ogg"}) {
+  for (const char* name :
+       {"vorbis.ogg", "opus.ogg", "long-vorbis.ogg", "long-opus.ogg", "flac.ogg", "speex.ogg"}) {
+    if (!is_of_sndfile(name) && libav_version().empty()) continue;
     const std::string whole = corpus(name);
     auto pages = pages_of(whole);
     pages.back()[5] = static_cast<char>(pages.back()[5] & ~0x04);
@@ -482,9 +659,10 @@ TEST_F(OggFile, TheLastPageNeedsNoMark) {
 }
 
 TEST_F(OggFile, AMissingPageIsNoticedByWhatIsNotThere) {
-  for (const char* name : {"long-vorbis.ogg", "long-opus.ogg"}) {
+  for (const char* name : {"long-vorbis.ogg", "long-opus.ogg", "flac.ogg", "speex.ogg"}) {
+    if (!is_of_sndfile(name) && libav_version().empty()) continue;
     const auto pages = pages_of(corpus(name));
-    ASSERT_GE(pages.size(), 6U);
+    ASSERT_GE(pages.size(), 5U);
     // Without the first page of audio it is a stream that was joined late.
     for (std::size_t missing = 3; missing + 1 < pages.size(); ++missing) {
       auto cut = pages;
@@ -492,6 +670,29 @@ TEST_F(OggFile, AMissingPageIsNoticedByWhatIsNotThere) {
       EXPECT_NE(error_of(joined(cut)), "") << name << " without page " << missing;
     }
   }
+}
+
+TEST_F(OggFile, TextsOfAFileAreNoDamage) {
+  for (const auto& [name, word] : {std::pair{"vorbis.ogg", "libVorbis"}, {"opus.ogg", "libopus"}}) {
+    const std::string whole = corpus(name);
+    const std::string text = "ERRORS\nERROR";
+    const std::size_t at = whole.find(word);
+    ASSERT_NE(at, std::string::npos) << name;
+    EXPECT_EQ(
+        samples_of(joined(pages_of(with(whole, at, text.substr(0, std::string(word).size()))))),
+        samples_of(whole))
+        << name;
+  }
+}
+
+TEST_F(OggFile, APacketThatTheNextPageWouldEndIsMissing) {
+  const auto pages = pages_of(corpus("long-vorbis.ogg"));
+  auto cut = pages;
+  cut.pop_back();
+  cut.back()[26] = static_cast<char>(1);  // one segment of 255 bytes: its packet is open
+  cut.back().resize(27);
+  cut.back() += '\xff' + std::string(255, '\1');
+  EXPECT_THAT(error_of(joined(cut)), HasSubstr("is truncated behind page"));
 }
 
 // --- NIST SPHERE ---
@@ -671,7 +872,7 @@ TEST(SharedLibrary, SaysWhatCannotBeLoadedOrFound) {
       AllOf(StartsWith("libof-no-one.so.7: cannot be loaded: "),
             HasSubstr("No such file or directory"), HasSubstr("FFmpeg's shared libraries")));
   const SharedLibrary maths("libm.so.6");
-  EXPECT_EQ(maths.find<double (*)(double)>("cbrt")(27.0), 3.0);
+  EXPECT_EQ(maths.find<double (*)(double)>("cbrt")(8.0), 2.0);
   EXPECT_THAT(message_of<AudioError>([&] { maths.find<void (*)()>("of_no_one"); }),
               AllOf(StartsWith("libm.so.6: cannot be loaded: "), HasSubstr("of_no_one")));
 }
@@ -688,8 +889,14 @@ TEST_F(AudioFile, OtherKindsAreReadWhereLibavIsThere) {
                                         {"flac.ogg", "Ogg"},
                                         {"aac.m4a", "MP4"},
                                         {"aac.aac", "AAC"},
+                                        {"fragments.mp4", "MP4"},
                                         {"opus.webm", "Matroska"},
-                                        {"wma.wma", "ASF"}}) {
+                                        {"live.webm", "Matroska"},
+                                        {"wma.wma", "ASF"},
+                                        {"speex.ogg", "Ogg"},
+                                        {"mp3.avi", "AVI"},
+                                        {"mp3.flv", "FLV"},
+                                        {"ac3.rm", "RealMedia"}}) {
     SCOPED_TRACE(name);
     const std::string path = kCorpus + "/" + name;
     const Waveform read = load_audio(path);
@@ -700,28 +907,42 @@ TEST_F(AudioFile, OtherKindsAreReadWhereLibavIsThere) {
       EXPECT_EQ(read.samples, expected);
     } else {  // of whole frames, with their padding
       EXPECT_NEAR(static_cast<double>(read.samples.size()), 12000.0, 1400.0);
-      EXPECT_NEAR(power(read.samples), power(expected), 0.1 * power(expected));
+      EXPECT_NEAR(power(read.samples), power(expected), 0.12 * power(expected));
     }
     AudioOptions limit;
     limit.max_seconds = 0.3;
     EXPECT_THAT(error_of_path(path, limit), HasSubstr("is longer than 0.3 seconds"));
   }
+  // Encodings that libsndfile does not know, in containers that it does, and what has no loss.
+  for (const auto& [name, container] :
+       {std::pair{"alac-of-ffmpeg.caf", "CAF"}, {"pcm.tta", "TTA"}, {"g722.wav", "WAV"}}) {
+    const Waveform read = decode_audio(kCorpus + "/" + name);
+    EXPECT_EQ(read.container, container);
+    EXPECT_EQ(read.samples.size(), 3000U) << name;
+    const bool is_lossy = container == std::string("WAV");
+    EXPECT_TRUE(is_lossy || read.samples == samples_of(corpus("pcm16.wav"))) << name;
+  }
   AudioOptions salvage;
   salvage.salvage = true;
-  for (const char* name : {"opus.webm", "wma.wma", "aac.aac"}) {
+  for (const char* name : {"opus.webm", "wma.wma", "aac.aac", "live.webm", "flac.ogg", "speex.ogg",
+                           "mp3.avi", "mp3.flv", "ac3.rm", "fragments.mp4", "g722.wav"}) {
     const std::string whole = corpus(name);
     const std::string cut = whole.substr(0, whole.size() * 2 / 3);
     EXPECT_THAT(error_of(cut, name), AnyOf(HasSubstr("is truncated"), HasSubstr("is damaged")));
     const Waveform read = decode_audio(write(name, cut), salvage);
-    EXPECT_GT(read.samples.size(), 3000U) << name;
+    EXPECT_GT(read.samples.size(), samples_of(whole).size() / 4) << name;
     EXPECT_THAT(read.note, AllOf(HasSubstr("seconds are read, "), HasSubstr(" lost"))) << name;
   }
-  for (const char* name : {"alac.m4a", "flac.ogg"}) {
-    const std::string whole = corpus(name);
-    EXPECT_THAT(error_of(whole.substr(0, whole.size() * 2 / 3), name), HasSubstr("ffmpeg"));
+  const std::string alac = corpus("alac.m4a");
+  EXPECT_THAT(error_of(alac.substr(0, alac.size() * 2 / 3)), HasSubstr("its mdat box says"));
+  // libav looks for the next block, and passes over those between.
+  std::string webm = corpus("live.webm");
+  for (std::size_t i = webm.size() * 6 / 10; i < webm.size() * 6 / 10 + 200; ++i) {
+    webm[i] = static_cast<char>(webm[i] ^ 0x5a);
   }
+  EXPECT_THAT(error_of(webm), HasSubstr("is damaged: no element at byte"));
   std::mt19937 random(2);
-  for (const char* name : {"alac.m4a", "aac.m4a", "aac.aac", "opus.webm", "wma.wma", "flac.ogg"}) {
+  for (const std::string& name : kForeignFiles) {
     for (int round = 0; round < 40; ++round) {  // read or refused, and nothing else
       std::string bytes = corpus(name);
       const std::size_t range =
@@ -746,6 +967,20 @@ TEST_F(AudioFile, ALengthBeyondTheLimitIsRefusedBeforeAnySampleIsDecoded) {
   options.max_seconds = 1e9;
   EXPECT_THAT(error_of(flac, "a.flac", options),
               HasSubstr("holds 12000 frames, its header says 68719476735"));
+}
+
+TEST_F(AudioFile, NoMemoryIsTakenForWhatAHeaderClaims) {
+  std::string flac = corpus("long.flac");
+  flac[21] = static_cast<char>(flac[21] | 0x0f);
+  const std::string path = write("a.flac", with(flac, 22, "\xff\xff\xff\xff"));
+  std::filesystem::resize_file(path, (std::uintmax_t{3} << 30) - 1);  // without blocks on the disk
+  std::ofstream(path, std::ios::binary | std::ios::app) << 'x';
+  AudioOptions options;
+  options.salvage = true;
+  EXPECT_GT(decode_audio(path, options).samples.size(), 30000U);
+  options.salvage = false;
+  options.max_seconds = 1e9;
+  EXPECT_THAT(error_of_path(path, options), HasSubstr("is damaged"));
 }
 
 // --- Progress ---
@@ -804,6 +1039,18 @@ TEST_F(AudioFile, ChannelsBecomeTheFirstOrTheMean) {
   EXPECT_EQ(count_channels(path), 3);
 }
 
+TEST_F(AudioFile, ChannelsAreCountedWhereAFileCanBeRead) {
+  const std::string many = write("many.wav", wav(16000, 65, std::string(65 * 100 * 2, '\1')));
+  EXPECT_THAT(message_of<AudioError>([&] { count_channels(many); }),
+              HasSubstr("has 65 channels, expected 1 to 64"));
+  const std::string whole = corpus("stereo.wav");
+  const std::string cut = write("cut.wav", whole.substr(0, whole.size() / 2));
+  EXPECT_THAT(message_of<AudioError>([&] { count_channels(cut); }), HasSubstr("is truncated"));
+  AudioOptions options;
+  options.salvage = true;
+  EXPECT_EQ(count_channels(cut, options), 2);
+}
+
 TEST_F(AudioFile, ResamplingOnTheWayGivesTheSameSamples) {
   for (const int rate : {8000, 22050, 44100, 48000, 384000}) {
     std::mt19937 random(5);
@@ -855,6 +1102,8 @@ TEST_F(AudioFile, APartHasBordersThatAreNumbers) {
   made.sample_rate_hz = 16000;
   EXPECT_EQ(cut_audio(made, 0.25, 0, "made").samples.size(), 12000U);
   EXPECT_EQ(cut_audio(made, 0.25, 0.5, "made").samples.size(), 8000U);
+  made.source_sample_rate_hz = 48000;
+  EXPECT_EQ(cut_audio(made, 0.25, 0.5, "made").source_samples, 24000);
   for (const auto& part : {std::pair{-0.1, 0.0},
                            {kNan, 0.0},
                            {kInfinity, 0.0},

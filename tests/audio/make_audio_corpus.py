@@ -39,12 +39,26 @@ for name, form, subtype in (
         for begin in range(0, len(part), 8000):  # the Vorbis encoder overflows its stack on more
             file.write(part[begin : begin + 8000])
 # What libsndfile does not read, by ffmpeg.
-for name, codec in (
-    ("aac.m4a", "aac"), ("alac.m4a", "alac"), ("aac.aac", "aac"), ("opus.webm", "libopus"),
-    ("wma.wma", "wmav2"), ("flac.ogg", "flac"),
+for name, source, options in (
+    ("aac.m4a", "noise.flac", "-c:a aac"),
+    ("alac.m4a", "noise.flac", "-c:a alac"),
+    ("aac.aac", "noise.flac", "-c:a aac"),
+    ("opus.webm", "noise.flac", "-c:a libopus"),
+    ("wma.wma", "noise.flac", "-c:a wmav2"),
+    ("flac.ogg", "noise.flac", "-c:a flac -page_duration 1"),
+    ("speex.ogg", "noise.flac", "-c:a libspeex -page_duration 1"),
+    ("live.webm", "noise.flac", "-c:a libopus -live 1"),
+    ("fragments.mp4", "noise.flac", "-c:a aac -movflags frag_keyframe+empty_moov -frag_duration 250000"),
+    ("mp3.avi", "noise.flac", "-c:a libmp3lame -b:a 64k"),
+    ("mp3.flv", "noise.flac", "-c:a libmp3lame -ar 44100"),
+    ("ac3.rm", "noise.flac", "-c:a ac3 -ar 44100"),
+    ("pcm.tta", "pcm16.wav", "-c:a tta"),
+    ("mp3.wav", "noise.flac", "-c:a libmp3lame"),
+    ("g722.wav", "pcm16.wav", "-c:a g722"),
+    ("alac-of-ffmpeg.caf", "pcm16.wav", "-c:a alac"),
 ):
-    words = ["ffmpeg", "-v", "error", "-y", "-i", out / "noise.flac", "-map_metadata", "-1"]
-    subprocess.run([*words, "-fflags", "+bitexact", "-c:a", codec, out / name], check=True)
+    words = ["ffmpeg", "-v", "error", "-y", "-i", out / source, "-map_metadata", "-1"]
+    subprocess.run([*words, "-fflags", "+bitexact", *options.split(), out / name], check=True)
 # Noise first, then almost silence, and no Xing frame: the length guessed from the first bitrate is
 # far too short.
 fading = np.concatenate([rng.standard_normal(4000) * 0.2, rng.standard_normal(12000) * 1e-4])

@@ -47,14 +47,18 @@ struct AudioOptions {
 };
 
 /// Reads `path` to its end: WAV, RF64, W64, AIFF, AU, CAF, FLAC, Ogg (Vorbis, Opus), MP3, MP2, MP1
-/// or NIST SPHERE, told by its content and never by its name, 4 to 384 kHz, 1 to 64 channels; then
-/// reduces it to one channel and resamples it, with soxr while it is decoded. Throws AudioError
-/// (path, what is there, what was expected) for a file of another kind, and for everything that
-/// libsndfile would pass over in silence: less audio than the headers announce, damaged blocks, a
-/// second stream behind the first, samples that are not finite or beyond 2^15. The size of a whole
-/// RIFF, FORM or W64 file, and the counts of a fact chunk or a Xing tag, are not looked at: many
-/// writers leave them wrong. Tags, and zeros, before and behind a stream are passed over. What
-/// cannot be noticed: flipped bytes in PCM and most of those in MP3.
+/// or NIST SPHERE, and with libav (libav_version) MP4, QuickTime, Matroska and WebM, Windows Media,
+/// AAC, AMR, AC-3, AVI, Flash video, Ogg (FLAC, Speex), WavPack and others, and encodings that
+/// libsndfile does not know in WAV, W64, AIFF, AU and CAF. The kind is told by the content and
+/// never by the name; 4 to 384 kHz, 1 to 64 channels. Then reduces it to one channel and resamples
+/// it, with soxr while it is decoded. Throws AudioError (path, what is there, what was expected)
+/// for a file of another kind, and for everything that libsndfile or libav would pass over in
+/// silence: less audio than the headers announce, damaged blocks, a second stream behind the first,
+/// samples that are not finite or beyond 2^15. The size of a whole RIFF, FORM or W64 file, and the
+/// counts of a fact chunk or a Xing tag, are not looked at: many writers leave them wrong. Tags,
+/// and zeros, before and behind a stream are passed over. What cannot be noticed: flipped bytes in
+/// PCM, most of those in MP3 and other kinds without checksums, and a cut between two frames where
+/// nothing says how many there are.
 ///
 /// `progress` is called whenever the file has been read or decoded a little further; what it throws
 /// ends the work. A clip may come out too short for features: see
@@ -74,7 +78,7 @@ Waveform decode_audio(
 std::string libav_version();
 
 /// How many channels a file has. Throws AudioError as load_audio, but for what only decoding finds.
-int count_channels(const std::string& path);
+int count_channels(const std::string& path, const AudioOptions& options = {});
 
 /// To target_sample_rate_hz, by the way that the options say. `path` is for the AudioError that a
 /// resampler may give reason for, and a waveform or a target below 1 Hz.
@@ -87,7 +91,8 @@ inline constexpr double kPartEndTolerance = 0.1;
 /// `duration_seconds` from `offset_seconds` on; 0: to the end. The borders are cut down to whole
 /// samples, as Python's int(seconds * rate) does. Throws AudioError(path) for a part that begins
 /// behind the last sample, or ends more than kPartEndTolerance seconds behind it, for seconds that
-/// are negative or NaN, and for a waveform below 1 Hz.
+/// are negative or NaN, and for a waveform below 1 Hz. source_samples is what the part was in the
+/// file, rounded.
 Waveform cut_audio(const Waveform& waveform, double offset_seconds, double duration_seconds,
                    const std::string& path);
 

@@ -14,8 +14,10 @@ struct Waveform {
   int source_sample_rate_hz = 0;  ///< of the file
   int source_channels = 0;
   std::int64_t source_samples = 0;  ///< of each channel of the file
-  std::string container;            ///< "WAV", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "Ogg",
-                                    ///< "MP3", "MP2", "MP1", "SPHERE"
+  /// "WAV", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "Ogg", "MP3", "MP2", "MP1", "SPHERE"; with
+  /// libav also "MP4", "QuickTime", "Matroska", "ASF", "AMR", "AC-3", "AAC", "AVI", "FLV",
+  /// "WavPack", "APE", "Musepack", "TTA", "TAK", "DSF", "DSDIFF", "SHN", "RealMedia"
+  std::string container;
   std::string note;  ///< what was odd about the file, or lost (AudioOptions::salvage); mostly ""
 };
 

@@ -64,9 +64,11 @@ void read_channels(const std::string& text, ClipOptions& options) {
 }
 
 // A file that cannot be read fails once, when it is its turn.
-int channels_to_split(const std::string& path) {
+int channels_to_split(const std::string& path, bool salvage) {
+  AudioOptions options;
+  options.salvage = salvage;
   try {
-    return count_channels(path);
+    return count_channels(path, options);
   } catch (const AudioError&) {
     return 1;
   }
@@ -302,7 +304,9 @@ InputList ClipOptions::inputs(OutputNames names) const {
   } else if (!manifest.empty()) {
     read_manifest(manifest, manifest_format, list);
   }
-  if (channel == kEachChannel) list.split_channels(channels_to_split);
+  if (channel == kEachChannel) {
+    list.split_channels([&](const std::string& path) { return channels_to_split(path, salvage); });
+  }
   list.finish(ending_of(output_format));
   return list;
 }

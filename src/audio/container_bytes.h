@@ -1,0 +1,102 @@
+// The bytes of a file whose container is examined. Torch-free.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "audio/container.h"
+#include "core/file.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert {
+
+// Small reads at any place of the audio, served from one block. Places count from `origin`, where
+// the audio begins in the file; bytes past the end read as zeros.
+class ContainerBytes {
+ public:
+  ContainerBytes(const InputFile& file, const std::function<void()>& progress)
+      : file_(file), progress_(progress), end_(file.size()) {}
+
+  const InputFile& file() const { return file_; }
+  std::uint64_t origin() const { return origin_; }
+  // The audio is what stands from `origin` to `end` in the file.
+  void show(std::uint64_t origin, std::uint64_t end) {
+    origin_ = origin;
+    end_ = end;
+    block_.clear();
+  }
+  std::uint64_t size() const { return end_ - origin_; }
+  bool has(std::uint64_t at, std::uint64_t count) const {
+    return count <= size() && at <= size() - count;
+  }
+  std::uint64_t left(std::uint64_t at) const { return size() - std::min(at, size()); }
+  // At most kBlock bytes.
+  std::string_view view(std::uint64_t at, std::size_t count) {
+    if (at < begin_ || at + count > begin_ + block_.size()) {
+      const std::size_t length = std::max(count, kBlock);
+      // Who reads backwards goes on so.
+      const bool is_backwards = !block_.empty() && at < begin_;
+      begin_ = !is_backwards ? at : at + count > length ? at + count - length : 0;
+      block_.assign(length, '\0');
+      if (begin_ < size()) {
+        file_.read_at(origin_ + begin_, block_.data(),
+                      std::min<std::uint64_t>(length, size() - begin_));
+      }
+      progress_();
+    }
+    return std::string_view(block_).substr(static_cast<std::size_t>(at - begin_), count);
+  }
+  bool starts_with(std::uint64_t at, std::string_view text) {
+    return has(at, text.size()) && view(at, text.size()) == text;
+  }
+  std::uint8_t byte(std::uint64_t at) { return static_cast<std::uint8_t>(view(at, 1)[0]); }
+  std::uint64_t little(std::uint64_t at, int bytes) {
+    std::uint64_t value = 0;
+    for (int i = bytes; i-- > 0;) value = value << 8 | byte(at + static_cast<std::uint64_t>(i));
+    return value;
+  }
+  std::uint64_t big(std::uint64_t at, int bytes) {
+    std::uint64_t value = 0;
+    for (int i = 0; i < bytes; ++i) value = value << 8 | byte(at + static_cast<std::uint64_t>(i));
+    return value;
+  }
+
+ private:
+  static constexpr std::size_t kBlock = 128 * 1024;
+  const InputFile& file_;
+  const std::function<void()>& progress_;
+  std::string block_;
+  std::uint64_t origin_ = 0;
+  std::uint64_t end_;
+  std::uint64_t begin_ = 0;
+};
+
+// The bytes of the tag at `at`, or 0.
+std::uint64_t tag_bytes_at(ContainerBytes& bytes, std::uint64_t at);
+
+[[noreturn]] inline void refuse_container(const InputFile& file, std::string_view problem,
+                                          std::string_view expected = "a whole file") {
+  throw AudioError(file.path(), "", problem, expected);
+}
+
+[[noreturn]] inline void refuse_second_stream(const InputFile& file) {
+  refuse_container(file, "holds several streams, one after another", "one stream");
+}
+
+// What a header says of the audio behind it, and how much of that is there.
+inline void note_truncation(ContainerView& view, const std::string& what, std::uint64_t claimed,
+                            std::uint64_t there, const char* unit = "bytes") {
+  view.damage = "is truncated: its " + what + " says " + std::to_string(claimed) + " " + unit +
+                ", " + std::to_string(there) + " are there";
+  if (there > 0) view.claimed_ratio = static_cast<double>(claimed) / static_cast<double>(there);
+}
+
+// The same where the header does not say how much.
+inline void note_cut(ContainerView& view, const char* what, std::uint64_t at) {
+  view.damage = std::string("is truncated in ") + what + " at byte " + std::to_string(at);
+}
+
+}  // namespace w2vbert
