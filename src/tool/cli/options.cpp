@@ -291,6 +291,7 @@ InputList ClipOptions::unnamed_inputs() const { return inputs(OutputNames::kUnne
 
 InputList ClipOptions::inputs(OutputNames names) const {
   InputList list(working_directory(), names);
+  list.set_output_ending(shard_size ? "" : ending_of(output_format));
   if (naming) list.set_naming(*naming);
   for (const std::string& path : paths) {
     if (path.empty()) throw UsageError("", "", "an empty path", "the path of an audio file");
@@ -302,7 +303,7 @@ InputList ClipOptions::inputs(OutputNames names) const {
     read_manifest(manifest, manifest_format, list);
   }
   if (channel == kEachChannel) list.split_channels(channels_to_split);
-  list.finish(ending_of(output_format), &is_name_of_record);
+  list.finish(&is_name_of_record);
   return list;
 }
 
