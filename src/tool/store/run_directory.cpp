@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/descriptor.h"
 #include "core/durable_file.h"
@@ -82,7 +83,10 @@ void RunDirectory::read_record() {
     fail_storage(path, "cannot be looked at", errno);
   }
   if (S_ISLNK(status.st_mode)) refuse_link(path, "the record of a run, or nothing");
-  check_same_run(read_run_record(path_), fingerprint_, path);
+  Fingerprint there = read_run_record(path_);
+  check_same_run(there, fingerprint_, path);
+  fingerprint_ = std::move(there);  // which may have a default spelt out
+  digest_ = fingerprint_.digest();
   record_found_ = true;
 }
 

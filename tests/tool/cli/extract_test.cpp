@@ -985,6 +985,12 @@ TEST_F(Extract, CutsLongClipsIntoPiecesAndPutsThemTogether) {
 TEST_F(Extract, StoresAnotherTypeThanItComputes) {
   ASSERT_EQ(run_program(one(a_)).status, 0);
   const at::Tensor computed = tensors_of(out_ + "/a.safetensors").at("last_hidden_state");
+  // What is the default is the same run.
+  const Result spelt_out = run_program(one(a_, {"--output-dtype", "float32"}));
+  EXPECT_EQ(spelt_out.status, 0) << spelt_out.err;
+  EXPECT_THAT(spelt_out.err, HasSubstr("1 finished before"));
+  EXPECT_THAT(run_program(one(a_, {"--output-dtype", "float16"})).err,
+              HasSubstr("made with the default"));
   for (const auto& [name, dtype] : {std::pair{"float16", at::kHalf}, {"bfloat16", at::kBFloat16}}) {
     out_ = scratch_ / name;
     ASSERT_EQ(run_program(one(a_, {"--output-dtype", name})).status, 0);
