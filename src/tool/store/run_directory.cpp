@@ -138,6 +138,12 @@ FoundOutput RunDirectory::scan(std::string_view name, bool verify,
   // A .npy file says nothing of its run: the record speaks for it.
   const std::string fingerprint = seen.fingerprint.value_or(record_found_ ? digest_ : "");
   if (fingerprint != digest_) {
+    // Its data are what the record of this run has: the fingerprint in it is what is damaged.
+    if (record_found_ && found.record && found.record->fingerprint == digest_ && !seen.is_sealed &&
+        !seen.sha256.empty() && found.record->sha256 == seen.sha256) {
+      found.state = OutputState::kDamaged;
+      return found;
+    }
     throw not_ours(fingerprint.empty() ? "is no output of this program" : "belongs to another run");
   }
   found.state = OutputState::kFinished;
