@@ -9,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include "audio/audio_part.h"
 #include "audio/container.h"
 #include "audio/decoder.h"
 #include "audio/opened_audio.h"
@@ -358,11 +359,8 @@ Waveform cut_audio(const Waveform& waveform, double offset_seconds, double durat
   check_has_rate(waveform, path);
   const double rate = waveform.sample_rate_hz;
   const auto samples = static_cast<double>(waveform.samples.size());
-  const double first = std::floor(offset_seconds * rate);
-  double end = duration_seconds > 0 ? first + std::floor(duration_seconds * rate) : samples;
-  // NaN fails every comparison.
-  if (!(first >= 0 && first < samples && duration_seconds >= 0 && end > first &&
-        end <= samples + kPartEndTolerance * rate)) {
+  const auto part = part_of_audio(samples, rate, offset_seconds, duration_seconds);
+  if (!part) {
     throw AudioError(path, "",
                      "has no part from " + seconds_text(offset_seconds) + " s" +
                          (duration_seconds == 0
@@ -370,11 +368,11 @@ Waveform cut_audio(const Waveform& waveform, double offset_seconds, double durat
                               : " to " + seconds_text(offset_seconds + duration_seconds) + " s"),
                      "a part of its " + seconds_text(samples / rate) + " seconds");
   }
-  end = std::min(end, samples);
   // At the rate of the file.
-  const auto source_samples = std::llround((end - first) / rate * waveform.source_sample_rate_hz);
-  return {{waveform.samples.begin() + static_cast<std::ptrdiff_t>(first),
-           waveform.samples.begin() + static_cast<std::ptrdiff_t>(end)},
+  const auto source_samples =
+      std::llround((part->end - part->first) / rate * waveform.source_sample_rate_hz);
+  return {{waveform.samples.begin() + static_cast<std::ptrdiff_t>(part->first),
+           waveform.samples.begin() + static_cast<std::ptrdiff_t>(part->end)},
           waveform.sample_rate_hz,
           waveform.source_sample_rate_hz,
           waveform.source_channels,

@@ -1,6 +1,7 @@
 // The other direction of safetensors_header.h: tensor descriptions -> the first bytes of a file.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string>
 #include <utility>
@@ -11,6 +12,9 @@
 namespace w2vbert {
 
 using SafetensorsMetadata = std::vector<std::pair<std::string, std::string>>;
+
+// Changes a header's bytes and not their number, when all else is in it.
+using FinishHeader = std::function<void(std::string& header)>;
 
 // The eight length bytes and the header, padded with spaces to a multiple of 8, so that the data
 // begin aligned, and to `min_bytes` in all. `__metadata__` comes first and is left out when

@@ -32,9 +32,11 @@ void SafetensorsStream::add(const TensorInfo& tensor, std::span<const std::byte>
 }
 
 Committed SafetensorsStream::commit(const SafetensorsMetadata& metadata, IfPresent if_present,
-                                    const std::function<void()>& last_look) {
-  const std::string header =
+                                    const std::function<void()>& last_look,
+                                    const FinishHeader& finish_header) {
+  std::string header =
       serialize_safetensors_header(tensors_, metadata, file_.path(), header_bytes_);
+  if (finish_header) finish_header(header);
   TORCH_INTERNAL_ASSERT(header.size() == header_bytes_, "a longer header than was planned");
   file_.overwrite(0, std::as_bytes(std::span(header)));
   return file_.commit(if_present, last_look);

@@ -34,7 +34,8 @@ class SafetensorsStream {
   // the last; `last_look` as UnfinishedFile::commit(). Throws CheckpointError as
   // serialize_safetensors_header.
   Committed commit(const SafetensorsMetadata& metadata, IfPresent if_present,
-                   const std::function<void()>& last_look = {});
+                   const std::function<void()>& last_look = {},
+                   const FinishHeader& finish_header = {});
 
  private:
   UnfinishedFile file_;

@@ -293,6 +293,7 @@ InputList ClipOptions::unnamed_inputs() const { return inputs(OutputNames::kUnne
 
 InputList ClipOptions::inputs(OutputNames names) const {
   InputList list(working_directory(), names);
+  list.set_output_ending(shard_size ? "" : ending_of(output_format));
   if (naming) list.set_naming(*naming);
   list.set_reserved(&is_name_of_record);
   for (const std::string& path : paths) {
@@ -307,7 +308,7 @@ InputList ClipOptions::inputs(OutputNames names) const {
   if (channel == kEachChannel) {
     list.split_channels([&](const std::string& path) { return channels_to_split(path, salvage); });
   }
-  list.finish(ending_of(output_format));
+  list.finish();
   return list;
 }
 

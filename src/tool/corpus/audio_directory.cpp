@@ -82,7 +82,11 @@ class DirectoryWalk {
     }
     std::sort(files_.begin(), files_.end());
     for (std::string& file : files_) {
-      inputs_.add(file);
+      if (const auto bad = inputs_.problem_of(file, "", std::nullopt)) {
+        inputs_.add_bad_row({file, "", bad->problem + ", expected " + bad->expected});
+      } else {
+        inputs_.add(file);
+      }
       std::string().swap(file);  // there may be millions
     }
     if (!passed_over.empty()) {
@@ -137,7 +141,7 @@ class DirectoryWalk {
     const UsageError whole(path, "", problem, kExpected);
     if (path == top_) throw whole;
     if (!first_problem_) first_problem_ = whole;
-    inputs_.add_bad_row({path, "", problem + ", expected " + kExpected});
+    inputs_.add_bad_row({path, "", problem + ", expected " + kExpected, /*is_folder=*/true});
   }
 
   const std::string& top_;

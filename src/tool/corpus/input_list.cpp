@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "core/file.h"
+#include "core/resolved_path.h"
 #include "core/text.h"
 #include "tool/corpus/partition.h"
 #include "w2vbert/core/error.h"
@@ -16,24 +17,6 @@ namespace {
 constexpr std::size_t kMaxComponentBytes = 255;  // NAME_MAX of Linux' file systems
 // A whole name leaves room below PATH_MAX for the output directory and a temporary's name.
 constexpr std::size_t kMaxNameBytes = 3072;
-
-// "/a/./b//../c" -> "/a/c"; `path` is absolute.
-std::string normalise(std::string_view path) {
-  std::string out;
-  while (!path.empty()) {
-    const std::size_t slash = std::min(path.find('/'), path.size());
-    const std::string_view component = path.substr(0, slash);
-    path.remove_prefix(std::min(slash + 1, path.size()));
-    if (component.empty() || component == ".") continue;
-    if (component == "..") {
-      out.resize(out.empty() ? 0 : out.rfind('/'));
-      continue;
-    }
-    out += '/';
-    out += component;
-  }
-  return out.empty() ? "/" : out;
-}
 
 constexpr InputSegment kWholeFile = {-1, 0, false};
 
@@ -51,6 +34,8 @@ std::string borders(const InputSegment& segment) {
   return {text.data(), static_cast<std::size_t>(size)};
 }
 
+std::string channel_suffix(int channel) { return "-ch" + std::to_string(channel); }
+
 std::string_view without_extension(std::string_view path) {
   const std::size_t start = directory_prefix(path).size();
   const std::size_t dot = path.rfind('.');
@@ -58,7 +43,19 @@ std::string_view without_extension(std::string_view path) {
   return dot == std::string_view::npos || dot <= start ? path : path.substr(0, dot);
 }
 
+constexpr std::string_view kPathExpected = "the path of an audio file";
+constexpr std::string_view kNameExpected =
+    "a name whose parts between slashes are not empty, \".\" or \"..\"";
+
 }  // namespace
+
+std::string segment_text(const std::optional<InputSegment>& segment) {
+  if (!segment) return "the whole file";
+  // What the sum of two doubles adds is no part of it.
+  const double end = std::round((segment->offset_seconds + segment->duration_seconds) * 1e6) / 1e6;
+  return number_text(segment->offset_seconds) + " s to " +
+         (segment->duration_seconds > 0 ? number_text(end) + " s" : "the end");
+}
 
 InputList::InputList(std::string working_directory, OutputNames names)
     : working_directory_(std::move(working_directory)), names_needed_(names) {}
@@ -76,6 +73,26 @@ void InputList::add_named(std::string_view name, std::string_view path) {
   paths_.add(path);
 }
 
+void InputList::add_bad_row(BadRow row) {
+  if (!row.is_folder) inputs_before_.push_back(size());
+  bad_rows_.push_back(std::move(row));
+}
+
+std::size_t InputList::slot(std::size_t index) const {
+  const auto behind = std::upper_bound(inputs_before_.begin(), inputs_before_.end(), index);
+  return index + static_cast<std::size_t>(behind - inputs_before_.begin());
+}
+
+std::size_t InputList::inputs_before(std::size_t wanted) const {
+  std::size_t begin = 0;
+  std::size_t end = size();
+  while (begin < end) {
+    const std::size_t middle = begin + (end - begin) / 2;
+    slot(middle) < wanted ? begin = middle + 1 : end = middle;
+  }
+  return begin;
+}
+
 std::string InputList::path(std::size_t index) const { return std::string(paths_[index]); }
 
 std::optional<InputSegment> InputList::segment(std::size_t index) const {
@@ -85,11 +102,22 @@ std::optional<InputSegment> InputList::segment(std::size_t index) const {
 
 void InputList::split_channels(const std::function<int(const std::string& path)>& channels_of) {
   InputList split(working_directory_, names_needed_);
-  for (std::size_t i = 0; i < size(); ++i) {
+  int channels = 0;
+  auto row = inputs_before_.begin();
+  for (std::size_t i = 0; i <= size(); ++i) {
+    for (; row != inputs_before_.end() && *row == i; ++row) {
+      split.inputs_before_.push_back(split.size());
+    }
+    if (i == size()) break;
     // Rows of one file mostly follow each other.
-    const int channels =
-        i > 0 && paths_[i] == paths_[i - 1] ? split.channels_.back() : channels_of(path(i));
+    if (i == 0 || paths_[i] != paths_[i - 1]) channels = channels_of(path(i));
+    const std::string_view own_name = names_.ends.empty() ? std::string_view() : names_[i];
     for (int channel = 1; channel <= channels; ++channel) {
+      if (const auto bad = problem_of(paths_[i], own_name, segment(i), channel)) {
+        split.inputs_before_.push_back(split.size());
+        bad_rows_.push_back({path(i), "", bad->problem + ", expected " + bad->expected});
+        continue;
+      }
       split.paths_.add(paths_[i]);
       if (!names_.ends.empty()) split.names_.add(names_[i]);
       if (i < segments_.size()) split.segments_.push_back(segments_[i]);
@@ -100,6 +128,7 @@ void InputList::split_channels(const std::function<int(const std::string& path)>
   names_ = std::move(split.names_);
   segments_ = std::move(split.segments_);
   channels_ = std::move(split.channels_);
+  inputs_before_ = std::move(split.inputs_before_);
 }
 
 std::optional<int> InputList::channel(std::size_t index) const {
@@ -108,8 +137,8 @@ std::optional<int> InputList::channel(std::size_t index) const {
 }
 
 std::string InputList::normalised(std::string_view path) const {
-  if (path.starts_with('/')) return normalise(path);
-  return normalise(working_directory_ + "/" + std::string(path));
+  if (path.starts_with('/')) return normalised_path(path);
+  return normalised_path(working_directory_ + "/" + std::string(path));
 }
 
 Naming InputList::naming() const {
@@ -118,7 +147,7 @@ Naming InputList::naming() const {
 
 std::string InputList::name(std::size_t index) const {
   std::string name = name_of_file(index);
-  if (const auto one = channel(index)) name += "-ch" + std::to_string(*one);
+  if (const auto one = channel(index)) name += channel_suffix(*one);
   return name;
 }
 
@@ -131,8 +160,8 @@ std::string InputList::name_of_file(std::size_t index) const {
   return name;
 }
 
-// What is wrong with the name of an output whose file is <name><kOutputEnding>.
-std::optional<InputProblem> InputList::problem_of_name(std::string_view name) const {
+std::optional<InputProblem> InputList::problem_of_name(std::string_view name,
+                                                       std::string_view expected) const {
   if (name.find('\n') != std::string_view::npos || name.find('\0') != std::string_view::npos) {
     return InputProblem{"holds a line break or a NUL byte", "a path without them"};
   }
@@ -147,16 +176,16 @@ std::optional<InputProblem> InputList::problem_of_name(std::string_view name) co
       return InputProblem{name.empty() || end == name.size()
                               ? "gives an output no name"
                               : "gives an output the name " + in_quotes(name),
-                          "the path of an audio file"};
+                          std::string(expected)};
     }
-    const std::size_t bytes = component.size() + (end == name.size() ? kOutputEnding.size() : 0);
-    if (bytes > kMaxComponentBytes) {
+    const std::size_t bytes = component.size() + (end == name.size() ? ending_.size() : 0);
+    if (!ending_.empty() && bytes > kMaxComponentBytes) {
       return InputProblem{"gives an output a name of " + std::to_string(bytes) + " bytes",
                           "at most " + std::to_string(kMaxComponentBytes)};
     }
     begin = end + 1;
   }
-  const std::size_t folder = name.find('/');
+  const std::size_t folder = ending_.empty() ? std::string_view::npos : name.find('/');
   if (folder != std::string_view::npos && is_reserved_(name.substr(0, folder))) {
     return InputProblem{"gives the output name " + in_quotes(name) +
                             ", whose folder has the name of a file that a run keeps",
@@ -165,11 +194,14 @@ std::optional<InputProblem> InputList::problem_of_name(std::string_view name) co
   return std::nullopt;
 }
 
-std::optional<InputProblem> InputList::problem_of(
-    std::string_view path, std::string_view name,
-    const std::optional<InputSegment>& segment) const {
+std::optional<InputProblem> InputList::problem_of(std::string_view path, std::string_view name,
+                                                  const std::optional<InputSegment>& segment,
+                                                  std::optional<int> channel) const {
   if (names_needed_ == OutputNames::kUnneeded) return std::nullopt;
-  if (!name.empty() && naming_.value_or(Naming::id) == Naming::id) return problem_of_name(name);
+  const std::string suffix = channel ? channel_suffix(*channel) : "";
+  if (!name.empty() && naming_.value_or(Naming::id) == Naming::id) {
+    return problem_of_name(std::string(name) + suffix, kNameExpected);
+  }
   // The common root is not known yet, but is no part of the last component.
   const std::string whole = normalised(path);
   if (whole.size() > kMaxNameBytes) {
@@ -178,10 +210,10 @@ std::optional<InputProblem> InputList::problem_of(
   }
   std::string last(file_name(without_extension(whole)));
   if (segment && segment->has_offset) last += borders(*segment);
-  return problem_of_name(last);
+  return problem_of_name(last + suffix, kPathExpected);
 }
 
-void InputList::finish(std::string_view ending) {
+void InputList::finish() {
   if (size() == 0 && bad_rows_.empty()) {
     throw UsageError("", "", "no inputs", "at least one audio file");
   }
@@ -196,11 +228,11 @@ void InputList::finish(std::string_view ending) {
   if (names_needed_ == OutputNames::kUnneeded) return;
   for (std::size_t i = 0; i < size(); ++i) {
     const std::string one = name(i);
-    if (const auto bad = problem_of_name(one)) {
+    if (const auto bad = problem_of_name(one, kPathExpected)) {
       throw UsageError(paths_[i], "", bad->problem, bad->expected);
     }
   }
-  check_names_differ(ending);
+  check_names_differ();
 }
 
 std::size_t InputList::common_root() const {
@@ -212,27 +244,33 @@ std::size_t InputList::common_root() const {
     root.resize(directory_prefix(root).size());
   };
   for (std::size_t i = 1; i < size() && root.size() > 1; ++i) include(normalised(paths_[i]));
-  // What is in a folder that could not be listed has its names when that can be.
+  // What is in a folder that could not be listed has its names when that can be, and a file of
+  // another name would be beside the others.
   for (const BadRow& row : bad_rows_) {
-    if (row.place.empty()) include(normalised(row.path) + "/");
+    if (row.place.empty()) include(normalised(row.path) + (row.is_folder ? "/" : ""));
   }
   return root.size();
 }
 
-void InputList::check_names_differ(std::string_view ending) const {
+std::string InputList::described(std::size_t index) const {
+  const auto cut = segment(index);
+  return quote_bytes(paths_[index]) + (cut ? " (" + segment_text(cut) + ")" : "");
+}
+
+void InputList::check_names_differ() const {
   // By hash, so that the names need not be made again for each comparison, and by name where the
   // hashes are the same, as names can be chosen that have them.
   struct Key {
     std::uint64_t hash;
     std::size_t index;
   };
-  const std::string folder_ending = std::string(ending) + "/";
+  const std::string folder_ending = ending_ + "/";
   std::vector<std::size_t> below_a_file;  // if there is an input of that name
   std::vector<Key> keys(size());
   for (std::size_t i = 0; i < size(); ++i) {
     const std::string one = name(i);
     keys[i] = {stable_hash(one), i};
-    if (one.find(folder_ending) != std::string::npos) below_a_file.push_back(i);
+    if (!ending_.empty() && one.find(folder_ending) != std::string::npos) below_a_file.push_back(i);
   }
   std::sort(keys.begin(), keys.end(), [this](const Key& a, const Key& b) {
     if (a.hash != b.hash) return a.hash < b.hash;
@@ -243,10 +281,14 @@ void InputList::check_names_differ(std::string_view ending) const {
     const std::size_t first = keys[i - 1].index;
     const std::size_t second = keys[i].index;
     if (keys[i - 1].hash != keys[i].hash || name(first) != name(second)) continue;
+    const auto cut = segment(second);
     throw UsageError(paths_[second], "",
-                     "gives the output name " + in_quotes(name(second)) + " as " +
-                         quote_bytes(paths_[first]) + " does",
-                     "names that differ without their extensions", "name");
+                     (cut ? segment_text(cut) + ": " : "") + "gives the output name " +
+                         in_quotes(name(second)) + " as " + described(first) + " does",
+                     naming() == Naming::id ? "names that differ"
+                     : cut ? "segments whose borders differ by milliseconds, each once"
+                           : "names that differ without their extensions",
+                     "name");
   }
   for (const std::size_t i : below_a_file) {
     const std::string one = name(i);
@@ -260,7 +302,7 @@ void InputList::check_names_differ(std::string_view ending) const {
       if (key == keys.end() || key->hash != hash || name(key->index) != file) continue;
       throw UsageError(paths_[i], "",
                        "gives the output name " + in_quotes(one) + ", whose folder " +
-                           in_quotes(file + std::string(ending)) + " is the output file of " +
+                           in_quotes(file + ending_) + " is the output file of " +
                            quote_bytes(paths_[key->index]),
                        "names whose outputs can all be there");
     }

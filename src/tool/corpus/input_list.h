@@ -29,11 +29,16 @@ struct InputSegment {
   bool has_offset = true;
 };
 
-// A row of a list that names no input, or a folder of a directory that cannot be listed.
+// "0.2 s to 0.5 s", "0.2 s to the end"; "the whole file" for none.
+std::string segment_text(const std::optional<InputSegment>& segment);
+
+// A row of a list that names no input; or of a directory, a folder that cannot be listed, or a file
+// that cannot name an output.
 struct BadRow {
-  std::string path;   // of the list, or of the folder
-  std::string place;  // in it, such as "line 3"; "" for a folder
+  std::string path;   // of the list, or of the folder or file
+  std::string place;  // in the list, such as "line 3"; "" for a folder or a file
   std::string problem;
+  bool is_folder = false;  // nobody knows how many inputs are in it
 
   // What decides which partition reports it.
   const std::string& key() const { return place.empty() ? path : place; }
@@ -70,9 +75,14 @@ class InputList {
   void add(std::string_view path, InputSegment segment);
   void add_named(std::string_view name, std::string_view path);
   // Makes of each input one for each channel of its file, as `channels_of` counts them. An output's
-  // name then ends in -ch1, -ch2 and so on. To be called behind the last add.
+  // name then ends in -ch1, -ch2 and so on; what that makes too long is a bad row. To be called
+  // behind the last add.
   void split_channels(const std::function<int(const std::string& path)>& channels_of);
-  void add_bad_row(BadRow row) { bad_rows_.push_back(std::move(row)); }
+  // In the order of the inputs: slot() counts it, unless it is a folder.
+  void add_bad_row(BadRow row);
+  // That of an output's file, .safetensors without it. "": outputs are in files of other names, so
+  // that no file system limits theirs. To be called before what asks problem_of().
+  void set_output_ending(std::string_view ending) { ending_ = ending; }
   // Without it: the list's own names where it has some, else paths.
   void set_naming(Naming naming) { naming_ = naming; }
   // What users should be told of the list, a line each.
@@ -82,16 +92,16 @@ class InputList {
   void set_reserved(std::function<bool(std::string_view file_name)> is_reserved) {
     is_reserved_ = std::move(is_reserved);
   }
-  // Why such an input could have no output; nothing where names are not needed. For lists, in which
-  // that is one row's problem: finish() ends the run for it.
+  // Why such an input could have no output; nothing where names are not needed. For lists and
+  // directories, in which that is one row's problem: finish() ends the run for it.
   std::optional<InputProblem> problem_of(std::string_view path, std::string_view name,
-                                         const std::optional<InputSegment>& segment) const;
-  // To be called once, after the last add. `ending`: that of an output's file. Throws UsageError:
-  // no inputs, Naming::id for a list without names of its own; where names are needed, two inputs
-  // with one name, a name that is no path below a directory (a component that is "", "." or "..",
-  // or has over 255 bytes with the ending), or one whose folder is another one's file or is
-  // reserved.
-  void finish(std::string_view ending = kOutputEnding);
+                                         const std::optional<InputSegment>& segment,
+                                         std::optional<int> channel = {}) const;
+  // To be called once, after the last add. Throws UsageError: no inputs, Naming::id for a list
+  // without names of its own; where names are needed, two inputs with one name, a name that is no
+  // path below a directory (a component that is "", "." or "..", or has over 255 bytes with the
+  // ending), or one whose folder is another one's file or is reserved.
+  void finish();
 
   std::size_t size() const noexcept { return paths_.ends.size(); }
   // As given; relative to the working directory when relative.
@@ -103,6 +113,11 @@ class InputList {
   // From 1; nothing where the inputs were not split.
   std::optional<int> channel(std::size_t index) const;
   const std::vector<BadRow>& bad_rows() const noexcept { return bad_rows_; }
+  // The place of an input among all rows, bad ones too: what it keeps when a bad row is mended.
+  std::size_t slot(std::size_t index) const;
+  std::size_t slots() const noexcept { return size() + inputs_before_.size(); }
+  // How many inputs come before that slot.
+  std::size_t inputs_before(std::size_t slot) const;
   const std::vector<std::string>& notes() const noexcept { return notes_; }
 
  private:
@@ -121,15 +136,20 @@ class InputList {
     }
   };
 
-  std::optional<InputProblem> problem_of_name(std::string_view name) const;
+  // What is wrong with the name of an output whose file is <name><ending_>; "": it is in another
+  // file.
+  std::optional<InputProblem> problem_of_name(std::string_view name,
+                                              std::string_view expected) const;
   std::string normalised(std::string_view path) const;
   Naming naming() const;
   std::string name_of_file(std::size_t index) const;  // without the channel
   std::size_t common_root() const;                    // bytes of it
-  void check_names_differ(std::string_view ending) const;
+  std::string described(std::size_t index) const;     // its path, and the segment if it is one
+  void check_names_differ() const;
 
   std::function<bool(std::string_view)> is_reserved_ = [](std::string_view) { return false; };
   std::optional<Naming> naming_;
+  std::string ending_ = std::string(kOutputEnding);
   std::string working_directory_;
   OutputNames names_needed_;
   Strings paths_;
@@ -137,6 +157,7 @@ class InputList {
   std::vector<InputSegment> segments_;  // of the inputs up to the last one that is a segment
   std::vector<std::uint8_t> channels_;  // of all inputs, or of none
   std::vector<BadRow> bad_rows_;
+  std::vector<std::size_t> inputs_before_;  // each bad row that has a slot; ascending
   std::vector<std::string> notes_;
   std::size_t root_size_ =
       0;  // bytes of the common root of the normalised paths, with its last slash

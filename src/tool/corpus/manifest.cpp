@@ -217,6 +217,8 @@ class ManifestReader {
       bad_row("has " + std::to_string(fields.size()) + " fields", kFairseqRow);
     } else if (!parse_number<std::uint64_t>(fields[1])) {
       bad_row(in_quotes(fields[1]) + " is no number of samples", kFairseqRow);
+    } else if (trimmed(fields[0]).empty()) {
+      bad_row("has no path", kFairseqRow);
     } else {
       add(root_, fields[0], {}, {});
     }

@@ -73,6 +73,13 @@ std::string Partition::label() const {
 
 std::string Partition::labelled(const std::string& path) const {
   if (count == 1 || path.empty()) return path;
+  // With the label they would be names.
+  const std::string_view name = file_name(path);
+  const bool is_name = !name.empty() && name != "." && name != "..";
+  if (!is_name || is_directory<StorageError>(path)) {
+    throw StorageError(path, "", is_name ? "is a directory" : "is no file name",
+                       "the name of a file");
+  }
   const std::size_t dot = path.rfind('.');
   // A leading dot starts a hidden file's name.
   const bool has_ending = dot != std::string::npos && dot > directory_prefix(path).size();

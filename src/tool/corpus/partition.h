@@ -19,7 +19,8 @@ struct Partition {
   // "<index>-of-<count>" in the names of a partition's own files; "" for the whole.
   std::string label() const;
   // `path` with the label before its ending: "a/texts.0-of-4.jsonl"; for the whole,
-  // and for no path, `path` itself.
+  // and for no path, `path` itself. Throws StorageError for what is no file's name without the
+  // label: "a/", "..", a directory.
   std::string labelled(const std::string& path) const;
   // Nothing for a text that is no label.
   static std::optional<Partition> from_label(std::string_view text);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <optional>
 #include <span>
 #include <utility>
@@ -252,6 +253,8 @@ Waveform ClipReader::load(std::size_t index, Decoded& decoded, Decoding& decodin
     Decoded whole = decode(index, decoding, &load_audio);
     decoded.path.clear();
     decoded.input = std::move(whole.input);
+    const std::int64_t samples = whole.waveform.source_samples;
+    decoded.input.part = FilePart{0, samples, samples, whole.waveform.source_sample_rate_hz};
     return std::move(whole.waveform);
   }
   const int channel = inputs_.channel(index).value_or(0);
@@ -260,10 +263,14 @@ Waveform ClipReader::load(std::size_t index, Decoded& decoded, Decoding& decodin
     decoded = decode(index, decoding, &decode_audio);
     decoded.channel = channel;
   }
+  Waveform cut =
+      cut_audio(decoded.waveform, segment->offset_seconds, segment->duration_seconds, path);
+  const int rate = decoded.waveform.sample_rate_hz;
+  const auto begin = static_cast<std::int64_t>(std::floor(segment->offset_seconds * rate));
   decoded.input.segment = segment;
-  return resample_audio(
-      cut_audio(decoded.waveform, segment->offset_seconds, segment->duration_seconds, path),
-      request_.audio, path);
+  decoded.input.part = FilePart{begin, begin + static_cast<std::int64_t>(cut.samples.size()),
+                                static_cast<std::int64_t>(decoded.waveform.samples.size()), rate};
+  return resample_audio(std::move(cut), request_.audio, path);
 }
 
 ReadClip ClipReader::read(std::size_t index, const SeamlessM4TFeatureExtractor& extractor,

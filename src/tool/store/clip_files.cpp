@@ -10,6 +10,7 @@
 #include "core/escaped_name.h"
 #include "core/file.h"
 #include "core/text.h"
+#include "tool/store/header_seal.h"
 #include "tool/store/input_check.h"
 #include "tool/store/npy_header.h"
 #include "tool/store/sha256.h"
@@ -79,8 +80,8 @@ Outputs::ScanResult ClipFiles::scan(const Partition& partition, bool verify) {
     const bool is_record = output.record && (scan.sha256.empty() || scan.sha256 == entry.sha256);
     if (!scan.sha256.empty()) entry.sha256 = scan.sha256;
     const bool is_whole = output.state == OutputState::kFinished;
-    const bool is_of_input =
-        check.is_of_input(i, path_of(i), std::move(entry), scan.input_digest, is_record, is_whole);
+    const bool is_of_input = check.is_of_input(i, path_of(i), std::move(entry), scan.input_digest,
+                                               scan.part, is_record, is_whole);
     if (is_of_input && is_whole) {
       ++found.finished;
       continue;
@@ -138,10 +139,16 @@ void ClipFiles::put_in_place(Output& output) {
         {"source_sample_rate_hz", std::to_string(report.source_sample_rate_hz)},
         {"source_channels", std::to_string(report.source_channels)},
         {"w2vbert", version()},
-        {"sha256", digest}};
+        {"sha256", digest},
+        {kHeaderSealKey, empty_header_seal()}};
     // The bytes alone: the output must not depend on where the input lies, or since when.
     if (report.input.is_known()) metadata.emplace_back(kInputDigestKey, report.input.digest);
-    write_safetensors(report.output, output.tensors, metadata);
+    if (const auto& part = report.input.part) {
+      metadata.emplace_back(kPartBeginKey, std::to_string(part->begin));
+      metadata.emplace_back(kPartEndKey, std::to_string(part->end));
+      metadata.emplace_back(kPartTotalKey, std::to_string(part->total));
+    }
+    write_safetensors(report.output, output.tensors, metadata, IfPresent::kCompare, seal_header);
   }
   directory_.record(
       JournalEntry{report.name, report.frames, report.audio_seconds, digest, report.input});

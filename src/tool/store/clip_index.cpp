@@ -18,6 +18,11 @@ const Type* member(const JsonValue& object, std::string_view name) {
   return value ? value->get_if<Type>() : nullptr;
 }
 
+std::optional<std::int64_t> count(const JsonValue& object, std::string_view name) {
+  const auto* value = member<std::uint64_t>(object, name);
+  return value ? std::optional(static_cast<std::int64_t>(*value)) : std::nullopt;
+}
+
 constexpr std::string_view kShardBegin = "shard-";
 
 }  // namespace
@@ -45,6 +50,11 @@ std::string index_line(const IndexEntry& entry) {
                                  {"sample_rate_hz", entry.sample_rate_hz},
                                  {"source_sample_rate_hz", entry.source_sample_rate_hz},
                                  {"source_channels", entry.source_channels}};
+  if (entry.part) {
+    line[kPartBeginKey] = entry.part->begin;
+    line[kPartEndKey] = entry.part->end;
+    line[kPartTotalKey] = entry.part->total;
+  }
   if (!entry.input_digest.empty()) line[std::string(kInputDigestKey)] = entry.input_digest;
   return line.dump() + "\n";
 }
@@ -66,7 +76,10 @@ std::vector<IndexedClip> parse_index(std::string_view text) {
     const std::string* digest = member<std::string>(value, kInputDigestKey);
     clips.push_back({unescaped_name(*name), frames ? static_cast<std::int64_t>(*frames) : 0,
                      static_cast<double>(*samples) / static_cast<double>(*rate),
-                     digest ? *digest : "", std::string(line)});
+                     digest ? *digest : "",
+                     file_part(count(value, kPartBeginKey), count(value, kPartEndKey),
+                               count(value, kPartTotalKey), count(value, kSourceRateKey)),
+                     std::string(line)});
     text.remove_prefix(line.size());
   }
   return clips;

@@ -3,9 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "tool/store/input_identity.h"
 
 namespace w2vbert::tool {
 
@@ -28,6 +31,7 @@ struct IndexEntry {
   std::int64_t source_sample_rate_hz = 0;
   std::int64_t source_channels = 0;
   std::string input_digest;  // of the input's bytes; may be empty
+  std::optional<FilePart> part = {};
 };
 
 // {"name": …, "shard": …, "frames": n, …} and a line break.
@@ -38,6 +42,7 @@ struct IndexedClip {
   std::int64_t frames = 0;
   double audio_seconds = 0;
   std::string input_digest;
+  std::optional<FilePart> part;
   std::string line;
 };
 // Throws JsonError for a text that is no index.

@@ -13,8 +13,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-const std::string* find(const Fingerprint& fingerprint, const std::string& name) {
-  for (const auto& [field, value] : fingerprint.fields) {
+const std::string* find(const std::vector<std::pair<std::string, std::string>>& fields,
+                        const std::string& name) {
+  for (const auto& [field, value] : fields) {
     if (field == name) return &value;
   }
   return nullptr;
@@ -22,7 +23,9 @@ const std::string* find(const Fingerprint& fingerprint, const std::string& name)
 
 [[noreturn]] void throw_different(const std::string& path, const std::string& field,
                                   const std::string* there, const std::string* asked) {
-  const auto shown = [](const std::string* value) { return value ? in_quotes(*value) : "nothing"; };
+  const auto shown = [](const std::string* value) {
+    return value ? in_quotes(*value) : "the default";
+  };
   throw UsageError(
       path, field,
       "the outputs here were made with " + shown(there) + ", this run asks for " + shown(asked),
@@ -76,11 +79,13 @@ Fingerprint parse_run_record(std::string_view text, const std::string& path) {
 
 void check_same_run(const Fingerprint& there, const Fingerprint& asked, const std::string& path) {
   for (const auto& [field, value] : asked.fields) {
-    const std::string* other = find(there, field);
+    const std::string* other = find(there.fields, field);
     if (!other || *other != value) throw_different(path, field, other, &value);
   }
   for (const auto& [field, value] : there.fields) {
-    if (!find(asked, field)) throw_different(path, field, &value, nullptr);
+    if (find(asked.fields, field)) continue;
+    const std::string* by_default = find(asked.defaults, field);
+    if (!by_default || *by_default != value) throw_different(path, field, &value, by_default);
   }
 }
 

@@ -12,6 +12,8 @@ namespace w2vbert::tool {
 // bytes (threads, paths, host, partition) has no place here.
 struct Fingerprint {
   std::vector<std::pair<std::string, std::string>> fields;
+  // What is meant where a field is not there, as far as a run may also say so: the same run.
+  std::vector<std::pair<std::string, std::string>> defaults = {};
 
   // SHA-256 of the fields, in hexadecimal.
   std::string digest() const;
@@ -23,7 +25,8 @@ std::string run_record(const Fingerprint& fingerprint);
 // Reads a run record. Throws UsageError(path) when `text` is not a run record.
 Fingerprint parse_run_record(std::string_view text, const std::string& path);
 
-// Throws UsageError(path) naming the first field that differs and both its values.
+// Throws UsageError(path) naming the first field that differs and both its values. The defaults are
+// those of `asked`.
 void check_same_run(const Fingerprint& there, const Fingerprint& asked, const std::string& path);
 
 }  // namespace w2vbert::tool

@@ -4,31 +4,39 @@
 #include <string>
 #include <utility>
 
-#include "core/resolved_path.h"
 #include "core/text.h"
+#include "w2vbert/audio/audio_file.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
 namespace {
 
-std::string text_of(const std::optional<InputSegment>& segment) {
-  if (!segment) return "as a whole";
-  const std::string begin = "from " + number_text(segment->offset_seconds);
-  if (segment->duration_seconds == 0) return begin + " seconds on";
-  return begin + " to " + number_text(segment->offset_seconds + segment->duration_seconds) +
-         " seconds";
+// Whether an output that does not say which part of a file it is of can be of that one: as far as
+// its length tells, which it does not without a duration.
+bool has_length_of(const JournalEntry& output, const std::optional<InputSegment>& segment) {
+  if (!segment || segment->duration_seconds == 0 || output.audio_seconds == 0) return true;
+  constexpr double kRounding = 1e-3;  // of the borders, and by resampling
+  const double too_long = output.audio_seconds - segment->duration_seconds;
+  return too_long < kRounding && too_long > -kPartEndTolerance - kRounding;
 }
 
 }  // namespace
 
 bool InputCheck::is_of_input(std::size_t index, const std::string& path, JournalEntry output,
-                             const std::string& input_digest, bool is_record, bool is_whole) {
+                             const std::string& input_digest, const std::optional<FilePart>& part,
+                             bool is_record, bool is_whole) {
   InputIdentity recorded = output.input;
   if (!input_digest.empty()) {
     is_record = is_record && recorded.digest == input_digest;
     recorded.digest = input_digest;
+    if (part) recorded.part = part;
   } else if (!is_record) {
     recorded = {};
+  }
+  const std::optional<InputSegment> segment = inputs_.segment(index);
+  if (!recorded.part && !recorded.is_known() && !has_length_of(output, segment)) {
+    ++found_.replaced;
+    return false;
   }
   if (recorded.digest.empty()) {
     if (is_whole) ++found_.unrecorded;
@@ -36,8 +44,7 @@ bool InputCheck::is_of_input(std::size_t index, const std::string& path, Journal
   }
   const std::string input = inputs_.path(index);
   InputIdentity now;
-  switch (check_.compare(recorded, is_record && recorded.is_known(), input, inputs_.segment(index),
-                         now)) {
+  switch (check_.compare(recorded, is_record && recorded.is_known(), input, segment, now)) {
     case Origin::kSame:
     case Origin::kGone:
       return true;
@@ -51,21 +58,25 @@ bool InputCheck::is_of_input(std::size_t index, const std::string& path, Journal
     case Origin::kReplaced:
       ++found_.replaced;
       return false;
+    case Origin::kOtherPart:
+      throw UsageError(
+          input, "",
+          segment_text(segment) + ": gives the output name " + in_quotes(output.name) + ", which " +
+              quote_bytes(path) + " has from " +
+              (recorded.part ? part_text(*recorded.part) : segment_text(recorded.segment)) +
+              " of it",
+          "the same part of the file, names that differ, or another output directory", "name");
     case Origin::kOther:
       break;
   }
-  if (recorded.is_known() &&
-      (recorded.path == input || recorded.resolved == resolved_path(input))) {
-    throw UsageError(input, "",
-                     "is asked for " + text_of(inputs_.segment(index)) + ", and " +
-                         quote_bytes(path) + " has it " + text_of(recorded.segment),
-                     "the same segment of it, or another output directory");
-  }
-  throw UsageError(input, "",
-                   "gives the output name " + in_quotes(output.name) + ", which " +
-                       quote_bytes(path) + " has from " +
-                       (recorded.is_known() ? quote_bytes(recorded.path) : "another file"),
-                   "names that differ, or another output directory", "name");
+  const bool is_told_by_path = recorded.path != input;
+  throw UsageError(
+      is_told_by_path || now.resolved.empty() ? input : now.resolved, "",
+      "gives the output name " + in_quotes(output.name) + ", which " + quote_bytes(path) +
+          " has from " +
+          (recorded.is_known() ? quote_bytes(is_told_by_path ? recorded.path : recorded.resolved)
+                               : "another file"),
+      "names that differ, or another output directory", "name");
 }
 
 }  // namespace w2vbert::tool

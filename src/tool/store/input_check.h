@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 
 #include "tool/store/input_identity.h"
@@ -17,12 +18,13 @@ class InputCheck {
       : inputs_(inputs), directory_(directory), found_(found) {}
 
   // `output`: what is known of the finished output of input `index`, in the file `path`: its
-  // record, or, without one, what the file itself says. `input_digest`: what the file says of the
-  // input; "" where it says nothing. `is_record`: whether the record is of what lies there now.
-  // `is_whole`: it is not to be redone in any case. False: the input has been replaced. Throws
-  // UsageError where the output is another input's.
+  // record, or, without one, what the file itself says. `input_digest`, `part`: what the file says
+  // of the input; "" and nothing where it does not. `is_record`: whether the record is of what lies
+  // there now. `is_whole`: it is not to be redone in any case. False: the input has been replaced.
+  // Throws UsageError where the output is another input's.
   bool is_of_input(std::size_t index, const std::string& path, JournalEntry output,
-                   const std::string& input_digest, bool is_record, bool is_whole);
+                   const std::string& input_digest, const std::optional<FilePart>& part,
+                   bool is_record, bool is_whole);
 
  private:
   const InputList& inputs_;

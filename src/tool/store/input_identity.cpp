@@ -7,10 +7,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstddef>
 #include <string_view>
 #include <vector>
 
+#include "audio/audio_part.h"
 #include "core/file.h"
 #include "core/resolved_path.h"
 #include "core/text.h"
@@ -26,23 +28,55 @@ bool is_same_segment(const std::optional<InputSegment>& a, const std::optional<I
   return a->offset_seconds == b->offset_seconds && a->duration_seconds == b->duration_seconds;
 }
 
-// Whether the text alone says it: it does not for what depends on the working directory.
-bool is_same_text(const std::string& recorded, const std::string& path) {
-  return path.starts_with('/') && recorded == path;
+// Whether the list asks for that part of the file.
+bool is_part(const FilePart& part, const std::optional<InputSegment>& segment) {
+  if (!segment) return part.begin == 0 && part.end == part.total;
+  // Seconds of a few digits may come out a hair below the whole sample that they mean.
+  constexpr double kHair = 1e-3;
+  for (const double more : {0.0, kHair / part.sample_rate_hz}) {
+    const auto asked = part_of_audio(
+        static_cast<double>(part.total), part.sample_rate_hz, segment->offset_seconds + more,
+        segment->duration_seconds > 0 ? segment->duration_seconds + more : 0);
+    if (asked && asked->first == static_cast<double>(part.begin) &&
+        asked->end == static_cast<double>(part.end)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool is_part_of_record(const InputIdentity& recorded, const std::optional<InputSegment>& segment) {
+  if (recorded.part) return is_part(*recorded.part, segment);
+  return !recorded.is_known() || is_same_segment(recorded.segment, segment);
+}
+
+// What lies there may be another file by now.
+bool is_same_place(const InputIdentity& a, const InputIdentity& b) {
+  return (!a.absolute.empty() && a.absolute == b.absolute) ||
+         (!a.resolved.empty() && a.resolved == b.resolved);
 }
 
 // Without resolving its path. Returns 0, or errno.
 int look(const std::string& path, InputIdentity& input) {
+  input.path = path;
+  input.absolute = absolute_path(path);
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) return errno;
   const FileIdentity found = identity_of(status);
-  input.path = path;
   input.bytes = found.bytes;
   input.modified_ns = found.modified_ns;
   return 0;
 }
 
 }  // namespace
+
+std::string part_text(const FilePart& part) {
+  if (part.begin == 0 && part.end == part.total) return "the whole file";
+  const auto seconds = [&](std::int64_t samples) {
+    return number_text(std::round(static_cast<double>(samples) / part.sample_rate_hz * 1e6) / 1e6);
+  };
+  return seconds(part.begin) + " s to " + seconds(part.end) + " s";
+}
 
 InputIdentity identify_input(const InputFile& file, const std::function<void()>& progress) {
   XXH3_state_t state;
@@ -61,6 +95,7 @@ InputIdentity identify_input(const InputFile& file, const std::function<void()>&
   XXH128_canonicalFromHash(&digest, XXH3_128bits_digest(&state));
   InputIdentity input;
   input.path = file.path();
+  input.absolute = absolute_path(input.path);
   input.resolved = resolved_path(input.path);
   input.bytes = file.size();
   input.modified_ns = file.identity().modified_ns;
@@ -80,20 +115,21 @@ Origin OriginCheck::compare(const InputIdentity& recorded, bool is_look_known,
   now = {};
   const int error = look(path, now);
   if (error != 0 && !means_absent(error)) return Origin::kUnreadable;
+  now.resolved = resolved_path(path);
   now.segment = segment;
-  if (recorded.is_known() && !is_same_segment(recorded.segment, segment)) return Origin::kOther;
-  const bool same_text = is_same_text(recorded.path, path);
+  now.part = recorded.part;
+  const bool same_place = recorded.is_known() && is_same_place(recorded, now);
+  const bool same_part = is_part_of_record(recorded, segment);
+  if (error != 0) {
+    if (recorded.is_known() && !same_place) return Origin::kOther;
+    return same_part ? Origin::kGone : Origin::kOtherPart;
+  }
   const bool same_look =
       is_look_known && recorded.bytes == now.bytes && recorded.modified_ns == now.modified_ns;
-  if (error == 0 && same_text && same_look) return Origin::kSame;
-  now.resolved = resolved_path(path);
-  if (error != 0) {
-    const bool same = recorded.path.empty() || recorded.path == path ||
-                      (!now.resolved.empty() && recorded.resolved == now.resolved);
-    return same ? Origin::kGone : Origin::kOther;
+  // A link may lead to another file of that size and time.
+  if (same_look && recorded.is_known() && recorded.resolved == now.resolved) {
+    return same_part ? Origin::kSame : Origin::kOtherPart;
   }
-  const bool same_place = recorded.is_known() && (same_text || recorded.resolved == now.resolved);
-  if (same_place && same_look) return Origin::kSame;
   const Origin different = same_place ? Origin::kReplaced : Origin::kOther;
   if (is_look_known && recorded.bytes != now.bytes) return different;
   if (last_.path == path && last_.bytes == now.bytes && last_.modified_ns == now.modified_ns) {
@@ -102,12 +138,14 @@ Origin OriginCheck::compare(const InputIdentity& recorded, bool is_look_known,
     try {
       now = identify_input(InputFile::open<AudioError>(path));
       now.segment = segment;
+      now.part = recorded.part;
     } catch (const AudioError&) {
       return Origin::kUnreadable;
     }
     last_ = now;
   }
-  return now.digest == recorded.digest ? Origin::kEqual : different;
+  if (now.digest != recorded.digest) return different;
+  return same_part ? Origin::kEqual : Origin::kOtherPart;
 }
 
 }  // namespace w2vbert::tool

@@ -19,6 +19,8 @@
 #include "core/escaped_name.h"
 #include "core/file_lock.h"
 #include "core/json.h"
+#include "core/resolved_path.h"
+#include "tool/corpus/partition.h"
 #include "tool/store/json_text.h"
 #include "tool/store/lines_file.h"
 #include "w2vbert/core/error.h"
@@ -117,9 +119,17 @@ Json json_of(const InputIdentity& input) {
                  {"bytes", input.bytes},
                  {"modified_ns", input.modified_ns},
                  {"digest", input.digest}};
+  // Such a path says it itself.
+  if (!input.path.starts_with('/')) object["absolute"] = escaped_name(input.absolute);
   if (input.segment) {
     object["offset_seconds"] = input.segment->offset_seconds;
     object["duration_seconds"] = input.segment->duration_seconds;
+  }
+  if (input.part) {
+    object[kPartBeginKey] = input.part->begin;
+    object[kPartEndKey] = input.part->end;
+    object[kPartTotalKey] = input.part->total;
+    object[kSourceRateKey] = input.part->sample_rate_hz;
   }
   return object;
 }
@@ -128,6 +138,11 @@ InputIdentity input_of(const JsonValue& object) {
   InputIdentity input;
   input.path = name_in(object, "path");
   input.resolved = name_in(object, "resolved");
+  input.absolute = name_in(object, "absolute");
+  // As of a path that is absolute, or by an earlier version.
+  if (input.absolute.empty()) {
+    input.absolute = input.path.starts_with('/') ? absolute_path(input.path) : input.resolved;
+  }
   input.bytes = number_of<std::uint64_t>(object, "bytes");
   input.modified_ns = number_of<std::int64_t>(object, "modified_ns");
   input.digest = text_of(object, "digest");
@@ -135,6 +150,12 @@ InputIdentity input_of(const JsonValue& object) {
     input.segment = InputSegment{number_of<double>(object, "offset_seconds"),
                                  number_of<double>(object, "duration_seconds")};
   }
+  const auto number = [&](const char* name) -> std::optional<std::int64_t> {
+    if (object.find(name) == nullptr) return std::nullopt;
+    return number_of<std::int64_t>(object, name);
+  };
+  input.part = file_part(number(kPartBeginKey), number(kPartEndKey), number(kPartTotalKey),
+                         number(kSourceRateKey));
   return input;
 }
 

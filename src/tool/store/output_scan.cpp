@@ -4,12 +4,14 @@
 #include <cstddef>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "checkpoint/safetensors_header.h"
 #include "core/parse_number.h"
 #include "core/text.h"
 #include "tool/store/clip_index.h"
+#include "tool/store/header_seal.h"
 #include "tool/store/npy_header.h"
 #include "tool/store/output_format.h"
 #include "tool/store/sha256.h"
@@ -39,6 +41,14 @@ Number number_in(const SafetensorsHeader& header, std::string_view key) {
   return parse_number<Number>(header.metadata_value(key)).value_or(Number{});
 }
 
+std::optional<FilePart> part_in(const SafetensorsHeader& header) {
+  const auto number = [&](std::string_view key) {
+    return parse_number<std::int64_t>(header.metadata_value(key));
+  };
+  return file_part(number(kPartBeginKey), number(kPartEndKey), number(kPartTotalKey),
+                   number(kSourceRateKey));
+}
+
 }  // namespace
 
 OutputScan scan_output(const std::string& path, bool verify, const std::string& digest) {
@@ -59,10 +69,19 @@ OutputScan scan_output(const std::string& path, bool verify, const std::string& 
       }
       data_offset = npy->data_offset;
     } else {
-      const SafetensorsHeader header =
-          parse_safetensors_header(read_safetensors_head(file), file.size(), path);
-      scan.fingerprint = header.metadata_value("fingerprint");
+      std::string head = read_safetensors_head(file);
+      const std::optional<bool> is_sealed = is_seal_whole(head);
+      const SafetensorsHeader header = parse_safetensors_header(std::move(head), file.size(), path);
+      scan.part = part_in(header);
       scan.index = header.metadata_value(kIndexKey);
+      // The two came with the same version: where there is no seal, its name is what is damaged.
+      const bool has_part = scan.part || scan.index.find(kPartEndKey) != std::string::npos;
+      if (!is_sealed.value_or(!has_part)) {
+        bad(": holds another header than was written");
+        return scan;
+      }
+      scan.is_sealed = is_sealed.has_value();
+      scan.fingerprint = header.metadata_value("fingerprint");
       scan.sha256 = header.metadata_value("sha256");
       scan.input_digest = header.metadata_value(kInputDigestKey);
       scan.frames = number_in<std::int64_t>(header, "frames");

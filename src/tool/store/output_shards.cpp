@@ -14,6 +14,7 @@
 #include "core/file.h"
 #include "core/text.h"
 #include "tool/store/clip_index.h"
+#include "tool/store/header_seal.h"
 #include "tool/store/input_check.h"
 #include "tool/store/stored_shard.h"
 #include "w2vbert/core/error.h"
@@ -45,6 +46,7 @@ IndexEntry entry_of(const ClipReport& report, std::size_t shard) {
   entry.source_sample_rate_hz = report.source_sample_rate_hz;
   entry.source_channels = report.source_channels;
   entry.input_digest = report.input.digest;
+  entry.part = report.input.part;
   return entry;
 }
 
@@ -57,6 +59,7 @@ struct OutputShards::OpenShard {
   std::size_t end = 0;                                   // behind the last
   std::size_t missing = 0;                               // of which nothing is known yet
   std::unique_ptr<StoredShard> stored;                   // by an earlier run
+  std::vector<std::string> strange;                      // clips in it of rows that are bad by now
   std::map<std::size_t, std::optional<Output>> arrived;  // without: skipped
   // From the first new clip on:
   std::optional<SafetensorsStream> stream;
@@ -71,12 +74,20 @@ OutputShards::OutputShards(const InputList& inputs, const OutputContent& content
 
 OutputShards::~OutputShards() = default;
 
-std::size_t OutputShards::end_of(std::size_t shard) const {
-  return std::min(inputs_.size(), begin_of(shard) + size_);
+std::size_t OutputShards::shard_of(std::size_t index) const { return inputs_.slot(index) / size_; }
+
+std::size_t OutputShards::begin_of(std::size_t shard) const {
+  return inputs_.inputs_before(shard * size_);
+}
+
+std::size_t OutputShards::end_of(std::size_t shard) const { return begin_of(shard + 1); }
+
+std::string OutputShards::path_of_shard(std::size_t shard) const {
+  return directory_.output_path(name_of_shard(shard));
 }
 
 std::string OutputShards::path_of(std::size_t index) const {
-  return directory_.output_path(name_of_shard(index / size_));
+  return path_of_shard(shard_of(index));
 }
 
 std::string OutputShards::index_path(std::size_t shard) const {
@@ -106,14 +117,20 @@ Outputs::ScanResult OutputShards::scan(const Partition& partition, bool verify) 
     const std::string shard_name = name_of_shard(shard);
     if (!partition.holds(shard_name)) continue;
     std::set<std::string> names;
-    for (std::size_t i = begin_of(shard); i < end_of(shard); ++i) names.insert(inputs_.name(i));
+    const std::size_t begin = begin_of(shard);
+    const std::size_t end = end_of(shard);
+    if (begin == end) continue;  // bad rows alone
+    for (std::size_t i = begin; i < end; ++i) names.insert(inputs_.name(i));
     directory_.check_index(index_path(shard));
     std::unique_ptr<StoredShard> stored;
     const FoundOutput output = directory_.scan(shard_name, verify, names);
     if (output.state == OutputState::kFinished) {
       stored = std::make_unique<StoredShard>(directory_.output_path(shard_name));
+      // A bad row may be one that had been good.
+      std::size_t strange = 0;
       for (const auto& [name, clip] : stored->clips) {
         if (names.contains(name)) continue;
+        if (++strange <= bad_rows_in(shard)) continue;
         throw UsageError(stored->file.path(), name, "is no input of this shard's",
                          "the list that the run was begun with (more may follow at its end)");
       }
@@ -124,7 +141,7 @@ Outputs::ScanResult OutputShards::scan(const Partition& partition, bool verify) 
       }
     }
     const std::size_t pending = found.pending.size();
-    for (std::size_t i = begin_of(shard); i < end_of(shard); ++i) {
+    for (std::size_t i = begin; i < end; ++i) {
       const std::string name = inputs_.name(i);
       const auto clip = stored ? stored->clips.find(name) : decltype(stored->clips)::iterator();
       const bool is_stored = stored && clip != stored->clips.end();
@@ -134,7 +151,7 @@ Outputs::ScanResult OutputShards::scan(const Partition& partition, bool verify) 
       if (!is_stored) {
         // What is damaged is not redone for another input either.
         const bool is_of_input =
-            !record || check.is_of_input(i, path_of(i), *record, "", true, /*is_whole=*/false);
+            !record || check.is_of_input(i, path_of(i), *record, "", {}, true, /*is_whole=*/false);
         if (output.state == OutputState::kDamaged && is_of_input) ++found.damaged;
         found.pending.push_back(i);
         continue;
@@ -142,7 +159,7 @@ Outputs::ScanResult OutputShards::scan(const Partition& partition, bool verify) 
       JournalEntry entry =
           record.value_or(JournalEntry{name, clip->second.frames, clip->second.audio_seconds, ""});
       if (check.is_of_input(i, stored->file.path(), std::move(entry), clip->second.input_digest,
-                            record.has_value(), /*is_whole=*/true)) {
+                            clip->second.part, record.has_value(), /*is_whole=*/true)) {
         ++found.finished;
       } else {
         replaced_.insert(i);
@@ -152,7 +169,7 @@ Outputs::ScanResult OutputShards::scan(const Partition& partition, bool verify) 
     if (found.pending.size() == pending) continue;
     if (output.state == OutputState::kDamaged) damaged_.emplace(shard, output.scan.identity);
     if (stored) incomplete_.push_back(shard);
-    if (!std::exchange(header_checked, true)) (void)longest_header(shard);
+    if (!std::exchange(header_checked, true)) (void)longest_header(shard, stored.get());
   }
   return found;
 }
@@ -165,18 +182,36 @@ std::size_t OutputShards::clean() {
   if (!stale_.empty()) directory_.keep_record();  // which is what is locked
   for (const std::size_t shard : stale_) {
     const FileLock held = lock();  // what is read is what stays there until its index is written
-    const StoredShard stored(path_of(begin_of(shard)));
+    const StoredShard stored(path_of_shard(shard));
     directory_.write_index(index_path(shard), stored.index);
   }
   return temporaries;
 }
 
-std::uint64_t OutputShards::longest_header(std::size_t shard) const {
+std::size_t OutputShards::bad_rows_in(std::size_t shard) const {
+  const std::size_t slots = std::min(size_, inputs_.slots() - shard * size_);
+  return slots - (end_of(shard) - begin_of(shard));
+}
+
+std::vector<std::string> OutputShards::strange_clips(std::size_t shard,
+                                                     const StoredShard& stored) const {
+  std::set<std::string> names;
+  for (std::size_t i = begin_of(shard); i < end_of(shard); ++i) names.insert(inputs_.name(i));
+  std::vector<std::string> strange;
+  for (const auto& [name, clip] : stored.clips) {
+    if (!names.contains(name)) strange.push_back(name);
+  }
+  return strange;
+}
+
+std::uint64_t OutputShards::longest_header(std::size_t shard, const StoredShard* stored) const {
   constexpr std::int64_t kLongest = std::numeric_limits<std::int64_t>::max();
+  std::vector<std::string> names;
+  if (stored) names = strange_clips(shard, *stored);
+  for (std::size_t i = begin_of(shard); i < end_of(shard); ++i) names.push_back(inputs_.name(i));
   std::vector<TensorInfo> tensors;
   std::string index;
-  for (std::size_t i = begin_of(shard); i < end_of(shard); ++i) {
-    const std::string name = inputs_.name(i);
+  for (const std::string& name : names) {
     for (const std::string& tensor : content_.tensor_names) {
       TensorInfo& info = tensors.emplace_back();
       info.name = tensor_of(name, tensor);
@@ -190,9 +225,10 @@ std::uint64_t OutputShards::longest_header(std::size_t shard) const {
     entry.frames = entry.samples = entry.sample_rate_hz = entry.source_sample_rate_hz =
         entry.source_channels = kLongest;
     entry.input_digest = kLongestDigest;
+    entry.part = FilePart{kLongest, kLongest, kLongest, 0};
     index += index_line(entry);
   }
-  const std::string path = path_of(begin_of(shard));
+  const std::string path = path_of_shard(shard);
   const std::uint64_t bytes =
       serialize_safetensors_header(tensors, metadata_of(index, Sha256().hex()), path).size();
   if (bytes > kMaxSafetensorsHeaderBytes) {
@@ -212,15 +248,16 @@ OutputShards::OpenShard& OutputShards::open(std::size_t number) {
   shard->end = end_of(number);
   shard->missing = shard->end - shard->next;
   if (std::binary_search(incomplete_.begin(), incomplete_.end(), number)) {
-    shard->stored = std::make_unique<StoredShard>(path_of(begin_of(number)));
-    shard->missing -= shard->stored->clips.size();
+    shard->stored = std::make_unique<StoredShard>(path_of_shard(number));
+    shard->strange = strange_clips(number, *shard->stored);
+    shard->missing -= shard->stored->clips.size() - shard->strange.size();
     for (std::size_t i = shard->next; i < shard->end; ++i) shard->missing += replaced_.count(i);
   }
   return *open_.emplace(number, std::move(shard)).first->second;
 }
 
 void OutputShards::write(Output& output) {
-  OpenShard& shard = open(output.index / size_);
+  OpenShard& shard = open(shard_of(output.index));
   if (!shard.stream) begin_writing(shard);
   const std::size_t index = output.index;
   shard.arrived.emplace(index, std::move(output));
@@ -233,7 +270,7 @@ void OutputShards::write(Output& output) {
 }
 
 void OutputShards::skip(std::size_t index) {
-  OpenShard& shard = open(index / size_);
+  OpenShard& shard = open(shard_of(index));
   // What the shard has of that name is of an earlier input: it has to go.
   if (replaced_.contains(index) && !shard.stream) begin_writing(shard);
   shard.arrived.emplace(index, std::nullopt);
@@ -246,7 +283,7 @@ void OutputShards::finish() {
 }
 
 void OutputShards::begin_writing(OpenShard& shard) {
-  const std::string path = path_of(begin_of(shard.number));
+  const std::string path = path_of_shard(shard.number);
   if (shard.stored) {
     // Its data are about to be copied: they must not get a new digest unseen.
     const std::string problem = scan_output(path, /*verify=*/true).problem;
@@ -254,7 +291,7 @@ void OutputShards::begin_writing(OpenShard& shard) {
       throw StorageError(path, "", "holds other data than were written", kRunThatVerifies, kVerify);
     }
   }
-  shard.stream.emplace(path, longest_header(shard.number));
+  shard.stream.emplace(path, longest_header(shard.number, shard.stored.get()));
 }
 
 void OutputShards::advance(OpenShard& shard, bool to_the_end) {
@@ -277,6 +314,9 @@ void OutputShards::advance(OpenShard& shard, bool to_the_end) {
     }
     if (arrived->second) add(shard, *arrived->second);
     shard.arrived.erase(arrived);
+  }
+  for (const std::string& name : shard.strange) {
+    copy(shard, name, shard.stored->clips.at(name).line);
   }
   commit(shard);
   open_.erase(shard.number);
@@ -324,11 +364,12 @@ SafetensorsMetadata OutputShards::metadata_of(const std::string& index,
           {"frame_rate_hz", number_text(content_.frame_rate_hz)},
           {std::string(kIndexKey), index},
           {"sha256", digest},
-          {"w2vbert", version()}};
+          {"w2vbert", version()},
+          {kHeaderSealKey, empty_header_seal()}};
 }
 
 void OutputShards::commit(OpenShard& shard) {
-  const std::string path = path_of(begin_of(shard.number));
+  const std::string path = path_of_shard(shard.number);
   std::optional<FileLock>
       held;  // over the last look at what is there, and until its index is written
   const auto last_look = [&] {
@@ -339,7 +380,8 @@ void OutputShards::commit(OpenShard& shard) {
     }
   };
   shard.stream->commit(metadata_of(shard.index, shard.sha.hex()),
-                       shard.stored ? IfPresent::kReplace : IfPresent::kCompare, last_look);
+                       shard.stored ? IfPresent::kReplace : IfPresent::kCompare, last_look,
+                       seal_header);
   directory_.write_index(index_path(shard.number), shard.index);
   for (const JournalEntry& entry : shard.added) directory_.record(entry);
 }

@@ -17,12 +17,14 @@
 
 namespace w2vbert::tool {
 
-// Shard k holds the inputs [k * size, (k + 1) * size) of the list, in its order, but for those that
-// failed: tensors <name>/<tensor>, the index also in its metadata. A partition is made of whole
-// shards, by the hash of their names. A shard is written as its clips come and put in place
-// when all have; a run that ends before puts there what it has, and the next one writes it anew,
-// with the rest: the bytes are then those that one undisturbed run gives. Nothing else is in memory
-// than clips that came before their turn.
+struct StoredShard;
+
+// Shard k holds the rows [k * size, (k + 1) * size) of the list, in its order, but for those that
+// failed or are bad, which may be mended later without moving the others: tensors <name>/<tensor>,
+// the index also in its metadata. A partition is made of whole shards, by the hash of their names.
+// A shard is written as its clips come and put in place when all have; a run that ends before puts
+// there what it has, and the next one writes it anew, with the rest: the bytes are then those that
+// one undisturbed run gives. Nothing else is in memory than clips that came before their turn.
 class OutputShards : public Outputs {
  public:
   OutputShards(const InputList& inputs, const OutputContent& content, RunDirectory& directory);
@@ -39,11 +41,16 @@ class OutputShards : public Outputs {
  private:
   struct OpenShard;
 
-  std::size_t begin_of(std::size_t shard) const { return shard * size_; }
+  std::size_t shard_of(std::size_t index) const;
+  std::size_t begin_of(std::size_t shard) const;  // its first input
   std::size_t end_of(std::size_t shard) const;
+  std::size_t bad_rows_in(std::size_t shard) const;
+  // Those in it that are no inputs.
+  std::vector<std::string> strange_clips(std::size_t shard, const StoredShard& stored) const;
+  std::string path_of_shard(std::size_t shard) const;
   std::string index_path(std::size_t shard) const;
   SafetensorsMetadata metadata_of(const std::string& index, const std::string& digest) const;
-  std::uint64_t longest_header(std::size_t shard) const;
+  std::uint64_t longest_header(std::size_t shard, const StoredShard* stored) const;
   void check_alignment() const;
   FileLock lock() const;
   OpenShard& open(std::size_t number);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/descriptor.h"
 #include "core/durable_file.h"
@@ -91,7 +92,10 @@ void RunDirectory::read_record() {
     fail_storage(path, "cannot be looked at", errno);
   }
   if (S_ISLNK(status.st_mode)) refuse_link(path, "the record of a run, or nothing");
-  check_same_run(read_run_record(path_), fingerprint_, path);
+  Fingerprint there = read_run_record(path_);
+  check_same_run(there, fingerprint_, path);
+  fingerprint_ = std::move(there);  // which may have a default spelt out
+  digest_ = fingerprint_.digest();
   record_found_ = true;
 }
 
@@ -163,6 +167,12 @@ FoundOutput RunDirectory::scan(std::string_view name, bool verify,
   // A .npy file says nothing of its run: the record speaks for it.
   const std::string fingerprint = seen.fingerprint.value_or(record_found_ ? digest_ : "");
   if (fingerprint != digest_) {
+    // Its data are what the record of this run has: the fingerprint in it is what is damaged.
+    if (record_found_ && found.record && found.record->fingerprint == digest_ && !seen.is_sealed &&
+        !seen.sha256.empty() && found.record->sha256 == seen.sha256) {
+      found.state = OutputState::kDamaged;
+      return found;
+    }
     throw not_ours(fingerprint.empty() ? "is no output of this program" : "belongs to another run");
   }
   found.state = OutputState::kFinished;

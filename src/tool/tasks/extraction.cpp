@@ -281,6 +281,7 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
     }
     stats_digest_ = sha.hex();
   }
+  if (output_dtype_ == computed_dtype()) output_dtype_.reset();  // the same outputs, the same run
   model_identity_ = model_identity(directory_, model.weight_files);
   if (!request_.lora.empty()) lora_identity_ = lora_identity(request_.lora);
   watched_.check();
@@ -307,7 +308,11 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
   if (!attention_mask_) fields.emplace_back("attention_mask", "none");
   if (states_.empty() && config_.add_adapter) fields.emplace_back("mask", "the adapter's");
   if (pool_ > 1) fields.emplace_back("pool", std::to_string(pool_));
-  if (output_dtype_) fields.emplace_back("output_dtype", dtype_name(*output_dtype_));
+  if (output_dtype_) {
+    fields.emplace_back("output_dtype", dtype_name(*output_dtype_));
+  } else {
+    fingerprint.defaults.emplace_back("output_dtype", dtype_name(computed_dtype()));
+  }
   if (chunking_.on()) {
     fields.emplace_back("chunk_frames", std::to_string(chunking_.frames));
     fields.emplace_back("overlap_frames", std::to_string(chunking_.overlap));
@@ -317,7 +322,10 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
 }
 
 c10::ScalarType Extraction::output_dtype() const {
-  if (output_dtype_) return *output_dtype_;
+  return output_dtype_.value_or(computed_dtype());
+}
+
+c10::ScalarType Extraction::computed_dtype() const {
   const c10::ScalarType computed = dtype_of(request_.precision);
   return mean_.defined() ? c10::promoteTypes(computed, mean_.scalar_type()) : computed;
 }

@@ -87,6 +87,8 @@ class Extraction {
   std::int64_t batch_frames(std::optional<double> seconds) const;
 
  private:
+  c10::ScalarType computed_dtype() const;  // what it is without --output-dtype
+
   ModelRequest request_;
   std::string directory_;
   Wav2Vec2BertConfig config_;

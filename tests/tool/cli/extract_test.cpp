@@ -671,6 +671,25 @@ TEST_F(Extract, NamesOutputsAsItIsAsked) {
   EXPECT_EQ(run_program(words({"--name", "title"})).status, 2);
 }
 
+// As after a kill between the output and its line in the journal.
+TEST_F(Extract, NeverTakesTheBeginningOfAFileForTheWhole) {
+  std::ofstream(scratch_ / "beginning.jsonl")
+      << R"({"audio_filepath": ")" << a_ << R"(", "duration": 0.2})"
+      << "\n";
+  for (const Words& form : {Words{}, Words{"--shard-size", "2"}}) {
+    out_ = scratch_ / "out" + std::to_string(form.size());
+    const Words beginning = with({"extract", "--model", model_, "--output", out_, "--threads", "1",
+                                  "--manifest", scratch_ / "beginning.jsonl"},
+                                 form);
+    ASSERT_EQ(run_program(beginning).status, 0);
+    fs::remove(out_ + "/journal.jsonl");
+    const Result whole = run_program(one(a_, form));
+    EXPECT_EQ(whole.status, 2) << whole.err;
+    EXPECT_THAT(whole.err, AllOf(HasSubstr("the whole file"), HasSubstr("0 s to 0.2 s")));
+    EXPECT_THAT(run_program(beginning).err, HasSubstr("1 finished before"));
+  }
+}
+
 TEST_F(Extract, DoesAReplacedFileAnewAndSaysSo) {
   ASSERT_EQ(run_program(words()).status, 0);
   const Stamp b = stamp_of(out_ + "/y/b.safetensors");
@@ -985,6 +1004,12 @@ TEST_F(Extract, CutsLongClipsIntoPiecesAndPutsThemTogether) {
 TEST_F(Extract, StoresAnotherTypeThanItComputes) {
   ASSERT_EQ(run_program(one(a_)).status, 0);
   const at::Tensor computed = tensors_of(out_ + "/a.safetensors").at("last_hidden_state");
+  // What is the default is the same run.
+  const Result spelt_out = run_program(one(a_, {"--output-dtype", "float32"}));
+  EXPECT_EQ(spelt_out.status, 0) << spelt_out.err;
+  EXPECT_THAT(spelt_out.err, HasSubstr("1 finished before"));
+  EXPECT_THAT(run_program(one(a_, {"--output-dtype", "float16"})).err,
+              HasSubstr("made with the default"));
   for (const auto& [name, dtype] : {std::pair{"float16", at::kHalf}, {"bfloat16", at::kBFloat16}}) {
     out_ = scratch_ / name;
     ASSERT_EQ(run_program(one(a_, {"--output-dtype", name})).status, 0);

@@ -409,6 +409,11 @@ TEST_F(Transcribe, KeepsItsVerdictWhereItsReaderIsGone) {
 TEST_F(Transcribe, RefusesAPlaceThatIsNone) {
   expect_error(words({"--output", scratch_ / "none/out.jsonl"}), 5, HasSubstr("none"));
   expect_error(words({"--output", scratch_.path()}), 5, HasSubstr("no regular file"));
+  // With a share's number they would be names.
+  for (const std::string& no_file : {scratch_.path(), scratch_.path() + "/", scratch_ / ".."}) {
+    expect_error(words({"--output", no_file, "--partition", "0/2"}), 5,
+                 HasSubstr("expected the name of a file"));
+  }
   const std::string before = content_of(b_);
   expect_error(words({"--output", b_}), 2, HasSubstr("is an input as well"));
   EXPECT_EQ(content_of(b_), before);

@@ -114,6 +114,20 @@ TEST_F(AudioDirectory, EntersEachDirectoryOnceByItsOwnPath) {
   EXPECT_THAT(found_in("in"), ElementsAre("in/b/a.wav", "in/x/c.wav"));
 }
 
+TEST_F(AudioDirectory, LosesAFileThatCanNameNoOutputAndNoOther) {
+  const std::string long_name = std::string(250, 'x') + ".wav";
+  for (const std::string& file : {std::string("in/b/a.wav"), "in/b/" + long_name,
+                                  std::string("in/b/new\nline.wav"), std::string("in/b/z.wav")}) {
+    make(file);
+  }
+  EXPECT_THAT(found_in("in"), ElementsAre("in/b/a.wav", "in/b/z.wav"));
+  ASSERT_EQ(bad_rows_.size(), 2U);
+  EXPECT_EQ(bad_rows_[0].path, scratch_ / "in/b/new\nline.wav");
+  EXPECT_THAT(bad_rows_[0].problem, HasSubstr("holds a line break"));
+  EXPECT_EQ(bad_rows_[1].path, scratch_ / "in/b/" + long_name);
+  EXPECT_THAT(bad_rows_[1].problem, HasSubstr("262 bytes, expected at most 255"));
+}
+
 // They are inputs that fail, and so are reported.
 TEST_F(AudioDirectory, HoldsWhatHasAnAudioFilesNameAndIsNone) {
   make("in/a.wav");

@@ -191,7 +191,8 @@ TEST(InputList, RefusesAFileInAnothersFolder) {
     return message_of<UsageError>([&] {
       InputList list("/work");
       for (const std::string& name : names) list.add_named(name, name + ".wav");
-      list.finish(ending);
+      list.set_output_ending(ending);
+      list.finish();
     });
   };
   for (const std::string ending : {".safetensors", ".npy"}) {
@@ -217,13 +218,64 @@ TEST(InputList, RefusesAFolderOfAReservedName) {
       list.set_reserved([](std::string_view file) { return file == "run.json"; });
       list.add_named("other", "b.wav");
       list.add_named(name, "a.wav");
-      list.finish(".npy");
+      list.set_output_ending(".npy");
+      list.finish();
     });
   };
   EXPECT_THAT(error_of_name("run.json/b"),
               ::testing::AllOf(HasSubstr("a.wav"), HasSubstr("run.json/b")));
   EXPECT_EQ(error_of_name("run.json"), "accepted");
   EXPECT_EQ(error_of_name("x/run.json/b"), "accepted");
+}
+
+TEST(InputList, LimitsNamesByTheFilesThatThereAre) {
+  const auto is_good = [](std::size_t bytes, std::string_view ending) {
+    InputList list("/work");
+    list.set_output_ending(ending);
+    return !list.problem_of("/in/" + std::string(bytes, 'a') + ".wav", {}, {});
+  };
+  EXPECT_TRUE(is_good(243, ".safetensors"));
+  EXPECT_FALSE(is_good(244, ".safetensors"));
+  EXPECT_TRUE(is_good(251, ".npy"));
+  EXPECT_FALSE(is_good(252, ".npy"));
+  EXPECT_TRUE(is_good(300, ""));  // in a shard
+  EXPECT_FALSE(is_good(4000, ""));
+  InputList sharded("/work");
+  sharded.set_output_ending("");
+  sharded.set_reserved([](std::string_view file) { return file == "run.json"; });
+  for (const char* name : {"a", "a/b", "run.json/c"}) sharded.add_named(name, "/in/x.wav");
+  sharded.finish();
+}
+
+TEST(InputList, LosesAChannelWhoseNameIsTooLongAndNoOther) {
+  InputList list("/work");
+  list.add("/in/" + std::string(242, 'a') + ".wav");
+  list.add("/in/b.wav");
+  list.split_channels([](const std::string&) { return 2; });
+  list.finish();
+  EXPECT_EQ(list.size(), 2U);
+  EXPECT_EQ(list.name(1), "b-ch2");
+  EXPECT_EQ(list.bad_rows().size(), 2U);
+  EXPECT_EQ(list.slot(0), 2U);
+}
+
+TEST(InputList, SaysWhatANameMayBe) {
+  InputList list("/work");
+  for (const char* name : {"a//b", "../x", "./a"}) {
+    EXPECT_THAT(list.problem_of("/in/a.wav", name, {})->expected,
+                HasSubstr("a name whose parts between slashes are not empty"));
+  }
+  EXPECT_THAT(list.problem_of("/in/..wav", "", {})->expected, HasSubstr("the path of an audio"));
+}
+
+TEST(InputList, NamesTheSegmentsOfOneName) {
+  InputList list("/work");
+  list.add("/in/a.wav", {0.2, 0.1});
+  list.add("/in/a.wav", {0.2004, 0});
+  list.add("/in/a.wav", {0.2, 0});
+  EXPECT_THAT(message_of<UsageError>([&] { list.finish(); }),
+              HasSubstr("/in/a.wav: 0.2 s to the end: gives the output name \"a-0000200\" as "
+                        "/in/a.wav (0.2004 s to the end) does"));
 }
 
 TEST(InputList, NeedsNoNamesWhereOutputsHaveNone) {

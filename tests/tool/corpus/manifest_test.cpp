@@ -202,6 +202,9 @@ TEST_F(Manifest, ReadsFairseqsTsv) {
               ElementsAre("/data/e.wav"));
   EXPECT_THAT(bad_rows_, ElementsAre(HasSubstr("line 2: has 1 fields"), HasSubstr("line 3: has 3"),
                                      HasSubstr("line 4: \"-1\""), HasSubstr("line 5: \"x\"")));
+  EXPECT_THAT(paths_of("/data\n\t88\n \t88\ne.wav\t1\n", "train.tsv"), ElementsAre("/data/e.wav"));
+  EXPECT_THAT(bad_rows_,
+              ElementsAre(HasSubstr("line 2: has no path"), HasSubstr("line 3: has no path")));
   EXPECT_THAT(error_of("/data\n", "train.tsv"), HasSubstr("is empty"));
 }
 

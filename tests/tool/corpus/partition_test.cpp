@@ -169,6 +169,9 @@ TEST(Partition, HasALabelThatNamesIt) {
   EXPECT_EQ((Partition{3, 12}).labelled("a.b/texts"), "a.b/texts.3-of-12");
   EXPECT_EQ((Partition{3, 12}).labelled(".texts"), ".texts.3-of-12");
   EXPECT_EQ((Partition{3, 12}).labelled(""), "");
+  for (const char* no_file : {"a/", "/", ".", "..", "a/..", "/tmp"}) {
+    EXPECT_THROW((void)(Partition{3, 12}).labelled(no_file), StorageError) << no_file;
+  }
   for (const Partition& partition : {Partition{0, 1}, Partition{3, 12}}) {
     EXPECT_EQ(Partition::from_label(partition.label()), partition);
   }

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "support/temporary_directory.h"
+#include "support/text_file.h"
+#include "tool/store/run_directory.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool::testing {
@@ -42,7 +45,19 @@ TEST(Fingerprint, NamesTheFieldThatDiffersAndBothValues) {
                     HasSubstr("\"bfloat16\"")));
   EXPECT_THAT(difference_to({{{"model", "abc"}}}), HasSubstr("dtype"));
   EXPECT_THAT(difference_to({{{"model", "abc"}, {"dtype", "float32"}, {"states", "1"}}}),
-              HasSubstr("states"));
+              AllOf(HasSubstr("states"), HasSubstr("made with the default")));
+}
+
+TEST(Fingerprint, IsTheSameWhereADefaultIsSpeltOut) {
+  const Fingerprint asked{{{"model", "abc"}}, {{"dtype", "float32"}}};
+  EXPECT_EQ(difference_to(asked), "the same");
+  EXPECT_THAT(difference_to({{{"model", "abc"}}, {{"dtype", "bfloat16"}}}),
+              HasSubstr("asks for \"bfloat16\""));
+  EXPECT_EQ(asked.digest(), Fingerprint({{{"model", "abc"}}}).digest());
+  // The outputs there keep the fingerprint that they have.
+  const TemporaryDirectory scratch;
+  write_text(scratch / "run.json", run_record(kRun));
+  EXPECT_EQ(RunDirectory(scratch.path(), asked).digest(), kRun.digest());
 }
 
 TEST(Fingerprint, RefusesWhatIsNoRecord) {

@@ -4,9 +4,12 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,12 +44,31 @@ class FinishedOutputs : public ::testing::TestWithParam<Form> {
     write_text(a_, "the first recording");
     write_text(b_, "the second one");
   }
+  void TearDown() override { fs::current_path(working_directory_); }
   bool is_npy() const { return GetParam().format == OutputFormat::npy; }
   Fingerprint fingerprint() const {
     Fingerprint run = made_run(GetParam().shard_size);
     run.fields.front().second = model_;
     add_output_format(run, GetParam().format);
     return run;
+  }
+  // Every file has ten seconds at the rate that made_output() states.
+  static FilePart part_of(const std::optional<InputSegment>& segment) {
+    constexpr int kRate = 44100;
+    constexpr std::int64_t kSamples = 10 * kRate;
+    if (!segment) return {0, kSamples, kSamples, kRate};
+    const auto begin = static_cast<std::int64_t>(segment->offset_seconds * kRate);
+    const auto samples = static_cast<std::int64_t>(segment->duration_seconds * kRate);
+    const std::int64_t end = samples == 0 ? kSamples : std::min(kSamples, begin + samples);
+    return {begin, end, kSamples, kRate};
+  }
+  // `a_` as the list asks for a part of it, and the whole of `b_`.
+  InputList list_with(const InputSegment& segment) const {
+    InputList inputs("/");
+    inputs.add(a_, segment);
+    inputs.add(b_);
+    inputs.finish();
+    return inputs;
   }
   static InputList list_of(const std::vector<std::string>& paths) {
     InputList inputs("/");
@@ -67,6 +89,7 @@ class FinishedOutputs : public ::testing::TestWithParam<Form> {
       if (recorded) {
         output.report.input = identify_input(InputFile::open<AudioError>(inputs.path(i)));
         output.report.input.segment = inputs.segment(i);
+        output.report.input.part = part_of(inputs.segment(i));
       }
       outputs->write(output);
     }
@@ -96,6 +119,7 @@ class FinishedOutputs : public ::testing::TestWithParam<Form> {
   void lose_the_journal() const { fs::remove(out_ + "/journal.jsonl"); }
 
   std::string model_ = "abc";
+  const fs::path working_directory_ = fs::current_path();
   const TemporaryDirectory scratch_;
   const std::string out_ = scratch_ / "out";
   const std::string a_ = scratch_ / "in-a.wav";
@@ -185,31 +209,142 @@ TEST_P(FinishedOutputs, OfAnotherInputOfTheirNameAreRefused) {
 }
 
 TEST_P(FinishedOutputs, OfAnotherSegmentAreRefused) {
-  const auto segment = [&](double end) {
-    InputList inputs("/");
-    inputs.add(a_, {1, end});
-    inputs.add(b_);
-    inputs.finish();
-    return inputs;
-  };
-  run(segment(2));
+  run(list_with({1, 2}));
   const auto before = outputs();
-  EXPECT_EQ(run(segment(2)).finished, 2U);
+  EXPECT_EQ(run(list_with({1, 2})).finished, 2U);
   EXPECT_EQ(outputs(), before);
   // The same name in milliseconds.
-  EXPECT_THROW(run(segment(2.0001)), UsageError);
+  EXPECT_THROW(run(list_with({1, 2.0001})), UsageError);
   EXPECT_EQ(outputs(), before);
 }
 
-TEST_P(FinishedOutputs, OfTheWholeFileAreNotThoseOfAPartOfIt) {
+// A kill between an output and its record leaves it without one.
+TEST_P(FinishedOutputs, OfAnotherPartAreRefusedWithoutTheirRecordToo) {
+  if (is_npy()) return;  // these say nothing of themselves
+  const InputSegment beginning{0, 2, /*has_offset=*/false};
+  run(list_with(beginning));
+  const auto before = outputs();
+  for (int time = 0; time < 2; ++time) {
+    EXPECT_THAT(error_of({a_, b_}),
+                AllOf(HasSubstr(a_), HasSubstr("the whole file: gives the output name \"in-a\""),
+                      HasSubstr("has from 0 s to 2 s of it")));
+    EXPECT_THROW(run(list_with({0, 3, false})), UsageError);
+    EXPECT_EQ(outputs(), before);
+    lose_the_journal();
+  }
+  EXPECT_EQ(run(list_with(beginning)).finished, 2U);
+  fs::remove_all(out_);
+  run(list_with({0.2, 0}));
+  lose_the_journal();
+  EXPECT_THROW(run(list_with({0.2004, 0})), UsageError);  // the same in milliseconds
+}
+
+TEST_P(FinishedOutputs, AreOfTheSamePartHoweverAListAsksForIt) {
+  const std::vector<InputSegment> all = {{0, 10, false}, {0, 10.06, false}};
   run({a_, b_});
-  InputList inputs("/");
-  inputs.add(a_, {0, 1.5, /*has_offset=*/false});  // named as the whole
-  inputs.add(b_);
-  inputs.finish();
-  EXPECT_THAT(message_of<UsageError>([&] { run(inputs); }),
-              AllOf(HasSubstr(a_ + ": is asked for from 0 to 1.5 seconds"),
-                    HasSubstr("has it as a whole")));
+  const auto before = outputs();
+  for (int time = 0; time < 2; ++time) {
+    for (const InputSegment& segment : all) {
+      EXPECT_EQ(run(list_with(segment)).finished, 2U) << segment.duration_seconds;
+    }
+    EXPECT_EQ(run({a_, b_}).finished, 2U);
+    EXPECT_EQ(outputs(), before);
+    lose_the_journal();
+  }
+  for (const InputSegment& segment : all) {
+    fs::remove_all(out_);
+    run(list_with(segment));
+    EXPECT_EQ(run({a_, b_}).finished, 2U) << segment.duration_seconds;
+  }
+}
+
+TEST_P(FinishedOutputs, WithoutAWordOfTheirPartHaveItsLength) {
+  if (is_npy()) return;
+  run(list_of({a_, b_}), false, /*recorded=*/false);  // two and three seconds
+  EXPECT_EQ(run(list_with({0, 2, false}), false, false).finished, 2U);
+  EXPECT_EQ(run(list_with({0, 4, false}), false, false).replaced, 1U);
+}
+
+// The links of DVC, of git-annex, or a folder's that leads to the version of the day.
+TEST_P(FinishedOutputs, OfALinkThatLeadsElsewhereByNowAreMadeAnew) {
+  fs::create_directories(scratch_ / "v1");
+  fs::create_directories(scratch_ / "v2");
+  write_text(scratch_ / "v1/x.wav", "the first version");
+  write_text(scratch_ / "v2/x.wav", "the other version");  // as long
+  fs::last_write_time(scratch_ / "v2/x.wav", fs::last_write_time(scratch_ / "v1/x.wav"));
+  fs::current_path(scratch_.path());
+  for (const std::string& folder : {std::string(), scratch_.path() + "/"}) {
+    fs::remove_all(out_);
+    fs::remove(scratch_ / "now");
+    fs::create_directory_symlink("v1", scratch_ / "now");
+    run({folder + "now/x.wav"});
+    fs::remove(scratch_ / "now");
+    fs::create_directory_symlink("v2", scratch_ / "now");
+    EXPECT_EQ(run({folder + "now/x.wav"}).replaced, 1U) << folder;
+    EXPECT_EQ(run({folder + "now/x.wav"}).finished, 1U);
+    // Its place under any name.
+    EXPECT_EQ(run({scratch_ / "v2/../now/x.wav"}).finished, 1U);
+  }
+}
+
+TEST_P(FinishedOutputs, OfAnotherWorkingDirectoryAreNotThoseOfAnInputThatIsGone) {
+  for (const std::string project : {"one", "other"}) {
+    fs::create_directories(scratch_ / (project + "/clips"));
+    write_text(scratch_ / (project + "/clips/x.wav"), "the same bytes");
+    write_text(scratch_ / (project + "/clips/y.wav"), "the same bytes");
+  }
+  fs::remove(scratch_ / "other/clips/x.wav");
+  fs::current_path(scratch_ / "one");
+  run({"clips/x.wav", "clips/y.wav"});
+  const auto made = outputs();
+  fs::current_path(scratch_ / "other");
+  EXPECT_THAT(error_of({"clips/x.wav", "clips/y.wav"}),
+              AllOf(HasSubstr("other/clips/x.wav"), HasSubstr("one/clips/x.wav")));
+  fs::current_path(scratch_ / "one");
+  fs::remove_all(scratch_ / "one/clips");
+  EXPECT_EQ(run({"clips/x.wav", "clips/y.wav"}).finished, 2U);
+  EXPECT_EQ(outputs(), made);
+}
+
+// Names, types and shapes of tensors, the fingerprint, the index: any byte before the data.
+TEST_P(FinishedOutputs, AreDamagedWhereAnyByteOfTheirHeaderIs) {
+  if (is_npy()) return;
+  run({a_, b_});
+  const auto before = outputs();
+  const std::string path = before.begin()->first;
+  const std::string whole = before.begin()->second.second;
+  const std::size_t header = 8 + static_cast<unsigned char>(whole[0]) +
+                             256 * static_cast<std::size_t>(static_cast<unsigned char>(whole[1]));
+  ASSERT_LT(header, whole.size());
+  for (std::size_t at = 0; at < header; ++at) {
+    std::string changed = whole;
+    changed[at] ^= 1;
+    write_text(path, changed);
+    EXPECT_EQ(verify_run(out_, 1, {}).bad, 1U) << "byte " << at;
+    if (at % 11 != 0 && whole.compare(at, 12, "fingerprint\"") != 0) continue;
+    EXPECT_GE(run({a_, b_}).damaged, 1U) << "byte " << at;
+    EXPECT_EQ(read_text(path), whole) << "byte " << at;
+  }
+}
+
+// Without a digest of the header the journal says that it is not another run's.
+TEST_P(FinishedOutputs, OfAnEarlierVersionWhoseFingerprintIsDamagedAreMadeAnew) {
+  if (is_npy() || GetParam().shard_size > 0) return;
+  run(list_of({a_, b_}), false, /*recorded=*/false);
+  const std::string path = outputs().begin()->first;
+  const std::string whole = read_text(path);
+  std::string earlier = whole;
+  earlier.replace(earlier.find("header_sha256"), 6, "absent");
+  write_text(path, earlier);
+  EXPECT_EQ(run({a_, b_}).finished, 2U);
+  EXPECT_EQ(read_text(path), earlier);
+  earlier[earlier.find("\"fingerprint\":\"") + 15] ^= 1;
+  write_text(path, earlier);
+  EXPECT_EQ(run(list_of({a_, b_}), false, false).damaged, 1U);
+  EXPECT_EQ(read_text(path), whole);
+  lose_the_journal();
+  write_text(path, earlier);
+  EXPECT_THAT(error_of({a_, b_}), HasSubstr("belongs to another run"));
 }
 
 TEST_P(FinishedOutputs, AreKnownByTheirInputsBytesWithoutAJournal) {

@@ -152,9 +152,17 @@ TEST(JournalName, SaysWhosePartitionItIs) {
 
 TEST_F(JournalFile, KeepsWhichInputAnOutputIsOf) {
   JournalEntry entry{"caf\xe9", 1, 1, "ab"};
-  entry.input = {"in/caf\xe9.wav", "/data/in/caf\xe9.wav", 123, -5, "0f", InputSegment{1.5, 0}};
+  entry.input = {"in/caf\xe9.wav",
+                 "/link/in/caf\xe9.wav",
+                 "/data/in/caf\xe9.wav",
+                 123,
+                 -5,
+                 "0f",
+                 InputSegment{1.5, 0},
+                 FilePart{24000, 48000, 48000, 16000}};
   JournalEntry whole{"b", 1, 1, ""};
-  whole.input = {"b.wav", "/b.wav", std::uint64_t{1} << 63, std::int64_t{1} << 62, "1e", {}};
+  whole.input = {"/a/../b.wav",         "/b.wav", "/b.wav", std::uint64_t{1} << 63,
+                 std::int64_t{1} << 62, "1e",     {}};
   {
     Journal journal(path_, 7, "of a run");
     journal.add(entry);
@@ -169,13 +177,17 @@ TEST_F(JournalFile, KeepsWhichInputAnOutputIsOf) {
     EXPECT_EQ(read.entries[i].fingerprint, "of a run");
     EXPECT_EQ(read.entries[i].generation, 7U);
     EXPECT_EQ(input.path, written.path);
+    EXPECT_EQ(input.absolute, written.absolute);
     EXPECT_EQ(input.resolved, written.resolved);
     EXPECT_EQ(input.bytes, written.bytes);
     EXPECT_EQ(input.modified_ns, written.modified_ns);
     EXPECT_EQ(input.digest, written.digest);
     EXPECT_EQ(input.segment.has_value(), written.segment.has_value());
+    EXPECT_EQ(input.part.has_value(), written.part.has_value());
   }
   EXPECT_EQ(read.entries[0].input.segment->offset_seconds, 1.5);
+  EXPECT_EQ(read.entries[0].input.part->begin, 24000);
+  EXPECT_EQ(read.entries[0].input.part->sample_rate_hz, 16000);
 }
 
 class Records : public JournalFile {

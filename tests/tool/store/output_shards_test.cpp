@@ -119,6 +119,63 @@ TEST_F(Shards, TakeMoreInputsAtTheEndOfTheList) {
   EXPECT_EQ(shards_in(out), shards_in(scratch_ / "ordered"));
 }
 
+TEST_F(Shards, KeepThePlacesOfBadRows) {
+  const std::string out = scratch_ / "out";
+  const auto list_without = [](std::size_t bad) {
+    InputList list("/");
+    for (std::size_t i = 0; i < 5; ++i) {
+      if (i == bad) {
+        list.add_bad_row({"list.jsonl", "line " + std::to_string(i + 1), "is no JSON"});
+      } else {
+        list.add("/in/clip-" + std::to_string(i) + ".wav");
+      }
+    }
+    list.finish();
+    return list;
+  };
+  for (std::size_t bad = 0; bad < 5; ++bad) {
+    std::filesystem::remove_all(out);
+    run(out, list_without(bad), {0, 1, 2, 3});
+    const auto mended = run(out, inputs_, in_order_);
+    EXPECT_THAT(mended.pending, ElementsAre(bad));
+    EXPECT_EQ(mended.finished, 4U);
+    const auto before = shards_in(out);
+    const auto odd_again = run(out, list_without(bad), {});
+    EXPECT_THAT(odd_again.pending, IsEmpty());
+    EXPECT_EQ(odd_again.finished, 4U);
+    EXPECT_EQ(shards_in(out), before);
+  }
+}
+
+// What was a row once has been finished, and may be one again.
+TEST_F(Shards, KeepTheClipsOfRowsThatBecameBad) {
+  const std::string out = scratch_ / "out";
+  run(out, inputs_, in_order_, {0});
+  InputList list("/");
+  list.add(inputs_.path(0));
+  list.add_bad_row({"list.jsonl", "line 2", "is no JSON"});
+  for (std::size_t i = 2; i < 5; ++i) list.add(inputs_.path(i));
+  list.finish();
+  EXPECT_THAT(run(out, list, {0}).pending, ElementsAre(0));
+  EXPECT_EQ(run(out, inputs_, {}).finished, 5U);
+  const Checkpoint shard = Checkpoint::open(out + "/shard-00000.safetensors");
+  EXPECT_EQ(shard.read("clip-1/state")[0][1].item<float>(), 101.0F);
+}
+
+TEST_F(Shards, AreNotMadeOfBadRowsAlone) {
+  const std::string out = scratch_ / "out";
+  InputList list("/");
+  for (const char* place : {"line 1", "line 2", "line 3"}) {
+    list.add_bad_row({"list.jsonl", place, "is no JSON"});
+  }
+  list.add("/in/clip-3.wav");
+  list.add("/in/clip-4.wav");
+  list.finish();
+  EXPECT_THAT(run(out, list, {0, 1}).pending, ElementsAre(0, 1));
+  EXPECT_FALSE(std::filesystem::exists(out + "/shard-00000.safetensors"));
+  EXPECT_THAT(run(out, inputs_, {}).pending, ElementsAre(0, 1, 2));
+}
+
 TEST_F(Shards, RefuseAListThatOtherClipsWereWrittenFor) {
   run(scratch_ / "out", inputs_, in_order_);
   InputList others("/");
