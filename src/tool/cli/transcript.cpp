@@ -1,7 +1,6 @@
 #include "tool/cli/transcript.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <map>
@@ -108,7 +107,9 @@ bool is_of_segment(const EarlierLine& line, const std::optional<InputSegment>& w
   if (has_offset != line.offset_seconds.has_value()) return false;
   if (has_offset && *line.offset_seconds != wanted->offset_seconds) return false;
   if (!wanted || wanted->duration_seconds == 0) return true;
-  return std::abs(line.seconds - wanted->duration_seconds) <= kMaxMissingSeconds;
+  constexpr double kRounding = 1e-3;
+  const double missing = wanted->duration_seconds - line.seconds;
+  return missing >= -kRounding && missing <= kMaxMissingSeconds;
 }
 
 }  // namespace

@@ -298,7 +298,7 @@ TEST_F(Transcribe, KeepsTheLinesOfInputsThatFail) {
   EXPECT_EQ(transcribed().status, 3);
   EXPECT_EQ(content_of(out_), before);
   // One that has left the list goes, and so does a segment that is another one now.
-  list(row(c) + row(a_) + row(a_, R"(, "offset": 0.25, "duration": 0.6)"));
+  list(row(c) + row(a_) + row(a_, R"(, "offset": 0.25, "duration": 0.3)"));
   EXPECT_EQ(transcribed().status, 3);
   EXPECT_EQ(content_of(out_), lines_of(before)[0] + "\n" + lines_of(before)[1] + "\n");
   fs::rename(scratch_ / "gone/y", scratch_ / "clips/y");
