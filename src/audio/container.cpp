@@ -814,8 +814,8 @@ void check_wav_encoding(ContainerBytes& bytes, const WavAudio& audio, ContainerV
   }
   if (audio.encoding == 0) return;  // it does not say
   // PCM, float, A-law, u-law, and several kinds of ADPCM and GSM.
-  constexpr std::array<std::uint64_t, 10> kOfSndfile = {0x01, 0x02, 0x03, 0x06, 0x07,
-                                                        0x11, 0x31, 0x38, 0x40, 0x64};
+  constexpr std::array<std::uint64_t, 9> kOfSndfile = {0x01, 0x02, 0x03, 0x06, 0x07,
+                                                       0x11, 0x31, 0x38, 0x40};
   if (std::find(kOfSndfile.begin(), kOfSndfile.end(), audio.encoding) == kOfSndfile.end()) {
     give_to_libav(view);
   }

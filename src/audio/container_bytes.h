@@ -95,8 +95,10 @@ inline void note_truncation(ContainerView& view, const std::string& what, std::u
 }
 
 // The same where the header does not say how much.
-inline void note_cut(ContainerView& view, const char* what, std::uint64_t at) {
-  view.damage = std::string("is truncated in ") + what + " at byte " + std::to_string(at);
+inline void note_cut(const ContainerBytes& bytes, ContainerView& view, const char* what,
+                     std::uint64_t at) {
+  view.damage =
+      std::string("is truncated in ") + what + " at byte " + std::to_string(bytes.origin() + at);
 }
 
 }  // namespace w2vbert

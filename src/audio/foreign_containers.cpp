@@ -33,12 +33,14 @@ void check_mp4(ContainerBytes& bytes, ContainerView& view) {
     const std::uint64_t there = bytes.size() - at;
     if (size > there) {
       if (is_audio) note_truncation(view, "mdat box", size, there);
-      if (is_movie || is_fragment) note_cut(view, is_movie ? "its moov box" : "a moof box", at);
+      if (is_movie || is_fragment)
+        note_cut(bytes, view, is_movie ? "its moov box" : "a moof box", at);
       break;
     }
     at += size;
   }
-  if (view.damage.empty() && fragment > 0) note_cut(view, "the audio of the moof box", fragment);
+  if (view.damage.empty() && fragment > 0)
+    note_cut(bytes, view, "the audio of the moof box", fragment);
 }
 
 // --- Matroska and WebM (RFC 8794, RFC 9559) ---
@@ -93,8 +95,8 @@ void check_matroska(ContainerBytes& bytes, ContainerView& view) {
     if (has_segment && (!element || !is_known_element(element->id) || at > cluster_end)) {
       constexpr std::uint64_t kMaxHeaderBytes = 12;
       if (bytes.byte(at) == 0) return;  // zeros behind a stream
-      if (end - at < kMaxHeaderBytes) return note_cut(view, "an element", at);
-      view.damage = "is damaged: no element at byte " + std::to_string(at);
+      if (end - at < kMaxHeaderBytes) return note_cut(bytes, view, "an element", at);
+      view.damage = "is damaged: no element at byte " + std::to_string(bytes.origin() + at);
       return;
     }
     if (!element) return;
@@ -106,7 +108,7 @@ void check_matroska(ContainerBytes& bytes, ContainerView& view) {
       if (*element->size > there) return note_truncation(view, "segment", *element->size, there);
       end = at + *element->size;
     } else if (element->size && *element->size > there) {
-      if (has_segment) note_cut(view, "an element", at);
+      if (has_segment) note_cut(bytes, view, "an element", at);
       return;
     } else if (element->id == kMatroskaCluster) {
       cluster_end = element->size ? at + *element->size : bytes.size();
@@ -137,7 +139,7 @@ void check_avi(ContainerBytes& bytes, ContainerView& view) {
       at += 12;
     } else if (size > there) {
       if (is_audio) note_truncation(view, "movi list", size, there);
-      if (is_streamed) note_cut(view, "a chunk", at);
+      if (is_streamed) note_cut(bytes, view, "a chunk", at);
       return;
     } else {
       at += 8 + size + size % 2;
@@ -156,7 +158,7 @@ void check_flv(ContainerBytes& bytes, ContainerView& view) {
     if (type != 8 && type != 9 && type != 18) return;  // audio, video, data
     // Its size, which stands behind it once more.
     const std::uint64_t tag_bytes = bytes.has(at, 4) ? kHeaderBytes + bytes.big(at + 1, 3) : 4;
-    if (!bytes.has(at, tag_bytes + 4)) return note_cut(view, "a tag", at);
+    if (!bytes.has(at, tag_bytes + 4)) return note_cut(bytes, view, "a tag", at);
     at += tag_bytes + 4;
   }
 }
@@ -192,7 +194,7 @@ void check_asf_packets(ContainerBytes& bytes, std::uint64_t at, std::uint64_t pa
   constexpr std::string_view kEndOfStream = "$E";
   if (bytes.left(at) > 0 && !bytes.starts_with(at, kAsfIndex) &&
       !bytes.starts_with(at, kEndOfStream)) {
-    note_cut(view, "a packet", at);
+    note_cut(bytes, view, "a packet", at);
   }
 }
 
@@ -236,7 +238,7 @@ void check_real(ContainerBytes& bytes, ContainerView& view) {
   for (; (claimed == 0 || packets < claimed) && at < bytes.size(); ++packets) {
     const std::uint64_t packet_bytes = bytes.big(at + 2, 2);
     if (packet_bytes < kPacketHeaderBytes) break;
-    if (!bytes.has(at, packet_bytes)) return note_cut(view, "a packet", at);
+    if (!bytes.has(at, packet_bytes)) return note_cut(bytes, view, "a packet", at);
     at += packet_bytes;
   }
   if (packets < claimed) note_truncation(view, "DATA chunk", claimed, packets, "packets");
@@ -252,7 +254,7 @@ void check_tta(ContainerBytes& bytes, ContainerView& view) {
   if (frame_samples == 0) return;
   const std::uint64_t frames = (bytes.little(14, 4) + frame_samples - 1) / frame_samples;
   std::uint64_t at = kHeaderBytes + 4 * frames + 4;
-  if (!bytes.has(0, at)) return note_cut(view, "its table of frames", kHeaderBytes);
+  if (!bytes.has(0, at)) return note_cut(bytes, view, "its table of frames", kHeaderBytes);
   for (std::uint64_t i = 0; i < frames; ++i) at += bytes.little(kHeaderBytes + 4 * i, 4);
   if (at > bytes.size()) return note_truncation(view, "table of frames", at, bytes.size());
   while (const std::uint64_t tag_bytes = tag_bytes_at(bytes, at)) at += tag_bytes;

@@ -135,6 +135,15 @@ TEST_F(Audio, EachChannelCanBeAClipOfItsOwn) {
                name.ends_with("-0000250-0000750-ch2.safetensors");
   }
   EXPECT_EQ(outputs, 2);
+  // A damaged file fails once, or is salvaged channel by channel.
+  const std::string damaged = cut(stereo_, "cut.wav");
+  const Result refused = features({damaged}, "refused", each);
+  EXPECT_EQ(refused.status, 3);
+  EXPECT_THAT(refused.errors(), ElementsAre(HasSubstr("cut.wav: is truncated")));
+  const Result taken = features({damaged}, "taken", {"--channels", "each", "--salvage"});
+  EXPECT_EQ(taken.status, 0) << taken.err;
+  EXPECT_THAT(files_in(scratch_ / "taken"),
+              IsSupersetOf({"cut-ch1.safetensors", "cut-ch2.safetensors"}));
 }
 
 TEST_F(Audio, WhatIsMadeOfSeveralChannelsIsSaidOnce) {
