@@ -9,6 +9,7 @@
 #include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "support/raw_safetensors.h"
@@ -170,6 +171,26 @@ TEST_F(Reader, CutsPartsOutOfAFile) {
   EXPECT_TRUE(clips[1].features.input_features.equal(expected(whole, 20000, 32000)));
   EXPECT_TRUE(clips[2].features.input_features.equal(expected(second, 4000, 5600)));
   EXPECT_THAT(message_of(clips[3]), HasSubstr("clip-0.wav"));
+}
+
+TEST_F(Reader, SaysWhichSamplesOfItsFileAClipIs) {
+  const std::string path = clip(0, 8000, 8000);
+  InputList inputs("/");
+  inputs.add(path, {0.5, 0.25});
+  inputs.add(path, {0.5, 0});
+  inputs.add(path, {0, 1.05, /*has_offset=*/false});  // rounded up
+  inputs.add(path);
+  const auto clips = read_all(inputs, {0, 1, 2, 3});
+  ASSERT_EQ(clips.size(), 4U);
+  const std::vector<std::pair<std::int64_t, std::int64_t>> expected = {
+      {4000, 6000}, {4000, 8000}, {0, 8000}, {0, 8000}};
+  for (std::size_t i = 0; i < clips.size(); ++i) {
+    ASSERT_EQ(message_of(clips[i]), "read");
+    const FilePart part = clips[i].input.part.value();
+    EXPECT_EQ(std::pair(part.begin, part.end), expected[i]) << i;
+    EXPECT_EQ(part.total, 8000);
+    EXPECT_EQ(part.sample_rate_hz, 8000);
+  }
 }
 
 // A file of 16-bit samples without its last byte.

@@ -277,13 +277,13 @@ TEST_P(FinishedOutputs, OfALinkThatLeadsElsewhereByNowAreMadeAnew) {
     fs::remove_all(out_);
     fs::remove(scratch_ / "now");
     fs::create_directory_symlink("v1", scratch_ / "now");
-    run({folder + "now/x.wav"});
+    run(list_of({folder + "now/x.wav"}));
     fs::remove(scratch_ / "now");
     fs::create_directory_symlink("v2", scratch_ / "now");
-    EXPECT_EQ(run({folder + "now/x.wav"}).replaced, 1U) << folder;
-    EXPECT_EQ(run({folder + "now/x.wav"}).finished, 1U);
+    EXPECT_EQ(run(list_of({folder + "now/x.wav"})).replaced, 1U) << folder;
+    EXPECT_EQ(run(list_of({folder + "now/x.wav"})).finished, 1U);
     // Its place under any name.
-    EXPECT_EQ(run({scratch_ / "v2/../now/x.wav"}).finished, 1U);
+    EXPECT_EQ(run(list_of({scratch_ / "v2/../now/x.wav"})).finished, 1U);
   }
 }
 
