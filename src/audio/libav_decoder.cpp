@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -25,12 +26,13 @@ constexpr double kDurationTolerance = 0.1;  // seconds
 // None of them follows references to other files.
 constexpr const char* kFormats =
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,asf,aac,ac3,eac3,amr,amrnb,amrwb,avi,flv,wv,ape,mpc,"
-    "mpc8,tta,tak,dsf,iff,shn,rm,ogg";
+    "mpc8,tta,tak,dsf,iff,shn,rm,ogg,wav,w64";
 constexpr const char* kCodecs =
     "aac,aac_latm,aac_fixed,alac,opus,vorbis,libopus,libvorbis,mp1,mp1float,mp2,mp2float,mp3,"
     "mp3float,flac,ac3,eac3,wmav1,wmav2,wmapro,wmalossless,wmavoice,amrnb,amrwb,libopencore_amrnb,"
     "libopencore_amrwb,wavpack,ape,mpc7,mpc8,tta,tak,shorten,cook,ra_144,ra_288,sipr,ralf,atrac3,"
-    "speex,libspeex,gsm,gsm_ms,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,adpcm_swf,nellymoser,dsd_lsbf,"
+    "speex,libspeex,g722,g726,g726le,g723_1,truespeech,adpcm_yamaha,gsm,gsm_ms,adpcm_ms,"
+    "adpcm_ima_wav,adpcm_ima_qt,adpcm_swf,nellymoser,dsd_lsbf,"
     "dsd_msbf,dsd_lsbf_planar,dsd_msbf_planar,pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,pcm_s24le,"
     "pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,pcm_mulaw,pcm_alaw";
 
@@ -55,7 +57,10 @@ struct FreeIo {
 
 std::string text_of(int error) {
   std::array<char, AV_ERROR_MAX_STRING_SIZE> text{};
-  libav().av_strerror(error, text.data(), text.size());
+  // Some are of a parser alone, and have no words.
+  if (libav().av_strerror(error, text.data(), text.size()) < 0) {
+    libav().av_strerror(AVERROR_INVALIDDATA, text.data(), text.size());
+  }
   return text.data();
 }
 
@@ -164,6 +169,7 @@ class LibavDecoder : public Decoder {
   }
 
   void open_codec() {
+    if (stream_->codecpar->codec_id == AV_CODEC_ID_NONE) refuse("its codec is not known to libav");
     const AVCodec* codec = libav_.avcodec_find_decoder(stream_->codecpar->codec_id);
     if (!codec) {
       refuse(std::string("this libav has no decoder of ") +
@@ -213,16 +219,21 @@ class LibavDecoder : public Decoder {
     return false;
   }
 
-  // In seconds, as the header says; 0 where it does not.
+  // In seconds, as the header says; 0 where it does not. Some kinds count from 0 on, and not from
+  // the first sample.
   double duration() const {
     if (container_->duration_estimation_method == AVFMT_DURATION_FROM_BITRATE) return 0;
+    const bool is_alone = container_->nb_streams == 1;
+    // ASF tells one length, of the longest stream, which libav states of each.
+    if (!is_alone && std::string_view(container_->iformat->name) == "asf") return 0;
     if (stream_->duration != AV_NOPTS_VALUE) {
       return static_cast<double>(stream_->duration) * av_q2d(stream_->time_base);
     }
-    if (container_->nb_streams == 1 && container_->duration != AV_NOPTS_VALUE) {
-      return static_cast<double>(container_->duration) / AV_TIME_BASE;
-    }
-    return 0;
+    if (!is_alone || container_->duration == AV_NOPTS_VALUE) return 0;
+    const double begin = stream_->start_time != AV_NOPTS_VALUE
+                             ? static_cast<double>(stream_->start_time) * av_q2d(stream_->time_base)
+                             : 0;
+    return static_cast<double>(container_->duration) / AV_TIME_BASE - std::max(begin, 0.0);
   }
 
   void check_duration() {
