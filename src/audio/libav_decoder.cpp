@@ -307,7 +307,7 @@ std::unique_ptr<Decoder> open_libav(const InputFile& file, const ContainerView& 
     throw AudioError(
         file.path(), "",
         std::string("is ") + view.name + ", which FFmpeg's libraries decode: " + error.what(),
-        convert_advice());
+        convert_advice(false));
   }
   return std::make_unique<LibavDecoder>(file, view, std::move(progress));
 }
