@@ -1510,6 +1510,10 @@ TEST_F(OggFile, OneStreamOfAudioAmongOthersIsRead) {
     pages.insert(pages.begin() + 2, skeleton("", 4, 1));
     const Waveform read = decode_audio(write("two.ogg", joined(pages)));
     EXPECT_NEAR(static_cast<double>(read.samples.size()) / read.sample_rate_hz, 0.75, 0.02) << name;
+    const std::string all = joined(pages);
+    EXPECT_THAT(error_of(all.substr(0, all.size() - 20)), HasSubstr("is truncated in page"));
+    EXPECT_THAT(error_of(with(all, all.size() - 20, "x")), HasSubstr("is damaged: wrong checksum"));
+    EXPECT_THAT(error_of(all + all), HasSubstr("holds several streams"));
     // Of two streams of audio neither is the one that is meant.
     auto other = pages_of(corpus(name));
     for (std::string& page : other) page.replace(14, 4, little(1234567, 4));
