@@ -405,7 +405,7 @@ MUTANTS = (
     Mutant("audio.xing-tag-counts", "src/audio/container.cpp",
            "} else if (claimed != frames) {", "} else if (false) {"),
     Mutant("audio.foreign-ogg-unwalked", "src/audio/container.cpp",
-           "    check_ogg(bytes, view);\n", "    if (!view.is_foreign) check_ogg(bytes, view);\n"),
+           "    check_ogg(bytes, audio, view);\n", "    if (!view.is_foreign) check_ogg(bytes, audio, view);\n"),
     Mutant("audio.aiff-frames-unchecked", "src/audio/container.cpp",
            "format->frames > *audio_bytes / frame_bytes", "false"),
     Mutant("audio.foreign-containers-unwalked", "src/audio/foreign_containers.cpp",

@@ -10,12 +10,23 @@
 #include <utility>
 
 #include "audio/container_bytes.h"
+#include "audio/decoder.h"
 #include "audio/foreign_containers.h"
+#include "core/git_lfs.h"
 #include "core/parse_number.h"
 #include "core/text.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
+
+std::string convert_advice(bool has_libav) {
+  return std::string("WAV, RF64, W64, AIFF, AU, CAF, FLAC, Ogg, MP3, MP2, MP1") +
+         (has_libav ? ", NIST SPHERE, M4A, AAC, WebM, WMA, AMR or another kind that w2vbert takes "
+                      "to FFmpeg's libraries"
+                    : " or NIST SPHERE") +
+         "; `ffmpeg -i IN OUT.wav` converts others";
+}
+
 // ID3v2 (id3.org, ID3v2.4, section 3.1), APEv2, ID3v1.
 std::uint64_t tag_bytes_at(ContainerBytes& bytes, std::uint64_t at) {
   if (bytes.starts_with(at, "ID3") && bytes.has(at, 10)) {
@@ -31,9 +42,11 @@ std::uint64_t tag_bytes_at(ContainerBytes& bytes, std::uint64_t at) {
 
 namespace {
 
-constexpr const char* kExpectedAudio =
-    "WAV, RF64, W64, AIFF, AU, CAF, FLAC, Ogg, MP3, MP2, MP1 or NIST SPHERE";
 constexpr int kMaxChunks = 10000;
+
+[[noreturn]] void refuse_as_no_audio(const InputFile& file, std::string_view problem) {
+  refuse_container(file, problem, convert_advice(is_built_with_libav()));
+}
 
 std::string little_text(std::uint64_t value, int bytes) {
   std::string text;
@@ -139,8 +152,24 @@ std::uint64_t leader_bytes(ContainerBytes& bytes) {
 
 // --- Chunked files ---
 
-// The audio of a chunked file: `claimed` bytes from `at` on, as its header says. Returns how many
-// of them are there.
+// Whether chunks with lengths of `size_bytes` reach from `at` to the end, so that nothing there is
+// the audio of an empty chunk before them.
+bool are_chunks(ContainerBytes& bytes, std::uint64_t at, int size_bytes, bool big_endian) {
+  const std::uint64_t header = 4 + static_cast<std::uint64_t>(size_bytes);
+  for (int chunks = 0; chunks < kMaxChunks && bytes.has(at, header); ++chunks) {
+    for (std::uint64_t i = 0; i < 4; ++i) {
+      if (bytes.byte(at + i) < ' ' || bytes.byte(at + i) > '~') return false;
+    }
+    const std::uint64_t size =
+        big_endian ? bytes.big(at + 4, size_bytes) : bytes.little(at + 4, size_bytes);
+    if (size > bytes.size() - at - header) return false;
+    at += header + size + (size_bytes == 4 ? size % 2 : 0);
+  }
+  return at >= bytes.size();
+}
+
+// The audio of a chunked file: `claimed` bytes from `at` on, as its header says, or all of them
+// where a recorder was stopped before it had filled that in. Returns how many of them are there.
 std::uint64_t check_audio_bytes(ContainerBytes& bytes, const std::string& chunk, std::uint64_t at,
                                 std::uint64_t claimed, ContainerView& view,
                                 std::uint64_t placeholder = kPlaceholderBytes) {
@@ -149,11 +178,21 @@ std::uint64_t check_audio_bytes(ContainerBytes& bytes, const std::string& chunk,
     note_truncation(view, chunk + " chunk", claimed, there);
   }
   if (claimed == 0 && there > 0) {
-    refuse_container(bytes.file(),
-                     "its " + chunk + " chunk says 0 bytes, " + std::to_string(there) + " follow",
-                     "a length that its writer filled in");
+    view.damage =
+        "has no length: its " + chunk + " chunk says 0 bytes, " + std::to_string(there) + " follow";
+    return there;
   }
   return std::min(claimed, there);
+}
+
+// Where audio reaches from `begin` to the end of the file, ends the view behind its last whole
+// block: of a part of one a decoder makes up the rest. Returns how many bytes are left of it.
+std::uint64_t end_at_whole_block(const ContainerBytes& bytes, std::uint64_t begin,
+                                 std::uint64_t block, ContainerView& view) {
+  const std::uint64_t there = bytes.left(begin);
+  if (block < 2 || there == 0) return there;
+  view.end = bytes.origin() + begin + there / block * block;
+  return there / block * block;
 }
 
 // Whether `chunks`, which have been walked, are too many to go on. Behind the audio, they may be.
@@ -166,36 +205,92 @@ bool has_walked_enough(const ContainerBytes& bytes, int chunks, bool has_audio) 
 }
 
 // Audio in an encoding that libsndfile does not know. Its container says whether it is whole.
-void give_to_libav(ContainerView& view) {
-  view.name += " audio in a rare encoding";
+void give_to_libav(ContainerView& view, std::string name) {
+  view.name = std::move(name);
   view.is_foreign = true;
   view.trusts_duration = false;
 }
 
-// What WAV and W64 say of their audio.
+// --- What a fmt chunk says (WAV, RF64, W64) ---
+
+constexpr std::uint64_t kPcmTag = 1, kMsAdpcmTag = 2, kFloatTag = 3, kAlawTag = 6, kMulawTag = 7,
+                        kImaAdpcmTag = 0x11, kGsmTag = 0x31, kVoxwareTag = 0x38, kG721Tag = 0x40,
+                        kMpegTag = 0x50, kMp3Tag = 0x55, kExtensibleTag = 0xfffe;
+
+struct WaveFormat {
+  std::uint64_t at = 0;        // of its bytes; 0: there was no such chunk
+  std::uint64_t tag = 0;       // as it stands there
+  std::uint64_t encoding = 0;  // the same, of an extensible one what its GUID begins with
+  std::uint64_t channels = 0, block = 0, bits = 0;
+
+  bool is_mpeg() const { return encoding == kMpegTag || encoding == kMp3Tag; }
+  // The bytes that are only decoded together; 1 where each frame stands alone.
+  std::uint64_t block_bytes() const {
+    return encoding == kMsAdpcmTag || encoding == kImaAdpcmTag || encoding == kGsmTag ? block : 1;
+  }
+};
+
+WaveFormat wave_format(ContainerBytes& bytes, std::uint64_t at, std::uint64_t size,
+                       bool big_endian) {
+  // All GUIDs but for their first two bytes; that of ambisonic audio differs.
+  constexpr std::string_view kGuids[] = {
+      std::string_view("\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71", 14),
+      std::string_view("\0\0\x21\x07\xd3\x11\x86\x44\xc8\xc1\xca\0\0\0", 14)};
+  const auto number = [&](std::uint64_t place) {
+    return big_endian ? bytes.big(at + place, 2) : bytes.little(at + place, 2);
+  };
+  WaveFormat format;
+  if (size < 16 || !bytes.has(at, 16)) return format;
+  format.at = at;
+  format.tag = format.encoding = number(0);
+  format.channels = number(2);
+  format.block = number(12);
+  format.bits = number(14);
+  if (format.tag == kExtensibleTag && size >= 40 && bytes.has(at, 40)) {
+    for (const std::string_view guid : kGuids) {
+      if (bytes.starts_with(at + 26, guid)) format.encoding = number(24);
+    }
+  }
+  return format;
+}
+
+// Audio in a WAV or W64.
 struct WavAudio {
-  std::uint64_t encoding = 0;  // the tag of the format
+  WaveFormat format;
   std::uint64_t begin = 0;
   std::uint64_t bytes = 0;  // that are there
 };
 
-// The tag of the format at `at`.
-std::uint64_t wav_encoding(ContainerBytes& bytes, std::uint64_t at, bool big_endian = false) {
-  constexpr std::uint64_t kExtensible = 0xfffe;
-  const auto tag = [&](std::uint64_t place) {
-    return big_endian ? bytes.big(place, 2) : bytes.little(place, 2);
+std::string wave_name(const WaveFormat& format) {
+  struct Name {
+    std::uint64_t encoding;
+    const char* name;
   };
-  return tag(at) == kExtensible ? tag(at + 24) : tag(at);
+  constexpr Name kNames[] = {
+      {kMpegTag, "a WAVE file of MPEG audio"}, {kMp3Tag, "a WAVE file of MP3 audio"},
+      {0xff, "a WAVE file of AAC audio"},      {0x1600, "a WAVE file of AAC audio"},
+      {0x65, "a WAVE file of G.722 audio"},    {0x28f, "a WAVE file of G.722 audio"},
+      {0x45, "a WAVE file of G.726 audio"},    {0x64, "a WAVE file of G.726 audio"},
+      {0x20, "a WAVE file of Yamaha ADPCM"},   {0xf1ac, "a WAVE file of FLAC audio"},
+      {0x160, "a WAVE file of WMA audio"},     {0x161, "a WAVE file of WMA audio"},
+      {0x162, "a WAVE file of WMA audio"},     {0x163, "a WAVE file of WMA audio"},
+      {0x2000, "a WAVE file of AC-3 audio"}};
+  for (const Name& one : kNames) {
+    if (one.encoding == format.encoding) return one.name;
+  }
+  return "a WAVE file of compressed audio";
 }
 
-// RIFF (little-endian), RIFX (big-endian), RF64 (64-bit sizes in a ds64 chunk). Their own sizes
-// count for nothing: many writers leave them wrong.
+// RIFF (little-endian), RIFX (big-endian), RF64 and BW64 (64-bit sizes in a ds64 chunk). Their own
+// sizes count for nothing: many writers leave them wrong.
 std::optional<WavAudio> check_wav(ContainerBytes& bytes, ContainerView& view) {
   const bool big_endian = bytes.starts_with(0, "RIFX");
-  const bool wide = bytes.starts_with(0, "RF64");
+  const bool wide = bytes.starts_with(0, "RF64") || bytes.starts_with(0, "BW64");
   const std::string magic(bytes.view(0, 4));
+  // The same chunks under a newer name (ITU-R BS.2088), which libsndfile does not know.
+  if (magic == "BW64") view.patches.emplace_back(0, "RF64");
   std::uint64_t ds64 = 0;
-  std::uint64_t encoding = 0;
+  WaveFormat format;
   std::optional<WavAudio> audio;
   std::uint64_t at = 12;
   for (int chunks = 0; bytes.has(at, 8); ++chunks) {
@@ -205,25 +300,31 @@ std::optional<WavAudio> check_wav(ContainerBytes& bytes, ContainerView& view) {
       refuse_second_stream(bytes.file());
     }
     if (wide && bytes.starts_with(at, "ds64")) ds64 = at + 8;
-    if (bytes.starts_with(at, "fmt ")) encoding = wav_encoding(bytes, at + 8, big_endian);
+    if (!audio && bytes.starts_with(at, "fmt ")) {
+      format = wave_format(bytes, at + 8, size, big_endian);
+    }
     if (!audio && bytes.starts_with(at, "data")) {
-      if (ds64 > 0 && size == 0xffffffff) {
-        size = bytes.little(ds64 + 8, 8);
-        const std::uint64_t there = bytes.size() - at - 8;
-        const bool is_blank = size == 0 && bytes.little(ds64, 8) == 0;  // and so the file's
-        if (is_blank || size >= kPlaceholderBytes64) {
-          view.patches.emplace_back(ds64 + 8, little_text(there, 8));
-          size = there;
-        }
-        check_audio_bytes(bytes, "ds64", at + 8, size, view, kPlaceholderBytes64);
-      } else {
-        const std::uint64_t there = check_audio_bytes(bytes, "data", at + 8, size, view);
-        if (size > there && there <= 0xffffffff) {  // libav takes the length for true
-          view.patches.emplace_back(at + 4,
-                                    big_endian ? big_text(there, 4) : little_text(there, 4));
-        }
+      const std::uint64_t begin = at + 8;
+      const std::uint64_t there = bytes.left(begin);
+      const bool is_in_ds64 = ds64 > 0 && size == 0xffffffff;
+      if (is_in_ds64) size = bytes.little(ds64 + 8, 8);
+      std::uint64_t held = 0;
+      if (is_in_ds64 && size == 0 && bytes.little(ds64, 8) == 0) {
+        held = there;  // no length was filled in, and none of the file
+      } else if (is_in_ds64) {
+        held = check_audio_bytes(bytes, "ds64", begin, size, view, kPlaceholderBytes64);
+      } else if (size > 0 || !are_chunks(bytes, begin, 4, big_endian)) {
+        held = check_audio_bytes(bytes, "data", begin, size, view);
       }
-      audio = {encoding, at + 8, std::min(size, bytes.left(at + 8))};
+      if (held == there) held = end_at_whole_block(bytes, begin, format.block_bytes(), view);
+      if (held != size && is_in_ds64) {
+        view.patches.emplace_back(ds64 + 8, little_text(held, 8));
+      } else if (held != size) {  // libav takes the length for true, libsndfile adds the padding
+        const auto shown = std::min<std::uint64_t>(held + held % 2, 0xffffffff);
+        view.patches.emplace_back(at + 4, big_endian ? big_text(shown, 4) : little_text(shown, 4));
+      }
+      audio = {format, begin, held};
+      size = held;
     }
     at += 8 + size + size % 2;
   }
@@ -234,17 +335,50 @@ constexpr std::string_view kW64Riff("riff\x2E\x91\xCF\x11\xA5\xD6\x28\xDB\x04\xC
 constexpr std::string_view kW64Format("fmt \xF3\xAC\xD3\x11\x8C\xD1\x00\xC0\x4F\x8E\xDB\x8A", 16);
 constexpr std::string_view kW64Data("data\xF3\xAC\xD3\x11\x8C\xD1\x00\xC0\x4F\x8E\xDB\x8A", 16);
 
+// What libsndfile makes of the format of a W64: it takes all that is extensible for PCM, and the
+// samples of plain PCM for as narrow as their bits.
+void check_w64_format(ContainerBytes& bytes, const WaveFormat& format, ContainerView& view) {
+  if (format.at == 0) return;
+  if (format.encoding == kExtensibleTag) {
+    refuse_container(bytes.file(),
+                     "has samples of a kind that its fmt chunk has an unknown GUID for",
+                     "PCM, float, A-law or mu-law");
+  }
+  if (format.encoding != kPcmTag) {
+    if (format.tag == kExtensibleTag) {
+      view.patches.emplace_back(format.at, little_text(format.encoding, 2));
+    }
+    return;
+  }
+  const std::uint64_t sample_bytes = (format.bits + 7) / 8;
+  if (format.block != format.channels * sample_bytes) {
+    // Samples with room to spare have their bits at the upper end.
+    const std::uint64_t container_bytes =
+        format.block / std::max<std::uint64_t>(1, format.channels);
+    if (container_bytes < sample_bytes || container_bytes > 4 ||
+        format.block != format.channels * container_bytes) {
+      refuse_container(bytes.file(),
+                       "has blocks of " + std::to_string(format.block) + " bytes for " +
+                           std::to_string(format.channels) + " channels of " +
+                           std::to_string(format.bits) + " bits in its fmt chunk",
+                       std::to_string(format.channels * sample_bytes));
+    }
+    view.patches.emplace_back(format.at + 14, little_text(8 * container_bytes, 2));
+  }
+}
+
 // Sets where the audio ends: libsndfile takes what follows for audio as well.
 std::optional<WavAudio> check_w64(ContainerBytes& bytes, ContainerView& view) {
   constexpr std::uint64_t kHeaderBytes = 24;
-  std::uint64_t encoding = 0;
+  WaveFormat format;
   std::optional<WavAudio> audio;
   std::uint64_t at = 40;  // riff, size, wave
   for (int chunks = 0; bytes.has(at, kHeaderBytes); ++chunks) {
     if (has_walked_enough(bytes, chunks, audio.has_value())) break;
     if (audio && bytes.starts_with(at, kW64Riff)) refuse_second_stream(bytes.file());
     const std::uint64_t size = bytes.little(at + 16, 8);  // with those of the header
-    const std::uint64_t there = bytes.size() - at - kHeaderBytes;
+    const std::uint64_t begin = at + kHeaderBytes;
+    const std::uint64_t there = bytes.left(begin);
     if (size < kHeaderBytes) {
       if (audio) break;
       refuse_container(
@@ -252,21 +386,30 @@ std::optional<WavAudio> check_w64(ContainerBytes& bytes, ContainerView& view) {
           "has a chunk of " + std::to_string(size) + " bytes at byte " + std::to_string(at),
           "a chunk of at least its header's 24");
     }
-    if (bytes.starts_with(at, kW64Format)) encoding = wav_encoding(bytes, at + kHeaderBytes);
+    if (!audio && bytes.starts_with(at, kW64Format)) {
+      format = wave_format(bytes, begin, size - kHeaderBytes, false);
+      check_w64_format(bytes, format, view);
+    }
     if (!audio && bytes.starts_with(at, kW64Data)) {
-      const std::uint64_t begin = at + kHeaderBytes;
-      const std::uint64_t audio_bytes =
-          check_audio_bytes(bytes, "data", begin, size - kHeaderBytes, view, kPlaceholderBytes64);
-      audio = {encoding, begin, audio_bytes};
-      view.end = bytes.origin() + begin + audio_bytes;
-      if (size - kHeaderBytes > there) {
-        view.patches.emplace_back(at + 16, little_text(there + kHeaderBytes, 8));
+      const std::uint64_t claimed = size - kHeaderBytes;
+      std::uint64_t held =
+          check_audio_bytes(bytes, "data", begin, claimed, view, kPlaceholderBytes64);
+      view.end = bytes.origin() + begin + held;
+      if (held == there) held = end_at_whole_block(bytes, begin, format.block_bytes(), view);
+      audio = {format, begin, held};
+      if (held != claimed) {
+        view.patches.emplace_back(at + 16, little_text(held + kHeaderBytes, 8));
+        break;
       }
     }
     if (size - kHeaderBytes > there) break;
     at += (size + 7) / 8 * 8;
   }
   return audio;
+}
+
+std::string rare_encoding_of(const ContainerView& view) {
+  return view.name + " audio in a rare encoding";
 }
 
 struct AiffFormat {
@@ -291,11 +434,18 @@ std::uint64_t aiff_sample_bytes(const AiffFormat& format) {
              : 0;
 }
 
+// The bytes that are only decoded together; 1 where each frame stands alone.
+std::uint64_t aiff_block_bytes(const AiffFormat& format) {
+  if (format.encoding == "ima4") return 34 * format.channels;
+  return format.encoding == "GSM " ? 33 : 1;
+}
+
 // FORM with AIFF or AIFC, big-endian. COMM and SSND both say how much audio there is.
 void check_aiff(ContainerBytes& bytes, ContainerView& view) {
   const bool has_encoding = bytes.starts_with(8, "AIFC");
   std::optional<AiffFormat> format;
   std::optional<std::uint64_t> audio_bytes;
+  std::uint64_t audio_at = 0;
   std::uint64_t at = 12;
   for (int chunks = 0; bytes.has(at, 8); ++chunks) {
     if (has_walked_enough(bytes, chunks, audio_bytes.has_value())) break;
@@ -313,14 +463,18 @@ void check_aiff(ContainerBytes& bytes, ContainerView& view) {
       check_audio_bytes(bytes, "SSND", at + 8, size, view);
       const std::uint64_t held = std::min(size, there);
       audio_bytes = held - std::min(held, own_bytes);
+      audio_at = at + 8 + own_bytes;
     }
     at += 8 + size + size % 2;
   }
   if (!format) return;
+  if (audio_bytes && *audio_bytes == bytes.left(audio_at)) {
+    end_at_whole_block(bytes, audio_at, aiff_block_bytes(*format), view);
+  }
   const std::uint64_t frame_bytes = format->channels * aiff_sample_bytes(*format);
   if (frame_bytes == 0) {
     if (!is_one_of(format->encoding, {"ima4", "GSM ", "DWVW"}) && format->channels > 0) {
-      give_to_libav(view);
+      give_to_libav(view, rare_encoding_of(view));
     }
   } else if (audio_bytes && view.damage.empty() && format->frames > *audio_bytes / frame_bytes &&
              format->frames * frame_bytes < kPlaceholderBytes) {
@@ -335,12 +489,14 @@ void check_au(ContainerBytes& bytes, ContainerView& view) {
   const std::uint64_t at = field(4);
   const std::uint64_t size = field(8);
   const std::uint64_t encoding = field(12);
-  check_audio_bytes(bytes, "audio", at, size, view);
-  if (bytes.starts_with(at + size, ".snd") || bytes.starts_with(at + size, "dns.")) {
+  if (check_audio_bytes(bytes, "audio", at, size, view) > 0 && size == 0) {
+    view.patches.emplace_back(8, "\xff\xff\xff\xff");  // "to the end"
+  }
+  if (size > 0 && (bytes.starts_with(at + size, ".snd") || bytes.starts_with(at + size, "dns."))) {
     refuse_second_stream(bytes.file());
   }
   constexpr std::uint64_t kG722 = 24;
-  if (encoding == kG722) give_to_libav(view);
+  if (encoding == kG722) give_to_libav(view, rare_encoding_of(view));
 }
 
 void check_caf(ContainerBytes& bytes, ContainerView& view) {
@@ -361,9 +517,15 @@ void check_caf(ContainerBytes& bytes, ContainerView& view) {
     // Compressed audio has its packet table behind the data.
     if ((is_audio || bytes.starts_with(at, "pakt")) && size > there) {
       note_truncation(view, std::string(bytes.view(at, 4)) + " chunk", size, there);
+      // libsndfile opens no CAF that is shorter than it says.
+      if (is_audio) view.patches.emplace_back(at + 4, big_text(there, 8));
     }
     // The data chunk begins with 4 bytes of its own.
-    if (is_audio && size <= 4 && there > 4) check_audio_bytes(bytes, "data", at + 16, 0, view);
+    if (is_audio && size <= 4 && there > 4 && !are_chunks(bytes, at + 12 + size, 8, true)) {
+      check_audio_bytes(bytes, "data", at + 16, 0, view);
+      view.patches.emplace_back(at + 4, big_text(there, 8));
+      break;
+    }
     if (size > there) break;
     at += 12 + size;
   }
@@ -371,7 +533,8 @@ void check_caf(ContainerBytes& bytes, ContainerView& view) {
   const std::uint64_t flags = bytes.big(kFormatAt + 4, 4);
   // libsndfile tells the samples of ALAC by the flags, which some writers leave out.
   const bool is_alac = encoding == "alac" && flags >= 1 && flags <= 4;
-  if (!is_alac && !is_one_of(encoding, {"lpcm", "alaw", "ulaw"})) give_to_libav(view);
+  if (!is_alac && !is_one_of(encoding, {"lpcm", "alaw", "ulaw"}))
+    give_to_libav(view, rare_encoding_of(view));
 }
 
 // --- NIST SPHERE (TIMIT, LDC) ---
@@ -411,7 +574,13 @@ void check_sphere(ContainerBytes& bytes, ContainerView& view) {
     return "";
   };
   const auto number = [&](std::string_view name, std::int64_t most) {
-    const std::string text = field(name);
+    std::string text = field(name);
+    // "-r 16000.0": a real number that is a whole one.
+    if (const std::size_t point = text.find('.');
+        point != std::string::npos && point > 0 &&
+        text.find_first_not_of('0', point + 1) == std::string::npos) {
+      text.resize(point);
+    }
     const auto value = parse_number<std::int64_t>(text);
     if (!value || *value < 1 || *value > most) {
       refuse_container(file(),
@@ -420,7 +589,7 @@ void check_sphere(ContainerBytes& bytes, ContainerView& view) {
     }
     return *value;
   };
-  std::string coding = field("sample_coding");
+  std::string coding = lower_case(field("sample_coding"));
   if (coding.empty()) coding = "pcm";
   if (const std::size_t comma = coding.find(','); comma != std::string::npos) {
     const bool is_shorten = coding.find("shorten") != std::string::npos;
@@ -463,7 +632,7 @@ void check_sphere(ContainerBytes& bytes, ContainerView& view) {
                          in_quotes(coding) + " in its SPHERE header",
                      "pcm of 1 to 4 bytes, ulaw or alaw of 1; `sox IN OUT.wav` may convert it");
   }
-  if (field("channels_interleaved") == "FALSE") {
+  if (lower_case(field("channels_interleaved")) == "false") {
     refuse_container(file(), "has its channels one after the other", "interleaved channels");
   }
   const auto frame_bytes = static_cast<std::uint64_t>(sample_bytes * channels);
@@ -517,6 +686,19 @@ std::uint64_t flac_end(ContainerBytes& bytes, std::uint64_t zeros, std::uint64_t
   return end;
 }
 
+// Shows libsndfile that the number of samples is not known: it would stop there, in silence, where
+// more of them are there. What STREAMINFO says is compared with all that is decoded.
+void check_flac_count(ContainerBytes& bytes, ContainerView& view) {
+  constexpr std::uint64_t kCountAt = 21;  // four bits of this byte, and four bytes
+  if (!bytes.has(kCountAt, 5) || (bytes.byte(4) & 0x7f) != 0) return;
+  const std::uint64_t count = bytes.big(kCountAt, 5) & 0xfffffffff;
+  if (count == 0) return;
+  view.frames = static_cast<std::int64_t>(count);
+  std::string unknown(bytes.view(kCountAt, 1));
+  unknown[0] = static_cast<char>(unknown[0] & 0xf0);
+  view.patches.emplace_back(kCountAt, unknown + std::string(4, '\0'));
+}
+
 // --- Ogg (RFC 3533) ---
 
 // The page checksum: polynomial 0x04c11db7, not reflected, from 0.
@@ -543,7 +725,7 @@ std::uint32_t ogg_checksum(std::string_view page) {
 struct OggPage {
   std::uint64_t at = 0;
   std::size_t bytes = 0;
-  std::uint8_t flags = 0;  // 1: begins inside a packet, 4: the last page
+  std::uint8_t flags = 0;  // 1: begins inside a packet, 2: the first page, 4: the last
   std::uint32_t serial = 0;
   std::uint32_t number = 0;
   bool is_open = false;  // its last packet goes on in the next page
@@ -552,6 +734,7 @@ struct OggPage {
 constexpr std::uint64_t kOggFlagsAt = 5;
 constexpr std::uint64_t kOggNumberAt = 18;
 constexpr std::uint64_t kOggChecksumAt = 22;
+constexpr std::uint8_t kOggFirstPage = 2;
 constexpr std::uint8_t kOggLastPage = 4;
 
 // The page at `at`, or nothing, and `problem` says why.
@@ -591,28 +774,72 @@ std::pair<std::uint64_t, std::string> ogg_patch(ContainerBytes& bytes, const Ogg
   return {page.at + kOggFlagsAt, changed.substr(kOggFlagsAt, kOggChecksumAt + 4 - kOggFlagsAt)};
 }
 
+// Of what codec a stream of Ogg is, by the packet on its first page.
+enum class OggCodec { vorbis, opus, flac, speex, none };
+
+OggCodec ogg_codec(ContainerBytes& bytes, std::uint64_t page) {
+  const std::uint64_t packet = page + 27U + bytes.byte(page + 26);
+  if (bytes.starts_with(packet, "\x01vorbis")) return OggCodec::vorbis;
+  if (bytes.starts_with(packet, "OpusHead")) return OggCodec::opus;
+  if (bytes.starts_with(packet,
+                        "\x7f"
+                        "FLAC")) {
+    return OggCodec::flac;
+  }
+  return bytes.starts_with(packet, "Speex   ") ? OggCodec::speex : OggCodec::none;
+}
+
+// The number of the one stream of audio among several, as beside a picture; nothing for a lone one,
+// and where several are audio. The first pages of all stand before everything else.
+std::optional<std::uint32_t> ogg_audio_among_others(ContainerBytes& bytes) {
+  constexpr int kMaxStreams = 100;
+  int streams = 0;
+  int audio_streams = 0;
+  std::uint32_t audio = 0;
+  std::string problem;
+  std::uint64_t at = 0;
+  for (auto page = ogg_page(bytes, at, problem);
+       page && (page->flags & kOggFirstPage) != 0 && streams < kMaxStreams;
+       page = ogg_page(bytes, at, problem)) {
+    ++streams;
+    if (ogg_codec(bytes, at) != OggCodec::none) {
+      ++audio_streams;
+      audio = page->serial;
+    }
+    at += page->bytes;
+  }
+  if (streams > 1 && audio_streams == 1) return audio;
+  return std::nullopt;
+}
+
 // Walks all pages: what comes before a damaged or missing page is all that a decoder returns, and
 // it says nothing. Pages may be numbered from any number and jump, as those of a broadcast that was
 // joined late do, and the last one may not be marked as such, where a recorder was stopped:
 // libsndfile, which needs it, is shown them numbered from 0, and the mark. Whether audio is missing
 // between them is told by the places that they state, which decoders make their number of frames
-// of.
-void check_ogg(ContainerBytes& bytes, ContainerView& view) {
+// of. Where `audio` is the number of one of several streams, the pages of the others are passed
+// over.
+void check_ogg(ContainerBytes& bytes, std::optional<std::uint32_t> audio, ContainerView& view) {
   std::uint64_t at = 0;
-  std::uint32_t count = 0;
+  std::uint32_t count = 0;  // of pages of the audio
+  std::uint32_t all = 0;
   std::optional<OggPage> last;
   bool is_renumbered = false;
-  for (; !last || (last->flags & kOggLastPage) == 0; ++count) {
+  for (; !last || (last->flags & kOggLastPage) == 0; ++all) {
     const std::string where =
-        "page " + std::to_string(count) + " at byte " + std::to_string(bytes.origin() + at);
+        "page " + std::to_string(all) + " at byte " + std::to_string(bytes.origin() + at);
     std::string problem;
     const auto page = ogg_page(bytes, at, problem);
     if (!page) {
       const bool has_ended = last && !bytes.starts_with(at, "OggS") && is_trailer(bytes, at);
       if (!has_ended) view.damage = problem + where;
       if (has_ended && last->is_open)
-        view.damage = "is truncated behind page " + std::to_string(count - 1);
+        view.damage = "is truncated behind page " + std::to_string(all - 1);
       break;
+    }
+    if (audio && page->serial != *audio) {
+      at += page->bytes;
+      continue;
     }
     if (last && page->serial != last->serial) {
       refuse_container(bytes.file(), "holds several streams", "one stream");
@@ -628,11 +855,19 @@ void check_ogg(ContainerBytes& bytes, ContainerView& view) {
     }
     at += page->bytes;
     last = page;
+    ++count;
   }
   view.end = bytes.origin() + at;
   if (!last) return;
   if ((last->flags & kOggLastPage) != 0) {
-    if (bytes.starts_with(at, "OggS")) refuse_second_stream(bytes.file());
+    std::string problem;
+    for (auto page = ogg_page(bytes, at, problem);
+         audio && page && (page->flags & kOggFirstPage) == 0; page = ogg_page(bytes, at, problem)) {
+      at += page->bytes;  // of the other streams
+    }
+    std::uint64_t behind = at;
+    while (const std::uint64_t tag_bytes = tag_bytes_at(bytes, behind)) behind += tag_bytes;
+    if (bytes.starts_with(behind, "OggS")) refuse_second_stream(bytes.file());
   } else {
     if (last->number != count - 1) view.patches.pop_back();  // of the same page
     view.patches.push_back(ogg_patch(bytes, *last, count - 1, last->flags | kOggLastPage));
@@ -723,42 +958,147 @@ std::string mp3_length_prefix(ContainerBytes& bytes, const MpegFrame& first, std
   return tag + silence;
 }
 
-// A Xing or Info tag in the first frame, where `frames` follow: libmpg123 believes its count, and
-// guesses where it does not have one.
+// The bytes of tags, and of zeros beside them, at `at` in the middle of a stream, where its frames
+// go on behind them; else 0. Files that were joined have them.
+std::uint64_t tags_between(ContainerBytes& bytes, std::uint64_t at, std::uint32_t fixed) {
+  constexpr std::uint64_t kMaxBytes = (1 << 28) - 1;  // what tag_shown_for() can state
+  std::uint64_t end = at;
+  bool has_tag = false;
+  while (bytes.has(end, 1) && end - at <= kMaxBytes) {
+    if (const std::uint64_t size = tag_bytes_at(bytes, end); size > 0) {
+      end += size;
+      has_tag = true;
+    } else if (bytes.byte(end) == 0) {
+      ++end;
+    } else {
+      const auto frame = mpeg_frame(bytes, end);
+      return has_tag && frame && frame->fixed == fixed && end - at <= kMaxBytes ? end - at : 0;
+    }
+  }
+  return 0;
+}
+
+// The beginning of an ID3v2 tag of `size` bytes that holds nothing: libmpg123 passes over it
+// without a word, and over other kinds of tags with warnings, or not at all.
+std::string tag_shown_for(std::uint64_t size) {
+  constexpr std::uint64_t kHeaderBytes = 10, kLeastBytes = 20;
+  if (size < kLeastBytes) return "";
+  std::string tag("ID3\4\0\0", 6);
+  for (int shift = 21; shift >= 0; shift -= 7) {
+    tag += static_cast<char>((size - kHeaderBytes) >> shift & 0x7f);
+  }
+  return tag + std::string(kLeastBytes - kHeaderBytes, '\0');
+}
+
+// Where the first frame from `from` on begins: there, or behind the end of one whose beginning was
+// cut off, if frames of one kind follow. Else nothing.
+std::optional<std::uint64_t> first_frame_at(ContainerBytes& bytes, std::uint64_t from) {
+  constexpr std::uint64_t kMaxFrameBytes = 2881;  // layer II, 384 kbit/s at 32 kHz, rounded up
+  constexpr int kFrames = 4;
+  if (mpeg_frame(bytes, from)) return from;
+  for (std::uint64_t begin = from + 1; begin < from + kMaxFrameBytes && bytes.has(begin, 4);
+       ++begin) {
+    const auto first = mpeg_frame(bytes, begin);
+    std::uint64_t at = begin;
+    int frames = 0;
+    for (auto frame = first; frame && frame->fixed == first->fixed && bytes.has(at, frame->bytes);
+         frame = mpeg_frame(bytes, at)) {
+      at += frame->bytes;
+      if (++frames == kFrames) return begin;
+    }
+  }
+  return std::nullopt;
+}
+
+// Shows the first frames as silent whose data began before the stream, as those of one that was
+// cut: a decoder would make noise of what it has. Their own data stays, for the frames behind them.
+void mute_headless_frames(ContainerBytes& bytes, std::uint64_t end, ContainerView& view) {
+  std::uint64_t there = 0;  // data of frames before this one
+  for (std::uint64_t at = 0; at < end;) {
+    const auto frame = mpeg_frame(bytes, at);
+    if (!frame || frame->layer != 3) return;
+    const std::uint64_t checksum = (bytes.byte(at + 1) & 1) == 0 ? 2 : 0;
+    const std::uint64_t side_at = at + 4 + checksum;
+    const std::uint64_t side_bytes = xing_offset(*frame) - 4;
+    const std::uint64_t begins_before =
+        frame->mpeg1 ? bytes.big(side_at, 2) >> 7 : bytes.byte(side_at);
+    if (begins_before <= there) return;
+    view.patches.emplace_back(side_at, std::string(static_cast<std::size_t>(side_bytes), '\0'));
+    there += frame->bytes - std::min(frame->bytes, side_at - at + side_bytes);
+    at += frame->bytes;
+  }
+}
+
+// A Xing or Info tag in the first frame, where `frames` of `bytes_there` with it follow: libmpg123
+// believes its count, guesses where it does not have one, and prints a warning about another number
+// of bytes.
 void check_xing_tag(ContainerBytes& bytes, const MpegFrame& first, std::uint64_t frames,
-                    ContainerView& view) {
+                    std::uint64_t bytes_there, ContainerView& view) {
   constexpr std::uint64_t kFlagsAt = 4;
   constexpr std::uint64_t kCountAt = 8;
+  constexpr std::uint64_t kBytesAt = 12;
   constexpr std::uint32_t kHasCount = 1;
+  constexpr std::uint32_t kHasBytes = 2;
   const std::uint64_t tag = xing_offset(first);
+  // The flags and what follows them, as far as it stands in the frame.
+  const auto room = static_cast<std::size_t>(first.bytes - tag - kFlagsAt);
+  const std::string there(bytes.view(tag + kFlagsAt, room));
+  std::string fields = there;
   const std::uint64_t flags = bytes.big(tag + kFlagsAt, 4);
   const std::uint64_t claimed = bytes.big(tag + kCountAt, 4);
   if ((flags & kHasCount) == 0) {
     // The count stands before the other fields, which move into the padding of the frame.
-    const auto room = static_cast<std::size_t>(first.bytes - tag - kFlagsAt);
-    std::string fields(bytes.view(tag + kFlagsAt, room));
     fields.replace(0, 4, big_text(flags | kHasCount, 4) + big_text(frames, 4));
     fields.resize(room);
-    view.patches.emplace_back(tag + kFlagsAt, fields);
   } else if (claimed != frames) {
-    view.patches.emplace_back(tag + kCountAt, big_text(frames, 4));
+    fields.replace(kCountAt - kFlagsAt, 4, big_text(frames, 4));
     view.note = "its Xing tag counts " + std::to_string(claimed) + " frames, " +
                 std::to_string(frames) + " are there and read";
   }
+  if ((flags & kHasBytes) != 0 && room >= kBytesAt - kFlagsAt + 4) {
+    fields.replace(kBytesAt - kFlagsAt, 4, big_text(bytes_there, 4));
+  }
+  if (fields != there) view.patches.emplace(view.patches.begin(), tag + kFlagsAt, fields);
+}
+
+// Another kind of tag, which libmpg123 takes for a frame of audio.
+void pass_over_vbri_tag(ContainerBytes& bytes, ContainerView& view) {
+  constexpr std::uint64_t kVbriAt = 36;
+  const auto first = mpeg_frame(bytes, 0);
+  if (!first || first->layer != 3 || !bytes.starts_with(kVbriAt, "VBRI")) return;
+  const auto next = mpeg_frame(bytes, first->bytes);
+  if (!next || next->fixed != first->fixed) return;
+  bytes.begin_at(first->bytes);
+  view.begin = bytes.origin();
 }
 
 // Walks all frames: they are what there is, whatever a Xing tag counts.
 void check_mpeg(ContainerBytes& bytes, ContainerView& view) {
+  const auto begin = first_frame_at(bytes, 0);
+  if (!begin) refuse_as_no_audio(bytes.file(), "is no audio file");
+  if (*begin > 0) {
+    view.note = "its stream begins in the middle of a frame: the first " + std::to_string(*begin) +
+                " bytes are passed over";
+    bytes.begin_at(*begin);
+    view.begin = bytes.origin();
+  }
+  pass_over_vbri_tag(bytes, view);
   const auto first = mpeg_frame(bytes, 0);
-  if (!first) refuse_container(bytes.file(), "is no audio file", kExpectedAudio);
   std::uint64_t at = 0;
   std::uint64_t frames = 0;
   while (at < bytes.size()) {
     const auto frame = mpeg_frame(bytes, at);
     const std::string place = std::to_string(bytes.origin() + at);
     if (!frame || frame->fixed != first->fixed) {
+      if (const auto size = tags_between(bytes, at, first->fixed); frames > 0 && size > 0) {
+        if (const std::string tag = tag_shown_for(size); !tag.empty()) {
+          view.patches.emplace_back(at, tag);
+        }
+        at += size;
+        continue;
+      }
       if (frames > 0 && is_trailer(bytes, at)) break;
-      if (frames < 2) refuse_container(bytes.file(), "is no audio file", kExpectedAudio);
+      if (frames < 2) refuse_as_no_audio(bytes.file(), "is no audio file");
       view.damage = "is damaged: no frame of the same kind at byte " + place + ", after " +
                     std::to_string(frames);
       break;
@@ -771,6 +1111,9 @@ void check_mpeg(ContainerBytes& bytes, ContainerView& view) {
     at += frame->bytes;
     ++frames;
   }
+  // libmpg123 opens none of it, and prints a warning.
+  if (frames < 2)
+    refuse_container(bytes.file(), "holds a single frame of MPEG audio", "two or more");
   constexpr std::array<const char*, 3> kNames = {"MP1", "MP2", "MP3"};
   view.name = view.container = kNames[static_cast<std::size_t>(first->layer - 1)];
   view.sndfile_format = SF_FORMAT_MPEG;
@@ -779,29 +1122,28 @@ void check_mpeg(ContainerBytes& bytes, ContainerView& view) {
   const bool has_tag = first->layer == 3 && first->bytes >= tag + 12 &&
                        (bytes.starts_with(tag, "Xing") || bytes.starts_with(tag, "Info"));
   if (has_tag) {
-    check_xing_tag(bytes, *first, frames - 1, view);
+    check_xing_tag(bytes, *first, frames - 1, at, view);
     return;
-  }
-  constexpr std::uint64_t kVbriAt = 36;
-  if (first->layer == 3 && frames > 1 && bytes.starts_with(kVbriAt, "VBRI")) {
-    // Another kind of tag, which libmpg123 takes for a frame of audio.
-    view.begin += first->bytes;
-    --frames;
   }
   view.frames = static_cast<std::int64_t>(frames) * first->samples;
   if (first->layer != 3) return;
+  mute_headless_frames(bytes, at, view);
+  std::sort(view.patches.begin(), view.patches.end());
   // libmpg123 cuts the decoder's own delay off where it sees a tag, and only there.
   constexpr std::int64_t kDecoderDelay = 529;
   view.length_prefix = mp3_length_prefix(bytes, *first, frames);
   view.prefix_frames = first->samples - kDecoderDelay;
 }
 
-// MPEG audio in a WAV or W64 file. libsndfile guesses its length: it is shown without its
-// container.
+// MPEG audio in a WAV or W64 file, whose length libsndfile guesses: it is shown without its
+// container. Other audio that libsndfile does not read is libav's.
 void check_wav_encoding(ContainerBytes& bytes, const WavAudio& audio, ContainerView& view) {
-  constexpr std::uint64_t kMpeg = 0x50;
-  constexpr std::uint64_t kMp3 = 0x55;
-  if ((audio.encoding == kMpeg || audio.encoding == kMp3) && mpeg_frame(bytes, audio.begin)) {
+  // Of W64 it knows fewer.
+  constexpr std::array kOfWav = {kPcmTag,      kMsAdpcmTag, kFloatTag,   kAlawTag, kMulawTag,
+                                 kImaAdpcmTag, kGsmTag,     kVoxwareTag, kG721Tag, kExtensibleTag};
+  constexpr std::size_t kOfW64 = 7;
+  if (audio.format.at == 0) return;
+  if (audio.format.is_mpeg() && first_frame_at(bytes, audio.begin)) {
     const ContainerView outer = view;
     view.begin = bytes.origin() + audio.begin;
     view.patches.clear();
@@ -812,24 +1154,25 @@ void check_wav_encoding(ContainerBytes& bytes, const WavAudio& audio, ContainerV
     if (!outer.damage.empty()) view.damage = outer.damage;
     return;
   }
-  if (audio.encoding == 0) return;  // it does not say
-  // PCM, float, A-law, u-law, and several kinds of ADPCM and GSM.
-  constexpr std::array<std::uint64_t, 9> kOfSndfile = {0x01, 0x02, 0x03, 0x06, 0x07,
-                                                       0x11, 0x31, 0x38, 0x40};
-  if (std::find(kOfSndfile.begin(), kOfSndfile.end(), audio.encoding) == kOfSndfile.end()) {
-    give_to_libav(view);
+  const auto known_end =
+      view.sndfile_format == SF_FORMAT_W64 ? kOfWav.begin() + kOfW64 : kOfWav.end();
+  if (std::find(kOfWav.begin(), known_end, audio.format.encoding) == known_end) {
+    give_to_libav(view, wave_name(audio.format));
   }
 }
 
 }  // namespace
 
-std::string convert_advice() {
-  return std::string(kExpectedAudio) + "; `ffmpeg -i IN OUT.wav` converts others";
+std::uint64_t tags_behind(ContainerBytes& bytes, std::uint64_t least) {
+  return trailer_of(bytes, least).tags_begin;
 }
 
 ContainerView examine_container(const InputFile& file, const std::function<void()>& progress) {
   ContainerBytes bytes(file, progress);
-  if (file.size() == 0) refuse_container(file, "is empty", kExpectedAudio);
+  if (file.size() == 0) refuse_as_no_audio(file, "is empty");
+  if (bytes.starts_with(0, kGitLfsPointer)) {
+    refuse_container(file, kGitLfsProblem, "an audio file");
+  }
   ContainerView view;
   view.end = file.size();
   for (const std::uint64_t begin : {std::uint64_t{0}, leader_bytes(bytes)}) {
@@ -846,8 +1189,9 @@ ContainerView examine_container(const InputFile& file, const std::function<void(
       bytes.starts_with(8, "WAVE")) {
     is("WAV", SF_FORMAT_WAV);
     wav = check_wav(bytes, view);
-  } else if (bytes.starts_with(0, "RF64") && bytes.starts_with(8, "WAVE")) {
-    is("RF64", SF_FORMAT_RF64);
+  } else if ((bytes.starts_with(0, "RF64") || bytes.starts_with(0, "BW64")) &&
+             bytes.starts_with(8, "WAVE")) {
+    is(bytes.starts_with(0, "RF64") ? "RF64" : "BW64", SF_FORMAT_RF64);
     wav = check_wav(bytes, view);
   } else if (bytes.starts_with(0, kW64Riff)) {
     is("W64", SF_FORMAT_W64);
@@ -864,19 +1208,25 @@ ContainerView examine_container(const InputFile& file, const std::function<void(
     check_caf(bytes, view);
   } else if (bytes.starts_with(0, "OggS")) {
     is("Ogg", SF_FORMAT_OGG);
-    const std::uint64_t first = 27U + bytes.byte(26);  // the packet on the first page
-    if (bytes.starts_with(first, std::string_view("\x7f"
-                                                  "FLAC")))
-      view.name = "an Ogg FLAC file";
-    if (bytes.starts_with(first, "Speex   ")) view.name = "an Ogg Speex file";
+    const OggCodec codec = ogg_codec(bytes, 0);
+    const auto audio = ogg_audio_among_others(bytes);
+    if (codec == OggCodec::flac) view.name = "an Ogg FLAC file";
+    if (codec == OggCodec::speex) view.name = "an Ogg Speex file";
+    if (audio) view.name = "an Ogg file of audio and other streams";
     view.is_foreign = view.name != view.container;
-    check_ogg(bytes, view);
+    // RFC 7845, section 5.1.1: of the mapping families of Opus the first alone has that order.
+    constexpr std::uint64_t kOpusFamilyAt = 18;
+    view.has_vorbis_order =
+        codec == OggCodec::vorbis ||
+        (codec == OggCodec::opus && bytes.byte(27U + bytes.byte(26) + kOpusFamilyAt) == 1);
+    check_ogg(bytes, audio, view);
     if (view.is_foreign) view.patches.clear();
   } else if (bytes.starts_with(0, "NIST_1A\n") && bytes.has(0, 16)) {
     view.name = view.container = "SPHERE";
     check_sphere(bytes, view);
   } else if (bytes.starts_with(0, "fLaC")) {
     is("FLAC", SF_FORMAT_FLAC);
+    check_flac_count(bytes, view);
     const Trailer trailer = trailer_of(bytes, 4);
     view.end = bytes.origin() + flac_end(bytes, trailer.begin, trailer.tags_begin);
   } else {

@@ -37,6 +37,9 @@ struct ContainerView {
   // What is odd about it and loses nothing.
   std::string note;
 
+  // Ogg: the channels stand in the order of Vorbis (L C R ...) and not in that of WAV (L R C LFE
+  // ...).
+  bool has_vorbis_order = false;
   bool has_gaps = false;  // Ogg: in the numbers of its pages, and maybe in the audio
 
   // SF_FORMAT_RAW: what the bytes do not say.
@@ -62,7 +65,7 @@ struct ContainerView {
 // more than its decoder would return.
 ContainerView examine_container(const InputFile& file, const std::function<void()>& progress);
 
-// What to do about a file that is not of the kinds that are read.
-std::string convert_advice();
+// What to do about a file that is not of the kinds that are read, which are more with libav.
+std::string convert_advice(bool has_libav);
 
 }  // namespace w2vbert

@@ -28,6 +28,8 @@ class ContainerBytes {
     end_ = end;
     block_.clear();
   }
+  // Leaves out what stands before `at`.
+  void begin_at(std::uint64_t at) { show(origin_ + at, end_); }
   std::uint64_t size() const { return end_ - origin_; }
   bool has(std::uint64_t at, std::uint64_t count) const {
     return count <= size() && at <= size() - count;
@@ -76,6 +78,8 @@ class ContainerBytes {
 
 // The bytes of the tag at `at`, or 0.
 std::uint64_t tag_bytes_at(ContainerBytes& bytes, std::uint64_t at);
+// Where the tags begin that stand behind a stream, not before `least`.
+std::uint64_t tags_behind(ContainerBytes& bytes, std::uint64_t least);
 
 [[noreturn]] inline void refuse_container(const InputFile& file, std::string_view problem,
                                           std::string_view expected = "a whole file") {

@@ -32,6 +32,10 @@ void check_mp4(ContainerBytes& bytes, ContainerView& view) {
     if (size < 8) return;
     const std::uint64_t there = bytes.size() - at;
     if (size > there) {
+      if (const std::uint64_t tag_bytes = tag_bytes_at(bytes, at); tag_bytes > 0) {
+        at += tag_bytes;
+        continue;
+      }
       if (is_audio) note_truncation(view, "mdat box", size, there);
       if (is_movie || is_fragment)
         note_cut(bytes, view, is_movie ? "its moov box" : "a moof box", at);
@@ -269,6 +273,7 @@ struct ForeignKind {
   const char* name;
   const char* container;
   void (*check)(ContainerBytes&, ContainerView&) = nullptr;
+  bool is_tagged = false;  // a stream that tags stand behind
 };
 
 constexpr ForeignKind kForeignKinds[] = {
@@ -277,22 +282,22 @@ constexpr ForeignKind kForeignKinds[] = {
     {4, "mdat", "a QuickTime file (MOV, MP4, AAC)", "QuickTime", &check_mp4},
     {0, "\x1a\x45\xdf\xa3", "a Matroska or WebM file (Opus, Vorbis)", "Matroska", &check_matroska},
     {0, "\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a Windows Media file (WMA, ASF)", "ASF", &check_asf},
-    {0, "#!AMR", "an AMR file", "AMR"},
-    {0, "\x0b\x77", "an AC-3 file", "AC-3"},
-    {0, "\xff\xf1", "an AAC file (ADTS)", "AAC"},
-    {0, "\xff\xf9", "an AAC file (ADTS)", "AAC"},
-    {0, "ADIF", "an AAC file (ADIF)", "AAC"},
+    {0, "#!AMR", "an AMR file", "AMR", nullptr, true},
+    {0, "\x0b\x77", "an AC-3 file", "AC-3", nullptr, true},
+    {0, "\xff\xf1", "an AAC file (ADTS)", "AAC", nullptr, true},
+    {0, "\xff\xf9", "an AAC file (ADTS)", "AAC", nullptr, true},
+    {0, "ADIF", "an AAC file (ADIF)", "AAC", nullptr, true},
     {8, "AVI ", "an AVI file", "AVI", &check_avi},
     {0, "FLV\x01", "a Flash video file", "FLV", &check_flv},
-    {0, "wvpk", "a WavPack file", "WavPack"},
-    {0, "MAC ", "a Monkey's Audio file (APE)", "APE"},
-    {0, "MPCK", "a Musepack file", "Musepack"},
-    {0, "MP+", "a Musepack file", "Musepack"},
-    {0, "TTA1", "a True Audio file (TTA)", "TTA", &check_tta},
-    {0, "tBaK", "a TAK file", "TAK"},
+    {0, "wvpk", "a WavPack file", "WavPack", nullptr, true},
+    {0, "MAC ", "a Monkey's Audio file (APE)", "APE", nullptr, true},
+    {0, "MPCK", "a Musepack file", "Musepack", nullptr, true},
+    {0, "MP+", "a Musepack file", "Musepack", nullptr, true},
+    {0, "TTA1", "a True Audio file (TTA)", "TTA", &check_tta, true},
+    {0, "tBaK", "a TAK file", "TAK", nullptr, true},
     {0, "DSD ", "a DSD file (DSF)", "DSF"},
     {0, "FRM8", "a DSD file (DSDIFF)", "DSDIFF"},
-    {0, "ajkg", "a Shorten file (SHN)", "SHN"},
+    {0, "ajkg", "a Shorten file (SHN)", "SHN", nullptr, true},
     {0, ".RMF", "a RealMedia file", "RealMedia", &check_real},
 };
 
@@ -304,6 +309,8 @@ bool examine_foreign_container(ContainerBytes& bytes, ContainerView& view) {
     view.name = kind.name;
     view.container = kind.container;
     view.is_foreign = true;
+    view.begin = bytes.origin();
+    if (kind.is_tagged) view.end = bytes.origin() + tags_behind(bytes, 4);
     if (kind.check) kind.check(bytes, view);
     return true;
   }

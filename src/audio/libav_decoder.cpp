@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -56,7 +57,10 @@ struct FreeIo {
 
 std::string text_of(int error) {
   std::array<char, AV_ERROR_MAX_STRING_SIZE> text{};
-  libav().av_strerror(error, text.data(), text.size());
+  // Some are of a parser alone, and have no words.
+  if (libav().av_strerror(error, text.data(), text.size()) < 0) {
+    libav().av_strerror(AVERROR_INVALIDDATA, text.data(), text.size());
+  }
   return text.data();
 }
 
@@ -166,6 +170,7 @@ class LibavDecoder : public Decoder {
   }
 
   void open_codec() {
+    if (stream_->codecpar->codec_id == AV_CODEC_ID_NONE) refuse("its codec is not known to libav");
     const AVCodec* codec = libav_.avcodec_find_decoder(stream_->codecpar->codec_id);
     if (!codec) {
       refuse(std::string("this libav has no decoder of ") +
@@ -214,17 +219,22 @@ class LibavDecoder : public Decoder {
     return false;
   }
 
-  // In seconds, as the header says; 0 where it does not.
+  // In seconds, as the header says; 0 where it does not. Some kinds count from 0 on, and not from
+  // the first sample.
   double duration() const {
     if (!view_.trusts_duration) return 0;
     if (container_->duration_estimation_method == AVFMT_DURATION_FROM_BITRATE) return 0;
+    const bool is_alone = container_->nb_streams == 1;
+    // ASF tells one length, of the longest stream, which libav states of each.
+    if (!is_alone && std::string_view(container_->iformat->name) == "asf") return 0;
     if (stream_->duration != AV_NOPTS_VALUE) {
       return static_cast<double>(stream_->duration) * av_q2d(stream_->time_base);
     }
-    if (container_->nb_streams == 1 && container_->duration != AV_NOPTS_VALUE) {
-      return static_cast<double>(container_->duration) / AV_TIME_BASE;
-    }
-    return 0;
+    if (!is_alone || container_->duration == AV_NOPTS_VALUE) return 0;
+    const double begin = stream_->start_time != AV_NOPTS_VALUE
+                             ? static_cast<double>(stream_->start_time) * av_q2d(stream_->time_base)
+                             : 0;
+    return static_cast<double>(container_->duration) / AV_TIME_BASE - std::max(begin, 0.0);
   }
 
   std::int64_t claimed_frames() const { return std::llround(duration() * format_.sample_rate_hz); }
@@ -300,7 +310,7 @@ std::unique_ptr<Decoder> open_libav(const InputFile& file, const ContainerView& 
   } catch (const AudioError& error) {
     throw AudioError(file.path(), "",
                      "is " + view.name + ", which FFmpeg's libraries decode: " + error.what(),
-                     convert_advice());
+                     convert_advice(false));
   }
   return std::make_unique<LibavDecoder>(file, view, std::move(progress));
 }

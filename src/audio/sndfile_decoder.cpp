@@ -1,8 +1,10 @@
 #include <sndfile.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include "audio/decoder.h"
@@ -40,6 +42,30 @@ std::string reason_of(const char* text) {
   return reason;
 }
 
+// Where the channels of WAV's order stand in that of Vorbis (Vorbis I, section 4.3.9); empty where
+// both are the same.
+std::span<const std::size_t> vorbis_order(int channels) {
+  static constexpr std::array<std::size_t, 3> k3 = {0, 2, 1};
+  static constexpr std::array<std::size_t, 5> k5 = {0, 2, 1, 3, 4};
+  static constexpr std::array<std::size_t, 6> k6 = {0, 2, 1, 5, 3, 4};
+  static constexpr std::array<std::size_t, 7> k7 = {0, 2, 1, 6, 5, 3, 4};
+  static constexpr std::array<std::size_t, 8> k8 = {0, 2, 1, 7, 5, 6, 3, 4};
+  switch (channels) {
+    case 3:
+      return k3;
+    case 5:
+      return k5;
+    case 6:
+      return k6;
+    case 7:
+      return k7;
+    case 8:
+      return k8;
+    default:
+      return {};
+  }
+}
+
 class SndfileDecoder : public Decoder {
  public:
   SndfileDecoder(const InputFile& file, const ContainerView& view, std::function<void()> progress)
@@ -62,6 +88,7 @@ class SndfileDecoder : public Decoder {
     format_.container = view.name;
     format_.sample_rate_hz = info_.samplerate;
     format_.channels = info_.channels;
+    if (view.has_vorbis_order) order_ = vorbis_order(info_.channels);
   }
 
   const SoundFormat& format() const override { return format_; }
@@ -76,6 +103,7 @@ class SndfileDecoder : public Decoder {
                   reason_of(sf_error_number(error));
       }
       if (got <= 0) return 0;
+      if (!order_.empty()) put_in_order(interleaved, got);
       const sf_count_t skipped = std::min(skip_, got);
       skip_ -= skipped;
       done_ += got - skipped;
@@ -91,6 +119,14 @@ class SndfileDecoder : public Decoder {
   std::string damage() override { return damage_; }
 
  private:
+  void put_in_order(float* interleaved, sf_count_t frames) const {
+    std::array<float, 8> frame{};
+    for (float* values = interleaved; frames-- > 0; values += order_.size()) {
+      std::copy_n(values, order_.size(), frame.begin());
+      for (std::size_t i = 0; i < order_.size(); ++i) values[i] = frame[order_[i]];
+    }
+  }
+
   void open() {
     sound_.reset();
     bytes_.seek(0, SEEK_SET);
@@ -121,7 +157,8 @@ class SndfileDecoder : public Decoder {
   SF_INFO info_ = {};
   SoundFile sound_{nullptr, &sf_close};
   SoundFormat format_;
-  sf_count_t skip_ = 0;  // of the length prefix
+  std::span<const std::size_t> order_;  // of the channels; empty: as they come
+  sf_count_t skip_ = 0;                 // of the length prefix
   std::int64_t done_ = 0;
   std::string damage_;
 };

@@ -13,7 +13,7 @@ std::unique_ptr<Decoder> open_libav(const InputFile& file, const ContainerView& 
                                     std::function<void()>) {
   throw AudioError(file.path(), "",
                    "is " + view.name + ", which a build without libav does not decode",
-                   convert_advice());
+                   convert_advice(false));
 }
 
 }  // namespace w2vbert

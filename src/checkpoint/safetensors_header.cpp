@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "core/file.h"
+#include "core/git_lfs.h"
 #include "core/json.h"
 #include "core/text.h"
 #include "w2vbert/core/error.h"
@@ -109,9 +110,7 @@ bool is_bare_pickle(std::string_view bytes) {
 const char* foreign_file(std::string_view bytes) {
   if (begins_as_safetensors(bytes)) return nullptr;
   const auto starts = [&](std::string_view magic) { return bytes.starts_with(magic); };
-  if (starts("version https://git-lfs")) {
-    return "is a Git LFS pointer, not the file itself: run git lfs pull";
-  }
+  if (starts(kGitLfsPointer)) return kGitLfsProblem;
   if (starts(kZip)) {
     return "is a zip file (PyTorch .bin or .pt): convert it to safetensors with transformers' "
            "save_pretrained";

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
@@ -279,6 +280,12 @@ TEST_F(AudioFile, ASecondStreamBehindTheFirstIsRefusedAndNotForgotten) {
        {"pcm16.wav", "pcm16.rf64", "pcm16.w64", "pcm16.aiff", "pcm16.au", "pcm16.caf"}) {
     EXPECT_THAT(error_of(corpus(name) + corpus(name)), HasSubstr("holds several streams")) << name;
   }
+  const std::string tag = std::string("ID3\4\0\0\0\0\0\7", 10) + std::string(7, 'x');
+  for (const char* name : {"vorbis.ogg", "opus.ogg", "aac.m4a"}) {
+    EXPECT_THAT(error_of(tag + corpus(name) + tag + corpus(name)),
+                HasSubstr("holds several streams"))
+        << name;
+  }
   if (libav_version().empty()) return;
   for (const std::string& name : kForeignFiles) {
     const std::string path = write("two", corpus(name) + corpus(name));
@@ -318,7 +325,6 @@ TEST_F(AudioFile, AnMp3WithoutALengthIsReadWhole) {
   const std::string id3v1 = "TAG" + std::string(125, ' ');
   EXPECT_EQ(samples_of(id3v2 + bytes + id3v1), waveform.samples);
   EXPECT_EQ(samples_of(bytes + std::string(500, '\0')), waveform.samples);
-  EXPECT_NE(error_of(bytes + id3v1 + bytes), "");
 }
 
 TEST_F(AudioFile, HarmlessOdditiesAreAccepted) {
@@ -1161,6 +1167,381 @@ TEST_F(AudioFile, DamagedAnywhereItIsReadOrRefusedAndNothingElse) {
       error_of(bytes, name);
     }
   }
+}
+
+// --- Kinds of WAVE files that libsndfile takes for another one ---
+
+// A W64 of `data` whose fmt chunk is `format`.
+std::string w64(const std::string& format, const std::string& data) {
+  using namespace std::string_literals;
+  const std::string end_of_id = "\xF3\xAC\xD3\x11\x8C\xD1\x00\xC0\x4F\x8E\xDB\x8A"s;
+  const auto chunk = [&](const std::string& name, const std::string& bytes) {
+    return name + end_of_id + little(24 + bytes.size(), 8) + bytes +
+           std::string((8 - bytes.size() % 8) % 8, '\0');
+  };
+  const std::string chunks = "wave" + end_of_id + chunk("fmt ", format) + chunk("data", data);
+  return "riff\x2E\x91\xCF\x11\xA5\xD6\x28\xDB\x04\xC1\x00\x00"s + little(24 + chunks.size(), 8) +
+         chunks;
+}
+
+// The fields of a fmt chunk, one channel of 16 kHz; extensible ones have a GUID.
+std::string format_chunk(std::uint32_t tag, std::uint32_t bits, std::uint32_t block,
+                         std::uint32_t encoding = 0) {
+  using namespace std::string_literals;
+  const std::string fields = little(tag, 2) + little(1, 2) + little(16000, 4) +
+                             little(16000 * block, 4) + little(block, 2) + little(bits, 2);
+  if (tag != 0xfffe) return fields;
+  return fields + little(22, 2) + little(bits, 2) + little(4, 4) + little(encoding, 2) +
+         "\0\0\0\0\x10\0\x80\0\0\xAA\0\x38\x9B\x71"s;
+}
+
+TEST_F(AudioFile, AnExtensibleW64IsReadAsWhatItIs) {
+  std::string companded(2000, '\0');
+  std::mt19937 random(7);
+  for (char& byte : companded) byte = static_cast<char>(random());
+  std::vector<float> values(500);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    values[i] = std::sin(static_cast<float>(i) * 0.1F);
+  }
+  for (const auto& [tag, bits, data] : {std::tuple{1U, 16U, companded},
+                                        {3U, 32U, floats(values)},
+                                        {6U, 8U, companded},
+                                        {7U, 8U, companded}}) {
+    const auto expected = samples_of(
+        wav(16000, 1, data, static_cast<std::uint16_t>(tag), static_cast<std::uint16_t>(bits)));
+    EXPECT_EQ(samples_of(w64(format_chunk(tag, bits, bits / 8), data)), expected) << tag;
+    EXPECT_EQ(samples_of(w64(format_chunk(0xfffe, bits, bits / 8, tag), data)), expected) << tag;
+  }
+  std::string unknown = format_chunk(0xfffe, 16, 2, 1);
+  unknown.back() = 'x';
+  EXPECT_THAT(error_of(w64(unknown, companded)), HasSubstr("unknown GUID"));
+}
+
+TEST_F(AudioFile, SamplesOfAW64WithRoomToSpareAreReadWhole) {
+  std::string data, wide;
+  std::mt19937 random(8);
+  for (int i = 0; i < 900; ++i) {
+    std::string sample(3, '\0');
+    for (char& byte : sample) byte = static_cast<char>(random());
+    data += sample;
+    wide += '\0' + sample;
+  }
+  const auto expected = samples_of(wav(16000, 1, data, 1, 24));
+  EXPECT_EQ(samples_of(w64(format_chunk(1, 24, 3), data)), expected);
+  EXPECT_EQ(samples_of(w64(format_chunk(1, 24, 4), wide)), expected);
+  EXPECT_EQ(samples_of(w64(format_chunk(0xfffe, 24, 4, 1), wide)), expected);
+  EXPECT_THAT(
+      error_of(w64(format_chunk(1, 24, 5), wide)),
+      AllOf(HasSubstr("has blocks of 5 bytes for 1 channels of 24 bits"), HasSubstr("expected 3")));
+}
+
+TEST_F(AudioFile, Bw64IsRf64UnderANewerName) {
+  const std::string rf64 = corpus("pcm16.rf64");
+  const Waveform read = decode_audio(write("new.wav", with(rf64, 0, "BW64")));
+  EXPECT_EQ(read.samples, samples_of(rf64));
+  EXPECT_EQ(read.container, "BW64");
+  EXPECT_THAT(error_of(with(rf64, 0, "BW64").substr(0, 3000)), HasSubstr("is truncated"));
+}
+
+// A WAV of another encoding, with a fact chunk that counts `samples`.
+std::string coded_wav(const std::string& format, std::size_t samples, const std::string& data) {
+  const std::string chunks = "WAVEfmt " + little(format.size(), 4) + format + "fact" +
+                             little(4, 4) + little(samples, 4) + "data" + little(data.size(), 4) +
+                             data;
+  return "RIFF" + little(chunks.size(), 4) + chunks;
+}
+
+TEST_F(AudioFile, MpegAudioInAWavIsReadWholeWhateverTheFactChunkCounts) {
+  for (const char* name : {"xing.mp3", "variable.mp3"}) {
+    const std::string mp3 = corpus(name);
+    const auto expected = samples_of(mp3);
+    const std::string format = format_chunk(0x55, 0, 1) + little(0, 2);
+    for (const std::size_t said : {expected.size(), std::size_t{1}, 3 * expected.size()}) {
+      const std::string whole = coded_wav(format, said, mp3);
+      const Waveform read = decode_audio(write("a.wav", whole + "LIST" + little(4, 4) + "INFO"));
+      EXPECT_EQ(read.samples, expected) << name << " " << said;
+      EXPECT_EQ(read.container, "WAV");
+      EXPECT_THAT(error_of(whole.substr(0, whole.size() - 500)), HasSubstr("is truncated"));
+      EXPECT_EQ(samples_of(w64(format, mp3)), expected) << name;
+    }
+  }
+  std::string frames;
+  for (int i = 0; i < 50; ++i) frames += "\xff\xf5\x44\xc0" + std::string(188, '\0');
+  EXPECT_EQ(samples_of(coded_wav(format_chunk(0x50, 0, 192) + little(0, 2), 9, frames)).size(),
+            50U * 1152);
+}
+
+TEST_F(AudioFile, AWavOfACodecThatLibsndfileLacksIsDecodedOrNamed) {
+  const std::string data(4096, '\x5a');
+  const std::string yamaha = coded_wav(format_chunk(0x20, 4, 1024), 9000000, data);
+  const std::string g722 = coded_wav(format_chunk(0x28f, 4, 1), 5, data);
+  if (libav_version().empty()) {
+    EXPECT_THAT(error_of(yamaha), AllOf(HasSubstr("Yamaha ADPCM"), HasSubstr("ffmpeg")));
+    EXPECT_THAT(error_of(g722), AllOf(HasSubstr("G.722"), HasSubstr("ffmpeg")));
+    return;
+  }
+  for (const std::string& whole : {yamaha, g722}) {
+    const Waveform read = decode_audio(write("a.wav", whole));
+    EXPECT_EQ(read.samples.size(), 2 * data.size());
+    EXPECT_EQ(read.container, "WAV");
+    EXPECT_THAT(error_of(whole.substr(0, whole.size() - 1)), HasSubstr("is truncated"));
+  }
+  EXPECT_THAT(error_of(coded_wav(format_chunk(0xeeee, 4, 1), 5, data)),
+              AllOf(HasSubstr("a WAVE file of compressed audio"), HasSubstr("ffmpeg")));
+}
+
+// --- MPEG streams that were joined or cut ---
+
+TEST_F(AudioFile, TagsInTheMiddleOfAnMpegStreamArePassedOver) {
+  for (const char* name : {"xing.mp3", "variable.mp3"}) {
+    const std::string whole = corpus(name);
+    const auto once = samples_of(whole + whole);
+    const std::size_t seam = samples_of(whole).size();
+    for (const std::string& between :
+         {kId3v1, id3v2(300), kId3v1 + id3v2(40), std::string(50, '\0') + kId3v1, ape(true),
+          kId3v1 + std::string(700, '\0'), ape(true) + kId3v1 + id3v2(5000)}) {
+      const Waveform read = decode_audio(write("a.mp3", whole + between + whole + kId3v1));
+      ASSERT_EQ(read.samples.size(), once.size()) << name;
+      // The decoder begins anew at the seam, with what overlaps there.
+      for (std::size_t i = 0; i < once.size(); ++i) {
+        if (i >= seam && i < seam + 2 * 576) continue;
+        ASSERT_EQ(read.samples[i], once[i]) << name << " " << i;
+      }
+    }
+    // Zeros alone are a hole, and tags that no frame follows hide nothing.
+    EXPECT_THAT(error_of(whole + std::string(300, '\0') + whole), HasSubstr("is damaged"));
+    EXPECT_THAT(error_of(whole + kId3v1 + std::string(300, 'x')), HasSubstr("is damaged"));
+  }
+}
+
+TEST_F(AudioFile, AnMpegStreamMayBeginInTheMiddleOfAFrame) {
+  const std::string whole = corpus("variable.mp3");
+  const auto expected = samples_of(whole);
+  const std::size_t second = whole.find(whole.substr(0, 2), 4);
+  const Waveform read = decode_audio(write("late.mp3", whole.substr(second - 50)));
+  EXPECT_THAT(read.note, HasSubstr("its stream begins in the middle of a frame: the first 50 "));
+  ASSERT_EQ(read.samples.size(), expected.size() - 576);
+  // The first frames may lack data that stood before; nothing is louder for it.
+  float loudest = 0;
+  for (const float sample : read.samples) loudest = std::max(loudest, std::abs(sample));
+  EXPECT_LT(loudest, 1.2F);
+  for (std::size_t i = 4 * 576; i < read.samples.size(); ++i) {
+    ASSERT_NEAR(read.samples[i], expected[i + 576], 1e-4F) << i;
+  }
+  EXPECT_THAT(error_of(std::string(3000, 'x') + whole), HasSubstr("is no audio file"));
+  EXPECT_THAT(error_of(whole.substr(0, second)), HasSubstr("holds a single frame"));
+}
+
+// --- CAF, FLAC and SPHERE ---
+
+TEST_F(AudioFile, ACafMayHaveNoLengthAndIsSalvagedWhereItIsCut) {
+  const std::string whole = corpus("pcm16.caf");
+  const auto expected = samples_of(whole);
+  const std::size_t size_at = whole.find("data", 60) + 4;
+  EXPECT_EQ(samples_of(with(whole, size_at, big(~std::uint64_t{0}, 8))), expected);
+  AudioOptions salvage;
+  salvage.salvage = true;
+  const std::string cut = whole.substr(0, whole.size() - 1001);
+  EXPECT_THAT(error_of(cut), HasSubstr("is truncated: its data chunk says"));
+  const Waveform read = decode_audio(write("cut.caf", cut), salvage);
+  EXPECT_EQ(read.samples, std::vector<float>(expected.begin(), expected.end() - 501));
+}
+
+TEST_F(AudioFile, FramesBehindTheCountOfAFlacAreNoticed) {
+  const std::string whole = corpus("noise.flac");
+  const auto expected = samples_of(whole);
+  AudioOptions salvage;
+  salvage.salvage = true;
+  for (const std::uint64_t count : {6000U, 1U, 11999U, 12001U}) {
+    const std::string odd = with(whole, 22, big(count, 4));
+    EXPECT_THAT(error_of(odd),
+                HasSubstr("holds 12000 frames, its header says " + std::to_string(count)));
+    EXPECT_EQ(decode_audio(write("odd.flac", odd), salvage).samples, expected);
+  }
+}
+
+TEST_F(AudioFile, SphereFieldsMayBeRealNumbersAndCapitals) {
+  const std::string data(1000, '\x33');
+  const std::string plain = sphere(data, "ulaw", 1, "1", 1, 1000);
+  const auto changed = [&](const std::string& from, const std::string& to) {
+    std::string file = plain;
+    file.replace(file.find(from), from.size(), to);
+    file.erase(file.find('\0'), to.size() - from.size());
+    return file;
+  };
+  const auto expected = samples_of(plain);
+  EXPECT_EQ(samples_of(changed("sample_rate -i 16000", "sample_rate -r 16000.0")), expected);
+  EXPECT_EQ(samples_of(changed("sample_rate -i 16000", "sample_rate -r 16000.")), expected);
+  EXPECT_EQ(samples_of(changed("-s4 ulaw", "-s4 ULAW")), expected);
+  EXPECT_THAT(error_of(changed("sample_rate -i 16000", "sample_rate -r 16000.5")),
+              HasSubstr("16000.5"));
+}
+
+// --- Salvage of what was never finished ---
+
+TEST_F(AudioFile, SalvageReadsAFileWhoseLengthWasNeverFilledIn) {
+  AudioOptions salvage;
+  salvage.salvage = true;
+  const std::string whole = corpus("pcm16.wav");
+  const auto expected = samples_of(whole);
+  const std::string rf64 = corpus("pcm16.rf64");
+  const std::size_t ds64 = rf64.find("ds64") + 8;
+  const std::string caf = corpus("pcm16.caf");
+  for (const std::string& unfinished :
+       {with(whole, whole.find("data") + 4, little(0, 4)),
+        with(corpus("pcm16.au"), 8, little(0, 4)),
+        with(with(rf64, rf64.find("data") + 4, little(0xffffffff, 4)), ds64 + 8, little(0, 8)),
+        with(caf, caf.find("data", 60) + 4, big(0, 8))}) {
+    EXPECT_THAT(error_of(unfinished), HasSubstr("has no length: its "));
+    const Waveform read = decode_audio(write("unfinished", unfinished), salvage);
+    EXPECT_EQ(read.samples, expected);
+    EXPECT_THAT(read.note, HasSubstr("has no length"));
+  }
+  // Other chunks are no audio.
+  const std::string empty = wav(16000, 1, "") + "LIST" + little(8, 4) + "INFOabcd";
+  EXPECT_THAT(error_of(empty, "empty.wav", salvage), HasSubstr("holds no audio"));
+}
+
+TEST_F(AudioFile, SalvageMakesUpNoSamplesOfAnUnfinishedBlock) {
+  AudioOptions salvage;
+  salvage.salvage = true;
+  const std::string whole = corpus("adpcm.wav");
+  const auto expected = samples_of(whole);
+  const std::size_t data = whole.find("data") + 8;
+  const auto block = static_cast<std::size_t>(static_cast<std::uint8_t>(whole[32])) +
+                     256 * static_cast<std::size_t>(static_cast<std::uint8_t>(whole[33]));
+  const std::size_t block_samples = (block - 4) * 2 + 1;
+  for (const std::size_t more : {std::size_t{0}, std::size_t{1}, block / 2, block - 1}) {
+    const Waveform read =
+        decode_audio(write("cut.wav", whole.substr(0, data + 2 * block + more)), salvage);
+    EXPECT_EQ(read.samples,
+              std::vector<float>(expected.begin(),
+                                 expected.begin() + static_cast<std::ptrdiff_t>(2 * block_samples)))
+        << more;
+  }
+  // Three blocks of GSM, whose bytes are an odd number.
+  const std::string gsm = coded_wav(format_chunk(0x31, 0, 65) + little(2, 2) + little(320, 2),
+                                    4 * 320, std::string(4 * 65, '\x35'));
+  EXPECT_EQ(samples_of(gsm).size(), 4U * 320);
+  for (const std::size_t missing : {1U, 40U, 65U}) {
+    const std::string path = write("cut.wav", gsm.substr(0, gsm.size() - missing));
+    EXPECT_EQ(decode_audio(path, salvage).samples.size(), 3U * 320) << missing;
+  }
+}
+
+TEST_F(AudioFile, SalvageMakesUpNoSamplesOfAnUnfinishedBlockOfAnAiff) {
+  using namespace std::string_literals;
+  std::string blocks(20 * 34, '\0');
+  for (std::size_t i = 0; i < blocks.size(); ++i) blocks[i] = static_cast<char>(i % 34 < 2 ? 0 : i);
+  const std::string kind = big(1, 2) + big(20 * 64, 4) + big(16, 2) +
+                           "\x40\x0c\xfa\0\0\0\0\0\0\0ima4\0\0"s;  // 16 kHz as an 80-bit number
+  const std::string chunks = "AIFCCOMM" + big(kind.size(), 4) + kind + "SSND" +
+                             big(8 + blocks.size(), 4) + big(0, 8) + blocks;
+  const std::string whole = "FORM" + big(chunks.size(), 4) + chunks;
+  const auto expected = samples_of(whole);
+  ASSERT_EQ(expected.size(), 20U * 64);
+  AudioOptions salvage;
+  salvage.salvage = true;
+  for (const std::size_t missing : {1U, 20U, 34U}) {
+    const Waveform read =
+        decode_audio(write("cut.aiff", whole.substr(0, whole.size() - missing)), salvage);
+    EXPECT_EQ(read.samples, std::vector<float>(expected.begin(), expected.end() - 64)) << missing;
+  }
+}
+
+TEST_F(AudioFile, NothingIsPrintedAboutAnOddMpegStream) {
+  const std::string whole = corpus("xing.mp3");
+  ::testing::internal::CaptureStderr();
+  // More than the Xing tag counts, tags between frames, a single frame, a lost beginning.
+  for (const std::string& odd :
+       {whole + whole, whole + ape(true) + whole, whole.substr(0, 432), whole.substr(300)}) {
+    try {
+      decode_audio(write("odd.mp3", odd));
+    } catch (const AudioError&) {
+    }
+  }
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+}
+
+// --- Streams that libav reads ---
+
+TEST_F(AudioFile, TagsAroundAForeignStreamArePassedOver) {
+  if (libav_version().empty()) GTEST_SKIP() << "this build has no libav";
+  const std::string whole = corpus("aac.aac");
+  const auto expected = samples_of(whole);
+  for (const std::string& tag : {kId3v1, ape(true), kLyrics2 + kId3v1, ape(false) + kId3v1}) {
+    EXPECT_EQ(samples_of(whole + tag), expected);
+    EXPECT_EQ(samples_of(id3v2(30) + id3v2(20) + whole + tag), expected);
+  }
+  EXPECT_EQ(samples_of(ape(true) + whole), expected);
+  EXPECT_EQ(samples_of(std::string(100, '\0') + whole), expected);
+}
+
+TEST_F(AudioFile, ALengthThatCountsMoreThanTheAudioIsNoTruncation) {
+  if (libav_version().empty()) GTEST_SKIP() << "this build has no libav";
+  // Beside a picture that is longer.
+  EXPECT_EQ(decode_audio(kCorpus + "/picture.wmv").samples.size(),
+            decode_audio(kCorpus + "/wma.wma").samples.size());
+  // From 0 on, where the first sample stands at 0.25 seconds.
+  std::string late = corpus("opus.webm");
+  const auto expected = samples_of(late);
+  late[late.find("\xe7\x81") + 2] = '\xfa';
+  const std::size_t length_at = late.find("\x44\x89\x88") + 3;
+  std::uint64_t bits = 0;
+  for (std::size_t i = 0; i < 8; ++i) {
+    bits = bits << 8 | static_cast<std::uint8_t>(late[length_at + i]);
+  }
+  late = with(late, length_at,
+              big(std::bit_cast<std::uint64_t>(std::bit_cast<double>(bits) + 250), 8));
+  EXPECT_EQ(samples_of(late), expected);
+}
+
+TEST_F(OggFile, OneStreamOfAudioAmongOthersIsRead) {
+  if (libav_version().empty()) GTEST_SKIP() << "this build has no libav";
+  const auto skeleton = [](const std::string& packet, char flags, std::uint32_t number) {
+    return std::string("OggS\0", 5) + flags + little(0, 8) + little(77, 4) + little(number, 4) +
+           little(0, 4) + '\1' + static_cast<char>(packet.size()) + packet;
+  };
+  std::string head = std::string("fishead\0", 8) + little(3, 2) + little(0, 2);
+  head.resize(64, '\0');
+  for (const char* name : {"vorbis.ogg", "opus.ogg"}) {
+    auto pages = pages_of(corpus(name));
+    pages.insert(pages.begin(), skeleton(head, 2, 0));
+    pages.insert(pages.begin() + 2, skeleton("", 4, 1));
+    const Waveform read = decode_audio(write("two.ogg", joined(pages)));
+    EXPECT_NEAR(static_cast<double>(read.samples.size()) / read.sample_rate_hz, 0.75, 0.02) << name;
+    const std::string all = joined(pages);
+    EXPECT_THAT(error_of(all.substr(0, all.size() - 20)), HasSubstr("is truncated in page"));
+    EXPECT_THAT(error_of(with(all, all.size() - 20, "x")), HasSubstr("is damaged: wrong checksum"));
+    EXPECT_THAT(error_of(all + all), HasSubstr("holds several streams"));
+    // Of two streams of audio neither is the one that is meant.
+    auto other = pages_of(corpus(name));
+    for (std::string& page : other) page.replace(14, 4, little(1234567, 4));
+    auto both = pages_of(corpus(name));
+    both.insert(both.begin() + 1, other[0]);
+    both.insert(both.begin() + 3, other.begin() + 1, other.end());
+    EXPECT_THAT(error_of(joined(both)), HasSubstr("holds several streams"));
+  }
+}
+
+TEST_F(AudioFile, ChannelsAreCountedInOneOrder) {
+  // Each of the six is louder than the one before: left, right, centre, low frequencies, ...
+  for (const char* name : {"surround.ogg", "surround.opus"}) {
+    AudioOptions options;
+    options.channels = AudioOptions::Channels::one;
+    for (options.channel = 1; options.channel <= 6; ++options.channel) {
+      const auto samples = decode_audio(kCorpus + "/" + name, options).samples;
+      double power = 0;
+      for (const float sample : samples) power += static_cast<double>(sample) * sample;
+      const double amplitude = std::sqrt(2 * power / static_cast<double>(samples.size()));
+      EXPECT_NEAR(amplitude, 0.1 * options.channel, 0.03) << name;
+    }
+  }
+}
+
+TEST_F(AudioFile, AGitLfsPointerSaysHowToFetchTheFile) {
+  EXPECT_THAT(error_of("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n"),
+              HasSubstr("run git lfs pull"));
 }
 
 }  // namespace

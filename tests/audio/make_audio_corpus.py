@@ -59,6 +59,15 @@ for name, source, options in (
 ):
     words = ["ffmpeg", "-v", "error", "-y", "-i", out / source, "-map_metadata", "-1"]
     subprocess.run([*words, "-fflags", "+bitexact", *options.split(), out / name], check=True)
+# Audio beside a longer picture; six channels, each louder than the one before.
+FFMPEG = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi"]
+PLAIN = ["-map_metadata", "-1", "-fflags", "+bitexact"]
+subprocess.run([*FFMPEG, "-i", "color=size=32x32:rate=2:duration=3", "-i", out / "noise.flac", *PLAIN, "-c:v", "wmv2",
+                "-c:a", "wmav2", "-b:a", "32k", "-packet_size", "800", out / "picture.wmv"], check=True)
+levels = "|".join(f"0.{channel}*sin(900*t)" for channel in range(1, 7))
+for name, codec in (("surround.ogg", "libvorbis"), ("surround.opus", "libopus")):
+    subprocess.run([*FFMPEG, "-i", f"aevalsrc={levels}:s=16000:d=0.25:c=5.1", *PLAIN, "-c:a", codec, out / name],
+                   check=True)
 # Noise first, then almost silence, and no Xing frame: the length guessed from the first bitrate is
 # far too short.
 fading = np.concatenate([rng.standard_normal(4000) * 0.2, rng.standard_normal(12000) * 1e-4])

@@ -14,6 +14,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const w2vbert::ContainerView view = w2vbert::examine_container(file, [] {});
     if (view.name[0] == '\0' || view.begin > view.end || view.end > size) std::abort();
     if (view.frames && *view.frames < 0) std::abort();
+    std::uint64_t end = 0;  // of the patch before
+    for (const auto& [at, text] : view.patches) {
+      if (at < end) std::abort();
+      end = at + text.size();
+    }
   } catch (const w2vbert::AudioError& error) {
     w2vbert::check_message(error.what());
   }
