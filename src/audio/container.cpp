@@ -774,7 +774,7 @@ std::pair<std::uint64_t, std::string> ogg_patch(ContainerBytes& bytes, const Ogg
   return {page.at + kOggFlagsAt, changed.substr(kOggFlagsAt, kOggChecksumAt + 4 - kOggFlagsAt)};
 }
 
-// Of what codec a stream of Ogg is, by the packet on its first page.
+// The codec of a stream of Ogg, by the packet on its first page.
 enum class OggCodec { vorbis, opus, flac, speex, none };
 
 OggCodec ogg_codec(ContainerBytes& bytes, std::uint64_t page) {
@@ -981,13 +981,13 @@ std::uint64_t tags_between(ContainerBytes& bytes, std::uint64_t at, std::uint32_
 // The beginning of an ID3v2 tag of `size` bytes that holds nothing: libmpg123 passes over it
 // without a word, and over other kinds of tags with warnings, or not at all.
 std::string tag_shown_for(std::uint64_t size) {
-  constexpr std::uint64_t kHeaderBytes = 10, kLeastBytes = 20;
-  if (size < kLeastBytes) return "";
+  constexpr std::uint64_t kHeaderBytes = 10, kMinBytes = 20;
+  if (size < kMinBytes) return "";
   std::string tag("ID3\4\0\0", 6);
   for (int shift = 21; shift >= 0; shift -= 7) {
     tag += static_cast<char>((size - kHeaderBytes) >> shift & 0x7f);
   }
-  return tag + std::string(kLeastBytes - kHeaderBytes, '\0');
+  return tag + std::string(kMinBytes - kHeaderBytes, '\0');
 }
 
 // Where the first frame from `from` on begins: there, or behind the end of one whose beginning was
@@ -1138,7 +1138,7 @@ void check_mpeg(ContainerBytes& bytes, ContainerView& view) {
 // MPEG audio in a WAV or W64 file, whose length libsndfile guesses: it is shown without its
 // container. Other audio that libsndfile does not read is libav's.
 void check_wav_encoding(ContainerBytes& bytes, const WavAudio& audio, ContainerView& view) {
-  // Of W64 it knows fewer.
+  // In W64 it knows fewer.
   constexpr std::array kOfWav = {kPcmTag,      kMsAdpcmTag, kFloatTag,   kAlawTag, kMulawTag,
                                  kImaAdpcmTag, kGsmTag,     kVoxwareTag, kG721Tag, kExtensibleTag};
   constexpr std::size_t kOfW64 = 7;

@@ -24,7 +24,7 @@ struct ContainerView {
   int sndfile_format = 0;  // libsndfile's SF_FORMAT_ type without the encoding; RAW: all of it
   // Audio of a kind that libsndfile does not read, or in an encoding that it does not.
   bool is_foreign = false;
-  // Of a foreign kind: whether the length that its header says is more than a hint.
+  // For a foreign kind: whether the length that its header says is more than a hint.
   bool trusts_duration = true;
   std::uint64_t begin = 0;
   std::uint64_t end = 0;

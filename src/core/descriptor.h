@@ -55,8 +55,8 @@ class Descriptor {
                      expected);
 }
 
-// Returns 0, or the error's number. Waits where the other end of a pipe is slow, also where whoever
-// opened it has made it not wait by itself (O_NONBLOCK).
+// Returns 0, or the error's number. Waits where the other end of a pipe is slow, also where it was
+// opened so that it does not wait by itself (O_NONBLOCK).
 inline int try_write_all(int descriptor, std::span<const std::byte> bytes) noexcept {
   while (!bytes.empty()) {
     const ssize_t count =

@@ -1514,7 +1514,7 @@ TEST_F(OggFile, OneStreamOfAudioAmongOthersIsRead) {
     EXPECT_THAT(error_of(all.substr(0, all.size() - 20)), HasSubstr("is truncated in page"));
     EXPECT_THAT(error_of(with(all, all.size() - 20, "x")), HasSubstr("is damaged: wrong checksum"));
     EXPECT_THAT(error_of(all + all), HasSubstr("holds several streams"));
-    // Of two streams of audio neither is the one that is meant.
+    // Neither of two streams of audio is the one that is meant.
     auto other = pages_of(corpus(name));
     for (std::string& page : other) page.replace(14, 4, little(1234567, 4));
     auto both = pages_of(corpus(name));

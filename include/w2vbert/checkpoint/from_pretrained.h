@@ -50,7 +50,7 @@ struct PretrainedSource {
 /// Finds a model without reading its weights: a local directory or cached Hub id (resolve_model)
 /// and its config.json with the options' changes. Throws CheckpointError for a model that is not
 /// there, ConfigError for a config.json that is not there, is malformed, or does not hold with the
-/// changes, UsageError for a Hub id or a revision that is none.
+/// changes, UsageError for what is not a Hub id or a revision.
 PretrainedSource find_pretrained(const std::string& path_or_id,
                                  const FromPretrainedOptions& options = {});
 

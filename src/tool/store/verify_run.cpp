@@ -124,7 +124,7 @@ class Verifier {
                              outputs_[index].written.value_or(""));
         },
         [this](const Scanned& one) {
-          look_at(one);
+          judge(one);
           events_.progress(++result_.outputs, outputs_.size());
         });
     records_.for_each([this](const JournalEntry& record) { look_for(record); });
@@ -169,7 +169,7 @@ class Verifier {
     }
   }
 
-  // Why an output that is whole is none of this run; "" where it is one.
+  // Why an output that is whole does not belong to this run; "" where it does.
   std::string problem_of(const Listed& output, const OutputScan& scan) const {
     const std::string path = quote_bytes(path_of(output.name));
     // What says nothing of its run, the record speaks for.
@@ -183,7 +183,7 @@ class Verifier {
     return "";
   }
 
-  void look_at(const Scanned& one) {
+  void judge(const Scanned& one) {
     const Listed& output = outputs_[one.index];
     const OutputScan& scan = one.scan;
     if (!is_sharded_) found_.insert(output.name);

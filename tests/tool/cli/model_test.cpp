@@ -677,7 +677,7 @@ TEST_F(Model, LeavesOtherFilesAloneThatStandInThePlaceOfItsResult) {
                            "states.safetensors", "marked.safetensors", "clip.wav"}) {
     expect_left(scratch_ / name, 5);
   }
-  // Of a version that left no mark.
+  // From a version that left no mark.
   result_ = scratch_ / "earlier.safetensors";
   write_safetensors(result_,
                     {{"last_hidden_state", at::zeros({3})}, {"extract_features", at::zeros({3})}});

@@ -91,7 +91,7 @@ TEST_F(Writable, IsLookedAtAgainBeforeItIsWritten) {
   write_text(scratch_ / "result", "another's");
   EXPECT_THROW(output.put(StagedFile(output.path(), "result")), StorageError);
   EXPECT_EQ(read_text(scratch_ / "result"), "another's");
-  // Of another process with the same command.
+  // One that another process with the same command has made.
   OutputFile again = file(scratch_ / "again", /*is_earlier=*/true);
   write_text(again.path(), "its result");
   again.put(StagedFile(again.path(), "result"));
