@@ -99,7 +99,7 @@ PLACES = {
 parser = argparse.ArgumentParser()
 parser.add_argument("program", type=pathlib.Path)
 parser.add_argument("library", type=pathlib.Path)
-parser.add_argument("--trials", type=int, default=150, help="how many of all are tried")
+parser.add_argument("--trials", type=int, default=100, help="how many of all are tried")
 parser.add_argument("--seed", type=int, default=0, help="which ones")
 parser.add_argument("--all", action="store_true")
 parser.add_argument("--only", type=re.compile, default=re.compile(""))
