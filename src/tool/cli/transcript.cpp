@@ -21,9 +21,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// A segment may end so much behind its file's last sample, and its line says where it did end.
-constexpr double kMaxMissingSeconds = 0.11;
-
 // What a line says of its clip.
 struct EarlierLine {
   std::string path;
@@ -106,10 +103,7 @@ bool is_of_segment(const EarlierLine& line, const std::optional<InputSegment>& w
   const bool has_offset = wanted && wanted->has_offset;
   if (has_offset != line.offset_seconds.has_value()) return false;
   if (has_offset && *line.offset_seconds != wanted->offset_seconds) return false;
-  if (!wanted || wanted->duration_seconds == 0) return true;
-  constexpr double kRounding = 1e-3;
-  const double missing = wanted->duration_seconds - line.seconds;
-  return missing >= -kRounding && missing <= kMaxMissingSeconds;
+  return may_last(wanted, line.seconds);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "core/resolved_path.h"
 #include "core/text.h"
 #include "tool/corpus/partition.h"
+#include "w2vbert/audio/audio_file.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -48,6 +49,13 @@ constexpr std::string_view kNameExpected =
     "a name whose parts between slashes are not empty, \".\" or \"..\"";
 
 }  // namespace
+
+bool may_last(const std::optional<InputSegment>& segment, double seconds) {
+  if (!segment || segment->duration_seconds == 0) return true;
+  constexpr double kRounding = 1e-3;  // of the borders, and by resampling
+  const double missing = segment->duration_seconds - seconds;
+  return missing > -kRounding && missing < kPartEndTolerance + kRounding;
+}
 
 std::string segment_text(const std::optional<InputSegment>& segment) {
   if (!segment) return "the whole file";

@@ -31,6 +31,9 @@ struct InputSegment {
 
 // "0.2 s to 0.5 s", "0.2 s to the end"; "the whole file" for none.
 std::string segment_text(const std::optional<InputSegment>& segment);
+// Whether audio of so many seconds can be that segment's, which may end a little behind the last
+// sample of its file.
+bool may_last(const std::optional<InputSegment>& segment, double seconds);
 
 // A row of a list that names no input; or of a directory, a folder that cannot be listed, or a file
 // that cannot name an output.

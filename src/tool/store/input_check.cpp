@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "core/text.h"
-#include "w2vbert/audio/audio_file.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -14,10 +13,7 @@ namespace {
 // Whether an output that does not say which part of a file it is of can be of that one: as far as
 // its length tells, which it does not without a duration.
 bool has_length_of(const JournalEntry& output, const std::optional<InputSegment>& segment) {
-  if (!segment || segment->duration_seconds == 0 || output.audio_seconds == 0) return true;
-  constexpr double kRounding = 1e-3;  // of the borders, and by resampling
-  const double too_long = output.audio_seconds - segment->duration_seconds;
-  return too_long < kRounding && too_long > -kPartEndTolerance - kRounding;
+  return output.audio_seconds == 0 || may_last(segment, output.audio_seconds);
 }
 
 }  // namespace
