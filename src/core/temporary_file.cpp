@@ -1,6 +1,5 @@
 #include "core/temporary_file.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/file.h>
@@ -13,10 +12,10 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
-#include <memory>
 #include <utility>
 #include <vector>
 
+#include "core/directory_entries.h"
 #include "core/exclusive_name.h"
 #include "core/file.h"
 #include "core/host_name.h"
@@ -243,18 +242,11 @@ bool may_be_removed(const std::string& path, const TemporaryName& name, const st
 std::size_t remove_stale_temporaries(const std::string& directory) {
   const std::string prefix = join_path(directory, "");
   std::vector<std::pair<std::string, TemporaryName>> candidates;
-  {
-    const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(prefix.c_str()), ::closedir);
-    if (!folder) fail_storage(directory, "cannot be listed", errno);
-    errno = 0;
-    while (const dirent* entry = ::readdir(folder.get())) {
-      if (auto parsed = parse_temporary_name(entry->d_name)) {
-        candidates.emplace_back(prefix + entry->d_name, std::move(*parsed));
-      }
-      errno = 0;
+  for_each_entry(directory, [&](const dirent& entry, DIR*) {
+    if (auto parsed = parse_temporary_name(entry.d_name)) {
+      candidates.emplace_back(prefix + entry.d_name, std::move(*parsed));
     }
-    if (errno != 0) fail_storage(directory, "cannot be listed", errno);
-  }
+  });
   if (candidates.empty()) return 0;
 
   const std::int64_t now = clock_of(directory);

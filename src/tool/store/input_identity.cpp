@@ -5,15 +5,14 @@
 
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstddef>
+#include <span>
 #include <string_view>
-#include <vector>
 
 #include "audio/audio_part.h"
-#include "core/file.h"
+#include "core/file_blocks.h"
 #include "core/resolved_path.h"
 #include "core/text.h"
 #include "w2vbert/core/error.h"
@@ -81,15 +80,10 @@ std::string part_text(const FilePart& part) {
 InputIdentity identify_input(const InputFile& file, const std::function<void()>& progress) {
   XXH3_state_t state;
   XXH3_128bits_reset(&state);
-  std::vector<std::byte> block(static_cast<std::size_t>(std::min(kInputBlockBytes, file.size())));
-  for (std::uint64_t at = 0; at < file.size();) {
-    const auto count =
-        static_cast<std::size_t>(std::min<std::uint64_t>(block.size(), file.size() - at));
-    file.read_at(at, block.data(), count);
-    XXH3_128bits_update(&state, block.data(), count);
-    at += count;
+  for_each_block(file, 0, file.size(), kInputBlockBytes, [&](std::span<const std::byte> block) {
+    XXH3_128bits_update(&state, block.data(), block.size());
     progress();
-  }
+  });
   file.check_unchanged();
   XXH128_canonical_t digest;
   XXH128_canonicalFromHash(&digest, XXH3_128bits_digest(&state));

@@ -1,6 +1,5 @@
 #include "tool/store/journal.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -9,14 +8,15 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string_view>
 #include <type_traits>
 #include <utility>
 
+#include "core/directory_entries.h"
 #include "core/escaped_name.h"
+#include "core/file_blocks.h"
 #include "core/file_lock.h"
 #include "core/json.h"
 #include "core/resolved_path.h"
@@ -185,20 +185,19 @@ void for_each_line(const InputFile& file,
                    const std::function<void(std::string_view, std::uint64_t)>& line) {
   std::string text;
   std::uint64_t begin = 0;
-  std::string block(kReadBytes, '\0');
-  for (std::uint64_t at = 0; at < file.size(); at += block.size()) {
-    block.resize(static_cast<std::size_t>(std::min<std::uint64_t>(kReadBytes, file.size() - at)));
-    file.read_at(at, block.data(), block.size());
-    std::string_view rest = block;
+  std::uint64_t read = 0;
+  for_each_block(file, 0, file.size(), kReadBytes, [&](std::span<const std::byte> block) {
+    read += block.size();
+    std::string_view rest = as_text(block);
     for (std::size_t end = rest.find('\n'); end != std::string_view::npos; end = rest.find('\n')) {
       text += rest.substr(0, end);
       rest.remove_prefix(end + 1);
       if (text.size() <= kMaxLineBytes) line(text, begin);
       text.clear();
-      begin = at + (block.size() - rest.size());
+      begin = read - rest.size();
     }
     if (text.size() <= kMaxLineBytes) text += rest;
-  }
+  });
 }
 
 // Calls line(what stands there, offset, bytes) for each line of a journal that is JSON.
@@ -289,17 +288,12 @@ bool is_name_of_lines(std::string_view file_name) {
 }
 
 std::vector<JournalFile> journals_in(const std::string& directory) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(directory.c_str()), ::closedir);
-  if (!folder) fail_storage(directory, "cannot be listed", errno);
   std::vector<JournalFile> journals;
-  errno = 0;
-  while (const dirent* entry = ::readdir(folder.get())) {
-    if (const auto partition = partition_of_journal(entry->d_name)) {
-      journals.push_back({join_path(directory, entry->d_name), *partition});
+  for_each_entry(directory, [&](const dirent& entry, DIR*) {
+    if (const auto partition = partition_of_journal(entry.d_name)) {
+      journals.push_back({join_path(directory, entry.d_name), *partition});
     }
-    errno = 0;
-  }
-  if (errno != 0) fail_storage(directory, "cannot be listed", errno);
+  });
   std::sort(journals.begin(), journals.end(),
             [](const JournalFile& a, const JournalFile& b) { return a.path < b.path; });
   return journals;

@@ -1,14 +1,11 @@
 #include "tool/store/output_listing.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include <cerrno>
-#include <memory>
 #include <utility>
 
-#include "core/descriptor.h"
+#include "core/directory_entries.h"
 #include "core/file.h"
 
 namespace w2vbert::tool {
@@ -29,19 +26,12 @@ FolderEntry::Kind kind_of(const dirent& entry, DIR* folder) {
 }  // namespace
 
 std::vector<FolderEntry> entries_of(const std::string& folder) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir(folder.c_str()), ::closedir);
-  const auto expected = "a directory that can be read";
-  if (!open) fail_storage(folder, "cannot be listed", errno, expected);
   std::vector<FolderEntry> entries;
-  errno = 0;
-  while (const dirent* entry = ::readdir(open.get())) {
-    std::string name = entry->d_name;
-    if (name != "." && name != "..") {
-      entries.push_back({std::move(name), kind_of(*entry, open.get())});
-    }
-    errno = 0;
-  }
-  if (errno != 0) fail_storage(folder, "cannot be listed", errno, expected);
+  const auto add = [&](const dirent& entry, DIR* open) {
+    std::string name = entry.d_name;
+    if (name != "." && name != "..") entries.push_back({std::move(name), kind_of(entry, open)});
+  };
+  for_each_entry(folder, add, "a directory that can be read");
   return entries;
 }
 

@@ -5,9 +5,9 @@
 #include <span>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 #include "checkpoint/safetensors_header.h"
+#include "core/file_blocks.h"
 #include "core/parse_number.h"
 #include "core/text.h"
 #include "tool/store/clip_index.h"
@@ -25,14 +25,8 @@ constexpr std::size_t kBlockBytes = 1 << 20;
 
 std::string data_digest(const InputFile& file, std::uint64_t data_offset) {
   Sha256 sha;
-  std::vector<std::byte> block(kBlockBytes);
-  for (std::uint64_t at = data_offset; at < file.size();) {
-    const auto count =
-        static_cast<std::size_t>(std::min<std::uint64_t>(block.size(), file.size() - at));
-    file.read_at(at, block.data(), count);
-    sha.add(std::span(block).first(count));
-    at += count;
-  }
+  for_each_block(file, data_offset, file.size(), kBlockBytes,
+                 [&](std::span<const std::byte> block) { sha.add(block); });
   return sha.hex();
 }
 

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string_view>
 #include <unordered_map>
 #include <unordered_set>
@@ -14,6 +15,7 @@
 
 #include "checkpoint/safetensors_header.h"
 #include "core/file.h"
+#include "core/file_blocks.h"
 #include "core/host_name.h"
 #include "core/json.h"
 #include "tool/corpus/partition.h"
@@ -35,12 +37,9 @@ std::size_t lines_in(const std::string& path) {
   if (!exists(path)) return 0;
   const auto file = InputFile::open<StorageError>(path);
   std::size_t lines = 0;
-  std::string block(kFailureBlockBytes, '\0');
-  for (std::uint64_t at = 0; at < file.size(); at += block.size()) {
-    block.resize(static_cast<std::size_t>(std::min<std::uint64_t>(block.size(), file.size() - at)));
-    file.read_at(at, block.data(), block.size());
-    lines += static_cast<std::size_t>(std::count(block.begin(), block.end(), '\n'));
-  }
+  for_each_block(file, 0, file.size(), kFailureBlockBytes, [&](std::span<const std::byte> block) {
+    lines += static_cast<std::size_t>(std::count(block.begin(), block.end(), std::byte{'\n'}));
+  });
   return lines;
 }
 

@@ -20,6 +20,7 @@
 #include "core/durable_file.h"
 #include "core/environment.h"
 #include "core/file.h"
+#include "core/file_blocks.h"
 #include "core/host_name.h"
 #include "core/text.h"
 #include "tool/store/sha256.h"
@@ -88,12 +89,9 @@ class DigestCache {
 XXH128_canonical_t block_digest(const InputFile& file, std::uint64_t begin, std::uint64_t end) {
   XXH3_state_t state;
   XXH3_128bits_reset(&state);
-  std::vector<std::byte> bytes(static_cast<std::size_t>(std::min(kReadBytes, end - begin)));
-  for (std::uint64_t at = begin; at < end; at += bytes.size()) {
-    bytes.resize(static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), end - at)));
-    file.read_at(at, bytes.data(), bytes.size());
+  for_each_block(file, begin, end, kReadBytes, [&](std::span<const std::byte> bytes) {
     XXH3_128bits_update(&state, bytes.data(), bytes.size());
-  }
+  });
   XXH128_canonical_t digest;
   XXH128_canonicalFromHash(&digest, XXH3_128bits_digest(&state));
   return digest;
