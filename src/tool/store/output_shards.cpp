@@ -105,10 +105,20 @@ void OutputShards::check_alignment() const {
   }
 }
 
+void OutputShards::check_folders() const {
+  for (const BadRow& row : inputs_.bad_rows()) {
+    if (!row.is_folder) continue;
+    throw UsageError(
+        row.path, "",
+        "in which shards the other clips are depends on what is in it, and it " + row.problem);
+  }
+}
+
 FileLock OutputShards::lock() const { return FileLock(directory_.record_path()); }
 
 Outputs::ScanResult OutputShards::scan(const Partition& partition, bool verify) {
   check_alignment();
+  check_folders();
   ScanResult found;
   if (exists(directory_.record_path())) found.is_unlocked = !lock().is_held();
   InputCheck check(inputs_, directory_, found);

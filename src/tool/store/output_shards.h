@@ -52,6 +52,8 @@ class OutputShards : public Outputs {
   SafetensorsMetadata metadata_of(const std::string& index, const std::string& digest) const;
   std::uint64_t longest_header(std::size_t shard, const StoredShard* stored) const;
   void check_alignment() const;
+  // Throws UsageError for a folder that could not be listed.
+  void check_folders() const;
   FileLock lock() const;
   OpenShard& open(std::size_t number);
   void begin_writing(OpenShard& shard);

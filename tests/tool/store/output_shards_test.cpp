@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "support/error_message.h"
 #include "support/raw_safetensors.h"
 #include "support/temporary_directory.h"
 #include "tool/store/made_outputs.h"
@@ -18,6 +19,7 @@
 namespace w2vbert::tool::testing {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -160,6 +162,20 @@ TEST_F(Shards, KeepTheClipsOfRowsThatBecameBad) {
   EXPECT_EQ(run(out, inputs_, {}).finished, 5U);
   const Checkpoint shard = Checkpoint::open(out + "/shard-00000.safetensors");
   EXPECT_EQ(shard.read("clip-1/state")[0][1].item<float>(), 101.0F);
+}
+
+// Its clips would be in one of the shards, and the others' in others, once it can be listed.
+TEST_F(Shards, AreNotBegunWhereAFolderCannotBeListed) {
+  const std::string out = scratch_ / "out";
+  run(out, inputs_, in_order_);
+  const auto before = read_text(out + "/shard-00000.safetensors");
+  InputList list("/");
+  list.add_bad_row({"/in/a", "", "cannot be listed: Input/output error", /*is_folder=*/true});
+  for (std::size_t i = 1; i < 5; ++i) list.add(inputs_.path(i));
+  list.finish();
+  EXPECT_THAT(message_of<UsageError>([&] { run(out, list, {}); }),
+              AllOf(HasSubstr("/in/a: in which shards"), HasSubstr("Input/output error")));
+  EXPECT_EQ(read_text(out + "/shard-00000.safetensors"), before);
 }
 
 TEST_F(Shards, AreNotMadeOfBadRowsAlone) {
