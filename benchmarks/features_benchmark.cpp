@@ -4,10 +4,10 @@
 
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <fstream>
 #include <vector>
 
+#include "core/parse_number.h"
 #include "w2vbert/features/seamless_m4t_feature_extractor.h"
 
 int main(int argc, char** argv) {
@@ -16,11 +16,14 @@ int main(int argc, char** argv) {
   std::vector<float> clip(static_cast<std::size_t>(file.tellg()) / sizeof(float));
   file.seekg(0).read(reinterpret_cast<char*>(clip.data()),
                      static_cast<std::streamsize>(clip.size() * sizeof(float)));
-  at::set_num_threads(std::atoi(argv[2]));
+  const auto threads = w2vbert::parse_number<int>(argv[2]);
+  const auto repeats = w2vbert::parse_number<int>(argv[3]);
+  if (!threads || *threads < 1 || !repeats) return 2;
+  at::set_num_threads(*threads);
   const w2vbert::SeamlessM4TFeatureExtractor extractor;
   const std::vector<std::vector<float>> clips = {clip};
   extractor(clips);  // warm-up
-  for (int i = std::atoi(argv[3]); i > 0; --i) {
+  for (int i = *repeats; i > 0; --i) {
     const auto start = std::chrono::steady_clock::now();
     extractor(clips);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;

@@ -87,7 +87,7 @@ void attention(benchmark::State& state, Precision precision) {
   const ScratchBuffer qkv = random_buffer(3 * kHeads * stride);
   ScratchBuffer y = random_buffer(frames * kChannels);
   const RaggedAttention module(kHeads, kHeadSize, at::randn({kLeft + 1 + kRight, kHeadSize}), kLeft,
-                               kRight, precision);
+                               kRight, precision, /*sdpa=*/true);
   RaggedAttention::Scratch scratch;
   for (auto _ : state) module.forward(batch, qkv.data(), stride, scratch, y.data());
   count_flops(state, 4.0 * static_cast<double>(frames * frames * kChannels));

@@ -23,6 +23,7 @@ struct Libav {
   SharedLibrary codec{"libavcodec.so." AV_STRINGIFY(LIBAVCODEC_VERSION_MAJOR)};
   SharedLibrary format{"libavformat.so." AV_STRINGIFY(LIBAVFORMAT_VERSION_MAJOR)};
 
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a member and its name
 #define W2VBERT_FUNCTION(library, name) \
   decltype(&::name) name = library.find<decltype(&::name)>(#name)
   W2VBERT_FUNCTION(util, av_frame_alloc);

@@ -50,7 +50,7 @@ using Frame = std::unique_ptr<AVFrame, Freed<&Libav::av_frame_free>>;
 using Resampler = std::unique_ptr<SwrContext, Freed<&Libav::swr_free>>;
 struct FreeIo {
   void operator()(AVIOContext* io) const {
-    libav().av_freep(&io->buffer);
+    libav().av_freep(static_cast<void*>(&io->buffer));
     libav().avio_context_free(&io);
   }
 };

@@ -152,7 +152,7 @@ std::optional<std::string> find_snapshot(const std::string& cache, const HubName
   std::string commit = referenced_commit(repository, revision);
   if (commit.empty()) commit = revision;
   if (!is_commit(commit)) return std::nullopt;
-  if (const std::string snapshot = join_path(snapshots, commit);
+  if (std::string snapshot = join_path(snapshots, commit);
       is_directory<CheckpointError>(snapshot)) {
     return snapshot;
   }

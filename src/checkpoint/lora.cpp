@@ -135,6 +135,7 @@ class LoraMerger {
   // The module's names of what apply() replaces.
   std::vector<std::string> replaced() const {
     std::vector<std::string> names;
+    names.reserve(replacements_.size());
     for (const Replace& change : replacements_) names.push_back(change.name);
     return names;
   }
@@ -159,10 +160,10 @@ class LoraMerger {
     }
     if (!report_.unused.empty()) {
       const std::size_t count = report_.unused.size();
-      std::vector<std::string> first;
-      for (std::size_t i = 0; i < std::min(count, kMaxUnusedListed); ++i) {
-        first.push_back(quote_bytes(report_.unused[i]));
-      }
+      std::vector<std::string> first(
+          report_.unused.begin(),
+          report_.unused.begin() + static_cast<std::ptrdiff_t>(std::min(count, kMaxUnusedListed)));
+      for (std::string& name : first) name = quote_bytes(name);
       const std::string list = comma_list(first) + (count > kMaxUnusedListed ? ", ..." : "");
       report_.warnings.push_back(quote_bytes(files_.weights) + ": " + std::to_string(count) +
                                  " tensors are for parts that this model does not have: " + list);
@@ -459,7 +460,7 @@ void take_sizes_of_lora(Wav2Vec2BertConfig& config, const std::string& path_or_i
     }
     return std::nullopt;
   };
-  if (const auto outputs = rows_of("lm_head")) config.vocab_size = *outputs;
+  if (const auto outputs = rows_of("lm_head")) config.vocab_size = outputs;
   // An x-vector model's classifier is as wide as its embeddings.
   if (rows_of("feature_extractor") || rows_of("objective")) return;
   if (const auto width = rows_of("projector")) config.classifier_proj_size = *width;

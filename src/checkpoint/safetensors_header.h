@@ -60,9 +60,9 @@ int dtype_bits(std::string_view dtype_name);
 // end of the header at least: dtypes, shapes, and data offsets that tile the data without hole or
 // overlap. A length that cannot be is refused before anything is allocated. Throws CheckpointError
 // naming `path` and the tensor; a file that is something else (a web page, a Git LFS pointer, a
-// pickle) is told what it is. Takes at most three times the header's memory and 64 MiB, with `head`
+// pickle) is told what it is. Takes at most three times the header's memory and 64 MiB, with `text`
 // itself, which the header keeps.
-SafetensorsHeader parse_safetensors_header(std::string&& head, std::uint64_t file_size,
+SafetensorsHeader parse_safetensors_header(std::string&& text, std::uint64_t file_size,
                                            const std::string& path);
 // The same with a copy of `head`.
 SafetensorsHeader parse_safetensors_header(std::string_view head, std::uint64_t file_size,

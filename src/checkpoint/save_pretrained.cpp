@@ -115,7 +115,7 @@ std::vector<StagedFile> stage_weights(const torch::nn::Module& module, const std
     staged.push_back(stage_safetensors(join_path(directory, file), of_shard, {{"format", "pt"}}));
   }
   if (shards.size() > 1) {
-    const std::string path = join_path(directory, std::string(kCheckpointIndexFile));
+    const std::string path = join_path(directory, kCheckpointIndexFile);
     staged.emplace_back(path, serialize_shard_index(index, path));
   }
   return staged;

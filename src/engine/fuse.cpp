@@ -66,6 +66,7 @@ Wav2Vec2BertEncoderImpl::Output FusedEncoderModule::forward(torch::Tensor hidden
                     ", expected from 0 to ", layers_);
   const auto batch = hidden_states.size(0);
   std::vector<FusedEncoder::Clip> clips;
+  clips.reserve(static_cast<std::size_t>(batch));
   for (std::int64_t row = 0; row < batch; ++row) {
     clips.push_back({hidden_states[row], valid.defined() ? valid[row] : valid});
   }

@@ -49,7 +49,7 @@ void init_module(torch::nn::Module& module, const Wav2Vec2BertConfig& config) {
   }
   for (auto& parameter : module.named_parameters(/*recurse=*/false)) {
     const std::string& name = parameter.key();
-    torch::Tensor values = parameter.value();
+    const torch::Tensor& values = parameter.value();
     if (name == "masked_spec_embed") values.uniform_();
     if (name == "pos_bias_u" || name == "pos_bias_v") torch::nn::init::xavier_uniform_(values);
     if (name == "layer_weights") {

@@ -1188,8 +1188,8 @@ std::string w64(const std::string& format, const std::string& data) {
 std::string format_chunk(std::uint32_t tag, std::uint32_t bits, std::uint32_t block,
                          std::uint32_t encoding = 0) {
   using namespace std::string_literals;
-  const std::string fields = little(tag, 2) + little(1, 2) + little(16000, 4) +
-                             little(16000 * block, 4) + little(block, 2) + little(bits, 2);
+  std::string fields = little(tag, 2) + little(1, 2) + little(16000, 4) + little(16000 * block, 4) +
+                       little(block, 2) + little(bits, 2);
   if (tag != 0xfffe) return fields;
   return fields + little(22, 2) + little(bits, 2) + little(4, 4) + little(encoding, 2) +
          "\0\0\0\0\x10\0\x80\0\0\xAA\0\x38\x9B\x71"s;

@@ -49,7 +49,9 @@ bool fires(bool write = false) {
   static bool wrote = false;
   const bool again = write && wrote;
   wrote = write;
-  if (fault.in == 0 || again || --fault.in > 0) return false;
+  if (fault.in == 0 || again) return false;
+  --fault.in;
+  if (fault.in > 0) return false;
   fault.fired = true;
   if (fault.error == 0) ::kill(::getpid(), SIGKILL);
   errno = fault.error;
@@ -343,7 +345,7 @@ TEST(ShardSize, IsANumberOrAText) {
   EXPECT_EQ(ShardSize(0).bytes(), 0U);
   EXPECT_EQ(ShardSize(5'000'000'000).bytes(), 5'000'000'000U);
   EXPECT_EQ(ShardSize("5GB").bytes(), 5'000'000'000U);
-  EXPECT_EQ(ShardSize(std::string("1.5kb")).bytes(), 1'500U);
+  EXPECT_EQ(ShardSize("1.5kb").bytes(), 1'500U);
   EXPECT_EQ(SavePretrainedOptions().max_shard_size.bytes(), 50'000'000'000U);
   EXPECT_THROW(ShardSize(-1), c10::ValueError);
   EXPECT_THROW(ShardSize("5"), c10::ValueError);

@@ -394,7 +394,7 @@ std::vector<Wav2Vec2BertConfig> adapter_configs() {
 }
 
 TEST(FusedEngine, RunsTheAdapterBehindTheEncoder) {
-  for (auto config : adapter_configs()) {
+  for (const auto& config : adapter_configs()) {
     config.validate();
     auto model = model_of(config, 6);
     const auto mask_of = [](std::int64_t frames, std::int64_t valid) {

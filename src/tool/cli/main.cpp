@@ -32,7 +32,7 @@ std::vector<std::string> with_plain_paths(const std::vector<std::string>& words)
     }
     const std::size_t start = !only_paths && word.starts_with("--") ? word.find('=') + 1 : 0;
     const bool is_list = word.size() >= start + 2 && word[start] == '[' && word.back() == ']';
-    const bool is_option = only_paths && word.starts_with("-");
+    const bool is_option = only_paths && word.starts_with('-');
     plain.push_back(is_list || is_option ? word.substr(0, start) + "./" + word.substr(start)
                                          : word);
   }

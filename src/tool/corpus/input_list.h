@@ -119,8 +119,8 @@ class InputList {
   // The place of an input among all rows, bad ones too: what it keeps when a bad row is mended.
   std::size_t slot(std::size_t index) const;
   std::size_t slots() const noexcept { return size() + inputs_before_.size(); }
-  // How many inputs come before that slot.
-  std::size_t inputs_before(std::size_t slot) const;
+  // How many inputs come before the slot `wanted`.
+  std::size_t inputs_before(std::size_t wanted) const;
   const std::vector<std::string>& notes() const noexcept { return notes_; }
 
  private:

@@ -207,6 +207,7 @@ ClipReader::Decoded ClipReader::decode(std::size_t index, Decoding& decoding, De
   const auto set_active = [&](bool active) {
     const std::lock_guard lock(decoding.mutex);
     decoding.active = active && !decoding.given_up;
+    // NOLINTNEXTLINE(bugprone-std-exception-baseclass): no handler of errors may take it
     if (decoding.given_up) throw GivenUp();
     decoding.index = index;
     decoding.identity = identity;

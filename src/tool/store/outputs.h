@@ -67,6 +67,7 @@ struct WritingEnded {
   } catch (const UsageError&) {
     throw;
   } catch (...) {
+    // NOLINTNEXTLINE(bugprone-std-exception-baseclass): no handler of errors may take it
     throw WritingEnded{std::current_exception()};
   }
 }

@@ -18,7 +18,7 @@ StoredShard::StoredShard(const std::string& path)
       clips.emplace(std::move(name), std::move(clip));
     }
   } catch (const JsonError& error) {
-    throw UsageError(path, std::string(kIndexKey), error.what(), "an index of clips");
+    throw UsageError(path, kIndexKey, error.what(), "an index of clips");
   }
 }
 

@@ -154,10 +154,11 @@ at::Tensor adapted_mask(const Wav2Vec2BertConfig& config, const at::Tensor& mask
                         std::int64_t rows) {
   auto length = mask.sum().item<double>();
   const auto kernel = static_cast<double>(config.adapter_kernel_size);
-  const auto padding = static_cast<double>(config.adapter_kernel_size / 2);
+  const std::int64_t padding = config.adapter_kernel_size / 2;
   for (std::int64_t layer = 0; layer < config.num_adapter_layers; ++layer) {
-    length = std::floor(
-        (length + 2 * padding - kernel) / static_cast<double>(config.adapter_stride) + 1);
+    length = std::floor((length + static_cast<double>(2 * padding) - kernel) /
+                            static_cast<double>(config.adapter_stride) +
+                        1);
   }
   return at::arange(rows).lt(length).to(mask.scalar_type());
 }

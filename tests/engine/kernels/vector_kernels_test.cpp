@@ -55,7 +55,7 @@ template <class Value>
 class Guarded {
  public:
   explicit Guarded(std::int64_t count, Value value = Value())
-      : values_(static_cast<std::size_t>(count + 2 * kGuard), value) {
+      : values_(static_cast<std::size_t>(count) + 2 * kGuard, value) {
     for (Value* end : {values_.data(), values_.data() + kGuard + count}) {
       std::memset(static_cast<void*>(end), kMark, kGuard * sizeof(Value));
     }
@@ -637,6 +637,7 @@ TEST_P(VectorKernelsOf, TakesZeroPointsAndScalesOutOfSums) {
   for (std::int64_t i = 0; i < rows * ld; ++i) {
     const auto row = static_cast<std::size_t>(i / ld), column = static_cast<std::size_t>(i % ld);
     if (i % ld >= columns) {
+      // NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): the marks are bytes
       EXPECT_EQ(std::memcmp(&sums[i], &whole[static_cast<std::size_t>(i)], sizeof(float)), 0);
       continue;
     }

@@ -41,7 +41,7 @@ class Audio : public ::testing::Test {
   // One channel of a file of 16-bit samples behind 44 bytes of header.
   std::string channel_of(const std::string& path, std::size_t channel) const {
     const std::string bytes = content_of(path);
-    const auto channels = static_cast<std::size_t>(bytes[22]);
+    const auto channels = static_cast<std::size_t>(static_cast<unsigned char>(bytes[22]));
     std::string data;
     for (std::size_t at = 44 + 2 * channel; at < bytes.size(); at += 2 * channels) {
       data += bytes.substr(at, 2);

@@ -16,6 +16,7 @@
 #include "support/program.h"
 #include "support/small_model.h"
 #include "support/temporary_directory.h"
+#include "support/text_file.h"
 #include "support/write_clip.h"
 
 namespace w2vbert::tool::testing {
@@ -214,7 +215,7 @@ TEST_F(Extract, FailsAClipWhoseStatesAreBeyondTheTypeOfItsFile) {
   expect_beyond({"--stats", stats, "--output-dtype", "float16", "--states", "1,2"},
                 "hidden_states.1", "(--output-dtype)");
   for (const Words& more : {Words{"--output-dtype", "bfloat16"}, {}}) {
-    out_ += "1";
+    out_ += '1';
     ASSERT_EQ(run_program(one(a_, with({"--stats", stats}, more))).status, 0);
     EXPECT_TRUE(
         tensors_of(out_ + "/a.safetensors").at("last_hidden_state").isfinite().all().item<bool>());
@@ -238,7 +239,7 @@ TEST_F(Extract, StoresTheModelsOwnNan) {
         std::numeric_limits<float>::infinity();
   });
   for (const Words& more : {Words{}, {"--output-dtype", "float16"}, {"--dtype", "bfloat16"}}) {
-    out_ += "1";
+    out_ += '1';
     ASSERT_EQ(run_program(one(a_, more)).status, 0);
     const auto state = tensors_of(out_ + "/a.safetensors").at("last_hidden_state");
     EXPECT_TRUE(state.select(1, 3).isnan().all().item<bool>());
@@ -290,7 +291,7 @@ TEST_F(Extract, RunsAModelWhoseFeatureExtractorGivesNoMask) {
                             {"--shard-size", "2"},
                             {"--chunk-seconds", "0.5"},
                             {"--pool", "2"}}) {
-    out_ += "1";
+    out_ += '1';
     ASSERT_EQ(run_program(one(a_, more)).status, 0);
   }
   // HF: the model gets no mask, and every frame counts.
@@ -417,8 +418,6 @@ TEST_F(Extract, ResumesWithoutTouchingWhatIsFinished) {
 
 TEST_F(Extract, NeedsNoWeightsWhenAllIsFinished) {
   ASSERT_EQ(run_program(words()).status, 0);
-  // Past the first 4 KiB of every tensor, so that the model still counts as the same.
-  const std::string weights = model_ + "/model.safetensors";
   const Stamp stamp = stamp_of(out_ + "/x/a.safetensors");
   EXPECT_EQ(run_program(words({"--threads=2"})).status, 2);  // --threads twice
   const Result again =
@@ -450,8 +449,8 @@ TEST_F(Extract, RemovesTheTemporariesOfDeadProcesses) {
   const std::string dead = out_ + "/x/.a.safetensors." + name + ".999999999.0123456789abcdef.tmp";
   const std::string alive = out_ + "/x/.a.safetensors." + name + "." + std::to_string(::getpid()) +
                             ".0123456789abcdef.tmp";
-  std::ofstream{dead};
-  std::ofstream{alive};
+  write_text(dead, "");
+  write_text(alive, "");
   ASSERT_EQ(run_program(words()).status, 0);
   EXPECT_FALSE(fs::exists(dead));
   EXPECT_TRUE(fs::exists(alive));
