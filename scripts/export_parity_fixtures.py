@@ -4,7 +4,9 @@ with:
 
   export_parity_fixtures.py REF.safetensors --model DIR_OR_ID --audio CLIP.wav [CLIP.wav ...]
   export_parity_fixtures.py REF.safetensors --model DIR_OR_ID --features IN.safetensors
+  export_parity_fixtures.py --pack DIR --model DIR_OR_ID --audio CLIP.wav [CLIP.wav ...]
   w2vbert parity --model DIR_OR_ID --reference REF.safetensors --report report.html
+  w2vbert parity --expected REF.safetensors --actual DUMP.safetensors --report report.html
 
 The model is of the class that config.json names, and comes from a directory or the local Hub cache. The
 clips make one batch, padded by the model's feature extractor. REF.safetensors holds
@@ -14,13 +16,16 @@ clips make one batch, padded by the model's feature extractor. REF.safetensors h
   backward/<field>, gradients/<parameter> with --grad: what was sent backward (the loss itself, where
                                           there is one), and the gradient of every parameter
 and as metadata the modules' order (each when it ended), tensors that were views of transposed memory or
-did not start at an aligned address (both can change how an operation rounds), and the settings and
-versions on this side. With --train, modules are left out: only the whole chain draws the
-same random numbers.
+did not start at an aligned address (both can change how an operation rounds), the model's config, and the
+settings and versions on this side. With --pack, DIR gets all that a test of another engine needs, without
+Python: reference.safetensors, inputs.safetensors (the model's arguments), model/ (config.json,
+model.safetensors) and pack.json (versions, threads, CPU). With --train, modules are left out: only the
+whole chain draws the same random numbers.
 """
 
 import argparse
 import inspect
+import json
 import pathlib
 import sys
 
@@ -156,11 +161,22 @@ def export(model, inputs, path, metadata, device="cpu", grad=False, train=False,
         "train": str(int(train)),
         "gradient_checkpointing": str(int(gradient_checkpointing)),
         "seed": str(seed),
+        "config": model.config.to_json_string(),
         "order": ",".join(order),
         "transposed": ",".join(transposed(tensors)),
         "misaligned": ",".join(f"{name}={offset}" for name, offset in misaligned.items()),
     }
     write(path, tensors, metadata)
+
+
+def export_pack(folder, model, inputs, metadata, **options):
+    """What `w2vbert parity --expected` takes as a directory."""
+    folder.mkdir(parents=True, exist_ok=True)
+    export(model, inputs, folder / "reference.safetensors", metadata, **options)
+    model.cpu().save_pretrained(folder / "model")
+    write(folder / "inputs.safetensors",
+          {name: value for name, value in inputs.items() if value is not None}, {"format": "pt"})
+    (folder / "pack.json").write_text(json.dumps({"format": 1, **settings_of(model)}, indent=2) + "\n")
 
 
 def class_of(model):
@@ -191,7 +207,9 @@ def batch(features):
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("reference", type=pathlib.Path, metavar="REF.safetensors")
+    written = parser.add_mutually_exclusive_group(required=True)
+    written.add_argument("reference", nargs="?", type=pathlib.Path, metavar="REF.safetensors")
+    written.add_argument("--pack", type=pathlib.Path, metavar="DIR", help="a reference pack")
     parser.add_argument("--model", required=True, metavar="DIR_OR_ID")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--audio", nargs="+", metavar="CLIP")
@@ -217,9 +235,13 @@ def main():
     inputs = (features_of_clips(arguments.audio, arguments.model) if arguments.audio
               else batch(load_file(arguments.features)))
     inputs["input_features"] = inputs["input_features"].to(model.dtype)
-    export(model, inputs, arguments.reference, {"model": arguments.model}, arguments.device,
-           arguments.grad, arguments.train, seed=arguments.seed)
-    print(arguments.reference)
+    options = {"device": arguments.device, "grad": arguments.grad, "train": arguments.train,
+               "seed": arguments.seed}
+    if arguments.pack:
+        export_pack(arguments.pack, model, inputs, {"model": arguments.model}, **options)
+    else:
+        export(model, inputs, arguments.reference, {"model": arguments.model}, **options)
+    print(arguments.pack or arguments.reference)
 
 
 if __name__ == "__main__":

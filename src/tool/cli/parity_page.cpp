@@ -16,16 +16,18 @@ namespace w2vbert::tool {
 namespace {
 
 // What both sides tell of themselves, in this order.
-constexpr const char* kSettings[] = {"architecture", "dtype",   "attn_implementation", "device",
-                                     "device_name",  "threads", "cpu_capability",      "grad",
-                                     "train",        "torch",   "transformers",        "python"};
+constexpr const char* kSettings[] = {"architecture",   "dtype",        "attn_implementation",
+                                     "device",         "device_name",  "threads",
+                                     "cpu_capability", "grad",         "train",
+                                     "torch",          "transformers", "python",
+                                     "w2vbert",        "engine",       "version"};
 
-std::string html_rows(const char* title, const std::vector<ParityRow>& rows) {
+std::string html_rows(const std::string& title, const std::vector<ParityRow>& rows) {
   if (rows.empty()) return "";
   std::string html = fmt::format(
       "<h2>{}</h2><table><tr><th>name<th>values<th>differing<th>max |Δ|<th>max rel "
       "Δ<th>ULPs<th>cosine</tr>\n",
-      html_text(std::string(1, static_cast<char>(std::toupper(title[0]))) + (title + 1)));
+      html_text(std::string(1, static_cast<char>(std::toupper(title[0]))) + title.substr(1)));
   for (const ParityRow& row : rows) {
     const Comparison& found = row.comparison;
     html += fmt::format("<tr{}><td>{}", row.within ? "" : " class='outside'", html_text(row.name));
@@ -54,9 +56,10 @@ std::string worst_elements(const ParityResult& result) {
   });
   rows.resize(std::min(rows.size(), kRows));
   if (rows.empty()) return "<h2>Worst elements</h2><p>No value differs.</p>\n";
-  std::string html =
+  std::string html = fmt::format(
       "<h2>Worst "
-      "elements</h2><table><tr><th>name<th>index<th>PyTorch<th>here<th>|Δ|<th>ULPs</tr>\n";
+      "elements</h2><table><tr><th>name<th>index<th>PyTorch<th>{}<th>|Δ|<th>ULPs</tr>\n",
+      our_side(result));
   for (const ParityRow* row : rows) {
     for (const auto& element : row->comparison.worst) {
       html += fmt::format("<tr{}><td>{}<td>{}<td>{:.9g}<td>{:.9g}<td>{}<td>{}</tr>\n",
@@ -69,6 +72,18 @@ std::string worst_elements(const ParityResult& result) {
   return html + "</table>\n";
 }
 
+// What a reader wants to know first of another engine's dump.
+std::string diagnosis_html(const ParityResult& result) {
+  if (!result.diagnosis) return "";
+  const std::string left_out = left_out_text(result);
+  return fmt::format("<p class='diagnosis'>{}</p>{}\n", html_text(diagnosis_text(result), kMaxText),
+                     left_out.empty() ? "" : "<p>" + html_text(left_out, kMaxText) + ".</p>");
+}
+
+const std::string& title_of(const ParityPaths& paths) {
+  return paths.dump.empty() ? paths.model : paths.dump;
+}
+
 constexpr const char* kStyle =
     "body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:920px;color:#222}"
     "table{border-collapse:collapse;margin:.5em 0 1.5em}"
@@ -77,6 +92,7 @@ constexpr const char* kStyle =
     "td:first-child,th:first-child{text-align:left;font-family:ui-monospace,monospace;font-size:12."
     "5px}"
     ".outside td{color:#b03a2e;font-weight:600}.verdict{font-size:1.25em;font-weight:600}"
+    ".diagnosis{font-size:1.1em;border-left:4px solid #b03a2e;padding:.3em .8em;background:#faf3f2}"
     ".good{color:#1e8449}.bad{color:#b03a2e}svg text{font-size:11px;fill:#333}"
     "details{margin:.3em 0}summary{cursor:pointer}";
 
@@ -101,22 +117,27 @@ std::string parity_html(const ParityResult& result, const ParityPaths& paths) {
   std::string html = fmt::format(
       "{8}{0}</title><style>{1}</style>\n"
       "<h1>Parity of {0}</h1><p class='verdict {2}'>{3}</p><p>{4}. Tolerance: {5} ({6}).</p>\n"
-      "<p>Reference: {7}</p>\n",
-      html_text(paths.model), kStyle, result.within() ? "good" : "bad", html_text(verdict(result)),
-      html_text(count_text(result)), html_text(tolerance_text(result.tolerance)),
-      html_text(result.tolerance.reason), html_text(paths.reference), kPageBegin);
-  html += "<h2>Both sides</h2><table><tr><th>setting<th>PyTorch<th>here</tr>\n";
+      "{9}<p>Reference: {7}{10}</p>\n",
+      html_text(title_of(paths)), kStyle, result.within() ? "good" : "bad",
+      html_text(verdict(result)), html_text(count_text(result)),
+      html_text(tolerance_text(result.tolerance)), html_text(result.tolerance.reason),
+      html_text(paths.reference), kPageBegin, diagnosis_html(result),
+      paths.dump.empty() ? "" : ". Dump: " + html_text(paths.dump));
+  html += fmt::format("<h2>Both sides</h2><table><tr><th>setting<th>PyTorch<th>{}</tr>\n",
+                      our_side(result));
   for (const char* key : kSettings) {
     const std::string there = setting_of(result.theirs, key), here = setting_of(ours, key);
     if (there.empty() && here.empty()) continue;
     html += fmt::format("<tr><td>{}<td>{}<td>{}</tr>\n", key, html_text(there), html_text(here));
   }
-  html += fmt::format("<tr><td>w2vbert<td><td>{}</tr></table>\n", html_text(ours.at("w2vbert")));
+  html += "</table>\n";
   html += "<h2>How the error grows</h2>" + growth_picture(result, layers);
-  html +=
-      "<h2>Layer by layer</h2><p>Left: each module by itself, fed with PyTorch's input. Right: the "
-      "whole model's error after the layer, fed from the start, over the frames; one line a "
-      "clip.</p>\n";
+  html += fmt::format(
+      "<h2>Layer by layer</h2><p>Left: {}. Right: the whole model's error after the layer, fed "
+      "from "
+      "the start, over the frames; one line a clip.</p>\n",
+      result.diagnosis ? "each module of the dump"
+                       : "each module by itself, fed with PyTorch's input");
   for (const Layer& layer : layers) {
     const bool outside = std::any_of(layer.modules.begin(), layer.modules.end(),
                                      [](const ParityRow* row) { return !row->within; });
@@ -126,7 +147,8 @@ std::string parity_html(const ParityResult& result, const ParityPaths& paths) {
                     html_text(layer.title), layer_picture(result, layer));
   }
   html += worst_elements(result);
-  html += html_rows(kModulesTitle, result.modules) + html_rows(kChainTitle, result.chain) +
+  html += html_rows(modules_title(result), result.modules) +
+          html_rows(chain_title(result), result.chain) +
           html_rows(kGradientsTitle, result.gradients);
   return html + "</html>\n";
 }

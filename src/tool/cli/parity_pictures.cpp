@@ -93,9 +93,9 @@ constexpr const char* kOutsideColour = "#e67e22";
 
 }  // namespace
 
-std::string html_text(std::string_view text) {
+std::string html_text(std::string_view text, std::size_t limit) {
   std::string result;
-  for (const char c : quote_bytes(text, 400)) {
+  for (const char c : quote_bytes(text, limit)) {
     switch (c) {
       case '&':
         result += "&amp;";
@@ -189,11 +189,10 @@ std::string growth_picture(const ParityResult& result, const std::vector<Layer>&
   }
   svg += fmt::format(
       "<text x='460' y='264' text-anchor='middle'>hidden state: <tspan fill='{}'>line: of the "
-      "whole model, "
-      "fed from the start</tspan>; <tspan fill='{}'>dots: the worst module on the way to it, fed "
-      "with "
-      "PyTorch's input</tspan></text>",
-      kChainColour, kModuleColour);
+      "whole model, fed from the start</tspan>; <tspan fill='{}'>dots: the worst module on the way "
+      "to "
+      "it{}</tspan></text>",
+      kChainColour, kModuleColour, result.diagnosis ? "" : ", fed with PyTorch's input");
   return svg + "</svg>";
 }
 

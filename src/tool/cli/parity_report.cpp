@@ -26,16 +26,19 @@ std::string settings_line(const Settings& settings) {
   const auto get = [&](const char* key) { return setting_of(settings, key); };
   if (!get("transformers").empty()) add("transformers " + get("transformers"));
   if (!get("w2vbert").empty()) add("w2vbert " + get("w2vbert"));
-  add("torch " + get("torch"));
+  if (!get("engine").empty()) add(get("engine") + " " + get("version"));
+  if (!get("torch").empty()) add("torch " + get("torch"));
   add(get("device"));
   add(get("cpu_capability"));
-  add(get("threads") + (get("threads") == "1" ? " thread" : " threads"));
+  if (!get("threads").empty()) {
+    add(get("threads") + (get("threads") == "1" ? " thread" : " threads"));
+  }
   add(get("dtype"));
   add(get("attn_implementation"));
   return line;
 }
 
-void add_rows(std::string& text, const char* title, const std::vector<ParityRow>& rows,
+void add_rows(std::string& text, const std::string& title, const std::vector<ParityRow>& rows,
               std::size_t width) {
   if (rows.empty()) return;
   text += fmt::format("{:<{}}  {:>10} {:>10} {:>8} {:>12}\n", title, width, "max |Δ|", "max rel Δ",
@@ -100,20 +103,25 @@ std::string describe_outside(const ParityRow& row, double tolerance) {
 }
 
 std::string parity_table(const ParityResult& result) {
-  std::size_t width = std::string(kModulesTitle).size();
+  std::size_t width = modules_title(result).size();
   result.for_each_row([&](const ParityRow& row) { width = std::max(width, row.name.size()); });
   width = std::min(width, kMaxNameWidth);
   std::string text;
-  add_rows(text, kModulesTitle, result.modules, width);
-  add_rows(text, kChainTitle, result.chain, width);
+  add_rows(text, modules_title(result), result.modules, width);
+  add_rows(text, chain_title(result), result.chain, width);
   add_rows(text, kGradientsTitle, result.gradients, width);
   for (const std::string& name : result.missing)
     text += "missing here  " + quote_bytes(name) + "\n";
   text += "PyTorch    " + settings_line(result.theirs) + "\n";
-  text += "here       " + settings_line(ours_with_version(result)) + "\n";
+  text +=
+      fmt::format("{:<10} ", our_side(result)) + settings_line(ours_with_version(result)) + "\n";
   text += "tolerance  " + tolerance_text(result.tolerance) + ": " +
           quote_bytes(result.tolerance.reason) + "\n";
-  return text + count_text(result) + "\n" + quote_bytes(verdict(result)) + "\n";
+  const std::string left_out = left_out_text(result);
+  if (!left_out.empty()) text += quote_bytes(left_out, kMaxText) + "\n";
+  text += count_text(result) + "\n" + quote_bytes(verdict(result)) + "\n";
+  const std::string diagnosis = diagnosis_text(result);
+  return diagnosis.empty() ? text : text + quote_bytes(diagnosis, kMaxText) + "\n";
 }
 
 std::string parity_json(const ParityResult& result, const ParityPaths& paths) {
@@ -139,8 +147,20 @@ std::string parity_json(const ParityResult& result, const ParityPaths& paths) {
                  {"gradients", rows_json(result.gradients)},
                  {"missing", result.missing},
                  {"not_compared", result.not_compared}};
-  report["theirs"].erase("order");
-  report["theirs"].erase("transposed");
+  for (const char* key : {"order", "transposed", "misaligned", "config"}) {
+    report["theirs"].erase(key);
+  }
+  if (result.diagnosis) {
+    const Diagnosis& diagnosis = *result.diagnosis;
+    report["dump"] = escaped_name(paths.dump);
+    report["diagnosis"] = {
+        {"kind", name_of(diagnosis.kind)},
+        {"module", diagnosis.module.empty() ? Json(nullptr) : Json(diagnosis.module)},
+        {"cause", diagnosis.cause.empty() ? Json(nullptr) : Json(diagnosis.cause)},
+        {"text", diagnosis.text}};
+    report["absent"] = result.absent;
+    report["unused"] = result.unused;
+  }
   return json_text(report);
 }
 

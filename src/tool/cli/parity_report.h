@@ -10,6 +10,7 @@ namespace w2vbert::tool {
 struct ParityPaths {
   std::string model;
   std::string reference;
+  std::string dump;  // of another engine; else empty
 };
 
 std::string parity_table(const ParityResult& result);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -9,16 +10,49 @@
 
 namespace w2vbert::tool {
 
-std::string short_number(double number) {
-  return number == 0 ? "0" : fmt::format("{:.3g}", number);
-}
-
 std::string ulps_text(std::int64_t ulps) {
   return ulps == std::numeric_limits<std::int64_t>::max() ? "nan" : std::to_string(ulps);
 }
 
 std::string cosine_text(const Comparison& comparison) {
   return comparison.differing == 0 ? "1" : fmt::format("{:.9f}", comparison.cosine);
+}
+
+std::string modules_title(const ParityResult& result) {
+  return result.diagnosis ? "modules of the dump, fed from the start"
+                          : "modules, each fed with PyTorch's input for it";
+}
+
+std::string chain_title(const ParityResult& result) {
+  return result.diagnosis ? "outputs of the dump" : "whole model, fed from the start";
+}
+
+const char* our_side(const ParityResult& result) { return result.diagnosis ? "dump" : "here"; }
+
+std::string diagnosis_text(const ParityResult& result) {
+  if (!result.diagnosis) return "";
+  return std::string(name_of(result.diagnosis->kind)) + ": " + result.diagnosis->text;
+}
+
+std::string left_out_text(const ParityResult& result) {
+  const auto some = [](const std::vector<std::string>& names) {
+    constexpr std::size_t kShown = 3;
+    std::string text;
+    for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i) {
+      text += (i == 0 ? "" : ", ") + names[i];
+    }
+    return text + (names.size() > kShown ? ", ..." : "");
+  };
+  std::string text;
+  if (!result.absent.empty()) {
+    text = fmt::format("{} outputs are not in the dump: {}", result.absent.size(),
+                       some(result.absent));
+  }
+  if (!result.unused.empty()) {
+    text += fmt::format("{}{} names of the dump are no output's: {}", text.empty() ? "" : "; ",
+                        result.unused.size(), some(result.unused));
+  }
+  return text;
 }
 
 std::string count_text(const ParityResult& result) {
@@ -50,6 +84,7 @@ bool has_numbers(const ParityRow& row) { return row.error.empty() && row.compari
 
 Settings ours_with_version(const ParityResult& result) {
   auto ours = result.ours;
+  if (result.diagnosis) return ours;  // another engine
   ours["w2vbert"] = version();
   return ours;
 }

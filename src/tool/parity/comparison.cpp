@@ -1,6 +1,8 @@
 #include "tool/parity/comparison.h"
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
 #include <limits>
 
 namespace w2vbert::tool {
@@ -26,6 +28,12 @@ std::vector<std::int64_t> unravel(std::int64_t flat, torch::IntArrayRef sizes) {
 }
 
 }  // namespace
+
+std::string short_number(double number) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.3g", number);
+  return text.data();
+}
 
 Comparison compare(const torch::Tensor& ours, const torch::Tensor& theirs) {
   const torch::NoGradGuard no_grad;

@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace w2vbert::tool {
@@ -31,6 +32,9 @@ struct Comparison {
 
   static constexpr std::int64_t kWorst = 5;
 };
+
+// Three digits: "0.0123", "1.5e-07"; "0" for nothing.
+std::string short_number(double number);
 
 // Float tensors of any shape. Units in the last place are those of `theirs`' dtype.
 Comparison compare(const torch::Tensor& ours, const torch::Tensor& theirs);

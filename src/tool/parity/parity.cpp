@@ -214,6 +214,18 @@ ParityTolerance default_tolerance(const Settings& theirs, const Settings& ours) 
   return {kAnything, kAnything, differences};
 }
 
+ParityTolerance default_dump_tolerance(const Settings& theirs, const Settings& ours) {
+  const std::string there = setting_of(theirs, "dtype"), here = setting_of(ours, "dtype");
+  double tolerance = kDefaultTolerances[0].chain;
+  for (const Worth& candidate : kDefaultTolerances) {
+    if (there == candidate.dtype || here == candidate.dtype) {
+      tolerance = std::max(tolerance, candidate.chain);
+    }
+  }
+  const std::string dtypes = there == here ? here : there + " there and " + here + " here";
+  return {tolerance, tolerance, "another engine, " + dtypes};
+}
+
 ParityResult check_parity(const std::string& model_path, Reference reference,
                           const ParityOptions& options,
                           const std::function<void(std::size_t, std::size_t)>& progress) {

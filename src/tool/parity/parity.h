@@ -1,7 +1,8 @@
 // A model against what PyTorch computed with it, module by module.
 //
 // The room `parity`: reference.h reads what PyTorch computed, replay.h computes the same here,
-// comparison.h compares two tensors. Read this header first.
+// comparison.h compares two tensors. dump_comparison.h does it with what another engine computed,
+// and diagnosis.h says why that differs. Read this header first.
 #pragma once
 
 #include <torch/types.h>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "tool/parity/comparison.h"
+#include "tool/parity/diagnosis.h"
 #include "tool/parity/reference.h"
 #include "w2vbert/checkpoint/from_pretrained.h"
 
@@ -45,6 +47,11 @@ struct ParityResult {
   // is the chain's.
   std::vector<std::string> not_compared;
   std::vector<std::string> missing;  // modules of PyTorch that this model does not have
+  // For a dump that another engine made (dump_comparison.h): why it differs; outputs of PyTorch
+  // that it does not have; its names that are no output's.
+  std::optional<Diagnosis> diagnosis;
+  std::vector<std::string> absent;
+  std::vector<std::string> unused;
   ParityTolerance tolerance;
   // The settings that bits depend on, by name.
   Settings theirs;
@@ -81,6 +88,9 @@ struct ParityOptions {
 // (docs/parity.md); and for another dtype anything finite, as what its rounding is worth depends on
 // the model.
 ParityTolerance default_tolerance(const Settings& theirs, const Settings& ours);
+
+// The same for what another engine computed: what was measured for the coarser dtype of both.
+ParityTolerance default_dump_tolerance(const Settings& theirs, const Settings& ours);
 
 // Loads `model` (a directory or Hub id) and replays the reference. `progress` gets rows done and
 // the number of modules. Throws ConfigError, CheckpointError; what a module throws is in its row.

@@ -56,7 +56,15 @@ Reference::Reference(Checkpoint tensors)
   attn_implementation_ = setting("attn_implementation");
 }
 
-Reference Reference::open(const std::string& path) {
+ReferencePaths reference_paths(const std::string& path) {
+  if (!is_directory<CheckpointError>(path)) return {path, ""};
+  const std::string model = join_path(path, "model");
+  const bool has_model = exists<CheckpointError>(join_path(model, "config.json"));
+  return {join_path(path, "reference.safetensors"), has_model ? model : ""};
+}
+
+Reference Reference::open(const std::string& path_or_pack) {
+  const std::string path = reference_paths(path_or_pack).file;
   Reference reference(Checkpoint::open(path));
   for (const char* key : {"architecture", "dtype", "attn_implementation", "threads", "seed"}) {
     if (reference.setting(key).empty()) {

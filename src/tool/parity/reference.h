@@ -18,11 +18,20 @@ using Settings = std::map<std::string, std::string>;
 // Empty when absent.
 std::string setting_of(const Settings& settings, const std::string& key);
 
+// For a reference pack, which scripts/export_parity_fixtures.py --pack writes: the file in it, and
+// the directory of its model, if any. For a file: itself.
+struct ReferencePaths {
+  std::string file;
+  std::string model;
+};
+ReferencePaths reference_paths(const std::string& path);
+
 class Reference {
  public:
-  // Reads the header; tensors are read when asked for. Throws CheckpointError, also for a
+  // A file of the exporter, or a reference pack: a directory with it. Reads the
+  // header; tensors are read when asked for. Throws CheckpointError, also for a
   // safetensors file that is something else.
-  static Reference open(const std::string& path);
+  static Reference open(const std::string& path_or_pack);
 
   // Where its tensors come to, and what a model takes that they are put into: floats are cast, the
   // masks of eager and sdpa attention made from one another. Without this call the CPU, and all as
