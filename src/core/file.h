@@ -4,6 +4,7 @@
 
 #include <sys/stat.h>
 
+#include <compare>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -12,6 +13,14 @@
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
+
+// Which file it is, under whatever name and with whatever content.
+struct Inode {
+  std::uint64_t device = 0;
+  std::uint64_t number = 0;
+  friend auto operator<=>(const Inode&, const Inode&) = default;
+};
+Inode inode_of(const struct stat& status);
 
 // What tells whether a file is still the one that was looked at.
 struct FileIdentity {

@@ -20,6 +20,7 @@
 #include "core/file.h"
 #include "core/host_name.h"
 #include "core/parse_number.h"
+#include "core/stable_hash.h"
 #include "core/text.h"
 #include "w2vbert/core/error.h"
 
@@ -70,16 +71,14 @@ std::string temporary_name(const std::string& name) {
   return "." + name.substr(0, kept) + tail;
 }
 
-// FNV-1a of what stays the same when a file is renamed and the machine starts anew. Not 0.
+// Tells what stays the same when a file is renamed and the machine starts anew. Not 0.
 std::uint64_t digest_of(const FileIdentity& identity) {
-  std::uint64_t digest = 0xcbf29ce484222325;
+  std::string text;
   for (const std::uint64_t number :
        {identity.inode, identity.bytes, static_cast<std::uint64_t>(identity.modified_ns)}) {
-    for (int shift = 0; shift < 64; shift += 8) {
-      digest = (digest ^ (number >> shift & 0xFF)) * 0x100000001b3;
-    }
+    text += hex_digits(number);
   }
-  return digest | 1;
+  return stable_hash(text) | 1;
 }
 
 enum class Lock { kTaken, kHeldByAnother, kUnknown };
@@ -260,8 +259,8 @@ std::size_t remove_stale_temporaries(const std::string& directory) {
     if (lock == Lock::kHeldByAnother) continue;
     const bool old = now != 0 && now - status.st_mtime > kStaleSeconds;
     if (!old && !is_abandoned(name, lock, file.number())) continue;
-    const bool is_what_was_opened = ::lstat(path.c_str(), &there) == 0 &&
-                                    there.st_dev == status.st_dev && there.st_ino == status.st_ino;
+    const bool is_what_was_opened =
+        ::lstat(path.c_str(), &there) == 0 && inode_of(there) == inode_of(status);
     if (!is_what_was_opened || (name.is_aside && !may_be_removed(path, name, status, prefix))) {
       continue;
     }

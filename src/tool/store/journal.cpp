@@ -20,6 +20,7 @@
 #include "core/file_lock.h"
 #include "core/json.h"
 #include "core/resolved_path.h"
+#include "core/stable_hash.h"
 #include "tool/corpus/partition.h"
 #include "tool/store/json_text.h"
 #include "tool/store/lines_file.h"

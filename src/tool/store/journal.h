@@ -31,10 +31,14 @@ struct JournalEntry {
   // Which of two records of one output is the later one: each worker that begins takes a higher
   // number than all that stand in the directory's journals. 0: of an earlier version.
   std::uint64_t generation = 0;
-
-  // Whether it is of the run with that fingerprint; earlier versions did not say.
-  bool may_be_of(std::string_view run) const { return fingerprint.empty() || fingerprint == run; }
 };
+
+// Whether a line of a journal, a JournalEntry or JournalBegin, is of the run with that fingerprint;
+// earlier versions did not say.
+template <class Line>
+bool may_be_of(const Line& line, std::string_view run) {
+  return line.fingerprint.empty() || line.fingerprint == run;
+}
 
 // Appends lines of JSON to a file; each is written in one piece. Outputs are in their place before
 // their line is, so a line that is lost with a machine costs nothing but itself.
@@ -68,8 +72,6 @@ struct JournalBegin {
   std::int64_t pid = 0;
   Kernel kernel;            // of the process; empty: not told
   std::string fingerprint;  // of the run
-
-  bool may_be_of(std::string_view run) const { return fingerprint.empty() || fingerprint == run; }
 };
 
 // Calls `begin` for each worker that began and `entry` for each output, in their order. Lines that

@@ -122,7 +122,7 @@ void FailureLines::add(std::string_view line) {
   }, opened{};
   // Another process of this partition may have begun anew since.
   if (file_ && (::lstat(path_.c_str(), &there) != 0 || ::fstat(file_->number(), &opened) != 0 ||
-                there.st_dev != opened.st_dev || there.st_ino != opened.st_ino)) {
+                inode_of(there) != inode_of(opened))) {
     synchronise();
     file_.reset();
   }

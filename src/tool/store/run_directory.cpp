@@ -25,11 +25,10 @@ namespace {
 constexpr std::string_view kRecordName = "run.json";
 constexpr std::uint64_t kMaxRecordBytes = 1 << 20;
 
-// Device and inode of what is at `path`.
-std::pair<dev_t, ino_t> directory_at(const std::string& path) {
+Inode inode_at(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) fail_storage(path, "cannot be looked at", errno);
-  return {status.st_dev, status.st_ino};
+  return inode_of(status);
 }
 
 }  // namespace
@@ -61,7 +60,7 @@ RunDirectory::RunDirectory(std::string path, Fingerprint fingerprint, Partition 
   if (path_.empty()) throw StorageError("", "", "the output directory has no name", "a directory");
   made_ = make_directories(path_);
   try {
-    itself_ = directory_at(path_);
+    itself_ = inode_at(path_);
     placement_ = try_directory(path_);
     for (std::string& name : sources_.below(path_)) {
       protected_.insert(join_path(path_, name));
@@ -112,7 +111,7 @@ const OutputRecords& RunDirectory::records() const {
 
 std::optional<JournalEntry> RunDirectory::record_of(std::string_view name) const {
   std::optional<JournalEntry> record = records().find(name);
-  if (record && !record->may_be_of(digest_)) record.reset();
+  if (record && !may_be_of(*record, digest_)) record.reset();
   return record;
 }
 
@@ -236,7 +235,7 @@ void RunDirectory::write_index(const std::string& path, const std::string& index
 }
 
 void RunDirectory::prepare(std::string_view name) {
-  if (directory_at(path_) != itself_) {
+  if (inode_at(path_) != itself_) {
     throw StorageError(path_, "", "is another directory than when the run began",
                        "the one that was there, or its disk");
   }

@@ -7,8 +7,6 @@
 // Read this header first, then outputs.h.
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstddef>
 #include <mutex>
 #include <optional>
@@ -18,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/file.h"
 #include "tool/corpus/input_list.h"
 #include "tool/corpus/partition.h"
 #include "tool/store/fingerprint.h"
@@ -136,7 +135,7 @@ class RunDirectory {
   void check_is_free(const std::string& path) const;
 
   std::string path_;
-  std::pair<dev_t, ino_t> itself_;
+  Inode itself_;
   Fingerprint fingerprint_;
   std::string digest_;
   OutputFormat format_;

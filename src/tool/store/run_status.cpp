@@ -18,6 +18,7 @@
 #include "core/file_blocks.h"
 #include "core/host_name.h"
 #include "core/json.h"
+#include "core/stable_hash.h"
 #include "tool/corpus/partition.h"
 #include "tool/store/clip_index.h"
 #include "tool/store/journal.h"
@@ -84,7 +85,7 @@ WorkerStatus read_worker(const JournalFile& journal, const std::string& run, Jou
   read_journal(
       journal.path,
       [&](const JournalBegin& begin) {
-        is_of_run = begin.may_be_of(run);
+        is_of_run = may_be_of(begin, run);
         worker = {};
         done.clear();
         if (!is_of_run) return;
@@ -96,7 +97,7 @@ WorkerStatus read_worker(const JournalFile& journal, const std::string& run, Jou
       },
       [&](const JournalEntry& entry) {
         const std::uint64_t name = stable_hash(entry.name);
-        if (!entry.may_be_of(run)) {
+        if (!may_be_of(entry, run)) {
           read.of_other_runs.insert(name);
           return;
         }

@@ -164,7 +164,7 @@ class Verifier {
     for (Listed& output : outputs_) {
       const auto record = records_.find(output.name);
       if (!record) continue;
-      output.is_of_another_run = !record->may_be_of(digest_);
+      output.is_of_another_run = !may_be_of(*record, digest_);
       if (!output.is_of_another_run) output.written = record->sha256;
     }
   }
@@ -207,7 +207,7 @@ class Verifier {
 
   // Whether what is recorded was found.
   void look_for(const JournalEntry& record) {
-    if (!record.may_be_of(digest_) || found_.contains(record.name)) return;
+    if (!may_be_of(record, digest_) || found_.contains(record.name)) return;
     std::string problem;
     if (is_sharded_) {
       if (result_.unreadable > 0) return;  // what could not be read may hold it
