@@ -50,6 +50,13 @@ FileIdentity identity_of(const struct stat& status) {
           std::int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec};
 }
 
+std::optional<FileIdentity> identity_at(const std::string& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) == 0) return identity_of(status);
+  if (errno != ENOENT) fail_storage(path, "cannot be looked at", errno);
+  return std::nullopt;
+}
+
 InputFile::InputFile(const std::string& path, Fail fail_with, Fail fail_unreadable_with)
     : path_(path),
       fail_(fail_with),

@@ -6,6 +6,7 @@
 
 #include <compare>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -31,6 +32,8 @@ struct FileIdentity {
   friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
 };
 FileIdentity identity_of(const struct stat& status);
+// Tells what is at `path`, also a link; nothing where nothing is. Throws StorageError.
+std::optional<FileIdentity> identity_at(const std::string& path);
 
 // A regular file opened for reading with pread. Move-only; several threads may read at once.
 class InputFile {
