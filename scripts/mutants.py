@@ -88,6 +88,8 @@ MUTANTS = (
     Mutant("core.equal-files-are-others", "src/core/durable_file.cpp", "if (are_equal(path, temporary)) return",
            "if (false) return"),
     Mutant("core.cut-names-lead-back", "src/core/temporary_file.cpp", "  if (name.is_cut) return false;", ""),
+    Mutant("core.waits-in-silence", "src/core/file_lock.cpp", "if (events.told) events.told(path);", ""),
+    Mutant("core.tells-again-and-again", "src/core/file_lock.cpp", "      is_told = true;\n", ""),
     Mutant("core.moved-files-are-not-locked", "src/core/durable_file.cpp",
            "  (void)::flock(file.number(), LOCK_EX | LOCK_NB);\n", ""),
     Mutant("core.what-was-moved-aside-goes", "src/core/temporary_file.cpp",

@@ -28,7 +28,7 @@ bool are_one_file(const std::string& from, const std::string& to) {
 int rename_under_lock(const std::string& from, const std::string& to) {
   const Descriptor folder(::open(directory_of(to).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   // Where the directory cannot be locked, the look alone is left.
-  (void)lock_exclusively(folder.number());
+  (void)lock_exclusively(folder.number(), directory_of(to));
   struct stat status {};
   if (::lstat(to.c_str(), &status) == 0) return EEXIST;
   if (errno != ENOENT) return errno;

@@ -75,7 +75,10 @@ off_t end_of_lines(int descriptor, off_t size, const std::string& path) {
 // system has locks.
 class Locked {
  public:
-  explicit Locked(const Descriptor& file) : file_(file) { (void)lock_exclusively(file_.number()); }
+  // Throws LockWaitEnded.
+  Locked(const Descriptor& file, const std::string& path) : file_(file) {
+    (void)lock_exclusively(file_.number(), path);
+  }
   ~Locked() { ::flock(file_.number(), LOCK_UN); }
   Locked(const Locked&) = delete;
   Locked& operator=(const Locked&) = delete;
@@ -223,7 +226,7 @@ Journal::Journal(std::string path, std::uint64_t generation, std::string fingerp
       generation_(generation),
       fingerprint_(std::move(fingerprint)),
       descriptor_(open_lines(path_, LinesKind::kJournal, O_RDWR | O_CREAT | O_APPEND)) {
-  const Locked locked(descriptor_);
+  const Locked locked(descriptor_, path_);
   const int file = descriptor_.number();
   struct stat status {};
   if (::fstat(file, &status) != 0) fail_storage(path_, "cannot be looked at", errno);
@@ -254,7 +257,7 @@ void Journal::add(const JournalEntry& entry) {
 }
 
 void Journal::append(const std::string& line) {
-  const Locked locked(descriptor_);
+  const Locked locked(descriptor_, path_);
   struct stat before {};
   const bool known = ::fstat(descriptor_.number(), &before) == 0;
   try {
