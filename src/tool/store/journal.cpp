@@ -53,6 +53,18 @@ std::optional<Partition> partition_of(std::string_view kind, std::string_view fi
                                                              : std::nullopt;
 }
 
+std::vector<PartitionFile> files_in(const std::string& directory, std::string_view kind) {
+  std::vector<PartitionFile> files;
+  for_each_entry(directory, [&](const dirent& entry, DIR*) {
+    if (const auto partition = partition_of(kind, entry.d_name)) {
+      files.push_back({join_path(directory, entry.d_name), *partition});
+    }
+  });
+  std::sort(files.begin(), files.end(),
+            [](const PartitionFile& a, const PartitionFile& b) { return a.path < b.path; });
+  return files;
+}
+
 // Where the last whole line ends.
 off_t end_of_lines(int descriptor, off_t size, const std::string& path) {
   constexpr off_t kBlockBytes = 4096;
@@ -169,6 +181,9 @@ JournalEntry entry_of(const JsonValue& value) {
   if (const JsonValue* input = value.find("input")) entry.input = input_of(*input);
   entry.fingerprint = text_of(value, "fingerprint");
   entry.generation = number_of<std::uint64_t>(value, "generation");
+  const JsonValue* outdated = value.find("outdated");
+  const auto* is_outdated = outdated ? outdated->get_if<bool>() : nullptr;
+  entry.is_outdated = is_outdated && *is_outdated;
   return entry;
 }
 
@@ -253,6 +268,7 @@ void Journal::add(const JournalEntry& entry) {
   line["generation"] = generation_;
   if (!fingerprint_.empty()) line["fingerprint"] = fingerprint_;
   if (entry.input.is_known()) line["input"] = json_of(entry.input);
+  if (entry.is_outdated) line["outdated"] = true;
   append(json_line(line));
 }
 
@@ -291,20 +307,16 @@ bool is_name_of_lines(std::string_view file_name) {
   return partition_of(kJournal, file_name) || partition_of(kFailures, file_name);
 }
 
-std::vector<JournalFile> journals_in(const std::string& directory) {
-  std::vector<JournalFile> journals;
-  for_each_entry(directory, [&](const dirent& entry, DIR*) {
-    if (const auto partition = partition_of_journal(entry.d_name)) {
-      journals.push_back({join_path(directory, entry.d_name), *partition});
-    }
-  });
-  std::sort(journals.begin(), journals.end(),
-            [](const JournalFile& a, const JournalFile& b) { return a.path < b.path; });
-  return journals;
+std::vector<PartitionFile> journals_in(const std::string& directory) {
+  return files_in(directory, kJournal);
+}
+
+std::vector<PartitionFile> failures_in(const std::string& directory) {
+  return files_in(directory, kFailures);
 }
 
 OutputRecords::OutputRecords(const std::string& directory) {
-  for (JournalFile& file : journals_in(directory)) {
+  for (PartitionFile& file : journals_in(directory)) {
     const auto journal = static_cast<std::uint32_t>(journals_.size());
     journals_.push_back(std::move(file.path));
     for_each_json_line(open_journal(journals_.back()),

@@ -31,6 +31,8 @@ struct JournalEntry {
   // Which of two records of one output is the later one: each worker that begins takes a higher
   // number than all that stand in the directory's journals. 0: of an earlier version.
   std::uint64_t generation = 0;
+  // `input` has become another file in the same place, and the output is still to be replaced.
+  bool is_outdated = false;
 };
 
 // Whether a line of a journal, a JournalEntry or JournalBegin, is of the run with that fingerprint;
@@ -52,7 +54,7 @@ class Journal {
   // "generation": n, "fingerprint": …}: a worker begins.
   void begin(std::size_t inputs, std::size_t finished);
   // {"name": …, "frames": n, "audio_seconds": s, "sha256": …, "generation": n, "fingerprint": …,
-  // "input": {…}}; what is not known is left out.
+  // "input": {…}, "outdated": true}; what is not known or not so is left out.
   void add(const JournalEntry& entry);
 
  private:
@@ -87,12 +89,14 @@ std::optional<Partition> partition_of_journal(std::string_view file_name);
 // Whether it is one of a journal or of failures.
 bool is_name_of_lines(std::string_view file_name);
 
-struct JournalFile {
+struct PartitionFile {
   std::string path;
   Partition partition;
 };
 // The journals in a directory, in the order of their names. Throws StorageError.
-std::vector<JournalFile> journals_in(const std::string& directory);
+std::vector<PartitionFile> journals_in(const std::string& directory);
+// The same of the lists of failures.
+std::vector<PartitionFile> failures_in(const std::string& directory);
 
 // The latest record of each output, of all journals of a directory. It holds places in the
 // journals, not the records, so that millions of them fit into memory.
