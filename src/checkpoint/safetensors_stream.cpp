@@ -31,7 +31,8 @@ void SafetensorsStream::add(const TensorInfo& tensor, std::span<const std::byte>
   file_.append(data);
 }
 
-Committed SafetensorsStream::commit(const SafetensorsMetadata& metadata, IfPresent if_present,
+Committed SafetensorsStream::commit(const SafetensorsMetadata& metadata,
+                                    const std::optional<FileIdentity>& in_place_of,
                                     const std::function<void()>& last_look,
                                     const FinishHeader& finish_header) {
   std::string header =
@@ -39,7 +40,7 @@ Committed SafetensorsStream::commit(const SafetensorsMetadata& metadata, IfPrese
   if (finish_header) finish_header(header);
   TORCH_INTERNAL_ASSERT(header.size() == header_bytes_, "a longer header than was planned");
   file_.overwrite(0, std::as_bytes(std::span(header)));
-  return file_.commit(if_present, last_look);
+  return file_.commit_in_place_of(in_place_of, last_look);
 }
 
 }  // namespace w2vbert

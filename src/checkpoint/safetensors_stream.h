@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,10 +31,10 @@ class SafetensorsStream {
   // Uses the name, dtype_name and shape of `tensor`; `data` are its bytes.
   void add(const TensorInfo& tensor, std::span<const std::byte> data);
 
-  // Writes the header and puts the file in its place as write_durably() does. To be called once, as
-  // the last; `last_look` as UnfinishedFile::commit(). Throws CheckpointError as
-  // serialize_safetensors_header.
-  Committed commit(const SafetensorsMetadata& metadata, IfPresent if_present,
+  // Writes the header and puts the file in its place, as UnfinishedFile::commit_in_place_of(). To
+  // be called once, as the last. Throws CheckpointError as serialize_safetensors_header.
+  Committed commit(const SafetensorsMetadata& metadata,
+                   const std::optional<FileIdentity>& in_place_of,
                    const std::function<void()>& last_look = {},
                    const FinishHeader& finish_header = {});
 

@@ -83,16 +83,16 @@ Contents contents_of(const std::string& path, const NamedTensors& tensors,
 }  // namespace
 
 Committed write_safetensors(const std::string& path, const NamedTensors& tensors,
-                            const SafetensorsMetadata& metadata, IfPresent if_present,
-                            const FinishHeader& finish_header) {
-  Contents contents = contents_of(path, tensors, metadata);
-  if (finish_header) finish_header(contents.header);
+                            const SafetensorsMetadata& metadata, IfPresent if_present) {
+  const Contents contents = contents_of(path, tensors, metadata);
   return write_durably(path, contents.pieces(), if_present);
 }
 
 StagedFile stage_safetensors(const std::string& path, const NamedTensors& tensors,
-                             const SafetensorsMetadata& metadata) {
-  const Contents contents = contents_of(path, tensors, metadata);
+                             const SafetensorsMetadata& metadata,
+                             const FinishHeader& finish_header) {
+  Contents contents = contents_of(path, tensors, metadata);
+  if (finish_header) finish_header(contents.header);
   return StagedFile(path, contents.pieces());
 }
 

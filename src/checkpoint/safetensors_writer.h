@@ -22,11 +22,11 @@ using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 // that is not UTF-8 or comes twice), StorageError when the place cannot.
 Committed write_safetensors(const std::string& path, const NamedTensors& tensors,
                             const SafetensorsMetadata& metadata = {},
-                            IfPresent if_present = IfPresent::kCompare,
-                            const FinishHeader& finish_header = {});
+                            IfPresent if_present = IfPresent::kCompare);
 
 // The same file beside its place, to be put there later.
 StagedFile stage_safetensors(const std::string& path, const NamedTensors& tensors,
-                             const SafetensorsMetadata& metadata = {});
+                             const SafetensorsMetadata& metadata = {},
+                             const FinishHeader& finish_header = {});
 
 }  // namespace w2vbert

@@ -51,14 +51,6 @@ bool are_equal(const std::string& path, const std::string& other) try {
   return false;
 }
 
-// Nothing where nothing is.
-std::optional<FileIdentity> identity_at(const std::string& path) {
-  struct stat status {};
-  if (::lstat(path.c_str(), &status) == 0) return identity_of(status);
-  if (errno != ENOENT) fail_storage(path, "cannot be looked at", errno);
-  return std::nullopt;
-}
-
 // Under the name of a temporary a file that is not locked looks like a dead process's.
 Descriptor lock_file_at(const std::string& path) {
   Descriptor file(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
@@ -103,32 +95,69 @@ class MovedAside {
   std::optional<FileIdentity> found_;
 };
 
-[[noreturn]] void refuse_unseen(const std::string& path) {
-  throw StorageError(path, "", "has been put there by another process meanwhile",
-                     "the file that was looked at, or nothing");
+// What is at `path` is not what was looked at.
+Committed accept_equal(const std::string& temporary, const std::string& path) {
+  if (are_equal(path, temporary)) return Committed::kWasThere;
+  throw StorageError(path, "", "is there already and holds something else",
+                     "no file, or the one that was looked at");
 }
 
-void take_free_place(const std::string& temporary, const std::string& path) {
+Committed take_free_place(const std::string& temporary, const std::string& path) {
   const int error = give_name(temporary, path).error;
-  if (error == EEXIST) refuse_unseen(path);
+  if (error == EEXIST) return accept_equal(temporary, path);
   if (error != 0) fail_storage(path, "cannot be put in place", error);
+  return Committed::kWritten;
 }
 
 // Without a rename that exchanges two files (network file systems).
-void take_place_by_moving(const std::string& temporary, const std::string& path,
-                          const FileIdentity& seen) {
-  const MovedAside moved(path, aside_path(path));
+Committed take_place_by_moving(const std::string& temporary, const std::string& path,
+                               const FileIdentity& seen) {
+  const MovedAside moved(path, aside_path(path, {.replaced = seen}));
   if (moved.found() && *moved.found() != seen) {
     moved.put_back();
-    refuse_unseen(path);
+    return accept_equal(temporary, path);
   }
+  Committed committed = Committed::kWritten;
   try {
-    take_free_place(temporary, path);
+    committed = take_free_place(temporary, path);
   } catch (const StorageError&) {
     if (moved.found()) moved.put_back();
     throw;
   }
   if (moved.found()) moved.remove();
+  return committed;
+}
+
+// In the place of a file that was looked at.
+Committed take_place_of(TemporaryFile& temporary, const std::string& path,
+                        const FileIdentity& seen) {
+  const Descriptor lock = lock_file_at(path);
+  // What is exchanged may be another's file: a kill behind that must not leave it under the name of
+  // a temporary.
+  temporary.rename(aside_path(path, {.removed = identity_at(temporary.path()), .replaced = seen}));
+  const auto exchange = [&] {
+    return ::renameat2(AT_FDCWD, temporary.path().c_str(), AT_FDCWD, path.c_str(),
+                       RENAME_EXCHANGE) == 0
+               ? 0
+               : errno;
+  };
+  if (const int error = exchange()) {
+    if (error == ENOENT) return take_free_place(temporary.path(), path);
+    if (error != EINVAL && error != ENOSYS && error != EOPNOTSUPP) {
+      fail_storage(path, "cannot be put in place", error);
+    }
+    return take_place_by_moving(temporary.path(), path, seen);
+  }
+  struct stat status {};
+  const int error = ::lstat(temporary.path().c_str(), &status) == 0 ? 0 : errno;
+  if (error == 0 && identity_of(status) == seen) return Committed::kWritten;
+  if (const int stuck = exchange()) {
+    const std::string left = temporary.path();
+    temporary.forget();
+    fail_storage(path, "cannot be put back from " + quote_bytes(left), stuck);
+  }
+  if (error != 0) fail_storage(path, "cannot be looked at", error);
+  return accept_equal(temporary.path(), path);
 }
 
 void replace(const std::string& temporary, const std::string& path) {
@@ -151,6 +180,17 @@ void sync_directory(const std::string& directory, const std::string& path) {
   if (::fsync(folder.number()) != 0 && errno != EINVAL) {
     fail_storage(path, "its directory cannot be synchronised", errno);
   }
+}
+
+// Durably, in the place of `seen` or of nothing.
+Committed take_place(TemporaryFile& temporary, const std::string& path,
+                     const std::optional<FileIdentity>& seen) {
+  const Committed committed =
+      seen ? take_place_of(temporary, path, *seen) : take_free_place(temporary.path(), path);
+  remove_temporary(temporary.path(), path);
+  temporary.forget();
+  sync_directory(directory_of(path), path);
+  return committed;
 }
 
 }  // namespace
@@ -179,25 +219,20 @@ void UnfinishedFile::finish() {
 }
 
 Committed UnfinishedFile::commit(IfPresent if_present, const std::function<void()>& last_look) {
+  if (if_present == IfPresent::kCompare) return commit_in_place_of(std::nullopt, last_look);
   finish();
   if (last_look) last_look();
-  Committed committed = Committed::kWritten;
-  const std::string& temporary = temporary_.path();
-  if (if_present == IfPresent::kReplace) {
-    replace(temporary, path_);
-  } else {
-    if (const int error = give_name(temporary, path_).error) {
-      if (error != EEXIST) fail_storage(path_, "cannot be put in place", error);
-      if (!are_equal(path_, temporary)) {
-        throw StorageError(path_, "", "is there already and holds something else", "no file");
-      }
-      committed = Committed::kWasThere;
-    }
-    remove_temporary(temporary, path_);
-  }
+  replace(temporary_.path(), path_);
   temporary_.forget();
   sync_directory(directory_of(path_), path_);
-  return committed;
+  return Committed::kWritten;
+}
+
+Committed UnfinishedFile::commit_in_place_of(const std::optional<FileIdentity>& seen,
+                                             const std::function<void()>& last_look) {
+  finish();
+  if (last_look) last_look();
+  return take_place(temporary_, path_, seen);
 }
 
 TemporaryFile StagedFile::write(const std::string& path, Pieces pieces) {
@@ -218,42 +253,8 @@ void StagedFile::put_in_place() {
   temporary_.forget();
 }
 
-void StagedFile::put_in_place_of(const std::optional<FileIdentity>& seen) {
-  if (seen) {
-    take_place_of(*seen);
-  } else {
-    take_free_place(temporary_.path(), path_);
-  }
-  remove_temporary(temporary_.path(), path_);
-  temporary_.forget();
-  sync_directory(directory_of(path_), path_);
-}
-
-void StagedFile::take_place_of(const FileIdentity& seen) {
-  const std::string& temporary = temporary_.path();
-  const Descriptor lock = lock_file_at(path_);
-  const auto exchange = [&] {
-    return ::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path_.c_str(), RENAME_EXCHANGE) == 0
-               ? 0
-               : errno;
-  };
-  if (const int error = exchange()) {
-    if (error == ENOENT) return take_free_place(temporary, path_);
-    if (error != EINVAL && error != ENOSYS && error != EOPNOTSUPP) {
-      fail_storage(path_, "cannot be put in place", error);
-    }
-    return take_place_by_moving(temporary, path_, seen);
-  }
-  struct stat status {};
-  const int error = ::lstat(temporary.c_str(), &status) == 0 ? 0 : errno;
-  if (error == 0 && identity_of(status) == seen) return;
-  if (const int stuck = exchange()) {
-    const std::string left = temporary;
-    temporary_.forget();
-    fail_storage(path_, "cannot be put back from " + quote_bytes(left), stuck);
-  }
-  if (error != 0) fail_storage(path_, "cannot be looked at", error);
-  refuse_unseen(path_);
+Committed StagedFile::put_in_place_of(const std::optional<FileIdentity>& seen) {
+  return take_place(temporary_, path_, seen);
 }
 
 bool remove_what_was_seen(const std::string& path, const FileIdentity& seen) {
@@ -261,7 +262,7 @@ bool remove_what_was_seen(const std::string& path, const FileIdentity& seen) {
   if (!there) return true;
   if (*there != seen) return false;
   // Another process may have put another one there since.
-  const MovedAside moved(path, aside_path(path, seen));
+  const MovedAside moved(path, aside_path(path, {.removed = seen}));
   if (!moved.found()) return true;
   const bool is_seen = *moved.found() == seen;
   is_seen ? moved.remove() : moved.put_back();

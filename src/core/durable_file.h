@@ -57,6 +57,10 @@ class UnfinishedFile {
   // keeps it from there.
   Committed commit(IfPresent if_present = IfPresent::kCompare,
                    const std::function<void()>& last_look = {});
+  // The same in the place of the file that was looked at, or of nothing. Of anything else that is
+  // there by now an equal file counts as written, a different one is an error and stays.
+  Committed commit_in_place_of(const std::optional<FileIdentity>& seen,
+                               const std::function<void()>& last_look = {});
 
  private:
   friend class StagedFile;
@@ -81,12 +85,10 @@ class StagedFile {
   const std::string& path() const { return path_; }
   // In one step, over what is there. It survives a power cut after synchronise_directory().
   void put_in_place();
-  // In the place of the file that was looked at, or of nothing, durably. Anything else that is
-  // there by now is left as it is: StorageError.
-  void put_in_place_of(const std::optional<FileIdentity>& seen);
+  // As UnfinishedFile::commit_in_place_of().
+  Committed put_in_place_of(const std::optional<FileIdentity>& seen);
 
  private:
-  void take_place_of(const FileIdentity& seen);
   static TemporaryFile write(const std::string& path,
                              std::span<const std::span<const std::byte>> pieces);
 

@@ -21,14 +21,14 @@ bool are_one_file(const std::string& from, const std::string& to) {
   struct stat of_from {
   }, of_to{};
   return ::lstat(from.c_str(), &of_from) == 0 && ::lstat(to.c_str(), &of_to) == 0 &&
-         of_from.st_dev == of_to.st_dev && of_from.st_ino == of_to.st_ino;
+         inode_of(of_from) == inode_of(of_to);
 }
 
 // Does without hard links and without a rename that refuses to replace. Returns 0, or errno.
 int rename_under_lock(const std::string& from, const std::string& to) {
   const Descriptor folder(::open(directory_of(to).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   // Where the directory cannot be locked, the look alone is left.
-  (void)lock_exclusively(folder.number());
+  (void)lock_exclusively(folder.number(), directory_of(to));
   struct stat status {};
   if (::lstat(to.c_str(), &status) == 0) return EEXIST;
   if (errno != ENOENT) return errno;

@@ -40,10 +40,21 @@ std::string system_message(const char* what, int error) {
 
 }  // namespace
 
+Inode inode_of(const struct stat& status) {
+  return {static_cast<std::uint64_t>(status.st_dev), static_cast<std::uint64_t>(status.st_ino)};
+}
+
 FileIdentity identity_of(const struct stat& status) {
-  return {static_cast<std::uint64_t>(status.st_dev), static_cast<std::uint64_t>(status.st_ino),
-          static_cast<std::uint64_t>(status.st_size),
+  const Inode inode = inode_of(status);
+  return {inode.device, inode.number, static_cast<std::uint64_t>(status.st_size),
           std::int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec};
+}
+
+std::optional<FileIdentity> identity_at(const std::string& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) == 0) return identity_of(status);
+  if (errno != ENOENT) fail_storage(path, "cannot be looked at", errno);
+  return std::nullopt;
 }
 
 InputFile::InputFile(const std::string& path, Fail fail_with, Fail fail_unreadable_with)

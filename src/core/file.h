@@ -4,7 +4,9 @@
 
 #include <sys/stat.h>
 
+#include <compare>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -12,6 +14,14 @@
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
+
+// Which file it is, under whatever name and with whatever content.
+struct Inode {
+  std::uint64_t device = 0;
+  std::uint64_t number = 0;
+  friend auto operator<=>(const Inode&, const Inode&) = default;
+};
+Inode inode_of(const struct stat& status);
 
 // What tells whether a file is still the one that was looked at.
 struct FileIdentity {
@@ -22,6 +32,8 @@ struct FileIdentity {
   friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
 };
 FileIdentity identity_of(const struct stat& status);
+// Tells what is at `path`, also a link; nothing where nothing is. Throws StorageError.
+std::optional<FileIdentity> identity_at(const std::string& path);
 
 // A regular file opened for reading with pread. Move-only; several threads may read at once.
 class InputFile {

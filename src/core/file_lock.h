@@ -2,50 +2,48 @@
 // Torch-free.
 #pragma once
 
-#include <fcntl.h>
-#include <sys/file.h>
-
-#include <cerrno>
+#include <exception>
+#include <functional>
 #include <string>
 
 #include "core/descriptor.h"
 
 namespace w2vbert {
 
-// Waits for another holder, and through signals. The lock goes with the open file. Returns 0, or
-// what went wrong.
-inline int lock_exclusively(int descriptor) noexcept {
-  while (::flock(descriptor, LOCK_EX) != 0) {
-    if (errno != EINTR) return errno;
-  }
-  return 0;
-}
+// Thrown where a wait for a lock was asked to end.
+struct LockWaitEnded : std::exception {
+  const char* what() const noexcept override { return "a wait for a lock was ended"; }
+};
+
+// What is told and asked in every wait of this process for a lock that another process holds, as
+// long as the object lives: of any thread, and one object at a time.
+class LockWaitEvents {
+ public:
+  // `told`: once for each wait, with the path of what is locked, when it has taken two seconds.
+  // `end_asked`: true ends a wait within a second or so.
+  LockWaitEvents(std::function<void(const std::string& path)> told,
+                 std::function<bool()> end_asked);
+  ~LockWaitEvents();
+  LockWaitEvents(const LockWaitEvents&) = delete;
+  LockWaitEvents& operator=(const LockWaitEvents&) = delete;
+};
+
+// Waits for another holder of the lock of the open file, which is at `path`. The lock goes with the
+// open file. Returns 0, or what went wrong. Throws LockWaitEnded.
+int lock_exclusively(int descriptor, const std::string& path);
+// The same for a lock that others may hold as well, in this way.
+int lock_shared(int descriptor, const std::string& path);
 
 // Held as long as the object lives. Waits for another holder. Throws StorageError where the file is
-// not there or cannot be opened.
+// not there or cannot be opened, and LockWaitEnded.
 class FileLock {
  public:
-  explicit FileLock(const std::string& path) : file_(open(path)) {
-    if (file_.number() < 0) fail_storage(path, "cannot be opened", errno);
-    const int error = lock_exclusively(file_.number());
-    is_held_ = error == 0;
-    if (!is_held_ && error != ENOSYS && error != EOPNOTSUPP && error != ENOLCK && error != EBADF &&
-        error != EINVAL) {
-      fail_storage(path, "cannot be locked", error);
-    }
-  }
+  explicit FileLock(const std::string& path);
 
   // False: this file system has no locks.
   bool is_held() const noexcept { return is_held_; }
 
  private:
-  // For writing, which a network file system may want; flock itself does not.
-  static int open(const std::string& path) {
-    const int descriptor = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    if (descriptor >= 0 || (errno != EACCES && errno != EPERM && errno != EROFS)) return descriptor;
-    return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-  }
-
   Descriptor file_;
   bool is_held_ = true;
 };

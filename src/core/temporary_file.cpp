@@ -20,6 +20,7 @@
 #include "core/file.h"
 #include "core/host_name.h"
 #include "core/parse_number.h"
+#include "core/stable_hash.h"
 #include "core/text.h"
 #include "w2vbert/core/error.h"
 
@@ -31,6 +32,7 @@ constexpr std::size_t kMaxHostBytes = 64;
 constexpr std::size_t kRandomDigits = 16;
 constexpr std::string_view kTemporarySuffix = ".tmp";
 constexpr std::string_view kAsideSuffix = ".aside";
+constexpr std::string_view kCutAsideSuffix = ".cut.aside";
 constexpr std::int64_t kStaleSeconds = 24 * 60 * 60;
 
 // Dots separate the parts of a temporary's name.
@@ -48,10 +50,19 @@ std::string hex_digits(std::uint64_t number) {
   return digits.data();
 }
 
-// What follows the name of the file that it will be, or was.
-std::string tail_of_name(std::uint64_t last_digits, std::string_view suffix) {
-  return "." + host_of_temporaries() + "." + std::to_string(::getpid()) + "." + this_kernel().boot +
-         this_kernel().pid_namespace + hex_digits(last_digits) + std::string(suffix);
+// ".<name>.<host>.<pid>.<digits>", with as much of `name` as the system takes beside `suffix`.
+std::string name_with_tail(std::string_view name, const std::string& last_digits,
+                           std::string_view suffix) {
+  const std::string tail = "." + host_of_temporaries() + "." + std::to_string(::getpid()) + "." +
+                           this_kernel().boot + this_kernel().pid_namespace + last_digits +
+                           std::string(suffix);
+  std::size_t kept = std::min(name.size(), kMaxNameBytes - 1 - tail.size());
+  // Some file systems refuse names that are not UTF-8: do not cut a character in two.
+  while (kept > 0 && kept < name.size() &&
+         (static_cast<unsigned char>(name[kept]) & 0xC0) == 0x80) {
+    --kept;
+  }
+  return "." + std::string(name.substr(0, kept)) + tail;
 }
 
 std::string temporary_name(const std::string& name) {
@@ -60,26 +71,18 @@ std::string temporary_name(const std::string& name) {
     // Only uniqueness within this process is left to care for; O_EXCL guards the rest.
     random = reinterpret_cast<std::uintptr_t>(&random);
   }
-  const std::string tail = tail_of_name(random, kTemporarySuffix);
-  std::size_t kept = std::min(name.size(), kMaxNameBytes - 1 - tail.size());
-  // Some file systems refuse names that are not UTF-8: do not cut a character in two.
-  while (kept > 0 && kept < name.size() &&
-         (static_cast<unsigned char>(name[kept]) & 0xC0) == 0x80) {
-    --kept;
-  }
-  return "." + name.substr(0, kept) + tail;
+  return name_with_tail(name, hex_digits(random), kTemporarySuffix);
 }
 
-// FNV-1a of what stays the same when a file is renamed and the machine starts anew. Not 0.
-std::uint64_t digest_of(const FileIdentity& identity) {
-  std::uint64_t digest = 0xcbf29ce484222325;
+// Digits that stay the same when a file is renamed and the machine starts anew. Zeros: of no file.
+std::string digits_of(const std::optional<FileIdentity>& file) {
+  if (!file) return hex_digits(0);
+  std::string text;
   for (const std::uint64_t number :
-       {identity.inode, identity.bytes, static_cast<std::uint64_t>(identity.modified_ns)}) {
-    for (int shift = 0; shift < 64; shift += 8) {
-      digest = (digest ^ (number >> shift & 0xFF)) * 0x100000001b3;
-    }
+       {file->inode, file->bytes, static_cast<std::uint64_t>(file->modified_ns)}) {
+    text += hex_digits(number);
   }
-  return digest | 1;
+  return hex_digits(stable_hash(text) | 1);
 }
 
 enum class Lock { kTaken, kHeldByAnother, kUnknown };
@@ -134,12 +137,14 @@ std::string temporary_path(const std::string& path) {
   return directory_of(path) + temporary_name(name);
 }
 
-std::string aside_path(const std::string& path, const std::optional<FileIdentity>& to_be_removed) {
-  const std::string name =
-      "." + std::string(file_name(path)) +
-      tail_of_name(to_be_removed ? digest_of(*to_be_removed) : 0, kAsideSuffix);
-  // A name that had to be cut would not say where the file was.
-  return name.size() > kMaxNameBytes ? temporary_path(path) : directory_of(path) + name;
+std::string aside_path(const std::string& path, const AsideFate& fate) {
+  const std::string_view name = file_name(path);
+  const std::string digits = digits_of(fate.removed) + digits_of(fate.replaced);
+  std::string aside = name_with_tail(name, digits, kAsideSuffix);
+  if (aside.compare(1, name.size(), name) != 0) {
+    aside = name_with_tail(name, digits, kCutAsideSuffix);
+  }
+  return directory_of(path) + aside;
 }
 
 struct TemporaryFile::Words {
@@ -187,13 +192,23 @@ TemporaryFile::TemporaryFile(TemporaryFile&& other) noexcept
       descriptor_(std::move(other.descriptor_)),
       lock_(std::move(other.lock_)) {}
 
+void TemporaryFile::rename(const std::string& path) {
+  if (::rename(path_.c_str(), path.c_str()) != 0) {
+    fail_storage(path_, "cannot be renamed", errno);
+  }
+  path_ = path;
+}
+
 TemporaryFile::~TemporaryFile() {
   if (!path_.empty()) ::unlink(path_.c_str());
 }
 
 std::optional<TemporaryName> parse_temporary_name(std::string_view name) {
   const bool is_aside = name.ends_with(kAsideSuffix);
-  const std::string_view suffix = is_aside ? kAsideSuffix : kTemporarySuffix;
+  const bool is_cut = name.ends_with(kCutAsideSuffix);
+  const std::string_view suffix = is_cut     ? kCutAsideSuffix
+                                  : is_aside ? kAsideSuffix
+                                             : kTemporarySuffix;
   if (!name.starts_with('.') || !name.ends_with(suffix)) return std::nullopt;
   name.remove_suffix(suffix.size());
   const auto take_last = [&name]() -> std::string_view {
@@ -203,38 +218,44 @@ std::optional<TemporaryName> parse_temporary_name(std::string_view name) {
     name.remove_suffix(part.size() + 1);
     return part;
   };
-  const std::string_view random = take_last();
+  const std::string_view digits = take_last();
   const std::string_view pid = take_last();
   const std::string_view host = take_last();
   TemporaryName parsed;
   parsed.host = host;
   parsed.pid = parse_number<std::int64_t>(pid).value_or(0);
-  const bool tells_kernel = random.size() == 2 * Kernel::kDigits + kRandomDigits;
-  if ((!tells_kernel && random.size() != kRandomDigits) ||
-      random.find_first_not_of(kHexDigits) != std::string_view::npos || host.empty() ||
+  constexpr std::size_t kKernelDigits = 2 * Kernel::kDigits;
+  const std::size_t last_digits = (is_aside ? 2 : 1) * kRandomDigits;
+  const bool tells_kernel = digits.size() == kKernelDigits + last_digits;
+  if ((!tells_kernel && (is_aside || digits.size() != kRandomDigits)) ||
+      digits.find_first_not_of(kHexDigits) != std::string_view::npos || host.empty() ||
       parsed.pid <= 0 || name.size() < 2) {
     return std::nullopt;
   }
-  if (is_aside && !tells_kernel) return std::nullopt;
   parsed.is_aside = is_aside;
+  parsed.is_cut = is_cut;
   parsed.name = name.substr(1);
+  if (is_aside) {
+    parsed.removed = digits.substr(kKernelDigits, kRandomDigits);
+    parsed.replaced = digits.substr(kKernelDigits + kRandomDigits);
+  }
   if (tells_kernel) {
-    parsed.digest = random.substr(2 * Kernel::kDigits);
-    parsed.boot = random.substr(0, Kernel::kDigits);
-    parsed.pid_namespace = random.substr(Kernel::kDigits, Kernel::kDigits);
+    parsed.boot = digits.substr(0, Kernel::kDigits);
+    parsed.pid_namespace = digits.substr(Kernel::kDigits, Kernel::kDigits);
   }
   return parsed;
 }
 
 namespace {
 
-// Whether a file that was moved aside is to go: as the one for which that was done, as an earlier
-// one whose successor is in its place, or because it has its name back.
+// Whether a name aside is to go: with its file, or because that has its own name back.
 bool may_be_removed(const std::string& path, const TemporaryName& name, const struct stat& status,
                     const std::string& prefix) {
-  if (name.digest == hex_digits(digest_of(identity_of(status)))) return true;
+  const std::string digits = digits_of(identity_of(status));
+  if (digits == name.removed) return true;
+  if (name.is_cut) return false;  // its place is not known
   const int error = give_name(path, prefix + name.name).error;
-  return error == 0 || (error == EEXIST && name.digest == hex_digits(0));
+  return error == 0 || (error == EEXIST && digits == name.replaced);
 }
 
 }  // namespace
@@ -260,8 +281,8 @@ std::size_t remove_stale_temporaries(const std::string& directory) {
     if (lock == Lock::kHeldByAnother) continue;
     const bool old = now != 0 && now - status.st_mtime > kStaleSeconds;
     if (!old && !is_abandoned(name, lock, file.number())) continue;
-    const bool is_what_was_opened = ::lstat(path.c_str(), &there) == 0 &&
-                                    there.st_dev == status.st_dev && there.st_ino == status.st_ino;
+    const bool is_what_was_opened =
+        ::lstat(path.c_str(), &there) == 0 && inode_of(there) == inode_of(status);
     if (!is_what_was_opened || (name.is_aside && !may_be_removed(path, name, status, prefix))) {
       continue;
     }

@@ -157,7 +157,7 @@ TEST(SafetensorsStream, WritesTensorsInTheOrderTheyCome) {
   stream.add(copied, data);
   EXPECT_THROW(stream.add("d", a.t()), c10::ValueError);
   EXPECT_FALSE(std::filesystem::exists(path));
-  EXPECT_EQ(stream.commit({{"k", "v"}}, IfPresent::kCompare), Committed::kWritten);
+  EXPECT_EQ(stream.commit({{"k", "v"}}, /*in_place_of=*/{}), Committed::kWritten);
 
   const std::string header = header_of(path);
   EXPECT_EQ(header.size(), 512U - 8U);

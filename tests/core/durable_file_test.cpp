@@ -625,9 +625,9 @@ TEST(UnfinishedFile, IsLookedAtLastWhenItsDataAreOnTheDisk) {
 }
 
 FileIdentity identity_at(const std::string& path) {
-  struct stat status {};
-  EXPECT_EQ(::stat(path.c_str(), &status), 0);
-  return identity_of(status);
+  const auto found = w2vbert::identity_at(path);
+  EXPECT_TRUE(found) << path;
+  return found.value_or(FileIdentity{});
 }
 
 TEST(RemoveWhatWasSeen, RemovesThatAndNothingElse) {
@@ -724,6 +724,32 @@ TEST(RemoveWhatWasSeen, IsFinishedByTheNextRun) {
       EXPECT_THAT(names_in(directory.path()), IsEmpty());
     }
   }
+}
+
+// A name that had to be cut does not say where the file was: it is kept, not removed.
+TEST(RemoveWhatWasSeen, KeepsAnothersFileOfALongName) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / std::string(250, 'x');
+  put(path, "damaged");
+  const FileIdentity seen = identity_at(path);
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    before_rename = [&] {
+      std::filesystem::remove(path);
+      put(path, "another's");
+      fault = {.call = Call::kLink, .in = 1, .kill = true};
+    };
+    (void)remove_what_was_seen(path, seen);
+    ::_exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  EXPECT_EQ(remove_stale_temporaries(directory.path()), 0u);
+  const auto names = names_in(directory.path());
+  ASSERT_EQ(names.size(), 1U);
+  EXPECT_EQ(contents(directory / names[0]), "another's");
 }
 
 // A third process that starts meanwhile.
@@ -840,6 +866,57 @@ TEST(StagedFile, LosesNothingAtAnyCall) {
         EXPECT_THAT(contents(path), ::testing::AnyOf("old", "new"));
       }
     }
+  }
+  no_exchange = false;
+}
+
+// Killed behind the exchange that put another process's file aside, and before it could be put
+// back: nothing of the two is lost.
+TEST(StagedFile, KeepsAnothersFileWhereItIsKilledBehindTheExchange) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "a";
+  put(path, "old");
+  const FileIdentity old = identity_at(path);
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    StagedFile staged(path, "new");
+    before_rename = [&] {  // to its name aside
+      before_rename = [&] {
+        std::filesystem::remove(path);
+        put(path, "another's");
+        fault = {.call = Call::kRename, .in = 2, .kill = true};
+      };
+    };
+    (void)staged.put_in_place_of(old);
+    ::_exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  ASSERT_THAT(names_in(directory.path()), UnorderedElementsAre("a", ::testing::EndsWith(".aside")));
+  EXPECT_EQ(remove_stale_temporaries(directory.path()), 0u);
+  EXPECT_EQ(names_in(directory.path()).size(), 2U);
+  std::filesystem::remove(path);
+  EXPECT_EQ(remove_stale_temporaries(directory.path()), 1u);
+  EXPECT_EQ(contents(path), "another's");
+  EXPECT_THAT(names_in(directory.path()), ElementsAre("a"));
+}
+
+TEST(StagedFile, CountsAnEqualFileThatAnotherProcessPutThereAsWritten) {
+  for (const bool exchanges : {true, false}) {
+    no_exchange = !exchanges;
+    const TemporaryDirectory directory;
+    const std::string path = directory / "a";
+    put(path, "old");
+    const FileIdentity old = identity_at(path);
+    std::filesystem::remove(path);
+    put(path, "new");
+    const FileIdentity other = identity_at(path);
+    EXPECT_EQ(StagedFile(path, "new").put_in_place_of(old), Committed::kWasThere);
+    EXPECT_EQ(StagedFile(path, "new").put_in_place_of({}), Committed::kWasThere);
+    EXPECT_EQ(identity_at(path).inode, other.inode);
+    EXPECT_THAT(names_in(directory.path()), ElementsAre("a"));
   }
   no_exchange = false;
 }

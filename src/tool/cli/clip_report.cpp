@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/escaped_name.h"
+#include "core/file_lock.h"
 #include "core/stopwatch.h"
 #include "core/text.h"
 #include "tool/cli/console.h"
@@ -224,6 +225,12 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
   catch_stop_signals();
   request.stop_requested = is_stopping;
 
+  const LockWaitEvents lock_waits(
+      [&](const std::string& path) {
+        messages.say(quote_bytes(path) + ": is locked by another process, waiting for it");
+      },
+      is_stopping);
+
   Json clips = Json::array();
   Json failures = Json::array();
   RunProgress progress;
@@ -249,7 +256,15 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
     if (output.json) failures.push_back(json_of(failure));
     progress.show(messages);
   };
-  const ClipRunSummary summary = run_clips(inputs, request, directory, events);
+  ClipRunSummary summary;
+  try {
+    summary = run_clips(inputs, request, directory, events);
+  } catch (const LockWaitEnded&) {
+    messages.say(
+        "stopped by a signal while another process held a lock, the same command again "
+        "does the rest");
+    return kSignalBase + stop_signal();
+  }
   notes.say_channels();
   messages.say(end_line(summary, options.output));
   if (output.json) {

@@ -67,6 +67,11 @@ Messages::Messages(bool quiet)
 Messages::~Messages() { clear(); }
 
 void Messages::clear() {
+  const std::lock_guard lock(mutex_);
+  clear_bar();
+}
+
+void Messages::clear_bar() {
   if (!bar_shown_) return;
   bar_shown_ = false;
   (void)try_write_all(STDERR_FILENO, "\r\x1b[K");
@@ -80,21 +85,28 @@ bool Messages::due(Clock::duration interval) {
 }
 
 void Messages::say(std::string_view line) {
+  const std::lock_guard lock(mutex_);
+  say_line(line);
+}
+
+void Messages::say_line(std::string_view line) {
   if (quiet_) return;
-  clear();
+  clear_bar();
   (void)try_write_all(STDERR_FILENO, std::string(line) + "\n");
 }
 
 void Messages::error(std::string_view message) {
-  clear();
+  const std::lock_guard lock(mutex_);
+  clear_bar();
   print_error(message);
 }
 
 void Messages::progress(std::size_t done, std::size_t total, std::string_view remark) {
   if (quiet_ || total == 0) return;
+  const std::lock_guard lock(mutex_);
   const std::string counts = std::to_string(done) + "/" + std::to_string(total);
   if (!terminal_) {
-    if (due(kLineInterval)) say(counts + " " + std::string(remark));
+    if (due(kLineInterval)) say_line(counts + " " + std::string(remark));
     return;
   }
   if (!due(kBarInterval) && done != 0 && done != total) return;

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <exception>
+#include <mutex>
 #include <string>
 #include <string_view>
 
@@ -28,7 +29,7 @@ void print_report(std::string_view text) noexcept;
 void print_error(std::string_view message) noexcept;
 
 // Messages and progress on stderr, unless quiet. The bar appears only on a terminal; elsewhere a
-// plain line comes every half minute.
+// plain line comes every half minute. Any thread may call its members.
 class Messages {
  public:
   explicit Messages(bool quiet);
@@ -44,8 +45,12 @@ class Messages {
  private:
   using Clock = std::chrono::steady_clock;
 
+  // These with the mutex held.
   bool due(Clock::duration interval);
+  void say_line(std::string_view line);
+  void clear_bar();
 
+  std::mutex mutex_;
   bool quiet_;
   bool terminal_;
   bool bar_shown_ = false;

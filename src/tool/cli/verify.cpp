@@ -26,14 +26,18 @@ void print_verification(const VerifyOptions& options, const Verification& result
                         const nlohmann::ordered_json& problems, double seconds) {
   if (options.output.json) {
     const nlohmann::ordered_json report = {
-        {"outputs", result.outputs},     {"bad", result.bad},
-        {"missing", result.missing},     {"unreadable", result.unreadable},
-        {"gigabytes", result.gigabytes}, {"problems", problems}};
+        {"outputs", result.outputs}, {"bad", result.bad},
+        {"missing", result.missing}, {"unreadable", result.unreadable},
+        {"foreign", result.foreign}, {"gigabytes", result.gigabytes},
+        {"problems", problems}};
     print_verdict(json_text(report));
   } else {
     std::string counts = fmt::format("{} whole, {} bad, {} missing", count(result.whole, "output"),
                                      result.bad, result.missing);
     if (result.unreadable > 0) counts += fmt::format(", {} cannot be read", result.unreadable);
+    if (result.foreign > 0) {
+      counts += fmt::format(", {} not known to be this run's", count(result.foreign, "file"));
+    }
     print_verdict(
         fmt::format("{}; {:.2f} GB in {}\n", counts, result.gigabytes, duration(seconds)));
   }

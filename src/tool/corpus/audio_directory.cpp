@@ -104,7 +104,7 @@ class DirectoryWalk {
       struct stat status {};
       if (::stat(path.c_str(), &status) != 0) {
         cannot_be_listed(path, errno);
-      } else if (entered_.emplace(status.st_dev, status.st_ino).second) {
+      } else if (entered_.insert(inode_of(status)).second) {
         list(path, to_list);
       }
     }
@@ -146,7 +146,7 @@ class DirectoryWalk {
 
   const std::string& top_;
   InputList& inputs_;
-  std::set<std::pair<dev_t, ino_t>> entered_;
+  std::set<Inode> entered_;
   std::vector<std::string> linked_;  // directories that links lead to
   std::vector<std::string> files_;
   PassedOver passed_over_;

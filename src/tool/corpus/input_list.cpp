@@ -7,6 +7,7 @@
 
 #include "core/file.h"
 #include "core/resolved_path.h"
+#include "core/stable_hash.h"
 #include "core/text.h"
 #include "tool/corpus/partition.h"
 #include "w2vbert/audio/audio_file.h"

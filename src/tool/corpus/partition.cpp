@@ -2,6 +2,7 @@
 
 #include "core/file.h"
 #include "core/parse_number.h"
+#include "core/stable_hash.h"
 #include "core/text.h"
 #include "w2vbert/core/error.h"
 
@@ -53,15 +54,6 @@ Partition shard_of(const std::optional<std::string>& index, const char* index_na
 }
 
 }  // namespace
-
-std::uint64_t stable_hash(std::string_view text) {
-  std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a, 64 bits: offset basis and prime
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  // MurmurHash3's fmix64: FNV's low bits alone spread poorly over a small count.
-  hash = (hash ^ (hash >> 33)) * 0xff51afd7ed558ccd;
-  hash = (hash ^ (hash >> 33)) * 0xc4ceb9fe1a85ec53;
-  return hash ^ (hash >> 33);
-}
 
 bool Partition::holds(std::string_view output_name) const {
   return count == 1 || stable_hash(output_name) % count == index;

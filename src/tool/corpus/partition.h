@@ -27,9 +27,6 @@ struct Partition {
   friend bool operator==(const Partition&, const Partition&) = default;
 };
 
-// FNV-1a with MurmurHash3's finaliser: the same number on every machine and in every version.
-std::uint64_t stable_hash(std::string_view text);
-
 // The settings that choose a partition, in the words of the user.
 struct PartitionSettings {
   std::optional<std::string> partition;  // "<index>/<count>"

@@ -106,6 +106,7 @@ ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
   summary.plan.unreadable = found.unreadable;
   summary.plan.first_unreadable = found.first_unreadable;
   summary.plan.is_unlocked = found.is_unlocked;
+  directory.resume(summary.plan.inputs, summary.plan.finished);
   summary.plan.temporaries = outputs->clean();
   events.planned(summary.plan);
   Progress progress(request, directory, events, summary);

@@ -96,7 +96,8 @@ struct ClipRunSummary {
 // computed is recorded and left out; nothing is written for it. A batch for which there is no
 // memory is halved until it fits, and batches stay smaller for a while. Events are called on this
 // thread. Throws what ends a run: UsageError before any work, ConfigError and CheckpointError from
-// prepare, StorageError, DeviceError; what was computed before is written all the same.
+// prepare, StorageError, DeviceError, LockWaitEnded (core/file_lock.h); what was computed before is
+// written all the same.
 ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
                          RunDirectory& directory, const ClipRunEvents& events = {});
 

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "core/file_lock.h"
 #include "core/stopwatch.h"
 #include "w2vbert/core/error.h"
 
@@ -89,6 +90,8 @@ void OutputWriter::write(Item& item) {
   } catch (const StorageError&) {
     throw;
   } catch (const UsageError&) {
+    throw;
+  } catch (const LockWaitEnded&) {
     throw;
   } catch (const WritingEnded& ended) {
     std::rethrow_exception(ended.cause);

@@ -46,12 +46,12 @@ std::string data_digest(const NamedTensors& tensors) {
   return sha.hex();
 }
 
-void write_npy(const std::string& path, const at::Tensor& values) {
+StagedFile stage_npy(const std::string& path, const at::Tensor& values) {
   const std::string header =
       npy_header(static_cast<int>(values.element_size()), values.sizes().vec());
   const std::array<std::span<const std::byte>, 2> pieces = {std::as_bytes(std::span(header)),
                                                             bytes_of(values)};
-  write_durably(path, pieces);
+  return {path, pieces};
 }
 
 }  // namespace
@@ -87,7 +87,8 @@ Outputs::ScanResult ClipFiles::scan(const Partition& partition, bool verify) {
       continue;
     }
     if (is_of_input) ++found.damaged;
-    removals_.push_back({i, scan.identity});
+    directory_.check_may_be_replaced(name, inputs_.path(i));
+    to_be_replaced_.emplace(i, scan.identity);
     found.pending.push_back(i);
   }
   return found;
@@ -97,9 +98,6 @@ std::size_t ClipFiles::clean() {
   std::size_t temporaries = 0;
   for (const std::string& folder : folders_) {
     temporaries += directory_.remove_stale_temporaries(folder);
-  }
-  for (const auto& [index, seen] : removals_) {
-    directory_.remove(inputs_.name(index), inputs_.path(index), seen);
   }
   return temporaries;
 }
@@ -115,9 +113,15 @@ void ClipFiles::write(Output& output) {
     put_in_place(output);
   } catch (...) {
     // Memory may have run out behind that: a clip that has its output has not failed.
-    if (exists(output.report.output)) end_writing();
+    const auto there = identity_at(output.report.output);
+    if (there && there != to_be_replaced(output.index)) end_writing();
     throw;
   }
+}
+
+std::optional<FileIdentity> ClipFiles::to_be_replaced(std::size_t index) const {
+  const auto found = to_be_replaced_.find(index);
+  return found == to_be_replaced_.end() ? std::nullopt : std::optional(found->second);
 }
 
 void ClipFiles::put_in_place(Output& output) {
@@ -127,7 +131,8 @@ void ClipFiles::put_in_place(Output& output) {
   const std::string digest = data_digest(output.tensors);
   directory_.prepare(report.name);
   if (npy) {
-    write_npy(report.output, output.tensors.front().second);
+    stage_npy(report.output, output.tensors.front().second)
+        .put_in_place_of(to_be_replaced(output.index));
   } else {
     SafetensorsMetadata metadata = {
         {"fingerprint", directory_.digest()},
@@ -148,7 +153,8 @@ void ClipFiles::put_in_place(Output& output) {
       metadata.emplace_back(kPartEndKey, std::to_string(part->end));
       metadata.emplace_back(kPartTotalKey, std::to_string(part->total));
     }
-    write_safetensors(report.output, output.tensors, metadata, IfPresent::kCompare, seal_header);
+    stage_safetensors(report.output, output.tensors, metadata, seal_header)
+        .put_in_place_of(to_be_replaced(output.index));
   }
   directory_.record(
       JournalEntry{report.name, report.frames, report.audio_seconds, digest, report.input});

@@ -1,10 +1,13 @@
 // A file for each clip: <name>.safetensors or <name>.npy.
 #pragma once
 
+#include <cstddef>
+#include <map>
+#include <optional>
 #include <set>
 #include <string>
-#include <vector>
 
+#include "core/file.h"
 #include "tool/store/outputs.h"
 
 namespace w2vbert::tool {
@@ -22,17 +25,15 @@ class ClipFiles : public Outputs {
   void finish() override {}
 
  private:
+  // What scan() found in the output's place and is to be replaced.
+  std::optional<FileIdentity> to_be_replaced(std::size_t index) const;
   void put_in_place(Output& output);
 
   const InputList& inputs_;
   RunDirectory& directory_;
   const std::string frame_rate_hz_;
-  struct Removal {
-    std::size_t index;
-    FileIdentity seen;
-  };
-  std::vector<Removal> removals_;
-  std::set<std::string> folders_ = {""};  // where outputs, and the run record, are
+  std::map<std::size_t, FileIdentity> to_be_replaced_;  // by the input's index
+  std::set<std::string> folders_ = {""};                // where outputs, and the run record, are
 };
 
 }  // namespace w2vbert::tool

@@ -6,6 +6,7 @@
 
 #include "core/escaped_name.h"
 #include "core/json.h"
+#include "core/parse_number.h"
 #include "tool/corpus/input_list.h"
 #include "tool/store/output_scan.h"
 
@@ -31,6 +32,12 @@ std::string name_of_shard(std::size_t shard) {
   std::array<char, 32> digits{};
   std::snprintf(digits.data(), digits.size(), "%05zu", shard);
   return std::string(kShardBegin) + digits.data();
+}
+
+bool is_name_of_shard(std::string_view name) {
+  if (!name.starts_with(kShardBegin)) return false;
+  const auto shard = parse_number<std::size_t>(name.substr(kShardBegin.size()));
+  return shard && name == name_of_shard(*shard);
 }
 
 bool is_shard_index(std::string_view file_name) {

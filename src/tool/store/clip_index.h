@@ -17,6 +17,7 @@ inline constexpr std::string_view kIndexKey = "index";
 
 // shard-00000.safetensors and its index, shard-00000.jsonl.
 std::string name_of_shard(std::size_t shard);  // without an ending
+bool is_name_of_shard(std::string_view name);
 inline constexpr std::string_view kIndexEnding = ".jsonl";
 bool is_shard_index(std::string_view file_name);
 // "shard-00000.jsonl" -> "shard-00000.safetensors".

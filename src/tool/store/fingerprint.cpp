@@ -53,7 +53,7 @@ std::string run_record(const Fingerprint& fingerprint) {
 
 Fingerprint parse_run_record(std::string_view text, const std::string& path) {
   const auto bad = [&](std::string_view problem) {
-    return UsageError(path, "", problem, "the record of a run (empty the directory to start anew)");
+    return UsageError(path, "", problem, kExpectedRecord);
   };
   try {
     const JsonValue record = JsonValue::parse(text);

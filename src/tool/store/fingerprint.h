@@ -22,6 +22,11 @@ struct Fingerprint {
 // The run record: {"fingerprint": digest, "fields": {...}}, with a line break at its end.
 std::string run_record(const Fingerprint& fingerprint);
 
+// What an error about a run record says beside the problem.
+inline constexpr std::string_view kExpectedRecord =
+    "the record of a run (what goes with the file is what the run was asked for: outputs and "
+    "journals stay without it, and the next run takes those that say that they are its own)";
+
 // Reads a run record. Throws UsageError(path) when `text` is not a run record.
 Fingerprint parse_run_record(std::string_view text, const std::string& path);
 

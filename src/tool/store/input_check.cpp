@@ -18,6 +18,15 @@ bool has_length_of(const JournalEntry& output, const std::optional<InputSegment>
 
 }  // namespace
 
+bool InputCheck::is_replaced(JournalEntry output, bool is_recorded, bool is_whole) {
+  ++found_.replaced;
+  if (is_whole && !is_recorded) {
+    output.is_outdated = true;
+    directory_.adopt(std::move(output));
+  }
+  return false;
+}
+
 bool InputCheck::is_of_input(std::size_t index, const std::string& path, JournalEntry output,
                              const std::string& input_digest, const std::optional<FilePart>& part,
                              bool is_record, bool is_whole) {
@@ -29,10 +38,13 @@ bool InputCheck::is_of_input(std::size_t index, const std::string& path, Journal
   } else if (!is_record) {
     recorded = {};
   }
+  const bool is_outdated = is_record && output.is_outdated;
+  output.is_outdated = false;
+  output.input = recorded;
   const std::optional<InputSegment> segment = inputs_.segment(index);
-  if (!recorded.part && !recorded.is_known() && !has_length_of(output, segment)) {
-    ++found_.replaced;
-    return false;
+  if ((!recorded.part && !recorded.is_known() && !has_length_of(output, segment)) ||
+      (recorded.digest.empty() && is_outdated)) {
+    return is_replaced(std::move(output), is_outdated, is_whole);
   }
   if (recorded.digest.empty()) {
     if (is_whole) ++found_.unrecorded;
@@ -42,18 +54,21 @@ bool InputCheck::is_of_input(std::size_t index, const std::string& path, Journal
   InputIdentity now;
   switch (check_.compare(recorded, is_record && recorded.is_known(), input, segment, now)) {
     case Origin::kSame:
-    case Origin::kGone:
+      if (is_outdated && is_whole) directory_.adopt(std::move(output));  // it came back
       return true;
+    case Origin::kGone:
+      // What replaced the input cannot be read any more either: no output is of it.
+      return !is_outdated || is_replaced(std::move(output), is_outdated, is_whole);
     case Origin::kEqual:
       output.input = std::move(now);
       if (is_whole) directory_.adopt(std::move(output));
       return true;
     case Origin::kUnreadable:
+      if (is_outdated) return is_replaced(std::move(output), is_outdated, is_whole);
       if (is_whole && found_.unreadable++ == 0) found_.first_unreadable = input;
       return true;
     case Origin::kReplaced:
-      ++found_.replaced;
-      return false;
+      return is_replaced(std::move(output), is_outdated, is_whole);
     case Origin::kOtherPart:
       throw UsageError(
           input, "",

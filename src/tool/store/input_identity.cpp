@@ -125,7 +125,7 @@ Origin OriginCheck::compare(const InputIdentity& recorded, bool is_look_known,
     return same_part ? Origin::kSame : Origin::kOtherPart;
   }
   const Origin different = same_place ? Origin::kReplaced : Origin::kOther;
-  if (is_look_known && recorded.bytes != now.bytes) return different;
+  const bool has_other_size = is_look_known && recorded.bytes != now.bytes;
   if (last_.path == path && last_.bytes == now.bytes && last_.modified_ns == now.modified_ns) {
     now.digest = last_.digest;
   } else {
@@ -134,10 +134,11 @@ Origin OriginCheck::compare(const InputIdentity& recorded, bool is_look_known,
       now.segment = segment;
       now.part = recorded.part;
     } catch (const AudioError&) {
-      return Origin::kUnreadable;
+      return has_other_size ? different : Origin::kUnreadable;
     }
     last_ = now;
   }
+  // Not by its size: a journal in which a digit has changed makes no other file of it.
   if (now.digest != recorded.digest) return different;
   return same_part ? Origin::kEqual : Origin::kOtherPart;
 }

@@ -20,6 +20,7 @@
 #include "core/file_lock.h"
 #include "core/json.h"
 #include "core/resolved_path.h"
+#include "core/stable_hash.h"
 #include "tool/corpus/partition.h"
 #include "tool/store/json_text.h"
 #include "tool/store/lines_file.h"
@@ -52,6 +53,18 @@ std::optional<Partition> partition_of(std::string_view kind, std::string_view fi
                                                              : std::nullopt;
 }
 
+std::vector<PartitionFile> files_in(const std::string& directory, std::string_view kind) {
+  std::vector<PartitionFile> files;
+  for_each_entry(directory, [&](const dirent& entry, DIR*) {
+    if (const auto partition = partition_of(kind, entry.d_name)) {
+      files.push_back({join_path(directory, entry.d_name), *partition});
+    }
+  });
+  std::sort(files.begin(), files.end(),
+            [](const PartitionFile& a, const PartitionFile& b) { return a.path < b.path; });
+  return files;
+}
+
 // Where the last whole line ends.
 off_t end_of_lines(int descriptor, off_t size, const std::string& path) {
   constexpr off_t kBlockBytes = 4096;
@@ -74,7 +87,10 @@ off_t end_of_lines(int descriptor, off_t size, const std::string& path) {
 // system has locks.
 class Locked {
  public:
-  explicit Locked(const Descriptor& file) : file_(file) { (void)lock_exclusively(file_.number()); }
+  // Throws LockWaitEnded.
+  Locked(const Descriptor& file, const std::string& path) : file_(file) {
+    (void)lock_exclusively(file_.number(), path);
+  }
   ~Locked() { ::flock(file_.number(), LOCK_UN); }
   Locked(const Locked&) = delete;
   Locked& operator=(const Locked&) = delete;
@@ -165,6 +181,9 @@ JournalEntry entry_of(const JsonValue& value) {
   if (const JsonValue* input = value.find("input")) entry.input = input_of(*input);
   entry.fingerprint = text_of(value, "fingerprint");
   entry.generation = number_of<std::uint64_t>(value, "generation");
+  const JsonValue* outdated = value.find("outdated");
+  const auto* is_outdated = outdated ? outdated->get_if<bool>() : nullptr;
+  entry.is_outdated = is_outdated && *is_outdated;
   return entry;
 }
 
@@ -222,7 +241,7 @@ Journal::Journal(std::string path, std::uint64_t generation, std::string fingerp
       generation_(generation),
       fingerprint_(std::move(fingerprint)),
       descriptor_(open_lines(path_, LinesKind::kJournal, O_RDWR | O_CREAT | O_APPEND)) {
-  const Locked locked(descriptor_);
+  const Locked locked(descriptor_, path_);
   const int file = descriptor_.number();
   struct stat status {};
   if (::fstat(file, &status) != 0) fail_storage(path_, "cannot be looked at", errno);
@@ -249,11 +268,12 @@ void Journal::add(const JournalEntry& entry) {
   line["generation"] = generation_;
   if (!fingerprint_.empty()) line["fingerprint"] = fingerprint_;
   if (entry.input.is_known()) line["input"] = json_of(entry.input);
+  if (entry.is_outdated) line["outdated"] = true;
   append(json_line(line));
 }
 
 void Journal::append(const std::string& line) {
-  const Locked locked(descriptor_);
+  const Locked locked(descriptor_, path_);
   struct stat before {};
   const bool known = ::fstat(descriptor_.number(), &before) == 0;
   try {
@@ -287,20 +307,16 @@ bool is_name_of_lines(std::string_view file_name) {
   return partition_of(kJournal, file_name) || partition_of(kFailures, file_name);
 }
 
-std::vector<JournalFile> journals_in(const std::string& directory) {
-  std::vector<JournalFile> journals;
-  for_each_entry(directory, [&](const dirent& entry, DIR*) {
-    if (const auto partition = partition_of_journal(entry.d_name)) {
-      journals.push_back({join_path(directory, entry.d_name), *partition});
-    }
-  });
-  std::sort(journals.begin(), journals.end(),
-            [](const JournalFile& a, const JournalFile& b) { return a.path < b.path; });
-  return journals;
+std::vector<PartitionFile> journals_in(const std::string& directory) {
+  return files_in(directory, kJournal);
+}
+
+std::vector<PartitionFile> failures_in(const std::string& directory) {
+  return files_in(directory, kFailures);
 }
 
 OutputRecords::OutputRecords(const std::string& directory) {
-  for (JournalFile& file : journals_in(directory)) {
+  for (PartitionFile& file : journals_in(directory)) {
     const auto journal = static_cast<std::uint32_t>(journals_.size());
     journals_.push_back(std::move(file.path));
     for_each_json_line(open_journal(journals_.back()),

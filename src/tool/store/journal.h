@@ -31,10 +31,16 @@ struct JournalEntry {
   // Which of two records of one output is the later one: each worker that begins takes a higher
   // number than all that stand in the directory's journals. 0: of an earlier version.
   std::uint64_t generation = 0;
-
-  // Whether it is of the run with that fingerprint; earlier versions did not say.
-  bool may_be_of(std::string_view run) const { return fingerprint.empty() || fingerprint == run; }
+  // `input` has become another file in the same place, and the output is still to be replaced.
+  bool is_outdated = false;
 };
+
+// Whether a line of a journal, a JournalEntry or JournalBegin, is of the run with that fingerprint;
+// earlier versions did not say.
+template <class Line>
+bool may_be_of(const Line& line, std::string_view run) {
+  return line.fingerprint.empty() || line.fingerprint == run;
+}
 
 // Appends lines of JSON to a file; each is written in one piece. Outputs are in their place before
 // their line is, so a line that is lost with a machine costs nothing but itself.
@@ -48,7 +54,7 @@ class Journal {
   // "generation": n, "fingerprint": …}: a worker begins.
   void begin(std::size_t inputs, std::size_t finished);
   // {"name": …, "frames": n, "audio_seconds": s, "sha256": …, "generation": n, "fingerprint": …,
-  // "input": {…}}; what is not known is left out.
+  // "input": {…}, "outdated": true}; what is not known or not so is left out.
   void add(const JournalEntry& entry);
 
  private:
@@ -68,8 +74,6 @@ struct JournalBegin {
   std::int64_t pid = 0;
   Kernel kernel;            // of the process; empty: not told
   std::string fingerprint;  // of the run
-
-  bool may_be_of(std::string_view run) const { return fingerprint.empty() || fingerprint == run; }
 };
 
 // Calls `begin` for each worker that began and `entry` for each output, in their order. Lines that
@@ -85,12 +89,14 @@ std::optional<Partition> partition_of_journal(std::string_view file_name);
 // Whether it is one of a journal or of failures.
 bool is_name_of_lines(std::string_view file_name);
 
-struct JournalFile {
+struct PartitionFile {
   std::string path;
   Partition partition;
 };
 // The journals in a directory, in the order of their names. Throws StorageError.
-std::vector<JournalFile> journals_in(const std::string& directory);
+std::vector<PartitionFile> journals_in(const std::string& directory);
+// The same of the lists of failures.
+std::vector<PartitionFile> failures_in(const std::string& directory);
 
 // The latest record of each output, of all journals of a directory. It holds places in the
 // journals, not the records, so that millions of them fit into memory.

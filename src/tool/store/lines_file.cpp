@@ -1,6 +1,7 @@
 #include "tool/store/lines_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "core/file.h"
+#include "core/file_lock.h"
 #include "core/json.h"
 #include "tool/store/refuse_link.h"
 #include "w2vbert/core/error.h"
@@ -60,11 +62,46 @@ bool has_line(std::string_view begin, const Shape& shape) {
   return false;
 }
 
+std::string key_text(std::string_view member) { return '"' + std::string(member) + "\":"; }
+std::string begin_of_line(std::string_view first_member) { return "{" + key_text(first_member); }
+
 // Whether a line that has no end is the begin of one of that shape.
 bool is_torn(std::string_view line, const Shape& shape) {
   return std::any_of(shape.members.begin(), shape.members.end(), [&](const auto& members) {
-    const std::string begin = "{\"" + std::string(members.front()) + "\":";
+    const std::string begin = begin_of_line(members.front());
     return line.substr(0, begin.size()) == std::string_view(begin).substr(0, line.size());
+  });
+}
+
+// In how many bytes the begin of `text` is another one than `expected`, which it is as long as.
+std::size_t changed_bytes(std::string_view text, std::string_view expected) {
+  if (text.size() < expected.size()) return expected.size();
+  std::size_t changed = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) changed += text[i] == expected[i] ? 0 : 1;
+  return changed;
+}
+
+// Whether the first line of `begin` is of that shape but for one byte that has changed: in a key,
+// in a value or into a line break. The keys follow each other as the program writes them.
+bool is_damaged(std::string_view begin, const Shape& shape) {
+  const std::size_t end = begin.find('\n');
+  const std::string_view text =
+      begin.substr(0, end == std::string_view::npos ? end : begin.find('\n', end + 1));
+  return std::any_of(shape.members.begin(), shape.members.end(), [&](const auto& members) {
+    std::size_t changed = changed_bytes(text, begin_of_line(members.front()));
+    if (changed > 1) return false;
+    std::size_t at = 1;
+    return std::all_of(members.begin() + 1, members.end(), [&](std::string_view member) {
+      const std::string key = key_text(member);
+      std::size_t found = text.find(key, at);
+      for (std::size_t i = at; found == std::string_view::npos && i < text.size(); ++i) {
+        if (changed_bytes(text.substr(i), key) == 1) found = i;
+      }
+      if (found == std::string_view::npos) return false;
+      changed += changed_bytes(text.substr(found), key);
+      at = found + key.size();
+      return changed <= 1;
+    });
   });
 }
 
@@ -73,6 +110,7 @@ bool is_torn(std::string_view line, const Shape& shape) {
 bool is_own_lines(std::string_view begin, LinesKind kind) {
   const Shape shape = shape_of(kind);
   if (begin.starts_with('\0') && has_line(begin, shape)) return true;
+  if (is_damaged(begin, shape)) return true;
   begin.remove_prefix(std::min(begin.size(), begin.find_first_not_of(std::string_view("\0\n", 2))));
   if (begin.empty()) return true;
   const std::size_t end = begin.find('\n');
@@ -113,23 +151,34 @@ void FailureLines::begin() {
   struct stat status {};
   if (file.number() < 0) return;
   if (::fstat(file.number(), &status) != 0) fail_storage(path_, "cannot be looked at", errno);
-  // False: another process of this partition adds to it.
+  // Where there are no locks, one that goes on begins a new file.
+  if (::flock(file.number(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) return;
+  // False: another process was faster.
   (void)remove_what_was_seen(path_, identity_of(status));
 }
 
-void FailureLines::add(std::string_view line) {
+bool FailureLines::is_in_place() const {
   struct stat there {
   }, opened{};
-  // Another process of this partition may have begun anew since.
-  if (file_ && (::lstat(path_.c_str(), &there) != 0 || ::fstat(file_->number(), &opened) != 0 ||
-                there.st_dev != opened.st_dev || there.st_ino != opened.st_ino)) {
+  return ::lstat(path_.c_str(), &there) == 0 && ::fstat(file_->number(), &opened) == 0 &&
+         inode_of(there) == inode_of(opened);
+}
+
+void FailureLines::open() {
+  do {
+    file_.reset();
+    file_.emplace(open_lines(path_, LinesKind::kFailures, O_RDWR | O_CREAT | O_APPEND));
+    (void)lock_shared(file_->number(), path_);
+  } while (!is_in_place());  // a run that begins has removed it before the lock
+  since_synchronised_ = Stopwatch();
+}
+
+void FailureLines::add(std::string_view line) {
+  if (file_ && !is_in_place()) {
     synchronise();
     file_.reset();
   }
-  if (!file_) {
-    file_.emplace(open_lines(path_, LinesKind::kFailures, O_RDWR | O_CREAT | O_APPEND));
-    since_synchronised_ = Stopwatch();
-  }
+  if (!file_) open();
   write_all(file_->number(), line, path_);
   ++unsynchronised_;
   if (unsynchronised_ >= kMaxUnsynchronised ||

@@ -15,9 +15,10 @@ namespace w2vbert::tool {
 
 enum class LinesKind { kJournal, kFailures, kIndex };
 
-// Whether the begin of a file is what this program writes into such a file. The first line decides;
-// nothing, zeros (which a power cut leaves), and the begin of such a line are its own, too. Where
-// zeros have taken the begin of the first line, the first one decides that has the shape.
+// Whether the begin of a file is what this program writes into such a file. The first line decides,
+// also where one byte of it has changed; nothing, zeros (which a power cut leaves), and the begin
+// of such a line are its own, too. Where zeros have taken the begin of the first line, the first
+// one decides that has the shape.
 bool is_own_lines(std::string_view begin, LinesKind kind);
 
 // Opens with `flags` of open(2) and never through a link. Throws StorageError(path) for anything
@@ -30,8 +31,10 @@ inline void check_lines(const std::string& path, LinesKind kind) {
   (void)open_lines(path, kind, /*O_RDONLY*/ 0);
 }
 
-// The failures of one run. Each line is written as it comes, so that a kill loses none of them;
-// they are made durable together, for a synchronisation takes many times as long as a failure.
+// The failures of the runs that go on with one file of them, or of the last one. Each line is
+// written as it comes, so that a kill loses none of them; they are made durable together, for a
+// synchronisation takes many times as long as a failure. From its first line on a run holds a
+// shared lock of the file.
 class FailureLines {
  public:
   explicit FailureLines(std::string path) : path_(std::move(path)) {}
@@ -40,12 +43,16 @@ class FailureLines {
   ~FailureLines();
 
   const std::string& path() const { return path_; }
-  // Throws StorageError, here and below. Takes away those of an earlier run.
+  // Throws StorageError, here and below. Takes away those of runs that have ended: where another
+  // run holds the file, all stay.
   void begin();
   void add(std::string_view line);
   void synchronise();
 
  private:
+  void open();
+  bool is_in_place() const;
+
   std::string path_;
   std::optional<Descriptor> file_;
   std::size_t unsynchronised_ = 0;

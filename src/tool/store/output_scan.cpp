@@ -22,6 +22,14 @@ namespace {
 
 constexpr std::uint64_t kMaxNpyHeaderBytes = 4096;
 constexpr std::size_t kBlockBytes = 1 << 20;
+constexpr std::string_view kFingerprintKey = "fingerprint";
+
+bool head_has(const std::string& path, std::string_view text) try {
+  const auto file = InputFile::open<CheckpointError, StorageError>(path);
+  return read_safetensors_head(file).find(text) != std::string::npos;
+} catch (const CheckpointError&) {
+  return false;
+}
 
 std::string data_digest(const InputFile& file, std::uint64_t data_offset) {
   Sha256 sha;
@@ -75,7 +83,7 @@ OutputScan scan_output(const std::string& path, bool verify, const std::string& 
         return scan;
       }
       scan.is_sealed = is_sealed.has_value();
-      scan.fingerprint = header.metadata_value("fingerprint");
+      scan.fingerprint = header.metadata_value(kFingerprintKey);
       scan.sha256 = header.metadata_value("sha256");
       scan.input_digest = header.metadata_value(kInputDigestKey);
       scan.frames = number_in<std::int64_t>(header, "frames");
@@ -95,11 +103,12 @@ OutputScan scan_output(const std::string& path, bool verify, const std::string& 
   return scan;
 }
 
-bool was_output_of(const std::string& path, const std::string& fingerprint) try {
-  const auto file = InputFile::open<CheckpointError, StorageError>(path);
-  return read_safetensors_head(file).find(fingerprint) != std::string::npos;
-} catch (const CheckpointError&) {
-  return false;
+bool was_output_of(const std::string& path, const std::string& fingerprint) {
+  return head_has(path, fingerprint);
+}
+
+bool was_output(const std::string& path) {
+  return head_has(path, kHeaderSealKey) || head_has(path, kFingerprintKey);
 }
 
 }  // namespace w2vbert::tool

@@ -33,5 +33,7 @@ OutputScan scan_output(const std::string& path, bool verify, const std::string& 
 // Whether a file that is no whole output was one of the run with that fingerprint: its begin says
 // so.
 bool was_output_of(const std::string& path, const std::string& fingerprint);
+// The same for any run.
+bool was_output(const std::string& path);
 
 }  // namespace w2vbert::tool

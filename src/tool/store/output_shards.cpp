@@ -178,6 +178,9 @@ Outputs::ScanResult OutputShards::scan(const Partition& partition, bool verify) 
     }
     if (found.pending.size() == pending) continue;
     if (output.state == OutputState::kDamaged) damaged_.emplace(shard, output.scan.identity);
+    if (output.state != OutputState::kAbsent) {
+      directory_.check_may_be_replaced(shard_name, inputs_.path(begin));
+    }
     if (stored) incomplete_.push_back(shard);
     if (!std::exchange(header_checked, true)) (void)longest_header(shard, stored.get());
   }
@@ -186,9 +189,6 @@ Outputs::ScanResult OutputShards::scan(const Partition& partition, bool verify) 
 
 std::size_t OutputShards::clean() {
   const std::size_t temporaries = directory_.remove_stale_temporaries("");
-  for (const auto& [shard, seen] : damaged_) {
-    directory_.remove(name_of_shard(shard), inputs_.path(begin_of(shard)), seen);
-  }
   if (!stale_.empty()) directory_.keep_record();  // which is what is locked
   for (const std::size_t shard : stale_) {
     const FileLock held = lock();  // what is read is what stays there until its index is written
@@ -281,8 +281,6 @@ void OutputShards::write(Output& output) {
 
 void OutputShards::skip(std::size_t index) {
   OpenShard& shard = open(shard_of(index));
-  // What the shard has of that name is of an earlier input: it has to go.
-  if (replaced_.contains(index) && !shard.stream) begin_writing(shard);
   shard.arrived.emplace(index, std::nullopt);
   --shard.missing;
   advance(shard, /*to_the_end=*/false);
@@ -310,20 +308,18 @@ void OutputShards::advance(OpenShard& shard, bool to_the_end) {
     return;
   }
   for (; shard.next < shard.end; ++shard.next) {
-    if (shard.stored && !replaced_.contains(shard.next)) {
-      const std::string name = inputs_.name(shard.next);
-      if (const auto clip = shard.stored->clips.find(name); clip != shard.stored->clips.end()) {
-        copy(shard, name, clip->second.line);
-        continue;
-      }
-    }
+    const std::string name = inputs_.name(shard.next);
+    const IndexedClip* stored = stored_clip(shard, name);
     const auto arrived = shard.arrived.find(shard.next);
-    if (arrived == shard.arrived.end()) {
-      if (!to_the_end) return;
-      continue;
+    const bool has_arrived = arrived != shard.arrived.end();
+    const bool is_awaited = !stored || replaced_.contains(shard.next);
+    if (is_awaited && !has_arrived && !to_the_end) return;
+    if (has_arrived && arrived->second) {
+      add(shard, *arrived->second);
+    } else if (stored) {  // perhaps of an earlier input, whose successor cannot be computed
+      copy(shard, name, stored->line);
     }
-    if (arrived->second) add(shard, *arrived->second);
-    shard.arrived.erase(arrived);
+    if (has_arrived) shard.arrived.erase(arrived);
   }
   for (const std::string& name : shard.strange) {
     copy(shard, name, shard.stored->clips.at(name).line);
@@ -349,6 +345,12 @@ void OutputShards::add(OpenShard& shard, const Output& output) {
   }
   shard.index += index_line(entry_of(report, shard.number));
   shard.added.push_back({report.name, report.frames, report.audio_seconds, "", report.input});
+}
+
+const IndexedClip* OutputShards::stored_clip(const OpenShard& shard, const std::string& name) {
+  if (!shard.stored) return nullptr;
+  const auto clip = shard.stored->clips.find(name);
+  return clip == shard.stored->clips.end() ? nullptr : &clip->second;
 }
 
 void OutputShards::copy(OpenShard& shard, const std::string& name, const std::string& line) {
@@ -389,9 +391,12 @@ void OutputShards::commit(OpenShard& shard) {
                          "one process for each partition (the same command again does the rest)");
     }
   };
-  shard.stream->commit(metadata_of(shard.index, shard.sha.hex()),
-                       shard.stored ? IfPresent::kReplace : IfPresent::kCompare, last_look,
-                       seal_header);
+  std::optional<FileIdentity> earlier;
+  if (shard.stored) earlier = shard.stored->file.identity();
+  if (const auto damaged = damaged_.find(shard.number); damaged != damaged_.end()) {
+    earlier = damaged->second;
+  }
+  shard.stream->commit(metadata_of(shard.index, shard.sha.hex()), earlier, last_look, seal_header);
   directory_.write_index(index_path(shard.number), shard.index);
   for (const JournalEntry& entry : shard.added) directory_.record(entry);
 }

@@ -17,6 +17,7 @@
 
 namespace w2vbert::tool {
 
+struct IndexedClip;
 struct StoredShard;
 
 // Shard k holds the rows [k * size, (k + 1) * size) of the list, in its order, but for those that
@@ -60,6 +61,8 @@ class OutputShards : public Outputs {
   void advance(OpenShard& shard, bool to_the_end);
   void add(OpenShard& shard, const Output& output);
   void copy(OpenShard& shard, const std::string& name, const std::string& line);
+  // What there is of an input to be copied, if a shard is there.
+  static const IndexedClip* stored_clip(const OpenShard& shard, const std::string& name);
   void commit(OpenShard& shard);
 
   const InputList& inputs_;
@@ -67,7 +70,7 @@ class OutputShards : public Outputs {
   RunDirectory& directory_;
   const std::size_t size_;
   // What scan() found, by shard.
-  std::map<std::size_t, FileIdentity> damaged_;  // to be removed
+  std::map<std::size_t, FileIdentity> damaged_;  // to be replaced
   std::vector<std::size_t> incomplete_;          // there, without some clips
   std::unordered_set<std::size_t> replaced_;     // clips in them whose input is another one by now
   std::vector<std::size_t> stale_;               // whose index is not what the shard says

@@ -94,8 +94,8 @@ class Outputs {
   // Throws UsageError for a file in an output's place that is not of this run or of another input,
   // StorageError for one that cannot be read.
   virtual ScanResult scan(const Partition& partition, bool verify) = 0;
-  // Removes what scan() found to be damaged or of an earlier input, and temporaries of dead
-  // processes: how many of these.
+  // Removes temporaries of dead processes, and returns how many. What scan() found to be damaged or
+  // of an earlier input stays until write() replaces it.
   virtual std::size_t clean() = 0;
 
   // The file that a clip's output is or will be in.
@@ -106,7 +106,7 @@ class Outputs {
   // Takes the tensors; what is durable already is in the journal. Throws StorageError, UsageError
   // and WritingEnded, which end the run; behind anything else skip() is to be called for the clip.
   virtual void write(Output& output) = 0;
-  // There will be no output for that input.
+  // There will be no new output for that input; an earlier one stays.
   virtual void skip(std::size_t index) = 0;
   // Makes durable what is not yet. To be called once, by one thread, as the last.
   virtual void finish() = 0;

@@ -22,14 +22,18 @@
 namespace w2vbert::tool {
 namespace {
 
-constexpr std::string_view kRecordName = "run.json";
 constexpr std::uint64_t kMaxRecordBytes = 1 << 20;
 
-// Device and inode of what is at `path`.
-std::pair<dev_t, ino_t> directory_at(const std::string& path) {
+// A record that the system cannot read.
+struct RecordUnreadable : StorageError {
+  RecordUnreadable(const std::string& path, const std::string& key, std::string_view problem)
+      : StorageError(path, key, problem, kExpectedRecord) {}
+};
+
+Inode inode_at(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) fail_storage(path, "cannot be looked at", errno);
-  return {status.st_dev, status.st_ino};
+  return inode_of(status);
 }
 
 }  // namespace
@@ -40,12 +44,17 @@ ClipFailure failure_of(const BadRow& row) {
 }
 
 Fingerprint read_run_record(const std::string& directory) {
-  const std::string path = join_path(directory, kRecordName);
-  return parse_run_record(read_small_file<UsageError, StorageError>(path, kMaxRecordBytes), path);
+  const std::string path = join_path(directory, kRunRecordName);
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
+    throw RecordUnreadable(path, "", "is no regular file");
+  }
+  return parse_run_record(read_small_file<UsageError, RecordUnreadable>(path, kMaxRecordBytes),
+                          path);
 }
 
 bool is_name_of_record(std::string_view file_name) {
-  return file_name == kRecordName || is_name_of_lines(file_name);
+  return file_name == kRunRecordName || is_name_of_lines(file_name);
 }
 
 RunDirectory::RunDirectory(std::string path, Fingerprint fingerprint, Partition partition,
@@ -55,19 +64,20 @@ RunDirectory::RunDirectory(std::string path, Fingerprint fingerprint, Partition 
       digest_(fingerprint_.digest()),
       format_(output_format_of(fingerprint_)),
       shard_size_(shard_size_of(fingerprint_)),
+      partition_(partition),
       journal_path_(join_path(path_, journal_name(partition.label()))),
       failures_(join_path(path_, failures_name(partition.label()))),
       sources_(sources) {
   if (path_.empty()) throw StorageError("", "", "the output directory has no name", "a directory");
   made_ = make_directories(path_);
   try {
-    itself_ = directory_at(path_);
+    itself_ = inode_at(path_);
     placement_ = try_directory(path_);
     for (std::string& name : sources_.below(path_)) {
       protected_.insert(join_path(path_, name));
     }
     for (const std::string& file :
-         {join_path(path_, kRecordName), journal_path_, failures_.path()}) {
+         {join_path(path_, kRunRecordName), journal_path_, failures_.path()}) {
       sources_.check(file, "output");
     }
     read_record();
@@ -103,7 +113,7 @@ std::string RunDirectory::output_path(std::string_view name) const {
   return join_path(path_, name).append(ending_of(format_));
 }
 
-std::string RunDirectory::record_path() const { return join_path(path_, kRecordName); }
+std::string RunDirectory::record_path() const { return join_path(path_, kRunRecordName); }
 
 const OutputRecords& RunDirectory::records() const {
   if (!records_) records_.emplace(path_);
@@ -112,7 +122,7 @@ const OutputRecords& RunDirectory::records() const {
 
 std::optional<JournalEntry> RunDirectory::record_of(std::string_view name) const {
   std::optional<JournalEntry> record = records().find(name);
-  if (record && !record->may_be_of(digest_)) record.reset();
+  if (record && !may_be_of(*record, digest_)) record.reset();
   return record;
 }
 
@@ -149,23 +159,27 @@ FoundOutput RunDirectory::scan(std::string_view name, bool verify,
   if (!S_ISREG(status.st_mode)) throw not_ours("is no regular file");
   found.record = record_of(name);
   const bool npy = format_ == OutputFormat::npy;
+  // Without a run record, one that does not name its run says nothing.
+  const auto is_of_run = [&](const std::optional<JournalEntry>& record) {
+    return record && (record_found_ || record->fingerprint == digest_);
+  };
   if (npy && !found.record && records().find(name)) throw not_ours("belongs to another run");
   found.scan = scan_output(path, verify, npy && found.record ? found.record->sha256 : "");
   const OutputScan& seen = found.scan;
   if (!seen.problem.empty() && seen.fingerprint.value_or(digest_) == digest_) {
-    // What this run has not written is nobody's to remove: a record says that it has, or the file.
-    const bool is_recorded =
-        found.record || std::any_of(clips.begin(), clips.end(), [&](const std::string& clip) {
-          return record_of(clip).has_value();
-        });
-    const bool is_ours = record_found_ && (is_recorded || seen.fingerprint ||
-                                           (!npy && was_output_of(path, digest_)));
+    // What this run has not written is nobody's to replace: a record says that it has, or the file.
+    const bool is_recorded = is_of_run(found.record) ||
+                             std::any_of(clips.begin(), clips.end(), [&](const std::string& clip) {
+                               return is_of_run(record_of(clip));
+                             });
+    const bool is_ours = is_recorded || seen.fingerprint || (!npy && was_output_of(path, digest_));
     if (!is_ours) throw not_ours("is no output of this run");
     found.state = OutputState::kDamaged;
     return found;
   }
   // A .npy file says nothing of its run: the record speaks for it.
-  const std::string fingerprint = seen.fingerprint.value_or(record_found_ ? digest_ : "");
+  const std::string fingerprint =
+      seen.fingerprint.value_or(record_found_ || is_of_run(found.record) ? digest_ : "");
   if (fingerprint != digest_) {
     // Its data are what the record of this run has: the fingerprint in it is what is damaged.
     if (record_found_ && found.record && found.record->fingerprint == digest_ && !seen.is_sealed &&
@@ -200,9 +214,30 @@ void RunDirectory::keep_record() {
   record_found_ = true;
 }
 
+void RunDirectory::resume(std::size_t inputs, std::size_t finished) {
+  if (record_found_ || exists(journal_path_)) begin_journal(inputs, finished);
+}
+
 void RunDirectory::start(std::size_t inputs, std::size_t finished) {
   keep_record();
+  drop_failures();
+  begin_journal(inputs, finished);
+}
+
+void RunDirectory::drop_failures() {
   failures_.begin();
+  // What other divisions of the list could not do is this one's by now.
+  for (const PartitionFile& file : failures_in(path_)) {
+    if (file.partition.count == partition_.count) continue;
+    try {
+      FailureLines(file.path).begin();
+    } catch (const StorageError&) {  // another program's
+    }
+  }
+}
+
+void RunDirectory::begin_journal(std::size_t inputs, std::size_t finished) {
+  if (journal_) return;
   journal_.emplace(journal_path_, records().next_generation(), digest_);
   // Before the worker begins: they are not what it has done.
   for (const JournalEntry& output : adopted_) journal_->add(output);
@@ -236,7 +271,7 @@ void RunDirectory::write_index(const std::string& path, const std::string& index
 }
 
 void RunDirectory::prepare(std::string_view name) {
-  if (directory_at(path_) != itself_) {
+  if (inode_at(path_) != itself_) {
     throw StorageError(path_, "", "is another directory than when the run began",
                        "the one that was there, or its disk");
   }
@@ -248,14 +283,11 @@ void RunDirectory::prepare(std::string_view name) {
   make_directories(join_path(path_, folder), path_);
 }
 
-void RunDirectory::remove(std::string_view name, const std::string& input_path,
-                          const FileIdentity& seen) const {
-  const std::string path = output_path(name);
-  if (OutputPlace(path).is(input_path)) {
-    throw UsageError(input_path, "", "would be overwritten by its own output",
-                     "another output directory");
-  }
-  (void)remove_what_was_seen(path, seen);
+void RunDirectory::check_may_be_replaced(std::string_view name,
+                                         const std::string& input_path) const {
+  if (!OutputPlace(output_path(name)).is(input_path)) return;
+  throw UsageError(input_path, "", "would be overwritten by its own output",
+                   "another output directory");
 }
 
 void RunDirectory::record(const ClipFailure& failure) {

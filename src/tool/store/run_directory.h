@@ -7,8 +7,6 @@
 // Read this header first, then outputs.h.
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstddef>
 #include <mutex>
 #include <optional>
@@ -18,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/file.h"
 #include "tool/corpus/input_list.h"
 #include "tool/corpus/partition.h"
 #include "tool/store/fingerprint.h"
@@ -37,8 +36,9 @@ struct ClipFailure {
   std::string message;  // one line
 };
 
+inline constexpr std::string_view kRunRecordName = "run.json";
 // The run record of a directory. Throws UsageError when it is absent or damaged, StorageError when
-// it cannot be read.
+// it cannot be read or is no file.
 Fingerprint read_run_record(const std::string& directory);
 
 // The failure of a row of a manifest.
@@ -97,9 +97,11 @@ class RunDirectory {
   // Throws StorageError where `folder`, a path below this directory, leads through a link: the
   // outputs of a run are in its directory. UsageError where a file is in the way.
   void check_folder(std::string_view folder) const;
-  // Records an output by start() that is there and was found to be of its input in another way than
-  // by its record.
+  // Records an output when the journal is begun: one that was found to be of its input in another
+  // way than by its record, or to be outdated.
   void adopt(JournalEntry output);
+  // Throws UsageError where the output is the input itself.
+  void check_may_be_replaced(std::string_view name, const std::string& input_path) const;
 
   // Removes the temporaries of dead processes from `folder` ("" or a path below this directory).
   // Returns how many: 0 for a folder that is not there.
@@ -107,8 +109,12 @@ class RunDirectory {
 
   // Writes the run record, unless it is there.
   void keep_record();
-  // That, opens the journal, drops the failures of the last run. To be called before the first
-  // output. `inputs`, `finished`: of this partition, for the journal.
+  // Begins the journal where the run has been begun before: to be called before anything is changed
+  // and the model is loaded. A run whose model cannot be loaded leaves nothing in a new directory.
+  // `inputs`, `finished`: of this partition, for the journal. Throws StorageError.
+  void resume(std::size_t inputs, std::size_t finished);
+  // Writes the run record, begins the journal if need be, drops the failures of runs that have
+  // ended. To be called before the first output.
   void start(std::size_t inputs, std::size_t finished);
   // Makes the folder of `name`. Throws as check_folder(), and StorageError where this directory is
   // not the one any more that it was: what is at its path when a disk has gone is another one. Any
@@ -120,9 +126,6 @@ class RunDirectory {
   // first says so before any work.
   void check_index(const std::string& path) const;
   void write_index(const std::string& path, const std::string& index) const;
-  // Removes an output that is still the file that was seen, unless it is the input itself
-  // (UsageError).
-  void remove(std::string_view name, const std::string& input_path, const FileIdentity& seen) const;
   // Appends a line to the failures. It survives a kill; synchronise() makes it survive a power cut,
   // and so do the ones behind it, a second later.
   void record(const ClipFailure& failure);
@@ -131,18 +134,21 @@ class RunDirectory {
 
  private:
   void read_record();
+  void begin_journal(std::size_t inputs, std::size_t finished);
+  void drop_failures();
   const OutputRecords& records() const;
   // Throws UsageError for a path in this directory that the run reads.
   void check_is_free(const std::string& path) const;
 
   std::string path_;
-  std::pair<dev_t, ino_t> itself_;
+  Inode itself_;
   Fingerprint fingerprint_;
   std::string digest_;
   OutputFormat format_;
   std::size_t shard_size_;
   mutable std::optional<OutputRecords> records_;
   std::vector<JournalEntry> adopted_;
+  Partition partition_;
   std::string journal_path_;
   FailureLines failures_;
   ProtectedFiles sources_;

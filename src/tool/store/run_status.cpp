@@ -18,11 +18,13 @@
 #include "core/file_blocks.h"
 #include "core/host_name.h"
 #include "core/json.h"
+#include "core/stable_hash.h"
 #include "tool/corpus/partition.h"
 #include "tool/store/clip_index.h"
 #include "tool/store/journal.h"
 #include "tool/store/output_format.h"
 #include "tool/store/output_listing.h"
+#include "tool/store/output_scan.h"
 #include "tool/store/run_directory.h"
 #include "w2vbert/core/error.h"
 
@@ -75,7 +77,7 @@ struct JournalsRead {
   }
 };
 
-WorkerStatus read_worker(const JournalFile& journal, const std::string& run, JournalsRead& read) {
+WorkerStatus read_worker(const PartitionFile& journal, const std::string& run, JournalsRead& read) {
   WorkerStatus worker;
   Kernel kernel;
   bool is_of_run = true;
@@ -84,7 +86,7 @@ WorkerStatus read_worker(const JournalFile& journal, const std::string& run, Jou
   read_journal(
       journal.path,
       [&](const JournalBegin& begin) {
-        is_of_run = begin.may_be_of(run);
+        is_of_run = may_be_of(begin, run);
         worker = {};
         done.clear();
         if (!is_of_run) return;
@@ -96,7 +98,7 @@ WorkerStatus read_worker(const JournalFile& journal, const std::string& run, Jou
       },
       [&](const JournalEntry& entry) {
         const std::uint64_t name = stable_hash(entry.name);
-        if (!entry.may_be_of(run)) {
+        if (!may_be_of(entry, run)) {
           read.of_other_runs.insert(name);
           return;
         }
@@ -113,7 +115,7 @@ WorkerStatus read_worker(const JournalFile& journal, const std::string& run, Jou
 
 JournalsRead read_journals(const std::string& directory, const std::string& run) {
   JournalsRead read;
-  for (const JournalFile& journal : journals_in(directory)) {
+  for (const PartitionFile& journal : journals_in(directory)) {
     read.partitions.push_back({journal.partition, read_worker(journal, run, read)});
   }
   std::sort(read.partitions.begin(), read.partitions.end(), [](const auto& a, const auto& b) {
@@ -149,16 +151,22 @@ void count_clips(const std::string& directory, const JournalsRead& read, RunStat
 
 // The files themselves, whatever became of the journals; these know how long each is.
 void count_files(const std::string& directory, const JournalsRead& read, RunStatus& status) {
-  const auto count = [&](const std::string& name) {
+  const std::string digest = status.run.digest();
+  const std::string ending(ending_of(output_format_of(status.run)));
+  // What no record names may be another program's; .npy files say nothing of themselves.
+  const auto is_of_run = [&](const std::string& name, bool is_below_run) {
+    if (is_below_run || file_name(name).starts_with('.')) return false;
+    return ending != kOutputEnding || was_output_of(join_path(directory, name) + ending, digest);
+  };
+  const auto count = [&](const std::string& name, bool is_below_run) {
     const std::uint64_t hash = stable_hash(name);
     const auto known = read.seconds.find(hash);
     const bool is_known = known != read.seconds.end();
-    if (read.is_of_another_run(hash) || (!is_known && file_name(name).starts_with('.'))) return;
+    if (read.is_of_another_run(hash) || (!is_known && !is_of_run(name, is_below_run))) return;
     ++status.outputs;
     if (is_known) status.audio_seconds += known->second;
   };
-  for_each_output(directory, ending_of(output_format_of(status.run)), count,
-                  [](const StorageError& error) { throw error; });
+  for_each_output(directory, ending, count, [](const StorageError& error) { throw error; });
 }
 
 }  // namespace

@@ -87,12 +87,12 @@ void scan_all(std::size_t count, int threads,
   }
 }
 
-// Says that a shard's index file does not say what the shard itself says; adds its clips to
-// `names`.
+// Says that a shard's index file does not say what the shard itself says; `clips` becomes what is
+// in that.
 std::string problem_of_index(const std::string& path, const std::string& index,
-                             std::set<std::string>& names) {
+                             std::vector<IndexedClip>& clips) {
   try {
-    for (IndexedClip& clip : parse_index(index)) names.insert(std::move(clip.name));
+    clips = parse_index(index);
     if (read_small_file<UsageError, StorageError>(path, kMaxSafetensorsHeaderBytes) == index) {
       return "";
     }
@@ -121,11 +121,11 @@ class Verifier {
         outputs_.size(), threads,
         [this](std::size_t index) {
           return scan_output(path_of(outputs_[index].name), /*verify=*/true,
-                             outputs_[index].written.value_or(""));
+                             outputs_[index].written());
         },
         [this](const Scanned& one) {
           judge(one);
-          events_.progress(++result_.outputs, outputs_.size());
+          events_.progress(one.index + 1, outputs_.size());
         });
     records_.for_each([this](const JournalEntry& record) { look_for(record); });
     return result_;
@@ -134,8 +134,9 @@ class Verifier {
  private:
   struct Listed {
     std::string name;
-    std::optional<std::string> written;  // the digest of its record
-    bool is_of_another_run = false;      // as its record says
+    std::optional<JournalEntry> record;                                   // of this run
+    bool is_of_another_run = false;                                       // as its record says
+    std::string written() const { return record ? record->sha256 : ""; }  // its data's digest
   };
 
   std::string path_of(const std::string& name) const {
@@ -155,18 +156,38 @@ class Verifier {
   void list_outputs() {
     for_each_output(
         directory_, ending_,
-        [this](std::string name) {
-          outputs_.push_back({std::move(name), {}});
+        [this](std::string name, bool is_below_run) {
+          Listed output;
+          output.name = std::move(name);
+          if (auto record = records_.find(output.name)) {
+            output.is_of_another_run = !may_be_of(*record, digest_);
+            if (!output.is_of_another_run) output.record = std::move(record);
+          }
+          if (is_below_run && !output.record) {
+            ++result_.foreign;  // its own run's record tells of it
+          } else {
+            outputs_.push_back(std::move(output));
+          }
         },
         [this](const StorageError& error) { unreadable(error); });
     std::sort(outputs_.begin(), outputs_.end(),
               [](const Listed& a, const Listed& b) { return a.name < b.name; });
-    for (Listed& output : outputs_) {
-      const auto record = records_.find(output.name);
-      if (!record) continue;
-      output.is_of_another_run = !record->may_be_of(digest_);
-      if (!output.is_of_another_run) output.written = record->sha256;
-    }
+  }
+
+  // Whether anything says that it is an output, of whichever run.
+  bool is_output(const Listed& output, const OutputScan& scan) const {
+    if (output.record || output.is_of_another_run) return true;
+    if (is_sharded_ && is_name_of_shard(output.name)) return true;
+    if (scan.fingerprint) return !scan.fingerprint->empty();
+    return ending_ == kOutputEnding && was_output(path_of(output.name));
+  }
+
+  // Says where the input of an output, or of a clip in a shard, has been replaced since.
+  std::string problem_of_input(const std::string& path, const JournalEntry& record) const {
+    return quote_bytes(path) + ": " + in_quotes(record.name) +
+           " is of an earlier content of its input" +
+           (record.input.is_known() ? " " + quote_bytes(record.input.path) : "") +
+           ", and the run has not replaced it yet";
   }
 
   // Why an output that is whole does not belong to this run; "" where it does.
@@ -176,9 +197,12 @@ class Verifier {
     const bool is_of_another_run =
         scan.fingerprint ? *scan.fingerprint != digest_ : output.is_of_another_run;
     if (is_of_another_run) return path + ": belongs to another run";
-    const std::string written = output.written.value_or("");
+    const std::string written = output.written();
     if (!scan.sha256.empty() && !written.empty() && scan.sha256 != written) {
       return path + ": is whole, but not what was written last";
+    }
+    if (output.record && output.record->is_outdated) {
+      return problem_of_input(path_of(output.name), *output.record);
     }
     return "";
   }
@@ -187,17 +211,32 @@ class Verifier {
     const Listed& output = outputs_[one.index];
     const OutputScan& scan = one.scan;
     if (!is_sharded_) found_.insert(output.name);
-    if (one.error) return unreadable(*one.error);
+    if (one.error) {
+      ++result_.outputs;
+      return unreadable(*one.error);
+    }
     // A hidden file that nothing says is an output: another program's.
     const bool is_hidden = file_name(output.name).starts_with('.');
-    if (is_hidden && !output.written && scan.fingerprint != digest_) return;
+    if (is_hidden && !output.record && scan.fingerprint != digest_) return;
+    try {
+      if (!is_output(output, scan)) return void(++result_.foreign);
+    } catch (const StorageError& error) {
+      ++result_.outputs;
+      return unreadable(error);
+    }
+    ++result_.outputs;
     result_.gigabytes += static_cast<double>(scan.identity.bytes) / 1e9;
     std::string problem = scan.problem.empty() ? problem_of(output, scan) : scan.problem;
     if (is_sharded_) {
       try {
+        std::vector<IndexedClip> clips;
         const std::string index_problem = problem_of_index(
-            join_path(directory_, output.name) + std::string(kIndexEnding), scan.index, found_);
+            join_path(directory_, output.name) + std::string(kIndexEnding), scan.index, clips);
         if (problem.empty()) problem = index_problem;
+        for (const IndexedClip& clip : clips) {
+          found_.insert(clip.name);
+          if (problem.empty()) problem = problem_of_clip(output, clip);
+        }
       } catch (const StorageError& error) {
         unreadable(error);
       }
@@ -205,9 +244,16 @@ class Verifier {
     problem.empty() ? void(++result_.whole) : bad(problem);
   }
 
+  std::string problem_of_clip(const Listed& shard, const IndexedClip& clip) const {
+    const auto record = records_.find(clip.name);
+    const bool is_outdated = record && may_be_of(*record, digest_) && record->is_outdated &&
+                             record->input.digest == clip.input_digest;
+    return is_outdated ? problem_of_input(path_of(shard.name), *record) : "";
+  }
+
   // Whether what is recorded was found.
   void look_for(const JournalEntry& record) {
-    if (!record.may_be_of(digest_) || found_.contains(record.name)) return;
+    if (!may_be_of(record, digest_) || found_.contains(record.name)) return;
     std::string problem;
     if (is_sharded_) {
       if (result_.unreadable > 0) return;  // what could not be read may hold it

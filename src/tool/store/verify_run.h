@@ -13,13 +13,16 @@ struct VerifyEvents {
   std::function<void(const std::string& message)> bad = [](const std::string&) {};
 };
 struct Verification {
-  std::size_t outputs = 0;  // looked at
+  std::size_t outputs = 0;  // of the run, looked at
   std::size_t whole = 0;    // of them
-  std::size_t bad = 0;      // damaged, of another run, not what was written last
+  std::size_t bad = 0;      // damaged, of another run, not what was written last, outdated
   std::size_t unreadable =
       0;                    // of which nothing is known: files, and folders that cannot be listed
   std::size_t missing = 0;  // journaled, but not there
-  double gigabytes = 0;     // read
+  // Files with the ending of outputs that nothing says are this run's: other programs', and those
+  // of runs in folders below.
+  std::size_t foreign = 0;
+  double gigabytes = 0;  // read
 };
 
 // Reads every output in and below the directory `path` whole and compares it with its digest, with

@@ -17,9 +17,7 @@ void ProtectedFiles::add(const std::string& path, std::string_view what) {
   if (path.empty()) return;
   File file;
   struct stat status {};
-  file.exists = ::stat(path.c_str(), &status) == 0;
-  file.device = status.st_dev;
-  file.inode = status.st_ino;
+  if (::stat(path.c_str(), &status) == 0) file.inode = inode_of(status);
   file.resolved = resolved_path(path);
   file.what = what;
   files_.push_back(std::move(file));
@@ -30,8 +28,7 @@ void ProtectedFiles::check(const std::string& path, std::string_view setting) co
   const bool exists = ::stat(path.c_str(), &status) == 0;
   const std::string place = resolved_path(path);
   for (const File& file : files_) {
-    const bool same_file =
-        exists && file.exists && file.device == status.st_dev && file.inode == status.st_ino;
+    const bool same_file = exists && file.inode == inode_of(status);
     if (!same_file && (place.empty() || file.resolved != place)) continue;
     throw UsageError(path, setting, "is " + file.what + " as well", "another place", setting);
   }
@@ -48,18 +45,17 @@ std::vector<std::string> ProtectedFiles::below(const std::string& directory) con
 
 OutputPlace::OutputPlace(const std::string& path) : resolved_(resolved_path(path)) {
   struct stat status {};
-  exists_ = ::stat(path.c_str(), &status) == 0;
-  if (!exists_ && !means_absent(errno) && errno != EACCES) {
+  if (::stat(path.c_str(), &status) == 0) {
+    inode_ = inode_of(status);
+  } else if (!means_absent(errno) && errno != EACCES) {
     fail_storage(path, "cannot be looked at", errno);
   }
-  device_ = status.st_dev;
-  inode_ = status.st_ino;
 }
 
 bool OutputPlace::is(const std::string& path) const {
   struct stat status {};
   if (::stat(path.c_str(), &status) == 0) {
-    return exists_ && status.st_dev == device_ && status.st_ino == inode_;
+    return inode_ == inode_of(status);
   }
   // A path is resolved with many calls: not for each of a long list.
   return file_name(path) == file_name(resolved_) && resolved_path(path) == resolved_;

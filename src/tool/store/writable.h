@@ -2,7 +2,6 @@
 // program makes is asked for here, or in lines_file.h, before any work.
 #pragma once
 
-#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -10,6 +9,7 @@
 #include <vector>
 
 #include "core/durable_file.h"
+#include "core/file.h"
 
 namespace w2vbert::tool {
 
@@ -27,8 +27,7 @@ class ProtectedFiles {
  private:
   struct File {
     std::string resolved;  // "" where its folder is not there
-    bool exists = false;
-    std::uint64_t device = 0, inode = 0;
+    std::optional<Inode> inode;
     std::string what;
   };
   std::vector<File> files_;
@@ -45,8 +44,7 @@ class OutputPlace {
   bool is(const std::string& path) const;
 
  private:
-  bool exists_ = false;
-  std::uint64_t device_ = 0, inode_ = 0;
+  std::optional<Inode> inode_;
   std::string resolved_;  // "" where its folder is not there
 };
 

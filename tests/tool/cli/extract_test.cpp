@@ -585,7 +585,16 @@ TEST_F(Extract, RefusesARecordThatIsNone) {
   std::ofstream(out_ + "/run.json") << "{\"fingerprint\":";
   const Result result = run_program(words());
   EXPECT_EQ(result.status, 2);
-  EXPECT_THAT(result.errors(), ElementsAre(HasSubstr("run.json")));
+  EXPECT_THAT(result.errors(),
+              ElementsAre(AllOf(HasSubstr("run.json"), HasSubstr("outputs and journals stay"))));
+  fs::remove(out_ + "/run.json");
+  fs::create_directory(out_ + "/run.json");
+  for (const Words& command : {words(), Words{"status", out_}, Words{"verify", out_}}) {
+    const Result unreadable = run_program(command);
+    EXPECT_EQ(unreadable.status, 5) << unreadable.err;
+    EXPECT_THAT(unreadable.errors(),
+                ElementsAre(AllOf(HasSubstr("run.json"), HasSubstr("outputs and journals stay"))));
+  }
 }
 
 TEST_F(Extract, FailsTheBadFilesAndDoesTheRest) {
@@ -843,6 +852,53 @@ TEST_F(Extract, EndsWithTheStorageStatusWhenItFillsUpLater) {
   EXPECT_EQ(result.status, 5) << result.err;
   EXPECT_THAT(result.errors(), ElementsAre(HasSubstr(".safetensors")));
   EXPECT_THAT(files_in(out_), UnorderedElementsAre("run.json", "journal.jsonl"));
+}
+
+// Before it says what it is about to do, loads the model and replaces anything.
+TEST_F(Extract, FindsThatItsJournalCannotBeWrittenBeforeItChangesAnything) {
+  ASSERT_EQ(run_program(words()).status, 0);
+  write_clip(a_, 20000, 7);
+  flip_byte(out_ + "/y/b.safetensors", 30);
+  const std::string journal = out_ + "/journal.jsonl";
+  const std::string lines = content_of(journal);
+  std::string longer = lines;
+  while (longer.size() < 8192) longer += lines;
+  std::ofstream(journal, std::ios::binary) << longer;
+  const Stamp a = stamp_of(out_ + "/x/a.safetensors"), b = stamp_of(out_ + "/y/b.safetensors");
+  Conditions full;  // the journal is as long as a file may be
+  full.file_size_limit = longer.size();
+  const Result result = run_program(words({"--verify"}), full);
+  EXPECT_EQ(result.status, 5) << result.err;
+  EXPECT_THAT(result.errors(), ElementsAre(HasSubstr("journal.jsonl")));
+  EXPECT_THAT(result.err, Not(HasSubstr("2 clips")));
+  EXPECT_EQ(stamp_of(out_ + "/x/a.safetensors"), a);
+  EXPECT_EQ(stamp_of(out_ + "/y/b.safetensors"), b);
+  EXPECT_EQ(content_of(journal), longer);
+}
+
+TEST_F(Extract, LeavesTheOutputOfAReplacedFileThatCannotBeRead) {
+  ASSERT_EQ(run_program(words()).status, 0);
+  const Stamp a = stamp_of(out_ + "/x/a.safetensors");
+  std::ofstream(a_, std::ios::binary) << "no audio";
+  for (int time = 0; time < 2; ++time) {
+    EXPECT_EQ(run_program(words()).status, 3);
+    EXPECT_EQ(stamp_of(out_ + "/x/a.safetensors"), a);
+    const Result verify = run_program({"verify", out_});
+    EXPECT_EQ(verify.status, 5);
+    EXPECT_THAT(verify.errors(), ElementsAre(AllOf(HasSubstr("x/a.safetensors"), HasSubstr(a_))));
+  }
+  write_clip(a_, 20000, 7);
+  EXPECT_EQ(run_program(words()).status, 0);
+  EXPECT_EQ(run_program({"verify", out_}).status, 0);
+}
+
+TEST_F(Extract, SaysWhatIsNotItsOwnInItsDirectory) {
+  ASSERT_EQ(run_program(words()).status, 0);
+  write_safetensors(out_ + "/weights.safetensors", {{"w", at::zeros({2})}});
+  const Result verify = run_program({"verify", out_});
+  EXPECT_EQ(verify.status, 0) << verify.err;
+  EXPECT_THAT(verify.out, HasSubstr("2 outputs whole, 0 bad, 0 missing, 1 file not known"));
+  EXPECT_EQ(nlohmann::json::parse(run_program({"verify", out_, "--json"}).out)["foreign"], 1);
 }
 
 TEST_F(Extract, ReadsAManifest) {

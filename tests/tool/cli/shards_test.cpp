@@ -1,11 +1,16 @@
 #include <ATen/ATen.h>
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/file.h>
+#include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "support/output_files.h"
 #include "support/program.h"
@@ -240,6 +245,28 @@ TEST_F(Shards, KeepWhatWasDoneBeforeASignal) {
   for (const char* file : {"/shard-00000.safetensors", "/shard-00001.safetensors"}) {
     EXPECT_EQ(content_of(out_ + file), content_of(scratch_ / "undisturbed" + file)) << file;
   }
+}
+
+TEST_F(Shards, SayWhatIsLockedWhileTheyWaitForIt) {
+  ASSERT_EQ(run_program(sharded({}, 3)).status, 0);
+  const int record = ::open((out_ + "/run.json").c_str(), O_RDONLY | O_CLOEXEC);
+  ASSERT_EQ(::flock(record, LOCK_EX), 0);
+  std::thread owner([&] {
+    std::this_thread::sleep_for(std::chrono::seconds(5));
+    std::ofstream(scratch_ / "now") << "";
+  });
+  Conditions conditions;
+  conditions.signal = SIGTERM;
+  conditions.signal_after = scratch_ / "now";
+  const Result stopped = run_program(sharded(), conditions);
+  owner.join();
+  ::close(record);
+  EXPECT_EQ(stopped.status, 128 + SIGTERM) << stopped.err;
+  const std::string line = "run.json: is locked by another process, waiting for it\n";
+  EXPECT_THAT(stopped.err, HasSubstr(line));
+  EXPECT_EQ(stopped.err.find(line), stopped.err.rfind(line));
+  EXPECT_THAT(stopped.err, HasSubstr("stopped by a signal"));
+  EXPECT_EQ(run_program(sharded()).status, 0);
 }
 
 TEST_F(Shards, RefuseWhatTheyCannotHold) {

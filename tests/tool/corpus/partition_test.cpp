@@ -10,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "core/stable_hash.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool::testing {

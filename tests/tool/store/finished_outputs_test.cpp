@@ -30,6 +30,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 struct Form {
@@ -84,6 +85,10 @@ class FinishedOutputs : public ::testing::TestWithParam<Form> {
     outputs->clean();
     directory.start(inputs.size(), found.finished);
     for (const std::size_t i : found.pending) {
+      if (inputs.path(i) == failing_) {
+        outputs->skip(i);
+        continue;
+      }
       Output output = made_output(inputs, *outputs, i);
       output.tensors.front().second += static_cast<double>(fs::file_size(inputs.path(i)));
       if (recorded) {
@@ -118,7 +123,16 @@ class FinishedOutputs : public ::testing::TestWithParam<Form> {
   }
   void lose_the_journal() const { fs::remove(out_ + "/journal.jsonl"); }
 
+  Verification verify() {
+    problems_.clear();
+    VerifyEvents events;
+    events.bad = [this](const std::string& problem) { problems_.push_back(problem); };
+    return verify_run(out_, 1, events);
+  }
+
   std::string model_ = "abc";
+  std::string failing_;  // an input that cannot be computed
+  std::vector<std::string> problems_;
   const fs::path working_directory_ = fs::current_path();
   const TemporaryDirectory scratch_;
   const std::string out_ = scratch_ / "out";
@@ -191,6 +205,142 @@ TEST_P(FinishedOutputs, OfAReplacedInputAreMadeAnew) {
     EXPECT_EQ(outputs(), now);
     EXPECT_EQ(verify_run(out_, 1, {}).bad, 0U);
   }
+}
+
+// As after a kill, or where the new input cannot be read: it stays, and is not taken for the new
+// one's.
+TEST_P(FinishedOutputs, OfAReplacedInputStayUntilTheirSuccessorsAreThere) {
+  run({a_, b_});
+  const auto before = outputs();
+  const std::string recording = read_text(a_);
+  write_text(a_, "another, longer recording");
+  failing_ = a_;
+  for (int time = 0; time < 2; ++time) {
+    EXPECT_EQ(run({a_, b_}).replaced, 1U);
+    EXPECT_EQ(outputs(), before);
+    EXPECT_EQ(verify().bad, 1U);
+    EXPECT_THAT(problems_, ElementsAre(AllOf(HasSubstr("in-a"), HasSubstr("an earlier content"),
+                                             HasSubstr(a_))));
+    const std::string journal = read_text(out_ + "/journal.jsonl");
+    const std::size_t mark = journal.find("\"outdated\":true");
+    EXPECT_EQ(mark, journal.rfind("\"outdated\":true"));  // said once
+  }
+  fs::rename(a_, a_ + ".gone");  // nor is it of an input that is gone
+  EXPECT_EQ(run({a_, b_}).replaced, 1U);
+  fs::rename(a_ + ".gone", a_);
+  failing_.clear();
+  EXPECT_EQ(run({a_, b_}).replaced, 1U);
+  EXPECT_NE(outputs(), before);
+  EXPECT_EQ(verify().bad, 0U);
+  EXPECT_EQ(run({a_, b_}).finished, 2U);
+
+  // The first recording comes back before its successor was computed.
+  const auto now = outputs();
+  const std::string second = read_text(a_);
+  write_text(a_, recording);
+  failing_ = a_;
+  EXPECT_EQ(run({a_, b_}).replaced, 1U);
+  EXPECT_EQ(verify().bad, 1U);
+  write_text(a_, second);
+  EXPECT_EQ(run({a_, b_}).finished, 2U);
+  EXPECT_EQ(verify().bad, 0U);
+  EXPECT_EQ(outputs(), now);
+}
+
+TEST_P(FinishedOutputs, ThatAreDamagedStayUntilTheirSuccessorsAreThere) {
+  run({a_, b_});
+  const auto whole = outputs();
+  const std::string path = whole.begin()->first;
+  fs::resize_file(path, fs::file_size(path) - 1);
+  const auto damaged = outputs();
+  failing_ = a_;
+  EXPECT_GE(run(list_of({a_}), false).damaged, 1U);
+  EXPECT_EQ(outputs(), damaged);
+  EXPECT_EQ(verify().bad, 1U);
+  failing_.clear();
+  run({a_, b_});
+  EXPECT_EQ(read_text(path), whole.at(path).second);
+}
+
+// What they say of themselves counts, whatever happened to the journal.
+TEST_P(FinishedOutputs, AreLeftAloneWhateverByteOfTheJournalChanged) {
+  run({a_, b_});
+  const auto before = outputs();
+  const std::string journal = read_text(out_ + "/journal.jsonl");
+  // What .npy files are of is in the other lines alone.
+  const std::size_t end = is_npy() ? journal.find('\n') : journal.size();
+  for (std::size_t at = 0; at < end; ++at) {
+    for (const char changed : {static_cast<char>(journal[at] ^ 1), '\n', '\0'}) {
+      if (at % 5 != 0 && at > journal.find('\n')) continue;  // to be short
+      std::string text = journal;
+      text[at] = changed;
+      write_text(out_ + "/journal.jsonl", text);
+      ASSERT_EQ(run({a_, b_}).finished, 2U) << at << ": " << text;
+      ASSERT_EQ(outputs(), before) << at << ": " << text;
+      ASSERT_EQ(verify_run(out_, 1, {}).bad, 0U) << at << ": " << text;
+    }
+  }
+}
+
+TEST_P(FinishedOutputs, AreLeftAloneWhateverByteOfTheirIndexChanged) {
+  if (GetParam().shard_size == 0) return;
+  run({a_, b_});
+  const auto before = outputs();
+  const std::string path = out_ + "/shard-00000.jsonl";
+  const std::string index = read_text(path);
+  for (std::size_t at = 0; at < index.size(); ++at) {
+    std::string text = index;
+    text[at] ^= 1;
+    write_text(path, text);
+    ASSERT_EQ(run({a_, b_}).finished, 2U) << text;
+    ASSERT_EQ(outputs(), before);
+    ASSERT_EQ(read_text(path), index);
+  }
+}
+
+TEST_P(FinishedOutputs, StayWithoutTheRunRecord) {
+  run({a_, b_});
+  const auto before = outputs();
+  fs::remove(out_ + "/run.json");
+  EXPECT_EQ(run({a_, b_}).finished, 2U);
+  EXPECT_EQ(outputs(), before);
+  EXPECT_TRUE(fs::exists(out_ + "/run.json"));
+  fs::remove(out_ + "/run.json");
+  const std::string path = before.begin()->first;
+  fs::resize_file(path, fs::file_size(path) - 1);
+  EXPECT_GE(run({a_, b_}).damaged, 1U);
+  EXPECT_EQ(read_text(path), before.begin()->second.second);
+  fs::remove(out_ + "/run.json");
+  model_ = "another";
+  EXPECT_THROW(run({a_, b_}), UsageError);
+}
+
+TEST_P(FinishedOutputs, HaveTheFailuresOfRunsThatGoOnBesideThem) {
+  const auto failures = [&](const char* partition) {
+    return out_ + "/failures." + partition + ".jsonl";
+  };
+  const ClipFailure failure{a_, "read", "audio", "is no audio"};
+  {
+    RunDirectory worker(out_, fingerprint(), {0, 2});
+    worker.start(2, 0);
+    worker.record(failure);
+    RunDirectory ended(out_, fingerprint(), {1, 3});
+    ended.start(2, 0);
+    ended.record(failure);
+  }
+  RunDirectory goes_on(out_, fingerprint(), {1, 2});
+  goes_on.start(2, 0);
+  goes_on.record(failure);
+  write_text(failures("0-of-9"), "Dear diary,\n");
+  RunDirectory alone(out_, fingerprint());
+  alone.start(2, 0);
+  EXPECT_FALSE(fs::exists(failures("0-of-2")));  // by a run that has ended
+  EXPECT_FALSE(fs::exists(failures("1-of-3")));
+  EXPECT_NE(read_text(failures("1-of-2")), "");
+  EXPECT_EQ(read_text(failures("0-of-9")), "Dear diary,\n");
+  RunDirectory beside(out_, fingerprint(), {1, 2});
+  beside.start(2, 0);
+  EXPECT_NE(read_text(failures("1-of-2")), "");
 }
 
 TEST_P(FinishedOutputs, OfAnotherInputOfTheirNameAreRefused) {

@@ -83,6 +83,33 @@ TEST(OwnLines, AreToldByTheFirstWholeOneWhereZerosTookTheBegin) {
   EXPECT_FALSE(is_own_lines("Dear diary,\n" + entry, kJournal));
 }
 
+// A bit of the disk, or of the memory that it went through.
+TEST(OwnLines, AreToldByAFirstLineInWhichAByteChanged) {
+  using enum LinesKind;
+  const std::string begin =
+      "{\"inputs\":3,\"finished\":0,\"host\":\"h\",\"pid\":7,\"generation\":1}\n";
+  const std::string entry = "{\"name\":\"a\",\"frames\":50,\"audio_seconds\":1.0}\n";
+  const std::string index =
+      "{\"name\":\"a\",\"shard\":\"shard-00000.safetensors\",\"frames\":50}\n";
+  const std::vector<std::pair<std::string, LinesKind>> all = {{begin, kJournal},
+                                                              {begin + entry, kJournal},
+                                                              {entry + begin, kJournal},
+                                                              {kFailure, kFailures},
+                                                              {index + index, kIndex}};
+  for (const auto& [lines, kind] : all) {
+    for (std::size_t at = 0; at <= lines.find('\n'); ++at) {
+      for (const char byte : {'x', '\n', '"', '\0', static_cast<char>(lines[at] ^ 1)}) {
+        std::string changed = lines;
+        changed[at] = byte;
+        EXPECT_TRUE(is_own_lines(changed, kind)) << at << ": " << changed;
+      }
+    }
+  }
+  std::string twice = entry;
+  twice[2] = twice[14] = 'x';  // in two keys: another program's
+  EXPECT_FALSE(is_own_lines(twice, kJournal));
+}
+
 class LinesFile : public ::testing::Test {
  protected:
   const TemporaryDirectory directory_;
@@ -145,6 +172,22 @@ TEST_F(LinesFile, HasTheFailuresOfOneRun) {
   EXPECT_FALSE(fs::exists(path_));
   failures.add(kFailure);
   EXPECT_EQ(read_text(path_), kFailure);
+}
+
+TEST_F(LinesFile, KeepsTheFailuresOfARunThatGoesOn) {
+  {
+    FailureLines first(path_), second(path_);
+    first.begin();
+    first.add(kFailure);
+    second.begin();  // beside it
+    EXPECT_EQ(read_text(path_), kFailure);
+    second.add(kFailure);
+    first.add(kFailure);
+    EXPECT_EQ(read_text(path_), std::string(kFailure) + kFailure + kFailure);
+  }
+  FailureLines next(path_);
+  next.begin();
+  EXPECT_FALSE(fs::exists(path_));
 }
 
 TEST_F(LinesFile, IsBegunAnewWhereAnotherProcessHasRemovedIt) {

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -269,6 +271,58 @@ TEST_P(VerifiedRun, HasABadShardWhoseIndexSaysSomethingElse) {
   EXPECT_THAT(messages_, ElementsAre(HasSubstr("says something else")));
   fs::remove(out_ + "/shard-00000.jsonl");
   EXPECT_EQ(verify().bad, 1U);
+}
+
+TEST_P(VerifiedRun, CountsFilesThatAreNotItsOwn) {
+  write_raw_safetensors(out_ + "/weights.safetensors", "{}", "");
+  write_text(out_ + "/notes.safetensors", "which nobody has a copy of");
+  // A run of its own below, with a damaged output; and another program's run.json.
+  fs::create_directory(out_ + "/below");
+  fs::create_directory(out_ + "/below/deeper");
+  Fingerprint other = made_run(GetParam());
+  other.fields.emplace_back("dtype", "float64");
+  write_text(out_ + "/below/run.json", run_record(other));
+  fs::copy(path_, out_ + "/below/deeper/a.safetensors");
+  fs::resize_file(out_ + "/below/deeper/a.safetensors", fs::file_size(path_) - 1);
+  fs::create_directory(out_ + "/elsewhere");
+  write_text(out_ + "/elsewhere/run.json", "{\"loss\": 0.1}");
+  const Verification result = verify();
+  EXPECT_EQ(result.bad + result.missing + result.unreadable, 0U);
+  EXPECT_EQ(result.foreign, 3U);
+  EXPECT_EQ(result.outputs, sharded() ? 2U : 5U);
+  EXPECT_EQ(result.whole, result.outputs);
+  EXPECT_THAT(messages_, IsEmpty());
+  EXPECT_EQ(run_status(out_).outputs, 5U);
+}
+
+// A damaged output is bad also where nothing but itself says whose it is.
+TEST_P(VerifiedRun, HasABadOutputThatNoRecordNames) {
+  fs::remove(out_ + "/journal.jsonl");
+  const std::string whole = read_text(path_);
+  fs::resize_file(path_, whole.size() - 1);
+  EXPECT_EQ(verify().bad, 1U);
+  std::string changed = whole;
+  changed[changed.find("\"fingerprint\":\"") + 15] ^= 1;
+  write_text(path_, changed);
+  EXPECT_EQ(verify().bad, 1U);
+  EXPECT_EQ(verify().foreign, 0U);
+}
+
+TEST_P(VerifiedRun, CannotBeReadWhereItsRecordIsNoFile) {
+  const std::string record = out_ + "/run.json";
+  for (const std::string kind : {"pipe", "folder", "device"}) {
+    fs::remove(record);
+    if (kind == "pipe") {
+      ASSERT_EQ(::mkfifo(record.c_str(), 0600), 0);
+    } else if (kind == "folder") {
+      fs::create_directory(record);
+    } else if (::mknod(record.c_str(), S_IFCHR | 0600, ::makedev(1, 3)) != 0) {
+      continue;  // not root
+    }
+    EXPECT_THROW(run_status(out_), StorageError) << kind;
+    EXPECT_THROW(verify(), StorageError) << kind;
+    EXPECT_THROW(RunDirectory(out_, made_run(GetParam())), StorageError) << kind;
+  }
 }
 
 TEST_P(VerifiedRun, PassesOverTemporaries) {
