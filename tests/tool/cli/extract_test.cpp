@@ -150,6 +150,11 @@ TEST_F(Extract, RefusesStatisticsThatDoNotFit) {
                  AllOf(HasSubstr("stats.pt: is a pickle"), HasSubstr("scripts/convert_stats.py"),
                        Not(HasSubstr("save_pretrained"))));
   }
+  std::ofstream(pickle, std::ios::trunc)
+      << std::string("PK\x03\x04", 4) << std::string(22, '.') << std::string("\x08\0\0\0", 4)
+      << "mean.npy" << std::string(100, '.');
+  expect_error(words({"--stats", pickle}), 4,
+               AllOf(HasSubstr("NumPy's arrays"), Not(HasSubstr("convert_stats"))));
   write_safetensors(stats, {{"mean", at::zeros(kSmallHiddenSize)}});
   expect_error(words({"--stats", stats}), 4, HasSubstr("var: is missing"));
   write_safetensors(stats, {{"mean", at::zeros(kSmallHiddenSize)}, {"var", at::ones(5)}}, {},

@@ -486,6 +486,15 @@ TEST_F(Model, RunsOnTensors) {
   EXPECT_THAT(sdpa.err, HasSubstr("sdpa gives no attention weights"));
 }
 
+TEST_F(Model, IsAnAdapterThatGoesBesideAModel) {
+  fs::remove_all(model_);
+  make_small_lora(model_);
+  expect_bad_model(AllOf(HasSubstr(model_ + ": is a PEFT adapter and has no config.json"),
+                         HasSubstr("expected the model that it was made for"),
+                         HasSubstr("(--lora " + model_ + ")")),
+                   false);
+}
+
 TEST_F(Model, CastsTheFeaturesToItsType) {
   ASSERT_EQ(forward({"--dtype", "bfloat16"}).status, 0);
   EXPECT_EQ(tensors_of(result_).at("last_hidden_state").scalar_type(), at::kBFloat16);
