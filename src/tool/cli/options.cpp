@@ -150,7 +150,8 @@ void ModelOptions::add_to(CLI::App& command) {
             "How the model is run: fast (on a CPU; what it cannot run falls back on the "
             "reference, with a message), or HuggingFace's operations one for one");
   add_value(command, "--attn-implementation", attn_implementation, attn_implementations(),
-            "Which of HuggingFace's attention paths the reference engine follows");
+            "Which of HuggingFace's attention paths the reference engine follows (default: what "
+            "config.json asks for, else sdpa)");
   add_threads(command, threads, "the cores this process may use");
   add_prefix(command, prefix);
   add_lora(command, lora, lora_prefix);

@@ -480,6 +480,23 @@ TEST_F(Extract, RefusesTheDirectoryOfAnotherRunAndNamesTheField) {
   write_safetensors(scratch_ / "stats.safetensors",
                     {{"mean", at::zeros(kSmallHiddenSize)}, {"var", at::ones(kSmallHiddenSize)}});
   expect_different(words({"--stats", scratch_ / "stats.safetensors"}), "stats");
+  // The attention that counts, whoever asks for it.
+  const auto attention = [&](const Words& more) {
+    out_ += "1";
+    EXPECT_EQ(run_program(words(with({"--engine", "reference"}, more))).status, 0);
+    return nlohmann::json::parse(content_of(out_ + "/run.json"))["fields"]["attn_implementation"];
+  };
+  const std::string before = out_;
+  EXPECT_EQ(attention({}), "sdpa");
+  EXPECT_EQ(attention({"--attn-implementation", "eager"}), "eager");
+  expect_different(words({"--engine", "reference"}), "attn_implementation");
+  const std::string config = content_of(model_ + "/config.json");
+  std::ofstream(model_ + "/config.json")
+      << "{\"_attn_implementation\": \"eager\", " << config.substr(1);
+  EXPECT_EQ(attention({}), "eager");
+  EXPECT_EQ(attention({"--attn-implementation", "sdpa"}), "sdpa");
+  std::ofstream(model_ + "/config.json") << config;
+  out_ = before;
   // Any byte of the model.
   const std::string weights = model_ + "/model.safetensors";
   const auto size = static_cast<std::int64_t>(fs::file_size(weights));
