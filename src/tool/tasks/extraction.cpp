@@ -224,7 +224,7 @@ Fingerprint features_fingerprint(const SeamlessM4TFeatureExtractorConfig& featur
 
 Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
     : request_(std::move(request)),
-      output_dtype_(options.output_dtype),
+      output_dtype_(options.output_dtype.value_or(dtype_of(request_.precision))),
       attention_mask_(options.attention_mask),
       pool_(options.pool),
       preset_(options.preset) {

@@ -140,6 +140,38 @@ TEST_F(Extract, AppliesStatistics) {
                         (plain - mean) / at::sqrt(var)));
 }
 
+TEST_F(Extract, StoresTheTypeThatIsAskedForWhateverTheStatisticsHave) {
+  const std::string stats = scratch_ / "stats.safetensors";
+  const auto states = [&](const Words& more) {
+    out_ += "1";
+    EXPECT_EQ(run_program(one(a_, more)).status, 0);
+    return tensors_of(out_ + "/a.safetensors").at("last_hidden_state");
+  };
+  for (const auto& [name, computed] :
+       {std::pair{"float32", at::kFloat}, {"bfloat16", at::kBFloat16}, {"float16", at::kHalf}}) {
+    const Words asked = {"--dtype", name};
+    const at::Tensor plain = states(asked);
+    for (const at::ScalarType dtype : {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf}) {
+      const at::Tensor mean = at::linspace(-1, 1, kSmallHiddenSize).to(dtype);
+      const at::Tensor var = at::linspace(0.5, 2, kSmallHiddenSize).to(dtype);
+      write_safetensors(stats, {{"mean", mean}, {"var", var}}, {}, IfPresent::kReplace);
+      const at::Tensor normalised = (plain - mean) / at::sqrt(var);
+      const at::Tensor stored = states(with(asked, {"--stats", stats}));
+      EXPECT_EQ(stored.scalar_type(), computed) << name << " " << dtype;
+      EXPECT_TRUE(at::equal(stored, normalised.to(computed))) << name << " " << dtype;
+      // Spelt out it is the same run; no run of an earlier version, with wider outputs, is.
+      EXPECT_THAT(run_program(one(a_, with(asked, {"--stats", stats, "--output-dtype", name}))).err,
+                  HasSubstr("1 finished before"));
+      const std::string record = content_of(out_ + "/run.json");
+      EXPECT_EQ(record.find("\"output_dtype\"") != std::string::npos,
+                normalised.scalar_type() != computed)
+          << record;
+      const at::Tensor wide = states(with(asked, {"--stats", stats, "--output-dtype", "float32"}));
+      EXPECT_TRUE(at::equal(wide, normalised.to(at::kFloat))) << name << " " << dtype;
+    }
+  }
+}
+
 TEST_F(Extract, RefusesStatisticsThatDoNotFit) {
   const std::string stats = scratch_ / "stats.safetensors";
   expect_error(words({"--stats", stats}), 4, HasSubstr("stats.safetensors"));
