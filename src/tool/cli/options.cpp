@@ -64,7 +64,7 @@ void read_channels(const std::string& text, ClipOptions& options) {
 }
 
 // A file that cannot be read fails once, when it is its turn.
-int channels_to_split(const std::string& path, bool salvage) {
+int channels_of_file(const std::string& path, bool salvage) {
   AudioOptions options;
   options.salvage = salvage;
   try {
@@ -72,6 +72,21 @@ int channels_to_split(const std::string& path, bool salvage) {
   } catch (const AudioError&) {
     return 1;
   }
+}
+
+// Of each input but those that repeat a path. Some kinds of files are read whole to be sure of
+// them, which is the time that this takes: on all threads.
+std::vector<int> count_all_channels(const InputList& list, bool salvage) {
+  std::vector<int> channels(list.size());
+  at::parallel_for(
+      0, static_cast<std::int64_t>(list.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+        for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+          if (!list.repeats_path(i)) {
+            channels[i] = channels_of_file(list.path(i), salvage);
+          }
+        }
+      });
+  return channels;
 }
 
 std::string working_directory() {
@@ -307,7 +322,8 @@ InputList ClipOptions::inputs(OutputNames names) const {
     read_manifest(manifest, manifest_format, list);
   }
   if (channel == kEachChannel) {
-    list.split_channels([&](const std::string& path) { return channels_to_split(path, salvage); });
+    const std::vector<int> counts = count_all_channels(list, salvage);
+    list.split_channels([&](std::size_t index) { return counts[index]; });
   }
   list.finish();
   return list;
