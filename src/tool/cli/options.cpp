@@ -74,7 +74,7 @@ int channels_of_file(const std::string& path, bool salvage) {
   }
 }
 
-// Of each input but those that repeat a path. Some kinds of files are read whole to be sure of
+// Asks each input but those that repeat a path. Some kinds of files are read whole to be sure of
 // them, which is the time that this takes: on all threads.
 std::vector<int> count_all_channels(const InputList& list, bool salvage) {
   std::vector<int> channels(list.size());

@@ -512,7 +512,7 @@ TEST_F(Extract, RefusesTheDirectoryOfAnotherRunAndNamesTheField) {
   write_safetensors(scratch_ / "stats.safetensors",
                     {{"mean", at::zeros(kSmallHiddenSize)}, {"var", at::ones(kSmallHiddenSize)}});
   expect_different(words({"--stats", scratch_ / "stats.safetensors"}), "stats");
-  // The attention that counts, whoever asks for it.
+  // The attention that counts, by the option or by config.json.
   const auto attention = [&](const Words& more) {
     out_ += "1";
     EXPECT_EQ(run_program(words(with({"--engine", "reference"}, more))).status, 0);
