@@ -30,10 +30,8 @@ std::string convert_advice(bool has_libav) {
 // ID3v2 (id3.org, ID3v2.4, section 3.1), APEv2, ID3v1.
 std::uint64_t tag_bytes_at(ContainerBytes& bytes, std::uint64_t at) {
   if (bytes.starts_with(at, "ID3") && bytes.has(at, 10)) {
-    std::uint64_t size = 0;
-    for (std::uint64_t i = 6; i < 10; ++i) size = size << 7 | (bytes.byte(at + i) & 0x7f);
     const bool has_footer = (bytes.byte(at + 5) & 0x10) != 0;
-    return 10 + size + (has_footer ? 10 : 0);
+    return 10 + sync_safe(bytes, at + 6) + (has_footer ? 10 : 0);
   }
   if (bytes.starts_with(at, "APETAGEX") && bytes.has(at, 32)) return 32 + bytes.little(at + 12, 4);
   if (bytes.starts_with(at, "TAG") && bytes.has(at, 128)) return 128;
@@ -72,9 +70,7 @@ std::uint64_t tag_before(ContainerBytes& bytes, std::uint64_t end) {
     return bytes.little(end - 20, 4) + (has_header ? 32 : 0);
   }
   if (ends_with(10, "3DI")) {  // ID3v2.4 behind the audio
-    std::uint64_t size = 0;
-    for (std::uint64_t i = 4; i > 0; --i) size = size << 7 | (bytes.byte(end - i) & 0x7f);
-    return 10 + size + 10;
+    return 10 + sync_safe(bytes, end - 4) + 10;
   }
   if (ends_with(9, "LYRICS200") && end >= 15) {  // six digits before it: the bytes before those
     const auto size = parse_number<std::uint64_t>(bytes.view(end - 15, 6));
@@ -296,7 +292,8 @@ std::optional<WavAudio> check_wav(ContainerBytes& bytes, ContainerView& view) {
   for (int chunks = 0; bytes.has(at, 8); ++chunks) {
     if (has_walked_enough(bytes, chunks, audio.has_value())) break;
     std::uint64_t size = big_endian ? bytes.big(at + 4, 4) : bytes.little(at + 4, 4);
-    if (audio && bytes.starts_with(at, magic) && bytes.starts_with(at + 8, "WAVE")) {
+    const std::uint64_t next = audio ? behind_tags(bytes, at) : at;
+    if (audio && bytes.starts_with(next, magic) && bytes.starts_with(next + 8, "WAVE")) {
       refuse_second_stream(bytes.file());
     }
     if (wide && bytes.starts_with(at, "ds64")) ds64 = at + 8;
@@ -375,7 +372,7 @@ std::optional<WavAudio> check_w64(ContainerBytes& bytes, ContainerView& view) {
   std::uint64_t at = 40;  // riff, size, wave
   for (int chunks = 0; bytes.has(at, kHeaderBytes); ++chunks) {
     if (has_walked_enough(bytes, chunks, audio.has_value())) break;
-    if (audio && bytes.starts_with(at, kW64Riff)) refuse_second_stream(bytes.file());
+    if (audio) refuse_stream_behind(bytes, at, kW64Riff);
     const std::uint64_t size = bytes.little(at + 16, 8);  // with those of the header
     const std::uint64_t begin = at + kHeaderBytes;
     const std::uint64_t there = bytes.left(begin);
@@ -419,10 +416,6 @@ struct AiffFormat {
   std::string encoding = "NONE";
 };
 
-bool is_one_of(std::string_view word, std::initializer_list<std::string_view> words) {
-  return std::find(words.begin(), words.end(), word) != words.end();
-}
-
 // The bytes of a sample; 0 where it has no bytes of its own.
 std::uint64_t aiff_sample_bytes(const AiffFormat& format) {
   if (is_one_of(format.encoding, {"ulaw", "ULAW", "alaw", "ALAW"})) return 1;
@@ -450,7 +443,7 @@ void check_aiff(ContainerBytes& bytes, ContainerView& view) {
   for (int chunks = 0; bytes.has(at, 8); ++chunks) {
     if (has_walked_enough(bytes, chunks, audio_bytes.has_value())) break;
     std::uint64_t size = bytes.big(at + 4, 4);
-    if (audio_bytes && bytes.starts_with(at, "FORM")) refuse_second_stream(bytes.file());
+    if (audio_bytes) refuse_stream_behind(bytes, at, "FORM");
     if (!format && bytes.starts_with(at, "COMM")) {
       format = AiffFormat{bytes.big(at + 8, 2), bytes.big(at + 10, 4), bytes.big(at + 14, 2)};
       if (has_encoding) format->encoding = bytes.view(at + 26, 4);
@@ -492,8 +485,8 @@ void check_au(ContainerBytes& bytes, ContainerView& view) {
   if (check_audio_bytes(bytes, "audio", at, size, view) > 0 && size == 0) {
     view.patches.emplace_back(8, "\xff\xff\xff\xff");  // "to the end"
   }
-  if (size > 0 && (bytes.starts_with(at + size, ".snd") || bytes.starts_with(at + size, "dns."))) {
-    refuse_second_stream(bytes.file());
+  for (const std::string_view magic : {".snd", "dns."}) {
+    if (size > 0) refuse_stream_behind(bytes, at + size, magic);
   }
   constexpr std::uint64_t kG722 = 24;
   if (encoding == kG722) give_to_libav(view, rare_encoding_of(view));
@@ -505,7 +498,7 @@ void check_caf(ContainerBytes& bytes, ContainerView& view) {
   std::uint64_t at = 8;
   for (int chunks = 0; bytes.has(at, 12); ++chunks) {
     if (has_walked_enough(bytes, chunks, has_audio)) break;
-    if (has_audio && bytes.starts_with(at, "caff")) refuse_second_stream(bytes.file());
+    if (has_audio) refuse_stream_behind(bytes, at, "caff");
     const std::uint64_t size = bytes.big(at + 4, 8);
     const std::uint64_t there = bytes.size() - at - 12;
     const bool is_audio = bytes.starts_with(at, "data");
@@ -646,9 +639,7 @@ void check_sphere(ContainerBytes& bytes, ContainerView& view) {
     view.frames = static_cast<std::int64_t>(claimed);
     frames = std::min(claimed, there);
   }
-  if (bytes.starts_with(*header_bytes + frames * frame_bytes, "NIST_1A\n")) {
-    refuse_second_stream(bytes.file());
-  }
+  refuse_stream_behind(bytes, *header_bytes + frames * frame_bytes, "NIST_1A\n");
   view.begin = bytes.origin() + *header_bytes;
   view.end = view.begin + frames * frame_bytes;
 }
@@ -865,9 +856,7 @@ void check_ogg(ContainerBytes& bytes, std::optional<std::uint32_t> audio, Contai
          audio && page && (page->flags & kOggFirstPage) == 0; page = ogg_page(bytes, at, problem)) {
       at += page->bytes;  // of the other streams
     }
-    std::uint64_t behind = at;
-    while (const std::uint64_t tag_bytes = tag_bytes_at(bytes, behind)) behind += tag_bytes;
-    if (bytes.starts_with(behind, "OggS")) refuse_second_stream(bytes.file());
+    refuse_stream_behind(bytes, at, "OggS");
   } else {
     if (last->number != count - 1) view.patches.pop_back();  // of the same page
     view.patches.push_back(ogg_patch(bytes, *last, count - 1, last->flags | kOggLastPage));

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 
@@ -27,6 +28,7 @@ class ContainerBytes {
     origin_ = origin;
     end_ = end;
     block_.clear();
+    passed = {};
   }
   // Leaves out what stands before `at`.
   void begin_at(std::uint64_t at) { show(origin_ + at, end_); }
@@ -66,6 +68,11 @@ class ContainerBytes {
     return value;
   }
 
+  // The tags and zeros that behind_tags() has passed over last: who walks through them asks again.
+  struct {
+    std::uint64_t begin = 0, end = 0;
+  } passed;
+
  private:
   static constexpr std::size_t kBlock = 128 * 1024;
   const InputFile& file_;
@@ -75,6 +82,17 @@ class ContainerBytes {
   std::uint64_t end_;
   std::uint64_t begin_ = 0;
 };
+
+inline bool is_one_of(std::string_view word, std::initializer_list<std::string_view> words) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+// A size of ID3v2, whose bytes have seven bits each (id3.org, ID3v2.4, section 6.2).
+inline std::uint64_t sync_safe(ContainerBytes& bytes, std::uint64_t at) {
+  std::uint64_t size = 0;
+  for (std::uint64_t i = 0; i < 4; ++i) size = size << 7 | (bytes.byte(at + i) & 0x7f);
+  return size;
+}
 
 // The bytes of the tag at `at`, or 0.
 std::uint64_t tag_bytes_at(ContainerBytes& bytes, std::uint64_t at);
@@ -90,6 +108,34 @@ std::uint64_t tags_behind(ContainerBytes& bytes, std::uint64_t least);
   refuse_container(file, "holds several streams, one after another", "one stream");
 }
 
+// Where what stands behind tags and zeros at `at` begins.
+inline std::uint64_t behind_tags(ContainerBytes& bytes, std::uint64_t at) {
+  if (at >= bytes.passed.begin && at < bytes.passed.end) return bytes.passed.end;
+  const std::uint64_t begin = at;
+  while (bytes.has(at, 1)) {
+    if (const std::uint64_t tag_bytes = tag_bytes_at(bytes, at); tag_bytes > 0) {
+      at += tag_bytes;
+    } else if (bytes.byte(at) == 0) {
+      ++at;
+    } else {
+      break;
+    }
+  }
+  if (at > begin) bytes.passed = {begin, at};
+  return at;
+}
+
+// Whether nothing but tags and zeros stands from `at` on, and something does.
+inline bool is_end_of_stream(ContainerBytes& bytes, std::uint64_t at) {
+  const std::uint64_t next = behind_tags(bytes, at);
+  return next > at && !bytes.has(next, 1);
+}
+
+// A file of one more stream, which begins with `magic`, behind tags and zeros at `at`.
+inline void refuse_stream_behind(ContainerBytes& bytes, std::uint64_t at, std::string_view magic) {
+  if (bytes.starts_with(behind_tags(bytes, at), magic)) refuse_second_stream(bytes.file());
+}
+
 // What a header says of the audio behind it, and how much of that is there.
 inline void note_truncation(ContainerView& view, const std::string& what, std::uint64_t claimed,
                             std::uint64_t there, const char* unit = "bytes") {
@@ -103,6 +149,14 @@ inline void note_cut(const ContainerBytes& bytes, ContainerView& view, const cha
                      std::uint64_t at) {
   view.damage =
       std::string("is truncated in ") + what + " at byte " + std::to_string(bytes.origin() + at);
+}
+
+// A byte of the container that has changed: decoders pass over what stands there, as if it had
+// never been.
+inline void note_loss(const ContainerBytes& bytes, ContainerView& view, const char* what,
+                      std::uint64_t at) {
+  view.end = bytes.origin() + at;
+  view.damage = std::string("is damaged: no ") + what + " at byte " + std::to_string(view.end);
 }
 
 }  // namespace w2vbert

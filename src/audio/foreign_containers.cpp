@@ -6,19 +6,84 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "core/parse_number.h"
 
 namespace w2vbert {
 namespace {
 
 // --- MP4 and QuickTime (ISO/IEC 14496-12) ---
 
+constexpr std::uint64_t kBoxHeaderBytes = 8;
+
+// Calls use(type, begin, end) for the boxes from `at` to `end`, with what is in them; false where
+// they do not end there.
+template <class Use>
+bool for_each_box(ContainerBytes& bytes, std::uint64_t at, std::uint64_t end, const Use& use) {
+  while (at + kBoxHeaderBytes <= end) {
+    const std::uint64_t size = bytes.big(at, 4);
+    if (size < kBoxHeaderBytes || size > end - at) return false;
+    use(std::string(bytes.view(at + 4, 4)), at + kBoxHeaderBytes, at + size);
+    at += size;
+  }
+  return at == end;
+}
+
+// A run of samples says how many it has, and then something of each.
+bool is_whole_run(ContainerBytes& bytes, std::uint64_t begin, std::uint64_t end) {
+  const std::uint64_t flags = bytes.big(begin, 4) & 0xffffff;
+  std::uint64_t at = begin + 8, sample_bytes = 0;
+  for (const std::uint64_t flag : {0x1U, 0x4U}) at += (flags & flag) != 0 ? 4 : 0;
+  for (const std::uint64_t flag : {0x100U, 0x200U, 0x400U, 0x800U}) {
+    sample_bytes += (flags & flag) != 0 ? 4 : 0;
+  }
+  return at + bytes.big(begin + 4, 4) * sample_bytes == end;
+}
+
+// Whether the fragment from `begin` to `end` holds what fragments do: a run of samples under any
+// other name would be none.
+bool is_whole_fragment(ContainerBytes& bytes, std::uint64_t begin, std::uint64_t end) {
+  bool is_whole = true;
+  const bool ends = for_each_box(bytes, begin, end, [&](const auto& type, auto from, auto to) {
+    is_whole =
+        is_whole && is_one_of(type, {"mfhd", "traf", "pssh", "uuid", "meta", "free", "skip"});
+    if (type != "traf") return;
+    const bool track_ends =
+        for_each_box(bytes, from, to, [&](const auto& inner, auto at, auto past) {
+          is_whole = is_whole &&
+                     is_one_of(inner, {"tfhd", "tfdt", "trun", "sbgp", "sgpd", "subs", "saiz",
+                                       "saio", "senc", "sdtp", "uuid", "meta", "free", "skip"});
+          if (inner == "trun") is_whole = is_whole && is_whole_run(bytes, at, past);
+        });
+    is_whole = is_whole && track_ends;
+  });
+  return ends && is_whole;
+}
+
+// What stands among fragments.
+bool is_known_box(std::string_view type) {
+  return is_one_of(type, {"ftyp", "moov", "moof", "mdat", "free", "skip", "wide", "styp", "sidx",
+                          "ssix", "emsg", "prft", "mfra", "uuid", "meta", "udta", "pdin", "pssh"});
+}
+
 // The boxes of the file itself. Of those that hold no audio, the sizes count for nothing.
 void check_mp4(ContainerBytes& bytes, ContainerView& view) {
   std::uint64_t at = 0;
   bool has_movie = false;
+  bool has_fragments = false;
   std::uint64_t fragment = 0;  // where one stands whose audio has not come yet
   while (bytes.has(at, 8)) {
-    const std::string_view type = bytes.view(at + 4, 4);
+    // The size of a box begins with zeros, too.
+    if (const std::uint64_t next = has_movie ? behind_tags(bytes, at) : at;
+        next > at && bytes.view(next, 8).find("ftyp") != std::string_view::npos) {
+      refuse_second_stream(bytes.file());
+    }
+    const std::string type(bytes.view(at + 4, 4));
+    if (has_fragments && !is_known_box(type) && tag_bytes_at(bytes, at) == 0 &&
+        bytes.big(at, 8) != 0) {
+      return note_loss(bytes, view, "box", at);
+    }
     const bool is_audio = type == "mdat";
     const bool is_movie = type == "moov";
     const bool is_fragment = type == "moof";
@@ -26,6 +91,7 @@ void check_mp4(ContainerBytes& bytes, ContainerView& view) {
     has_movie = has_movie || is_movie;
     if (is_audio) fragment = 0;
     if (is_fragment) fragment = at;
+    has_fragments = has_fragments || is_fragment;
     std::uint64_t size = bytes.big(at, 4);
     if (size == 0) return;  // to the end of the file
     if (size == 1) size = bytes.big(at + 8, 8);
@@ -41,6 +107,9 @@ void check_mp4(ContainerBytes& bytes, ContainerView& view) {
         note_cut(bytes, view, is_movie ? "its moov box" : "a moof box", at);
       break;
     }
+    if (is_fragment && !is_whole_fragment(bytes, at + kBoxHeaderBytes, at + size)) {
+      return note_loss(bytes, view, "whole moof box", at);
+    }
     at += size;
   }
   if (view.damage.empty() && fragment > 0)
@@ -52,6 +121,7 @@ void check_mp4(ContainerBytes& bytes, ContainerView& view) {
 constexpr std::uint32_t kEbml = 0x1a45dfa3;
 constexpr std::uint32_t kMatroskaSegment = 0x18538067;
 constexpr std::uint32_t kMatroskaCluster = 0x1f43b675;
+constexpr std::uint32_t kMatroskaTracks = 0x1654ae6b;
 
 struct EbmlElement {
   std::uint32_t id = 0;
@@ -75,6 +145,94 @@ std::optional<EbmlElement> ebml_element(ContainerBytes& bytes, std::uint64_t at)
   return element;
 }
 
+// The numbers of the tracks that stand in the Tracks element from `at` to `end`.
+std::vector<std::uint64_t> matroska_tracks(ContainerBytes& bytes, std::uint64_t at,
+                                           std::uint64_t end) {
+  constexpr std::uint32_t kEntry = 0xae, kNumber = 0xd7;
+  std::vector<std::uint64_t> tracks;
+  while (at < end) {
+    const auto element = ebml_element(bytes, at);
+    if (!element || !element->size) return {};
+    at += element->header_bytes;
+    if (element->id == kEntry) continue;  // what is in it comes next
+    if (element->id == kNumber && *element->size <= 8) {
+      tracks.push_back(bytes.big(at, static_cast<int>(*element->size)));
+    }
+    at += *element->size;
+  }
+  return tracks;
+}
+
+constexpr std::uint32_t kMatroskaSimpleBlock = 0xa3, kMatroskaBlockGroup = 0xa0,
+                        kMatroskaBlock = 0xa1;
+
+// Whether the frames of a laced block, whose payload stands from `at` to `end`, have sizes that it
+// holds. `lacing`: 1 sizes as sums of bytes, 2 all of one size, 3 a size and then differences.
+bool has_lace_sizes(ContainerBytes& bytes, std::uint64_t lacing, std::uint64_t at,
+                    std::uint64_t end) {
+  if (at >= end) return false;
+  const std::uint64_t frames = bytes.byte(at++) + std::uint64_t{1};
+  if (lacing == 2) return (end - at) % frames == 0;
+  std::uint64_t all = 0, size = 0;
+  for (std::uint64_t frame = 1; frame < frames; ++frame) {
+    if (at >= end) return false;
+    if (lacing == 1) {
+      size = 0;
+      while (at < end && bytes.byte(at) == 0xff) size += bytes.byte(at++);
+      size += bytes.byte(at++);
+    } else {
+      const int number_bytes = std::countl_zero(bytes.byte(at)) + 1;
+      if (number_bytes > 8) return false;
+      const std::uint64_t all_ones = (std::uint64_t{1} << (7 * number_bytes)) - 1;
+      const std::uint64_t number = bytes.big(at, number_bytes) & all_ones;
+      size = frame == 1 ? number : size + number - all_ones / 2;
+      at += static_cast<std::uint64_t>(number_bytes);
+    }
+    if (size > end - std::min(at, end)) return false;
+    all += size;
+  }
+  return all <= end - std::min(at, end);
+}
+
+// Whether a block of one of `tracks` stands in the element from `at` to `end`, by itself or in a
+// group; a decoder passes over others, or ends there.
+bool is_whole_block(ContainerBytes& bytes, std::uint32_t id, std::uint64_t at, std::uint64_t end,
+                    const std::vector<std::uint64_t>& tracks) {
+  if (id == kMatroskaBlockGroup) {
+    constexpr std::array<std::uint32_t, 10> kBesideBlocks = {0x9b, 0xfb,   0xfa, 0xa4, 0x75a1,
+                                                             0x8e, 0x75a2, 0xa2, 0xec, 0xbf};
+    const auto first = ebml_element(bytes, at);
+    if (!first) return false;
+    if (first->id != kMatroskaBlock) {  // in an order of its own
+      return std::find(kBesideBlocks.begin(), kBesideBlocks.end(), first->id) !=
+             kBesideBlocks.end();
+    }
+    at += first->header_bytes;
+    if (!first->size || *first->size > end - std::min(at, end)) return false;
+    end = at + *first->size;
+  } else if (id != kMatroskaSimpleBlock) {
+    return true;
+  }
+  const int number_bytes = std::countl_zero(bytes.byte(at)) + 1;
+  if (number_bytes > 8) return false;
+  const std::uint64_t all_ones = (std::uint64_t{1} << (7 * number_bytes)) - 1;
+  const std::uint64_t number = bytes.big(at, number_bytes) & all_ones;
+  if (!tracks.empty() && std::find(tracks.begin(), tracks.end(), number) == tracks.end()) {
+    return false;
+  }
+  constexpr std::uint64_t kTimeBytes = 2;
+  at += static_cast<std::uint64_t>(number_bytes) + kTimeBytes;
+  const std::uint64_t lacing = bytes.byte(at) >> 1 & 3;
+  return lacing == 0 || has_lace_sizes(bytes, lacing, at + 1, end);
+}
+
+// Whether an element of a cluster is larger than the number that it is: a block under its name.
+bool is_oversized(const EbmlElement& element) {
+  constexpr std::array<std::uint32_t, 3> kNumbers = {0xe7, 0xa7, 0xab};
+  return element.size && *element.size > 8 &&
+         std::find(kNumbers.begin(), kNumbers.end(), element.id) != kNumbers.end();
+}
+
 // Those of a segment and of a cluster: a new one has not come in many years.
 bool is_known_element(std::uint32_t id) {
   constexpr std::array<std::uint32_t, 17> kKnown = {
@@ -92,16 +250,20 @@ void check_matroska(ContainerBytes& bytes, ContainerView& view) {
   std::uint64_t end = bytes.size();  // of the segment
   std::uint64_t cluster_end = end;
   bool has_segment = false;
+  std::vector<std::uint64_t> tracks;
   while (at < end) {
     const auto element = ebml_element(bytes, at);
     if (element && element->id == kEbml && has_segment) refuse_second_stream(bytes.file());
     const bool is_segment = element && element->id == kMatroskaSegment && !has_segment;
-    if (has_segment && (!element || !is_known_element(element->id) || at > cluster_end)) {
+    if (has_segment && (!element || !is_known_element(element->id) || is_oversized(*element) ||
+                        at > cluster_end)) {
       constexpr std::uint64_t kMaxHeaderBytes = 12;
-      if (bytes.byte(at) == 0) return;  // zeros behind a stream
+      if (const std::uint64_t next = behind_tags(bytes, at); next > at) {
+        if (bytes.has(next, 4) && bytes.big(next, 4) == kEbml) refuse_second_stream(bytes.file());
+        if (is_end_of_stream(bytes, at)) return;
+      }
       if (end - at < kMaxHeaderBytes) return note_cut(bytes, view, "an element", at);
-      view.damage = "is damaged: no element at byte " + std::to_string(bytes.origin() + at);
-      return;
+      return note_loss(bytes, view, "element", at);
     }
     if (!element) return;
     at += element->header_bytes;
@@ -117,26 +279,76 @@ void check_matroska(ContainerBytes& bytes, ContainerView& view) {
     } else if (element->id == kMatroskaCluster) {
       cluster_end = element->size ? at + *element->size : bytes.size();
     } else {
+      if (element->id == kMatroskaTracks && element->size) {
+        tracks = matroska_tracks(bytes, at, at + *element->size);
+      } else if (element->size &&
+                 !is_whole_block(bytes, element->id, at, at + *element->size, tracks)) {
+        return note_loss(bytes, view, "block of a track", at);
+      }
       at += element->size.value_or(0);
     }
     if (at == cluster_end) cluster_end = bytes.size();
   }
-  if (bytes.has(end, 4) && bytes.big(end, 4) == kEbml) refuse_second_stream(bytes.file());
+  const std::uint64_t next = behind_tags(bytes, end);
+  if (bytes.has(next, 4) && bytes.big(next, 4) == kEbml) refuse_second_stream(bytes.file());
 }
 
 // --- AVI ---
 
+// Whether a chunk of the list of media begins at `at`: the number of one of `streams` and what it
+// holds, an index, or filling.
+bool is_avi_chunk(ContainerBytes& bytes, std::uint64_t at, std::uint64_t streams) {
+  const std::string name(bytes.view(at, 4));
+  for (const std::string_view other : {"LIST", "JUNK", "junk", "idx1"}) {
+    if (name == other) return true;
+  }
+  const auto number = [&](std::size_t digits) {
+    return parse_number<std::uint64_t>(name.substr(digits, 2));
+  };
+  if (name.starts_with("ix")) return number(2).has_value();
+  const auto stream = number(0);
+  constexpr std::array<std::string_view, 8> kKinds = {"wb", "dc", "db", "pc",
+                                                      "tx", "sb", "dd", "iv"};
+  return stream && *stream < streams &&
+         std::find(kKinds.begin(), kKinds.end(), name.substr(2)) != kKinds.end();
+}
+
+// The chunks of the list of media from `at` to `end`; those of a list in it follow as its own.
+void check_avi_chunks(ContainerBytes& bytes, std::uint64_t at, std::uint64_t end,
+                      std::uint64_t streams, ContainerView& view) {
+  while (at + 8 <= end) {
+    if (bytes.byte(at) == 0 && behind_tags(bytes, at) >= end) return;  // zeros fill it up
+    if (!is_avi_chunk(bytes, at, streams)) return note_loss(bytes, view, "chunk", at);
+    const std::uint64_t size = bytes.little(at + 4, 4);
+    if (bytes.starts_with(at, "LIST")) {
+      at += 12;
+      continue;
+    }
+    if (size > end - at - 8) return note_loss(bytes, view, "whole chunk", at);
+    at += 8 + size + size % 2;
+  }
+}
+
 void check_avi(ContainerBytes& bytes, ContainerView& view) {
   std::uint64_t at = 12;  // RIFF, size, AVI
   bool is_streamed = false;
+  constexpr std::uint64_t kStreamsAt = 56;  // in the header, which stands first
+  constexpr std::uint64_t kMaxStreams = 100;
+  const std::uint64_t streams =
+      bytes.starts_with(24, "avih") ? bytes.little(kStreamsAt, 4) : kMaxStreams;
   while (bytes.has(at, 12)) {
     const std::uint64_t size = bytes.little(at + 4, 4);
     const std::uint64_t there = bytes.size() - at - 8;
     const bool is_audio = bytes.starts_with(at, "LIST") && bytes.starts_with(at + 8, "movi");
+    if (const std::uint64_t next = behind_tags(bytes, at);
+        bytes.starts_with(next, "RIFF") && bytes.starts_with(next + 8, "AVI ")) {
+      refuse_second_stream(bytes.file());
+    }
     if (bytes.starts_with(at, "RIFF")) {
-      if (bytes.starts_with(at + 8, "AVI ")) refuse_second_stream(bytes.file());
       if (!bytes.starts_with(at + 8, "AVIX")) return;  // the second part of a long one
       at += 12;
+    } else if (is_streamed && bytes.big(at, 8) != 0 && !is_avi_chunk(bytes, at, streams)) {
+      return note_loss(bytes, view, "chunk", at);
     } else if (is_audio && (size >= kPlaceholderBytes || size == 0)) {
       is_streamed = true;
       view.trusts_duration = false;  // none of its lengths was filled in
@@ -146,6 +358,8 @@ void check_avi(ContainerBytes& bytes, ContainerView& view) {
       if (is_streamed) note_cut(bytes, view, "a chunk", at);
       return;
     } else {
+      if (is_audio) check_avi_chunks(bytes, at + 12, at + 8 + size, streams, view);
+      if (!view.damage.empty()) return;
       at += 8 + size + size % 2;
     }
   }
@@ -153,16 +367,47 @@ void check_avi(ContainerBytes& bytes, ContainerView& view) {
 
 // --- Flash video ---
 
+constexpr int kFlvAudio = 8, kFlvVideo = 9, kFlvData = 18, kFlvOtherData = 15;
+
+// Whether what a tag holds may be of its type. Video begins with the kind of its frame and its
+// codec, or with the kind of its packet behind a bit.
+bool is_flv_media(int type, int first) {
+  if (type != kFlvVideo) return true;
+  const int high = first >> 4, low = first & 0xf;
+  return (high & 8) != 0 ? low <= 7 : high >= 1 && high <= 6 && low >= 1 && low <= 13;
+}
+
 void check_flv(ContainerBytes& bytes, ContainerView& view) {
   constexpr std::uint64_t kHeaderBytes = 11;
   std::uint64_t at = bytes.big(5, 4) + 4;  // the size of the header, and that of no tag before it
+  std::uint64_t all_bytes = 0;
+  std::optional<int> sound;  // the codec, rate and channels of the audio
   while (at < bytes.size()) {
-    if (bytes.starts_with(at, "FLV\x01")) refuse_second_stream(bytes.file());
+    refuse_stream_behind(bytes, at, "FLV\x01");
     const int type = bytes.byte(at) & 0x1f;
-    if (type != 8 && type != 9 && type != 18) return;  // audio, video, data
-    // Its size, which stands behind it once more.
-    const std::uint64_t tag_bytes = bytes.has(at, 4) ? kHeaderBytes + bytes.big(at + 1, 3) : 4;
+    if (is_end_of_stream(bytes, at)) return;
+    const std::uint64_t media_bytes = bytes.big(at + 1, 3);
+    bool is_whole =
+        type == kFlvAudio || type == kFlvVideo || type == kFlvData || type == kFlvOtherData;
+    if (media_bytes > 0) {
+      const int first = bytes.byte(at + kHeaderBytes);
+      if (type == kFlvAudio && !sound) sound = first;
+      is_whole = is_whole && is_flv_media(type, first) && (type != kFlvAudio || first == *sound);
+    }
+    if (!is_whole) {
+      return note_loss(bytes, view, "tag", at);
+    }
+    const std::uint64_t tag_bytes = bytes.has(at, 4) ? kHeaderBytes + media_bytes : 4;
     if (!bytes.has(at, tag_bytes + 4)) return note_cut(bytes, view, "a tag", at);
+    // Its size stands behind it once more. FFmpeg (flvdec.c) takes what some writers make of it,
+    // and drops the tag for any other.
+    all_bytes += tag_bytes;
+    const std::uint64_t again = bytes.big(at + tag_bytes, 4);
+    const bool is_same = again == tag_bytes || again == tag_bytes - 1 || again == all_bytes ||
+                         (again == media_bytes && again > 0);
+    if (!is_same) {
+      return note_loss(bytes, view, "size of its own behind the tag", at);
+    }
     at += tag_bytes + 4;
   }
 }
@@ -209,7 +454,7 @@ void check_asf(ContainerBytes& bytes, ContainerView& view) {
   for (std::uint64_t at = header_bytes; bytes.has(at, 24);) {
     const std::uint64_t size = bytes.little(at + 16, 8);
     const std::uint64_t there = bytes.size() - at;
-    if (has_data && bytes.starts_with(at, kAsfHeader)) refuse_second_stream(bytes.file());
+    if (has_data) refuse_stream_behind(bytes, at, kAsfHeader);
     if (bytes.starts_with(at, kAsfData)) {
       has_data = true;
       if (size <= kDataHeaderBytes || size >= kPlaceholderBytes64) {  // streamed
@@ -230,9 +475,11 @@ void check_real(ContainerBytes& bytes, ContainerView& view) {
   constexpr std::uint64_t kDataHeaderBytes = 18;
   constexpr std::uint64_t kPacketHeaderBytes = 12;
   std::uint64_t at = 0;
+  std::vector<std::uint64_t> streams;
   while (bytes.has(at, kDataHeaderBytes) && !bytes.starts_with(at, "DATA")) {
     const std::uint64_t size = bytes.big(at + 4, 4);
     if (size < 10) return;
+    if (bytes.starts_with(at, "MDPR")) streams.push_back(bytes.big(at + 10, 2));
     at += size;
   }
   const std::uint64_t claimed = bytes.big(at + 10, 4);
@@ -243,10 +490,41 @@ void check_real(ContainerBytes& bytes, ContainerView& view) {
     const std::uint64_t packet_bytes = bytes.big(at + 2, 2);
     if (packet_bytes < kPacketHeaderBytes) break;
     if (!bytes.has(at, packet_bytes)) return note_cut(bytes, view, "a packet", at);
+    // Its version, and its stream: a decoder passes over any other.
+    if (bytes.big(at, 2) != 0 ||
+        std::find(streams.begin(), streams.end(), bytes.big(at + 4, 2)) == streams.end()) {
+      return note_loss(bytes, view, "packet", at);
+    }
     at += packet_bytes;
   }
   if (packets < claimed) note_truncation(view, "DATA chunk", claimed, packets, "packets");
-  if (bytes.starts_with(at, ".RMF")) refuse_second_stream(bytes.file());
+  refuse_stream_behind(bytes, at, ".RMF");
+}
+
+// --- AAC in frames of its own (ISO/IEC 13818-7, ADTS) ---
+
+// Frame after frame, up to the tags behind them.
+void check_adts(ContainerBytes& bytes, ContainerView& view) {
+  const std::uint64_t end = view.end - bytes.origin();
+  for (std::uint64_t at = 0; at < end;) {
+    const std::uint64_t left = end - at;
+    const std::uint64_t frame_bytes = bytes.big(at + 3, 3) >> 5 & 0x1fff;
+    constexpr std::uint64_t kHeaderBytes = 7;
+    if (const std::uint64_t tag_bytes = tag_bytes_at(bytes, at); tag_bytes > 0) {
+      at += tag_bytes;  // between streams that were joined
+      continue;
+    }
+    if (bytes.byte(at) == 0) {
+      if (behind_tags(bytes, at) < end) refuse_second_stream(bytes.file());
+      return;
+    }
+    if (left < kHeaderBytes) return note_cut(bytes, view, "a frame", at);
+    if ((bytes.big(at, 2) & 0xfff6) != 0xfff0 || frame_bytes < kHeaderBytes) {
+      return note_loss(bytes, view, "frame", at);
+    }
+    if (frame_bytes > left) return note_cut(bytes, view, "a frame", at);
+    at += frame_bytes;
+  }
 }
 
 // --- True Audio ---
@@ -261,8 +539,7 @@ void check_tta(ContainerBytes& bytes, ContainerView& view) {
   if (!bytes.has(0, at)) return note_cut(bytes, view, "its table of frames", kHeaderBytes);
   for (std::uint64_t i = 0; i < frames; ++i) at += bytes.little(kHeaderBytes + 4 * i, 4);
   if (at > bytes.size()) return note_truncation(view, "table of frames", at, bytes.size());
-  while (const std::uint64_t tag_bytes = tag_bytes_at(bytes, at)) at += tag_bytes;
-  if (bytes.starts_with(at, "TTA1")) refuse_second_stream(bytes.file());
+  refuse_stream_behind(bytes, at, "TTA1");
 }
 
 // --- All of them ---
@@ -284,8 +561,8 @@ constexpr ForeignKind kForeignKinds[] = {
     {0, "\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a Windows Media file (WMA, ASF)", "ASF", &check_asf},
     {0, "#!AMR", "an AMR file", "AMR", nullptr, true},
     {0, "\x0b\x77", "an AC-3 file", "AC-3", nullptr, true},
-    {0, "\xff\xf1", "an AAC file (ADTS)", "AAC", nullptr, true},
-    {0, "\xff\xf9", "an AAC file (ADTS)", "AAC", nullptr, true},
+    {0, "\xff\xf1", "an AAC file (ADTS)", "AAC", &check_adts, true},
+    {0, "\xff\xf9", "an AAC file (ADTS)", "AAC", &check_adts, true},
     {0, "ADIF", "an AAC file (ADIF)", "AAC", nullptr, true},
     {8, "AVI ", "an AVI file", "AVI", &check_avi},
     {0, "FLV\x01", "a Flash video file", "FLV", &check_flv},

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "checkpoint/missing_weights.h"
 #include "core/file.h"
 #include "core/text.h"
 #include "w2vbert/checkpoint/lora.h"
@@ -25,8 +26,9 @@ PretrainedSource find_pretrained(const std::string& path_or_id,
                                  const FromPretrainedOptions& options) {
   PretrainedSource source;
   source.directory = resolve_model(path_or_id, options.revision.value_or("")).path;
-  source.config = Wav2Vec2BertConfig::from_pretrained(source.directory);
-  if (options.attn_implementation) source.config.attn_implementation = *options.attn_implementation;
+  check_config(source.directory);
+  source.config =
+      Wav2Vec2BertConfig::from_pretrained(source.directory, options.attn_implementation);
   if (options.num_hidden_layers) source.config.num_hidden_layers = *options.num_hidden_layers;
   if (options.architecture) source.config.architectures = {*options.architecture};
   if (options.lora) take_sizes_of_lora(source.config, *options.lora);

@@ -6,10 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <filesystem>
-#include <system_error>
-#include <vector>
 
+#include "core/directory_entries.h"
 #include "core/environment.h"
 #include "core/file.h"
 #include "w2vbert/core/error.h"
@@ -63,17 +61,6 @@ std::string referenced_commit(const std::string& repository, std::string_view re
   const std::string reference = join_path(repository, "refs/" + std::string(revision));
   if (!exists<CheckpointError>(reference) || is_directory<CheckpointError>(reference)) return "";
   return trimmed(read_small_file<CheckpointError>(reference, kMaxReferenceBytes));
-}
-
-// Names in a directory, as far as it can be read.
-std::vector<std::string> names_in(const std::string& directory) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (std::filesystem::directory_iterator at(directory, error), end; !error && at != end;
-       at.increment(error)) {
-    names.push_back(at->path().filename().string());
-  }
-  return names;
 }
 
 std::string home_of(const std::string& user) {
@@ -163,6 +150,17 @@ std::optional<std::string> find_snapshot(const std::string& cache, const HubName
   std::erase_if(fitting, [&](const std::string& one) { return !one.starts_with(commit); });
   if (fitting.size() != 1) return std::nullopt;
   return join_path(snapshots, fitting.front());
+}
+
+std::vector<std::string> cached_revisions(const std::string& cache, const std::string& id) {
+  const std::string repository = repository_of(cache, id);
+  const std::string snapshots = join_path(repository, "snapshots");
+  std::vector<std::string> revisions = names_in(join_path(repository, "refs"));
+  std::erase_if(revisions, [&](const std::string& revision) {
+    const std::string commit = referenced_commit(repository, revision);
+    return !is_commit(commit) || !is_directory<CheckpointError>(join_path(snapshots, commit));
+  });
+  return revisions.empty() ? names_in(snapshots) : revisions;  // a commit has no reference
 }
 
 std::string download_command(const HubName& name) {

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace w2vbert {
 
@@ -23,6 +24,9 @@ bool is_revision(std::string_view text);
 
 // The snapshot's folder; nothing where the cache does not have it.
 std::optional<std::string> find_snapshot(const std::string& cache, const HubName& name);
+
+// The branches and tags of a repository that the cache has, else its commits.
+std::vector<std::string> cached_revisions(const std::string& cache, const std::string& id);
 
 // The line to type: hf download org/name --revision v2.
 std::string download_command(const HubName& name);

@@ -1,11 +1,9 @@
 #include "w2vbert/checkpoint/model_directory.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <optional>
 #include <set>
 #include <string_view>
-#include <system_error>
 
 #include "checkpoint/checkpoint_index.h"
 #include "checkpoint/hub_cache.h"
@@ -21,7 +19,17 @@ namespace {
 // What every use of a model or an adapter reads. Weights are looked at when they are read.
 constexpr const char* kConfigFiles[] = {"config.json", "preprocessor_config.json",
                                         "processor_config.json", kLoraConfigFile};
-constexpr std::size_t kMaxFoldersListed = 5;
+
+// What is looked for.
+struct DirectoryKind {
+  std::string what;  // "model" or "adapter"
+  std::string config_file, weights_file;
+  std::string example;  // of the Hub
+
+  std::string directory() const {
+    return "a " + what + " directory with " + config_file + " and " + weights_file;
+  }
+};
 
 std::vector<std::string> weight_files_of(const std::string& directory) {
   const std::string single = join_path(directory, kCheckpointFile);
@@ -36,10 +44,9 @@ std::vector<std::string> weight_files_of(const std::string& directory) {
   return {files.begin(), files.end()};
 }
 
-// The directory, or the snapshot; `what` is "model" or "adapter", and `example` one of the Hub.
+// The directory, or the snapshot.
 std::string find_directory(const std::string& path_or_id, const std::string& revision,
-                           const std::string& what, const std::string& content,
-                           const std::string& example) {
+                           const DirectoryKind& wanted) {
   if (!revision.empty() && !is_revision(revision)) {
     throw UsageError("", "revision", in_quotes(revision) + " is no revision",
                      "a branch, a tag or a commit", "revision");
@@ -48,17 +55,19 @@ std::string find_directory(const std::string& path_or_id, const std::string& rev
     if (revision.empty()) return path_or_id;
     throw UsageError("", "revision",
                      "is given beside " + quote_bytes(path_or_id) + ", which is a directory",
-                     "the id of a " + what + " on the Hub", "revision");
+                     "the id of a " + wanted.what + " on the Hub", "revision");
   }
   if (exists<CheckpointError>(path_or_id)) {
+    const std::string around = parent_path(path_or_id);
     throw CheckpointError(path_or_id, "", "is not a directory",
-                          "a " + what + " directory with " + content);
+                          exists<CheckpointError>(join_path(around, wanted.config_file))
+                              ? "the directory that it is in: " + quote_bytes(around)
+                              : wanted.directory());
   }
   std::optional<HubName> name = parse_hub_name(path_or_id);
   if (!name) {
-    throw CheckpointError(
-        path_or_id, "", "does not exist",
-        "a " + what + " directory with " + content + ", or a Hub id such as " + example);
+    throw CheckpointError(path_or_id, "", "does not exist",
+                          wanted.directory() + ", or a Hub id such as " + wanted.example);
   }
   if (!revision.empty() && !name->revision.empty() && name->revision != revision) {
     throw UsageError("", "revision", "is " + revision + ", but " + path_or_id + " names another",
@@ -69,31 +78,24 @@ std::string find_directory(const std::string& path_or_id, const std::string& rev
   if (cache.empty()) {
     throw CheckpointError(path_or_id, "",
                           "is no directory, and without HOME there is no Hub cache to look in",
-                          "a " + what + " directory, or HF_HOME to be set");
+                          "a " + wanted.what + " directory, or HF_HOME to be set");
   }
   const std::optional<std::string> snapshot = find_snapshot(cache, *name);
   if (!snapshot) {
     const std::string of_revision =
         name->revision.empty() ? "" : " in the revision " + name->revision;
+    std::vector<std::string> others;
+    for (const std::string& other : cached_revisions(cache, name->id)) {
+      others.push_back(quote_bytes(name->id + "@" + other));
+    }
     throw CheckpointError(
         path_or_id, "", "is no directory and not in the Hub cache " + cache + of_revision,
-        "a " + what + " directory, or a downloaded " + what + ": " + download_command(*name));
+        "a " + wanted.what + " directory, or a downloaded " + wanted.what + ": " +
+            download_command(*name) +
+            (others.empty() ? "" : ", or another revision, which is there: " + first_few(others)));
   }
   for (const char* const file : kConfigFiles) check_link(join_path(*snapshot, file));
   return *snapshot;
-}
-
-// The folders in `directory` that hold an adapter, in the order of their names.
-std::set<std::string> adapters_in(const std::string& directory) {
-  std::set<std::string> folders;
-  std::error_code error;
-  for (std::filesystem::directory_iterator at(directory, error), end; !error && at != end;
-       at.increment(error)) {
-    const std::string folder = at->path().filename().string();
-    if (exists<CheckpointError>(join_path(join_path(directory, folder), kLoraConfigFile)))
-      folders.insert(folder);
-  }
-  return folders;
 }
 
 }  // namespace
@@ -117,32 +119,23 @@ std::string hub_cache_directory() {
 
 ModelDirectory resolve_model(const std::string& path_or_id, const std::string& revision) {
   const std::string directory = find_directory(
-      path_or_id, revision, "model", "config.json and model.safetensors", "facebook/w2v-bert-2.0");
+      path_or_id, revision,
+      {"model", kConfigFiles[0], std::string(kCheckpointFile), "facebook/w2v-bert-2.0"});
   return {directory, weight_files_of(directory)};
 }
 
 AdapterDirectory resolve_adapter(const std::string& path_or_id) {
-  const std::string content =
-      std::string(kLoraConfigFile) + " and " + std::string(kLoraWeightsFile);
-  const std::string directory =
-      find_directory(path_or_id, "", "PEFT adapter", content, "org/name@revision");
+  const std::string directory = find_directory(
+      path_or_id, "",
+      {"PEFT adapter", kLoraConfigFile, std::string(kLoraWeightsFile), "org/name@revision"});
   if (exists<CheckpointError>(join_path(directory, kLoraConfigFile))) return {directory, ""};
-  const std::set<std::string> folders = adapters_in(directory);
-  if (folders.size() == 1) return {join_path(directory, *folders.begin()), *folders.begin()};
+  const std::vector<std::string> folders = folders_with(directory, kLoraConfigFile);
+  if (folders.size() == 1) return {join_path(directory, folders.front()), folders.front()};
   if (folders.empty()) {
     throw CheckpointError(directory, "", std::string("has no ") + kLoraConfigFile,
                           "the directory of a PEFT adapter");
   }
-  std::vector<std::string> listed;
-  for (const std::string& folder : folders) {
-    if (listed.size() < kMaxFoldersListed)
-      listed.push_back(quote_bytes(join_path(directory, folder)));
-  }
-  throw CheckpointError(
-      directory, "",
-      std::string("has no ") + kLoraConfigFile + ", but " + std::to_string(folders.size()) +
-          " of its folders have one",
-      "one of these: " + comma_list(listed) + (listed.size() < folders.size() ? ", ..." : ""));
+  fail_for_folders<CheckpointError>(directory, kLoraConfigFile, folders);
 }
 
 }  // namespace w2vbert

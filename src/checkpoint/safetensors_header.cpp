@@ -100,6 +100,23 @@ bool begins_as_safetensors(std::string_view bytes) {
 }
 
 constexpr std::string_view kZip("PK\x03\x04", 4);
+constexpr std::size_t kTarMagicAt = 257;
+
+// Whether the first file in a zip archive is an array of NumPy's; PyTorch's are pickles and what
+// they name.
+bool is_zip_of_arrays(std::string_view bytes) {
+  constexpr std::size_t kNameLengthAt = 26, kNameAt = 30;
+  if (!bytes.starts_with(kZip) || bytes.size() < kNameAt) return false;
+  const auto byte = [&](std::size_t at) { return static_cast<unsigned char>(bytes[at]); };
+  const std::size_t length = byte(kNameLengthAt) | byte(kNameLengthAt + 1) << 8;
+  return bytes.substr(kNameAt, length).ends_with(".npy");
+}
+
+// A protobuf that says its version, from 1 to 31, and then who has written it.
+bool is_onnx(std::string_view bytes) {
+  return bytes.size() > 3 && bytes[0] == '\x08' && bytes[1] > 0 && bytes[1] < 32 &&
+         bytes[2] == '\x12';
+}
 
 bool is_bare_pickle(std::string_view bytes) {
   return bytes.size() > 1 && bytes[0] == '\x80' && bytes[1] >= 2 && bytes[1] <= 5;
@@ -111,6 +128,13 @@ const char* foreign_file(std::string_view bytes) {
   if (begins_as_safetensors(bytes)) return nullptr;
   const auto starts = [&](std::string_view magic) { return bytes.starts_with(magic); };
   if (starts(kGitLfsPointer)) return kGitLfsProblem;
+  if (is_zip_of_arrays(bytes)) return "is an archive of NumPy's arrays (.npz)";
+  if (starts("\x93NUMPY")) return "is an array of NumPy's (.npy)";
+  if (starts("\x89HDF\r\n")) return "is an HDF5 file (TensorFlow's .h5)";
+  if (is_onnx(bytes)) return "is an ONNX graph";
+  if (bytes.size() > kTarMagicAt && bytes.substr(kTarMagicAt).starts_with("ustar")) {
+    return "is a tar archive: unpack it";
+  }
   if (starts(kZip)) {
     return "is a zip file (PyTorch .bin or .pt): convert it to safetensors with transformers' "
            "save_pretrained";
@@ -504,7 +528,7 @@ bool is_pickle(const InputFile& file) {
   std::string head(static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), 64)), '\0');
   file.read_at(0, head.data(), head.size());
   if (begins_as_safetensors(head)) return false;
-  return head.starts_with(kZip) || is_bare_pickle(head);
+  return (head.starts_with(kZip) && !is_zip_of_arrays(head)) || is_bare_pickle(head);
 }
 
 }  // namespace w2vbert

@@ -48,11 +48,13 @@ inline std::string range_text(double least, double most) {
 // Checks and stores values for one file; every complaint names the file and the key.
 class ConfigReader {
  public:
-  explicit ConfigReader(std::string path) : path_(std::move(path)) {}
+  // `setting`: what changes what is complained about (Error::setting).
+  explicit ConfigReader(std::string path, std::string setting = "")
+      : path_(std::move(path)), setting_(std::move(setting)) {}
 
   [[noreturn]] void fail(const std::string& key, const std::string& problem,
                          const std::string& expected) const {
-    throw ConfigError(path_, key, problem, expected);
+    throw ConfigError(path_, key, problem, expected, setting_);
   }
 
   template <typename Config>
@@ -205,6 +207,7 @@ class ConfigReader {
   void check_value(const T&, const ConfigField<Config>&) const {}  // flags and lists of words
 
   std::string path_;
+  std::string setting_;
 };
 
 // The text of a config file as a JSON object. Throws ConfigError.

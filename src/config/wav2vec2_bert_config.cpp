@@ -186,10 +186,19 @@ void check_unused_keys(const ConfigReader& reader, const JsonValue& root) {
   }
 }
 
+// HF sets the keys one after the other: the second counts where it is there, as null too, which
+// leaves the choice to the model.
+std::optional<std::string> read_attention(const JsonValue& root, const std::string& path) {
+  const char* const second = "_attn_implementation";
+  const ConfigReader reader(path, "attn_implementation sdpa");
+  return reader.read_word(root, {root.find(second) ? second : "attn_implementation"}, kAttentions);
+}
+
 // HF (modeling_utils.py) answers a config that asks for sdpa and for attention weights with an
 // error, and one that asks for weights alone with an empty list, as sdpa does not give any.
-void check_attentions(const ConfigReader& reader, const Config& config, bool attention_given) {
+void check_attentions(const std::string& path, const Config& config, bool attention_given) {
   if (config.output_attentions && attention_given && config.attn_implementation == "sdpa") {
+    const ConfigReader reader(path, "attn_implementation eager");
     reader.fail("output_attentions", "true is not supported with attn_implementation = sdpa",
                 "attn_implementation = eager");
   }
@@ -303,7 +312,8 @@ void add_labels(ConfigMembers& members, const Config& config) {
 
 }  // namespace
 
-Config Config::from_json(std::string_view text, const std::string& path) {
+Config Config::from_json(std::string_view text, const std::string& path,
+                         const std::optional<std::string>& attn_implementation) {
   const JsonValue root = parse_config(text, path);
   const ConfigReader reader(path);
   if (const JsonValue* type = root.find("model_type")) {
@@ -321,18 +331,18 @@ Config Config::from_json(std::string_view text, const std::string& path) {
   read_eos_token_id(reader, root, config);
   read_labels(reader, root, config);
   config.dtype = reader.read_word(root, {"torch_dtype", "dtype"}, kDtypes);
-  const auto attention =
-      reader.read_word(root, {"attn_implementation", "_attn_implementation"}, kAttentions);
+  const auto attention = attn_implementation ? attn_implementation : read_attention(root, path);
   if (attention) config.attn_implementation = *attention;
-  check_attentions(reader, config, attention.has_value());
+  check_attentions(path, config, attention.has_value());
   if (config.output_hidden_size.value_or(0) == 0) config.output_hidden_size = config.hidden_size;
   config.validate(path);
   return config;
 }
 
-Config Config::from_pretrained(const std::string& directory) {
+Config Config::from_pretrained(const std::string& directory,
+                               const std::optional<std::string>& attn_implementation) {
   const std::string path = join_path(directory, "config.json");
-  return from_json(read_config_text(path), path);
+  return from_json(read_config_text(path), path, attn_implementation);
 }
 
 std::string Config::to_json() const {

@@ -1,9 +1,11 @@
 #include "core/directory_entries.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
 
 #include "core/descriptor.h"
+#include "w2vbert/core/error.h"
 
 namespace w2vbert {
 
@@ -18,6 +20,19 @@ void for_each_entry(const std::string& directory,
     errno = 0;
   }
   if (errno != 0) fail_storage(directory, "cannot be listed", errno, expected);
+}
+
+std::vector<std::string> names_in(const std::string& directory) {
+  std::vector<std::string> names;
+  try {
+    for_each_entry(directory, [&](const dirent& entry, DIR*) {
+      const std::string_view name = entry.d_name;
+      if (name != "." && name != "..") names.emplace_back(name);
+    });
+  } catch (const StorageError&) {  // what has been listed will do
+  }
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 }  // namespace w2vbert

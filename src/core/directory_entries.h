@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace w2vbert {
 
@@ -14,5 +15,9 @@ namespace w2vbert {
 void for_each_entry(const std::string& directory,
                     const std::function<void(const dirent& entry, DIR* folder)>& use,
                     std::string_view expected = "");
+
+// The names in it in their order, without "." and "..", as far as it can be listed: for what
+// messages tell besides.
+std::vector<std::string> names_in(const std::string& directory);
 
 }  // namespace w2vbert

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <utility>
 
+#include "core/memory.h"
 #include "engine/fused_parts.h"
 #include "engine/interrupt_request.h"
 #include "engine/kernels/packed_linear.h"
@@ -25,6 +26,9 @@ namespace {
 
 // Rows of the feed-forward's inner matrix that exist at once.
 constexpr std::int64_t kInnerRows = 2048;
+
+// Nobody asks the kernel for the sake of what any machine holds.
+constexpr std::int64_t kMinCheckedBytes = 256 << 20;
 
 thread_local bool slow_products_are_allowed = false;
 
@@ -125,6 +129,10 @@ struct FusedEncoder::Impl {
 
   std::int64_t channels() const { return config.hidden_size; }
   void pack_weights();
+  bool packs_for(std::int64_t rows) const;
+  std::int64_t bytes_to_pack() const;
+  std::int64_t memory_needed(const RaggedBatch& batch, std::size_t states, bool projected) const;
+  void check_memory(const RaggedBatch& batch, std::size_t states, bool projected) const;
 
   void feed_forward(const PackedLinear& intermediate_dense, const PackedLinear& output_dense,
                     std::int64_t rows, float* hidden_states, const char* name_in,
@@ -140,6 +148,57 @@ void FusedEncoder::Impl::pack_weights() {
   const auto maps = encoder_linear_maps(config);
   for (Layer& layer : layers) pack_linear_maps(maps, layer);
   weights_are_packed = true;
+}
+
+// Several blocks of the feed-forward's rows would read its weights as often.
+bool FusedEncoder::Impl::packs_for(std::int64_t rows) const { return has_run || rows > kInnerRows; }
+
+std::int64_t FusedEncoder::Impl::bytes_to_pack() const {
+  if (weights_are_packed) return 0;
+  std::int64_t bytes = 0;
+  for (const LinearMap<Layer>& map : encoder_linear_maps(config)) {
+    for (const Layer& layer : layers) bytes += (layer.*map.linear).bytes_to_pack();
+  }
+  return bytes;
+}
+
+// By the same sizes as forward() and what it calls.
+std::int64_t FusedEncoder::Impl::memory_needed(const RaggedBatch& batch, std::size_t states,
+                                               bool projected) const {
+  const std::int64_t rows = batch.rows(), width = channels();
+  const std::int64_t with_granule = (rows + kRowGranule) * width;
+  const std::int64_t state_bytes = rows * width * static_cast<std::int64_t>(sizeof(float));
+  std::int64_t bytes = hidden.growth(with_granule) + attended.growth(with_granule) +
+                       static_cast<std::int64_t>(states) * state_bytes;
+  if (!projected) {
+    bytes +=
+        input.growth_resized(projection.precision(), rows, config.feature_projection_input_dim);
+  }
+  if (packs_for(rows)) bytes += bytes_to_pack();
+  if (layers.empty()) return bytes;
+  const Layer& layer = layers.front();
+  const std::int64_t inner_rows = RowBlocks(rows, kInnerRows).size;
+  bytes += wide.growth(std::max(3 * with_granule,  // of all heads
+                                (inner_rows + kRowGranule) * config.intermediate_size));
+  bytes += inner.growth_assigned(layer.ffn1_output_dense.precision(), inner_rows,
+                                 config.intermediate_size);
+  // The rows of products in several precisions: each has memory of its own there.
+  const Precision precisions[] = {layer.linear_qkv.precision(), layer.pointwise_conv1.precision()};
+  bytes += normal.growth_resized(precisions[0], rows, width);
+  if (precisions[1] != precisions[0]) bytes += normal.growth_resized(precisions[1], rows, width);
+  bytes += attended_rows.growth_assigned(layer.linear_out.precision(), rows, width);
+  return bytes + layer.attention.growth(batch, attention);
+}
+
+void FusedEncoder::Impl::check_memory(const RaggedBatch& batch, std::size_t states,
+                                      bool projected) const {
+  const std::int64_t bytes = memory_needed(batch, states, projected);
+  if (bytes < kMinCheckedBytes) return;
+  const std::int64_t usable = usable_memory();
+  const auto megabytes = [](std::int64_t count) { return count / 1'000'000; };
+  TORCH_CHECK_WITH(OutOfMemoryError, bytes <= usable, "the fused encoder: ", batch.rows(),
+                   " frames need ", megabytes(bytes), " MB of memory, ", megabytes(usable),
+                   " are there");
 }
 
 void FusedEncoder::Impl::done(const char* step, double flops) {
@@ -348,6 +407,14 @@ void FusedEncoder::pack_weights() {
   impl_->pack_weights();
 }
 
+std::int64_t FusedEncoder::memory_needed(const std::vector<Clip>& clips, std::size_t states,
+                                         Input kind) const {
+  const std::lock_guard<std::mutex> lock(impl_->mutex);
+  RaggedBatch batch;
+  for (const Clip& clip : clips) batch.add(clip.input.size(0), {});
+  return impl_->memory_needed(batch, states, kind == Input::projected);
+}
+
 void FusedEncoder::interrupt_when(std::function<bool()> asked) {
   impl_->interrupt.set(std::move(asked));
 }
@@ -407,8 +474,8 @@ std::vector<at::Tensor> FusedEncoder::forward(const std::vector<Clip>& clips,
     return results;
   }
 
-  // Several blocks of the feed-forward's rows would read its weights as often.
-  if (impl.has_run || rows > kInnerRows) impl.pack_weights();
+  impl.check_memory(batch, states.size(), projected);
+  if (impl.packs_for(rows)) impl.pack_weights();
 
   float* hidden_states = reserve_rows(impl.hidden, rows, width);
   if (!projected) impl.input.resize(impl.projection.precision(), rows, input_width);

@@ -89,10 +89,16 @@ class FusedEncoder {
     projected,  // what the feature projection gives
   };
 
+  // Bytes that the forward of those clips takes beside what this encoder holds already: its
+  // matrices, the states, and the weights where it packs them.
+  std::int64_t memory_needed(const std::vector<Clip>& clips, std::size_t states,
+                             Input kind = Input::features) const;
+
   // hidden_states[n] of every clip for each n of `states` (from 0 to num_hidden_layers, ascending),
   // as HF numbers them: float32 matrices (sum of T, C), the clips' rows in their order. Layers past
   // the last state are not computed. Two calls at once wait for each other. Throws c10::ValueError
-  // for inputs of another shape and while there are fewer layers than num_hidden_layers, and as
+  // for inputs of another shape and while there are fewer layers than num_hidden_layers,
+  // c10::OutOfMemoryError before any work where there is less memory than memory_needed(), and as
   // pack_weights().
   std::vector<at::Tensor> forward(const std::vector<Clip>& clips,
                                   const std::vector<std::int64_t>& states,

@@ -15,6 +15,10 @@ class ScratchBuffer {
   // At least `count` floats, of any value; what the buffer held is lost if it has to grow. Throws
   // c10::Error when there is no memory, as LibTorch's tensors do.
   float* reserve(std::int64_t count);
+  // Bytes by which that would make the buffer larger.
+  std::int64_t growth(std::int64_t count) const {
+    return count > size_ ? (count - size_) * static_cast<std::int64_t>(sizeof(float)) : 0;
+  }
   const float* data() const { return data_.get(); }
   float* data() { return data_.get(); }
   bool empty() const { return size_ == 0; }

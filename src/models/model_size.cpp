@@ -26,10 +26,21 @@ std::vector<ModelPart> parts_of_base(const Wav2Vec2BertConfig& config, double re
   Wav2Vec2BertConfig encoder = config;
   encoder.add_adapter = false;
   const double encoder_parameters = encoder.parameter_count();
-  std::vector<ModelPart> parts = {{"hidden_size",
-                                   std::to_string(config.hidden_size) + " in " +
-                                       std::to_string(config.num_hidden_layers) + " layers",
-                                   relative_bytes * encoder_parameters}};
+  // The tables of distances, which no engine packs.
+  encoder.position_embeddings_type = {};
+  const double other_parameters = encoder.parameter_count();
+  const std::string layers = " in " + std::to_string(config.num_hidden_layers) + " layers";
+  std::vector<ModelPart> parts = {{"hidden_size", std::to_string(config.hidden_size) + layers,
+                                   relative_bytes * other_parameters}};
+  if (config.position_embeddings_type == "relative_key") {
+    parts.push_back({"left_max_position_embeddings",
+                     std::to_string(config.left_max_position_embeddings) + " beside " +
+                         std::to_string(config.right_max_position_embeddings) + " to the right" +
+                         layers,
+                     encoder_parameters - other_parameters});
+  } else {
+    parts.front().parameters = relative_bytes * encoder_parameters;
+  }
   if (config.add_adapter) {
     parts.push_back({"output_hidden_size", std::to_string(config.adapter_size()),
                      config.parameter_count() - encoder_parameters});

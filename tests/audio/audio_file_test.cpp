@@ -959,6 +959,87 @@ TEST_F(AudioFile, OtherKindsAreReadWhereLibavIsThere) {
   }
 }
 
+// Where the containers say what follows, in bytes; what the codecs' own frames say is theirs.
+std::vector<std::size_t> places_of_structure(const std::string& name, const std::string& bytes) {
+  std::vector<std::size_t> places;
+  const auto add = [&](std::size_t at, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) places.push_back(at + i);
+  };
+  const auto number = [&](std::size_t at) { return static_cast<std::uint8_t>(bytes[at]); };
+  if (name == "aac.aac") {
+    for (std::size_t at = 0; at < bytes.size();) {
+      add(at, 6);
+      at += static_cast<std::size_t>((number(at + 3) & 3) << 11 | number(at + 4) << 3 |
+                                     number(at + 5) >> 5);
+    }
+  } else if (name == "mp3.flv") {  // the tags, without their times, and the sizes behind them
+    for (std::size_t at = 13; at < bytes.size();) {
+      const std::size_t size =
+          static_cast<std::size_t>(number(at + 1) << 16 | number(at + 2) << 8 | number(at + 3));
+      add(at, 4);
+      add(at + 11, 1);
+      add(at + 11 + size, 4);
+      at += 15 + size;
+    }
+  } else if (name == "mp3.avi") {
+    for (std::size_t at = bytes.find("movi") + 4; bytes.compare(at, 4, "idx1") != 0;) {
+      add(at, 8);
+      const auto size = static_cast<std::size_t>(number(at + 4) | number(at + 5) << 8);
+      at += 8 + size + size % 2;
+    }
+  } else {  // a Matroska file's blocks, without their times
+    for (std::size_t at = bytes.find("\xa3\x40"); at != std::string::npos;
+         at = bytes.find("\xa3\x40", at + 1)) {
+      add(at, 4);
+      add(at + 6, 1);
+    }
+  }
+  return places;
+}
+
+// A decoder passes over what it does not know, and nothing else tells that it was there.
+TEST_F(AudioFile, AFlippedBitOfAContainerLosesNoFrameUnseen) {
+  if (libav_version().empty()) GTEST_SKIP() << "this build has no libav";
+  AudioOptions salvage;
+  salvage.salvage = true;
+  for (const char* name : {"aac.aac", "mp3.flv", "mp3.avi", "live.webm"}) {
+    const std::string whole = corpus(name);
+    const std::size_t samples = samples_of(whole).size();
+    std::size_t refused = 0;
+    const std::vector<std::size_t> places = places_of_structure(name, whole);
+    for (const std::size_t at : places) {
+      std::string flipped = whole;
+      flipped[at] = static_cast<char>(flipped[at] ^ 1 << (at * 5 + at / 8) % 8);
+      const std::string path = write(name, flipped);
+      try {
+        EXPECT_GE(decode_audio(path).samples.size(), samples) << name << " at " << at;
+      } catch (const AudioError&) {
+        if (++refused % 8 != 0) continue;
+        try {
+          const Waveform read = decode_audio(path, salvage);
+          EXPECT_LE(read.samples.size(), samples) << name << " at " << at;
+          EXPECT_THAT(read.note, HasSubstr("seconds are read")) << name << " at " << at;
+        } catch (const AudioError&) {
+          EXPECT_LT(at, places.front() + 512) << name;  // nothing stands before it
+        }
+      }
+    }
+    EXPECT_GT(refused, 20U) << name;
+  }
+}
+
+TEST_F(AudioFile, ARunOfSamplesThatAFragmentLacksIsDamage) {
+  if (libav_version().empty()) GTEST_SKIP() << "this build has no libav";
+  const std::string whole = corpus("fragments.mp4");
+  // The names of two boxes, and how many samples a run has: all of its four.
+  const std::size_t places[] = {whole.rfind("trun"), whole.rfind("traf"), whole.find("trun") + 11};
+  for (const std::size_t at : places) {
+    std::string flipped = whole;
+    flipped[at] = static_cast<char>(flipped[at] ^ 4);
+    EXPECT_THAT(error_of(flipped), HasSubstr("is damaged: no whole moof box")) << at;
+  }
+}
+
 TEST_F(AudioFile, ALengthBeyondTheLimitIsRefusedBeforeAnySampleIsDecoded) {
   // The header says that it has hours: the first block is never asked for.
   std::string flac = corpus("noise.flac");
@@ -1461,6 +1542,21 @@ TEST_F(AudioFile, NothingIsPrintedAboutAnOddMpegStream) {
     }
   }
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+}
+
+TEST_F(AudioFile, ASecondStreamBehindTagsOrZerosIsRefused) {
+  for (std::string name : {"pcm16.wav", "pcm16.rf64", "pcm16.w64", "pcm16.aiff", "pcm16.au",
+                           "pcm16.caf", "vorbis.ogg", "mp3.wav", "aac.m4a", "fragments.mp4",
+                           "pcm.tta", "wma.wma", "mp3.flv", "mp3.avi", "opus.webm", "ac3.rm"}) {
+    const bool is_foreign =
+        std::find(kForeignFiles.begin(), kForeignFiles.end(), name) != kForeignFiles.end();
+    if (is_foreign && libav_version().empty()) continue;
+    const std::string whole = corpus(name);
+    for (const std::string& between :
+         {id3v2(30), id3v2(31) + '\0', kId3v1, std::string(64, '\0'), id3v2(30) + kId3v1}) {
+      EXPECT_THAT(error_of(whole + between + whole), HasSubstr("holds several streams")) << name;
+    }
+  }
 }
 
 // --- Streams that libav reads ---

@@ -8,6 +8,8 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "checkpoint/missing_weights.h"
 #include "support/raw_safetensors.h"
@@ -259,7 +261,8 @@ TEST_F(ModelDirectoryTest, SaysThatADownloadIsNotComplete) {
 }
 
 TEST_F(ModelDirectoryTest, NamesThePickleThatIsThereInstead) {
-  for (const char* name : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
+  for (const auto& [name, problem] : {std::pair{"pytorch_model.bin", "is a pickle"},
+                                      std::pair{"pytorch_model.bin.index.json", "names pickles"}}) {
     const std::string model = directory_ / ("model of " + std::string(name));
     std::filesystem::create_directory(model);
     write_text(model + "/" + name, "PK");
@@ -267,10 +270,124 @@ TEST_F(ModelDirectoryTest, NamesThePickleThatIsThereInstead) {
       check_weights(model);
       FAIL() << "accepted";
     } catch (const CheckpointError& error) {
-      EXPECT_THAT(error.what(), AllOf(HasSubstr(name), HasSubstr("is a pickle"),
+      EXPECT_THAT(error.what(), AllOf(HasSubstr(name), HasSubstr(problem),
                                       HasSubstr("save_pretrained('.')\""), Not(HasSubstr("..."))));
     }
   }
+}
+
+TEST_F(ModelDirectoryTest, SaysWhatADirectoryHoldsInsteadOfWeights) {
+  const auto error_with = [&](const std::vector<std::string>& names) {
+    const TemporaryDirectory model;
+    for (const std::string& name : names) write_text(model / name, "x");
+    try {
+      check_weights(model.path());
+    } catch (const CheckpointError& error) {
+      EXPECT_THAT(error.what(), HasSubstr(model.path() + ": holds no weights"));
+      return std::string(error.what()) + (error.setting() == "lora " + model.path() ? " LORA" : "");
+    }
+    return std::string("accepted");
+  };
+  EXPECT_THAT(
+      error_with({"config.json", "model.fp16.safetensors", "model.pt"}),
+      HasSubstr("but model.fp16.safetensors, expected model.safetensors; in that directory, "
+                "this makes it: ln -s model.fp16.safetensors model.safetensors"));
+  EXPECT_THAT(
+      error_with({"model.fp16-00001-of-00002.safetensors", "model.fp16-00002-of-00002.safetensors",
+                  "model.safetensors.index.fp16.json"}),
+      HasSubstr("ln -s model.safetensors.index.fp16.json model.safetensors.index.json"));
+  EXPECT_THAT(error_with({"model.bf16.safetensors", "model.fp16.safetensors"}),
+              HasSubstr("ln -s model.bf16.safetensors model.safetensors"));
+  EXPECT_THAT(error_with({"weights.safetensors"}),
+              HasSubstr("ln -s weights.safetensors model.safetensors"));
+  for (const std::vector<std::string>& names :
+       {std::vector<std::string>{"a.safetensors", "b.safetensors"},
+        {"a b;rm.safetensors"},
+        {"model-00001-of-00002.safetensors"}}) {
+    EXPECT_THAT(error_with(names), Not(HasSubstr("ln -s")));
+  }
+  EXPECT_THAT(error_with({"adapter_model.safetensors"}),
+              AllOf(HasSubstr("those of a PEFT adapter"), HasSubstr("LORA")));
+  for (const auto& [name, what] : std::map<std::string, std::string>{
+           {"model.pt", "a pickle, which is never read"},
+           {"last.ckpt", "a pickle, which is never read"},
+           {"pytorch_model-00001-of-00002.bin", "a pickle, which is never read"},
+           {"model.gguf", "a GGUF file"},
+           {"tf_model.h5", "a file of TensorFlow's"},
+           {"flax_model.msgpack", "one of Flax"},
+           {"model.npz", "a file of NumPy's"},
+           {"model.onnx", "an ONNX graph"}}) {
+    EXPECT_THAT(error_with({"config.json", name}),
+                AllOf(HasSubstr("but " + name + ", " + what), HasSubstr("save_pretrained")));
+  }
+  // What HF's Trainer leaves beside a model is not its weights.
+  EXPECT_THAT(error_with({"training_args.bin", "optimizer.pt", "rng_state_0.pth", "scheduler.pt"}),
+              HasSubstr("holds no weights, expected model.safetensors or"));
+}
+
+TEST_F(ModelDirectoryTest, SaysWhatADirectoryWithoutAConfigIs) {
+  const std::string model = directory_ / "model";
+  std::filesystem::create_directory(model);
+  std::string setting;
+  const auto error = [&] {
+    try {
+      check_config(model);
+    } catch (const ConfigError& given) {
+      setting = given.setting();
+      return std::string(given.what());
+    }
+    return std::string("accepted");
+  };
+  EXPECT_EQ(error(), model +
+                         ": has no config.json, expected a model directory with config.json and "
+                         "model.safetensors");
+  write_text(model + "/tokenizer_config.json", "{}");
+  EXPECT_THAT(error(), HasSubstr("holds a tokenizer and has no config.json"));
+  for (const char* folder : {"/checkpoint-10", "/checkpoint-20"}) {
+    std::filesystem::create_directory(model + folder);
+    write_text(model + folder + "/config.json", "{}");
+    EXPECT_THAT(error(), AllOf(HasSubstr("has no config.json"), HasSubstr(model + folder)));
+  }
+  EXPECT_THAT(error(), HasSubstr("checkpoint-10, " + model + "/checkpoint-20"));
+  EXPECT_EQ(setting, "");
+  for (const auto& [text, base] : std::map<std::string, std::string>{
+           {R"({"base_model_name_or_path":"me/tiny"})", " (me/tiny)"},
+           {R"({"base_model_name_or_path":null})", ""},
+           {"{}", ""},
+           {"{", ""}}) {
+    write_text(model + "/adapter_config.json", text);
+    EXPECT_EQ(error(), model +
+                           ": is a PEFT adapter and has no config.json, expected the model that it "
+                           "was made for" +
+                           base + ", and the adapter beside it");
+    EXPECT_EQ(setting, "lora " + model);
+  }
+  write_text(model + "/config.json", "{}");
+  EXPECT_EQ(error(), "accepted");
+}
+
+TEST_F(ModelDirectoryTest, NamesTheDirectoryThatAFileOfAModelIsIn) {
+  for (const char* name : {"/config.json", "/model.safetensors"}) {
+    write_text(directory_.path() + name, "{}");
+  }
+  EXPECT_EQ(error_of(directory_ / "model.safetensors"),
+            directory_ / "model.safetensors" +
+                ": is not a directory, expected the directory that it is in: " + directory_.path());
+}
+
+TEST_F(ModelDirectoryTest, NamesTheRevisionsThatTheCacheHas) {
+  const std::string snapshot = make_snapshot("models--me--tiny", "aaaa1111bbbb");
+  const std::string refs = directory_ / "cache/models--me--tiny/refs";
+  std::filesystem::rename(refs + "/main", refs + "/v1.0");
+  EXPECT_EQ(resolve_model("me/tiny", "v1.0").path, snapshot);
+  for (const char* asked : {"me/tiny", "me/tiny@v2"}) {
+    EXPECT_THAT(error_of(asked), HasSubstr("or another revision, which is there: me/tiny@v1.0"));
+  }
+  write_text(refs + "/gone", "cccc");  // whose snapshot has been removed
+  EXPECT_THAT(error_of("me/tiny"), Not(HasSubstr("gone")));
+  std::filesystem::remove(refs + "/v1.0");
+  EXPECT_THAT(error_of("me/tiny"), HasSubstr("which is there: me/tiny@aaaa1111bbbb"));
+  EXPECT_THAT(error_of("me/other"), Not(HasSubstr("which is there")));
 }
 
 // Python's own answers are compared in hub_as_python.py.

@@ -363,6 +363,17 @@ TEST(SafetensorsHeader, TellsWhatAForeignFileIs) {
   }
   EXPECT_THAT(error_of_file(std::string("PK\x03\x04\0\0\x08\x08\0\0", 10) + "archive/data.pkl"),
               AllOf(HasSubstr("zip"), HasSubstr("save_pretrained")));
+  const auto zip_of = [](const std::string& name) {
+    return std::string("PK\x03\x04\x14\0\0\0\0\0\0\0\x21\0", 14) + std::string(12, 'x') +
+           static_cast<char>(name.size()) + std::string("\0\0\0", 3) + name + "data";
+  };
+  EXPECT_THAT(error_of_file(zip_of("archive/data.pkl")), HasSubstr("PyTorch .bin or .pt"));
+  EXPECT_THAT(error_of_file(zip_of("arr_0.npy")),
+              HasSubstr("is an archive of NumPy's arrays (.npz)"));
+  EXPECT_THAT(error_of_file("\x93NUMPY\x01\x01v\x01{'descr': '<f4'"), HasSubstr("(.npy)"));
+  EXPECT_THAT(error_of_file("\x89HDF\r\n\x1a\n\x01\x01"), HasSubstr("HDF5"));
+  EXPECT_THAT(error_of_file("\x08\x07\x12\x07pytorch\x1a\x03"), HasSubstr("ONNX"));
+  EXPECT_THAT(error_of_file("data.pkl" + std::string(249, '\0') + "ustar"), HasSubstr("tar"));
   EXPECT_THAT(error_of_file("\x80\x02}q\x01(X\x05\x01\x01\x01linear"), HasSubstr("pickle"));
   EXPECT_THAT(error_of_file("\x80\x05}q\x01(X\x05\x01\x01\x01linear"), HasSubstr("pickle"));
   EXPECT_THAT(error_of_file(std::string("GGUF\x03\0\0\0\x10\0\0\0", 12)), HasSubstr("GGUF"));

@@ -65,6 +65,11 @@ RAW = [  # config.json as text: what transformers reads and does not write
     {**SMALL, "num_labels": 7, "label2id": {"a": 0}},
     {**SMALL, "id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0, "b": 1}, "num_labels": 3},
     {**SMALL, "attn_implementation": "eager", "output_attentions": True},
+    {**SMALL, "_attn_implementation": "eager"},
+    {**SMALL, "_attn_implementation": "eager", "attn_implementation": "sdpa"},
+    {**SMALL, "attn_implementation": "eager", "_attn_implementation": "sdpa"},
+    {**SMALL, "attn_implementation": "eager", "_attn_implementation": None},
+    {**SMALL, "attn_implementation": "eager", "_attn_implementation_internal": "sdpa"},
 ]
 EXTRACTORS = [{}, {"padding_value": 1}, {"padding_value": -2.5, "stride": 3}, {"sampling_rate": 8000},
               {"num_mel_bins": 40, "feature_size": 40}, {"return_attention_mask": False}]

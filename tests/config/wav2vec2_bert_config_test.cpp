@@ -298,6 +298,40 @@ TEST(Wav2Vec2BertConfig, ReadsTheAttentionUnderBothNames) {
   EXPECT_EQ(
       parse(R"({"_attn_implementation":"eager","attn_implementation":"sdpa"})").attn_implementation,
       "eager");
+  // The second counts where it is there, as null too.
+  EXPECT_EQ(
+      parse(R"({"attn_implementation":"eager","_attn_implementation":null})").attn_implementation,
+      "sdpa");
+}
+
+TEST(Wav2Vec2BertConfig, LetsTheCallerChooseTheAttention) {
+  const auto chosen = [](const char* text, const char* attention) {
+    return Wav2Vec2BertConfig::from_json(text, kPath, attention).attn_implementation;
+  };
+  for (const char* key : {"attn_implementation", "_attn_implementation"}) {
+    for (const char* value : {"\"sdpa\"", "\"flash_attention_2\"", "3", "null"}) {
+      EXPECT_EQ(chosen(with(key, value).c_str(), "eager"), "eager") << key << value;
+    }
+    EXPECT_EQ(error_of(with(key, "\"fast\"")),
+              std::string(kPath) + ": " + key + ": \"fast\", expected one of sdpa, eager");
+    try {
+      parse(with(key, "\"fast\""));
+    } catch (const ConfigError& error) {
+      EXPECT_EQ(error.setting(), "attn_implementation sdpa");
+    }
+  }
+  EXPECT_EQ(chosen(R"({"output_attentions":true,"attn_implementation":"sdpa"})", "eager"), "eager");
+  for (const char* text : {R"({"output_attentions":true,"attn_implementation":"eager"})",
+                           R"({"output_attentions":true})"}) {
+    try {
+      chosen(text, "sdpa");
+      ADD_FAILURE() << text;
+    } catch (const ConfigError& error) {
+      EXPECT_EQ(error.key(), "output_attentions");
+      EXPECT_EQ(error.setting(), "attn_implementation eager");
+    }
+  }
+  EXPECT_THROW(chosen("{}", "fast"), ConfigError);
 }
 
 TEST(Wav2Vec2BertConfig, IsForThisModelOnly) {

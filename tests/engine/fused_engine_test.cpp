@@ -9,6 +9,7 @@
 #include <array>
 #include <atomic>
 #include <exception>
+#include <fstream>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -35,6 +36,7 @@
 namespace w2vbert::testing {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
@@ -924,6 +926,77 @@ TEST(Fuse, LeavesTheModelAsItWasWhereItsWeightsAreNotInTheSource) {
     EXPECT_EQ(fused_encoder_of(*model), nullptr);
     EXPECT_TRUE(torch::equal(last_hidden_state(model, features), before));
   }
+}
+
+FusedEncoder encoder_of_width(std::int64_t width, Precision precision) {
+  auto config = small_config();
+  config.hidden_size = width;
+  config.intermediate_size = 2 * width;
+  config.num_hidden_layers = 1;
+  return FusedEncoder::from({std::make_shared<ModuleWeights>(*model_of(config, 22)), ""}, config,
+                            precision);
+}
+
+std::vector<FusedEncoder::Clip> clips_of(const std::vector<std::int64_t>& lengths) {
+  std::vector<FusedEncoder::Clip> clips;
+  for (const std::int64_t frames : lengths) clips.push_back({torch::randn({frames, 160}), {}});
+  return clips;
+}
+
+// Bytes of this process that are in memory now, and at most since the last reset.
+std::int64_t resident(const char* name) {
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  std::int64_t kibibytes = 0;
+  for (std::string line; status >> word; std::getline(status, line)) {
+    if (word == name && status >> kibibytes) break;
+  }
+  return kibibytes * 1024;
+}
+
+#ifndef __SANITIZE_ADDRESS__  // which keeps memory of its own for each byte
+TEST(FusedEncoder, KnowsTheMemoryThatAForwardTakes) {
+  const AllowSlowProducts allow;
+  constexpr std::int64_t kWidth = 128;
+  std::vector<std::int64_t> many(40, 300), ragged;
+  for (std::int64_t i = 0; i < 100; ++i) ragged.push_back(40 + 3 * i);
+  for (const Precision precision : {Precision::float32, Precision::bfloat16, Precision::int8}) {
+    for (const auto& lengths : {std::vector<std::int64_t>{6000}, many, ragged}) {
+      for (const std::vector<std::int64_t>& states :
+           {std::vector<std::int64_t>{1}, std::vector<std::int64_t>{0, 1}}) {
+        FusedEncoder encoder = encoder_of_width(kWidth, precision);
+        const auto clips = clips_of(lengths);
+        encoder.forward(clips_of({20}), {1});  // what each process and thread takes once
+        const std::int64_t needed = encoder.memory_needed(clips, states.size());
+        std::ofstream clear("/proc/self/clear_refs");
+        if (!(clear << "5" << std::flush)) GTEST_SKIP() << "the peak cannot be reset here";
+        const std::int64_t before = resident("VmRSS:");
+        const auto results = encoder.forward(clips, states);
+        const std::int64_t taken = resident("VmHWM:") - before;
+        const double ratio = static_cast<double>(needed) / static_cast<double>(taken);
+        EXPECT_NEAR(ratio, 1, 0.05) << name_of(precision) << ", " << lengths.size() << " clips, "
+                                    << states.size() << " states: " << needed << " of " << taken;
+        // The next one finds its matrices there.
+        EXPECT_LT(encoder.memory_needed(clips, states.size()), needed / 2);
+      }
+    }
+  }
+}
+#endif
+
+TEST(FusedEncoder, RefusesWhatMemoryDoesNotHoldBeforeAnyWork) {
+  FusedEncoder encoder = encoder_of_width(48, Precision::float32);
+  constexpr std::int64_t kFrames = std::int64_t{1} << 34;  // 3.3 TB for each matrix
+  const FusedEncoder::Clip endless{torch::zeros({1, 160}).expand({kFrames, 160}), {}};
+  try {
+    encoder.forward({endless}, {1});
+    FAIL() << "accepted";
+  } catch (const c10::OutOfMemoryError& error) {
+    EXPECT_THAT(error.what_without_backtrace(),
+                AllOf(HasSubstr("17179869184 frames need "), HasSubstr(" MB of memory, "),
+                      HasSubstr(" are there")));
+  }
+  EXPECT_THAT(encoder.forward(clips_of({20}), {1}), SizeIs(1));
 }
 
 }  // namespace

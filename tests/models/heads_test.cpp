@@ -76,6 +76,10 @@ TEST(Heads, RefuseWhatMemoryDoesNotHold) {
   EXPECT_THAT(error_of<Wav2Vec2BertForSequenceClassification>(config), too_large("num_labels"));
   EXPECT_EQ(error_of<Wav2Vec2BertModel>(config), "no ConfigError");
   config = head_config();
+  config.num_hidden_layers = 180;
+  config.left_max_position_embeddings = config.right_max_position_embeddings = kMaxTokens;
+  EXPECT_THAT(error_of<Wav2Vec2BertModel>(config), too_large("left_max_position_embeddings"));
+  config = head_config();
   config.xvector_output_dim = kMaxWidth;
   EXPECT_THAT(error_of<Wav2Vec2BertForXVector>(config), too_large("xvector_output_dim"));
   config = head_config();

@@ -20,8 +20,9 @@ struct FromPretrainedOptions {
   c10::Device device = c10::Device(c10::kCPU);
   /// The parameters' dtype, whatever the file's. HF's default is the file's own ("auto").
   c10::ScalarType dtype = c10::ScalarType::Float;
-  std::optional<std::string> attn_implementation;  ///< "sdpa" or "eager"
-  std::optional<std::int64_t> num_hidden_layers;   ///< fewer than the file holds: the first ones
+  /// "sdpa" or "eager", in the place of what config.json asks for.
+  std::optional<std::string> attn_implementation;
+  std::optional<std::int64_t> num_hidden_layers;  ///< fewer than the file holds: the first ones
   /// Instead of the config's architectures[0], which AnyModel alone looks at.
   std::optional<std::string> architecture;
   /// Which revision of a Hub id: a branch, a tag, a commit or its beginning (resolve_model).

@@ -93,11 +93,16 @@ struct Wav2Vec2BertConfig {
   std::optional<std::map<std::string, std::variant<std::int64_t, std::string>>> label2id;
 
   /// Reads the text of a config.json. Unknown keys are ignored. Throws ConfigError naming `path`,
-  /// the key, what is there and what was expected; calls validate().
-  static Wav2Vec2BertConfig from_json(std::string_view text, const std::string& path);
+  /// the key, what is there and what was expected; calls validate(). `attn_implementation` is
+  /// HF's keyword of that name: it counts in the place of the text's, which is not looked at then.
+  static Wav2Vec2BertConfig from_json(
+      std::string_view text, const std::string& path,
+      const std::optional<std::string>& attn_implementation = std::nullopt);
 
-  /// Reads `<directory>/config.json`.
-  static Wav2Vec2BertConfig from_pretrained(const std::string& directory);
+  /// Reads `<directory>/config.json`, as from_json().
+  static Wav2Vec2BertConfig from_pretrained(
+      const std::string& directory,
+      const std::optional<std::string>& attn_implementation = std::nullopt);
 
   /// The text of a config.json as HF's save_pretrained writes it (PreTrainedConfig.to_json_string),
   /// but for transformers_version, which is left out; keys that from_json() ignored are not there.

@@ -101,6 +101,8 @@ void PackedLinear::pack() {
   scope_.source.reset();
 }
 
+std::int64_t PackedLinear::bytes_to_pack() const { return panels_.growth(panels() * panel_size()); }
+
 std::int64_t PackedLinear::weights_size() const {
   return packed_in_ / group_of(precision_) * panel_width_;
 }

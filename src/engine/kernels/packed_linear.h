@@ -48,6 +48,8 @@ class PackedLinear {
 
   // Lays the weight out, once for all products that follow, and lets go of the source.
   void pack();
+  // Bytes that it takes for that; 0 once it has been done.
+  std::int64_t bytes_to_pack() const;
 
   Precision precision() const { return precision_; }
   std::int64_t in_features() const { return in_; }

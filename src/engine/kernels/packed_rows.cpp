@@ -9,7 +9,11 @@
 namespace w2vbert {
 namespace {
 
-std::int64_t bytes_of(Precision precision) { return precision == Precision::bfloat16 ? 2 : 1; }
+// Floats that hold `rows` rows, and a granule more, in bfloat16 or int8.
+std::int64_t narrow_size(Precision precision, std::int64_t rows, std::int64_t ld) {
+  const std::int64_t bytes_each = precision == Precision::bfloat16 ? 2 : 1;
+  return ((rows + kRowGranule) * ld * bytes_each + 3) / 4;
+}
 
 }  // namespace
 
@@ -21,8 +25,7 @@ void PackedRows::reserve(Precision precision, std::int64_t rows, std::int64_t wi
     return;
   }
   ld_ = round_up(width, kNarrowGranule);
-  const std::int64_t bytes = (rows + kRowGranule) * ld_ * bytes_of(precision_);
-  narrow_.reserve((bytes + 3) / 4);
+  narrow_.reserve(narrow_size(precision_, rows, ld_));
   if (precision_ == Precision::int8) {
     scales_.reserve(rows + kRowGranule);
     zero_points_.reserve(rows + kRowGranule);
@@ -32,6 +35,21 @@ void PackedRows::reserve(Precision precision, std::int64_t rows, std::int64_t wi
 void PackedRows::resize(Precision precision, std::int64_t rows, std::int64_t width) {
   reserve(precision, rows, width);
   if (precision_ == Precision::float32) floats_ = own_floats_.reserve((rows + kRowGranule) * width);
+}
+
+std::int64_t PackedRows::growth_assigned(Precision precision, std::int64_t rows,
+                                         std::int64_t width) const {
+  if (precision == Precision::float32) return 0;
+  const std::int64_t bytes =
+      narrow_.growth(narrow_size(precision, rows, round_up(width, kNarrowGranule)));
+  if (precision != Precision::int8) return bytes;
+  return bytes + scales_.growth(rows + kRowGranule) + zero_points_.growth(rows + kRowGranule);
+}
+
+std::int64_t PackedRows::growth_resized(Precision precision, std::int64_t rows,
+                                        std::int64_t width) const {
+  return precision == Precision::float32 ? own_floats_.growth((rows + kRowGranule) * width)
+                                         : growth_assigned(precision, rows, width);
 }
 
 float* PackedRows::staging(std::int64_t first, std::int64_t count) {

@@ -19,6 +19,10 @@ class PackedRows {
   // Makes room for so many rows, and a granule more, of a linear layer that takes `precision`.
   void resize(Precision precision, std::int64_t rows, std::int64_t width);
 
+  // Bytes by which that, or assign(), makes these rows larger.
+  std::int64_t growth_resized(Precision precision, std::int64_t rows, std::int64_t width) const;
+  std::int64_t growth_assigned(Precision precision, std::int64_t rows, std::int64_t width) const;
+
   // For `count` rows from `first` on, to be written by this thread; committed before it asks again.
   float* staging(std::int64_t first, std::int64_t count);
   void commit(std::int64_t first, std::int64_t count, const float* rows);

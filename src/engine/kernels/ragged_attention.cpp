@@ -102,15 +102,32 @@ void RaggedAttention::forward(const RaggedBatch& batch, const float* qkv, std::i
 }
 
 template <class Element>
+RaggedAttention::Sizes RaggedAttention::sizes_for(const RaggedBatch& batch) const {
+  const std::int64_t padded_size = round_up(head_size_, kGroup<Element>);
+  const std::int64_t all_keys = batch.key_panels() * kKeyPanel;  // of a head
+  return {heads_ * floats_of<Element>(all_keys * padded_size),
+          heads_ * floats_of<Element>(all_keys * head_size_),
+          kQueryBlock * (kKeyBlock + distances_ + head_size_ + 2),
+          floats_of<Element>(kQueryBlock * (padded_size + kKeyBlock))};
+}
+
+std::int64_t RaggedAttention::growth(const RaggedBatch& batch, const Scratch& scratch) const {
+  const Sizes sizes =
+      precision_ == Precision::bfloat16 ? sizes_for<c10::BFloat16>(batch) : sizes_for<float>(batch);
+  const std::int64_t of_threads = at::get_num_threads() * (sizes.scores + sizes.rounded);
+  return scratch.keys.growth(sizes.keys) + scratch.values.growth(sizes.values) +
+         of_threads * static_cast<std::int64_t>(sizeof(float));
+}
+
+template <class Element>
 void RaggedAttention::forward_in(const RaggedBatch& batch, const float* qkv, std::int64_t stride,
                                  Scratch& scratch, float* y) const {
   const VectorKernels& kernels = vector_kernels();
   const std::int64_t padded_size = round_up(head_size_, kGroup<Element>);
   const std::int64_t all_keys = batch.key_panels() * kKeyPanel;  // of a head
-  auto* keys = reinterpret_cast<Element*>(
-      scratch.keys.reserve(heads_ * floats_of<Element>(all_keys * padded_size)));
-  auto* values = reinterpret_cast<Element*>(
-      scratch.values.reserve(heads_ * floats_of<Element>(all_keys * head_size_)));
+  const Sizes sizes = sizes_for<Element>(batch);
+  auto* keys = reinterpret_cast<Element*>(scratch.keys.reserve(sizes.keys));
+  auto* values = reinterpret_cast<Element*>(scratch.values.reserve(sizes.values));
   parallel_tasks(heads_ * static_cast<std::int64_t>(batch.clips().size()), [&](std::int64_t task) {
     const RaggedClip& clip = batch.clips()[static_cast<std::size_t>(task / heads_)];
     const std::int64_t head = task % heads_;
@@ -139,13 +156,12 @@ void RaggedAttention::forward_in(const RaggedBatch& batch, const float* qkv, std
     const Element* clip_values = values + first_key * head_size_;
 
     static thread_local ScratchBuffer memory, rounded;
-    float* scores = memory.reserve(kQueryBlock * (kKeyBlock + distances_ + head_size_ + 2));
+    float* scores = memory.reserve(sizes.scores);
     float* relative = scores + kQueryBlock * kKeyBlock;
     float* output = relative + kQueryBlock * distances_;
     float* row_max = output + kQueryBlock * head_size_;
     float* row_sum = row_max + kQueryBlock;
-    auto* rounded_queries = reinterpret_cast<Element*>(
-        rounded.reserve(floats_of<Element>(kQueryBlock * (padded_size + kKeyBlock))));
+    auto* rounded_queries = reinterpret_cast<Element*>(rounded.reserve(sizes.rounded));
     Element* rounded_scores = rounded_queries + kQueryBlock * padded_size;
 
     const Element* queries =

@@ -44,7 +44,16 @@ class RaggedAttention {
   void forward(const RaggedBatch& batch, const float* qkv, std::int64_t stride, Scratch& scratch,
                float* y) const;
 
+  // Bytes that forward() takes: by which the scratch grows, and the tables of all threads.
+  std::int64_t growth(const RaggedBatch& batch, const Scratch& scratch) const;
+
  private:
+  // Floats of the scratch, and of one thread's scores and rounded rows.
+  struct Sizes {
+    std::int64_t keys, values, scores, rounded;
+  };
+  template <class Element>
+  Sizes sizes_for(const RaggedBatch& batch) const;
   template <class Element>
   void forward_in(const RaggedBatch& batch, const float* qkv, std::int64_t stride, Scratch& scratch,
                   float* y) const;

@@ -203,7 +203,7 @@ Run add_extract(CLI::App& program) {
   add_value(command, "--pool", options->pool, WholeNumber<std::int64_t>{1, kMaxPool},
             "Write the mean of each N frames (default: the preset's, else 1)");
   add_value(command, "--output-dtype", options->output_dtype, output_dtypes(),
-            "Type of the states in the files (default: as computed)");
+            "Type of the states in the files (default: that of --dtype, float32 for int8)");
   add_value(
       command, "--chunk-seconds", options->chunk_seconds, PositiveNumber{kMaxSeconds},
       "Run longer clips through the model in chunks of S seconds: memory and time then grow with "

@@ -43,7 +43,7 @@ int run(const ForwardOptionsGiven& options) {
   const ForwardSummary summary = run_forward(request);
   say_warnings(summary.report, messages);
   say_engine(summary.engine, messages);
-  if (options.output_attentions && options.model.attn_implementation == "sdpa") {
+  if (options.output_attentions && summary.attn_implementation == "sdpa") {
     messages.say(
         "sdpa gives no attention weights, as in HuggingFace; --attn-implementation eager does");
   }

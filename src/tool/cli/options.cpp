@@ -64,7 +64,7 @@ void read_channels(const std::string& text, ClipOptions& options) {
 }
 
 // A file that cannot be read fails once, when it is its turn.
-int channels_to_split(const std::string& path, bool salvage) {
+int channels_of_file(const std::string& path, bool salvage) {
   AudioOptions options;
   options.salvage = salvage;
   try {
@@ -72,6 +72,21 @@ int channels_to_split(const std::string& path, bool salvage) {
   } catch (const AudioError&) {
     return 1;
   }
+}
+
+// Asks each input but those that repeat a path. Some kinds of files are read whole to be sure of
+// them, which is the time that this takes: on all threads.
+std::vector<int> count_all_channels(const InputList& list, bool salvage) {
+  std::vector<int> channels(list.size());
+  at::parallel_for(
+      0, static_cast<std::int64_t>(list.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+        for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+          if (!list.repeats_path(i)) {
+            channels[i] = channels_of_file(list.path(i), salvage);
+          }
+        }
+      });
+  return channels;
 }
 
 std::string working_directory() {
@@ -150,7 +165,8 @@ void ModelOptions::add_to(CLI::App& command) {
             "How the model is run: fast (on a CPU; what it cannot run falls back on the "
             "reference, with a message), or HuggingFace's operations one for one");
   add_value(command, "--attn-implementation", attn_implementation, attn_implementations(),
-            "Which of HuggingFace's attention paths the reference engine follows");
+            "Which of HuggingFace's attention paths the reference engine follows (default: what "
+            "config.json asks for, else sdpa)");
   add_threads(command, threads, "the cores this process may use");
   add_prefix(command, prefix);
   add_lora(command, lora, lora_prefix);
@@ -306,7 +322,8 @@ InputList ClipOptions::inputs(OutputNames names) const {
     read_manifest(manifest, manifest_format, list);
   }
   if (channel == kEachChannel) {
-    list.split_channels([&](const std::string& path) { return channels_to_split(path, salvage); });
+    const std::vector<int> counts = count_all_channels(list, salvage);
+    list.split_channels([&](std::size_t index) { return counts[index]; });
   }
   list.finish();
   return list;

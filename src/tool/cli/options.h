@@ -31,7 +31,7 @@ struct ModelOptions {
   std::string device = "cpu";  // read by request(): another one needs LibTorch's CUDA backend
   Precision precision = Precision::float32;
   EngineKind engine = EngineKind::fused;
-  std::string attn_implementation = "sdpa";
+  std::optional<std::string> attn_implementation;
   std::optional<int> threads;
   std::string prefix;
   std::string lora;

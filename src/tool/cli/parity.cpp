@@ -34,7 +34,6 @@ struct ParityOptionsGiven {
   OutputOptions output;
   // What is not given is as it was in PyTorch, as far as this machine goes.
   std::optional<Precision> precision;
-  std::optional<std::string> attn_implementation;
   std::optional<int> threads;
   std::string reference;
   std::string report;
@@ -64,10 +63,10 @@ ParityOptions parity_options(const ParityOptionsGiven& given, const Reference& r
   ModelOptions model = given.model;
   model.precision =
       given.precision ? *given.precision : precisions()("--dtype", reference.setting("dtype"));
-  model.attn_implementation =
-      given.attn_implementation ? *given.attn_implementation
-                                : attn_implementations()("--attn-implementation",
-                                                         reference.setting("attn_implementation"));
+  if (!model.attn_implementation) {
+    model.attn_implementation =
+        attn_implementations()("--attn-implementation", reference.setting("attn_implementation"));
+  }
   apply_threads(given.threads.value_or(std::min(reference.threads(), usable_cores())));
   ParityOptions options;
   ModelRequest request = model.request();
@@ -233,7 +232,7 @@ Run add_parity(CLI::App& program) {
             "Where the model runs (default: cpu)");
   add_value(command, "--dtype", given->precision, precisions("float32|bfloat16|float16"),
             "Type to compute in (default: the reference's)");
-  add_value(command, "--attn-implementation", given->attn_implementation, attn_implementations(),
+  add_value(command, "--attn-implementation", model.attn_implementation, attn_implementations(),
             "Which of HuggingFace's attention paths to follow (default: the reference's)");
   add_threads(command, given->threads,
               "the reference's, but no more than the cores this process may use");

@@ -109,7 +109,7 @@ std::optional<InputSegment> InputList::segment(std::size_t index) const {
   return segments_[index];
 }
 
-void InputList::split_channels(const std::function<int(const std::string& path)>& channels_of) {
+void InputList::split_channels(const std::function<int(std::size_t index)>& channels_of) {
   InputList split(working_directory_, names_needed_);
   int channels = 0;
   auto row = inputs_before_.begin();
@@ -118,8 +118,7 @@ void InputList::split_channels(const std::function<int(const std::string& path)>
       split.inputs_before_.push_back(split.size());
     }
     if (i == size()) break;
-    // Rows of one file mostly follow each other.
-    if (i == 0 || paths_[i] != paths_[i - 1]) channels = channels_of(path(i));
+    if (!repeats_path(i)) channels = channels_of(i);
     const std::string_view own_name = names_.ends.empty() ? std::string_view() : names_[i];
     for (int channel = 1; channel <= channels; ++channel) {
       if (const auto bad = problem_of(paths_[i], own_name, segment(i), channel)) {

@@ -77,10 +77,16 @@ class InputList {
   void add(std::string_view path);
   void add(std::string_view path, InputSegment segment);
   void add_named(std::string_view name, std::string_view path);
-  // Makes of each input one for each channel of its file, as `channels_of` counts them. An output's
+  // Whether an input is of the same file as the one before it: rows of one file mostly follow each
+  // other.
+  bool repeats_path(std::size_t index) const {
+    return index > 0 && paths_[index] == paths_[index - 1];
+  }
+  // Makes of each input one for each channel of its file. `channels_of` counts those of an input,
+  // and is asked in their order, of the first of those that follow each other alone. An output's
   // name then ends in -ch1, -ch2 and so on; what that makes too long is a bad row. To be called
   // behind the last add.
-  void split_channels(const std::function<int(const std::string& path)>& channels_of);
+  void split_channels(const std::function<int(std::size_t index)>& channels_of);
   // In the order of the inputs: slot() counts it, unless it is a folder.
   void add_bad_row(BadRow row);
   // That of an output's file, .safetensors without it. "": outputs are in files of other names, so

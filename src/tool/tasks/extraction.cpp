@@ -225,7 +225,7 @@ Fingerprint features_fingerprint(const SeamlessM4TFeatureExtractorConfig& featur
 
 Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
     : request_(std::move(request)),
-      output_dtype_(options.output_dtype),
+      output_dtype_(options.output_dtype.value_or(dtype_of(request_.precision))),
       attention_mask_(options.attention_mask),
       pool_(options.pool),
       preset_(options.preset) {
@@ -297,8 +297,10 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
   fields.emplace_back("dtype", name_of(request_.precision));
   fields.emplace_back("device", request_.device.is_cpu() ? "cpu" : "cuda");
   fields.emplace_back("engine", name_of(engine_.kind));
-  if (engine_.kind == EngineKind::reference) {  // the fused engine has one way of its own
-    fields.emplace_back("attn_implementation", request_.attn_implementation);
+  // The fused engine has one way of its own, and asks for the attention only where a query has no
+  // key.
+  if (engine_.kind == EngineKind::reference || config_.attn_implementation != "sdpa") {
+    fields.emplace_back("attn_implementation", config_.attn_implementation);
   }
   fields.emplace_back("prefix", request_.prefix);
   fields.emplace_back("lenient", request_.lenient ? "true" : "false");

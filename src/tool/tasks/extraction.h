@@ -48,10 +48,11 @@ struct ExtractionOptions {
   // Long clips go through the model in chunks of so many seconds, which overlap; 0: whole.
   double chunk_seconds = 0;
   double overlap_seconds = 0;
-  std::optional<c10::ScalarType> output_dtype;  // of the states in the files; default: as computed
-  bool attention_mask = true;                   // whether the model gets the extractor's
-  std::int64_t pool = 1;  // frames whose mean is one row; what is left over at the end is cut
-  std::string preset;     // that the options come from, for the record
+  std::optional<c10::ScalarType>
+      output_dtype;            // of the states in the files; default: the precision's
+  bool attention_mask = true;  // whether the model gets the extractor's
+  std::int64_t pool = 1;       // frames whose mean is one row; what is left over at the end is cut
+  std::string preset;          // that the options come from, for the record
 };
 
 class Extraction {
@@ -72,11 +73,10 @@ class Extraction {
   Fingerprint fingerprint(const AudioOptions& audio) const;
 
   // Loads the weights. The function's tensors are last_hidden_state, or hidden_states.<n> for each
-  // state, (T, C) in output_dtype, else in the computation dtype (what HF returns), or in the wider
-  // one of it and the statistics' when those are given; and attention_mask (T) int64. In one call
-  // of the engine there are `batch_frames` frames at most, or one clip or chunk of one. `report`,
-  // when not null, gets what loading found. It throws Interrupted soon after `interrupt_asked` has
-  // become true.
+  // state, (T, C) in output_dtype, else in the precision's (what HF returns), whatever the
+  // statistics have; and attention_mask (T) int64. In one call of the engine there are
+  // `batch_frames` frames at most, or one clip or chunk of one. `report`, when not null, gets what
+  // loading found. It throws Interrupted soon after `interrupt_asked` has become true.
   BatchFunction load(std::int64_t batch_frames, LoadReport* report = nullptr,
                      std::function<bool()> interrupt_asked = {}) const;
 

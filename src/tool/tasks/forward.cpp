@@ -218,6 +218,7 @@ ForwardSummary run_forward(const ForwardRequest& request) {
   const Wav2Vec2BertConfig config = load_config(request.model, model.path);
   ForwardSummary summary;
   summary.architecture = AnyModel::class_of(config, config_path);
+  summary.attn_implementation = config.attn_implementation;
   summary.engine = choose_engine(request.model, config);
   const bool attentions = request.output_attentions || config.output_attentions;
   if (summary.engine.kind == EngineKind::fused && attentions &&

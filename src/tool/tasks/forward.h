@@ -21,6 +21,7 @@ struct ForwardRequest {
 struct ForwardSummary {
   std::string architecture;
   EngineChoice engine;
+  std::string attn_implementation;   // "sdpa" or "eager"
   std::vector<std::string> outputs;  // names of the tensors written
   double load_seconds = 0;
   double compute_seconds = 0;

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "checkpoint/missing_weights.h"
 #include "core/file.h"
 #include "w2vbert/checkpoint/lora.h"
 #include "w2vbert/core/error.h"
@@ -9,8 +10,9 @@
 namespace w2vbert::tool {
 
 Wav2Vec2BertConfig load_config(const ModelRequest& request, const std::string& directory) {
-  Wav2Vec2BertConfig config = Wav2Vec2BertConfig::from_pretrained(directory);
-  config.attn_implementation = request.attn_implementation;
+  check_config(directory);
+  Wav2Vec2BertConfig config =
+      Wav2Vec2BertConfig::from_pretrained(directory, request.attn_implementation);
   if (!request.lora.empty()) take_sizes_of_lora(config, request.lora);
   config.validate(join_path(directory, "config.json"));
   return config;

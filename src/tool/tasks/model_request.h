@@ -3,6 +3,7 @@
 
 #include <c10/core/Device.h>
 
+#include <optional>
 #include <string>
 
 #include "w2vbert/checkpoint/from_pretrained.h"
@@ -18,7 +19,7 @@ struct ModelRequest {
   c10::Device device = c10::Device(c10::kCPU);
   Precision precision = Precision::float32;
   EngineKind engine = EngineKind::fused;
-  std::string attn_implementation = "sdpa";
+  std::optional<std::string> attn_implementation;  // else config.json's
   bool lenient = false;
   std::string prefix;
   std::string lora;  // directory or Hub id of a PEFT adapter that is merged into the weights, or ""

@@ -17,6 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::AllOf;
+using ::testing::AnyOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -229,6 +230,22 @@ TEST_F(Audio, OtherKindsOfAudioAreNamedWithWhatToDo) {
   EXPECT_EQ(result.status, 3);
   EXPECT_THAT(result.errors(),
               ElementsAre(AllOf(HasSubstr("a.m4a: is an MP4 file"), HasSubstr("ffmpeg"))));
+}
+
+// Each bit is in a frame, of which libmpg123 says a line where it cannot decode it.
+TEST_F(Audio, SaysNothingOfItsDecodersOwn) {
+  const std::string whole = content_of(W2VBERT_AUDIO_CORPUS "/xing.mp3");
+  Words inputs;
+  for (std::size_t at = 400; at < 3900; at += 40) {
+    std::string flipped = whole;
+    flipped[at] = static_cast<char>(flipped[at] ^ 0x10);
+    inputs.push_back(scratch_ / (std::to_string(at) + ".mp3"));
+    std::ofstream(inputs.back(), std::ios::binary) << flipped;
+  }
+  const Result result = features(inputs, "flipped", {"--quiet"});
+  EXPECT_THAT(result.status, AnyOf(0, 3)) << result.err;
+  EXPECT_EQ(static_cast<std::size_t>(count_of(result.err, "\n")), result.errors().size())
+      << result.err;
 }
 
 }  // namespace

@@ -55,7 +55,7 @@ TEST(CommandLine, ShowsTheTypeAndTheDefaultOfAnOption) {
        {"--resampler soxr|sinc", "(default: soxr)", "--channels first|second|mean|N|each",
         "(default: first)", "--output-format safetensors|npy", "(default: safetensors)",
         "--dtype float32|bfloat16", "(default: float32)", "--engine fused|reference",
-        "(default: fused)", "--attn-implementation eager|sdpa", "(default: sdpa)", "--threads N",
+        "(default: fused)", "--attn-implementation eager|sdpa", "else sdpa)", "--threads N",
         "--read-timeout S", "(default: 60)", "--manifest-format list|tsv|csv|jsonl|scp",
         "--preset NAME"}) {
     EXPECT_THAT(extract.out, HasSubstr(text));

@@ -141,6 +141,38 @@ TEST_F(Extract, AppliesStatistics) {
                         (plain - mean) / at::sqrt(var)));
 }
 
+TEST_F(Extract, StoresTheTypeThatIsAskedForWhateverTheStatisticsHave) {
+  const std::string stats = scratch_ / "stats.safetensors";
+  const auto states = [&](const Words& more) {
+    out_ += "1";
+    EXPECT_EQ(run_program(one(a_, more)).status, 0);
+    return tensors_of(out_ + "/a.safetensors").at("last_hidden_state");
+  };
+  for (const auto& [name, computed] :
+       {std::pair{"float32", at::kFloat}, {"bfloat16", at::kBFloat16}, {"float16", at::kHalf}}) {
+    const Words asked = {"--dtype", name};
+    const at::Tensor plain = states(asked);
+    for (const at::ScalarType dtype : {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf}) {
+      const at::Tensor mean = at::linspace(-1, 1, kSmallHiddenSize).to(dtype);
+      const at::Tensor var = at::linspace(0.5, 2, kSmallHiddenSize).to(dtype);
+      write_safetensors(stats, {{"mean", mean}, {"var", var}}, {}, IfPresent::kReplace);
+      const at::Tensor normalised = (plain - mean) / at::sqrt(var);
+      const at::Tensor stored = states(with(asked, {"--stats", stats}));
+      EXPECT_EQ(stored.scalar_type(), computed) << name << " " << dtype;
+      EXPECT_TRUE(at::equal(stored, normalised.to(computed))) << name << " " << dtype;
+      // Spelt out it is the same run; no run of an earlier version, with wider outputs, is.
+      EXPECT_THAT(run_program(one(a_, with(asked, {"--stats", stats, "--output-dtype", name}))).err,
+                  HasSubstr("1 finished before"));
+      const std::string record = content_of(out_ + "/run.json");
+      EXPECT_EQ(record.find("\"output_dtype\"") != std::string::npos,
+                normalised.scalar_type() != computed)
+          << record;
+      const at::Tensor wide = states(with(asked, {"--stats", stats, "--output-dtype", "float32"}));
+      EXPECT_TRUE(at::equal(wide, normalised.to(at::kFloat))) << name << " " << dtype;
+    }
+  }
+}
+
 TEST_F(Extract, RefusesStatisticsThatDoNotFit) {
   const std::string stats = scratch_ / "stats.safetensors";
   expect_error(words({"--stats", stats}), 4, HasSubstr("stats.safetensors"));
@@ -151,6 +183,11 @@ TEST_F(Extract, RefusesStatisticsThatDoNotFit) {
                  AllOf(HasSubstr("stats.pt: is a pickle"), HasSubstr("scripts/convert_stats.py"),
                        Not(HasSubstr("save_pretrained"))));
   }
+  std::ofstream(pickle, std::ios::trunc)
+      << std::string("PK\x03\x04", 4) << std::string(22, '.') << std::string("\x08\0\0\0", 4)
+      << "mean.npy" << std::string(100, '.');
+  expect_error(words({"--stats", pickle}), 4,
+               AllOf(HasSubstr("NumPy's arrays"), Not(HasSubstr("convert_stats"))));
   write_safetensors(stats, {{"mean", at::zeros(kSmallHiddenSize)}});
   expect_error(words({"--stats", stats}), 4, HasSubstr("var: is missing"));
   write_safetensors(stats, {{"mean", at::zeros(kSmallHiddenSize)}, {"var", at::ones(5)}}, {},
@@ -474,6 +511,23 @@ TEST_F(Extract, RefusesTheDirectoryOfAnotherRunAndNamesTheField) {
   write_safetensors(scratch_ / "stats.safetensors",
                     {{"mean", at::zeros(kSmallHiddenSize)}, {"var", at::ones(kSmallHiddenSize)}});
   expect_different(words({"--stats", scratch_ / "stats.safetensors"}), "stats");
+  // The attention that counts, by the option or by config.json.
+  const auto attention = [&](const Words& more) {
+    out_ += "1";
+    EXPECT_EQ(run_program(words(with({"--engine", "reference"}, more))).status, 0);
+    return nlohmann::json::parse(content_of(out_ + "/run.json"))["fields"]["attn_implementation"];
+  };
+  const std::string before = out_;
+  EXPECT_EQ(attention({}), "sdpa");
+  EXPECT_EQ(attention({"--attn-implementation", "eager"}), "eager");
+  expect_different(words({"--engine", "reference"}), "attn_implementation");
+  const std::string config = content_of(model_ + "/config.json");
+  std::ofstream(model_ + "/config.json")
+      << "{\"_attn_implementation\": \"eager\", " << config.substr(1);
+  EXPECT_EQ(attention({}), "eager");
+  EXPECT_EQ(attention({"--attn-implementation", "sdpa"}), "sdpa");
+  std::ofstream(model_ + "/config.json") << config;
+  out_ = before;
   // Any byte of the model.
   const std::string weights = model_ + "/model.safetensors";
   const auto size = static_cast<std::int64_t>(fs::file_size(weights));

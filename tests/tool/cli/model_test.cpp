@@ -486,6 +486,51 @@ TEST_F(Model, RunsOnTensors) {
   EXPECT_THAT(sdpa.err, HasSubstr("sdpa gives no attention weights"));
 }
 
+TEST_F(Model, TakesTheAttentionOfItsConfigUnlessAnotherIsAskedFor) {
+  set_config("_attn_implementation", "eager");
+  ASSERT_EQ(forward({"--output-attentions"}).status, 0);
+  EXPECT_THAT(tensors_of(result_), SizeIs(2 + kSmallLayers));
+  const Result sdpa = forward({"--output-attentions", "--attn-implementation", "sdpa"});
+  ASSERT_EQ(sdpa.status, 0);
+  EXPECT_THAT(sdpa.err, HasSubstr("sdpa gives no attention weights"));
+  EXPECT_THAT(tensors_of(result_), SizeIs(2));
+  // HF: a config that asks for attentions and for sdpa is refused, wherever sdpa comes from.
+  set_config("output_attentions", true);
+  EXPECT_EQ(forward().status, 0);
+  EXPECT_THAT(tensors_of(result_), SizeIs(2 + kSmallLayers));
+  const Result refused = forward({"--attn-implementation", "sdpa"});
+  EXPECT_EQ(refused.status, 4);
+  EXPECT_THAT(refused.errors(),
+              ElementsAre(AllOf(HasSubstr("config.json: output_attentions: true is not supported"),
+                                HasSubstr("(--attn-implementation eager)"))));
+  set_config("_attn_implementation", "sdpa");
+  EXPECT_EQ(forward().status, 4);
+  EXPECT_EQ(forward({"--attn-implementation", "eager"}).status, 0);
+}
+
+TEST_F(Model, IsAnAdapterThatGoesBesideAModel) {
+  fs::remove_all(model_);
+  make_small_lora(model_);
+  expect_bad_model(AllOf(HasSubstr(model_ + ": is a PEFT adapter and has no config.json"),
+                         HasSubstr("expected the model that it was made for"),
+                         HasSubstr("(--lora " + model_ + ")")),
+                   false);
+}
+
+TEST_F(Model, AsksForAnAttentionThatIsNotThere) {
+  for (const std::string word : {"flash_attention_2", "flex_attention", "fast"}) {
+    set_config("attn_implementation", word);
+    expect_bad_model(AllOf(HasSubstr("config.json: attn_implementation: \"" + word + '"'),
+                           HasSubstr("expected one of sdpa, eager (--attn-implementation sdpa)")),
+                     false);
+    EXPECT_EQ(run_program({"inspect", model_}).status, 0);
+    EXPECT_EQ(run_program({"bench", "--model", model_, "--frames", "10"}).status, 4);
+    EXPECT_EQ(forward({"--attn-implementation", "sdpa"}).status, 0);
+    fs::remove(result_);
+    set_config("attn_implementation", nullptr);
+  }
+}
+
 TEST_F(Model, CastsTheFeaturesToItsType) {
   ASSERT_EQ(forward({"--dtype", "bfloat16"}).status, 0);
   EXPECT_EQ(tensors_of(result_).at("last_hidden_state").scalar_type(), at::kBFloat16);

@@ -47,7 +47,7 @@ TEST(InputList, NamesInputsByTheirPathBelowTheCommonRoot) {
 
 TEST(InputList, MakesAnInputOfEachChannel) {
   const auto split = [](InputList& list) {
-    list.split_channels([](const std::string& path) { return path == "x/two.wav" ? 2 : 1; });
+    list.split_channels([&](std::size_t i) { return list.path(i) == "x/two.wav" ? 2 : 1; });
     list.finish();
     std::vector<std::string> names;
     for (std::size_t i = 0; i < list.size(); ++i) names.push_back(list.name(i));
@@ -251,7 +251,7 @@ TEST(InputList, LosesAChannelWhoseNameIsTooLongAndNoOther) {
   InputList list("/work");
   list.add("/in/" + std::string(242, 'a') + ".wav");
   list.add("/in/b.wav");
-  list.split_channels([](const std::string&) { return 2; });
+  list.split_channels([](std::size_t) { return 2; });
   list.finish();
   EXPECT_EQ(list.size(), 2U);
   EXPECT_EQ(list.name(1), "b-ch2");

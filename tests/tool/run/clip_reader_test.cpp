@@ -290,7 +290,7 @@ TEST_F(Reader, ReadsEachChannelOfASplitList) {
   InputList inputs("/");
   inputs.add(path);
   inputs.add(path, {0.5, 0.25});
-  inputs.split_channels([](const std::string& file) { return count_channels(file); });
+  inputs.split_channels([&](std::size_t i) { return count_channels(inputs.path(i)); });
   inputs.finish();
   ASSERT_EQ(inputs.size(), 6U);
   request_.audio.channels = AudioOptions::Channels::one;
