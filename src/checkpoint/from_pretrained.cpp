@@ -25,7 +25,7 @@ PretrainedSource find_pretrained(const std::string& path_or_id,
                                  const FromPretrainedOptions& options) {
   PretrainedSource source;
   source.directory = resolve_model(path_or_id, options.revision.value_or("")).path;
-  source.config = Wav2Vec2BertConfig::from_pretrained(source.directory);
+  source.config = Wav2Vec2BertConfig::from_pretrained(source.directory, options.hf_version);
   if (options.attn_implementation) source.config.attn_implementation = *options.attn_implementation;
   if (options.num_hidden_layers) source.config.num_hidden_layers = *options.num_hidden_layers;
   if (options.architecture) source.config.architectures = {*options.architecture};

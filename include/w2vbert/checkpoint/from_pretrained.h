@@ -11,6 +11,7 @@
 
 #include "w2vbert/checkpoint/checkpoint.h"
 #include "w2vbert/checkpoint/load.h"
+#include "w2vbert/config/hf_version.h"
 #include "w2vbert/config/wav2vec2_bert_config.h"
 #include "w2vbert/nn/initialization.h"
 
@@ -21,6 +22,7 @@ struct FromPretrainedOptions {
   /// The parameters' dtype, whatever the file's. HF's default is the file's own ("auto").
   c10::ScalarType dtype = c10::ScalarType::Float;
   std::optional<std::string> attn_implementation;  ///< "sdpa" or "eager"
+  HfVersion hf_version = kNewestHfVersion;         ///< Wav2Vec2BertConfig::hf_version
   std::optional<std::int64_t> num_hidden_layers;   ///< fewer than the file holds: the first ones
   /// Instead of the config's architectures[0], which AnyModel alone looks at.
   std::optional<std::string> architecture;

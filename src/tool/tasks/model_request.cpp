@@ -9,7 +9,7 @@
 namespace w2vbert::tool {
 
 Wav2Vec2BertConfig load_config(const ModelRequest& request, const std::string& directory) {
-  Wav2Vec2BertConfig config = Wav2Vec2BertConfig::from_pretrained(directory);
+  Wav2Vec2BertConfig config = Wav2Vec2BertConfig::from_pretrained(directory, request.hf_version);
   config.attn_implementation = request.attn_implementation;
   if (!request.lora.empty()) take_sizes_of_lora(config, request.lora);
   config.validate(join_path(directory, "config.json"));
@@ -37,6 +37,7 @@ FromPretrainedOptions load_options(const ModelRequest& request, const EngineChoi
   options.device = request.device;
   options.dtype = engine.parameter_dtype();
   options.attn_implementation = request.attn_implementation;
+  options.hf_version = request.hf_version;
   options.load.prefix = request.prefix;
   options.load.lenient = request.lenient;
   if (!request.lora.empty()) options.lora = request.lora;
