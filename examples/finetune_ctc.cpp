@@ -5,6 +5,7 @@
 #include <w2vbert/checkpoint/checkpoint.h>
 #include <w2vbert/checkpoint/load.h>
 #include <w2vbert/checkpoint/save_pretrained.h>
+#include <w2vbert/config/hf_version.h>
 #include <w2vbert/core/error.h>
 #include <w2vbert/features/seamless_m4t_feature_extractor.h>
 #include <w2vbert/models/wav2vec2_bert_for_ctc.h>
@@ -37,6 +38,8 @@ constexpr const char* kUsage =
     "  --adamw              AdamW instead of SGD with momentum\n"
     "  --train-all          the base model too, not the head alone\n"
     "  --gradient-checkpointing   less memory: a layer's activations are computed again\n"
+    "  --hf-version X.Y     the release of transformers to follow where they differ; default the "
+    "newest\n"
     "  --output DIR         save the model there, as transformers saves it\n";
 
 struct Arguments {
@@ -47,6 +50,7 @@ struct Arguments {
   bool adamw = false;
   bool train_all = false;
   bool gradient_checkpointing = false;
+  w2vbert::HfVersion hf_version = w2vbert::kNewestHfVersion;
   std::string output;
 };
 
@@ -77,6 +81,11 @@ Arguments parse(int argc, char** argv) {
       arguments.train_all = true;
     } else if (word == "--gradient-checkpointing") {
       arguments.gradient_checkpointing = true;
+    } else if (word == "--hf-version") {
+      const std::string text = value();
+      const auto version = w2vbert::hf_version_of(text);
+      if (!version) throw std::runtime_error(word + ": " + text + " is not supported");
+      arguments.hf_version = *version;
     } else if (word == "--output") {
       arguments.output = value();
     } else {
@@ -182,8 +191,8 @@ class Vocabulary {
 
 // The checkpoint's weights; a head that it does not have is new, with HF's initialisation.
 w2vbert::Wav2Vec2BertForCTC load_model(const std::string& directory, const Vocabulary& vocabulary,
-                                       std::uint32_t seed) {
-  auto config = w2vbert::Wav2Vec2BertConfig::from_pretrained(directory);
+                                       const Arguments& arguments) {
+  auto config = w2vbert::Wav2Vec2BertConfig::from_pretrained(directory, arguments.hf_version);
   config.vocab_size = vocabulary.size();
   config.pad_token_id = vocabulary.blank();
   config.ctc_loss_reduction = "mean";
@@ -201,7 +210,7 @@ w2vbert::Wav2Vec2BertForCTC load_model(const std::string& directory, const Vocab
   if (!report.mismatched.empty() || (!missing.empty() && missing != head)) {
     throw std::runtime_error(directory + ": " + report.summary());
   }
-  torch::manual_seed(seed);
+  torch::manual_seed(arguments.seed);
   // HF: from_pretrained draws this before the head, also where the checkpoint holds it.
   if (model->wav2vec2_bert->masked_spec_embed.defined()) torch::rand({config.hidden_size});
   if (!missing.empty()) w2vbert::init_weights(*model->lm_head, config);
@@ -223,7 +232,7 @@ void run(const Arguments& arguments) {
   const auto clips = read_clips(arguments.files[1]);
   const Vocabulary vocabulary(arguments.files[2]);
   const auto extractor = w2vbert::SeamlessM4TFeatureExtractor::from_pretrained(directory);
-  auto model = load_model(directory, vocabulary, arguments.seed);
+  auto model = load_model(directory, vocabulary, arguments);
 
   std::vector<std::vector<float>> waveforms;
   std::vector<torch::Tensor> transcripts;

@@ -63,7 +63,7 @@ def main(words=None):
         for parameter in model.wav2vec2_bert.parameters():
             parameter.requires_grad = False
     if arguments.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+        getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
 
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if arguments.adamw:

@@ -139,7 +139,8 @@ def export(model, inputs, path, metadata, device="cpu", grad=False, train=False,
     own_memory(model)
     model.to(device).train(train)
     if gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+        # The older name warns since 5.23, and up to 5.22 there is no other.
+        getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
     inputs = {name: value.to(device) for name, value in inputs.items() if value is not None}
     tensors = {f"inputs/{name}": value for name, value in inputs.items()}
     order, misaligned = [], {}

@@ -6,7 +6,8 @@
 
 Consecutive seeds go through every class x position type x dtype x attention x mask (480 of them); the
 rest of the config, the checkpoint (prefixes, shards, dtypes), the mode and the input's size are drawn. Run
-it with the Python that scripts/setup has made (build/venv/bin/python). Exit status 1 when a bit differs;
+it with the Python that scripts/setup has made (build/venv/bin/python), and for the oldest transformers with
+PYTHONPATH=build/transformers-oldest: the mirror follows the release that made a case. Exit status 1 when a bit differs;
 the failing case stays on disk, and its seed is printed."""
 
 import argparse
@@ -171,7 +172,10 @@ def main():
     parser.add_argument("--replay", type=pathlib.Path, default=ROOT / "build" / "bin" / "parity_replay",
                         help="the program that replays; default: build/bin/parity_replay")
     parser.add_argument("--keep", action="store_true", help="keep the files of cases that are equal, too")
+    parser.add_argument("--expect", metavar="X.Y", help="the release of transformers; fails for another")
     arguments = parser.parse_args()
+    if arguments.expect and not transformers.__version__.startswith(f"{arguments.expect}."):
+        sys.exit(f"transformers is {transformers.__version__}, expected {arguments.expect}")
     prepare_pytorch()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -188,8 +192,9 @@ def main():
         kinds |= {" ".join(line.split()[:5]) for line in words}
         done = min(first + CHUNK, len(seeds))
         print(f"{done} of {len(seeds)} cases, {values:,} values, {failures} cases differ", flush=True)
-    print(f"seeds {seeds.start} to {seeds.stop - 1}: {len(seeds)} cases of {len(kinds)} kinds, {values:,} values, "
-          f"{refused} refused by both, {failures} cases differ; {time.monotonic() - start:.0f} s")
+    print(f"transformers {transformers.__version__}, seeds {seeds.start} to {seeds.stop - 1}: {len(seeds)} cases "
+          f"of {len(kinds)} kinds, {values:,} values, {refused} refused by both, {failures} cases differ; "
+          f"{time.monotonic() - start:.0f} s")
     return 1 if failures else 0
 
 

@@ -203,7 +203,8 @@ MUTANTS = (
     Mutant("models.lengths-without-adapter", "src/models/output_lengths.cpp", "config.adapter_kernel_size / 2;",
            "config.adapter_stride / 2;"),
     Mutant("models.first-token-is-padding", "src/models/wav2vec2_bert_for_ctc.cpp",
-           "const auto labels_mask = labels >= 0;", "const auto labels_mask = labels >= 1;"),
+           "if (version < HfVersion::v5_21) return labels >= 0;",
+           "if (version < HfVersion::v5_21) return labels >= 1;"),
     Mutant("models.statistics-of-all-frames", "src/models/wav2vec2_bert_for_xvector.cpp",
            "hidden_states[row].slice(0, 0, on_host[row].item<std::int64_t>())", "hidden_states[row]"),
 

@@ -12,6 +12,7 @@
 #include "w2vbert/checkpoint/model_directory.h"
 #include "w2vbert/checkpoint/save_pretrained.h"
 #include "w2vbert/checkpoint/weight_source.h"
+#include "w2vbert/config/hf_version.h"
 #include "w2vbert/config/seamless_m4t_feature_extractor_config.h"
 #include "w2vbert/config/wav2vec2_bert_config.h"
 #include "w2vbert/config/wav2vec2_ctc_tokenizer.h"

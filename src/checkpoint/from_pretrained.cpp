@@ -27,8 +27,8 @@ PretrainedSource find_pretrained(const std::string& path_or_id,
   PretrainedSource source;
   source.directory = resolve_model(path_or_id, options.revision.value_or("")).path;
   check_config(source.directory);
-  source.config =
-      Wav2Vec2BertConfig::from_pretrained(source.directory, options.attn_implementation);
+  source.config = Wav2Vec2BertConfig::from_pretrained(source.directory, options.hf_version,
+                                                      options.attn_implementation);
   if (options.num_hidden_layers) source.config.num_hidden_layers = *options.num_hidden_layers;
   if (options.architecture) source.config.architectures = {*options.architecture};
   if (options.lora) take_sizes_of_lora(source.config, *options.lora);

@@ -21,6 +21,7 @@ constexpr double kMaxParameters = 1e11;  // 170 times the published model
 constexpr double kNoLimit = 0;           // words and flags
 constexpr bool kOmitDefault = true;
 constexpr const char* kModelType = "wav2vec2-bert";
+constexpr const char* kTie = "tie_last_hidden_states";
 
 // HF's ACT2FN without xielu, whose parameters are bfloat16 in a model of any dtype.
 constexpr std::string_view kActivations[] = {"gelu",
@@ -137,7 +138,7 @@ const Field kFields[] = {
 
 // Keys that mean something to HF's loading or to its config class, and that are not supported here.
 // docs/parity.md says what each does there.
-void refuse_keys(const ConfigReader& reader, const JsonValue& root) {
+void refuse_keys(const ConfigReader& reader, const JsonValue& root, HfVersion hf_version) {
   const auto is_empty = [](const JsonValue& value) {
     const auto* object = value.get_if<JsonValue::Object>();
     return object && object->empty();
@@ -161,6 +162,13 @@ void refuse_keys(const ConfigReader& reader, const JsonValue& root) {
   for (const char* key :
        {"inputs_to_logits_ratio", "is_heterogeneous", "per_layer_attributes", "use_return_dict"}) {
     refuse(key, "no such key: HF computes it and fails to set it",
+           [](const JsonValue&) { return false; });
+  }
+  // HF: remap_legacy_layer_types, which looks into it since 5.18.
+  if (hf_version >= HfVersion::v5_18) refuse("mtp_layer_types", "null", null);
+  // HF: PreTrainedConfig.sub_configs, a property without a setter since 5.20.
+  if (hf_version >= HfVersion::v5_20) {
+    refuse("sub_configs", "no such key: HF computes it and fails to set it",
            [](const JsonValue&) { return false; });
   }
   if (reader.flag_or_null(root, "is_causal", false)) {
@@ -312,7 +320,7 @@ void add_labels(ConfigMembers& members, const Config& config) {
 
 }  // namespace
 
-Config Config::from_json(std::string_view text, const std::string& path,
+Config Config::from_json(std::string_view text, const std::string& path, HfVersion hf_version,
                          const std::optional<std::string>& attn_implementation) {
   const JsonValue root = parse_config(text, path);
   const ConfigReader reader(path);
@@ -322,11 +330,15 @@ Config Config::from_json(std::string_view text, const std::string& path,
       reader.fail("model_type", type->describe(), '"' + std::string(kModelType) + '"');
     }
   }
-  refuse_keys(reader, root);
+  refuse_keys(reader, root, hf_version);
   check_unused_keys(reader, root);
   Config config;
+  config.hf_version = hf_version;
   config.output_hidden_states = reader.flag_or_null(root, "output_hidden_states", false);
   config.output_attentions = reader.flag_or_null(root, "output_attentions", false);
+  if (const JsonValue* tie = root.find(kTie); tie && !tie->is_null()) {
+    config.tie_last_hidden_states = reader.flag_or_null(root, kTie, false);
+  }
   for (const Field& field : kFields) reader.read(root, field, config);
   read_eos_token_id(reader, root, config);
   read_labels(reader, root, config);
@@ -339,10 +351,10 @@ Config Config::from_json(std::string_view text, const std::string& path,
   return config;
 }
 
-Config Config::from_pretrained(const std::string& directory,
+Config Config::from_pretrained(const std::string& directory, HfVersion hf_version,
                                const std::optional<std::string>& attn_implementation) {
   const std::string path = join_path(directory, "config.json");
-  return from_json(read_config_text(path), path, attn_implementation);
+  return from_json(read_config_text(path), path, hf_version, attn_implementation);
 }
 
 std::string Config::to_json() const {
@@ -357,6 +369,7 @@ std::string Config::to_json() const {
   if (dtype) members["dtype"] = *dtype;
   if (output_hidden_states) members["output_hidden_states"] = true;
   if (output_attentions) members["output_attentions"] = true;
+  if (tie_last_hidden_states) members[kTie] = *tie_last_hidden_states;
   add_labels(members, *this);
   return config_text(members);
 }

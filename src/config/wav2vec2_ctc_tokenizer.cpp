@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <iterator>
+#include <optional>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -90,8 +91,10 @@ Token token_of(const ConfigReader& reader, const std::string& key, const JsonVal
 // Wav2Vec2CTCTokenizer.__init__.
 class TokenizerReader {
  public:
-  TokenizerReader(std::string directory, JsonValue config, std::string config_path)
-      : directory_(std::move(directory)),
+  TokenizerReader(std::string directory, JsonValue config, std::string config_path,
+                  HfVersion hf_version)
+      : hf_version_(hf_version),
+        directory_(std::move(directory)),
         root_(std::move(config)),
         config_path_(std::move(config_path)),
         config_(config_path_) {}
@@ -107,6 +110,7 @@ class TokenizerReader {
     } else {
       read_older_files(added);
     }
+    take_additional();
     read_vocabulary(vocabulary_path, decoder, tokenizer);
     choose_delimiter(tokenizer);
     const std::vector<std::string> special = all_special_tokens(tokenizer);
@@ -163,14 +167,21 @@ class TokenizerReader {
       }
     }
     const JsonValue* extra = root_.find(kExtra);
-    if (!extra) extra = root_.find(kAdditional);
+    const JsonValue* additional = root_.find(kAdditional);
+    // HF: up to 5.17 the newer name decides wherever it stands, since then where it says something;
+    // what stands under the older one beside it was forgotten, and is now left for __init__.
+    const bool is_kept = hf_version_ >= HfVersion::v5_18;
+    if (additional && (!extra || (is_kept && !is_true(*extra)))) {
+      extra = additional;
+    } else if (additional && is_kept) {
+      additional_ = [this, additional] { add_extra(config_, kAdditional, *additional); };
+    }
     if (extra && extra->get_if<JsonValue::Object>()) {
       for (const auto& [key, value] : *extra->get_if<JsonValue::Object>()) {
         check_type(key, value);
         taken.set(key, model_specific(config_, key, value));
       }
     } else if (extra) {
-      has_extra_ = true;
       add_extra(config_, kExtra, *extra);
     }
     if (!taken.items().empty()) {
@@ -202,13 +213,34 @@ class TokenizerReader {
   }
 
   // HF: an object in such a list is, by its text, a token of its own. Here it is what it means.
+  // Null is a list without tokens, which replaces what another file says.
   void add_extra(const ConfigReader& reader, const char* key, const JsonValue& value) {
+    if (!extra_ || value.is_null()) extra_.emplace();
     if (value.is_null()) return;
     const auto* list = value.get_if<JsonValue::Array>();
     if (!list) reader.fail(key, value.describe(), "a list of tokens");
     for (const JsonValue& element : *list) {
-      extra_.push_back(model_specific(reader, key, element));
+      extra_->push_back(model_specific(reader, key, element));
     }
+  }
+
+  // HF: PreTrainedTokenizerBase.__init__. What is still there under the older name takes no part
+  // beside a list of the newer name.
+  void take_additional() {
+    if (additional_ && !extra_) additional_();
+  }
+
+  // Python's bool(value).
+  static bool is_true(const JsonValue& value) {
+    if (value.is_null()) return false;
+    if (const auto* flag = value.get_if<bool>()) return *flag;
+    if (const auto* number = value.get_if<std::uint64_t>()) return *number != 0;
+    if (const auto* number = value.get_if<double>()) return *number != 0;
+    if (const auto* text = value.get_if<std::string>()) return !text->empty();
+    if (const auto* list = value.get_if<JsonValue::Array>()) return !list->empty();
+    if (const auto* object = value.get_if<JsonValue::Object>()) return !object->empty();
+    const auto* negative = value.get_if<JsonNegative>();
+    return !negative || negative->value != 0;
   }
 
   void read_added_tokens(const JsonValue& value, std::map<std::int64_t, std::string>& added) const {
@@ -244,20 +276,18 @@ class TokenizerReader {
   }
 
   void read_special_tokens_map(const std::string& path) {
-    const JsonValue root = parse_config(read_config_text(path), path);
+    special_tokens_map_ = parse_config(read_config_text(path), path);
     const ConfigReader reader(path);
-    const JsonValue* additional = root.find(kAdditional);
-    // HF: under the older name the list takes no part beside one of the newer name.
-    if (additional && !has_extra_ && !root.find(kExtra)) {
-      add_extra(reader, kAdditional, *additional);
-    }
-    for (const auto& [key, value] : *root.get_if<JsonValue::Object>()) {
+    for (const auto& [key, value] : *special_tokens_map_.get_if<JsonValue::Object>()) {
       if (key == kExtra && value.get_if<JsonValue::Object>()) {
+        extra_.reset();  // HF: the object takes the place of a list
         for (const auto& [name, token] : *value.get_if<JsonValue::Object>()) {
           model_specific_.set(name, model_specific(reader, name, token));
         }
       } else if (key == kExtra) {
         add_extra(reader, kExtra, value);
+      } else if (key == kAdditional) {
+        additional_ = [this, reader, &list = value] { add_extra(reader, kAdditional, list); };
       } else if (key.ends_with("_token")) {
         arguments_.set(key, token_of(reader, key, value));
       }
@@ -350,7 +380,8 @@ class TokenizerReader {
     for (const auto& [key, token] : named.items()) {
       if (token && seen.insert(*token).second) tokens.push_back(*token);
     }
-    for (const std::string& token : extra_) {
+    if (!extra_) return tokens;
+    for (const std::string& token : *extra_) {
       if (seen.insert(token).second) tokens.push_back(token);
     }
     return tokens;
@@ -368,16 +399,19 @@ class TokenizerReader {
     }
   }
 
+  HfVersion hf_version_;
   std::string directory_;
-  JsonValue root_;  // tokenizer_config.json
+  JsonValue root_;                // tokenizer_config.json
+  JsonValue special_tokens_map_;  // special_tokens_map.json
   std::string config_path_;
   ConfigReader config_;  // of it
   std::set<std::string, std::less<>>
       encoder_;          // the tokens of vocab.json, also those without an id
   TokenDict arguments_;  // keys that end in _token, as __init__ gets them
   TokenDict model_specific_;
-  std::vector<std::string> extra_;
-  bool has_extra_ = false;  // in tokenizer_config.json, and no object
+  std::optional<std::vector<std::string>> extra_;  // HF: the argument extra_special_tokens, a list
+  std::function<void()>
+      additional_;  // reads the argument additional_special_tokens, if there is one
 };
 
 bool is_space(std::uint32_t c) {  // Python's str.isspace()
@@ -445,12 +479,12 @@ std::vector<Tokenizer::Span> words_of(const std::vector<Tokenizer::Span>& charac
 
 }  // namespace
 
-Tokenizer Tokenizer::from_pretrained(const std::string& directory) {
+Tokenizer Tokenizer::from_pretrained(const std::string& directory, HfVersion hf_version) {
   Tokenizer tokenizer;
   tokenizer.vocabulary_path_ = join_path(directory, "vocab.json");
   const std::string path = join_path(directory, "tokenizer_config.json");
   JsonValue config = parse_config(exists<ConfigError>(path) ? read_config_text(path) : "{}", path);
-  TokenizerReader reader(directory, std::move(config), path);
+  TokenizerReader reader(directory, std::move(config), path, hf_version);
   reader.read(tokenizer, tokenizer.decoder_, tokenizer.added_tokens_decoder_,
               tokenizer.vocabulary_path_);
   return tokenizer;

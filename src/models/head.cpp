@@ -40,13 +40,17 @@ std::optional<LabelRange> label_range(const Wav2Vec2BertConfig& config,
                                       const std::string& class_name) {
   if (class_name == "Wav2Vec2BertForCTC") {
     if (!config.vocab_size) return {};
-    return LabelRange{
-        .key = "vocab_size", .count = *config.vocab_size, .negative_is_padding = true};
+    LabelRange range{.key = "vocab_size", .count = *config.vocab_size};
+    // HF masks -100 and the blank since 5.21; other numbers below 0 are then targets, for which
+    // torch reads outside the logits.
+    range.negative_is_padding = config.hf_version < HfVersion::v5_21;
+    if (!range.negative_is_padding) range.ignored = kIgnoredLabel;
+    return range;
   }
   LabelRange range{.key = "num_labels", .count = config.num_labels};
   if (class_name == "Wav2Vec2BertForXVector") return range;
   if (class_name != "Wav2Vec2BertForSequenceClassification") return {};
-  range.ignored = -100;  // ignore_index of torch's cross entropy
+  range.ignored = kIgnoredLabel;
   return range;
 }
 

@@ -28,6 +28,13 @@ void check_labels(const torch::Tensor& labels, const torch::Tensor& input_featur
   TORCH_CHECK_VALUE(outside.empty(), "labels: ", outside);
 }
 
+// (B, targets): true for a target, false for padding. HF: ForCTCLoss (loss_ctc.py) since 5.21, to
+// which the blank is padding, too; before that Wav2Vec2BertForCTC.forward.
+torch::Tensor mask_of_targets(const torch::Tensor& labels, std::int64_t blank, HfVersion version) {
+  if (version < HfVersion::v5_21) return labels >= 0;
+  return (labels != kIgnoredLabel).logical_and(labels != blank);
+}
+
 // The number of the CTC blank. HF: null is a TypeError, a number outside the vocabulary an error of
 // torch's.
 std::int64_t check_blank(const Wav2Vec2BertConfig& config) {
@@ -86,7 +93,7 @@ CausalLMOutput Wav2Vec2BertForCTCImpl::forward(const torch::Tensor& input_featur
                                       input_features.options().dtype(torch::kLong));
   const auto input_lengths =
       get_feat_extract_output_lengths(config, mask.sum({-1})).to(torch::kLong);
-  const auto labels_mask = labels >= 0;
+  const auto labels_mask = mask_of_targets(labels, blank, config.hf_version);
   const auto target_lengths = labels_mask.sum(-1);
   const auto flattened_targets = labels.masked_select(labels_mask);
   const auto log_probs =  // (B, T', V) -> (T', B, V)

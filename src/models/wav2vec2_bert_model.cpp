@@ -4,6 +4,7 @@
 
 #include <mutex>
 #include <random>
+#include <vector>
 
 #include "models/model_size.h"
 #include "nn/check_inputs.h"
@@ -25,6 +26,18 @@ torch::Tensor draw_mask(std::int64_t batch, std::int64_t length, const SpecAugme
   static std::mutex mutex;
   const std::lock_guard<std::mutex> lock(mutex);
   return compute_mask_indices(batch, length, axis, attention_mask, process_random());
+}
+
+// HF: capture_outputs (utils/output_capturing.py), which since 5.23 leaves the states alone where
+// every layer was dropped.
+void tie_last_state(std::vector<torch::Tensor>& hidden_states,
+                    const torch::Tensor& last_hidden_state, const Wav2Vec2BertConfig& config) {
+  if (!config.ties_last_hidden_state()) return;
+  if (!hidden_states.empty()) {
+    hidden_states.back() = last_hidden_state;
+  } else if (config.hf_version < HfVersion::v5_23) {
+    hidden_states.push_back(last_hidden_state);
+  }
 }
 
 }  // namespace
@@ -69,7 +82,10 @@ Wav2Vec2BertBaseModelOutput Wav2Vec2BertModelImpl::forward(const torch::Tensor& 
   Wav2Vec2BertBaseModelOutput output;
   output.last_hidden_state = hidden_states;
   output.extract_features = projected.norm_hidden_states;
-  if (*wanted.output_hidden_states) output.hidden_states = std::move(encoded.hidden_states);
+  if (*wanted.output_hidden_states) {
+    output.hidden_states = std::move(encoded.hidden_states);
+    if (!options.stop_after) tie_last_state(*output.hidden_states, hidden_states, config);
+  }
   if (*wanted.output_attentions) output.attentions = std::move(encoded.attentions);
   return output;
 }

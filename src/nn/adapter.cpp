@@ -51,10 +51,11 @@ torch::Tensor Wav2Vec2BertAdapterImpl::forward(torch::Tensor hidden_states,
         attention_mask.size(1) - torch::rsub(attention_mask.to(torch::kInt), 1).sum(1);
   }
   for (const auto& layer : *layers) {
-    const auto layerdrop_prob = draw_uniform();
+    const auto layerdrop_prob = draw_layerdrop(config_, is_training());
     // HF: also of a layer that is skipped.
     if (attention_mask.defined()) sub_sampled_lengths = sub_sample_lengths(sub_sampled_lengths);
-    if (!is_training() || layerdrop_prob > static_cast<float>(config_.layerdrop)) {
+    const bool to_drop = layerdrop_prob && *layerdrop_prob <= static_cast<float>(config_.layerdrop);
+    if (!to_drop) {
       hidden_states =
           layer->as<Wav2Vec2BertAdapterLayer>()->forward(hidden_states, sub_sampled_lengths);
     }

@@ -73,8 +73,9 @@ Wav2Vec2BertEncoderImpl::Output Wav2Vec2BertEncoderImpl::forward(
   const bool output_attentions = options.output_attentions.value_or(false);
   Output output;
   for (std::int64_t i = 0; i < layers_to_run; ++i) {
+    const auto dropout_probability = draw_layerdrop(config_, is_training());
     const bool skip_the_layer =
-        draw_uniform() < static_cast<float>(config_.layerdrop) && is_training();
+        dropout_probability && *dropout_probability < static_cast<float>(config_.layerdrop);
     if (skip_the_layer) continue;
     if (output_hidden_states && output.hidden_states.empty()) {
       output.hidden_states.push_back(hidden_states);

@@ -9,6 +9,9 @@
 
 namespace w2vbert {
 
+// HF: ignore_index of the losses, as in torch's cross entropy.
+inline constexpr std::int64_t kIgnoredLabel = -100;
+
 // From 0 to below `count`, the value of `key` in the config.
 struct LabelRange {
   const char* key = "";

@@ -117,6 +117,7 @@ def main():
     warnings.simplefilter("error")
     # PEFT's words about what it sees to itself.
     warnings.filterwarnings("ignore", "fan_in_fan_out is set to True")
+    warnings.filterwarnings("ignore", ".*is_gradient_checkpointing. is deprecated")  # PEFT asks under that name
     warnings.filterwarnings("ignore", ".*LoRA tensor.s. have invalid shape")  # lora_B.bias is no matrix
     failed = 0
     with tempfile.TemporaryDirectory() as root:

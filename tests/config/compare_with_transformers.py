@@ -21,7 +21,7 @@ except ImportError as error:
 # Fields of PreTrainedConfig that mean nothing here, or that other fields hold.
 NOT_READ = {"transformers_version", "return_dict", "chunk_size_feed_forward", "is_encoder_decoder", "label2id"}
 # What this library has besides.
-EXTRA = {"parameter_count", "num_labels", "output_attentions", "attn_implementation"}
+EXTRA = {"parameter_count", "num_labels", "output_attentions", "attn_implementation", "tie_last_hidden_states"}
 # In RAW: read and stored by transformers, without meaning to it; not kept by this library.
 NOT_KEPT = {"transformers_version", "codevector_dim", "num_negatives", "_name_or_path"}
 
@@ -70,6 +70,8 @@ RAW = [  # config.json as text: what transformers reads and does not write
     {**SMALL, "attn_implementation": "eager", "_attn_implementation": "sdpa"},
     {**SMALL, "attn_implementation": "eager", "_attn_implementation": None},
     {**SMALL, "attn_implementation": "eager", "_attn_implementation_internal": "sdpa"},
+    {**SMALL, "tie_last_hidden_states": True},
+    {**SMALL, "tie_last_hidden_states": False},
 ]
 EXTRACTORS = [{}, {"padding_value": 1}, {"padding_value": -2.5, "stride": 3}, {"sampling_rate": 8000},
               {"num_mel_bins": 40, "feature_size": 40}, {"return_attention_mask": False}]
@@ -82,6 +84,7 @@ def config_values(directory):
     if values["dtype"] is not None:
         values["dtype"] = str(values["dtype"]).removeprefix("torch.")
     values["id2label"] = {str(key): label for key, label in config.id2label.items()}
+    values["tie_last_hidden_states"] = getattr(config, "tie_last_hidden_states", None)
     values["num_labels"] = config.num_labels
     values["output_attentions"] = config.output_attentions
     values["attn_implementation"] = config._attn_implementation or "sdpa"  # what a model makes of None

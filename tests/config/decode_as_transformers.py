@@ -2,7 +2,8 @@
 write them, and random ids: the decoded text, characters and words must be those of transformers, and
 lower case that of Python.
 
-usage: decode_as_transformers.py DECODE_CTC   (exit 77: transformers is not installed)"""
+usage: decode_as_transformers.py DECODE_CTC [SEED [RELEASE]]   (exit 77: transformers is not installed; RELEASE: fails
+for another one of it)"""
 
 import json
 import pathlib
@@ -13,14 +14,17 @@ import tempfile
 import unicodedata
 
 try:
+    import transformers
     from transformers import AutoTokenizer, SeamlessM4TFeatureExtractor, Wav2Vec2BertProcessor, Wav2Vec2CTCTokenizer
     from transformers.utils import logging
 except ImportError as error:
     print(f"SKIPPED: {error}")
     sys.exit(77)
 
-TOKENIZERS = 240
+TOKENIZERS = 360
 SEQUENCES = 30
+# The names of the list of special tokens that have no name of their own.
+NEWER, OLDER = "extra_special_tokens", "additional_special_tokens"
 TOKENS = [
     *"abcABC'.,?! |#_-\t",
     "AB",
@@ -127,17 +131,20 @@ def written(random, directory):
     for key in ("do_lower_case", "clean_up_tokenization_spaces"):
         if random.random() < 0.5:
             config[key] = random.choice([True, False, None])
-    if random.random() < 0.4:
-        key = random.choice(["extra_special_tokens", "additional_special_tokens"])
-        config[key] = random.choice(
-            [
-                random.sample(TOKENS, 2),
-                [],
-                None,
-                {"y_token": "yy", "pad_token": tokens[0]},
-                [added_token(random, "zz", __type="AddedToken")],
-            ]
-        )
+    if random.random() < 0.5:
+        for key in random.choice([[NEWER], [OLDER], [NEWER, OLDER], [OLDER, NEWER]]):
+            config[key] = random.choice(
+                [
+                    random.sample(TOKENS, 2),
+                    [],
+                    None,
+                    {},
+                    {"y_token": "yy", "pad_token": tokens[0]},
+                    [added_token(random, "zz", __type="AddedToken")],
+                ]
+            )
+        if isinstance(config.get(NEWER), dict) and isinstance(config.get(OLDER), dict):  # refused here
+            config[OLDER] = random.sample(TOKENS, 2)
     if random.random() < 0.2:
         config["model_specific_special_tokens"] = {"word_delimiter_token": "ww", "v": tokens[-1]}
     if random.random() < 0.3:
@@ -150,9 +157,10 @@ def written(random, directory):
             if random.random() < 0.4:
                 content = token(random, tokens)
                 special[key] = random.choice([content, added_token(random, content)])
-        if random.random() < 0.3:
-            key = random.choice(["extra_special_tokens", "additional_special_tokens"])
-            special[key] = random.sample(TOKENS, 2)
+        if random.random() < 0.4:
+            for key in random.choice([[NEWER], [OLDER], [NEWER, OLDER], [OLDER, NEWER]]):
+                values = [random.sample(TOKENS, 2), random.sample(TOKENS, 2), [], None]
+                special[key] = random.choice([*values, {"u_token": "uu"}] if key == NEWER else values)
         (directory / "special_tokens_map.json").write_text(json.dumps(special))
     if random.random() < 0.4:
         names = random.sample([*TOKENS, "new", "newer"], 3)
@@ -214,6 +222,8 @@ def lower_case_problems():
 
 def main():
     logging.set_verbosity_error()
+    if len(sys.argv) > 3 and not transformers.__version__.startswith(f"{sys.argv[3]}."):
+        sys.exit(f"transformers is {transformers.__version__}, expected {sys.argv[3]}")
     problems, lines = lower_case_problems()
     generator = random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
     compared = refused = words = 0
@@ -226,7 +236,8 @@ def main():
             files = {path.name: path.read_text() for path in directory.glob("*.json")}
             tokenizer = AutoTokenizer.from_pretrained(directory)
             sequences = [sequence(generator, tokenizer) for _ in range(SEQUENCES)]
-            result = run(directory, given="".join(" ".join(map(str, ids)) + "\n" for ids in sequences))
+            lines_of_ids = "".join(" ".join(map(str, ids)) + "\n" for ids in sequences)
+            result = run(directory, transformers.__version__, given=lines_of_ids)
             if result.returncode != 0:
                 problems.append(f"{files}: {result.stderr.decode()}")
                 continue

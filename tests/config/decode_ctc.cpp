@@ -1,5 +1,6 @@
-// Decodes ids as JSON, for decode_as_transformers.py: decode_ctc DIRECTORY reads one sequence of
-// ids a line from stdin; decode_ctc --lower makes lines of text lower case.
+// Decodes ids as JSON, for decode_as_transformers.py: decode_ctc DIRECTORY RELEASE reads one
+// sequence of ids a line from stdin, with the tokenizer of that release of transformers; decode_ctc
+// --lower makes lines of text lower case.
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "core/text.h"
+#include "w2vbert/config/hf_version.h"
 #include "w2vbert/config/wav2vec2_ctc_tokenizer.h"
 
 namespace {
@@ -37,7 +39,7 @@ Json decode(const Wav2Vec2CTCTokenizer& tokenizer, const std::string& line) {
 }  // namespace
 
 int main(int count, char** arguments) {
-  if (count != 2) return 2;
+  if (count != 2 && count != 3) return 2;
   const std::string directory = arguments[1];
   std::string line;
   if (directory == "--lower") {
@@ -45,7 +47,9 @@ int main(int count, char** arguments) {
     return 0;
   }
   try {
-    const auto tokenizer = Wav2Vec2CTCTokenizer::from_pretrained(directory);
+    const auto release = w2vbert::hf_version_of(count == 3 ? arguments[2] : "");
+    if (!release) return 2;
+    const auto tokenizer = Wav2Vec2CTCTokenizer::from_pretrained(directory, *release);
     while (std::getline(std::cin, line)) std::cout << decode(tokenizer, line).dump() << '\n';
   } catch (const std::exception& error) {
     std::cerr << error.what() << '\n';

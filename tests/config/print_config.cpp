@@ -80,6 +80,7 @@ Json to_json(const w2vbert::Wav2Vec2BertConfig& config) {
       {"attn_implementation", config.attn_implementation},
       {"output_hidden_states", config.output_hidden_states},
       {"output_attentions", config.output_attentions},
+      {"tie_last_hidden_states", or_null(config.tie_last_hidden_states)},
       {"problem_type", or_null(config.problem_type)},
       {"id2label", labels},
       {"num_labels", config.num_labels},

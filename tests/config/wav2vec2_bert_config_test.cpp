@@ -306,7 +306,8 @@ TEST(Wav2Vec2BertConfig, ReadsTheAttentionUnderBothNames) {
 
 TEST(Wav2Vec2BertConfig, LetsTheCallerChooseTheAttention) {
   const auto chosen = [](const char* text, const char* attention) {
-    return Wav2Vec2BertConfig::from_json(text, kPath, attention).attn_implementation;
+    return Wav2Vec2BertConfig::from_json(text, kPath, kNewestHfVersion, attention)
+        .attn_implementation;
   };
   for (const char* key : {"attn_implementation", "_attn_implementation"}) {
     for (const char* value : {"\"sdpa\"", "\"flash_attention_2\"", "3", "null"}) {
@@ -348,10 +349,13 @@ TEST(Wav2Vec2BertConfig, RefusesWhatWouldChangeTheComputationUnseen) {
                  "is not supported, expected null or an empty object");
   expect_refused("transformers_weights", {"\"other.safetensors\""},
                  "\"other.safetensors\" is not supported, expected null");
-  for (const char* key : {"fusion_config", "layer_types", "rope_parameters", "rope_scaling"}) {
+  for (const char* key :
+       {"fusion_config", "layer_types", "mtp_layer_types", "rope_parameters", "rope_scaling"}) {
     expect_refused(key, {"{\"x\": 1}", "true"}, "is not supported, expected null");
     EXPECT_EQ(error_of(with(key, "null")), "accepted") << key;
   }
+  EXPECT_NO_THROW(
+      Wav2Vec2BertConfig::from_json(R"({"mtp_layer_types": 1})", kPath, HfVersion::v5_17));
   expect_refused("attribute_map", {"{\"hidden_size\": \"vocab_size\"}", "null"},
                  "is not supported, expected no such key");
   expect_refused("return_dict", {"false"}, "false is not supported, expected true or null");
@@ -368,6 +372,28 @@ TEST(Wav2Vec2BertConfig, RefusesKeysThatHuggingFaceComputes) {
   for (const char* key :
        {"inputs_to_logits_ratio", "is_heterogeneous", "per_layer_attributes", "use_return_dict"}) {
     expect_refused(key, {"320", "true", "null"}, "is not supported, expected no such key");
+  }
+  expect_refused("sub_configs", {"{}", "true", "null"}, "is not supported, expected no such key");
+  for (const HfVersion version : {HfVersion::v5_17, HfVersion::v5_19}) {
+    EXPECT_NO_THROW(Wav2Vec2BertConfig::from_json(R"({"sub_configs": {}})", kPath, version));
+  }
+}
+
+TEST(Wav2Vec2BertConfig, TiesTheLastStateWhereTheReleaseHeedsTheKey) {
+  constexpr const char* kKey = "tie_last_hidden_states";
+  expect_refused(kKey, {"1", "\"true\"", "[]"}, "expected ");
+  for (const char* absent : {"{}", R"({"tie_last_hidden_states": null})"}) {
+    EXPECT_EQ(parse(absent).tie_last_hidden_states, std::nullopt);
+    EXPECT_FALSE(parse(absent).ties_last_hidden_state());
+    EXPECT_THAT(parse(absent).to_json(), Not(HasSubstr(kKey)));
+  }
+  for (const std::string flag : {"true", "false"}) {
+    const std::string text = with(kKey, flag);
+    EXPECT_EQ(parse(text).ties_last_hidden_state(), flag == "true");
+    EXPECT_THAT(parse(text).to_json(), HasSubstr("\"tie_last_hidden_states\": " + flag));
+    const auto older = Wav2Vec2BertConfig::from_json(text, kPath, HfVersion::v5_17);
+    EXPECT_FALSE(older.ties_last_hidden_state());
+    EXPECT_EQ(older.to_json(), parse(text).to_json());
   }
 }
 

@@ -1,7 +1,8 @@
 """Runs examples/finetune_ctc.cpp and examples/finetune_ctc.py on small seeded models and recorded speech: every
 loss, every decoded text and every bit of the saved model has to be the same, and the loss has to fall.
 
-usage: compare_finetune_ctc.py FINETUNE_CTC   (exit 77: transformers or Debian's recordings are not installed)"""
+usage: compare_finetune_ctc.py FINETUNE_CTC [RELEASE]   (exit 77: transformers or Debian's recordings are not
+installed; RELEASE: fails for another one of transformers)"""
 
 import contextlib
 import io
@@ -16,6 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path += [str(ROOT / "examples"), str(ROOT / "scripts"), str(ROOT / "tests" / "support")]
 try:
     import torch
+    import transformers
     from safetensors.torch import load_file
     from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertForCTC, Wav2Vec2BertModel
     from transformers.utils import logging
@@ -87,6 +89,8 @@ def main():
     if not CARDS.is_dir():
         print(f"SKIPPED: {CARDS} is not there (pocketsphinx-testdata)")
         return 77
+    if len(sys.argv) > 2 and not transformers.__version__.startswith(f"{sys.argv[2]}."):
+        sys.exit(f"transformers is {transformers.__version__}, expected {sys.argv[2]}")
     prepare_pytorch()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
@@ -101,7 +105,8 @@ def main():
             words = [*(str(folder / name) for name in (model, "clips.tsv", "vocab.json")), "--learning-rate", "0.01",
                      *options]
             saved = [folder / "saved" / side for side in ("here", "python")]
-            program = subprocess.run([sys.argv[1], *words, "--output", str(saved[0])], check=True,
+            program = subprocess.run([sys.argv[1], *words, "--hf-version", transformers.__version__, "--output",
+                                      str(saved[0])], check=True,
                                      stdout=subprocess.PIPE, text=True).stdout
             printed = io.StringIO()
             with contextlib.redirect_stdout(printed):

@@ -200,7 +200,7 @@ TEST(Heads, RefuseLabelsThatHuggingFaceRefuses) {
   const std::string of_classes =
       "from 0 to below num_labels = " + std::to_string(config.num_labels);
   const std::string of_vocabulary =
-      "below vocab_size = " + std::to_string(config.vocab_size.value());
+      "from 0 to below vocab_size = " + std::to_string(config.vocab_size.value()) + ", or -100";
   const std::int64_t classes = config.num_labels, tokens = config.vocab_size.value();
   for (const std::int64_t label : {std::int64_t{-100}, std::int64_t{-1}, classes, classes + 4}) {
     const auto labels = torch::tensor({std::int64_t{1}, label});
@@ -215,12 +215,39 @@ TEST(Heads, RefuseLabelsThatHuggingFaceRefuses) {
   EXPECT_THAT(
       error_of_labels("Wav2Vec2BertForCTC", labels),
       HasSubstr("labels: " + std::to_string(tokens) + " at (1, 2), expected " + of_vocabulary));
-  labels[1][2] = -7;  // padding
+  labels[1][2] = -100;  // padding
   EXPECT_EQ(error_of_labels("Wav2Vec2BertForCTC", labels), "no ValueError");
+  // A target to HF, for which torch reads outside the logits.
+  labels[1][2] = -1;
+  EXPECT_THAT(error_of_labels("Wav2Vec2BertForCTC", labels),
+              HasSubstr("labels: -1 at (1, 2), expected " + of_vocabulary));
   // The largest of a row counts there, whatever it is.
   EXPECT_EQ(error_of_labels("Wav2Vec2BertForAudioFrameClassification",
                             torch::full({2, 12, classes}, -7, torch::kLong)),
             "no ValueError");
+}
+
+TEST(ForCTC, TakesForPaddingWhatTheReleaseDoes) {
+  const auto loss_of = [](HfVersion version, const std::vector<std::int64_t>& row) {
+    auto config = head_config();
+    config.hf_version = version;
+    config.pad_token_id = 3;
+    torch::manual_seed(7);
+    Wav2Vec2BertForCTC model(config);
+    model->eval();
+    torch::manual_seed(8);
+    const auto input = features(config, 12);
+    const auto labels = torch::tensor(row).unsqueeze(0).repeat({input.size(0), 1});
+    return model->forward(input, {}, labels).loss.item<double>();
+  };
+  for (const HfVersion version : {HfVersion::v5_21, kNewestHfVersion}) {
+    EXPECT_EQ(loss_of(version, {1, 3, 2}), loss_of(version, {1, 2, -100}));  // 3 is the blank
+    EXPECT_THROW(loss_of(version, {1, 2, -1}), c10::ValueError);
+  }
+  for (const HfVersion version : {HfVersion::v5_17, HfVersion::v5_20}) {
+    EXPECT_NE(loss_of(version, {1, 3, 2}), loss_of(version, {1, 2, -100}));
+    EXPECT_EQ(loss_of(version, {1, 2, -1}), loss_of(version, {1, 2, -100}));
+  }
 }
 
 TEST(ForCTC, LooksAtItsFeaturesBeforeItsLabels) {

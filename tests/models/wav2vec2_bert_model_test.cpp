@@ -129,6 +129,72 @@ TEST_F(BaseModel, StopsBeforeTheAdapterWhenOneStateIsWanted) {
       model->forward(input, {}, {}, options).last_hidden_state.equal(all.hidden_states->at(3)));
 }
 
+TEST_F(BaseModel, EndsItsStatesWithTheAdaptersOutputWhereTheyAreTied) {
+  auto config = config_;
+  config.add_adapter = true;
+  config.output_hidden_size = 12;
+  config.tie_last_hidden_states = true;
+  const auto input = features(2, 9);
+  ForwardOptions options;
+  options.output_hidden_states = true;
+  const auto run = [&] {
+    Wav2Vec2BertModel model(config);
+    randomize_parameters(*model, 26);
+    model->eval();
+    return model->forward(input, {}, {}, options);
+  };
+  const auto tied = run();
+  EXPECT_EQ(tied.hidden_states->size(), 4U);
+  EXPECT_TRUE(tied.hidden_states->back().equal(tied.last_hidden_state));
+  config.hf_version = HfVersion::v5_17;
+  const auto older = run();
+  EXPECT_EQ(older.hidden_states->back().sizes(), at::IntArrayRef({2, 9, config.hidden_size}));
+  config.hf_version = kNewestHfVersion;
+  config.tie_last_hidden_states = false;
+  EXPECT_TRUE(run().hidden_states->back().equal(older.hidden_states->back()));
+  config.tie_last_hidden_states = true;
+  options.stop_after = 3;  // without the adapter
+  EXPECT_TRUE(run().hidden_states->back().equal(older.hidden_states->back()));
+}
+
+TEST_F(BaseModel, WithAllLayersDroppedHasTheStatesOfTheRelease) {
+  auto config = config_;
+  config.layerdrop = 1.0;
+  config.apply_spec_augment = false;
+  config.tie_last_hidden_states = true;
+  ForwardOptions options;
+  options.output_hidden_states = true;
+  const auto states = [&](HfVersion version) {
+    config.hf_version = version;
+    Wav2Vec2BertModel model(config);
+    model->train();
+    return model->forward(features(1, 9), {}, {}, options).hidden_states->size();
+  };
+  EXPECT_EQ(states(HfVersion::v5_17), 0U);
+  EXPECT_EQ(states(HfVersion::v5_22), 1U);
+  EXPECT_EQ(states(HfVersion::v5_23), 0U);
+}
+
+TEST_F(BaseModel, TheAdapterDrawsForItsLayersAsTheEncoderDoes) {
+  auto config = config_;
+  config.add_adapter = true;
+  config.num_adapter_layers = 2;
+  config.layerdrop = 0.0;
+  const auto draws = [&](HfVersion version) {
+    config.hf_version = version;
+    Wav2Vec2BertModel model(config);
+    model->eval();
+    const auto input = features(1, 9);
+    torch::manual_seed(3);
+    model->forward(input);
+    const auto next = torch::rand({1}).item<float>();
+    torch::manual_seed(3);
+    return (torch::rand({10}) == next).nonzero()[0].item<std::int64_t>();  // numbers before it
+  };
+  EXPECT_EQ(draws(HfVersion::v5_22), config.num_hidden_layers + config.num_adapter_layers);
+  EXPECT_EQ(draws(HfVersion::v5_23), 0);
+}
+
 TEST_F(BaseModel, DrawsTheMasksOfSpecAugmentFromTheGeneratorItIsGiven) {
   auto config = config_;
   config.mask_time_length = 3;

@@ -105,6 +105,35 @@ TEST_F(Encoder, DropsLayersInTrainingOnlyAndListsThoseThatRan) {
   EXPECT_EQ(dropped->forward(input, {}, options).hidden_states.size(), 4U);
 }
 
+TEST_F(Encoder, DrawsForEachLayerUpTo522AndSinceThenWhereOneMayBeDropped) {
+  const auto input = random(1, 5);
+  auto config = config_;
+  config.conformer_conv_dropout = 0.0;
+  const auto draws = [&](HfVersion version, bool train, double layerdrop) {
+    config.hf_version = version;
+    config.layerdrop = layerdrop;
+    Wav2Vec2BertEncoder encoder(config);
+    encoder->train(train);
+    torch::manual_seed(3);
+    encoder->forward(input);
+    const auto next = torch::rand({1}).item<float>();
+    torch::manual_seed(3);
+    const auto all = torch::rand({10});
+    return (all == next).nonzero()[0].item<std::int64_t>();  // numbers before it
+  };
+  for (const HfVersion version : {HfVersion::v5_17, HfVersion::v5_22}) {
+    for (const bool train : {false, true}) {
+      EXPECT_EQ(draws(version, train, 0.0), config.num_hidden_layers);
+      EXPECT_EQ(draws(version, train, 0.5), config.num_hidden_layers);
+    }
+  }
+  for (const HfVersion version : {HfVersion::v5_23, kNewestHfVersion}) {
+    EXPECT_EQ(draws(version, false, 0.5), 0);
+    EXPECT_EQ(draws(version, true, 0.0), 0);
+    EXPECT_EQ(draws(version, true, 0.5), config.num_hidden_layers);
+  }
+}
+
 // As a fused model has one for a moment; with positions and without it has no parameters to compare
 // its input with.
 TEST_F(Encoder, WithoutLayersGivesItsInputBack) {

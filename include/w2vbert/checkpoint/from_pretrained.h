@@ -11,6 +11,7 @@
 
 #include "w2vbert/checkpoint/checkpoint.h"
 #include "w2vbert/checkpoint/load.h"
+#include "w2vbert/config/hf_version.h"
 #include "w2vbert/config/wav2vec2_bert_config.h"
 #include "w2vbert/nn/initialization.h"
 
@@ -22,6 +23,7 @@ struct FromPretrainedOptions {
   c10::ScalarType dtype = c10::ScalarType::Float;
   /// "sdpa" or "eager", in the place of what config.json asks for.
   std::optional<std::string> attn_implementation;
+  HfVersion hf_version = kNewestHfVersion;        ///< Wav2Vec2BertConfig::hf_version
   std::optional<std::int64_t> num_hidden_layers;  ///< fewer than the file holds: the first ones
   /// Instead of the config's architectures[0], which AnyModel alone looks at.
   std::optional<std::string> architecture;

@@ -9,6 +9,8 @@
 #include <variant>
 #include <vector>
 
+#include "w2vbert/config/hf_version.h"
+
 namespace w2vbert {
 
 /// Every field of HF's Wav2Vec2BertConfig under HF's name and with HF's default
@@ -81,6 +83,9 @@ struct Wav2Vec2BertConfig {
   std::string attn_implementation = "sdpa";  ///< HF `_attn_implementation`: "eager" or "sdpa"
   bool output_hidden_states = false;         ///< where a call does not say otherwise
   bool output_attentions = false;            ///< the same
+  /// Whether the last of the hidden states is last_hidden_state, which is another where there is an
+  /// adapter; absent: false. HF: no field, but looked at where a file has it, since 5.18.
+  std::optional<bool> tie_last_hidden_states;
   /// Not used by the losses; "regression", "single_label_classification",
   /// "multi_label_classification" or null.
   std::optional<std::string> problem_type;
@@ -92,22 +97,28 @@ struct Wav2Vec2BertConfig {
   /// null, as HF has it then.
   std::optional<std::map<std::string, std::variant<std::int64_t, std::string>>> label2id;
 
-  /// Reads the text of a config.json. Unknown keys are ignored. Throws ConfigError naming `path`,
-  /// the key, what is there and what was expected; calls validate(). `attn_implementation` is
-  /// HF's keyword of that name: it counts in the place of the text's, which is not looked at then.
+  /// Whose behaviour the model of this config has where releases of transformers differ. Not
+  /// written to a config.json.
+  HfVersion hf_version = kNewestHfVersion;
+
+  /// Reads the text of a config.json as `hf_version` does. Unknown keys are ignored. Throws
+  /// ConfigError naming `path`, the key, what is there and what was expected; calls validate().
+  /// `attn_implementation` is HF's keyword of that name: it counts in the place of the text's,
+  /// which is not looked at then.
   static Wav2Vec2BertConfig from_json(
-      std::string_view text, const std::string& path,
+      std::string_view text, const std::string& path, HfVersion hf_version = kNewestHfVersion,
       const std::optional<std::string>& attn_implementation = std::nullopt);
 
   /// Reads `<directory>/config.json`, as from_json().
   static Wav2Vec2BertConfig from_pretrained(
-      const std::string& directory,
+      const std::string& directory, HfVersion hf_version = kNewestHfVersion,
       const std::optional<std::string>& attn_implementation = std::nullopt);
 
   /// The text of a config.json as HF's save_pretrained writes it (PreTrainedConfig.to_json_string),
   /// but for transformers_version, which is left out; keys that from_json() ignored are not there.
   /// Two things that mean the same are written in one way: 0 as 0.0 where a key holds any number,
-  /// an eos_token_id of one entry as that entry. attn_implementation is not written, as in HF.
+  /// an eos_token_id of one entry as that entry. attn_implementation is not written, as in HF, nor
+  /// is hf_version.
   /// Throws ConfigError.
   std::string to_json() const;
 
@@ -119,6 +130,11 @@ struct Wav2Vec2BertConfig {
   /// Width E of the adapter. HF: output_hidden_size, where null and 0 mean hidden_size.
   std::int64_t adapter_size() const {
     return output_hidden_size.value_or(0) == 0 ? hidden_size : *output_hidden_size;
+  }
+
+  /// tie_last_hidden_states, where hf_version heeds it. HF: capture_outputs.
+  bool ties_last_hidden_state() const {
+    return hf_version >= HfVersion::v5_18 && tie_last_hidden_states.value_or(false);
   }
 
   /// Parameters of a Wav2Vec2BertModel of this config, without those of an activation (prelu).

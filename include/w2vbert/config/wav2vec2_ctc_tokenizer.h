@@ -8,10 +8,12 @@
 #include <string>
 #include <vector>
 
+#include "w2vbert/config/hf_version.h"
+
 namespace w2vbert {
 
 /// HF: transformers/models/wav2vec2/tokenization_wav2vec2.py, Wav2Vec2CTCTokenizer, as
-/// from_pretrained of transformers 5.17 makes it from a directory's files.
+/// from_pretrained makes it from a directory's files.
 class Wav2Vec2CTCTokenizer {
  public:
   /// A text and the frames that it comes from: start_offset to before end_offset.
@@ -30,10 +32,12 @@ class Wav2Vec2CTCTokenizer {
   };
 
   /// Reads vocab.json and, as far as HF reads them, tokenizer_config.json, special_tokens_map.json,
-  /// added_tokens.json, and the tokenizer_class of config.json. Of several tokens of one id the
-  /// last one counts. Refused beyond HF: a file over its limit, a token of more than 4096 bytes, a
-  /// key that stands twice, a negative id, a pad_token of null. Throws ConfigError.
-  static Wav2Vec2CTCTokenizer from_pretrained(const std::string& directory);
+  /// added_tokens.json, and the tokenizer_class of config.json, as `hf_version` does. Of several
+  /// tokens of one id the last one counts. Refused beyond HF: a file over its limit, a token of
+  /// more than 4096 bytes, a key that stands twice, a negative id, a pad_token of null, an object
+  /// under additional_special_tokens beside one under extra_special_tokens. Throws ConfigError.
+  static Wav2Vec2CTCTokenizer from_pretrained(const std::string& directory,
+                                              HfVersion hf_version = kNewestHfVersion);
 
   /// HF: decode(ids, output_char_offsets=True, output_word_offsets=True): one id a frame; equal
   /// neighbours are one, the pad token is the blank, special tokens stay. Throws ConfigError for an

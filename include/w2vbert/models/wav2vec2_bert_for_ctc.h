@@ -19,7 +19,8 @@ class Wav2Vec2BertForCTCImpl : public Cloneable<Wav2Vec2BertForCTCImpl> {
   void pretty_print(std::ostream& stream) const override;
 
   /// Inputs as of Wav2Vec2BertModel; `options` without stop_after. `labels` (B, targets), long,
-  /// from 0 to V - 1 and padded with anything below 0, or undefined. The loss is float32. Throws
+  /// from 0 to V - 1, of which the blank and -100 are padding (up to transformers 5.20: anything
+  /// below 0), or undefined. The loss is float32. Throws
   /// c10::ValueError; ConfigError when labels meet a pad_token_id, the blank, of null or outside of
   /// 0 to V - 1.
   CausalLMOutput forward(const torch::Tensor& input_features,

@@ -24,8 +24,8 @@ struct ForwardOptions {
   std::optional<bool> output_attentions;
   /// The last of `hidden_states` that is needed, 0..num_hidden_layers: later layers are not
   /// computed, and last_hidden_state is that state, without adapter. Not in HF; the states are the
-  /// same bits. For Wav2Vec2BertModel and Wav2Vec2BertEncoder: a head needs the last state, and
-  /// throws c10::ValueError.
+  /// same bits, but that tie_last_hidden_states says nothing. For Wav2Vec2BertModel and
+  /// Wav2Vec2BertEncoder: a head needs the last state, and throws c10::ValueError.
   std::optional<std::int64_t> stop_after;
   /// Draws SpecAugment's masks in training. Null: one of the whole process, as NumPy's is in HF,
   /// with a seed of its own (core/numpy_random.h).

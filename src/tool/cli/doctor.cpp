@@ -26,6 +26,7 @@
 #include "tool/store/json_text.h"
 #include "w2vbert/audio/audio_file.h"
 #include "w2vbert/checkpoint/model_directory.h"
+#include "w2vbert/config/hf_version.h"
 #include "w2vbert/core/device.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/version.h"
@@ -59,6 +60,13 @@ Finding torch_finding() {
         "LD_LIBRARY_PATH";
   }
   return finding;
+}
+
+Finding hf_version_finding() {
+  return {"transformers",
+          fmt::format("as {} (--hf-version takes {} to {})", name_of(kNewestHfVersion),
+                      name_of(kOldestHfVersion), name_of(kNewestHfVersion)),
+          ""};
 }
 
 Finding libav_finding() {
@@ -152,6 +160,7 @@ int run(const DoctorOptions& options) {
   const std::vector<Finding> findings = {
       {"w2vbert", version(), ""},
       torch_finding(),
+      hf_version_finding(),
       {"libsndfile", ::sf_version_string(), ""},
       {"soxr", ::soxr_version(), ""},
       libav_finding(),

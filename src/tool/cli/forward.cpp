@@ -56,6 +56,7 @@ int run(const ForwardOptionsGiven& options) {
                          {"architecture", summary.architecture},
                          {"engine", name_of(summary.engine.kind)},
                          {"engine_reason", summary.engine.reason},
+                         {"hf_version", name_of(request.model.hf_version)},
                          {"output", escaped_name(options.output)},
                          {"tensors", summary.outputs},
                          {"load_seconds", summary.load_seconds},

@@ -25,6 +25,7 @@ using Json = nlohmann::ordered_json;
 struct InspectOptions {
   std::string path;
   std::string prefix;
+  HfVersion hf_version = kNewestHfVersion;
   OutputOptions output;
 };
 
@@ -210,8 +211,8 @@ int run(const InspectOptions& options) {
   load.prefix = options.prefix;
   Messages messages(options.output.quiet);
   constexpr std::uint64_t kMegabyte = 1'000'000;
-  const Inspection inspection =
-      inspect(options.path, load, [&](std::uint64_t bytes, std::uint64_t total) {
+  const Inspection inspection = inspect(
+      options.path, load, options.hf_version, [&](std::uint64_t bytes, std::uint64_t total) {
         if (total > 100 * kMegabyte)
           messages.progress(bytes / kMegabyte, total / kMegabyte, "MB read");
       });
@@ -249,6 +250,7 @@ Run add_inspect(CLI::App& program) {
       .add_option("PATH", options->path,
                   "A model directory or Hub id, a .safetensors file, or an index")
       ->type_name("");
+  add_hf_version(command, options->hf_version);
   add_prefix(command, options->prefix);
   options->output.add_to(command);
   command.footer(

@@ -114,6 +114,13 @@ OneOf<EngineKind> engine_kinds() {
   return OneOf<EngineKind>(std::move(choices));
 }
 
+HfVersion HfVersions::operator()(const std::string& option, const std::string& text) const {
+  if (const auto version = hf_version_of(text)) return *version;
+  throw UsageError("", option, in_quotes(text) + " is not supported",
+                   "a release of transformers from " + name_of(kOldestHfVersion) + " to " +
+                       name_of(kNewestHfVersion));
+}
+
 OneOf<std::string> attn_implementations() { return one_of({"eager", "sdpa"}); }
 
 void add_model(CLI::App& command, std::string& model, std::string& revision) {
@@ -131,6 +138,11 @@ void add_lora(CLI::App& command, std::string& lora, std::string& lora_prefix) {
   add_value(command, "--lora-prefix", lora_prefix, "NAME",
             "What stands before the model's names in the adapter, behind base_model.model. "
             "(default: found by itself where there is one place)");
+}
+
+void add_hf_version(CLI::App& command, HfVersion& version) {
+  add_value(command, "--hf-version", version, HfVersions(),
+            "Which release of transformers to follow where they differ");
 }
 
 void add_prefix(CLI::App& command, std::string& prefix) {
@@ -167,6 +179,7 @@ void ModelOptions::add_to(CLI::App& command) {
   add_value(command, "--attn-implementation", attn_implementation, attn_implementations(),
             "Which of HuggingFace's attention paths the reference engine follows (default: what "
             "config.json asks for, else sdpa)");
+  add_hf_version(command, hf_version);
   add_threads(command, threads, "the cores this process may use");
   add_prefix(command, prefix);
   add_lora(command, lora, lora_prefix);
@@ -187,6 +200,7 @@ ModelRequest ModelOptions::request() const {
   request.precision = precision;
   request.engine = engine;
   request.attn_implementation = attn_implementation;
+  request.hf_version = hf_version;
   request.lenient = lenient;
   request.prefix = prefix;
   request.lora = lora;

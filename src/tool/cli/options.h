@@ -14,6 +14,7 @@
 #include "tool/store/output_format.h"
 #include "tool/tasks/extraction.h"
 #include "w2vbert/audio/audio_file.h"
+#include "w2vbert/config/hf_version.h"
 #include "w2vbert/engine/engine.h"
 #include "w2vbert/engine/precision.h"
 
@@ -32,6 +33,7 @@ struct ModelOptions {
   Precision precision = Precision::float32;
   EngineKind engine = EngineKind::fused;
   std::optional<std::string> attn_implementation;
+  HfVersion hf_version = kNewestHfVersion;
   std::optional<int> threads;
   std::string prefix;
   std::string lora;
@@ -43,12 +45,21 @@ struct ModelOptions {
   ModelRequest request() const;
 };
 
+// Reads --hf-version.
+struct HfVersions {
+  std::string placeholder = "X.Y";
+
+  HfVersion operator()(const std::string& option, const std::string& text) const;
+  std::string text(const HfVersion& version) const { return name_of(version); }
+};
+
 // Options that stand in several commands by themselves, and their readers.
 OneOf<Precision> precisions(const std::string& shown_instead = "");
 OneOf<EngineKind> engine_kinds();
 OneOf<std::string> attn_implementations();
 void add_model(CLI::App& command, std::string& model, std::string& revision);
 void add_lora(CLI::App& command, std::string& lora, std::string& lora_prefix);
+void add_hf_version(CLI::App& command, HfVersion& version);
 void add_prefix(CLI::App& command, std::string& prefix);
 void add_quiet(CLI::App& command, bool& quiet);
 void add_threads(CLI::App& command, std::optional<int>& threads, const std::string& by_default);

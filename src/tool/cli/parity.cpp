@@ -34,6 +34,7 @@ struct ParityOptionsGiven {
   OutputOptions output;
   // What is not given is as it was in PyTorch, as far as this machine goes.
   std::optional<Precision> precision;
+  std::optional<HfVersion> hf_version;
   std::optional<int> threads;
   std::string reference;
   std::string report;
@@ -73,6 +74,7 @@ ParityOptions parity_options(const ParityOptionsGiven& given, const Reference& r
   request.engine = EngineKind::reference;
   options.load = load_options(request, choose_engine(request, Wav2Vec2BertConfig()));
   if (!given.model.revision.empty()) options.load.revision = given.model.revision;
+  options.hf_version = given.hf_version;
   options.tolerance = given.tolerance;
   return options;
 }
@@ -138,7 +140,8 @@ int run_dump(const ParityOptionsGiven& given) {
   }
   for (const auto& [option, is_given] :
        {std::pair("--dtype", given.precision.has_value()),
-        std::pair("--attn-implementation", given.attn_implementation.has_value()),
+        std::pair("--attn-implementation", given.model.attn_implementation.has_value()),
+        std::pair("--hf-version", given.hf_version.has_value()),
         std::pair("--device", given.model.device != "cpu"),
         std::pair("--prefix", !given.model.prefix.empty()),
         std::pair("--lora", !given.model.lora.empty())}) {
@@ -234,6 +237,8 @@ Run add_parity(CLI::App& program) {
             "Type to compute in (default: the reference's)");
   add_value(command, "--attn-implementation", model.attn_implementation, attn_implementations(),
             "Which of HuggingFace's attention paths to follow (default: the reference's)");
+  add_value(command, "--hf-version", given->hf_version, HfVersions(),
+            "Which release of transformers to follow where they differ (default: the reference's)");
   add_threads(command, given->threads,
               "the reference's, but no more than the cores this process may use");
   add_prefix(command, model.prefix);

@@ -26,6 +26,7 @@ std::string settings_line(const Settings& settings) {
   const auto get = [&](const char* key) { return setting_of(settings, key); };
   if (!get("transformers").empty()) add("transformers " + get("transformers"));
   if (!get("w2vbert").empty()) add("w2vbert " + get("w2vbert"));
+  if (!get("hf_version").empty()) add("as transformers " + get("hf_version"));
   if (!get("engine").empty()) add(get("engine") + " " + get("version"));
   if (!get("torch").empty()) add("torch " + get("torch"));
   add(get("device"));

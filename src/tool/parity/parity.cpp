@@ -41,6 +41,7 @@ Settings settings_here(const Reference& reference, const FromPretrainedOptions& 
           {"device", load.device.str()},
           {"dtype", dtype_name(load.dtype)},
           {"grad", reference.setting("grad")},
+          {"hf_version", name_of(load.hf_version)},
           {"threads", std::to_string(at::get_num_threads())},
           {"torch", TORCH_VERSION},
           {"train", reference.setting("train")}};
@@ -231,6 +232,7 @@ ParityResult check_parity(const std::string& model_path, Reference reference,
                           const std::function<void(std::size_t, std::size_t)>& progress) {
   FromPretrainedOptions load = options.load;
   load.architecture = reference.setting("architecture");
+  load.hf_version = options.hf_version.value_or(reference.hf_version());
   auto loaded = load_pretrained<AnyModel>(model_path, load);
   reference.compute_in(load.device, load.dtype, loaded.config.attn_implementation);
   AnyModel& model = loaded.model;

@@ -77,6 +77,8 @@ struct ParityResult {
 
 struct ParityOptions {
   FromPretrainedOptions load;  // device, dtype, attention; architecture is the reference's
+  // Whose behaviour is compared. Absent: of the release that made the reference.
+  std::optional<HfVersion> hf_version;
   // Instead of the default_tolerance().
   std::optional<double> tolerance;
   bool modules = true;

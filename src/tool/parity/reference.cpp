@@ -99,6 +99,9 @@ torch::ScalarType Reference::dtype() const {
 }
 
 int Reference::threads() const { return number<int>(*this, "threads", 1); }
+HfVersion Reference::hf_version() const {
+  return hf_version_of(setting("transformers")).value_or(kNewestHfVersion);
+}
 std::uint64_t Reference::seed() const { return number<std::uint64_t>(*this, "seed", 0); }
 
 torch::Tensor Reference::tensor(const std::string& name) const {

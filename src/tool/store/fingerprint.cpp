@@ -47,7 +47,8 @@ std::string Fingerprint::digest() const {
 std::string run_record(const Fingerprint& fingerprint) {
   Json fields = Json::object();
   for (const auto& [field, value] : fingerprint.fields) fields[field] = value;
-  const Json record = {{"fingerprint", fingerprint.digest()}, {"fields", fields}};
+  Json record = {{"fingerprint", fingerprint.digest()}, {"fields", fields}};
+  for (const auto& [name, value] : fingerprint.notes) record["notes"][name] = value;
   return json_text(record);
 }
 

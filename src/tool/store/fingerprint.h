@@ -14,12 +14,16 @@ struct Fingerprint {
   std::vector<std::pair<std::string, std::string>> fields;
   // What is meant where a field is not there, as far as a run may also say so: the same run.
   std::vector<std::pair<std::string, std::string>> defaults = {};
+  // What is worth knowing of a run and changes no byte of its outputs: in the record, and neither
+  // in the digest nor compared.
+  std::vector<std::pair<std::string, std::string>> notes = {};
 
   // SHA-256 of the fields, in hexadecimal.
   std::string digest() const;
 };
 
-// The run record: {"fingerprint": digest, "fields": {...}}, with a line break at its end.
+// The run record: {"fingerprint": digest, "fields": {...}}, also "notes": {...} where there are
+// some, with a line break at its end.
 std::string run_record(const Fingerprint& fingerprint);
 
 // What an error about a run record says beside the problem.
@@ -27,7 +31,7 @@ inline constexpr std::string_view kExpectedRecord =
     "the record of a run (what goes with the file is what the run was asked for: outputs and "
     "journals stay without it, and the next run takes those that say that they are its own)";
 
-// Reads a run record. Throws UsageError(path) when `text` is not a run record.
+// Reads a run record, without its notes. Throws UsageError(path) when `text` is not a run record.
 Fingerprint parse_run_record(std::string_view text, const std::string& path);
 
 // Throws UsageError(path) naming the first field that differs and both its values. The defaults are

@@ -247,6 +247,16 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
                        "a model with more layers", "preset");
     }
   }
+  // The states here are the encoder's, whose bits no release of transformers changes.
+  const bool wants_tied = !states_.empty() && states_.back() == config_.num_hidden_layers &&
+                          config_.add_adapter && config_.ties_last_hidden_state();
+  if (wants_tied) {
+    const std::string setting = options.preset.empty() ? "states" : "preset";
+    throw UsageError("", setting,
+                     "state " + std::to_string(states_.back()) +
+                         " is what the adapter makes of it in a model with tie_last_hidden_states",
+                     "states before it, or none, which gives last_hidden_state", setting);
+  }
   if (options.chunk_seconds > 0) {
     if (states_.empty() && config_.add_adapter) {
       throw UsageError("", "chunk_seconds", "cannot cut what an adapter makes of a clip",
@@ -321,6 +331,7 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
     fields.emplace_back("overlap_frames", std::to_string(chunking_.overlap));
   }
   add_audio(fingerprint, audio);
+  fingerprint.notes.emplace_back("hf_version", name_of(request_.hf_version));
   return fingerprint;
 }
 

@@ -115,6 +115,7 @@ Inputs read_inputs(const std::string& path, const Wav2Vec2BertConfig& config,
 
 // In __metadata__.
 constexpr const char* kVersionKey = "w2vbert";
+constexpr const char* kHfVersionKey = "hf_version";
 constexpr const char* kCommandKey = "command";
 constexpr const char* kCommand = "forward";
 
@@ -239,7 +240,9 @@ ForwardSummary run_forward(const ForwardRequest& request) {
   const NamedTensors outputs = run_model(request, model.path, inputs, summary);
   for (const auto& [name, tensor] : outputs) summary.outputs.push_back(name);
   output.put(stage_safetensors(output.path(), outputs,
-                               {{kCommandKey, kCommand}, {kVersionKey, version()}}));
+                               {{kCommandKey, kCommand},
+                                {kVersionKey, version()},
+                                {kHfVersionKey, name_of(request.model.hf_version)}}));
   return summary;
 }
 

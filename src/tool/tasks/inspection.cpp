@@ -71,9 +71,10 @@ void read_through(const CheckpointFiles::File& opened, Inspection& result,
 }
 
 LoadReport compare_with_config(const std::string& directory, const Checkpoint& checkpoint,
-                               const LoadOptions& options, Inspection& result) {
+                               const LoadOptions& options, HfVersion hf_version,
+                               Inspection& result) {
   // The tensors are the same under every attention, also one that is not supported.
-  const Wav2Vec2BertConfig config = Wav2Vec2BertConfig::from_pretrained(directory, "eager");
+  const auto config = Wav2Vec2BertConfig::from_pretrained(directory, hf_version, "eager");
   result.architectures = config.architectures;
   const SkipInitialization skip;  // nothing is written to the parameters: they cost no memory
   const auto& known = AnyModel::classes();
@@ -94,7 +95,7 @@ LoadReport compare_with_config(const std::string& directory, const Checkpoint& c
 
 }  // namespace
 
-Inspection inspect(const std::string& path, const LoadOptions& options,
+Inspection inspect(const std::string& path, const LoadOptions& options, HfVersion hf_version,
                    const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
   Inspection result;
   // A Hub id is no path; anything else is reported as it was given.
@@ -112,8 +113,8 @@ Inspection inspect(const std::string& path, const LoadOptions& options,
     });
   }
   if (is_model) {
-    result.comparison =
-        compare_with_config(result.path, Checkpoint::open(result.path), options, result);
+    result.comparison = compare_with_config(result.path, Checkpoint::open(result.path), options,
+                                            hf_version, result);
   }
   return result;
 }

@@ -48,8 +48,9 @@ struct Inspection {
 // `path`: a model directory or Hub id, a .safetensors file, or an index. Reads every byte of tensor
 // data once, in blocks: the memory needed does not grow with the tensors. `progress` gets the bytes
 // read so far and in all. Throws CheckpointError, ConfigError; a directory whose tensors do not
-// match its config is no exception but `comparison`.
+// match its config, read as that release of transformers does, is no exception but `comparison`.
 Inspection inspect(const std::string& path, const LoadOptions& options = {},
+                   HfVersion hf_version = kNewestHfVersion,
                    const std::function<void(std::uint64_t, std::uint64_t)>& progress = {});
 
 }  // namespace w2vbert::tool

@@ -11,8 +11,8 @@ namespace w2vbert::tool {
 
 Wav2Vec2BertConfig load_config(const ModelRequest& request, const std::string& directory) {
   check_config(directory);
-  Wav2Vec2BertConfig config =
-      Wav2Vec2BertConfig::from_pretrained(directory, request.attn_implementation);
+  Wav2Vec2BertConfig config = Wav2Vec2BertConfig::from_pretrained(directory, request.hf_version,
+                                                                  request.attn_implementation);
   if (!request.lora.empty()) take_sizes_of_lora(config, request.lora);
   config.validate(join_path(directory, "config.json"));
   return config;
@@ -39,6 +39,7 @@ FromPretrainedOptions load_options(const ModelRequest& request, const EngineChoi
   options.device = request.device;
   options.dtype = engine.parameter_dtype();
   options.attn_implementation = request.attn_implementation;
+  options.hf_version = request.hf_version;
   options.load.prefix = request.prefix;
   options.load.lenient = request.lenient;
   if (!request.lora.empty()) options.lora = request.lora;

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "w2vbert/checkpoint/from_pretrained.h"
+#include "w2vbert/config/hf_version.h"
 #include "w2vbert/config/seamless_m4t_feature_extractor_config.h"
 #include "w2vbert/engine/engine.h"
 #include "w2vbert/engine/fuse.h"
@@ -20,6 +21,7 @@ struct ModelRequest {
   Precision precision = Precision::float32;
   EngineKind engine = EngineKind::fused;
   std::optional<std::string> attn_implementation;  // else config.json's
+  HfVersion hf_version = kNewestHfVersion;
   bool lenient = false;
   std::string prefix;
   std::string lora;  // directory or Hub id of a PEFT adapter that is merged into the weights, or ""

@@ -41,7 +41,7 @@ Transcription::Transcription(ModelRequest request) : request_(std::move(request)
   }
   engine_ = choose_engine(request_, config_);
   features_ = load_features(config_, directory_);
-  tokenizer_ = Wav2Vec2CTCTokenizer::from_pretrained(tokenizer_directory());
+  tokenizer_ = Wav2Vec2CTCTokenizer::from_pretrained(tokenizer_directory(), request_.hf_version);
   tokenizer_.check_vocab_size(*config_.vocab_size);
   warnings_.insert(warnings_.end(), tokenizer_.warnings.begin(), tokenizer_.warnings.end());
   const std::int64_t blank = tokenizer_.pad_token_id();

@@ -56,8 +56,8 @@ TEST(CommandLine, ShowsTheTypeAndTheDefaultOfAnOption) {
         "(default: first)", "--output-format safetensors|npy", "(default: safetensors)",
         "--dtype float32|bfloat16", "(default: float32)", "--engine fused|reference",
         "(default: fused)", "--attn-implementation eager|sdpa", "else sdpa)", "--threads N",
-        "--read-timeout S", "(default: 60)", "--manifest-format list|tsv|csv|jsonl|scp",
-        "--preset NAME"}) {
+        "--hf-version X.Y", "(default: 5.24)", "--read-timeout S", "(default: 60)",
+        "--manifest-format list|tsv|csv|jsonl|scp", "--preset NAME"}) {
     EXPECT_THAT(extract.out, HasSubstr(text));
   }
   const Result bench = run_program({"bench", "--help"});
@@ -133,6 +133,11 @@ TEST(CommandLine, RefusesUnknownWords) {
   expect_usage_error(extract("--dtype", "int4"), HasSubstr("--dtype"));
   expect_usage_error(extract("--attn-implementation", "flash"), HasSubstr("--attn-implementation"));
   expect_usage_error(extract("--engine", "fast"), HasSubstr("--engine"));
+  for (const char* release : {"5.16", "5.25", "4.57.1", "newest"}) {
+    expect_usage_error(extract("--hf-version", release),
+                       AllOf(HasSubstr("--hf-version: \"" + std::string(release) + "\""),
+                             HasSubstr("a release of transformers from 5.17 to 5.24")));
+  }
   expect_usage_error(extract("--resampler", "linear"), HasSubstr("--resampler"));
   expect_usage_error(extract("--channels", "last"), HasSubstr("--channels"));
   expect_usage_error(extract("--num-shards", "2"),
@@ -206,9 +211,9 @@ TEST(Doctor, ReportsTheSameForPeopleAndMachines) {
     names.push_back(finding["name"]);
     EXPECT_THAT(text.out, HasSubstr(finding["value"].get<std::string>()));
   }
-  EXPECT_THAT(names, ::testing::IsSupersetOf({"w2vbert", "LibTorch", "libsndfile", "soxr", "libav",
-                                              "CPU kernels", "threads", "oneDNN", "MKL", "CUDA",
-                                              "Hub cache"}));
+  EXPECT_THAT(names, ::testing::IsSupersetOf({"w2vbert", "LibTorch", "transformers", "libsndfile",
+                                              "soxr", "libav", "CPU kernels", "threads", "oneDNN",
+                                              "MKL", "CUDA", "Hub cache"}));
 }
 
 TEST(Doctor, RunsWithoutAHome) {

@@ -493,6 +493,42 @@ TEST_F(Extract, RemovesTheTemporariesOfDeadProcesses) {
   EXPECT_TRUE(fs::exists(alive));
 }
 
+// No release of transformers changes a bit of what is extracted.
+TEST_F(Extract, NotesTheReleaseOfTransformersAndResumesWithAnother) {
+  ASSERT_EQ(run_program(words()).status, 0);
+  // The fingerprint depends on the order of the fields.
+  const auto record = nlohmann::ordered_json::parse(content_of(out_ + "/run.json"));
+  EXPECT_EQ(record["notes"]["hf_version"], "5.24");
+  EXPECT_FALSE(record["fields"].contains("hf_version"));
+  const Stamp stamp = stamp_of(out_ + "/x/a.safetensors");
+  const Result resumed = run_program(words({"--hf-version", "5.17"}));
+  EXPECT_EQ(resumed.status, 0) << resumed.err;
+  EXPECT_EQ(stamp_of(out_ + "/x/a.safetensors"), stamp);
+  // As earlier versions have left it.
+  auto older = record;
+  older.erase("notes");
+  std::ofstream(out_ + "/run.json") << older.dump();
+  EXPECT_EQ(run_program(words()).status, 0);
+  EXPECT_EQ(stamp_of(out_ + "/x/a.safetensors"), stamp);
+}
+
+TEST_F(Extract, RefusesTheStateThatIsTheAdaptersWhereTheyAreTied) {
+  auto config = nlohmann::json::parse(content_of(model_ + "/config.json"));
+  config["add_adapter"] = true;
+  config["tie_last_hidden_states"] = true;
+  std::ofstream(model_ + "/config.json") << config.dump();
+  for (const char* states : {"all", "3"}) {
+    const Result result = run_program(words({"--states", states}));
+    EXPECT_EQ(result.status, 2) << result.err;
+    EXPECT_THAT(result.errors(),
+                ElementsAre(AllOf(HasSubstr("--states: state 3 is what the adapter makes"),
+                                  HasSubstr("tie_last_hidden_states"))));
+    // The weights of the adapter are not there: nothing else is wrong before they are read.
+    EXPECT_EQ(run_program(words({"--states", states, "--hf-version", "5.17"})).status, 4);
+  }
+  EXPECT_EQ(run_program(words({"--states", "2"})).status, 4);
+}
+
 TEST_F(Extract, RefusesTheDirectoryOfAnotherRunAndNamesTheField) {
   ASSERT_EQ(run_program(words()).status, 0);
   const auto expect_different = [&](const Words& words, const std::string& field) {

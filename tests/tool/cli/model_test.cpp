@@ -531,6 +531,31 @@ TEST_F(Model, AsksForAnAttentionThatIsNotThere) {
   }
 }
 
+TEST_F(Model, SaysWhichReleaseOfTransformersItFollows) {
+  const auto release_in_result = [&] {
+    std::ifstream file(result_, std::ios::binary);
+    std::uint64_t bytes = 0;  // a safetensors file begins with its header's size, little endian
+    file.read(reinterpret_cast<char*>(&bytes), sizeof bytes);
+    std::string header(bytes, ' ');
+    file.read(header.data(), static_cast<std::streamsize>(bytes));
+    return nlohmann::json::parse(header)["__metadata__"]["hf_version"];
+  };
+  ASSERT_EQ(forward().status, 0);
+  EXPECT_EQ(release_in_result(), "5.24");
+  const Result older = forward({"--hf-version", "5.19.1", "--json"});
+  ASSERT_EQ(older.status, 0) << older.err;
+  EXPECT_EQ(release_in_result(), "5.19");
+  EXPECT_EQ(nlohmann::json::parse(older.out)["hf_version"], "5.19");
+}
+
+TEST_F(Model, IsReadAsTheReleaseOfTransformersReadsIt) {
+  set_config("sub_configs", nlohmann::json::object());
+  EXPECT_EQ(forward().status, 4);
+  EXPECT_EQ(forward({"--hf-version", "5.19"}).status, 0);
+  EXPECT_EQ(run_program({"inspect", model_}).status, 4);
+  EXPECT_EQ(run_program({"inspect", model_, "--hf-version", "5.19"}).status, 0);
+}
+
 TEST_F(Model, CastsTheFeaturesToItsType) {
   ASSERT_EQ(forward({"--dtype", "bfloat16"}).status, 0);
   EXPECT_EQ(tensors_of(result_).at("last_hidden_state").scalar_type(), at::kBFloat16);

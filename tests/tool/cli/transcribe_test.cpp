@@ -104,6 +104,16 @@ TEST_F(Transcribe, PrintsPathAndTextOfEachFile) {
   EXPECT_THAT(quiet.err, IsEmpty());
 }
 
+TEST_F(Transcribe, ReadsTheTokenizerAsTheReleaseOfTransformersDoes) {
+  write("tokenizer_config.json",
+        R"({"unk_token": null, "extra_special_tokens": [], "additional_special_tokens": ["<x>"]})");
+  set_vocab_size(8);  // "<s>" is 5, "</s>" 6 and "<x>" 7, where it counts
+  expect_error(words({"--hf-version", "5.17.0"}), 4, HasSubstr("has no token 7"));
+  for (const char* release : {"5.18", "5.24.0"}) {
+    expect_error(words({"--hf-version", release}), 4, HasSubstr("lm_head"));
+  }
+}
+
 TEST_F(Transcribe, TakesEachChannelAndWhatIsLeftOfADamagedFile) {
   write_clip(b_, 12345, 2, 16000, 2);
   const Result each = run_program(words({"--channels", "each"}));

@@ -71,6 +71,9 @@ MODELS = {
     "adapter_k4s3": dict(ADAPTER, adapter_kernel_size=4, adapter_stride=3, num_adapter_layers=3),
     "adapter_k1s1": dict(ADAPTER, adapter_kernel_size=1, adapter_stride=1),
     "adapter_0layers": dict(ADAPTER, output_hidden_size=32, num_adapter_layers=0),
+    # Keys of the config that only some releases of transformers heed.
+    "adapter_tied": dict(ADAPTER, tie_last_hidden_states=True, output_hidden_size=32),
+    "adapter_untied": dict(ADAPTER, tie_last_hidden_states=False),
     "wide_adapter": dict(num_hidden_layers=1, add_adapter=True,
                          use_intermediate_ffn_before_adapter=True),
     "fresh_adapter": dict(ADAPTER, output_hidden_size=32, num_adapter_layers=2,
@@ -96,6 +99,7 @@ MODELS = {
     "augment_adapter": dict(CTC, add_adapter=True, num_adapter_layers=3, layerdrop=0.5,
                             use_intermediate_ffn_before_adapter=True, mask_time_length=3,
                             position_embeddings_type="rotary", **DROPOUT),
+    "augment_adapter_kept": dict(CTC, add_adapter=True, num_adapter_layers=2, layerdrop=0.0, **DROPOUT),
     "augment_relative": dict(SEQUENCE, position_embeddings_type="relative", layerdrop=0.0,
                              mask_time_length=3, **DROPOUT),
 }
@@ -171,6 +175,9 @@ def families():
             yield Case(model, attn=attn)
             yield Case(model, attn=attn, mask="ragged")
             yield Case(model, "bfloat16", attn, "ragged")
+    for model in ("adapter_tied", "adapter_untied"):
+        yield Case(model, attn="eager")
+        yield Case(model, mask="ragged", grad=True)
     for model in ("wide_relative", "wide_rotary", "wide_adapter"):
         for attn in ("eager", "sdpa"):
             yield Case(model, attn=attn, mask="none", batch=1, frames=101)
@@ -200,6 +207,7 @@ def families():
         yield Case("augment_adapter", attn=attn, mask="ragged", grad=True, train=True, labels=True,
                    frames=90, gradient_checkpointing=True)
         yield Case("augment_adapter", attn=attn, mask="ragged", grad=True, train=True, labels=True, frames=90)
+        yield Case("augment_adapter_kept", attn=attn, mask="ragged", grad=True, train=True, labels=True, frames=90)
         yield Case("augment_adapter", "bfloat16", attn, "none", grad=True, train=True, labels=True, frames=90)
 
 
@@ -225,6 +233,7 @@ def make_labels(config, case, model):
     if name.endswith("ForCTC"):
         labels = torch.randint(1, config.vocab_size, (case.batch, 4))
         labels[0, 2:] = -100
+        labels[-1, 1] = config.pad_token_id  # the blank: a target up to transformers 5.20
         return labels
     if name.endswith("ForAudioFrameClassification"):
         classes = torch.randint(0, config.num_labels, (case.batch, case.frames))
@@ -283,7 +292,10 @@ def main():
     parser.add_argument("--golden", action="store_true")
     parser.add_argument("--only", nargs="+", default=[""], help="parts of cases' names")
     parser.add_argument("--device", default="cpu", help="where PyTorch computes; default: %(default)s")
+    parser.add_argument("--expect", metavar="X.Y", help="the release of transformers; fails for another")
     arguments = parser.parse_args()
+    if arguments.expect and not transformers.__version__.startswith(f"{arguments.expect}."):
+        sys.exit(f"transformers is {transformers.__version__}, expected {arguments.expect}")
     prepare_pytorch()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

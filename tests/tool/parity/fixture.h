@@ -22,6 +22,7 @@ struct Case {
     FromPretrainedOptions options;
     options.dtype = reference.dtype();
     options.attn_implementation = reference.setting("attn_implementation");
+    options.hf_version = reference.hf_version();
     return from_pretrained<Model>(model_directory, options);
   }
 };

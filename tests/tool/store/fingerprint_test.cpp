@@ -31,6 +31,15 @@ TEST(Fingerprint, SurvivesItsRecord) {
   EXPECT_EQ(read.digest(), kRun.digest());
 }
 
+TEST(Fingerprint, KeepsItsNotesOutOfWhatIsCompared) {
+  Fingerprint noted = kRun;
+  noted.notes = {{"hf_version", "5.24"}};
+  EXPECT_EQ(noted.digest(), kRun.digest());
+  EXPECT_EQ(difference_to(noted), "the same");
+  EXPECT_THAT(run_record(noted), HasSubstr("\"hf_version\": \"5.24\""));
+  EXPECT_EQ(run_record(parse_run_record(run_record(noted), "run.json")), run_record(kRun));
+}
+
 TEST(Fingerprint, ChangesWithEveryNameAndValue) {
   const Fingerprint moved{{{"model", "abcd"}, {"type", "float32"}}};
   EXPECT_NE(Fingerprint({{{"model", "abd"}, {"dtype", "float32"}}}).digest(), kRun.digest());
