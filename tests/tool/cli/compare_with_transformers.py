@@ -334,9 +334,12 @@ class Comparison(unittest.TestCase):
         (asking / "config.json").write_text(json.dumps(config))
         features = torch.randn(1, 9, 160, generator=torch.Generator().manual_seed(3))
         save_file({"input_features": features}, self.folder / "asking.safetensors")
-        for attention in ("sdpa", "eager"):
+        # sdpa, which gives no attentions, is the default, and refused where it is asked for, as in HF.
+        with self.assertRaisesRegex(Exception, "output_attentions"):
+            Wav2Vec2BertModel.from_pretrained(asking, attn_implementation="sdpa")
+        for attention, option in (("sdpa", ()), ("eager", ("--attn-implementation", "eager"))):
             run("forward", "--model", asking, "--input", self.folder / "asking.safetensors", "--output",
-                self.folder / "asked.safetensors", "--attn-implementation", attention, "--threads", THREADS)
+                self.folder / "asked.safetensors", *option, "--threads", THREADS)
             got = load_file(self.folder / "asked.safetensors")
             model = Wav2Vec2BertModel.from_pretrained(asking)
             model.config._attn_implementation = attention
