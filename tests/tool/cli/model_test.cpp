@@ -657,7 +657,8 @@ TEST_F(Model, RefusesLabelsThatItsLossDoesNotTake) {
     }
   };
   make_head("Wav2Vec2BertForCTC");
-  expect_refused(at::full({2, 3}, 99, at::kLong), "99 at (0, 0), expected from 0 to below vocab_size = 7");
+  expect_refused(at::full({2, 3}, 99, at::kLong),
+                 "99 at (0, 0), expected from 0 to below vocab_size = 7");
   expect_refused(at::ones({2}, at::kLong), "Long [2], expected Long (2, targets)");
   for (const char* name : {"Wav2Vec2BertForSequenceClassification", "Wav2Vec2BertForXVector"}) {
     make_head(name);
