@@ -1,5 +1,7 @@
 #include "tool/parity/dump_comparison.h"
 
+#include <c10/core/ScalarType.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
@@ -134,7 +136,8 @@ class DumpComparison {
     OutputPair pair{reference_.tensor(expected_.at(row)), dump_.read(names_.at(row))};
     if (!pair.actual.is_floating_point()) {
       throw CheckpointError(dump_.path(), names_.at(row),
-                            "is of dtype " + dtype_name(pair.actual.scalar_type()), "floats");
+                            std::string("is ") + c10::toString(pair.actual.scalar_type()),
+                            "floats");
     }
     pair.actual = fitted(pair.actual, pair.expected);
     if (options_.ignore_padding && pair.actual.defined()) take_padding(pair);

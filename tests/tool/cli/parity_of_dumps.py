@@ -374,7 +374,7 @@ class ParityOfDumps(unittest.TestCase):
         refused(2, "--names", "--reference", pack, "--names", "mlx")
         refused(2, "--names", "--expected", pack, "--actual", good, "--names", "unheard")
         refused(2, "feature_projection", "--expected", pack, "--actual", dumped("a.safetensors", {"a": torch.zeros(2)}))
-        refused(4, "int64", "--expected", pack, "--actual",
+        refused(4, "is Long", "--expected", pack, "--actual",
                 dumped("b.safetensors", {"last_hidden_state": torch.zeros(2, dtype=torch.int64)}))
         refused(3, "shape", "--expected", pack, "--actual",
                 dumped("c.safetensors", {"last_hidden_state": torch.zeros(2, 3)}))
