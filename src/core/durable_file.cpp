@@ -16,6 +16,7 @@
 
 #include "core/exclusive_name.h"
 #include "core/file.h"
+#include "core/open_file.h"
 #include "core/text.h"
 #include "w2vbert/core/error.h"
 
@@ -53,7 +54,7 @@ bool are_equal(const std::string& path, const std::string& other) try {
 
 // Under the name of a temporary a file that is not locked looks like a dead process's.
 Descriptor lock_file_at(const std::string& path) {
-  Descriptor file(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  Descriptor file(open_file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   // Where it cannot be locked, its name is all that tells.
   (void)::flock(file.number(), LOCK_EX | LOCK_NB);
   return file;
@@ -174,7 +175,7 @@ void remove_temporary(const std::string& temporary, const std::string& path) {
 }
 
 void sync_directory(const std::string& directory, const std::string& path) {
-  Descriptor folder(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  Descriptor folder(open_file(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (folder.number() < 0) fail_storage(path, "its directory cannot be opened", errno);
   // EINVAL: this file system has no fsync of directories.
   if (::fsync(folder.number()) != 0 && errno != EINVAL) {

@@ -11,6 +11,7 @@
 #include "core/descriptor.h"
 #include "core/file.h"
 #include "core/file_lock.h"
+#include "core/open_file.h"
 
 namespace w2vbert {
 namespace {
@@ -26,7 +27,7 @@ bool are_one_file(const std::string& from, const std::string& to) {
 
 // Does without hard links and without a rename that refuses to replace. Returns 0, or errno.
 int rename_under_lock(const std::string& from, const std::string& to) {
-  const Descriptor folder(::open(directory_of(to).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const Descriptor folder(open_file(directory_of(to), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   // Where the directory cannot be locked, the look alone is left.
   (void)lock_exclusively(folder.number(), directory_of(to));
   struct stat status {};

@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "core/open_file.h"
+
 namespace w2vbert {
 namespace {
 
@@ -19,9 +21,9 @@ constexpr int kStaleRetries = 3;
 int open_for_reading(const std::string& path) {
   int stale = 0;
   for (;;) {
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    const int descriptor = open_file(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor >= 0) return descriptor;
-    if (errno == EINTR || (errno == ESTALE && stale++ < kStaleRetries)) continue;
+    if (errno == ESTALE && stale++ < kStaleRetries) continue;
     return -1;
   }
 }

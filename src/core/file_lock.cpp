@@ -11,6 +11,7 @@
 #include <thread>
 #include <utility>
 
+#include "core/open_file.h"
 #include "core/stopwatch.h"
 
 namespace w2vbert {
@@ -36,9 +37,9 @@ Events current_events() {
 // other end of a pipe.
 int open_to_lock(const std::string& path) {
   constexpr int kFlags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
-  const int descriptor = ::open(path.c_str(), O_RDWR | kFlags);
+  const int descriptor = open_file(path, O_RDWR | kFlags);
   if (descriptor >= 0 || (errno != EACCES && errno != EPERM && errno != EROFS)) return descriptor;
-  return ::open(path.c_str(), O_RDONLY | kFlags);
+  return open_file(path, O_RDONLY | kFlags);
 }
 
 int lock(int descriptor, int operation, const std::string& path) {

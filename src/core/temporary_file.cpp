@@ -19,6 +19,7 @@
 #include "core/exclusive_name.h"
 #include "core/file.h"
 #include "core/host_name.h"
+#include "core/open_file.h"
 #include "core/parse_number.h"
 #include "core/stable_hash.h"
 #include "core/text.h"
@@ -157,7 +158,7 @@ TemporaryFile TemporaryFile::create(const std::string& path, const Words& words)
   for (;;) {
     TemporaryFile file(temporary_path(path), Descriptor(-1), Descriptor(-1));
     Descriptor descriptor(
-        ::open(file.path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666));
+        open_file(file.path_, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666));
     if (descriptor.number() < 0) {
       const int error = errno;
       file.forget();
@@ -273,7 +274,7 @@ std::size_t remove_stale_temporaries(const std::string& directory) {
   const std::int64_t now = clock_of(directory);
   std::size_t removed = 0;
   for (const auto& [path, name] : candidates) {
-    const Descriptor file(::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    const Descriptor file(open_file(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
     struct stat status {
     }, there{};
     if (::fstat(file.number(), &status) != 0 || !S_ISREG(status.st_mode)) continue;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/descriptor.h"
+#include "core/open_file.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -48,7 +49,7 @@ void read_blocks(const std::string& path, std::string_view expected,
   std::optional<Descriptor> file;  // closed at the end; the standard input is not
   int descriptor = STDIN_FILENO;
   if (path != "-") {
-    file.emplace(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    file.emplace(open_file(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     descriptor = file->number();
     struct stat status {};
     if (descriptor < 0 || ::fstat(descriptor, &status) != 0) {

@@ -14,6 +14,7 @@
 #include "core/file.h"
 #include "core/file_lock.h"
 #include "core/json.h"
+#include "core/open_file.h"
 #include "tool/store/refuse_link.h"
 #include "w2vbert/core/error.h"
 
@@ -123,7 +124,7 @@ bool is_own_lines(std::string_view begin, LinesKind kind) {
 
 Descriptor open_lines(const std::string& path, LinesKind kind, int flags) {
   const std::string expected = std::string(shape_of(kind).name) + ", or nothing of that name";
-  Descriptor file(::open(path.c_str(), flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666));
+  Descriptor file(open_file(path, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666));
   if (file.number() < 0) {
     if (errno == ENOENT && (flags & O_CREAT) == 0) return file;
     if (errno == ELOOP) refuse_link(path, expected);

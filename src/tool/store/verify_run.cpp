@@ -117,15 +117,16 @@ class Verifier {
 
   Verification run(int threads) {
     list_outputs();
+    std::size_t done = 0;  // they end in any order
     scan_all(
         outputs_.size(), threads,
         [this](std::size_t index) {
           return scan_output(path_of(outputs_[index].name), /*verify=*/true,
                              outputs_[index].written());
         },
-        [this](const Scanned& one) {
+        [&](const Scanned& one) {
           judge(one);
-          events_.progress(one.index + 1, outputs_.size());
+          events_.progress(++done, outputs_.size());
         });
     records_.for_each([this](const JournalEntry& record) { look_for(record); });
     return result_;
