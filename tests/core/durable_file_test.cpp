@@ -168,6 +168,19 @@ class DisarmFault {
   ~DisarmFault() { fault = {}; }
 };
 
+// Whether a signal ended the child process that did `work`.
+bool is_killed_in(const std::function<void()>& work) {
+  const pid_t child = ::fork();
+  EXPECT_GE(child, 0);
+  if (child == 0) {
+    work();
+    ::_exit(0);
+  }
+  int status = 0;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  return WIFSIGNALED(status);
+}
+
 TEST(WriteDurably, WritesThePiecesOneAfterAnother) {
   const TemporaryDirectory directory;
   EXPECT_EQ(write_sample(directory / "a.safetensors"), Committed::kWritten);
@@ -700,9 +713,7 @@ TEST(RemoveWhatWasSeen, IsFinishedByTheNextRun) {
     const std::string path = directory / "a";
     put(path, "damaged");
     const FileIdentity seen = identity_at(path);
-    const pid_t child = ::fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) {
+    EXPECT_TRUE(is_killed_in([&] {
       before_rename = [&] {
         if (is_another) {
           std::filesystem::remove(path);
@@ -711,11 +722,7 @@ TEST(RemoveWhatWasSeen, IsFinishedByTheNextRun) {
         fault = {.call = is_another ? Call::kLink : Call::kUnlink, .in = 1, .kill = true};
       };
       (void)remove_what_was_seen(path, seen);
-      ::_exit(0);
-    }
-    int status = 0;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    EXPECT_TRUE(WIFSIGNALED(status));
+    }));
     EXPECT_THAT(names_in(directory.path()), ElementsAre(::testing::EndsWith(".aside")));
     EXPECT_EQ(remove_stale_temporaries(directory.path()), 1u);
     if (is_another) {
@@ -732,20 +739,14 @@ TEST(RemoveWhatWasSeen, KeepsAnothersFileOfALongName) {
   const std::string path = directory / std::string(250, 'x');
   put(path, "damaged");
   const FileIdentity seen = identity_at(path);
-  const pid_t child = ::fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
+  ASSERT_TRUE(is_killed_in([&] {
     before_rename = [&] {
       std::filesystem::remove(path);
       put(path, "another's");
       fault = {.call = Call::kLink, .in = 1, .kill = true};
     };
     (void)remove_what_was_seen(path, seen);
-    ::_exit(0);
-  }
-  int status = 0;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  ASSERT_TRUE(WIFSIGNALED(status));
+  }));
   EXPECT_EQ(remove_stale_temporaries(directory.path()), 0u);
   const auto names = names_in(directory.path());
   ASSERT_EQ(names.size(), 1U);
@@ -877,9 +878,7 @@ TEST(StagedFile, KeepsAnothersFileWhereItIsKilledBehindTheExchange) {
   const std::string path = directory / "a";
   put(path, "old");
   const FileIdentity old = identity_at(path);
-  const pid_t child = ::fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
+  ASSERT_TRUE(is_killed_in([&] {
     StagedFile staged(path, "new");
     before_rename = [&] {  // to its name aside
       before_rename = [&] {
@@ -889,11 +888,7 @@ TEST(StagedFile, KeepsAnothersFileWhereItIsKilledBehindTheExchange) {
       };
     };
     (void)staged.put_in_place_of(old);
-    ::_exit(0);
-  }
-  int status = 0;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  ASSERT_TRUE(WIFSIGNALED(status));
+  }));
   ASSERT_THAT(names_in(directory.path()), UnorderedElementsAre("a", ::testing::EndsWith(".aside")));
   EXPECT_EQ(remove_stale_temporaries(directory.path()), 0u);
   EXPECT_EQ(names_in(directory.path()).size(), 2U);
