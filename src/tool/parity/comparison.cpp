@@ -27,7 +27,24 @@ std::vector<std::int64_t> unravel(std::int64_t flat, torch::IntArrayRef sizes) {
   return index;
 }
 
+torch::Tensor where_different(const torch::Tensor& ours, const torch::Tensor& theirs) {
+  return ours.ne(theirs).logical_and(ours.isnan().logical_and(theirs.isnan()).logical_not());
+}
+
 }  // namespace
+
+torch::Tensor difference(const torch::Tensor& ours, const torch::Tensor& theirs) {
+  const auto delta = (ours.to(torch::kDouble) - theirs.to(torch::kDouble)).abs();
+  return delta
+      .masked_fill(ours.isnan().logical_xor(theirs.isnan()),
+                   std::numeric_limits<double>::infinity())
+      .masked_fill(where_different(ours, theirs).logical_not(), 0.0);
+}
+
+torch::Tensor scaled_difference(const torch::Tensor& ours, const torch::Tensor& theirs) {
+  const auto size = torch::nan_to_num(theirs.to(torch::kDouble).abs(), 1.0);
+  return difference(ours, theirs) / size.clamp_min(1.0);
+}
 
 std::string short_number(double number) {
   std::array<char, 32> text{};
@@ -42,23 +59,19 @@ Comparison compare(const torch::Tensor& ours, const torch::Tensor& theirs) {
   result.same_shape = theirs.defined() && ours.sizes() == theirs.sizes();
   if (!result.same_shape || ours.numel() == 0) return result;
 
-  const auto ours_nan = ours.isnan();
-  const auto theirs_nan = theirs.isnan();
-  const auto differs = ours.ne(theirs).logical_and(ours_nan.logical_and(theirs_nan).logical_not());
+  const auto differs = where_different(ours, theirs);
   result.differing = differs.sum().item<std::int64_t>();
   if (result.differing == 0) return result;
 
   const auto a = ours.to(torch::kDouble).reshape({-1});
   const auto b = theirs.to(torch::kDouble).reshape({-1});
-  const auto one_nan = ours_nan.logical_xor(theirs_nan).reshape({-1});
+  const auto one_nan = ours.isnan().logical_xor(theirs.isnan()).reshape({-1});
   const auto zero = torch::zeros({}, a.options());
-  const auto infinity = torch::full({}, std::numeric_limits<double>::infinity(), a.options());
-  auto delta = torch::where(differs.reshape({-1}), (a - b).abs(), zero);
-  delta = torch::where(one_nan, infinity, delta);
+  const auto delta = difference(ours, theirs).reshape({-1});
   result.largest = delta.max().item<double>();
   const auto size = torch::nan_to_num(b.abs(), 1.0);
   result.largest_relative = torch::where(size > 0, delta / size, zero).max().item<double>();
-  result.largest_scaled = (delta / size.clamp_min(1.0)).max().item<double>();
+  result.largest_scaled = scaled_difference(ours, theirs).max().item<double>();
   result.cosine = (a.dot(b) / (a.norm() * b.norm())).item<double>();
 
   const auto same_type = ours.to(theirs.scalar_type());

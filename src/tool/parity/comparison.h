@@ -36,6 +36,11 @@ struct Comparison {
 // Three digits: "0.0123", "1.5e-07"; "0" for nothing.
 std::string short_number(double number);
 
+// |ours - theirs| in float64, value by value: 0 where both are equal or NaN, infinity where one
+// alone is NaN; and the same over max(1, |theirs|), which is what a tolerance looks at.
+torch::Tensor difference(const torch::Tensor& ours, const torch::Tensor& theirs);
+torch::Tensor scaled_difference(const torch::Tensor& ours, const torch::Tensor& theirs);
+
 // Float tensors of any shape. Units in the last place are those of `theirs`' dtype.
 Comparison compare(const torch::Tensor& ours, const torch::Tensor& theirs);
 

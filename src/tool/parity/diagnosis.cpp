@@ -4,7 +4,6 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <optional>
 
 #include "core/dtype.h"
@@ -13,18 +12,6 @@
 
 namespace w2vbert::tool {
 namespace {
-
-// |actual - expected| / max(1, |expected|), and infinity where one alone is not a number.
-torch::Tensor scaled_difference(const OutputPair& pair) {
-  const auto actual = pair.actual.to(torch::kDouble);
-  const auto expected = pair.expected.to(torch::kDouble);
-  const auto difference = (actual - expected).abs() / expected.abs().clamp_min(1.0);
-  const auto equal = actual == expected;  // infinities
-  const auto both_nan = actual.isnan().logical_and(expected.isnan());
-  return torch::nan_to_num(difference.masked_fill(equal.logical_or(both_nan), 0.0),
-                           std::numeric_limits<double>::infinity(),
-                           std::numeric_limits<double>::infinity());
-}
 
 // The dtype, below the one that `values` are stored in, that holds each of them.
 std::optional<torch::ScalarType> narrower_dtype(const torch::Tensor& values) {
@@ -75,11 +62,10 @@ class Diagnoser {
  private:
   // Nothing for an output that differs in masked frames alone: what is wrong may come later.
   std::optional<Diagnosis> diagnose(const std::string& name, const OutputPair& pair) {
-    const auto difference = scaled_difference(pair);
-    const auto outside = difference > inputs_.tolerance;
+    const auto difference = scaled_difference(pair.actual, pair.expected);
     const auto frames = by_frames(difference, frames_);
     const bool is_batch = frames.defined() && mask_.defined() && frames.size(0) == mask_.size(0);
-    if (!is_batch) return operation(name, pair, frames);
+    if (!is_batch) return operation(name, pair, difference, frames);
     const auto outside_frames = (frames > inputs_.tolerance).any(-1);  // (B, T)
     const auto in_clips = outside_frames.logical_and(mask_);
     if (!in_clips.any().item<bool>()) {
@@ -99,12 +85,11 @@ class Diagnoser {
                            (from == name ? "" : " (in their own frames from " + name + " on)") +
                            ": a mask is not applied"};
     }
-    return operation(name, pair, frames);
+    return operation(name, pair, difference, frames);
   }
 
   Diagnosis operation(const std::string& name, const OutputPair& pair,
-                      const torch::Tensor& frames) const {
-    const auto difference = scaled_difference(pair);
+                      const torch::Tensor& difference, const torch::Tensor& frames) const {
     const double share = (difference > 0).to(torch::kDouble).mean().item<double>();
     const std::string size = short_number(100 * share) + " % of the values differ, by up to " +
                              short_number(difference.max().item<double>());

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tool/parity/reference.h"
+#include "w2vbert/config/wav2vec2_bert_config.h"
 
 namespace w2vbert::tool {
 
@@ -47,6 +48,7 @@ struct DiagnosedRow {
 
 struct DiagnosisInputs {
   const Reference& reference;
+  Wav2Vec2BertConfig config;       // of the reference's model
   std::vector<DiagnosedRow> rows;  // in forward order
   double tolerance = 0.0;          // scaled as in ParityTolerance
   std::function<OutputPair(const std::string& row)> read;

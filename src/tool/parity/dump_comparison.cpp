@@ -113,7 +113,7 @@ class DumpComparison {
       if (progress) progress(rows.size(), found_.size());
     }
     result_.diagnosis =
-        diagnose({reference_, std::move(rows), result_.tolerance.chain,
+        diagnose({reference_, config(), std::move(rows), result_.tolerance.chain,
                   [&](const std::string& row) { return read(row); }, options_.parameter});
     return std::move(result_);
   }
@@ -168,6 +168,13 @@ class DumpComparison {
           "has the shape " + shape_text(sizes) + ", expected " + shape_text(pair.expected.sizes())};
     }
     return row_of(row, pair.actual, pair.expected, result_.tolerance.chain);
+  }
+
+  // HF's defaults for a reference that does not tell.
+  Wav2Vec2BertConfig config() const {
+    const std::string text = reference_.setting("config");
+    if (text.empty()) return {};
+    return Wav2Vec2BertConfig::from_json(text, reference_.path());
   }
 
   // What the dump says of itself, and the dtype of its values where it does not say.

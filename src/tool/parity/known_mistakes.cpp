@@ -52,12 +52,8 @@ class Mistakes {
         name_(name),
         layer_(layer_of(name)),
         pair_{in_double(pair.expected), in_double(pair.actual)},
-        frame_mask_(frame_mask) {
-    const std::string config = inputs.reference.setting("config");
-    if (!config.empty()) {
-      config_ = Wav2Vec2BertConfig::from_json(config, inputs.reference.path());
-    }
-  }
+        frame_mask_(frame_mask),
+        config_(inputs.config) {}
 
   std::optional<Diagnosis> find() {
     if (name_.ends_with("layer_norm")) return in_norm(name_);
@@ -86,9 +82,7 @@ class Mistakes {
     return value.defined() ? in_double(value) : value;
   }
   torch::Tensor input(const std::string& module, const char* argument) const {
-    const auto value =
-        inputs_.reference.tensor("modules/" + module + "/input/" + std::string(argument));
-    return value.defined() ? value : torch::Tensor();
+    return inputs_.reference.tensor("modules/" + module + "/input/" + std::string(argument));
   }
 
   // The rows of (B, T, C) that are frames of a clip: (R, C).
@@ -421,7 +415,7 @@ class Mistakes {
   std::string layer_;
   OutputPair pair_;
   torch::Tensor frame_mask_;
-  Wav2Vec2BertConfig config_;
+  const Wav2Vec2BertConfig& config_;
 };
 
 }  // namespace
