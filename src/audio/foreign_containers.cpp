@@ -136,7 +136,7 @@ std::optional<EbmlElement> ebml_element(ContainerBytes& bytes, std::uint64_t at)
   if (id_bytes > 4) return std::nullopt;
   const std::uint64_t size_at = at + static_cast<std::uint64_t>(id_bytes);
   const int size_bytes = std::countl_zero(bytes.byte(size_at)) + 1;
-  const auto header = static_cast<std::uint64_t>(id_bytes + size_bytes);
+  const std::uint64_t header = size_at - at + static_cast<std::uint64_t>(size_bytes);
   if (size_bytes > 8 || !bytes.has(at, header)) return std::nullopt;
   const std::uint64_t all_ones = (std::uint64_t{1} << (7 * size_bytes)) - 1;
   const std::uint64_t size = bytes.big(size_at, size_bytes) & all_ones;

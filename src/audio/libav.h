@@ -23,9 +23,10 @@ struct Libav {
   SharedLibrary codec{"libavcodec.so." AV_STRINGIFY(LIBAVCODEC_VERSION_MAJOR)};
   SharedLibrary format{"libavformat.so." AV_STRINGIFY(LIBAVFORMAT_VERSION_MAJOR)};
 
-// NOLINTNEXTLINE(bugprone-macro-parentheses): a member and its name
+// NOLINTBEGIN(bugprone-macro-parentheses): a member and its name
 #define W2VBERT_FUNCTION(library, name) \
   decltype(&::name) name = library.find<decltype(&::name)>(#name)
+  // NOLINTEND(bugprone-macro-parentheses)
   W2VBERT_FUNCTION(util, av_frame_alloc);
   W2VBERT_FUNCTION(util, av_frame_free);
   W2VBERT_FUNCTION(util, av_freep);

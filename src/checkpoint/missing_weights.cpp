@@ -71,14 +71,14 @@ std::optional<std::string> renamed_weights(const std::vector<std::string>& names
     const auto found = std::find_if(names.begin(), names.end(), fits);
     return found == names.end() ? std::nullopt : std::optional<std::string>(*found);
   };
-  const auto index = find([](const std::string& name) {
+  auto index = find([](const std::string& name) {
     return name.starts_with("model.safetensors.index.") && name.ends_with(".json");
   });
   if (index) return index;
   const auto is_whole = [](const std::string& name) {
     return name.ends_with(".safetensors") && name.find("-of-") == std::string::npos;
   };
-  const auto variant =
+  auto variant =
       find([&](const std::string& name) { return name.starts_with("model.") && is_whole(name); });
   if (variant || std::count_if(names.begin(), names.end(), is_whole) != 1) return variant;
   return find(is_whole);

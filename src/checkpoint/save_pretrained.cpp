@@ -8,7 +8,6 @@
 #include <array>
 #include <cctype>
 #include <cerrno>
-#include <filesystem>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -17,6 +16,7 @@
 #include "checkpoint/safetensors_writer.h"
 #include "checkpoint/state_dict.h"
 #include "config/config_table.h"
+#include "core/directory_entries.h"
 #include "core/dtype.h"
 #include "core/durable_file.h"
 #include "core/file.h"
@@ -76,18 +76,15 @@ void remove_file(const std::string& path) {
 std::vector<std::string> stale_weights(const std::string& directory,
                                        const std::vector<StagedFile>& staged) {
   std::vector<std::string> stale;
-  std::error_code error;
-  for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end;
-       entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
+  for_each_entry(directory, [&](const dirent& entry, DIR*) {
+    const std::string name = entry.d_name;
     const bool ours =
         name == kCheckpointIndexFile || name == shard_file_name(0, 1) || is_shard_file_name(name);
     const std::string path = join_path(directory, name);
     const bool used = std::any_of(staged.begin(), staged.end(),
                                   [&](const StagedFile& file) { return file.path() == path; });
     if (ours && !used) stale.push_back(path);
-  }
-  if (error) throw StorageError(directory, "", "cannot be listed: " + error.message());
+  });
   return stale;
 }
 

@@ -8,11 +8,29 @@
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
+namespace {
+
+DIR* open_directory(const std::string& path) {
+  for (;;) {
+    DIR* const folder = ::opendir(path.c_str());
+    if (folder != nullptr || errno != EINTR) return folder;
+  }
+}
+
+}  // namespace
+
+std::filesystem::directory_iterator first_entry(const std::string& directory,
+                                                std::error_code& error) {
+  for (;;) {
+    std::filesystem::directory_iterator entry(directory, error);
+    if (error != std::errc::interrupted) return entry;
+  }
+}
 
 void for_each_entry(const std::string& directory,
                     const std::function<void(const dirent& entry, DIR* folder)>& use,
                     std::string_view expected) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(directory.c_str()), ::closedir);
+  const std::unique_ptr<DIR, int (*)(DIR*)> folder(open_directory(directory), ::closedir);
   if (!folder) fail_storage(directory, "cannot be listed", errno, expected);
   errno = 0;
   while (const dirent* entry = ::readdir(folder.get())) {

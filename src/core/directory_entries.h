@@ -3,9 +3,11 @@
 
 #include <dirent.h>
 
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 namespace w2vbert {
@@ -15,6 +17,10 @@ namespace w2vbert {
 void for_each_entry(const std::string& directory,
                     const std::function<void(const dirent& entry, DIR* folder)>& use,
                     std::string_view expected = "");
+
+// The begin of its entries; a signal does not end the opening, as in open_file().
+std::filesystem::directory_iterator first_entry(const std::string& directory,
+                                                std::error_code& error);
 
 // The names in it in their order, without "." and "..", as far as it can be listed: for what
 // messages tell besides.

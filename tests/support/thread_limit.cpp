@@ -27,10 +27,8 @@ ThreadLimit::~ThreadLimit() { threads_left = INT_MAX; }
 
 }  // namespace w2vbert::testing
 
-// The program's own comes before the system's, also for what libstdc++ calls.
-extern "C" __attribute__((visibility("default"))) int pthread_create(
-    pthread_t* thread, const pthread_attr_t* attributes, void* (*run)(void*),
-    void* argument) noexcept {
+extern "C" int w2vbert_create_limited_thread(pthread_t* thread, const pthread_attr_t* attributes,
+                                             void* (*run)(void*), void* argument) noexcept {
   using Create = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
   static const auto create = reinterpret_cast<Create>(::dlsym(RTLD_NEXT, "pthread_create"));
   if (w2vbert::testing::is_openmp(run)) return create(thread, attributes, run, argument);
@@ -40,3 +38,7 @@ extern "C" __attribute__((visibility("default"))) int pthread_create(
   }
   return create(thread, attributes, run, argument);
 }
+
+// The program's own comes before the system's, also for what libstdc++ calls.
+extern "C" __attribute__((visibility("default"), alias("w2vbert_create_limited_thread"))) int
+pthread_create(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*) noexcept;

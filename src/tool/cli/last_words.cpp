@@ -69,10 +69,8 @@ bool is_of_a_pool(void* (*run)(void*)) {
 
 }  // namespace
 
-// The program's own comes before the system's, for all libraries.
-extern "C" __attribute__((visibility("default"))) int pthread_create(
-    pthread_t* thread, const pthread_attr_t* attributes, void* (*run)(void*),
-    void* argument) noexcept {
+extern "C" int w2vbert_create_thread(pthread_t* thread, const pthread_attr_t* attributes,
+                                     void* (*run)(void*), void* argument) noexcept {
   using Create = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
   static const auto create = reinterpret_cast<Create>(::dlsym(RTLD_NEXT, "pthread_create"));
   const int error = create(thread, attributes, run, argument);
@@ -84,5 +82,9 @@ extern "C" __attribute__((visibility("default"))) int pthread_create(
   }
   return error;
 }
+
+// The program's own comes before the system's, for all libraries.
+extern "C" __attribute__((visibility("default"), alias("w2vbert_create_thread"))) int
+pthread_create(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*) noexcept;
 
 #endif

@@ -56,7 +56,7 @@ void add_rows(std::string& text, const std::string& title, const std::vector<Par
                         short_number(found.largest), short_number(found.largest_relative),
                         ulps_text(found.ulps), cosine_text(found), mark);
   }
-  text += "\n";
+  text += '\n';
 }
 
 Json number_json(double number) {

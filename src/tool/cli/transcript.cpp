@@ -128,9 +128,9 @@ TranscriptFile::TranscriptFile(std::string path, const ProtectedFiles& sources,
       output_(std::move(path), "output", sources, is_transcript),
       lines_(inputs.size() + 1) {}
 
-void TranscriptFile::add(const ClipText& clip) { lines_[clip.index] = json_line_of(clip); }
+void TranscriptFile::add(const ClipText& clip) { lines_[clip.index + 1] = json_line_of(clip); }
 
-void TranscriptFile::add_failed(std::size_t index) { failed_.push_back(index); }
+void TranscriptFile::add_failed(std::size_t index) { failed_.insert(index); }
 
 std::size_t TranscriptFile::keep_earlier_lines() {
   std::vector<std::string> folders;  // that could not be listed: their files are not in the list
@@ -138,32 +138,39 @@ std::size_t TranscriptFile::keep_earlier_lines() {
     if (row.place.empty()) folders.push_back(join_path(row.path, ""));
   }
   if ((failed_.empty() && folders.empty()) || !exists(output_.path())) return 0;
-  std::sort(failed_.begin(), failed_.end());
-  std::multimap<std::string, std::size_t> failed;  // of each path, in the list's order
-  for (const std::size_t index : failed_) failed.emplace(inputs_.path(index), index);
+  std::multimap<std::string, std::size_t> indexes;  // of each path, in the list's order
+  for (std::size_t index = 0; index < inputs_.size(); ++index) {
+    indexes.emplace(inputs_.path(index), index);
+  }
+  std::vector<bool> has_earlier(inputs_.size());
   const auto is_wanted = [&](const EarlierLine& line, std::size_t index) {
     if (!is_of_segment(line, inputs_.segment(index))) return false;
     const auto channel = inputs_.channel(index);
     if (channel.has_value() != line.channel.has_value()) return false;
     if (!channel || *line.channel == static_cast<std::uint64_t>(*channel)) {
-      return lines_[index].empty();  // a list may name a clip twice
+      return !has_earlier[index];  // a list may name a clip twice
     }
     // The channels of a file that cannot be read are not known: it stands for all of them.
     const bool is_last = index + 1 == inputs_.size() || inputs_.path(index + 1) != line.path;
     return is_last && *line.channel > static_cast<std::uint64_t>(*channel);
   };
   std::size_t kept = 0;
+  std::size_t place = 0;  // in lines_: behind what stood before it in the earlier call
   for_each_line(output_.path(), [&](std::string_view text) {
     const std::optional<EarlierLine> line = parse_line(text);
     if (!line) return true;
-    const auto [begin, end] = failed.equal_range(line->path);
+    const auto [begin, end] = indexes.equal_range(line->path);
     const auto found = std::find_if(
         begin, end, [&](const auto& candidate) { return is_wanted(*line, candidate.second); });
-    const bool is_below = std::any_of(folders.begin(), folders.end(), [&](const auto& folder) {
-      return line->path.starts_with(folder);
-    });
-    if (found == end && !is_below) return true;
-    lines_[found == end ? inputs_.size() : found->second] += line->text;
+    if (begin != end) place = (found == end ? begin : found)->second + 1;
+    if (found != end) has_earlier[found->second] = true;
+    const bool is_kept =
+        begin == end
+            ? std::any_of(folders.begin(), folders.end(),
+                          [&](const auto& folder) { return line->path.starts_with(folder); })
+            : found != end && failed_.contains(found->second);
+    if (!is_kept) return true;
+    lines_[place] += line->text;
     ++kept;
     return true;
   });

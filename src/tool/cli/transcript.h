@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,8 @@ std::string json_line_of(const ClipText& clip);
 
 // The file of `--output`: the lines of all clips in the list's order, written whole at the end. An
 // input that fails keeps its line of an earlier call, for a failure says nothing of what is
-// finished; lines of inputs that are not in the list any more go.
+// finished, and so do the files of a folder that could not be listed; lines of inputs that are not
+// in the list any more go.
 class TranscriptFile {
  public:
   // `path`: free, or such a file. Throws as OutputFile does. `inputs` outlives it.
@@ -32,8 +34,10 @@ class TranscriptFile {
 
   const InputList& inputs_;
   OutputFile output_;
-  std::vector<std::string> lines_;  // of each input, and at the end those of inputs not in the list
-  std::vector<std::size_t> failed_;
+  // Of each input, behind a first string; each with the earlier lines kept behind it, of files in
+  // folders that could not be listed.
+  std::vector<std::string> lines_;
+  std::set<std::size_t> failed_;
 };
 
 }  // namespace w2vbert::tool

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "audio/audio_names.h"
+#include "core/directory_entries.h"
 #include "core/file.h"
 #include "core/text.h"
 #include "w2vbert/core/error.h"
@@ -112,7 +113,7 @@ class DirectoryWalk {
 
   void list(const std::string& path, std::vector<std::string>& to_list) {
     std::error_code error;
-    fs::directory_iterator entry(path, error);
+    fs::directory_iterator entry = first_entry(path, error);
     for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
       add(*entry, to_list);
     }

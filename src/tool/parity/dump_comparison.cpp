@@ -147,10 +147,9 @@ class DumpComparison {
   // Masked frames as in `expected`.
   void take_padding(OutputPair& pair) const {
     const auto mask = reference_.tensor("inputs/attention_mask");
-    const auto& sizes = pair.expected.sizes();
-    if (!mask.defined() || mask.dim() != 2 || sizes.size() < 3 || sizes[0] != mask.size(0)) return;
-    const std::int64_t axis = sizes[1] == mask.size(1) ? 1 : sizes[2] == mask.size(1) ? 2 : 0;
-    if (axis == 0) return;
+    if (!mask.defined() || mask.dim() != 2) return;
+    const std::int64_t axis = frame_axis(pair.expected, mask.size(1));
+    if (axis == 0 || pair.expected.size(0) != mask.size(0)) return;
     auto masked = (mask == 0);
     masked = axis == 1 ? masked.unsqueeze(-1) : masked.unsqueeze(1);
     while (masked.dim() < pair.expected.dim()) masked = masked.unsqueeze(-1);

@@ -426,13 +426,15 @@ std::optional<Diagnosis> known_mistake(const DiagnosisInputs& inputs, const std:
   return Mistakes(inputs, name, pair, frame_mask).find();
 }
 
+std::int64_t frame_axis(const torch::Tensor& output, std::int64_t frames) {
+  if (output.dim() == 3 && output.size(1) == frames) return 1;
+  return output.dim() >= 3 && output.size(2) == frames ? 2 : 0;
+}
+
 torch::Tensor by_frames(const torch::Tensor& output, std::int64_t frames) {
-  if (output.dim() < 2) return {};
-  if (output.dim() == 3 && output.size(1) == frames) return output;
-  if (output.dim() >= 3 && output.size(2) == frames) {
-    return output.transpose(1, 2).flatten(2);
-  }
-  return {};
+  const std::int64_t axis = frame_axis(output, frames);
+  if (axis == 0) return {};
+  return axis == 1 ? output : output.transpose(1, 2).flatten(2);
 }
 
 }  // namespace w2vbert::tool

@@ -4,6 +4,7 @@
 
 #include <torch/types.h>
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -17,8 +18,11 @@ namespace w2vbert::tool {
 std::optional<Diagnosis> known_mistake(const DiagnosisInputs& inputs, const std::string& name,
                                        const OutputPair& pair, const torch::Tensor& frame_mask);
 
-// (B, T, N) of an output whose frames lie along its second or third dimension; undefined for
-// others. `frames`: T.
+// The dimension along which an output's frames lie, its second or third; 0 where neither has
+// `frames` of them.
+std::int64_t frame_axis(const torch::Tensor& output, std::int64_t frames);
+
+// (B, T, N) of such an output; undefined for others. `frames`: T.
 torch::Tensor by_frames(const torch::Tensor& output, std::int64_t frames);
 
 }  // namespace w2vbert::tool

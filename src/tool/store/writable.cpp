@@ -61,7 +61,7 @@ bool OutputPlace::is(const std::string& path) const {
   return file_name(path) == file_name(resolved_) && resolved_path(path) == resolved_;
 }
 
-OutputFile::OutputFile(std::string path, std::string setting, const ProtectedFiles& sources,
+OutputFile::OutputFile(std::string path, const std::string& setting, const ProtectedFiles& sources,
                        std::function<bool(const std::string& path)> is_earlier_result)
     : path_(std::move(path)), is_earlier_result_(std::move(is_earlier_result)) {
   if (path_.empty() || path_.ends_with('/')) {

@@ -55,7 +55,7 @@ class OutputFile {
   // StorageError where it cannot be read; an empty file is free to all. Throws StorageError for
   // anything else that is there and for a directory that cannot be written, UsageError for a file
   // that the command reads.
-  OutputFile(std::string path, std::string setting, const ProtectedFiles& sources,
+  OutputFile(std::string path, const std::string& setting, const ProtectedFiles& sources,
              std::function<bool(const std::string& path)> is_earlier_result);
 
   const std::string& path() const noexcept { return path_; }

@@ -144,7 +144,7 @@ TEST_F(Extract, AppliesStatistics) {
 TEST_F(Extract, StoresTheTypeThatIsAskedForWhateverTheStatisticsHave) {
   const std::string stats = scratch_ / "stats.safetensors";
   const auto states = [&](const Words& more) {
-    out_ += "1";
+    out_ += '1';
     EXPECT_EQ(run_program(one(a_, more)).status, 0);
     return tensors_of(out_ + "/a.safetensors").at("last_hidden_state");
   };
@@ -549,7 +549,7 @@ TEST_F(Extract, RefusesTheDirectoryOfAnotherRunAndNamesTheField) {
   expect_different(words({"--stats", scratch_ / "stats.safetensors"}), "stats");
   // The attention that counts, by the option or by config.json.
   const auto attention = [&](const Words& more) {
-    out_ += "1";
+    out_ += '1';
     EXPECT_EQ(run_program(words(with({"--engine", "reference"}, more))).status, 0);
     return nlohmann::json::parse(content_of(out_ + "/run.json"))["fields"]["attn_implementation"];
   };

@@ -392,7 +392,7 @@ class Harness:
             elif not (result.returncode == 3 and self.is_part_of(bytes_now, expected.outputs.get(name))):
                 old = expected.before / name if expected.before else None
                 unchanged = old is not None and old.exists() and old.read_bytes() == bytes_now
-                expect(unchanged, f"{name} is neither old nor new")
+                expect(unchanged, f"{name} is neither old nor new (exit {result.returncode})")
         for name, before in log["before"].items():
             if run.words is TRANSCRIBE:
                 # It was whole: every line is still there, also of a clip that cannot be read now.

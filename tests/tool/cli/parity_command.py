@@ -6,28 +6,23 @@ changed: the program has to find it, and to name it.
 The faults stand in the PyTorch model, so that the program itself stays what users run; which of the two
 sides is wrong makes no difference to a comparison."""
 
-import html.parser
 import json
 import pathlib
 import shutil
 import subprocess
 import sys
-import tempfile
-import unittest
 
 import soundfile
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertModel
-from transformers.utils import logging
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-PROGRAM = pathlib.Path(sys.argv[1]).resolve()
 EXPORTER = ROOT / "scripts" / "export_parity_fixtures.py"
 sys.path[:0] = [str(EXPORTER.parent), str(ROOT / "tests" / "support")]
 from export_parity_fixtures import export  # noqa: E402
-from pytorch_setup import prepare_pytorch  # noqa: E402
+from parity_program import Page, ParityProgramTest, main, run  # noqa: E402
 from random_parameters import widen  # noqa: E402
 from recorded_speech import FRONT_CENTER  # noqa: E402
 
@@ -113,35 +108,10 @@ FAULTS = (symmetric_padding, swapped_query_and_key, swapped_weights, distance_of
           other_eps, wrong_activation, whole_residual)
 
 
-def run(*words):
-    return subprocess.run([str(PROGRAM), *map(str, words)], capture_output=True, text=True)
-
-
-class Page(html.parser.HTMLParser):
-    """Collects the text, and what a page would fetch from elsewhere."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.text, self.fetched, self.pictures = "", [], 0
-        self.feed(text)
-
-    def handle_data(self, data):
-        self.text += data
-
-    def handle_starttag(self, tag, attributes):
-        self.pictures += tag == "svg"
-        self.fetched += [value for name, value in attributes if name in ("src", "href")]
-
-
-class ParityCommand(unittest.TestCase):
+class ParityCommand(ParityProgramTest):
     @classmethod
     def setUpClass(cls):
-        logging.disable_progress_bar()
-        prepare_pytorch()
-        torch.set_num_threads(2)
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.folder = pathlib.Path(folder.name)
+        super().setUpClass()
         cls.model = cls.folder / "model"
         torch.manual_seed(0)
         config = Wav2Vec2BertConfig(hidden_size=48, num_hidden_layers=3, num_attention_heads=4,
@@ -285,12 +255,6 @@ class ParityCommand(unittest.TestCase):
         (other / "config.json").write_text(json.dumps({**config, "feature_projection_input_dim": 80}))
         self.assert_error(run("parity", "--model", other, "--reference", self.reference), 4, "feature_projection")
 
-    def assert_error(self, result, status, words):
-        self.assertEqual(result.returncode, status, result.stderr)
-        errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-        self.assertEqual(len(errors), 1, result.stderr)
-        self.assertIn(words, errors[0])
-
 
 if __name__ == "__main__":
-    unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=2)
+    main()

@@ -4,27 +4,21 @@ with one mistake planted, and all of its modules' outputs written down.
     parity_of_dumps.py PROGRAM
 """
 
-import html.parser
 import json
 import pathlib
 import random
-import subprocess
 import sys
-import tempfile
-import unittest
 
 import numpy
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import Wav2Vec2BertConfig, Wav2Vec2BertModel
-from transformers.utils import logging
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-PROGRAM = pathlib.Path(sys.argv[1]).resolve()
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "support")]
 from export_parity_fixtures import export, export_pack  # noqa: E402
-from pytorch_setup import prepare_pytorch  # noqa: E402
+from parity_program import Page, ParityProgramTest, main, run  # noqa: E402
 from random_parameters import widen  # noqa: E402
 
 LAYER = "encoder.layers.1"
@@ -115,20 +109,6 @@ def later(model, name, change):
     model.changes = [*getattr(model, "changes", []), (name, change)]
 
 
-def run(*words):
-    return subprocess.run([str(PROGRAM), *map(str, words)], capture_output=True, text=True)
-
-
-class Page(html.parser.HTMLParser):
-    def __init__(self, text):
-        super().__init__()
-        self.text = ""
-        self.feed(text)
-
-    def handle_data(self, data):
-        self.text += data
-
-
 def random_model(seed):
     rng = random.Random(seed)
     torch.manual_seed(seed)
@@ -170,15 +150,10 @@ def dump(model, inputs):
     return {name: value.contiguous() for name, value in tensors.items()}
 
 
-class ParityOfDumps(unittest.TestCase):
+class ParityOfDumps(ParityProgramTest):
     @classmethod
     def setUpClass(cls):
-        logging.disable_progress_bar()
-        prepare_pytorch()
-        torch.set_num_threads(2)
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.folder = pathlib.Path(folder.name)
+        super().setUpClass()
         cls.packs = {}
         for seed in SEEDS:
             model, inputs = random_model(seed)
@@ -356,11 +331,7 @@ class ParityOfDumps(unittest.TestCase):
         self.report(pack, good)
 
         def refused(status, words, *options):
-            result = run("parity", *options)
-            self.assertEqual(result.returncode, status, result.stderr)
-            errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-            self.assertEqual(len(errors), 1, result.stderr)
-            self.assertIn(words, errors[0])
+            self.assert_error(run("parity", *options), status, words)
 
         def dumped(name, tensors):
             path = self.folder / name
@@ -401,4 +372,4 @@ class ParityOfDumps(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=2)
+    main()
