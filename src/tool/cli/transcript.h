@@ -34,7 +34,7 @@ class TranscriptFile {
 
   const InputList& inputs_;
   OutputFile output_;
-  // Of each input, behind a first string; each with the earlier lines kept behind it, of files in
+  // The first string, and one for each input: its line, and behind it the earlier lines of files in
   // folders that could not be listed.
   std::vector<std::string> lines_;
   std::set<std::size_t> failed_;

@@ -43,7 +43,8 @@ class Files:
     """A run into a directory, and what may happen to it; SHAPE says in which files."""
 
     SHAPE = ()
-    EVERY = 1  # how many of the calls are tried
+    EVERY = 1  # which of the calls that write are tried
+    EVERY_READ = 5  # of those that read, for fail_nth_call.py tries them in turn, too
 
     @classmethod
     def setUpClass(cls):
@@ -144,7 +145,7 @@ class Files:
             calls = {call: int(times) for _, call, times in map(str.split, count.read_text().splitlines())}
             before = {name: stamp(path) for name, path in outputs_of(output).items()}
             self.assertEqual(set(before), set(self.expected))
-            for number in range(1, sum(calls.get(call, 0) for call in READING) + 1, self.EVERY):
+            for number in range(1, sum(calls.get(call, 0) for call in READING) + 1, self.EVERY_READ):
                 error = READ_ERRORS[number % len(READ_ERRORS)]
                 result = self.extract(output, *words, FAULT_AT=str(number), FAULT_ERROR=str(error),
                                       FAULT_CALL=",".join(READING))
