@@ -2,6 +2,7 @@
 #include "w2vbert/core/device.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Context.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <dlfcn.h>
 #include <gmock/gmock.h>
@@ -80,6 +81,14 @@ TEST(ParseDeviceDeathTest, SaysThatCudaWasAskedForTooEarly) {
         ::_exit(0);
       },
       ::testing::ExitedWithCode(0), "asked about CUDA before|built without CUDA");
+}
+
+// docs/numerics.md, "Types and devices".
+TEST(LibTorch, HasTheSettingsOfTheDocs) {
+  const at::Context& context = at::globalContext();
+  EXPECT_FALSE(context.allowTF32CuBLAS());
+  EXPECT_TRUE(context.allowTF32CuDNN());
+  EXPECT_FALSE(context.allowTF32OneDNN());
 }
 
 }  // namespace
