@@ -43,7 +43,7 @@ def room(*targets, filters=None, also=()):
 ROOMS = {
     "core": room("durable_file_test", "threads_test", "error_test", "file_test", "json_test", "text_test",
                  "numpy_random_test"),
-    "config": room("wav2vec2_bert_config_test"),
+    "config": room("wav2vec2_bert_config_test", "wav2vec2_ctc_tokenizer_test"),
     "checkpoint": room("safetensors_header_test", "checkpoint_index_test", "safetensors_writer_test", "load_test",
                        "checkpoint_test", "save_pretrained_test"),
     "features": room("feature_extractor_test", also=(GOLDEN_FEATURES,)),
@@ -58,6 +58,7 @@ ROOMS = {
     "store": room("tool_test", filters={"tool_test": "Journal*:Records.*:NpyHeader.*:Shards.*:StatusOfARun.*:"
                                                      "*VerifiedRun.*:*FinishedOutputs.*:Fingerprint.*:Sha256.*:"
                                                      "OwnLines.*:LinesFile.*:Writable.*:Directory.*"}),
+    "cli": room("tool_test", filters={"tool_test": "Transcript.*"}),
     "run": room("tool_test", filters={"tool_test": "Reader.*:OutputWriter.*:Chunks.*:MessageOf.*"}),
 }
 
@@ -498,4 +499,19 @@ MUTANTS = (
     Mutant("run.threads-left-running", "src/tool/run/clip_reader.cpp", "    stop();\n    throw;", "    throw;"),
     Mutant("run.error-of-a-reader-lost", "src/tool/run/clip_reader.cpp",
            "    if (error_) std::rethrow_exception(error_);\n", ""),
+    Mutant("config.layer-types-of-5.18-refused-before", "src/config/wav2vec2_bert_config.cpp",
+           'if (hf_version >= HfVersion::v5_18) refuse(', "if (true) refuse("),
+    Mutant("config.computed-keys-of-5.20-pass", "src/config/wav2vec2_bert_config.cpp",
+           "if (hf_version >= HfVersion::v5_20) {", "if (hf_version > HfVersion::v5_20) {"),
+    Mutant("config.tokens-of-5.18-kept-before", "src/config/wav2vec2_ctc_tokenizer.cpp",
+           "hf_version_ >= HfVersion::v5_18;", "true;"),
+    Mutant("models.labels-of-5.21-are-padding", "src/models/head.cpp",
+           "config.hf_version < HfVersion::v5_21;", "true;"),
+    Mutant("models.tied-state-of-no-layers", "src/models/wav2vec2_bert_model.cpp",
+           "} else if (config.hf_version < HfVersion::v5_23) {", "} else {"),
+    Mutant("models.draws-of-5.22-since", "src/nn/layer_drop.cpp",
+           "config.hf_version < HfVersion::v5_23;", "true;"),
+    Mutant("cli.lines-of-a-folder-at-the-end", "src/tool/cli/transcript.cpp",
+           "place = (found == end ? begin : found)->second + 1;", "place = inputs_.size();"),
+    Mutant("cli.clips-of-a-folder-twice", "src/tool/cli/transcript.cpp", "        begin == end\n", "        true\n"),
 )
