@@ -29,9 +29,9 @@ namespace {
 // The limit for sums in float32, in another order than float64's: relative to max(1, |y|).
 constexpr double kTolerance = 2e-5;
 
-// Where short sums are float16: the largest difference of these layers was 0.007 (outputs of up to
-// 10, sums of 64 products whose 11 bits end at 2^-10 of them).
-constexpr double kShortSumTolerance = 0.02;
+// Where short sums are float16: the largest difference of such layers was 0.018, of sums of 514
+// products. The sizes of 64 of them add up to some 5, whose 11 bits end at 2^-9.
+constexpr double kShortSumTolerance = 0.04;
 
 double difference(const torch::Tensor& got, const torch::Tensor& exact) {
   return ((got.to(torch::kDouble) - exact).abs() / torch::clamp_min(exact.abs(), 1.0))
