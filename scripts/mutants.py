@@ -249,7 +249,7 @@ MUTANTS = (
     Mutant("kernels.gemm-forgets-the-sum", "src/engine/kernels/vector_kernels.cpp",
            "accumulate ? load(to, n - at) + sums[part] : sums[part]", "sums[part]"),
     Mutant("kernels.values-of-the-keys", "src/engine/kernels/ragged_attention.cpp",
-           "group_rows(from + heads_ * stride,", "group_rows(from,"),
+           "group_rows(from_values,", "group_rows(from,"),
     Mutant("kernels.mask-of-the-first-keys", "src/engine/kernels/ragged_attention.cpp",
            "clip.key_bias.data() + key;", "clip.key_bias.data();"),
     Mutant("kernels.distance-of-the-clip", "src/engine/kernels/ragged_attention.cpp",
