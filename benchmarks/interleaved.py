@@ -40,7 +40,7 @@ class Contestant:
 
 def known_contestants():
     both = "float32", "bfloat16"
-    known = [Contestant(f"w2vbert-{dtype}", dtype, "program", "fused") for dtype in (*both, "int8")]
+    known = [Contestant(f"w2vbert-{dtype}", dtype, "program", "fused") for dtype in (*both, "float16", "int8")]
     for peer in ("hf-eager", "hf-sdpa", "hf-compile", "hf-compile-freezing"):
         known += [Contestant(f"{peer}-{dtype}", dtype, "peer", peer) for dtype in both]
     known.append(Contestant("onnxruntime-float32", "float32", "peer", "onnxruntime"))
@@ -75,7 +75,7 @@ def select_contestants(known, wanted, unwanted):
 
 # Times the weights in the contestant's own type: frozen and packed copies stand beside the plain ones.
 COPIES = {"fused": 1.3, "hf-compile-freezing": 2.2}
-DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
 PROCESS_BYTES = 0.8e9
 FUSED_TURN_BYTES = 1.5e9
 PEER_TURN_BYTES = 600  # for each pair of frames: (T, T, 64) distances, (16, T, T) scores, several of each

@@ -10,6 +10,7 @@
 #include "core/memory.h"
 #include "engine/fused_parts.h"
 #include "engine/interrupt_request.h"
+#include "engine/kernels/narrow_products.h"
 #include "engine/kernels/packed_linear.h"
 #include "engine/kernels/packed_rows.h"
 #include "engine/kernels/ragged_attention.h"
@@ -331,27 +332,23 @@ std::optional<std::string> FusedEncoder::unsupported_reason(const Wav2Vec2BertCo
 
 std::string FusedEncoder::kernels() {
   std::string text = vector_kernels().name;
-  text += tile_gemm_is_onednn(Precision::float32) ? ", oneDNN: float32" : ", no oneDNN: float32";
-  for (const auto precision : {Precision::bfloat16, Precision::int8}) {
-    if (tile_gemm_is_onednn(precision)) text += ", " + name_of(precision);
+  text += tile_gemm_is_fast(Precision::float32) ? ", oneDNN" : ", no oneDNN";
+  text += "; products in float32";
+  std::string widened;
+  for (const auto precision : {Precision::bfloat16, Precision::float16}) {
+    const bool native = narrow_products(precision) == NarrowProducts::native;
+    (native ? text : widened) += ", " + name_of(precision);
   }
+  if (tile_gemm_is_fast(Precision::int8)) text += ", int8";
+  if (!widened.empty()) text += "; weights widened to float32: " + widened.substr(2);
   return text;
 }
 
 std::optional<std::string> FusedEncoder::unsupported_reason(Precision precision) {
-  switch (precision) {
-    case Precision::float32:
-      return {};
-    case Precision::bfloat16:
-      if (tile_gemm_is_onednn(precision) || AllowSlowProducts::active()) return {};
-      return "this processor has no instructions for bfloat16 (AVX512_BF16 or AMX)";
-    case Precision::int8:
-      if (tile_gemm_is_onednn(precision) || AllowSlowProducts::active()) return {};
-      return "this processor has no instructions for int8 (AVX512_VNNI)";
-    case Precision::float16:
-      break;
+  if (precision != Precision::int8 || tile_gemm_is_fast(precision) || AllowSlowProducts::active()) {
+    return {};
   }
-  return "the dtype is " + name_of(precision) + ", not float32, bfloat16 or int8";
+  return "this processor has no instructions for int8 (AVX512_VNNI)";
 }
 
 FusedEncoder::FusedEncoder(const WeightScope& feature_projection, const Wav2Vec2BertConfig& config,

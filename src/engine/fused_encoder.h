@@ -16,8 +16,8 @@
 
 namespace w2vbert {
 
-// While one of these lives, this thread's engines take precisions that the processor has no
-// instructions for, on slow loops: so that each processor's tests run every precision.
+// While one of these lives, this thread's engines take int8 where the processor has no instructions
+// for it, on slow loops: so that each processor's tests run every precision.
 class AllowSlowProducts {
  public:
   AllowSlowProducts();
@@ -41,20 +41,23 @@ class FusedEncoder {
   // Why this encoder cannot run a model of that config, or nothing when it can.
   static std::optional<std::string> unsupported_reason(const Wav2Vec2BertConfig& config);
 
-  // Why a precision runs here on slow loops or not at all, or nothing. Under AllowSlowProducts slow
-  // loops are no reason.
+  // Why a precision runs here on slow loops alone, or nothing: int8 needs instructions, products of
+  // bfloat16 and float16 are those of float32 where they are slower (narrow_products.h). Under
+  // AllowSlowProducts slow loops are no reason.
   static std::optional<std::string> unsupported_reason(Precision precision);
 
-  // The instruction set of its loops, whose matrix products it runs on and in which precisions:
-  // "AVX512, oneDNN: float32, int8".
+  // The instruction set of its loops, whether its matrix products are oneDNN's, in which precisions
+  // they run, and which weights are widened for them:
+  // "AVX512, oneDNN; products in float32, float16, int8; weights widened to float32: bfloat16".
   static std::string kernels();
 
-  // `precision` is that of the layers' matrix products: float32, bfloat16 or int8 (linear_out and
-  // the convolution module stay in float32). All else is float32, and so are the states; only
-  // attention's products are bfloat16 if the layers' are. `weights` are those of the
-  // Wav2Vec2BertModel. Its large matrices stay in their source during the first forward if that
-  // one's clips are short, and are packed before the next one. Throws c10::ValueError for what
-  // unsupported_reason() names, CheckpointError for what is not in the source.
+  // `precision` is that of the layers' matrix products: float32, bfloat16, float16 or int8
+  // (linear_out and the convolution module stay in float32). All else is float32, and so are the
+  // states; only attention's products are bfloat16 or float16 if the layers' are. `weights` are
+  // those of the Wav2Vec2BertModel. Its large matrices stay in their source during the first
+  // forward if that one's clips are short, and are packed before the next one. Throws
+  // c10::ValueError for what unsupported_reason() names, CheckpointError for what is not in the
+  // source.
   static FusedEncoder from(const WeightScope& weights, const Wav2Vec2BertConfig& config,
                            Precision precision);
 

@@ -11,6 +11,7 @@
 #include "engine/fused_encoder.h"
 #include "engine/fused_engine.h"
 #include "support/default_dtype.h"
+#include "support/engine_products.h"
 #include "support/small_model.h"
 #include "support/temporary_directory.h"
 #include "w2vbert/checkpoint/save_pretrained.h"
@@ -53,15 +54,15 @@ class LoadFused : public ::testing::Test {
 };
 
 // In every precision, also where the processor has no instructions for it.
-class LoadFusedIn : public LoadFused, public ::testing::WithParamInterface<Precision> {
-  AllowSlowProducts allow_;
+class LoadFusedIn : public LoadFused, public ::testing::WithParamInterface<EngineProducts> {
+  WithEngineProducts with_{GetParam()};
 };
 
 TEST_P(LoadFusedIn, GivesWhatFusingALoadedModelGives) {
   const torch::NoGradGuard no_grad;
   auto expected = load_pretrained<Wav2Vec2BertForCTC>(directory_.path());
-  fuse(*expected.model, GetParam());
-  auto loaded = load_fused<Wav2Vec2BertForCTC>(directory_.path(), GetParam());
+  fuse(*expected.model, GetParam().precision);
+  auto loaded = load_fused<Wav2Vec2BertForCTC>(directory_.path(), GetParam().precision);
   EXPECT_EQ(loaded.report.loaded, expected.report.loaded);
   EXPECT_EQ(loaded.report.warnings, expected.report.warnings);
   EXPECT_FALSE(loaded.model->is_training());
@@ -84,8 +85,8 @@ TEST_P(LoadFusedIn, GivesWhatFusingALoadedModelGives) {
 TEST_P(LoadFusedIn, TakesTheModelOutOfAHeadsFile) {
   const torch::NoGradGuard no_grad;
   auto expected = load_pretrained<Wav2Vec2BertModel>(directory_.path());
-  fuse(*expected.model, GetParam());
-  auto loaded = load_fused<Wav2Vec2BertModel>(directory_.path(), GetParam());
+  fuse(*expected.model, GetParam().precision);
+  auto loaded = load_fused<Wav2Vec2BertModel>(directory_.path(), GetParam().precision);
   EXPECT_EQ(loaded.report.unexpected, expected.report.unexpected);
   const auto features = torch::randn({1, 17, 160});
   EXPECT_TRUE(torch::equal(loaded.model->forward(features).last_hidden_state,
@@ -99,12 +100,12 @@ TEST_P(LoadFusedIn, GivesTheSameUnderAnotherDefaultDtype) {
   mask[1].slice(0, 21).zero_();
   const std::vector<StateId> wanted = {0, 2, StateId::last_hidden_state()};
   const auto logits_now = [&] {
-    return load_fused<Wav2Vec2BertForCTC>(directory_.path(), GetParam())
+    return load_fused<Wav2Vec2BertForCTC>(directory_.path(), GetParam().precision)
         .model->forward(features, mask)
         .logits;
   };
   const auto states_now = [&] {
-    auto loaded = load_fused<Wav2Vec2BertModel>(directory_.path(), GetParam());
+    auto loaded = load_fused<Wav2Vec2BertModel>(directory_.path(), GetParam().precision);
     FusedEngine engine(loaded.model);
     EXPECT_THAT(engine.compute({}, wanted), ::testing::IsEmpty());
     for (const auto& rows : engine.encoder().forward({}, {0, 2})) {
@@ -127,9 +128,7 @@ TEST_P(LoadFusedIn, GivesTheSameUnderAnotherDefaultDtype) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, LoadFusedIn,
-                         ::testing::Values(Precision::float32, Precision::bfloat16,
-                                           Precision::int8),
+INSTANTIATE_TEST_SUITE_P(All, LoadFusedIn, ::testing::ValuesIn(kEngineProducts),
                          [](const auto& of) { return name_of(of.param); });
 
 TEST_F(LoadFused, ComparesAllNamesBeforeItReadsOne) {

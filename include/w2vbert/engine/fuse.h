@@ -20,17 +20,17 @@ namespace w2vbert {
 /// Replaces the encoder and the adapter of a Wav2Vec2BertModel by fused ones. `model` is a
 /// Wav2Vec2BertModel, or a module with one as a child: one of the classes with a head. The forward
 /// of `model` gives the values that it gave before, to rounding, and faster. For inference on a
-/// CPU: the layers' matrix products are computed in `precision` (float32, bfloat16 or int8), all
-/// else in float32. The layers' weights are packed, layer by layer, and the layers leave the model:
-/// it can no longer be trained, saved, moved or cloned, and gives no attentions. Its forward throws
-/// c10::ValueError in training mode (call eval()), and where gradients would be recorded (use
-/// torch::NoGradGuard).
+/// CPU: the layers' matrix products are computed in `precision`, all else in float32; bfloat16 and
+/// float16 are the type of the weights alone where that is faster (docs/numerics.md). The layers'
+/// weights are packed, layer by layer, and the layers leave the model: it can no longer be trained,
+/// saved, moved or cloned, and gives no attentions. Its forward throws c10::ValueError in training
+/// mode (call eval()), and where gradients would be recorded (use torch::NoGradGuard).
 ///
 /// Throws c10::ValueError where `model` has no Wav2Vec2BertModel, or a parameter that is not
 /// float32 on a CPU, and for a config or a precision that the fused encoder cannot run here
-/// (choose_engine says why): bfloat16 and int8 need a processor with instructions for them. The
-/// model is then as it was. If memory runs out after the first layers have left the model, its
-/// forward throws c10::ValueError from then on: load it again.
+/// (choose_engine says why): int8 needs a processor with instructions for it. The model is then as
+/// it was. If memory runs out after the first layers have left the model, its forward throws
+/// c10::ValueError from then on: load it again.
 void fuse(torch::nn::Module& model, Precision precision = Precision::float32);
 
 /// The same for a model whose values are in `weights`, under the model's names; its parameters are

@@ -13,6 +13,9 @@ namespace w2vbert {
 /// the fused engine alone has it.
 enum class Precision { float32, bfloat16, float16, int8 };
 
+inline constexpr Precision kPrecisions[] = {Precision::float32, Precision::bfloat16,
+                                            Precision::float16, Precision::int8};
+
 /// "float32", "bfloat16", "float16", "int8", and back; std::nullopt for another word.
 std::string name_of(Precision precision);
 std::optional<Precision> precision_of(std::string_view name);

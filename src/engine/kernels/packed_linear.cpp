@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/kernels/float16_range.h"
+#include "engine/kernels/narrow_products.h"
 #include "engine/kernels/tile_gemm.h"
 #include "engine/kernels/vector_kernels.h"
 #include "engine/parallel_tasks.h"
@@ -25,13 +27,14 @@ constexpr std::int64_t kTasksPerThread = 4;
 constexpr std::int64_t kMaxByteInputs = 65'536;
 
 std::int64_t group_of(Precision precision) {
-  return precision == Precision::float32 ? 1 : precision == Precision::bfloat16 ? 2 : 4;
+  return precision == Precision::float32 ? 1 : precision == Precision::int8 ? 4 : 2;
 }
 
 }  // namespace
 
 PackedLinear::PackedLinear(const WeightScope& scope, LinearWeights weights, Precision precision)
-    : precision_(precision),
+    : precision_(rows_precision(precision)),
+      weight_precision_(precision),
       weights_(std::move(weights)),
       scope_(scope),
       panel_width_(weights_.panel_width) {
@@ -104,11 +107,13 @@ void PackedLinear::pack() {
 std::int64_t PackedLinear::bytes_to_pack() const { return panels_.growth(panels() * panel_size()); }
 
 std::int64_t PackedLinear::weights_size() const {
-  return packed_in_ / group_of(precision_) * panel_width_;
+  return packed_in_ / group_of(weight_precision_) * panel_width_;
 }
 
 std::int64_t PackedLinear::panel_size() const {
-  return weights_size() + (precision_ == Precision::int8 ? 2 * panel_width_ : 0);
+  const bool scales = weight_precision_ == Precision::float16;
+  const bool scales_and_sums = weight_precision_ == Precision::int8;
+  return weights_size() + (scales ? 1 : scales_and_sums ? 2 : 0) * panel_width_;
 }
 
 // (width_of(panel), in) -> (packed_in / group, panel_width, group). A group of inputs has four
@@ -119,8 +124,8 @@ void PackedLinear::pack_panel(std::int64_t panel, float* to) const {
   const std::int64_t count = width_of(panel);
   float* rows = rows_memory.reserve(panel_width_ * in_);
   read_rows(".weight", in_, panel * panel_width_, count, rows);
-  const std::int64_t groups = packed_in_ / group_of(precision_);
-  if (precision_ == Precision::float32) {
+  const std::int64_t groups = packed_in_ / group_of(weight_precision_);
+  if (weight_precision_ == Precision::float32) {
     kernels.transpose(rows, count, groups, groups, to, panel_width_);
     return;
   }
@@ -128,13 +133,21 @@ void PackedLinear::pack_panel(std::int64_t panel, float* to) const {
   float* column_scale = to + weights_size();
   auto* column_sum = reinterpret_cast<std::int32_t*>(column_scale + panel_width_);
   for (std::int64_t row = 0; row < count; ++row) {
-    if (precision_ == Precision::bfloat16) {
-      kernels.to_bfloat16(rows + row * in_, in_, packed_in_,
-                          reinterpret_cast<c10::BFloat16*>(narrow + row * groups));
-    } else {
-      kernels.quantize_weight(rows + row * in_, in_, packed_in_,
-                              reinterpret_cast<std::int8_t*>(narrow + row * groups),
-                              column_scale + row, column_sum + row);
+    const float* from = rows + row * in_;
+    float* packed = narrow + row * groups;
+    switch (weight_precision_) {
+      case Precision::bfloat16:
+        kernels.to_bfloat16(from, in_, packed_in_, reinterpret_cast<c10::BFloat16*>(packed));
+        break;
+      case Precision::float16: {
+        const float factor = float16_factor(kernels.largest_finite(from, in_), kFloat16Exponent);
+        kernels.to_float16(from, in_, packed_in_, factor, reinterpret_cast<c10::Half*>(packed));
+        column_scale[row] = 1.0f / factor;
+        break;
+      }
+      default:
+        kernels.quantize_weight(from, in_, packed_in_, reinterpret_cast<std::int8_t*>(packed),
+                                column_scale + row, column_sum + row);
     }
   }
   kernels.transpose(narrow, count, groups, groups, to, panel_width_);
@@ -175,35 +188,55 @@ void PackedLinear::for_each_tile(std::int64_t rows, const Function& function) co
   });
 }
 
+// sums (+)= the tile's rows of x times `count` inputs of its panel, from input `from` on.
+void PackedLinear::multiply_block(const PackedRows& x, std::int64_t row, const Tile& tile,
+                                  std::int64_t from, std::int64_t count, float* sums) const {
+  const std::int64_t at = from * panel_width_;
+  const auto multiply = [&](const auto* input, const auto* weights, auto* output) {
+    tile_gemm(round_up(tile.rows, kRowGranule), panel_width_, count, input + from, x.ld(), weights,
+              panel_width_, output, panel_width_, from > 0);
+  };
+  const auto* bf16 = reinterpret_cast<const c10::BFloat16*>(tile.weights) + at;
+  const auto* f16 = reinterpret_cast<const c10::Half*>(tile.weights) + at;
+  switch (precision_) {
+    case Precision::bfloat16:
+      return multiply(x.bf16(row), bf16, sums);
+    case Precision::float16:
+      return multiply(x.f16(row), f16, sums);
+    case Precision::int8:
+      return multiply(x.u8(row), reinterpret_cast<const std::int8_t*>(tile.weights) + at,
+                      reinterpret_cast<std::int32_t*>(sums));
+    case Precision::float32:
+      break;
+  }
+  if (weight_precision_ == Precision::float32) return multiply(x.f32(row), tile.weights + at, sums);
+  static thread_local ScratchBuffer memory;
+  float* wide = memory.reserve(kInputBlock * panel_width_);
+  if (weight_precision_ == Precision::bfloat16) {
+    vector_kernels().widen_bfloat16(bf16, count, panel_width_, wide);
+  } else {
+    vector_kernels().widen_float16(f16, count, panel_width_, tile.weights + weights_size(), wide);
+  }
+  multiply(x.f32(row), wide, sums);
+}
+
 // The product of the tile's rows of x, counted from `first`, with its panel: (rows, panel_width),
 // close together in the cache of this thread.
 float* PackedLinear::product(const PackedRows& x, std::int64_t first, const Tile& tile) const {
   static thread_local ScratchBuffer memory;
   float* sums = memory.reserve((kMaxRows + kRowGranule) * panel_width_);
   const std::int64_t row = first + tile.row;
-  const std::int64_t rows_computed = round_up(tile.rows, kRowGranule);
+  // Widened weights end where the rows do, which have no zero behind their last input.
+  const std::int64_t inputs = precision_ == Precision::float32 ? in_ : packed_in_;
   const std::int64_t block = precision_ == Precision::int8 ? kByteInputBlock : kInputBlock;
-  for (std::int64_t from = 0; from < packed_in_; from += block) {
-    const std::int64_t count = std::min(block, packed_in_ - from);
-    const std::int64_t at = from * panel_width_;
-    const auto multiply = [&](const auto* input, const auto* weights, auto* output) {
-      tile_gemm(rows_computed, panel_width_, count, input + from, x.ld(), weights + at,
-                panel_width_, output, panel_width_, from > 0);
-    };
-    switch (precision_) {
-      case Precision::bfloat16:
-        multiply(x.bf16(row), reinterpret_cast<const c10::BFloat16*>(tile.weights), sums);
-        break;
-      case Precision::int8:
-        multiply(x.u8(row), reinterpret_cast<const std::int8_t*>(tile.weights),
-                 reinterpret_cast<std::int32_t*>(sums));
-        break;
-      default:
-        multiply(x.f32(row), tile.weights, sums);
-    }
+  for (std::int64_t from = 0; from < inputs; from += block) {
+    multiply_block(x, row, tile, from, std::min(block, inputs - from), sums);
   }
-  if (precision_ == Precision::int8) {
-    const float* column_scale = tile.weights + weights_size();
+  const float* column_scale = tile.weights + weights_size();
+  if (precision_ == Precision::float16) {
+    vector_kernels().scale_sums(sums, tile.rows, panel_width_, panel_width_, x.scales(row),
+                                column_scale);
+  } else if (precision_ == Precision::int8) {
     vector_kernels().dequantize(sums, tile.rows, panel_width_, panel_width_, x.scales(row),
                                 x.zero_points(row), column_scale,
                                 reinterpret_cast<const std::int32_t*>(column_scale + panel_width_));

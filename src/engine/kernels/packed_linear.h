@@ -31,10 +31,12 @@ struct LinearWeights {
 // y = x W^T + b. The weight lies in panels of `panel_width` outputs, each (in, panel_width): a
 // product of some rows with one panel is a task of its own, and what follows the product (bias,
 // activation, gate) is done while the task's result is in the cache. The rows' results do not
-// depend on how many rows there are. In bfloat16 the products' inputs are rounded and their sums
-// float32; in int8 the weight has a scale for each output, and the sums are whole numbers. A
-// convolution's row (in, K) is packed as (K, in): it multiplies K frames that lie behind each
-// other.
+// depend on how many rows there are. In bfloat16 and float16 the products' inputs are rounded, in
+// float16 with a scale for each row and each output; sums are float32, short ones float16 there.
+// Where such products are slower than those of float32, only the weights are in that type
+// (narrow_products.h). In int8 the weight has a scale for each output, and the sums are whole
+// numbers. A convolution's row (in, K) is packed as (K, in): it multiplies K frames that lie behind
+// each other.
 //
 // A weight stays in its source until pack(): each product lays the panel that it needs out in a
 // thread's own memory and forgets it. One pass over a model in a file is faster so than with memory
@@ -42,8 +44,8 @@ struct LinearWeights {
 class PackedLinear {
  public:
   PackedLinear() = default;
-  // Reads the biases. `precision` is that of the inputs: float32, bfloat16 or int8. Throws
-  // CheckpointError for a weight that is not there.
+  // Reads the biases. `precision` is that of the weights, and of the inputs where they are not
+  // widened. Throws CheckpointError for a weight that is not there.
   PackedLinear(const WeightScope& scope, LinearWeights weights, Precision precision);
 
   // Lays the weight out, once for all products that follow, and lets go of the source.
@@ -51,6 +53,7 @@ class PackedLinear {
   // Bytes that it takes for that; 0 once it has been done.
   std::int64_t bytes_to_pack() const;
 
+  // What its rows are in.
   Precision precision() const { return precision_; }
   std::int64_t in_features() const { return in_; }
   std::int64_t out_features() const { return out_; }
@@ -89,20 +92,22 @@ class PackedLinear {
                        float* to) const;
   void pack_panel(std::int64_t panel, float* to) const;
   float* product(const PackedRows& x, std::int64_t first, const Tile& tile) const;
+  void multiply_block(const PackedRows& x, std::int64_t row, const Tile& tile, std::int64_t from,
+                      std::int64_t count, float* sums) const;
   std::int64_t width_of(std::int64_t panel) const;
   const float* bias_of(std::int64_t panel) const;
   // Floats (or groups of narrower numbers) in a panel's weights, and in a whole panel.
   std::int64_t weights_size() const;
   std::int64_t panel_size() const;
 
-  Precision precision_ = Precision::float32;
+  Precision precision_ = Precision::float32, weight_precision_ = Precision::float32;
   LinearWeights weights_;
   WeightScope scope_;  // until it is packed
   std::int64_t in_ = 0, out_ = 0, panel_width_ = 0;
   std::int64_t packed_in_ = 0;  // in, and zeros up to a whole group
   std::int64_t part_rows_ = 0, taps_ = 1;
-  // Each panel (packed_in, panel_width), the inputs in groups of 1, 2 or 4 (tile_gemm.h). int8:
-  // behind that for each output its scale, and its sum of weights as int32.
+  // Each panel (packed_in, panel_width), the inputs in groups of 1, 2 or 4 (tile_gemm.h). Behind
+  // that float16 has for each output its scale; int8 also its sum of weights as int32.
   ScratchBuffer panels_;
   ScratchBuffer bias_;  // (panels, panel_width), or empty
 };

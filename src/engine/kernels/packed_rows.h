@@ -2,6 +2,7 @@
 #pragma once
 
 #include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
 
 #include <cstdint>
 
@@ -10,9 +11,10 @@
 
 namespace w2vbert {
 
-// A matrix (rows, width) as float32, bfloat16, or int8: then each row has a scale and a zero point
-// of its own, x = (byte - zero) * scale, from its smallest and largest value. Code that
-// makes rows asks where to write them as float32 (`staging`) and then says that they are there
+// A matrix (rows, width) as float32, bfloat16, float16 or int8. In float16 each row has a scale of
+// its own, x = number * scale, a power of two (float16_range.h); in int8 also a zero point, x =
+// (byte - zero) * scale, from its smallest and largest value. Code that makes rows asks where to
+// write them as float32 (`staging`) and then says that they are there
 // (`commit`).
 class PackedRows {
  public:
@@ -38,6 +40,9 @@ class PackedRows {
   const c10::BFloat16* bf16(std::int64_t row) const {
     return reinterpret_cast<const c10::BFloat16*>(narrow_.data()) + row * ld_;
   }
+  const c10::Half* f16(std::int64_t row) const {
+    return reinterpret_cast<const c10::Half*>(narrow_.data()) + row * ld_;
+  }
   const std::uint8_t* u8(std::int64_t row) const {
     return reinterpret_cast<const std::uint8_t*>(narrow_.data()) + row * ld_;
   }
@@ -53,7 +58,7 @@ class PackedRows {
   std::int64_t width_ = 0, ld_ = 0;
   float* floats_ = nullptr;  // own_floats_, or what assign() was given
   ScratchBuffer own_floats_;
-  ScratchBuffer narrow_;  // of bfloat16 or of bytes
+  ScratchBuffer narrow_;  // of bfloat16, of float16 or of bytes
   ScratchBuffer scales_, zero_points_;
 };
 

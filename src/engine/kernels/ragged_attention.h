@@ -15,13 +15,14 @@ namespace w2vbert {
 // matrix of all queries by all keys is ever in memory. e[d] depends on a score's diagonal alone,
 // and all diagonals beyond `left` and `right` share one: q.e is a narrow matrix (queries, left + 1
 // + right), added to a band of the scores. (The idea of the online softmax: Milakov and Gimelshein
-// 2018, Dao et al. 2022.) In bfloat16 the products' inputs are rounded: q, k, e, v and the
-// exponentials; scores, softmax and sums are float32.
+// 2018, Dao et al. 2022.) In bfloat16 and float16 the products' inputs are rounded: q, k, e, v and
+// the exponentials; scores, softmax and sums are float32, short sums float16 there. What is beyond
+// float16 is scaled by powers of two, for each clip and head.
 class RaggedAttention {
  public:
   RaggedAttention() = default;
   // `distance_embedding` (left + 1 + right, D), or undefined: no positions. `precision` is
-  // float32 or bfloat16. `sdpa`: a query that has no key gets zeros, as from LibTorch's
+  // float32, bfloat16 or float16. `sdpa`: a query that has no key gets zeros, as from LibTorch's
   // scaled_dot_product_attention; else what a softmax makes of it. A query has no key where all its
   // scores are minus infinity, and without positions where no frame is valid: with them a mask is
   // the lowest finite number, and all keys count alike.
@@ -29,9 +30,7 @@ class RaggedAttention {
                   std::int64_t left, std::int64_t right, Precision precision, bool sdpa);
 
   // What attention is computed in where the layers' products are in `precision`.
-  static Precision precision_for(Precision precision) {
-    return precision == Precision::bfloat16 ? precision : Precision::float32;
-  }
+  static Precision precision_for(Precision precision);
 
   // Room that calls share.
   struct Scratch {
@@ -55,6 +54,8 @@ class RaggedAttention {
   template <class Element>
   Sizes sizes_for(const RaggedBatch& batch) const;
   template <class Element>
+  void pack_distances(const at::Tensor& distance_embedding);
+  template <class Element>
   void forward_in(const RaggedBatch& batch, const float* qkv, std::int64_t stride, Scratch& scratch,
                   float* y) const;
 
@@ -62,7 +63,8 @@ class RaggedAttention {
   Precision precision_ = Precision::float32;
   bool sdpa_ = false;
   std::int64_t distances_ = 0;   // left + 1 + right, rounded up to whole vectors; 0: no positions
-  ScratchBuffer distance_keys_;  // (D, distances_)
+  ScratchBuffer distance_keys_;  // (D, distances_), times distance_factor_
+  float distance_factor_ = 1.0f;
 };
 
 }  // namespace w2vbert

@@ -4,6 +4,7 @@
 
 #include <exception>
 
+#include "engine/kernels/float16_gemm.h"
 #include "engine/kernels/vector_kernels.h"
 
 namespace w2vbert {
@@ -54,13 +55,15 @@ void grouped_gemm(std::int64_t m, std::int64_t n, std::int64_t k, const Input* a
 
 }  // namespace
 
-bool tile_gemm_is_onednn(Precision precision) {
+bool tile_gemm_is_fast(Precision precision) {
   static const bool float32 = works<float, float, float>();
   static const bool bfloat16 = bfloat16_works();
   static const bool int8 = works<unsigned char, signed char, std::int32_t>();
   switch (precision) {
     case Precision::bfloat16:
       return bfloat16;
+    case Precision::float16:
+      return float16_gemm() != nullptr;
     case Precision::int8:
       return int8;
     default:
@@ -70,7 +73,7 @@ bool tile_gemm_is_onednn(Precision precision) {
 
 void tile_gemm(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda,
                const float* b, std::int64_t ldb, float* c, std::int64_t ldc, bool accumulate) {
-  if (tile_gemm_is_onednn(Precision::float32)) {
+  if (tile_gemm_is_fast(Precision::float32)) {
     brgemm(m, n, k, lda, ldb, ldc, accumulate, a, b, c);
   } else {
     vector_kernels().gemm(m, n, k, a, lda, b, ldb, c, ldc, accumulate);
@@ -80,9 +83,18 @@ void tile_gemm(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, s
 void tile_gemm(std::int64_t m, std::int64_t n, std::int64_t k, const c10::BFloat16* a,
                std::int64_t lda, const c10::BFloat16* b, std::int64_t ldb, float* c,
                std::int64_t ldc, bool accumulate) {
-  if (tile_gemm_is_onednn(Precision::bfloat16)) {
+  if (tile_gemm_is_fast(Precision::bfloat16)) {
     brgemm(m, n, k, lda, ldb, ldc, accumulate, a, b, c);
     at::native::cpublas::brgemm_release();  // AMX tiles are the thread's
+  } else {
+    grouped_gemm<2>(m, n, k, a, lda, b, ldb, c, ldc, accumulate);
+  }
+}
+
+void tile_gemm(std::int64_t m, std::int64_t n, std::int64_t k, const c10::Half* a, std::int64_t lda,
+               const c10::Half* b, std::int64_t ldb, float* c, std::int64_t ldc, bool accumulate) {
+  if (const Float16Gemm gemm = float16_gemm()) {
+    gemm(m, n, k, a, lda, b, ldb, c, ldc, accumulate);
   } else {
     grouped_gemm<2>(m, n, k, a, lda, b, ldb, c, ldc, accumulate);
   }
@@ -91,7 +103,7 @@ void tile_gemm(std::int64_t m, std::int64_t n, std::int64_t k, const c10::BFloat
 void tile_gemm(std::int64_t m, std::int64_t n, std::int64_t k, const std::uint8_t* a,
                std::int64_t lda, const std::int8_t* b, std::int64_t ldb, std::int32_t* c,
                std::int64_t ldc, bool accumulate) {
-  if (tile_gemm_is_onednn(Precision::int8)) {
+  if (tile_gemm_is_fast(Precision::int8)) {
     brgemm(m, n, k, lda, ldb, ldc, accumulate, a, b, c);
     at::native::cpublas::brgemm_release();
   } else {

@@ -337,6 +337,99 @@ void pair_rows(const float* x, std::int64_t rows, std::int64_t width, std::int64
   }
 }
 
+void to_float16(const float* x, std::int64_t width, std::int64_t ld, float factor, c10::Half* y) {
+  const Vec factors(factor);
+  std::int64_t i = 0;
+  for (; i + 2 * kLanes <= width; i += 2 * kLanes) {
+    at::vec::convert_float_half(Vec::loadu(x + i) * factors, Vec::loadu(x + i + kLanes) * factors)
+        .store(y + i);
+  }
+  if (i < width) {
+    float rest[2 * kLanes] = {};
+    for (std::int64_t at = i; at < width; ++at) rest[at - i] = x[at];
+    at::vec::convert_float_half(Vec::loadu(rest) * factors, Vec::loadu(rest + kLanes) * factors)
+        .store(y + i, static_cast<int>(width - i));
+  }
+  for (i = width; i < ld; ++i) y[i].x = 0;
+}
+
+void pair_rows_float16(const float* x, std::int64_t rows, std::int64_t width,
+                       std::int64_t padded_rows, float factor, c10::Half* y) {
+  constexpr std::int64_t kWide = 4 * kLanes;
+  alignas(64) c10::Half pair[2][kWide];
+  for (std::int64_t row = 0; row < padded_rows; row += 2, x += 2 * width, y += 2 * width) {
+    for (std::int64_t i = 0; i < width; i += kWide) {
+      const std::int64_t count = width - i < kWide ? width - i : kWide;
+      to_float16(x + i, row < rows ? count : 0, count, factor, pair[0]);
+      to_float16(x + width + i, row + 1 < rows ? count : 0, count, factor, pair[1]);
+      for (std::int64_t at = 0; at < count; ++at) {
+        y[2 * (i + at)].x = pair[0][at].x;
+        y[2 * (i + at) + 1].x = pair[1][at].x;
+      }
+    }
+  }
+}
+
+// As whole numbers: the sizes of floats are in their order, infinity and NaN behind the finite
+// ones.
+float largest_finite(const float* x, std::int64_t count) {
+  constexpr std::int32_t kSize = 0x7fffffff, kInfinity = 0x7f800000;
+  std::int32_t largest = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    std::int32_t bits;
+    __builtin_memcpy(&bits, x + i, sizeof bits);
+    const std::int32_t size = (bits & kSize) < kInfinity ? bits & kSize : 0;
+    largest = size > largest ? size : largest;
+  }
+  float value;
+  __builtin_memcpy(&value, &largest, sizeof value);
+  return value;
+}
+
+void widen_bfloat16(const c10::BFloat16* x, std::int64_t rows, std::int64_t columns, float* y) {
+  for (std::int64_t row = 0; row < rows; row += 2, x += 2 * columns, y += 2 * columns) {
+    for (std::int64_t i = 0; i < columns; ++i) {
+      std::uint32_t pair;
+      __builtin_memcpy(&pair, x + 2 * i, sizeof pair);
+      const std::uint32_t first = pair << 16, second = pair & 0xffff0000U;
+      __builtin_memcpy(y + i, &first, sizeof first);
+      __builtin_memcpy(y + columns + i, &second, sizeof second);
+    }
+  }
+}
+
+void widen_float16(const c10::Half* x, std::int64_t rows, std::int64_t columns,
+                   const float* column_scale, float* y) {
+  using Halves = at::vec::Vectorized<c10::Half>;
+  for (std::int64_t row = 0; row < rows; row += 2, x += 2 * columns, y += 2 * columns) {
+    for (std::int64_t i = 0; i < columns; i += kLanes) {
+      const std::int64_t count = columns - i;
+      const Halves pairs =
+          count >= kLanes ? Halves::loadu(x + 2 * i) : Halves::loadu(x + 2 * i, 2 * count);
+      const auto [low, high] = at::vec::convert_half_float(pairs);
+      const auto [first, second] = at::vec::deinterleave2<float>(low, high);
+      const Vec scale = load(column_scale + i, count);
+      store(first * scale, y + i, count);
+      store(second * scale, y + columns + i, count);
+    }
+  }
+}
+
+// Both scales together may be beyond float32 where their product with the sum is not.
+void scale_sums(float* sums, std::int64_t rows, std::int64_t columns, std::int64_t ld,
+                const float* row_scale, const float* column_scale) {
+  for (std::int64_t row = 0; row < rows; ++row, sums += ld) {
+    if (row_scale[row] == 1.0f) {
+      for (std::int64_t i = 0; i < columns; ++i) sums[i] *= column_scale[i];
+    } else {
+      const double scale = row_scale[row];
+      for (std::int64_t i = 0; i < columns; ++i) {
+        sums[i] = static_cast<float>(sums[i] * (scale * column_scale[i]));
+      }
+    }
+  }
+}
+
 // How often `size` goes into `steps`: finite for any size above 0, and 0 for those that are not
 // numbers.
 float steps_per_unit(float steps, float size) {
@@ -447,6 +540,12 @@ const VectorKernels kVectorKernels = {W2VBERT_NAME(CPU_CAPABILITY),
                                       scale,
                                       to_bfloat16,
                                       pair_rows,
+                                      to_float16,
+                                      pair_rows_float16,
+                                      largest_finite,
+                                      widen_bfloat16,
+                                      widen_float16,
+                                      scale_sums,
                                       quantize,
                                       quantize_weight,
                                       dequantize,

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
 
 #include <cstdint>
 
 namespace w2vbert {
 
-// Rows of bfloat16 and int8 are so many elements long, or a multiple; zero behind their width.
+// Rows of bfloat16, float16 and int8 are so many elements long, or a multiple; zero behind their
+// width.
 inline constexpr std::int64_t kNarrowGranule = 64;
 
 // Weights of the depthwise convolution are kept in chunks of so many channels, (C / chunk, K,
@@ -68,6 +70,20 @@ struct VectorKernels {
   // (rows, width) -> (padded_rows / 2, width, 2), rounded to nearest; zero behind the last row.
   void (*pair_rows)(const float* x, std::int64_t rows, std::int64_t width, std::int64_t padded_rows,
                     c10::BFloat16* y);
+  // The same in float16, of x * factor.
+  void (*to_float16)(const float* x, std::int64_t width, std::int64_t ld, float factor,
+                     c10::Half* y);
+  void (*pair_rows_float16)(const float* x, std::int64_t rows, std::int64_t width,
+                            std::int64_t padded_rows, float factor, c10::Half* y);
+  // The largest size among the finite values, or 0.
+  float (*largest_finite)(const float* x, std::int64_t count);
+  // (rows / 2, columns, 2) -> (rows, columns), exactly; of float16 times the column's scale.
+  void (*widen_bfloat16)(const c10::BFloat16* x, std::int64_t rows, std::int64_t columns, float* y);
+  void (*widen_float16)(const c10::Half* x, std::int64_t rows, std::int64_t columns,
+                        const float* column_scale, float* y);
+  // In place: sums * (row_scale * column_scale), rounded once.
+  void (*scale_sums)(float* sums, std::int64_t rows, std::int64_t columns, std::int64_t ld,
+                     const float* row_scale, const float* column_scale);
   // x = (y - zero) * scale for the bytes y (ld), which span x's values and 0; NaN makes the scale
   // NaN.
   void (*quantize)(const float* x, std::int64_t width, std::int64_t ld, std::uint8_t* y,

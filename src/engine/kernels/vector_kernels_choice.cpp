@@ -2,7 +2,11 @@
 
 #include <string>
 
+#include "engine/kernels/float16_gemm.h"
 #include "engine/kernels/vector_kernels.h"
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 namespace w2vbert {
 
@@ -16,6 +20,9 @@ extern const VectorKernels kVectorKernels;
 namespace AVX512 {
 extern const VectorKernels kVectorKernels;
 }
+namespace AVX512FP16 {
+extern const Float16Gemm kFloat16Gemm;
+}
 #endif
 
 const VectorKernels& vector_kernels() {
@@ -28,6 +35,22 @@ const VectorKernels& vector_kernels() {
     return &DEFAULT::kVectorKernels;
   }();
   return *chosen;
+}
+
+Float16Gemm float16_gemm() {
+  static const Float16Gemm chosen = []() -> Float16Gemm {
+#if defined(__x86_64__)
+    // By number: older compilers have no name for it.
+    constexpr unsigned kLeaf = 7, kAvx512Fp16 = 1U << 23;
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (at::get_cpu_capability() == "AVX512" && __get_cpuid_count(kLeaf, 0, &a, &b, &c, &d) != 0 &&
+        (d & kAvx512Fp16) != 0) {
+      return AVX512FP16::kFloat16Gemm;
+    }
+#endif
+    return nullptr;
+  }();
+  return chosen;
 }
 
 }  // namespace w2vbert

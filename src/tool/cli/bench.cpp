@@ -5,6 +5,7 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "tool/cli/console.h"
 #include "tool/cli/exit_status.h"
 #include "tool/cli/options.h"
+#include "tool/run/failure.h"
 #include "tool/store/json_text.h"
 #include "tool/tasks/benchmark.h"
 #include "w2vbert/core/error.h"
@@ -54,6 +56,7 @@ struct FrameLengths {
 struct BenchOptions {
   ModelOptions model;
   OutputOptions output;
+  std::vector<Precision> precisions = {Precision::float32};
   std::vector<std::int64_t> frames = {250, 500, 1500};
   std::size_t batch = 1;
   int rounds = 5;
@@ -116,57 +119,150 @@ int serve(Benchmark& benchmark) {
   return kDone;
 }
 
+// What is measured of one type.
+struct TypeRun {
+  Precision precision = Precision::float32;
+  EngineChoice engine;
+  std::string unsupported;  // why nothing was
+  std::vector<BenchmarkResult> results;
+  std::vector<double> errors;  // of the states against float32's; empty where one type is asked for
+};
+
+// The states of float32, which is the first of all types.
+using ExactStates = std::vector<std::vector<at::Tensor>>;
+
+TypeRun run_type(const BenchOptions& options, Precision precision, Messages& messages,
+                 std::optional<ExactStates>& exact) {
+  const auto batches = batches_of(options);
+  ModelRequest request = options.model.request();
+  request.precision = precision;
+  TypeRun run;
+  run.precision = precision;
+  Benchmark benchmark(request);
+  run.engine = benchmark.engine();
+  say_warnings(benchmark.report(), messages);
+  say_engine(benchmark.engine(), messages);
+  for (std::size_t i = 0; i < batches.size(); ++i) {
+    messages.progress(i, batches.size(), name_of(precision) + ", batches");
+    run.results.push_back(benchmark.measure(batches[i], options.rounds, options.profile));
+    if (!exact) continue;
+    std::vector<at::Tensor> states = benchmark.last_hidden_states(batches[i]);
+    if (precision == Precision::float32) {
+      run.errors.push_back(0);
+      exact->push_back(std::move(states));
+    } else {
+      run.errors.push_back(relative_error(states, (*exact)[i]));
+    }
+  }
+  messages.clear();
+  return run;
+}
+
+std::string table_of(const BenchOptions& options, const std::vector<TypeRun>& runs) {
+  const bool all = runs.size() > 1;
+  std::string table = fmt::format(
+      "{} engine, {}, {} threads; the model alone, {} runs after a warm-up\n\n",
+      name_of(runs.front().engine.kind), all ? "all types" : name_of(runs.front().precision),
+      at::get_num_threads(), options.rounds);
+  if (all) table += fmt::format("{:<9} ", "dtype");
+  table += fmt::format("{:>8} {:>6} {:>10} {:>10} {:>8} {:>8}", "frames", "batch", "min s",
+                       "median s", "RTF", "floor");
+  table += all ? fmt::format(" {:>7} {:>9}\n", "speed", "error") : "\n";
+  for (const TypeRun& run : runs) {
+    if (!run.unsupported.empty()) {
+      table += fmt::format("{:<9} -> {}\n", name_of(run.precision), run.unsupported);
+    }
+    for (std::size_t i = 0; i < run.results.size(); ++i) {
+      const BenchmarkResult& result = run.results[i];
+      if (all) table += fmt::format("{:<9} ", name_of(run.precision));
+      table +=
+          fmt::format("{:>8} {:>6} {:>10.3f} {:>10.3f} {:>8.4f}",
+                      options.ragged ? result.frames() : result.lengths.front(),
+                      result.lengths.size(), result.seconds_min, result.seconds_median, result.rtf);
+      table += result.gemm_roofline_fraction > 0
+                   ? fmt::format(" {:>8.3f}", result.gemm_roofline_fraction)
+                   : fmt::format(" {:>8}", "-");
+      if (all) {
+        table +=
+            fmt::format(" {:>7.2f} {:>9.1e}",
+                        runs.front().results[i].seconds_min / result.seconds_min, run.errors[i]);
+      }
+      table += "\n";
+      if (!result.profile.empty()) table += profile_table(result.profile);
+    }
+  }
+  table +=
+      "\nRTF: seconds of computing for a second of audio. floor: the share of the time that the "
+      "arithmetic\nalone takes at the rate of oneDNN's linear layers, measured in the same run.\n";
+  if (all) {
+    table +=
+        "speed: how many times as fast as float32, by the fastest runs. error: of "
+        "last_hidden_state "
+        "beside\nfloat32's, for random features (Euclidean norms).\n";
+  }
+  return table;
+}
+
+Json json_of(const BenchOptions& options, const std::vector<TypeRun>& runs) {
+  const bool all = runs.size() > 1;
+  Json results = Json::array();
+  for (const TypeRun& run : runs) {
+    if (!run.unsupported.empty()) {
+      results.push_back({{"dtype", name_of(run.precision)}, {"unsupported", run.unsupported}});
+    }
+    for (std::size_t i = 0; i < run.results.size(); ++i) {
+      Json json = json_of(run.results[i], options.profile);
+      if (all) {
+        json["dtype"] = name_of(run.precision);
+        json["engine"] = name_of(run.engine.kind);
+        json["speed"] = runs.front().results[i].seconds_min / run.results[i].seconds_min;
+        json["error"] = run.errors[i];
+      }
+      results.push_back(std::move(json));
+    }
+  }
+  return {{"command", "bench"},
+          {"engine", name_of(runs.front().engine.kind)},
+          {"engine_reason", runs.front().engine.reason},
+          {"dtype", all ? "all" : name_of(runs.front().precision)},
+          {"threads", at::get_num_threads()},
+          {"rounds", options.rounds},
+          {"results", results}};
+}
+
 int run(const BenchOptions& options) {
   const bool serving = options.frames.empty();
-  const int rounds = options.rounds;
-  const auto batches = serving ? std::vector<std::vector<std::int64_t>>{} : batches_of(options);
+  const bool all = options.precisions.size() > 1;
   if (options.ragged && options.batch != 1) {
     throw UsageError("", "--batch", "is given beside --ragged", "one of the two");
   }
+  if (serving && all) {
+    throw UsageError("", "--dtype", "is all where lengths come from stdin", "one type");
+  }
   apply_threads(options.model.threads);
-  const ModelRequest request = options.model.request();
   Messages messages(options.output.quiet);
-  Benchmark benchmark(request);
-  say_warnings(benchmark.report(), messages);
-  say_engine(benchmark.engine(), messages);
-  if (serving) return serve(benchmark);
-
-  Json results = Json::array();
-  std::string table = fmt::format(
-      "{} engine, {}, {} threads; the model alone, {} runs after a warm-up\n\n",
-      name_of(benchmark.engine().kind), name_of(request.precision), at::get_num_threads(), rounds);
-  table += fmt::format("{:>8} {:>6} {:>10} {:>10} {:>8} {:>8}\n", "frames", "batch", "min s",
-                       "median s", "RTF", "floor");
-  for (std::size_t i = 0; i < batches.size(); ++i) {
-    messages.progress(i, batches.size(), "batches");
-    const BenchmarkResult result = benchmark.measure(batches[i], rounds, options.profile);
-    results.push_back(json_of(result, options.profile));
-    table +=
-        fmt::format("{:>8} {:>6} {:>10.3f} {:>10.3f} {:>8.4f}",
-                    options.ragged ? result.frames() : result.lengths.front(),
-                    result.lengths.size(), result.seconds_min, result.seconds_median, result.rtf);
-    table += result.gemm_roofline_fraction > 0
-                 ? fmt::format(" {:>8.3f}\n", result.gemm_roofline_fraction)
-                 : fmt::format(" {:>8}\n", "-");
-    if (!result.profile.empty()) table += profile_table(result.profile);
+  if (serving) {
+    ModelRequest request = options.model.request();
+    request.precision = options.precisions.front();
+    Benchmark benchmark(request);
+    say_warnings(benchmark.report(), messages);
+    say_engine(benchmark.engine(), messages);
+    return serve(benchmark);
   }
-  messages.clear();
-  if (options.output.json) {
-    const Json report = {{"command", "bench"},
-                         {"engine", name_of(benchmark.engine().kind)},
-                         {"engine_reason", benchmark.engine().reason},
-                         {"dtype", name_of(request.precision)},
-                         {"threads", at::get_num_threads()},
-                         {"rounds", rounds},
-                         {"results", results}};
-    print_result(json_text(report));
-  } else {
-    table +=
-        "\nRTF: seconds of computing for a second of audio. floor: the share of the time that the "
-        "arithmetic\nalone takes at the rate of oneDNN's linear layers, measured in the same "
-        "run.\n";
-    print_result(table);
+  std::vector<TypeRun> runs;
+  std::optional<ExactStates> exact;
+  if (all) exact.emplace();
+  for (const Precision precision : options.precisions) {
+    try {
+      runs.push_back(run_type(options, precision, messages, exact));
+    } catch (const UsageError& error) {
+      // int8, where the fused engine does not run it.
+      if (!all || error.setting() != "precision") throw;
+      runs.emplace_back().precision = precision;
+      runs.back().unsupported = message_of(error);
+    }
   }
+  print_result(options.output.json ? json_text(json_of(options, runs)) : table_of(options, runs));
   return kDone;
 }
 
@@ -186,11 +282,14 @@ Run add_bench(CLI::App& program) {
             "Timed runs of each");
   command.add_flag("--profile", options->profile,
                    "Where the fused engine's time goes, step by step");
-  options->model.add_to(command);
+  options->model.add_model_to(command);
+  add_value(command, "--dtype", options->precisions, precisions_or_all(),
+            "Type to compute in; all: each in turn, with its speed and its error beside float32");
+  options->model.add_engine_to(command);
   options->output.add_to(command);
   command.footer(
       "Example:\n  w2vbert bench --model facebook/w2v-bert-2.0 --frames 250,500,1500,3000 "
-      "--profile");
+      "--profile\n  w2vbert bench --model facebook/w2v-bert-2.0 --frames 500 --dtype all");
   return [options] { return run(*options); };
 }
 

@@ -24,6 +24,7 @@
 #include "tool/cli/exit_status.h"
 #include "tool/cli/options.h"
 #include "tool/store/json_text.h"
+#include "tool/tasks/type_comparison.h"
 #include "w2vbert/audio/audio_file.h"
 #include "w2vbert/checkpoint/model_directory.h"
 #include "w2vbert/config/hf_version.h"
@@ -150,6 +151,43 @@ Finding hub_finding() {
           "`hf download facebook/w2v-bert-2.0` makes it; or give --model a directory"};
 }
 
+// What each --dtype gives here, and how many times as fast as float32 it is.
+struct TypesTable {
+  Json json = Json::array();
+  std::string text;
+};
+
+TypesTable types_table() {
+  TypesTable table;
+  std::vector<TypeOfThisMachine> types;
+  try {
+    types = compare_types();
+  } catch (const c10::OutOfMemoryError&) {
+    table.text = "\ntypes        not measured: there is too little memory\n";
+    return table;
+  }
+  table.text = fmt::format(
+      "\nTypes (--dtype): one layer of the published model's size with random weights, 5 s of "
+      "features, {} threads\n\n{:<10} {:>8} {:>8} {:>9}\n",
+      at::get_num_threads(), "dtype", "ms", "speed", "error");
+  for (const TypeOfThisMachine& type : types) {
+    const std::string name = name_of(type.precision);
+    if (!type.unsupported.empty()) {
+      table.text += fmt::format("{:<10} -> {}\n", name, type.unsupported);
+      table.json.push_back({{"dtype", name}, {"unsupported", type.unsupported}});
+      continue;
+    }
+    table.text += fmt::format("{:<10} {:>8.1f} {:>8.2f} {:>9.1e}\n", name, 1e3 * type.seconds,
+                              type.speed, type.error);
+    table.json.push_back(
+        {{"dtype", name}, {"seconds", type.seconds}, {"speed", type.speed}, {"error", type.error}});
+  }
+  table.text +=
+      "\nspeed: how many times as fast as float32. error: of the layer's output beside float32's "
+      "(Euclidean norms).\n`w2vbert bench --dtype all --model M` measures a whole model.\n";
+  return table;
+}
+
 struct DoctorOptions {
   OutputOptions output;
 };
@@ -172,6 +210,8 @@ int run(const DoctorOptions& options) {
       std::move(cuda),
       hub_finding(),
   };
+  apply_threads({});
+  TypesTable types = types_table();
   if (options.output.json) {
     Json report = {{"command", "doctor"}};
     Json list = Json::array();
@@ -180,6 +220,7 @@ int run(const DoctorOptions& options) {
           {{"name", finding.name}, {"value", finding.value}, {"advice", finding.advice}});
     }
     report["findings"] = std::move(list);
+    report["types"] = std::move(types.json);
     report["libtorch_build"] = at::show_config();
     print_result(json_text(report));
     return kDone;
@@ -189,7 +230,7 @@ int run(const DoctorOptions& options) {
     text += fmt::format("{:<13}{}\n", finding.name, finding.value);
     if (!finding.advice.empty()) text += fmt::format("{:<13}-> {}\n", "", finding.advice);
   }
-  text += "\n" + at::show_config();
+  text += types.text + "\n" + at::show_config();
   print_result(text);
   return kDone;
 }
@@ -198,7 +239,9 @@ int run(const DoctorOptions& options) {
 
 Run add_doctor(CLI::App& program) {
   CLI::App& command = *program.add_subcommand(
-      "doctor", "Versions, LibTorch's build, CPU, threads, CUDA, and what to do about what is off");
+      "doctor",
+      "Versions, LibTorch's build, CPU, threads, CUDA, what to do about what is off, and how fast "
+      "and exact each type is here");
   const auto options = std::make_shared<DoctorOptions>();
   options->output.add_to(command);
   command.footer("Example:\n  w2vbert doctor");

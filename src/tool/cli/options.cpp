@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <climits>
+#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -99,11 +100,18 @@ std::string working_directory() {
 
 OneOf<Precision> precisions(const std::string& shown_instead) {
   std::vector<std::pair<std::string, Precision>> choices;
-  for (const Precision precision :
-       {Precision::float32, Precision::bfloat16, Precision::float16, Precision::int8}) {
-    choices.emplace_back(name_of(precision), precision);
-  }
+  for (const Precision precision : kPrecisions) choices.emplace_back(name_of(precision), precision);
   return OneOf<Precision>(std::move(choices), shown_instead);
+}
+
+OneOf<std::vector<Precision>> precisions_or_all() {
+  std::vector<std::pair<std::string, std::vector<Precision>>> choices;
+  std::vector<Precision> all(std::begin(kPrecisions), std::end(kPrecisions));
+  for (const Precision precision : all) {
+    choices.emplace_back(name_of(precision), std::vector<Precision>{precision});
+  }
+  choices.emplace_back("all", std::move(all));
+  return OneOf<std::vector<Precision>>(std::move(choices));
 }
 
 OneOf<EngineKind> engine_kinds() {
@@ -165,14 +173,22 @@ void OutputOptions::add_to(CLI::App& command) {
 }
 
 void ModelOptions::add_to(CLI::App& command) {
+  add_model_to(command);
+  add_value(command, "--dtype", precision, precisions(),
+            "Type to compute in, and of the outputs; int8 is for the fused engine, with outputs in "
+            "float32. `w2vbert doctor` shows how fast and how exact each is here");
+  add_engine_to(command);
+}
+
+void ModelOptions::add_model_to(CLI::App& command) {
   add_model(command, model, revision);
   add_value(
       command, "--device", device, "cpu|cuda[:N]",
       "Where the model runs; cuda is the device of LOCAL_RANK or SLURM_LOCALID if one is set, else "
       "the first (default: cpu)");
-  add_value(command, "--dtype", precision, precisions(),
-            "Type to compute in, and of the outputs; int8 is for the fused engine, with outputs in "
-            "float32");
+}
+
+void ModelOptions::add_engine_to(CLI::App& command) {
   add_value(command, "--engine", engine, engine_kinds(),
             "How the model is run: fast (on a CPU; what it cannot run falls back on the "
             "reference, with a message), or HuggingFace's operations one for one");

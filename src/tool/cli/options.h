@@ -40,7 +40,9 @@ struct ModelOptions {
   std::string lora_prefix;
   bool lenient = false;
 
-  void add_to(CLI::App& command);
+  void add_to(CLI::App& command);         // all of it: these parts, and --dtype between them
+  void add_model_to(CLI::App& command);   // --model, --revision, --device
+  void add_engine_to(CLI::App& command);  // --engine and what is behind it
   // Looks at the device, too: for CUDA at the machine. Throws UsageError.
   ModelRequest request() const;
 };
@@ -55,6 +57,7 @@ struct HfVersions {
 
 // Options that stand in several commands by themselves, and their readers.
 OneOf<Precision> precisions(const std::string& shown_instead = "");
+OneOf<std::vector<Precision>> precisions_or_all();
 OneOf<EngineKind> engine_kinds();
 OneOf<std::string> attn_implementations();
 void add_model(CLI::App& command, std::string& model, std::string& revision);

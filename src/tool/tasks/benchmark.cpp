@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <optional>
 #include <utility>
@@ -40,6 +41,18 @@ double BenchmarkResult::audio_seconds() const {
   return static_cast<double>(frames()) / SeamlessM4TFeatureExtractorConfig().frame_rate_hz();
 }
 
+double relative_error(const std::vector<at::Tensor>& states, const std::vector<at::Tensor>& exact) {
+  double off = 0, size = 0;
+  const auto square = [](const at::Tensor& values) {
+    return values.to(at::kDouble).square().sum().item<double>();
+  };
+  for (std::size_t i = 0; i < exact.size(); ++i) {
+    off += square(states[i] - exact[i]);
+    size += square(exact[i]);
+  }
+  return std::sqrt(off / size);
+}
+
 Benchmark::Benchmark(const ModelRequest& request) : request_(request) {
   const ModelDirectory model = resolve_model(request.model, request.revision);
   config_ = load_config(request, model.path);
@@ -48,6 +61,15 @@ Benchmark::Benchmark(const ModelRequest& request) : request_(request) {
   engine_ = make_engine(choice_, std::move(loaded.model));
   report_ = std::move(loaded.report);
   if (auto* fused = dynamic_cast<FusedEngine*>(engine_.get())) fused->encoder().pack_weights();
+}
+
+std::vector<at::Tensor> Benchmark::last_hidden_states(const std::vector<std::int64_t>& lengths) {
+  const auto clips = seeded_clips(lengths, config_.feature_projection_input_dim);
+  std::vector<at::Tensor> states;
+  for (const ClipStates& clip : engine_->compute(clips, {StateId::last_hidden_state()})) {
+    states.push_back(clip.states.front().to(at::kCPU, at::kFloat));
+  }
+  return states;
 }
 
 double Benchmark::run(const std::vector<std::int64_t>& lengths) {

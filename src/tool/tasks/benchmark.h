@@ -1,6 +1,8 @@
 // Times a model alone, inside one process.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -29,6 +31,9 @@ struct BenchmarkResult {
   double audio_seconds() const;
 };
 
+// |states - exact| / |exact|, in Euclidean norms over all of them.
+double relative_error(const std::vector<at::Tensor>& states, const std::vector<at::Tensor>& exact);
+
 class Benchmark {
  public:
   // Loads the model; throws as loading does.
@@ -37,6 +42,8 @@ class Benchmark {
   const EngineChoice& engine() const { return choice_; }
   const LoadReport& report() const { return report_; }
 
+  // The last_hidden_state of seeded features of clips of those lengths, as float32.
+  std::vector<at::Tensor> last_hidden_states(const std::vector<std::int64_t>& lengths);
   // Seconds from seeded features of clips of those lengths to their last_hidden_state.
   double run(const std::vector<std::int64_t>& lengths);
   // After a warm-up, `rounds` runs.

@@ -2,6 +2,7 @@
 #include "engine/kernels/vector_kernels.h"
 
 #include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -505,6 +506,136 @@ TEST_P(VectorKernelsOf, PairsRowsOfBfloat16) {
         }
       }
     }
+  }
+}
+
+// A factor that leaves no number beyond float16 and some below its normal ones.
+constexpr float kFactor = 0.125F;
+
+void expect_rounded(c10::Half got, float value) {
+  if (std::isnan(value)) {
+    EXPECT_TRUE(std::isnan(static_cast<float>(got)));
+  } else {
+    EXPECT_EQ(got.x, c10::Half(value * kFactor).x) << value;
+  }
+}
+
+std::vector<float> values_for_float16(std::mt19937_64& random, std::int64_t count) {
+  std::normal_distribution<float> normal;
+  std::vector<float> values(static_cast<std::size_t>(count));
+  for (float& value : values) {
+    value = std::ldexp(normal(random), static_cast<int>(random() % 30) - 14);
+    // In the middle of two numbers.
+    if (random() % 4 == 0) value = c10::Half(value) + std::ldexp(1.0F, std::ilogb(value) - 11);
+    if (random() % 40 == 0) value = random() % 2 ? kNan : -kInfinity;
+  }
+  return values;
+}
+
+TEST_P(VectorKernelsOf, RoundsToTheNearestFloat16) {
+  for (std::int64_t width = 1; width < 140; ++width) {
+    const std::int64_t ld = (width + 63) / 64 * 64;
+    const auto x = values_for_float16(random_, width);
+    Guarded<c10::Half> y(ld, c10::Half(3.0F));
+    kernels_.to_float16(x.data(), width, ld, kFactor, y.data());
+    for (std::int64_t i = 0; i < ld; ++i) {
+      if (i < width) {
+        expect_rounded(y[i], x[static_cast<std::size_t>(i)]);
+      } else {
+        EXPECT_EQ(y[i].x, 0) << i;
+      }
+    }
+  }
+}
+
+TEST_P(VectorKernelsOf, PairsRowsOfFloat16) {
+  for (const std::int64_t width : {1, 5, 16, 37, 64, 130}) {
+    for (std::int64_t rows = 1; rows < 9; ++rows) {
+      const std::int64_t padded_rows = (rows + 3) / 4 * 4;
+      const auto x = values_for_float16(random_, rows * width);
+      Guarded<c10::Half> y(padded_rows * width, c10::Half(3.0F));
+      kernels_.pair_rows_float16(x.data(), rows, width, padded_rows, kFactor, y.data());
+      for (std::int64_t row = 0; row < padded_rows; ++row) {
+        for (std::int64_t i = 0; i < width; ++i) {
+          const c10::Half got = y[(row / 2 * width + i) * 2 + row % 2];
+          if (row < rows) {
+            expect_rounded(got, x[static_cast<std::size_t>(row * width + i)]);
+          } else {
+            EXPECT_EQ(got.x, 0);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(VectorKernelsOf, FindsTheLargestFiniteSize) {
+  EXPECT_EQ(kernels_.largest_finite(nullptr, 0), 0.0F);
+  for (std::int64_t count = 1; count < 70; ++count) {
+    auto x = random(count);
+    for (std::int64_t place = 0; place < count; ++place) {
+      const auto at = static_cast<std::size_t>(place);
+      const float before = x[at];
+      for (const float large : {-100.0F, 3e38F}) {
+        x[at] = large;
+        EXPECT_EQ(kernels_.largest_finite(x.data(), count), std::abs(large)) << count;
+      }
+      x[at] = before;
+    }
+    auto poisoned = std::vector<float>(static_cast<std::size_t>(count), 0.0F);
+    for (float& value : poisoned) {
+      const float others[] = {kNan, kInfinity, -kInfinity};
+      value = others[random_() % 3];
+    }
+    EXPECT_EQ(kernels_.largest_finite(poisoned.data(), count), 0.0F) << count;
+    poisoned[static_cast<std::size_t>(below(count))] = -2.0F;
+    EXPECT_EQ(kernels_.largest_finite(poisoned.data(), count), 2.0F) << count;
+  }
+}
+
+TEST_P(VectorKernelsOf, WidensPairsExactly) {
+  for (const std::int64_t columns : {1, 7, 8, 16, 19, 64, 72}) {
+    const std::int64_t rows = 6;
+    const auto values = values_to_round(random_, rows * columns);
+    const auto scale = random(columns);
+    std::vector<c10::BFloat16> bfloat16(values.size());
+    std::vector<c10::Half> float16(values.size());
+    for (std::int64_t i = 0; i < rows * columns; ++i) {
+      const std::int64_t row = i / columns, column = i % columns;
+      const auto at = static_cast<std::size_t>((row / 2 * columns + column) * 2 + row % 2);
+      bfloat16[at] = c10::BFloat16(values[static_cast<std::size_t>(i)]);
+      float16[at] = c10::Half(values[static_cast<std::size_t>(i)]);
+    }
+    Guarded<float> y(rows * columns), z(rows * columns);
+    kernels_.widen_bfloat16(bfloat16.data(), rows, columns, y.data());
+    kernels_.widen_float16(float16.data(), rows, columns, scale.data(), z.data());
+    for (std::int64_t i = 0; i < rows * columns; ++i) {
+      const float value = values[static_cast<std::size_t>(i)];
+      const float wide = c10::BFloat16(value);
+      const float half = c10::Half(value) * scale[static_cast<std::size_t>(i % columns)];
+      EXPECT_TRUE(y[i] == wide || (std::isnan(y[i]) && std::isnan(wide))) << value;
+      EXPECT_TRUE(z[i] == half || (std::isnan(z[i]) && std::isnan(half))) << value;
+    }
+  }
+}
+
+TEST_P(VectorKernelsOf, ScalesSumsByRowAndColumn) {
+  const std::int64_t rows = 4, columns = 21, ld = 24;
+  const std::vector<float> row_scale = {1.0F, 0.25F, 1e30F, 1e-30F};
+  auto column_scale = random(columns);
+  column_scale[5] = 1e-30F;
+  column_scale[6] = 1e30F;
+  const auto before = random(rows * ld);
+  Guarded<float> sums(rows * ld);
+  std::copy(before.begin(), before.end(), sums.data());
+  kernels_.scale_sums(sums.data(), rows, columns, ld, row_scale.data(), column_scale.data());
+  for (std::int64_t i = 0; i < rows * ld; ++i) {
+    const auto row = static_cast<std::size_t>(i / ld), column = static_cast<std::size_t>(i % ld);
+    double expected = before[static_cast<std::size_t>(i)];
+    if (i % ld < columns) {
+      expected *= static_cast<double>(row_scale[row]) * static_cast<double>(column_scale[column]);
+    }
+    EXPECT_EQ(sums[i], static_cast<float>(expected)) << i;
   }
 }
 

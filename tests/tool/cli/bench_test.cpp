@@ -2,7 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
@@ -17,8 +19,10 @@ namespace {
 
 using nlohmann::json;
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Key;
 using ::testing::Not;
 using Words = std::vector<std::string>;
 
@@ -81,6 +85,48 @@ TEST_F(Bench, TakesOneRaggedBatch) {
   EXPECT_EQ(report["results"][0]["batch"], 3);
 }
 
+TEST_F(Bench, ComparesAllTypes) {
+  const Words all = words({"--frames", "5,60", "--dtype", "all"});
+  const Result text = run_program(all);
+  ASSERT_EQ(text.status, 0) << text.err;
+  EXPECT_THAT(text.out, AllOf(HasSubstr("fused engine, all types, 1 threads"), HasSubstr("speed"),
+                              HasSubstr("error")));
+  const Result result = run_program(words({"--frames", "5,60", "--dtype", "all", "--json"}));
+  ASSERT_EQ(result.status, 0) << result.err;
+  const json report = json::parse(result.out);
+  EXPECT_EQ(report["dtype"], "all");
+  std::map<std::string, double> errors;
+  for (const json& entry : report["results"]) {
+    const std::string dtype = entry["dtype"];
+    EXPECT_THAT(text.out, HasSubstr("\n" + dtype + " "));
+    if (entry.contains("unsupported")) {
+      EXPECT_EQ(dtype, "int8");
+      EXPECT_THAT(entry["unsupported"], HasSubstr("AVX512_VNNI"));
+      continue;
+    }
+    EXPECT_EQ(entry["engine"], "fused") << dtype;
+    EXPECT_GT(entry["speed"], 0.0) << dtype;
+    errors[dtype] = std::max(errors[dtype], entry["error"].get<double>());
+  }
+  ASSERT_THAT(errors, AllOf(Contains(Key("bfloat16")), Contains(Key("float16"))));
+  EXPECT_EQ(errors["float32"], 0);
+  EXPECT_GT(errors["float16"], 0);
+  EXPECT_LT(errors["float16"], errors["bfloat16"]);
+  EXPECT_LT(errors["bfloat16"], 0.05);
+}
+
+TEST_F(Bench, ComparesTypesOfTheReferenceEngineButInt8) {
+  const Result result =
+      run_program(words({"--frames", "5", "--dtype", "all", "--engine", "reference", "--json"}));
+  ASSERT_EQ(result.status, 0) << result.err;
+  const json report = json::parse(result.out);
+  ASSERT_EQ(report["results"].size(), 4U);
+  for (const json& entry : report["results"]) {
+    EXPECT_EQ(entry.contains("unsupported"), entry["dtype"] == "int8");
+  }
+  EXPECT_THAT(report["results"][3]["unsupported"], HasSubstr("--dtype"));
+}
+
 TEST_F(Bench, AnswersEachLineOfStdin) {
   Conditions conditions;
   conditions.input = "4\n9,3\n";
@@ -105,18 +151,25 @@ TEST_F(Bench, RefusesWhatItCannotTime) {
   expect_error({"--frames", "180001"}, "--frames");
   expect_error({"--batch", "1001"}, "--batch");
   expect_error({"--batch", "2", "--ragged"}, "--batch: is given beside --ragged");
+  expect_error({"--frames", "-", "--dtype", "all"},
+               "--dtype: is all where lengths come from stdin");
+  expect_error({"--dtype", "float64"}, "float32, bfloat16, float16, int8 or all");
 }
 
 TEST_F(Bench, SaysWhichEngineRuns) {
   const Result reference = run_program(words({"--frames", "5", "--json", "--engine", "reference"}));
   EXPECT_EQ(json::parse(reference.out)["engine"], "reference");
   EXPECT_THAT(reference.err, Not(HasSubstr("falls back")));
-  const Result fallback = run_program(words({"--frames", "5", "--json", "--dtype", "float16"}));
+  for (const char* dtype : {"bfloat16", "float16"}) {  // on any processor
+    const Result narrow = run_program(words({"--frames", "5", "--json", "--dtype", dtype}));
+    EXPECT_EQ(json::parse(narrow.out)["engine"], "fused") << dtype;
+  }
+  make_small_model(model_, R"("hidden_act": "gelu")");
+  const Result fallback = run_program(words({"--frames", "5", "--json"}));
   EXPECT_EQ(json::parse(fallback.out)["engine"], "reference");
-  EXPECT_EQ(json::parse(fallback.out)["engine_reason"],
-            "the dtype is float16, not float32, bfloat16 or int8");
+  EXPECT_EQ(json::parse(fallback.out)["engine_reason"], "hidden_act is \"gelu\", not \"swish\"");
   EXPECT_THAT(fallback.err,
-              HasSubstr("--engine fused falls back on reference: the dtype is float16"));
+              HasSubstr("--engine fused falls back on reference: hidden_act is \"gelu\""));
 }
 
 }  // namespace

@@ -211,6 +211,17 @@ TEST(Doctor, ReportsTheSameForPeopleAndMachines) {
     names.push_back(finding["name"]);
     EXPECT_THAT(text.out, HasSubstr(finding["value"].get<std::string>()));
   }
+  ASSERT_EQ(report["types"].size(), 4U);
+  for (const auto& type : report["types"]) {
+    EXPECT_THAT(text.out, HasSubstr("\n" + type["dtype"].get<std::string>() + " "));
+    if (type.contains("unsupported")) {
+      EXPECT_EQ(type["dtype"], "int8");
+      EXPECT_THAT(text.out, HasSubstr(type["unsupported"].get<std::string>()));
+    } else {
+      EXPECT_GT(type["speed"], 0.0);
+      EXPECT_LT(type["error"], 0.05);
+    }
+  }
   EXPECT_THAT(names, ::testing::IsSupersetOf({"w2vbert", "LibTorch", "transformers", "libsndfile",
                                               "soxr", "libav", "CPU kernels", "threads", "oneDNN",
                                               "MKL", "CUDA", "Hub cache"}));
