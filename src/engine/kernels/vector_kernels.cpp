@@ -404,8 +404,9 @@ void widen_float16(const c10::Half* x, std::int64_t rows, std::int64_t columns,
   for (std::int64_t row = 0; row < rows; row += 2, x += 2 * columns, y += 2 * columns) {
     for (std::int64_t i = 0; i < columns; i += kLanes) {
       const std::int64_t count = columns - i;
-      const Halves pairs =
-          count >= kLanes ? Halves::loadu(x + 2 * i) : Halves::loadu(x + 2 * i, 2 * count);
+      const Halves pairs = count >= kLanes
+                               ? Halves::loadu(x + 2 * i)
+                               : Halves::loadu(x + 2 * i, static_cast<std::int16_t>(2 * count));
       const auto [low, high] = at::vec::convert_half_float(pairs);
       const auto [first, second] = at::vec::deinterleave2<float>(low, high);
       const Vec scale = load(column_scale + i, count);
