@@ -187,7 +187,7 @@ std::string table_of(const BenchOptions& options, const std::vector<TypeRun>& ru
             fmt::format(" {:>7.2f} {:>9.1e}",
                         runs.front().results[i].seconds_min / result.seconds_min, run.errors[i]);
       }
-      table += "\n";
+      table += '\n';
       if (!result.profile.empty()) table += profile_table(result.profile);
     }
   }
