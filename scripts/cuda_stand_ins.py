@@ -13,8 +13,6 @@ import tempfile
 
 # Loaded by `import torch`; libtorch_cuda_linalg.so and libcaffe2_nvrtc.so wait for a GPU.
 LOADED = ["libtorch_python.so", "libtorch_cuda.so", "libtorch_nvshmem.so", "libtorch_cpu.so", "libc10_cuda.so"]
-# Where the stand-ins are written: one of the folders in which PyTorch's libraries look.
-FOLDER = "nvidia/cu13/lib"
 
 
 def output_of(*command):
@@ -23,6 +21,12 @@ def output_of(*command):
 
 def needed_libraries(library):
     return re.findall(r"\(NEEDED\)\s+Shared library: \[(.*)\]", output_of("readelf", "-d", library))
+
+
+def folder_of_cuda(library):
+    """Where the stand-ins are written, relative to the packages: a folder in which PyTorch's libraries look."""
+    paths = re.search(r"\((?:RPATH|RUNPATH)\).*\[(.*)\]", output_of("readelf", "-d", library))[1].split(":")
+    return [path.removeprefix("$ORIGIN/../../") for path in paths if "/nvidia/" in path][-1]
 
 
 def undefined_symbols(library):
@@ -92,7 +96,7 @@ def main():
                 unversioned[soname].add(name)
                 break
 
-    folder = packages / FOLDER
+    folder = packages / folder_of_cuda(torch / "libtorch_cpu.so")
     folder.mkdir(parents=True, exist_ok=True)
     for soname, versioned in missing.items():
         write_stand_in(folder / soname, versioned, unversioned[soname])

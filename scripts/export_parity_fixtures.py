@@ -34,6 +34,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, SeamlessM4TFeatureExtractor
+from transformers.activations import ACT2FN
 
 from pytorch_setup import prepare_pytorch
 
@@ -41,6 +42,32 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 BASE = "Wav2Vec2BertModel"
 CLASSES = (BASE, "Wav2Vec2BertForCTC", "Wav2Vec2BertForSequenceClassification",
            "Wav2Vec2BertForAudioFrameClassification", "Wav2Vec2BertForXVector")
+
+
+def release():
+    """(5, 24) of 5.24.0."""
+    return tuple(int(number) for number in transformers.__version__.split(".")[:2])
+
+
+def from_pretrained(architecture, directory, dtype, **options):
+    """What the class of this name in transformers returns."""
+    loaded = getattr(transformers, architecture).from_pretrained(
+        directory, **{"dtype" if release() >= (4, 56) else "torch_dtype": DTYPES[dtype]}, **options)
+    model = loaded[0] if isinstance(loaded, tuple) else loaded
+    if release() < (4, 41):  # which leave masked_spec_embed in float32
+        for parameter in model.parameters():
+            parameter.data = parameter.data.to(DTYPES[dtype])
+    return loaded
+
+
+def what_is_lacking(settings, attn_implementation):
+    """What the installed transformers does not have of a model with these settings of its config; None or words."""
+    if attn_implementation == "sdpa" and not getattr(transformers.Wav2Vec2BertModel, "_supports_sdpa", False):
+        return "sdpa"
+    for key in ("hidden_act", "adapter_act"):
+        if settings.get(key, "swish") not in ACT2FN:
+            return f"the activation {settings[key]}"
+    return None
 
 
 def own_memory(model):
@@ -87,7 +114,8 @@ def record_outputs(output, tensors):
             tensors[f"outputs/{field}"] = value
         else:
             for index, item in enumerate(value or ()):
-                tensors[f"outputs/{field}.{index}"] = item
+                if item is not None:  # the attentions of dropped layers, in releases before 5.17
+                    tensors[f"outputs/{field}.{index}"] = item
 
 
 def record_gradients(model, output, tensors):
@@ -230,9 +258,8 @@ def main():
     transformers.utils.logging.disable_progress_bar()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    model = getattr(transformers, arguments.architecture or class_of(arguments.model)).from_pretrained(
-        arguments.model, dtype=DTYPES[arguments.dtype], local_files_only=True,
-        attn_implementation=arguments.attn_implementation)
+    model = from_pretrained(arguments.architecture or class_of(arguments.model), arguments.model, arguments.dtype,
+                            local_files_only=True, attn_implementation=arguments.attn_implementation)
     inputs = (features_of_clips(arguments.audio, arguments.model) if arguments.audio
               else batch(load_file(arguments.features)))
     inputs["input_features"] = inputs["input_features"].to(model.dtype)

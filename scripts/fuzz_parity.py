@@ -3,6 +3,7 @@
 
   fuzz_parity.py --count 1000            seeds 0 to 999
   fuzz_parity.py --seed 123 --count 1    one again
+  fuzz_parity.py --count 60 --step 7 --export DIR   writes the cases of every seventh seed, for parity_replay
 
 Consecutive seeds go through every class x position type x dtype x attention x mask (480 of them); the
 rest of the config, the checkpoint (prefixes, shards, dtypes), the mode and the input's size are drawn. Run
@@ -11,6 +12,7 @@ PYTHONPATH=build/transformers-oldest: the mirror follows the release that made a
 the failing case stays on disk, and its seed is printed."""
 
 import argparse
+import collections
 import itertools
 import json
 import pathlib
@@ -28,7 +30,16 @@ from transformers import Wav2Vec2BertConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path += [str(ROOT / "scripts"), str(ROOT / "tests" / "tool" / "parity")]
-from export_parity_fixtures import BASE, CLASSES, DTYPES, export, settings_of, write  # noqa: E402
+from export_parity_fixtures import (  # noqa: E402
+    BASE,
+    CLASSES,
+    DTYPES,
+    export,
+    from_pretrained,
+    settings_of,
+    what_is_lacking,
+    write,
+)
 from export_suite import ACTIVATIONS, Case, attention_mask, make_labels, widen  # noqa: E402
 from pytorch_setup import prepare_pytorch  # noqa: E402
 
@@ -41,9 +52,10 @@ PREFIX = "wav2vec2_bert."
 CHUNK = 50  # cases on disk at a time
 
 
-def draw_config(rng, architecture, positions, train):
+def draw_config(rng, architecture, positions, train, head_sizes=None):
     heads = rng.choice((1, 2, 3, 4))
-    head_size = rng.choice((2, 4, 6, 8, 16) if positions in ("relative", "rotary") else (1, 3, 5, 8, 16))
+    head_size = rng.choice(head_sizes or (
+        (2, 4, 6, 8, 16) if positions in ("relative", "rotary") else (1, 3, 5, 8, 16)))
     adapter = architecture not in NO_ADAPTER and rng.random() < 0.4
     layers = rng.randint(1, 3)
     prob = lambda *values: rng.choice(values) if train else 0.0  # noqa: E731
@@ -99,21 +111,32 @@ def save_checkpoint(rng, model, directory):
         index.write_text(json.dumps(content))
 
 
-def export_case(seed, out):
-    """Writes one case; its words."""
+def export_case(seed, out, head_sizes=None, lacking=None):
+    """Writes one case; its words. `lacking`: counts what the installed transformers does not have; such a case is
+    not written then, and None returned."""
     rng = random.Random(seed)
     architecture, positions, dtype, attn, mask = KINDS[seed % len(KINDS)]
     train = rng.random() < 0.2
     grad = train or rng.random() < 0.3
     checkpointing = train and rng.random() < 0.3
-    settings = draw_config(rng, architecture, positions, train)
+    settings = draw_config(rng, architecture, positions, train, head_sizes)
+    what = what_is_lacking(settings, attn)
+    if what and lacking is not None:
+        lacking[what] += 1
+        return None
     name = f"seed-{seed:06}"
     torch.manual_seed(seed)
     model = getattr(transformers, architecture)(Wav2Vec2BertConfig(**settings))
     widen(model)
     save_checkpoint(rng, model, out / "models" / name)
-    model, report = getattr(transformers, architecture).from_pretrained(
-        out / "models" / name, dtype=DTYPES[dtype], attn_implementation=attn, output_loading_info=True)
+    try:
+        model, report = from_pretrained(architecture, out / "models" / name, dtype, attn_implementation=attn,
+                                        output_loading_info=True)
+    except ValueError as error:
+        if lacking is None or "corrupted" not in str(error):
+            raise
+        lacking["a head's checkpoint without the base's prefix"] += 1
+        return None
     assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")), report
     # Enough frames for the widest kernels of adapter and TDNN, with a rest.
     case = Case(name, dtype, attn, mask, batch=rng.randint(1, 3), frames=rng.randint(26, 50))
@@ -143,20 +166,21 @@ def export_case(seed, out):
                               "adapter": settings["add_adapter"], "refused": refused}.items() if on])
 
 
-def run_chunk(seeds, replay, keep):
+def run_chunk(seeds, head_sizes, replay, keep):
     """(values, seeds that failed, what they were)."""
     out = pathlib.Path(tempfile.mkdtemp(prefix="fuzz_parity_"))
-    words = {seed: export_case(seed, out) for seed in seeds}
+    words = {seed: export_case(seed, out, head_sizes) for seed in seeds}
     report = out / "report.json"
     result = subprocess.run([replay, out, "cpu", report], capture_output=True, text=True)
     if not report.exists():
         sys.exit(f"{replay} ended with {result.returncode} on {out}:\n{result.stdout}{result.stderr}")
     cases = json.loads(report.read_text())["cases"]
     failed = [case for case in cases if case["first_difference"]]
+    more = f" --head-sizes {' '.join(map(str, head_sizes))}" if head_sizes else ""
     for case in failed:
         seed = int(case["name"].split("-")[1])
         print(f"seed {seed}: {words[seed]}\n  {case['differing']} values differ, by up to {case['largest']}; "
-              f"first: {case['first_difference']}\n  again: scripts/fuzz_parity.py --seed {seed} --count 1")
+              f"first: {case['first_difference']}\n  again: scripts/fuzz_parity.py --seed {seed} --count 1{more}")
     if failed or keep:
         print(f"  files: {out}")
     else:
@@ -164,11 +188,26 @@ def run_chunk(seeds, replay, keep):
     return sum(case["values"] for case in cases), len(failed), [words[seed] for seed in seeds]
 
 
+def export_cases(seeds, head_sizes, out, lacking_file):
+    """Those of `out` stay."""
+    lacking = collections.Counter() if lacking_file else None
+    written = sum(export_case(seed, out, head_sizes, lacking) is not None for seed in seeds)
+    if lacking_file:
+        lacking_file.write_text(json.dumps(lacking, indent=2) + "\n")
+    print(f"{written} cases in {out}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0, help="the first; default: %(default)s")
     parser.add_argument("--count", type=int, default=100, help="how many; default: %(default)s")
+    parser.add_argument("--step", type=int, default=1, help="from one seed to the next; default: %(default)s")
+    parser.add_argument("--head-sizes", type=int, nargs="+", metavar="N", help="draw from these, not from 1 to 16")
+    parser.add_argument("--export", type=pathlib.Path, metavar="DIR",
+                        help="write the cases there, beside those of export_suite.py, and compare nothing")
+    parser.add_argument("--lacking", type=pathlib.Path, metavar="FILE.json",
+                        help="with --export: leave out what the installed transformers does not have, count it there")
     parser.add_argument("--replay", type=pathlib.Path, default=ROOT / "build" / "bin" / "parity_replay",
                         help="the program that replays; default: build/bin/parity_replay")
     parser.add_argument("--keep", action="store_true", help="keep the files of cases that are equal, too")
@@ -180,19 +219,23 @@ def main():
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(2)
+    seeds = range(arguments.seed, arguments.seed + arguments.count * arguments.step, arguments.step)
+    if arguments.export:
+        export_cases(seeds, arguments.head_sizes, arguments.export, arguments.lacking)
+        return 0
     start = time.monotonic()
     values = failures = refused = 0
     kinds = set()
-    seeds = range(arguments.seed, arguments.seed + arguments.count)
     for first in range(0, len(seeds), CHUNK):
-        of_chunk, failed, words = run_chunk(seeds[first:first + CHUNK], arguments.replay, arguments.keep)
+        chunk = seeds[first:first + CHUNK]
+        of_chunk, failed, words = run_chunk(chunk, arguments.head_sizes, arguments.replay, arguments.keep)
         values += of_chunk
         failures += failed
         refused += sum(line.endswith(" refused") for line in words)
         kinds |= {" ".join(line.split()[:5]) for line in words}
         done = min(first + CHUNK, len(seeds))
         print(f"{done} of {len(seeds)} cases, {values:,} values, {failures} cases differ", flush=True)
-    print(f"transformers {transformers.__version__}, seeds {seeds.start} to {seeds.stop - 1}: {len(seeds)} cases "
+    print(f"transformers {transformers.__version__}, seeds {seeds[0]} to {seeds[-1]}: {len(seeds)} cases "
           f"of {len(kinds)} kinds, {values:,} values, {refused} refused by both, {failures} cases differ; "
           f"{time.monotonic() - start:.0f} s")
     return 1 if failures else 0

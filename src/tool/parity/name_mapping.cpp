@@ -16,6 +16,8 @@ namespace {
 
 constexpr std::string_view kNumber = "{i}";
 constexpr std::string_view kAnything = "{name}";
+// Stands before the names of a head's base model, in HF alone.
+constexpr std::string_view kBasePrefix = "wav2vec2_bert.";
 constexpr std::uint64_t kMaxBytes = 1 << 20;
 constexpr const char* kExpectedNames = "a name or a list of names";
 
@@ -121,11 +123,15 @@ std::vector<std::string> NameMapping::ready() {
 
 std::vector<std::string> NameMapping::candidates(const std::string& name) const {
   std::vector<std::string> names;
-  for (const auto& [pattern, values] : rules_) {
-    const auto filled = match(pattern, name);
-    if (!filled) continue;
-    for (const std::string& value : values) names.push_back(filled_in(value, *filled));
-  }
+  const auto add_rules = [&](std::string_view of) {
+    for (const auto& [pattern, values] : rules_) {
+      const auto filled = match(pattern, of);
+      if (!filled) continue;
+      for (const std::string& value : values) names.push_back(filled_in(value, *filled));
+    }
+  };
+  add_rules(name);
+  if (name.starts_with(kBasePrefix)) add_rules(std::string_view(name).substr(kBasePrefix.size()));
   const std::string exported =
       name.ends_with("[1]") ? name.substr(0, name.size() - 3) + "/output/1" : name + "/output/0";
   for (const std::string& own :

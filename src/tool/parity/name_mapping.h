@@ -20,7 +20,8 @@ class NameMapping {
   // The names of the mappings that the program brings along.
   static std::vector<std::string> ready();
 
-  // What `name` may be called, the mapping's names first. Includes HF's own.
+  // What `name` may be called, the mapping's names first. Includes HF's own. A head's names of its
+  // base model are mapped without "wav2vec2_bert.", too.
   std::vector<std::string> candidates(const std::string& name) const;
 
  private:

@@ -41,7 +41,18 @@ inline constexpr std::string_view kCTranslate2 = R"({
   "encoder.layers.{i}.ffn2": "encoder/encoder_layers_{i}/enc_ffn2",
   "encoder.layers.{i}.final_layer_norm": "encoder/encoder_layers_{i}/enc_final_layer_norm",
   "encoder.layers.{i}": "encoder/encoder_layers_{i}",
-  "lm_head": "encoder/lm_head"
+  "adapter.layers.{i}.residual_layer_norm": "encoder/adapter_layers_{i}/adpt_residual_layer_norm",
+  "adapter.layers.{i}.residual_conv": "encoder/adapter_layers_{i}/adpt_residual_conv",
+  "adapter.layers.{i}.self_attn_layer_norm": "encoder/adapter_layers_{i}/adpt_attn_layer_norm",
+  "adapter.layers.{i}.self_attn_conv": "encoder/adapter_layers_{i}/adpt_attn_conv",
+  "adapter.layers.{i}.self_attn": "encoder/adapter_layers_{i}/adpt_attn_layer",
+  "adapter.layers.{i}.ffn_layer_norm": "encoder/adapter_layers_{i}/adpt_ffn_layer_norm",
+  "adapter.layers.{i}.ffn.intermediate_dense": "encoder/adapter_layers_{i}/adpt_ffn/linear_0",
+  "adapter.layers.{i}.ffn.output_dense": "encoder/adapter_layers_{i}/adpt_ffn/linear_1",
+  "adapter.layers.{i}.ffn": "encoder/adapter_layers_{i}/adpt_ffn",
+  "adapter.layers.{i}": "encoder/adapter_layers_{i}",
+  "lm_head": "encoder/lm_head",
+  "logits": "encoder/lm_head"
 }
 )";
 

@@ -35,6 +35,16 @@ Number number(const Reference& reference, const std::string& key, Number least) 
   return *value;
 }
 
+// "4.57.6" before 5.17; false also for another word.
+bool is_before_oldest(const std::string& release) {
+  constexpr int kMajor = 5;
+  const auto numbers = split(release, '.');
+  if (numbers.size() < 2) return false;
+  const auto major = parse_number<int>(numbers[0]), minor = parse_number<int>(numbers[1]);
+  if (!major || !minor) return false;
+  return *major < kMajor || (*major == kMajor && *minor < static_cast<int>(kOldestHfVersion));
+}
+
 }  // namespace
 
 Reference::Reference(Checkpoint tensors)
@@ -100,7 +110,9 @@ torch::ScalarType Reference::dtype() const {
 
 int Reference::threads() const { return number<int>(*this, "threads", 1); }
 HfVersion Reference::hf_version() const {
-  return hf_version_of(setting("transformers")).value_or(kNewestHfVersion);
+  const std::string release = setting("transformers");
+  return hf_version_of(release).value_or(is_before_oldest(release) ? kOldestHfVersion
+                                                                   : kNewestHfVersion);
 }
 std::uint64_t Reference::seed() const { return number<std::uint64_t>(*this, "seed", 0); }
 

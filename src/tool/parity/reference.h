@@ -48,7 +48,8 @@ class Reference {
   torch::ScalarType dtype() const;  // of the model's parameters in PyTorch
   int threads() const;
   std::uint64_t seed() const;
-  // The release of transformers that made it; the newest for one that is not known.
+  // The release of transformers that made it; where that is not followed, the oldest for an older
+  // one, else the newest.
   HfVersion hf_version() const;
 
   // Submodules in the order in which their forwards ended, inner ones first. Empty for a model in

@@ -231,6 +231,17 @@ class ParityCommand(ParityProgramTest):
         report = self.parity_json("--dtype", "bfloat16", "--tolerance", "0", status=3)
         self.assertEqual(report["tolerance"]["reason"], "as asked for")
 
+    def test_follows_the_release_that_made_the_reference_or_the_nearest(self):
+        tensors = load_file(self.reference)
+        with safe_open(self.reference, "pt") as file:
+            metadata = file.metadata()
+        path = self.folder / "release.safetensors"
+        for made_by, followed in (("4.57.6", "5.17"), ("5.0.0", "5.17"), ("5.16.1", "5.17"), ("5.19.0", "5.19"),
+                                  ("5.25.0", "5.24"), ("6.1.0", "5.24"), ("main", "5.24"), ("5.24.0.dev0", "5.24")):
+            save_file(tensors, path, {**metadata, "transformers": made_by})
+            report = self.parity_json("--tolerance", "1", reference=path)
+            self.assertEqual(report["ours"]["hf_version"], followed, made_by)
+
     def test_refuses_what_is_no_reference(self):
         plain = self.folder / "plain.safetensors"
         save_file({"a": torch.zeros(2)}, plain)

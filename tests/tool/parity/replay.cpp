@@ -1,6 +1,6 @@
 // Replays the cases of tests/tool/parity/export_suite.py on any device, without GoogleTest, and
 // prints a table: parity_replay FIXTURES [DEVICE] [REPORT.json]. Exit status 1 when any bit
-// differs.
+// differs, or when a case cannot be replayed, which the table says of it.
 #include <ATen/Parallel.h>
 #include <torch/types.h>
 #include <torch/version.h>
@@ -12,6 +12,14 @@
 
 #include "tool/parity/fixture.h"
 #include "tool/parity/parity.h"
+
+namespace {
+
+std::string words_of(const w2vbert::tool::ParityRow& row) {
+  return row.error.empty() ? row.name : row.name + ": " + row.error;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace w2vbert::tool;
@@ -36,11 +44,16 @@ int main(int argc, char** argv) {
     at::set_num_threads(one.reference.threads());
     options.load.dtype = one.reference.dtype();
     options.load.attn_implementation = one.reference.setting("attn_implementation");
-    const ParityResult result = check_parity(one.model_directory, one.reference, options);
+    ParityResult result;
+    try {
+      result = check_parity(one.model_directory, one.reference, options);
+    } catch (const std::exception& error) {  // such as a config that is refused
+      result.chain.push_back({"the whole model", {}, false, error.what()});
+    }
     const auto outputs = result.modules.size() + result.chain.size() + result.gradients.size();
     const std::string first = result.within()           ? ""
                               : !result.missing.empty() ? result.missing.front() + " (missing)"
-                                                        : result.first_outside()->name;
+                                                        : words_of(*result.first_outside());
     const double largest = result.largest();
     within = within && result.within();
     values += result.values();
