@@ -269,8 +269,8 @@ class Environments:
         found = subprocess.run([self.python, "-c", code], env=self.variables(torch, transformers),
                                capture_output=True, text=True)
         if found.returncode:
-            raise Failure(f"transformers {transformers} on torch {torch} does not load: {last_line(found.stderr)}. Where "
-                          f"an environment is broken, remove it from {self.folder} and run this again")
+            raise Failure(f"transformers {transformers} on torch {torch} does not load: {last_line(found.stderr)}. "
+                          f"Where an environment is broken, remove it from {self.folder} and run this again")
         if found.stdout.split() != [torch, transformers]:
             raise Failure(f"{self.folder}: torch-{torch} or transformers-{transformers} holds another version: "
                           f"{found.stdout.strip()}; remove it and run this again")
