@@ -108,8 +108,9 @@ def group_contestants(contestants, parameters, frames, available):
     type, so that every ratio comes from one interleaved run."""
     families = {"float32": [], "bfloat16": []}
     for contestant in contestants:
-        family = "float32" if contestant.dtype == "int8" else contestant.dtype
-        families.setdefault(family, []).append(contestant)
+        # int8 and float16 have no peers in their own type.
+        family = "bfloat16" if contestant.dtype == "bfloat16" else "float32"
+        families[family].append(contestant)
     groups = []
     for members in families.values():
         references = [contestant for contestant in members if contestant.kind == "program"]
