@@ -49,6 +49,12 @@ def release():
     return tuple(int(number) for number in transformers.__version__.split(".")[:2])
 
 
+def expect_release(wanted):
+    """Ends the program where the installed transformers is another; None asks for none."""
+    if wanted and not transformers.__version__.startswith(f"{wanted}."):
+        sys.exit(f"transformers is {transformers.__version__}, expected {wanted}")
+
+
 def from_pretrained(architecture, directory, dtype, **options):
     """What the class of this name in transformers returns."""
     loaded = getattr(transformers, architecture).from_pretrained(

@@ -34,6 +34,7 @@ from export_parity_fixtures import (  # noqa: E402
     BASE,
     CLASSES,
     DTYPES,
+    expect_release,
     export,
     from_pretrained,
     settings_of,
@@ -213,8 +214,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="keep the files of cases that are equal, too")
     parser.add_argument("--expect", metavar="X.Y", help="the release of transformers; fails for another")
     arguments = parser.parse_args()
-    if arguments.expect and not transformers.__version__.startswith(f"{arguments.expect}."):
-        sys.exit(f"transformers is {transformers.__version__}, expected {arguments.expect}")
+    expect_release(arguments.expect)
     prepare_pytorch()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

@@ -37,6 +37,8 @@ import sys
 import tempfile
 import time
 
+from demo import cache_folder
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TRANSFORMERS = ("4.37", "4.44", "4.57", "5.0", "5.17", "5.24")
 TORCH = ("2.8", "2.9", "2.10", "2.11", "2.12", "2.13", "2.14", "2.15")
@@ -475,10 +477,8 @@ def main():
     parser.add_argument("--prepare", action="store_true", help="install and compile, measure nothing")
     parser.add_argument("--again", action="store_true", help="measure pairs that have a result, too")
     arguments = parser.parse_args()
-    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    cache = pathlib.Path(os.environ.get("W2VBERT_CACHE") or pathlib.Path(home) / "w2vbert")
     build = pathlib.Path(os.environ.get("W2VBERT_BUILD_DIR") or ROOT / "build").resolve()
-    matrix = Matrix(Environments(cache), build, arguments.count)
+    matrix = Matrix(Environments(cache_folder()), build, arguments.count)
     transformers, torch = ([matrix.environments.newest(name, one) for one in wanted] for name, wanted in
                            (("transformers", arguments.transformers), ("torch", arguments.torch)))
     pairs = [(one, other) for one in torch for other in transformers]

@@ -34,6 +34,19 @@ std::int64_t floats_of(std::int64_t elements) {
   return (elements + kGroup<Element> - 1) / kGroup<Element>;
 }
 
+// function(element) with an element of the type that attention is computed in.
+template <class Function>
+auto with_element(Precision precision, const Function& function) {
+  switch (precision) {
+    case Precision::bfloat16:
+      return function(c10::BFloat16());
+    case Precision::float16:
+      return function(c10::Half());
+    default:
+      return function(0.0f);
+  }
+}
+
 // What the values of one clip and head are multiplied with in float16: powers of two.
 struct HeadFactors {
   float queries = 1.0f, keys = 1.0f, values = 1.0f;
@@ -114,16 +127,8 @@ RaggedAttention::RaggedAttention(std::int64_t heads, std::int64_t head_size,
       precision_(precision),
       sdpa_(sdpa) {
   if (!distance_embedding.defined()) return;
-  switch (precision_) {
-    case Precision::bfloat16:
-      pack_distances<c10::BFloat16>(distance_embedding);
-      break;
-    case Precision::float16:
-      pack_distances<c10::Half>(distance_embedding);
-      break;
-    default:
-      pack_distances<float>(distance_embedding);
-  }
+  with_element(precision_,
+               [&](auto element) { pack_distances<decltype(element)>(distance_embedding); });
 }
 
 Precision RaggedAttention::precision_for(Precision precision) {
@@ -143,14 +148,9 @@ void RaggedAttention::pack_distances(const at::Tensor& distance_embedding) {
 
 void RaggedAttention::forward(const RaggedBatch& batch, const float* qkv, std::int64_t stride,
                               Scratch& scratch, float* y) const {
-  switch (precision_) {
-    case Precision::bfloat16:
-      return forward_in<c10::BFloat16>(batch, qkv, stride, scratch, y);
-    case Precision::float16:
-      return forward_in<c10::Half>(batch, qkv, stride, scratch, y);
-    default:
-      forward_in<float>(batch, qkv, stride, scratch, y);
-  }
+  with_element(precision_, [&](auto element) {
+    forward_in<decltype(element)>(batch, qkv, stride, scratch, y);
+  });
 }
 
 template <class Element>
@@ -164,9 +164,8 @@ RaggedAttention::Sizes RaggedAttention::sizes_for(const RaggedBatch& batch) cons
 }
 
 std::int64_t RaggedAttention::growth(const RaggedBatch& batch, const Scratch& scratch) const {
-  const Sizes sizes = precision_ == Precision::bfloat16  ? sizes_for<c10::BFloat16>(batch)
-                      : precision_ == Precision::float16 ? sizes_for<c10::Half>(batch)
-                                                         : sizes_for<float>(batch);
+  const Sizes sizes =
+      with_element(precision_, [&](auto element) { return sizes_for<decltype(element)>(batch); });
   const std::int64_t of_threads = at::get_num_threads() * (sizes.scores + sizes.rounded);
   return scratch.keys.growth(sizes.keys) + scratch.values.growth(sizes.values) +
          of_threads * static_cast<std::int64_t>(sizeof(float));

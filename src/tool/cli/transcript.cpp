@@ -138,9 +138,15 @@ std::size_t TranscriptFile::keep_earlier_lines() {
     if (row.place.empty()) folders.push_back(join_path(row.path, ""));
   }
   if ((failed_.empty() && folders.empty()) || !exists(output_.path())) return 0;
-  std::multimap<std::string, std::size_t> indexes;  // of each path, in the list's order
-  for (std::size_t index = 0; index < inputs_.size(); ++index) {
-    indexes.emplace(inputs_.path(index), index);
+  // The inputs of each path, in the list's order: of a list that may be long, those that are asked
+  // about.
+  std::multimap<std::string, std::size_t> indexes;
+  if (folders.empty()) {
+    for (const std::size_t index : failed_) indexes.emplace(inputs_.path(index), index);
+  } else {
+    for (std::size_t index = 0; index < inputs_.size(); ++index) {
+      indexes.emplace(inputs_.path(index), index);
+    }
   }
   std::vector<bool> has_earlier(inputs_.size());
   const auto is_wanted = [&](const EarlierLine& line, std::size_t index) {

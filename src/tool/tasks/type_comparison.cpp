@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::uint64_t kLayerSeed = 0;
 constexpr std::int64_t kFrames = 250;  // 5 s
-constexpr int kRounds = 4;             // the first one lays the weights out
+constexpr int kRounds = 4;             // the first one compiles kernels
 constexpr double kMaxSeconds = 2;      // after which no further round begins
 
 struct RunningType {

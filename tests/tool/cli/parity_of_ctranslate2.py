@@ -9,25 +9,22 @@ import json
 import pathlib
 import subprocess
 import sys
-import tempfile
-import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-PROGRAM = pathlib.Path(sys.argv[1]).resolve()
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+from parity_program import ParityProgramTest, main, run  # noqa: E402
+
 # What HF's modules give, and CTranslate2 4.8 does: docs/parity.md.
 ADAPTER = "wav2vec2_bert.adapter.layers.0"
 LAYERS = ["wav2vec2_bert.encoder.layers.0", "wav2vec2_bert.encoder.layers.1"]
 TOLERANCE = 1e-4
 
 
-class ParityOfCTranslate2(unittest.TestCase):
+class ParityOfCTranslate2(ParityProgramTest):
     def test_its_encoder_is_hfs_and_its_adapter_is_not(self):
-        with tempfile.TemporaryDirectory() as folder:
-            pack, dump = pathlib.Path(folder, "pack"), pathlib.Path(folder, "dump.safetensors")
-            subprocess.run([sys.executable, ROOT / "scripts" / "dump_ctranslate2.py", "--random", pack, dump],
-                           check=True)
-            result = subprocess.run([PROGRAM, "parity", "--expected", pack, "--actual", dump, "--names", "ctranslate2",
-                                     "--json"], capture_output=True, text=True)
+        pack, dump = self.folder / "pack", self.folder / "dump.safetensors"
+        subprocess.run([sys.executable, ROOT / "scripts" / "dump_ctranslate2.py", "--random", pack, dump], check=True)
+        result = run("parity", "--expected", pack, "--actual", dump, "--names", "ctranslate2", "--json")
         report = json.loads(result.stdout)
         rows = {row["name"]: row for row in report["modules"] + report["chain"]}
         self.assertEqual(report["unused"], [])
@@ -44,4 +41,4 @@ if __name__ == "__main__":
     if importlib.util.find_spec("ctranslate2") is None:
         print("skipped: ctranslate2 is not installed here (scripts/setup --bench)")
         sys.exit(77)
-    unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=2)
+    main()

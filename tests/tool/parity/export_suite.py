@@ -23,7 +23,7 @@ from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "support")]
-from export_parity_fixtures import BASE, DTYPES, export, from_pretrained, what_is_lacking  # noqa: E402
+from export_parity_fixtures import BASE, DTYPES, expect_release, export, from_pretrained, what_is_lacking  # noqa: E402
 from pytorch_setup import prepare_pytorch  # noqa: E402
 from random_parameters import widen  # noqa: E402
 
@@ -311,8 +311,7 @@ def main():
     parser.add_argument("--device", default="cpu", help="where PyTorch computes; default: %(default)s")
     parser.add_argument("--expect", metavar="X.Y", help="the release of transformers; fails for another")
     arguments = parser.parse_args()
-    if arguments.expect and not transformers.__version__.startswith(f"{arguments.expect}."):
-        sys.exit(f"transformers is {transformers.__version__}, expected {arguments.expect}")
+    expect_release(arguments.expect)
     prepare_pytorch()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
