@@ -42,8 +42,8 @@ class CudaStandIns(unittest.TestCase):
             library("libcudnn.so.999", "cudnnCreate", "libcudnn.so.999 { global: cudnnCreate; };"),
             library("libnccl.so.999", "ncclCommAbort"),
         ]
-        self.compile(self.torch / "libtorch_cuda.so", CALLER, installed, *self.missing,
-                     "-Wl,-rpath,$ORIGIN/../../nvidia/cu13/lib")
+        self.compile(self.torch / "libtorch_cpu.so", CALLER, installed, *self.missing,
+                     "-Wl,-rpath,$ORIGIN:$ORIGIN/../../nvidia/nccl/lib:$ORIGIN/../../nvidia/cu13/lib")
         for path in self.missing:
             path.unlink()
         self.installed = installed
@@ -58,7 +58,7 @@ class CudaStandIns(unittest.TestCase):
 import ctypes, sys
 library = ctypes.CDLL(sys.argv[1])
 {then}
-""", self.torch / "libtorch_cuda.so"], stderr=subprocess.PIPE, text=True)
+""", self.torch / "libtorch_cpu.so"], stderr=subprocess.PIPE, text=True)
 
     def test_lets_a_library_load_without_the_cuda_libraries_that_it_names(self):
         self.assertNotEqual(self.load().returncode, 0)

@@ -24,6 +24,7 @@ std::atomic<int> synchronisations = 0;
 
 }  // namespace
 
+// NOLINTBEGIN(bugprone-reserved-identifier): the names that the linker's --wrap gives
 extern "C" {
 int __real_fsync(int);
 int __wrap_fsync(int descriptor) {
@@ -31,6 +32,7 @@ int __wrap_fsync(int descriptor) {
   return __real_fsync(descriptor);
 }
 }
+// NOLINTEND(bugprone-reserved-identifier)
 
 namespace w2vbert::tool::testing {
 namespace {
