@@ -3,6 +3,8 @@
 #include <string>
 #include <utility>
 
+#include "engine/device/device_engine.h"
+#include "engine/device/device_model.h"
 #include "engine/fused_encoder.h"
 #include "engine/fused_engine.h"
 #include "engine/fused_model.h"
@@ -13,10 +15,19 @@
 
 namespace w2vbert {
 
-std::string name_of(EngineKind kind) { return kind == EngineKind::fused ? "fused" : "reference"; }
+std::string name_of(EngineKind kind) {
+  switch (kind) {
+    case EngineKind::fused:
+      return "fused";
+    case EngineKind::device:
+      return "device";
+    default:
+      return "reference";
+  }
+}
 
 std::optional<EngineKind> engine_kind_of(std::string_view name) {
-  for (const EngineKind kind : {EngineKind::fused, EngineKind::reference}) {
+  for (const EngineKind kind : {EngineKind::fused, EngineKind::reference, EngineKind::device}) {
     if (name == name_of(kind)) return kind;
   }
   return std::nullopt;
@@ -25,7 +36,15 @@ std::optional<EngineKind> engine_kind_of(std::string_view name) {
 EngineChoice choose_engine(EngineKind wanted, const Wav2Vec2BertConfig& config, c10::Device device,
                            Precision precision) {
   EngineChoice choice = {EngineKind::reference, precision, ""};
-  if (wanted == EngineKind::fused) {
+  if (wanted == EngineKind::device || (wanted == EngineKind::fused && device_engine_is_wanted())) {
+    if (precision == Precision::int8) {
+      choice.reason = "the device engine has no int8";
+    } else if (const auto refused = DeviceEncoder::unsupported_reason(config)) {
+      choice.reason = *refused;
+    } else {
+      choice.kind = EngineKind::device;
+    }
+  } else if (wanted == EngineKind::fused) {
     if (!device.is_cpu()) {
       choice.reason = "the device is " + device.str() + ", not cpu";
     } else if (const auto refused = FusedEncoder::unsupported_reason(precision)) {
@@ -46,6 +65,10 @@ EngineChoice choose_engine(EngineKind wanted, const Wav2Vec2BertConfig& config, 
 }
 
 std::unique_ptr<Engine> make_engine(const EngineChoice& choice, Wav2Vec2BertModel model) {
+  if (choice.kind == EngineKind::device) {
+    if (device_encoder_of(*model) == nullptr) fuse_on_device(*model, choice.precision);
+    return std::make_unique<DeviceEngine>(std::move(model));
+  }
   const FusedEncoder* const fused = fused_encoder_of(*model);
   if (choice.kind == EngineKind::fused) {
     TORCH_CHECK_VALUE(fused == nullptr || fused->precision() == choice.precision,

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/text.h"
+#include "engine/device/device_model.h"
 #include "engine/fused_adapter.h"
 #include "engine/fused_encoder.h"
 #include "engine/fused_model.h"
@@ -19,12 +20,6 @@
 
 namespace w2vbert {
 namespace {
-
-Wav2Vec2BertConfig without_encoder_layers(Wav2Vec2BertConfig config) {
-  config.num_hidden_layers = 0;
-  config.position_embeddings_type.reset();
-  return config;
-}
 
 // In the place of a Wav2Vec2BertEncoder; has neither layers nor parameters.
 class FusedEncoderModule : public Wav2Vec2BertEncoderImpl {
@@ -61,9 +56,7 @@ Wav2Vec2BertEncoderImpl::Output FusedEncoderModule::forward(torch::Tensor hidden
   const at::Tensor valid = check_fused_forward(*this, hidden_states, channels_, attention_mask);
   TORCH_CHECK_VALUE(!options.output_attentions.value_or(false) || attn_implementation_ == "sdpa",
                     "a fused model gives no attentions, expected output_attentions = false");
-  const auto layers_to_run = options.stop_after.value_or(layers_);
-  TORCH_CHECK_VALUE(layers_to_run >= 0 && layers_to_run <= layers_, "stop_after: ", layers_to_run,
-                    ", expected from 0 to ", layers_);
+  const std::int64_t layers_to_run = checked_stop_after(options, layers_);
   const auto batch = hidden_states.size(0);
   std::vector<FusedEncoder::Clip> clips;
   clips.reserve(static_cast<std::size_t>(batch));
@@ -82,24 +75,6 @@ Wav2Vec2BertEncoderImpl::Output FusedEncoderModule::forward(torch::Tensor hidden
   output.last_hidden_state = computed.back();
   if (all) output.hidden_states = std::move(computed);
   return output;
-}
-
-struct FoundModel {
-  std::shared_ptr<Wav2Vec2BertModelImpl> model;
-  std::string prefix;  // of its names in the whole
-};
-
-FoundModel find_model(torch::nn::Module& module) {
-  const auto as_model = [](const std::shared_ptr<torch::nn::Module>& candidate) {
-    return std::dynamic_pointer_cast<Wav2Vec2BertModelImpl>(candidate);
-  };
-  if (module.as<Wav2Vec2BertModelImpl>() != nullptr) {
-    return {as_model(module.shared_from_this()), ""};
-  }
-  for (const auto& child : module.named_children()) {
-    if (auto model = as_model(child.value())) return {std::move(model), child.key() + "."};
-  }
-  TORCH_CHECK_VALUE(false, "fuse: no Wav2Vec2BertModel in ", module.name());
 }
 
 // `whole` is what has `model` in it, or that itself: what is not fused works beside what is.
@@ -137,13 +112,6 @@ WeightScope weights_of(const torch::nn::Module& module) {
   return {std::make_shared<ModuleWeights>(module), ""};
 }
 
-void replace_encoder(Wav2Vec2BertModelImpl& model,
-                     const std::shared_ptr<Wav2Vec2BertEncoderImpl>& encoder) {
-  encoder->train(model.is_training());
-  model.encoder = Wav2Vec2BertEncoder(
-      std::static_pointer_cast<Wav2Vec2BertEncoderImpl>(model.replace_module("encoder", encoder)));
-}
-
 void replace_adapter(Wav2Vec2BertModelImpl& model,
                      const std::shared_ptr<Wav2Vec2BertAdapterImpl>& adapter) {
   adapter->train(model.is_training());
@@ -159,6 +127,7 @@ FusedEncoder* fused_encoder_of(Wav2Vec2BertModelImpl& model) {
 
 void fuse(torch::nn::Module& model, Precision precision) {
   const auto inner = find_model(model).model;
+  if (is_for_device_engine(*inner)) return fuse_on_device(*inner, precision);
   check_model(model, *inner);
   const auto encoder = std::make_shared<FusedEncoderModule>(
       FusedEncoder(weights_of(*inner->feature_projection), inner->config, precision),

@@ -27,6 +27,7 @@
 #include "engine/fused_engine.h"
 #include "engine/fused_model.h"
 #include "engine/reference_engine.h"
+#include "support/engine_cases.h"
 #include "support/engine_products.h"
 #include "support/random_parameters.h"
 #include "support/value_error.h"
@@ -43,95 +44,9 @@ using ::testing::HasSubstr;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
 
-// The limit for float32 states, relative to max(1, |x|): docs/numerics.md has what was measured.
-constexpr double kTolerance = 2e-5;
-
-double difference(const torch::Tensor& fused, const torch::Tensor& mirror) {
-  const auto error = (fused - mirror).abs() / torch::clamp_min(mirror.abs(), 1.0);
-  return error.max().item<double>();
-}
-
-Wav2Vec2BertModel model_of(const Wav2Vec2BertConfig& config, std::uint64_t seed) {
-  torch::manual_seed(seed);
-  Wav2Vec2BertModel model(config);
-  randomize_parameters(*model, seed);
-  model->eval();
-  return model;
-}
-
 FusedEngine fused_engine(Wav2Vec2BertModel model, Precision precision = Precision::float32) {
   fuse(*model, precision);
   return FusedEngine(std::move(model));
-}
-
-Wav2Vec2BertConfig small_config() {
-  Wav2Vec2BertConfig config;
-  config.hidden_size = 48;
-  config.num_hidden_layers = 3;
-  config.num_attention_heads = 4;
-  config.intermediate_size = 72;
-  config.vocab_size = 30;
-  return config;
-}
-
-Wav2Vec2BertConfig random_config(std::mt19937& random) {
-  const auto one_of = [&](std::vector<std::int64_t> values) {
-    return values[random() % values.size()];
-  };
-  Wav2Vec2BertConfig config;
-  config.num_attention_heads = one_of({1, 2, 3, 4, 8});
-  // Not a few channels: a LayerNorm over them divides by differences that are mostly rounding.
-  config.hidden_size = config.num_attention_heads * one_of({16, 18, 20, 64, 72});
-  config.num_hidden_layers = one_of({1, 2, 4});
-  config.intermediate_size = one_of({8, 60, 64, 130, 512, 1040});
-  config.conv_depthwise_kernel_size = one_of({1, 3, 7, 31});
-  config.left_max_position_embeddings = one_of({0, 3, 64, 200});
-  config.right_max_position_embeddings = one_of({0, 1, 8, 90});
-  config.feature_projection_input_dim = one_of({32, 160});
-  config.layer_norm_eps = random() % 2 ? 1e-5 : 1e-3;
-  if (random() % 4 == 0) config.position_embeddings_type.reset();
-  return config;
-}
-
-EngineClip random_clip(std::mt19937& random, std::int64_t frames, std::int64_t features) {
-  EngineClip clip{torch::randn({frames, features}), {}};
-  switch (random() % 5) {
-    case 0:  // holes
-      clip.attention_mask = torch::rand({frames}).gt(0.3).to(torch::kLong);
-      break;
-    case 1:  // padding behind, as the extractor leaves it
-      clip.attention_mask = torch::ones({frames}, torch::kLong);
-      clip.attention_mask.slice(0, frames - frames / 3).zero_();
-      break;
-    case 2:
-      clip.attention_mask = torch::ones({frames}, torch::kLong);
-      break;
-    default:
-      break;
-  }
-  return clip;
-}
-
-std::vector<EngineClip> random_clips(std::mt19937& random, std::int64_t features) {
-  std::vector<EngineClip> clips;
-  const auto count = 1 + random() % 4;
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::int64_t frames = 1 + static_cast<std::int64_t>(random() % (i == 0 ? 1300 : 150));
-    clips.push_back(random_clip(random, frames, features));
-  }
-  return clips;
-}
-
-std::vector<StateId> all_states(std::int64_t layers) {
-  std::vector<StateId> states;
-  for (std::int64_t state = 0; state <= layers; ++state) states.emplace_back(state);
-  return states;
-}
-
-double cosine(const torch::Tensor& one, const torch::Tensor& other) {
-  return torch::cosine_similarity(one.flatten().to(torch::kDouble),
-                                  other.flatten().to(torch::kDouble), 0)
-      .item<double>();
 }
 
 torch::Tensor last_hidden_state(Wav2Vec2BertModel& model, const torch::Tensor& features) {
@@ -173,7 +88,7 @@ TEST(FusedEngine, GivesTheMirrorsStatesForRandomConfigsAndRaggedBatches) {
 
 TEST(FusedEngine, GivesAClipTheSameBitsInAnyCompanyAndOnAnyNumberOfThreads) {
   std::mt19937 random(7);
-  auto config = small_config();
+  auto config = small_engine_config();
   config.hidden_size = 128;
   config.intermediate_size = 1100;  // more than one block of a product's inputs
   FusedEngine engine = fused_engine(model_of(config, 7));
@@ -244,7 +159,7 @@ TEST_P(FusedEnginePrecision, StaysNearTheMirror) {
 
 TEST_P(FusedEnginePrecision, GivesAClipTheSameBitsInAnyCompany) {
   std::mt19937 random(8);
-  const auto config = small_config();
+  const auto config = small_engine_config();
   FusedEngine engine = fused_engine(model_of(config, 8), precision());
   std::vector<EngineClip> clips;
   for (const std::int64_t frames : {1, 70, 17}) {
@@ -259,7 +174,7 @@ TEST_P(FusedEnginePrecision, GivesAClipTheSameBitsInAnyCompany) {
 }
 
 TEST_P(FusedEnginePrecision, KeepsNanAndInfinityInTheirClip) {
-  const auto config = small_config();
+  const auto config = small_engine_config();
   FusedEngine engine = fused_engine(model_of(config, 3), precision());
   const std::vector<EngineClip> clips = {{torch::randn({20, 160}), {}},
                                          {torch::randn({9, 160}), {}}};
@@ -319,7 +234,7 @@ INSTANTIATE_TEST_SUITE_P(All, FusedEnginePrecision, ::testing::ValuesIn(kEngineP
                          [](const auto& of) { return name_of(of.param); });
 
 TEST(FusedEngine, KeepsNanAndInfinityInTheirClip) {
-  const auto config = small_config();
+  const auto config = small_engine_config();
   FusedEngine engine = fused_engine(model_of(config, 3));
   std::mt19937 random(3);
   const auto states = all_states(config.num_hidden_layers);
@@ -346,7 +261,7 @@ TEST(FusedEngine, KeepsNanAndInfinityInTheirClip) {
 }
 
 TEST(FusedEngine, LetsNothingOutOfPadding) {
-  const auto config = small_config();
+  const auto config = small_engine_config();
   auto model = model_of(config, 4);
   FusedEngine engine = fused_engine(std::move(model));
   EngineClip clip{torch::randn({90, 160}), torch::ones({90}, torch::kLong)};
@@ -366,7 +281,7 @@ TEST(FusedEngine, LetsNothingOutOfPadding) {
 }
 
 TEST(FusedEngine, TreatsAClipWithoutAnyValidFrameAsTheMirrorDoes) {
-  const auto config = small_config();
+  const auto config = small_engine_config();
   auto model = model_of(config, 5);
   const std::vector<EngineClip> clips = {
       {torch::randn({40, 160}), torch::zeros({40}, torch::kLong)}};
@@ -379,7 +294,7 @@ TEST(FusedEngine, TreatsEmptyMasksAsTheMirrorDoesForEachPositionTypeAndAttention
   for (const bool positions : {true, false}) {
     for (const char* attention : {"sdpa", "eager"}) {
       for (const bool adapter : {false, true}) {
-        auto config = small_config();
+        auto config = small_engine_config();
         if (!positions) config.position_embeddings_type.reset();
         config.attn_implementation = attention;
         config.add_adapter = adapter;
@@ -412,26 +327,6 @@ TEST(FusedEngine, TreatsEmptyMasksAsTheMirrorDoesForEachPositionTypeAndAttention
       }
     }
   }
-}
-
-std::vector<Wav2Vec2BertConfig> adapter_configs() {
-  auto plain = small_config();
-  plain.add_adapter = true;
-  auto two_layers = plain;
-  two_layers.num_adapter_layers = 2;
-  two_layers.use_intermediate_ffn_before_adapter = true;
-  auto narrow = plain;
-  narrow.output_hidden_size = 36;
-  narrow.adapter_kernel_size = 5;
-  narrow.adapter_stride = 3;
-  narrow.adapter_act = "gelu";
-  narrow.attn_implementation = "eager";
-  auto long_kernel = plain;
-  long_kernel.adapter_kernel_size = 8;
-  long_kernel.adapter_stride = 1;
-  auto learnt_activation = plain;
-  learnt_activation.adapter_act = "prelu";
-  return {plain, two_layers, narrow, long_kernel, learnt_activation};
 }
 
 TEST(FusedEngine, RunsTheAdapterBehindTheEncoder) {
@@ -477,7 +372,7 @@ TEST_P(FusedEnginePrecision, RunsTheAdapterNearTheMirror) {
 }
 
 TEST(FusedEngine, ComputesNoLayerThatNobodyAsksFor) {
-  auto model = model_of(small_config(), 8);
+  auto model = model_of(small_engine_config(), 8);
   {
     const torch::NoGradGuard no_grad;
     model->encoder->layers[2]->as<Wav2Vec2BertEncoderLayer>()->final_layer_norm->bias.fill_(
@@ -490,7 +385,7 @@ TEST(FusedEngine, ComputesNoLayerThatNobodyAsksFor) {
 }
 
 TEST(FusedEngine, GivesEqualResultsToTwoThreadsAtOnce) {
-  FusedEngine engine = fused_engine(model_of(small_config(), 9));
+  FusedEngine engine = fused_engine(model_of(small_engine_config(), 9));
   const std::vector<EngineClip> one = {{torch::randn({200, 160}), {}}};
   const std::vector<EngineClip> other = {{torch::randn({70, 160}), {}}};
   const auto expected_one = engine.compute(one, {3}).front().states.front();
@@ -579,7 +474,7 @@ void expect_equal(const std::vector<ClipStates>& one, const std::vector<ClipStat
 }
 
 TEST_P(FusedEnginePrecision, TakesWeightsFromAFile) {
-  const auto config = small_config();
+  const auto config = small_engine_config();
   const std::vector<EngineClip> clips = {{torch::randn({37, 160}), {}},
                                          {torch::randn({1100, 160}), {}}};
   const auto expected = fused_engine(model_of(config, 4), precision()).compute(clips, {0, 3});
@@ -598,7 +493,7 @@ TEST_P(FusedEnginePrecision, TakesWeightsFromAFile) {
 }
 
 TEST(FusedEngine, PacksTheWeightsAtOnceForALongClip) {
-  const auto config = small_config();
+  const auto config = small_engine_config();
   const auto file = std::make_shared<WeightsElsewhere>(model_of(config, 4));
   FusedEngine engine = engine_on(file, config, Precision::float32);
   const std::vector<EngineClip> clips = {{torch::randn({2100, 160}), {}}};
@@ -610,7 +505,7 @@ TEST(FusedEngine, PacksTheWeightsAtOnceForALongClip) {
 
 // What goes wrong while a thread reads reaches the caller, and the engine can be asked again.
 TEST_P(FusedEnginePrecision, SurvivesAFileThatCannotBeRead) {
-  const auto config = small_config();
+  const auto config = small_engine_config();
   const std::vector<EngineClip> clips = {{torch::randn({9, 160}), {}}};
   const auto expected = fused_engine(model_of(config, 4), precision()).compute(clips, {3});
   const auto file = std::make_shared<WeightsElsewhere>(model_of(config, 4));
@@ -626,7 +521,7 @@ TEST_P(FusedEnginePrecision, SurvivesAFileThatCannotBeRead) {
 
 // One value among others, not a row of them.
 TEST_P(FusedEnginePrecision, KeepsANanOfAWeight) {
-  auto model = model_of(small_config(), 4);
+  auto model = model_of(small_engine_config(), 4);
   {
     const torch::NoGradGuard no_grad;
     const auto layer = model->encoder->layers[2]->as<Wav2Vec2BertEncoderLayer>();
@@ -639,7 +534,7 @@ TEST_P(FusedEnginePrecision, KeepsANanOfAWeight) {
 }
 
 TEST(FusedEngine, StopsInTheMiddleOfALayerWhenAskedAndGoesOnAfterwards) {
-  FusedEngine engine = fused_engine(model_of(small_config(), 5));
+  FusedEngine engine = fused_engine(model_of(small_engine_config(), 5));
   const std::vector<EngineClip> clips = {{torch::randn({40, 160}), torch::Tensor()}};
   const auto before = engine.compute(clips, {3}).front().states.front();
   int steps = 0;
@@ -658,7 +553,7 @@ TEST(FusedEngine, StopsInTheMiddleOfALayerWhenAskedAndGoesOnAfterwards) {
 }
 
 TEST(FusedEngine, KeepsTheFunctionThatAComputationBeganWith) {
-  FusedEngine engine = fused_engine(model_of(small_config(), 5));
+  FusedEngine engine = fused_engine(model_of(small_engine_config(), 5));
   const std::vector<EngineClip> clips = {{torch::randn({40, 160}), {}}};
   int asked = 0;
   engine.interrupt_when([&] {
@@ -672,7 +567,7 @@ TEST(FusedEngine, KeepsTheFunctionThatAComputationBeganWith) {
 }
 
 TEST(FusedEngine, NamesWhatIsWrongWithAnInput) {
-  FusedEngine engine = fused_engine(model_of(small_config(), 10));
+  FusedEngine engine = fused_engine(model_of(small_engine_config(), 10));
   const auto refuses = [&](const EngineClip& clip, const std::string& text) {
     try {
       engine.compute({clip}, {3});
@@ -693,7 +588,7 @@ TEST(FusedEngine, NamesWhatIsWrongWithAnInput) {
 }
 
 TEST(ChooseEngine, FallsBackWithAReason) {
-  const auto config = small_config();
+  const auto config = small_engine_config();
   EXPECT_EQ(choose_engine(EngineKind::fused, config, torch::kCPU, Precision::float32).kind,
             EngineKind::fused);
   EXPECT_EQ(choose_engine(EngineKind::reference, config, torch::kCPU, Precision::float32).kind,
@@ -726,9 +621,9 @@ TEST(ChooseEngine, FallsBackWithAReason) {
 }
 
 TEST(MakeEngine, TakesNoModelThatDoesNotFitTheChoice) {
-  auto fused = model_of(small_config(), 13);
+  auto fused = model_of(small_engine_config(), 13);
   fuse(*fused);
-  auto mirror = model_of(small_config(), 13);
+  auto mirror = model_of(small_engine_config(), 13);
   const auto refuses = [](EngineKind kind, Precision precision, const Wav2Vec2BertModel& model,
                           const std::string& text) {
     EXPECT_THAT(value_error_of([&] {
@@ -752,7 +647,7 @@ TEST(MakeEngine, TakesNoModelThatDoesNotFitTheChoice) {
 }
 
 TEST(Fuse, GivesAHeadTheFusedEncoderAndAdapter) {
-  for (const auto& config : {small_config(), adapter_configs()[0], adapter_configs()[2]}) {
+  for (const auto& config : {small_engine_config(), adapter_configs()[0], adapter_configs()[2]}) {
     torch::manual_seed(11);
     Wav2Vec2BertForCTC mirror(config);
     randomize_parameters(*mirror, 11);
@@ -780,7 +675,7 @@ TEST(Fuse, GivesAHeadTheFusedEncoderAndAdapter) {
 }
 
 TEST(Fuse, SaysWhatAFusedModelDoesNot) {
-  Wav2Vec2BertModel model = model_of(small_config(), 12);
+  Wav2Vec2BertModel model = model_of(small_engine_config(), 12);
   fuse(*model);
   const auto features = torch::randn({1, 10, 160});
   const auto refuses = [](const std::function<void()>& call, const std::string& text) {
@@ -872,12 +767,12 @@ TEST(Fuse, RecordsNoGradientsInTheAdapterEither) {
 TEST(Fuse, TakesFloat32ParametersOnly) {
   const auto features = torch::randn({1, 10, 160});
   for (const auto dtype : {torch::kBFloat16, torch::kHalf, torch::kDouble}) {
-    auto model = model_of(small_config(), 15);
+    auto model = model_of(small_engine_config(), 15);
     model->to(dtype);
     EXPECT_THAT(value_error_of([&] { fuse(*model); }), HasSubstr(" on cpu, expected Float on cpu"));
     EXPECT_EQ(fused_encoder_of(*model), nullptr);
   }
-  Wav2Vec2BertForCTC head(small_config());
+  Wav2Vec2BertForCTC head(small_engine_config());
   head->lm_head->to(torch::kDouble);
   EXPECT_THAT(value_error_of([&] { fuse(*head); }),
               HasSubstr("lm_head.weight: Double on cpu, expected Float on cpu"));
@@ -885,7 +780,7 @@ TEST(Fuse, TakesFloat32ParametersOnly) {
 
 TEST(Fuse, RefusesAPrecisionThatTheProcessorHasNoInstructionsFor) {
   for (const auto precision : {Precision::bfloat16, Precision::int8, Precision::float16}) {
-    auto model = model_of(small_config(), 16);
+    auto model = model_of(small_engine_config(), 16);
     if (const auto reason = FusedEncoder::unsupported_reason(precision)) {
       EXPECT_THAT(value_error_of([&] { fuse(*model, precision); }), HasSubstr(*reason));
       EXPECT_EQ(fused_encoder_of(*model), nullptr);
@@ -900,7 +795,7 @@ TEST(Fuse, RefusesAPrecisionThatTheProcessorHasNoInstructionsFor) {
 
 TEST(Fuse, LeavesTheModelAsItWasWhereAMatrixIsTooWideForInt8) {
   const AllowSlowProducts allow;
-  auto config = small_config();
+  auto config = small_engine_config();
   config.hidden_size = 16;
   config.num_hidden_layers = 1;
   config.intermediate_size = 65'537;
@@ -933,7 +828,7 @@ TEST(Fuse, LeavesTheModelAsItWasWhereTheFirstLayerOrTheAdapterFails) {
 }
 
 TEST(Fuse, LeavesAModelThatSaysSoWhereALaterLayerFails) {
-  auto model = model_of(small_config(), 19);
+  auto model = model_of(small_engine_config(), 19);
   const auto features = torch::randn({1, 12, 160});
   model->encoder->layers[1]->as<Wav2Vec2BertEncoderLayer>()->ffn2->output_dense->weight.set_data(
       torch::empty({0}));
@@ -952,7 +847,7 @@ TEST(Fuse, LeavesTheModelAsItWasWhereItsWeightsAreNotInTheSource) {
   auto wide = adapter_configs()[0];
   wide.intermediate_size = 80;
   const std::pair<Wav2Vec2BertConfig, const char*> others[] = {
-      {small_config(), "adapter.layers.0.residual_layer_norm.weight: is missing"},
+      {small_engine_config(), "adapter.layers.0.residual_layer_norm.weight: is missing"},
       {wide, "has shape (80, 48), expected (72, 48)"},
   };
   for (const auto& [config, problem] : others) {
@@ -969,7 +864,7 @@ TEST(Fuse, LeavesTheModelAsItWasWhereItsWeightsAreNotInTheSource) {
 }
 
 FusedEncoder encoder_of_width(std::int64_t width, Precision precision) {
-  auto config = small_config();
+  auto config = small_engine_config();
   config.hidden_size = width;
   config.intermediate_size = 2 * width;
   config.num_hidden_layers = 1;

@@ -55,8 +55,9 @@ struct ClipStates {
 enum class EngineKind {
   fused,      ///< weights packed once, many clips in one matrix without padding; on a CPU
   reference,  ///< HF's operations one for one, through the torch::nn modules
+  device,     ///< many clips in one matrix without padding, in LibTorch's operations on any device
 };
-/// "fused", "reference", and back; std::nullopt for another word.
+/// "fused", "reference", "device", and back; std::nullopt for another word.
 std::string name_of(EngineKind kind);
 std::optional<EngineKind> engine_kind_of(std::string_view name);
 

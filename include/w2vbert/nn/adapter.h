@@ -26,12 +26,14 @@ class Wav2Vec2BertAdapterImpl : public Cloneable<Wav2Vec2BertAdapterImpl> {
   virtual torch::Tensor forward(torch::Tensor hidden_states,
                                 const torch::Tensor& attention_mask = {});
 
+  /// HF: _compute_sub_sample_lengths_from_attention_mask. How many frames may be attended to behind
+  /// one layer for `seq_lens`, numbers of any shape, before it: a tensor of floats without
+  /// fractions, below 1 where none may.
+  torch::Tensor sub_sample_lengths(const torch::Tensor& seq_lens) const;
+
   Linear proj = nullptr;  ///< when output_hidden_size is not hidden_size, with its norm
   torch::nn::LayerNorm proj_layer_norm = nullptr;
   torch::nn::ModuleList layers = nullptr;  ///< of Wav2Vec2BertAdapterLayer
-
- protected:
-  torch::Tensor sub_sample_lengths(const torch::Tensor& seq_lens) const;
 
  private:
   Wav2Vec2BertConfig config_;

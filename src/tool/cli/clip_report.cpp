@@ -201,6 +201,9 @@ void say_engine(const EngineChoice& engine, Messages& messages) {
     messages.say(
         fmt::format("--engine fused falls back on {}: {}", name_of(engine.kind), engine.reason));
   }
+  if (engine.kind == EngineKind::device) {
+    messages.say("the device engine runs (W2VBERT_DEVICE_ENGINE=1); no GPU has run it yet");
+  }
 }
 
 int run_over_clips(const std::string& command, const ClipOptions& options,

@@ -18,6 +18,7 @@
 #include "core/file.h"
 #include "core/text.h"
 #include "core/threads.h"
+#include "engine/device/device_model.h"
 #include "engine/fused_encoder.h"
 #include "tool/cli/commands.h"
 #include "tool/cli/console.h"
@@ -121,6 +122,13 @@ Finding engine_finding() {
   return finding;
 }
 
+Finding device_engine_finding() {
+  Finding finding{"GPU engine", "LibTorch's operations; no GPU has run it yet", ""};
+  finding.value += device_engine_is_wanted() ? "; chosen by W2VBERT_DEVICE_ENGINE=1"
+                                             : "; W2VBERT_DEVICE_ENGINE=1 chooses it";
+  return finding;
+}
+
 Finding mkl_finding() {
   Finding finding{"MKL", at::hasMKL() ? "yes" : "no", ""};
   if (!at::hasMKL())
@@ -206,6 +214,7 @@ int run(const DoctorOptions& options) {
       threads_finding(),
       onednn_finding(),
       engine_finding(),
+      device_engine_finding(),
       mkl_finding(),
       std::move(cuda),
       hub_finding(),

@@ -307,8 +307,8 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
   fields.emplace_back("dtype", name_of(request_.precision));
   fields.emplace_back("device", request_.device.is_cpu() ? "cpu" : "cuda");
   fields.emplace_back("engine", name_of(engine_.kind));
-  // The fused engine has one way of its own, and asks for the attention only where a query has no
-  // key.
+  // The other engines have one way of their own, and ask for the attention only where a query has
+  // no key.
   if (engine_.kind == EngineKind::reference || config_.attn_implementation != "sdpa") {
     fields.emplace_back("attn_implementation", config_.attn_implementation);
   }
@@ -365,7 +365,7 @@ std::vector<std::int64_t> Extraction::row_bytes() const {
 std::int64_t Extraction::batch_frames(std::optional<double> seconds) const {
   if (seconds) return features_.frames_of(*seconds);
   if (!request_.device.is_cpu()) return features_.frames_of(kDeviceBatchSeconds);
-  if (engine_.kind != EngineKind::fused) return 1;
+  if (engine_.kind == EngineKind::reference) return 1;
   // Rows of the engine's matrices, and of each state: in the engine's hands, the clip's and the
   // writer's.
   const std::int64_t row_bytes = 4 * config_.hidden_size;

@@ -222,7 +222,7 @@ ForwardSummary run_forward(const ForwardRequest& request) {
   summary.attn_implementation = config.attn_implementation;
   summary.engine = choose_engine(request.model, config);
   const bool attentions = request.output_attentions || config.output_attentions;
-  if (summary.engine.kind == EngineKind::fused && attentions &&
+  if (summary.engine.kind != EngineKind::reference && attentions &&
       config.attn_implementation == "eager") {
     if (summary.engine.precision == Precision::int8) {
       throw UsageError("", "precision",

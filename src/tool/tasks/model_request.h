@@ -44,14 +44,18 @@ EngineChoice choose_engine(const ModelRequest& request, const Wav2Vec2BertConfig
 // the same in every run.
 FromPretrainedOptions load_options(const ModelRequest& request, const EngineChoice& engine);
 
-// The model in `directory`, for the engine of that choice: fused where it is to be.
+// The model in `directory`, for the engine of that choice: its encoder is replaced where it is to
+// be.
 template <class ModuleHolder>
 Pretrained<ModuleHolder> load_model(const ModelRequest& request, const EngineChoice& engine,
                                     const std::string& directory) {
   const FromPretrainedOptions options = load_options(request, engine);
-  return engine.kind == EngineKind::fused
-             ? load_fused<ModuleHolder>(directory, engine.precision, options)
-             : load_pretrained<ModuleHolder>(directory, options);
+  if (engine.kind == EngineKind::fused) {
+    return load_fused<ModuleHolder>(directory, engine.precision, options);
+  }
+  Pretrained<ModuleHolder> loaded = load_pretrained<ModuleHolder>(directory, options);
+  if (engine.kind == EngineKind::device) fuse(*loaded.model, engine.precision);
+  return loaded;
 }
 
 }  // namespace w2vbert::tool

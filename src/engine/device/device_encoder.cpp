@@ -1,0 +1,172 @@
+#include "engine/device/device_encoder.h"
+
+#include <torch/types.h>
+
+#include <utility>
+
+#include "engine/device/aten_ops.h"
+#include "engine/device/device_layers.h"
+#include "w2vbert/engine/engine.h"
+#include "w2vbert/nn/encoder_layer.h"
+
+namespace w2vbert {
+namespace {
+
+// On a GPU, so that its library's products see few shapes.
+constexpr std::int64_t kRowMultiple = 256;
+
+struct DeviceLayer {
+  DeviceLayerNorm ffn1_layer_norm, self_attn_layer_norm, conv_layer_norm, ffn2_layer_norm,
+      final_layer_norm;
+  DeviceFeedForward ffn1, ffn2;
+  DeviceLinear linear_qkv, linear_out, pointwise_conv1, pointwise_conv2;
+  DeviceAttention attention;
+  GatedConv gated_conv;
+
+  DeviceLayer(Wav2Vec2BertEncoderLayerImpl& layer, const Wav2Vec2BertConfig& config);
+};
+
+DeviceLayer::DeviceLayer(Wav2Vec2BertEncoderLayerImpl& layer, const Wav2Vec2BertConfig& config)
+    : ffn1_layer_norm(layer_norm_of(layer.ffn1_layer_norm)),
+      self_attn_layer_norm(layer_norm_of(layer.self_attn_layer_norm)),
+      conv_layer_norm(layer_norm_of(layer.conv_module->layer_norm)),
+      ffn2_layer_norm(layer_norm_of(layer.ffn2_layer_norm)),
+      final_layer_norm(layer_norm_of(layer.final_layer_norm)),
+      ffn1(layer.ffn1),
+      ffn2(layer.ffn2),
+      linear_qkv(linear_qkv_of(layer.self_attn)),
+      linear_out(linear_of(layer.self_attn->linear_out)),
+      pointwise_conv1(linear_of(layer.conv_module->pointwise_conv1)),
+      pointwise_conv2(linear_of(layer.conv_module->pointwise_conv2)),
+      attention(attention_of(config)) {
+  if (config.position_embeddings_type) {
+    attention.distance_embedding = layer.self_attn->distance_embedding->weight.detach();
+  }
+  const auto& conv = layer.conv_module;
+  gated_conv.depthwise_conv = conv->depthwise_conv.ptr();
+  gated_conv.layer_norm_weight = conv->depthwise_layer_norm->weight.detach();
+  gated_conv.layer_norm_bias = conv->depthwise_layer_norm->bias.detach();
+  gated_conv.layer_norm_eps = conv->depthwise_layer_norm->options.eps();
+  gated_conv.activation = conv->activation.ptr();
+}
+
+}  // namespace
+
+struct DeviceEncoder::Impl {
+  Wav2Vec2BertConfig config;
+  c10::Device device = at::kCPU;
+  c10::ScalarType dtype = at::kFloat;
+  DeviceLayerNorm projection_layer_norm;
+  DeviceLinear projection;
+  std::vector<DeviceLayer> layers;
+
+  // `hidden_states` (R, C) float32, which it writes -> the layer's output.
+  at::Tensor run_layer(const DeviceLayer& layer, at::Tensor hidden_states,
+                       const RaggedLayout& layout, const std::function<void()>& check) const;
+};
+
+at::Tensor DeviceEncoder::Impl::run_layer(const DeviceLayer& layer, at::Tensor hidden_states,
+                                          const RaggedLayout& layout,
+                                          const std::function<void()>& check) const {
+  at::Tensor delta = layer.ffn1(layer_norm(hidden_states, layer.ffn1_layer_norm, dtype));
+  check();
+
+  at::Tensor normal = add_layer_norm(hidden_states, delta, 0.5, layer.self_attn_layer_norm, dtype);
+  delta = layer.linear_out(layer.attention(layer.linear_qkv(normal), layout));
+  check();
+
+  normal = add_layer_norm(hidden_states, delta, 1.0, layer.conv_layer_norm, dtype);
+  // Padding frames must not leak into the depthwise convolution.
+  if (layout.padded_rows().defined()) normal.masked_fill_(layout.padded_rows(), 0.0);
+  delta = layer.pointwise_conv2(layer.gated_conv(layer.pointwise_conv1(normal), layout));
+  check();
+
+  normal = add_layer_norm(hidden_states, delta, 1.0, layer.ffn2_layer_norm, dtype);
+  delta = layer.ffn2(normal);
+  check();
+  return add_layer_norm(hidden_states, delta, 0.5, layer.final_layer_norm, at::kFloat);
+}
+
+std::optional<std::string> DeviceEncoder::unsupported_reason(const Wav2Vec2BertConfig& config) {
+  const auto& positions = config.position_embeddings_type;
+  if (positions && *positions != "relative_key") {
+    return "position_embeddings_type is \"" + *positions + "\", not \"relative_key\" or null";
+  }
+  return {};
+}
+
+DeviceEncoder::DeviceEncoder(Wav2Vec2BertModelImpl& model) : impl_(std::make_unique<Impl>()) {
+  const auto refused = unsupported_reason(model.config);
+  TORCH_CHECK_VALUE(!refused, "the device engine: ", refused.value_or(""));
+  const at::NoGradGuard no_grad;
+  Impl& impl = *impl_;
+  impl.config = model.config;
+  const at::Tensor& first = model.feature_projection->projection->weight;
+  impl.device = first.device();
+  impl.dtype = first.scalar_type();
+  for (const auto& parameter : model.named_parameters()) {
+    const at::Tensor& values = parameter.value();
+    TORCH_CHECK_VALUE(values.scalar_type() == impl.dtype && values.device() == impl.device,
+                      "the device engine: ", parameter.key(), ": ", values.scalar_type(), " on ",
+                      values.device(), ", expected ", impl.dtype, " on ", impl.device);
+  }
+  TORCH_CHECK_VALUE(
+      model.encoder->layers->size() == static_cast<std::size_t>(model.config.num_hidden_layers),
+      "the device engine: the model is fused already, or has lost its layers");
+  impl.projection_layer_norm = layer_norm_of(model.feature_projection->layer_norm);
+  impl.projection = linear_of(model.feature_projection->projection);
+  for (const auto& layer : *model.encoder->layers) {
+    impl.layers.emplace_back(*layer->as<Wav2Vec2BertEncoderLayer>(), impl.config);
+  }
+}
+
+DeviceEncoder::~DeviceEncoder() = default;
+DeviceEncoder::DeviceEncoder(DeviceEncoder&&) noexcept = default;
+DeviceEncoder& DeviceEncoder::operator=(DeviceEncoder&&) noexcept = default;
+
+c10::Device DeviceEncoder::device() const { return impl_->device; }
+c10::ScalarType DeviceEncoder::dtype() const { return impl_->dtype; }
+
+RaggedLayout DeviceEncoder::layout_of(const std::vector<RaggedLength>& clips) const {
+  return {clips,
+          impl_->device,
+          {.gap = impl_->config.conv_depthwise_kernel_size - 1,
+           .row_multiple = impl_->device.is_cpu() ? 1 : kRowMultiple}};
+}
+
+std::vector<at::Tensor> DeviceEncoder::forward(const at::Tensor& input, const RaggedLayout& layout,
+                                               const std::vector<std::int64_t>& states, Input kind,
+                                               const std::function<bool()>& interrupted) const {
+  const Impl& impl = *impl_;
+  const at::NoGradGuard no_grad;
+  const auto check = [&] {
+    if (interrupted && interrupted()) throw Interrupted();
+  };
+  at::Tensor hidden_states = input.to(at::kFloat);
+  if (kind == Input::features) {
+    hidden_states =
+        impl.projection(layer_norm(hidden_states, impl.projection_layer_norm, impl.dtype))
+            .to(at::kFloat);
+  } else if (hidden_states.is_same(input)) {
+    hidden_states = input.clone();  // which the layers write
+  }
+  if (layout.padded_rows().defined()) hidden_states.masked_fill_(layout.padded_rows(), 0.0);
+  check();
+
+  std::vector<at::Tensor> results;
+  std::size_t next = 0;
+  for (std::int64_t state = 0; next < states.size(); ++state) {
+    if (state > 0) {
+      hidden_states = impl.run_layer(impl.layers.at(static_cast<std::size_t>(state - 1)),
+                                     std::move(hidden_states), layout, check);
+    }
+    if (states[next] != state) continue;
+    ++next;
+    // A layer writes into its input.
+    const bool is_last = next == states.size();
+    results.push_back(hidden_states.to(impl.dtype, /*non_blocking=*/false, /*copy=*/!is_last));
+  }
+  return results;
+}
+
+}  // namespace w2vbert

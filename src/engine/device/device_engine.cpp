@@ -1,0 +1,88 @@
+#include "engine/device/device_engine.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/device/device_model.h"
+#include "engine/engine_inputs.h"
+
+namespace w2vbert {
+namespace {
+
+// The clips' frames (R, F) in the order of their rows, with zeros behind them: one copy to the
+// device for those that are on the CPU.
+at::Tensor rows_of(const std::vector<EngineClip>& clips, const RaggedLayout& layout,
+                   c10::Device device) {
+  const bool on_cpu = std::all_of(clips.begin(), clips.end(), [](const EngineClip& clip) {
+    return clip.input_features.device().is_cpu();
+  });
+  const c10::Device at_first = on_cpu ? c10::Device(at::kCPU) : device;
+  std::vector<at::Tensor> parts;
+  for (const std::size_t number : layout.order()) {
+    parts.push_back(clips[number].input_features.to(at_first, at::kFloat));
+  }
+  const std::int64_t more = layout.rows() - layout.clip_rows();
+  if (more > 0) parts.push_back(at::zeros({more, parts.front().size(1)}, parts.front().options()));
+  const at::Tensor rows = at::cat(parts, 0);
+  return on_cpu ? upload(rows, device) : rows;
+}
+
+DeviceEncoder& device_encoder_in(Wav2Vec2BertModelImpl& model) {
+  DeviceEncoder* const encoder = device_encoder_of(model);
+  TORCH_CHECK_VALUE(encoder != nullptr, "the device engine: the model has no device encoder");
+  return *encoder;
+}
+
+}  // namespace
+
+DeviceEngine::DeviceEngine(Wav2Vec2BertModel model)
+    : model_(std::move(model)), encoder_(device_encoder_in(*model_)), adapter_(*model_) {}
+
+std::int64_t DeviceEngine::num_hidden_layers() const { return model_->config.num_hidden_layers; }
+
+std::vector<ClipStates> DeviceEngine::compute(const std::vector<EngineClip>& clips,
+                                              const std::vector<StateId>& wanted) {
+  const WantedStates which = sort_out(wanted, num_hidden_layers());
+  if (clips.empty()) return {};
+  const at::NoGradGuard no_grad;
+  std::vector<RaggedLength> lengths;
+  for (const EngineClip& clip : clips) {
+    check_clip(clip, model_->config.feature_projection_input_dim);
+    const at::Tensor& mask = clip.attention_mask;
+    lengths.push_back({clip.input_features.size(0), mask.defined() ? mask.cpu() : mask});
+  }
+  const RaggedLayout layout = encoder_.layout_of(lengths);
+  const bool wants_last = std::any_of(wanted.begin(), wanted.end(), [](const StateId& state) {
+    return state.is_last_hidden_state();
+  });
+  DeviceAdapter::Plan plan;
+  if (wants_last) plan = adapter_.plan(lengths, layout);
+  const std::vector<at::Tensor> rows =
+      encoder_.forward(rows_of(clips, layout, encoder_.device()), layout, which.ascending,
+                       DeviceEncoder::Input::features, interrupt_.get());
+  std::vector<at::Tensor> last_hidden_states;
+  if (wants_last) last_hidden_states = adapter_.forward(rows.back(), layout, plan);
+
+  std::vector<ClipStates> results(clips.size());
+  for (std::size_t clip = 0; clip < clips.size(); ++clip) {
+    for (std::size_t entry = 0; entry < wanted.size(); ++entry) {
+      at::Tensor state;
+      if (wanted[entry].is_last_hidden_state()) {
+        state = last_hidden_states[clip];
+      } else {
+        const auto found =
+            std::lower_bound(which.ascending.begin(), which.ascending.end(), which.numbers[entry]);
+        state = rows[static_cast<std::size_t>(found - which.ascending.begin())].narrow(
+            0, layout.begin_of(clip), lengths[clip].frames);
+      }
+      // Its own memory: a view would keep the whole batch's.
+      results[clip].states.push_back(
+          clips.size() > 1 || layout.rows() != layout.clip_rows() ? state.clone() : state);
+    }
+  }
+  return results;
+}
+
+}  // namespace w2vbert

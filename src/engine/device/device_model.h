@@ -1,0 +1,26 @@
+// A model class whose encoder is the device encoder.
+#pragma once
+
+#include "engine/device/device_encoder.h"
+#include "w2vbert/engine/precision.h"
+#include "w2vbert/models/wav2vec2_bert_model.h"
+
+namespace w2vbert {
+
+// Whether the device engine is to take the place of the fused one, which is on a CPU. No GPU has
+// run it yet, so only the environment variable W2VBERT_DEVICE_ENGINE=1 says so, for any device.
+bool device_engine_is_wanted();
+
+// Whether fuse() is to make that model one of the device engine.
+bool is_for_device_engine(const Wav2Vec2BertModelImpl& model);
+
+// Replaces the encoder of a loaded model by a DeviceEncoder; its layers leave the model. Throws
+// c10::ValueError for what the encoder cannot run, and for parameters of another dtype than
+// `precision`; then the model is as it was.
+void fuse_on_device(Wav2Vec2BertModelImpl& model, Precision precision);
+
+// The encoder that fuse_on_device() built into the model; null where there is not one. Lives as
+// long as the model's encoder.
+DeviceEncoder* device_encoder_of(Wav2Vec2BertModelImpl& model);
+
+}  // namespace w2vbert

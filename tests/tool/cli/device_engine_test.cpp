@@ -1,0 +1,109 @@
+// The commands on the device engine, which the environment chooses.
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "support/engine_cases.h"
+#include "support/program.h"
+#include "support/small_model.h"
+#include "support/temporary_directory.h"
+#include "support/write_clip.h"
+
+namespace w2vbert::tool::testing {
+namespace {
+
+using nlohmann::json;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using Words = std::vector<std::string>;
+
+const Conditions kOnDeviceEngine = {.environment = {{"W2VBERT_DEVICE_ENGINE", "1"}}};
+
+class DeviceEngineRuns : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    make_small_model(model_);
+    for (int i = 0; i < 5; ++i) {
+      clips_.push_back(directory_ / (std::to_string(i) + ".wav"));
+      write_clip(clips_.back(), 8000 + 5003 * i, i);
+    }
+  }
+  Words words(const std::string& command, const Words& more) const {
+    Words all = {command, "--model", model_, "--threads", "1", "--json"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  static json report_of(const Result& result) {
+    EXPECT_EQ(result.status, 0) << result.err;
+    return json::parse(result.out);
+  }
+
+  TemporaryDirectory directory_;
+  std::string model_ = directory_ / "model";
+  Words clips_;
+};
+
+TEST_F(DeviceEngineRuns, ExtractGivesTheStatesOfTheReference) {
+  const auto extract = [&](const std::string& output, const Conditions& conditions,
+                           const Words& more) {
+    Words all = words("extract", {"--output", directory_ / output, "--states", "0,2,3"});
+    all.insert(all.end(), clips_.begin(), clips_.end());
+    all.insert(all.end(), more.begin(), more.end());
+    return run_program(all, conditions);
+  };
+  const json reference = report_of(extract("reference", {}, {"--engine", "reference"}));
+  const Result result = extract("device", kOnDeviceEngine, {});
+  EXPECT_EQ(report_of(result)["engine"], "device");
+  EXPECT_THAT(result.err, HasSubstr("no GPU has run it yet"));
+  EXPECT_EQ(reference["engine"], "reference");
+  for (int i = 0; i < 5; ++i) {
+    const std::string name = std::to_string(i) + ".safetensors";
+    const auto expected = tensors_of(directory_ / ("reference/" + name));
+    const auto got = tensors_of(directory_ / ("device/" + name));
+    ASSERT_EQ(got.size(), expected.size());
+    for (const auto& [key, tensor] : expected) {
+      EXPECT_LT(w2vbert::testing::difference(got.at(key).to(at::kFloat), tensor.to(at::kFloat)),
+                w2vbert::testing::kTolerance)
+          << name << ", " << key;
+    }
+  }
+  // Another engine's outputs are not this one's.
+  const Result other = extract("device", {}, {});
+  EXPECT_EQ(other.status, 2);
+  EXPECT_THAT(other.errors(), ElementsAre(HasSubstr("engine")));
+}
+
+TEST_F(DeviceEngineRuns, EveryCommandTakesIt) {
+  const std::string features = directory_ / "features";
+  ASSERT_EQ(
+      run_program({"features", clips_.back(), "--model", model_, "--output", features}).status, 0);
+  const Words forward = words("forward", {"--input", features + "/4.safetensors", "--output",
+                                          directory_ / "forward.safetensors"});
+  EXPECT_EQ(report_of(run_program(forward, kOnDeviceEngine))["engine"], "device");
+  const Words bench = words("bench", {"--frames", "50,20", "--rounds", "1"});
+  EXPECT_EQ(report_of(run_program(bench, kOnDeviceEngine))["engine"], "device");
+  Words typed = bench;
+  typed.insert(typed.end(), {"--dtype", "bfloat16"});
+  EXPECT_EQ(report_of(run_program(typed, kOnDeviceEngine))["engine"], "device");
+  EXPECT_EQ(report_of(run_program(bench))["engine"], "fused");
+}
+
+TEST_F(DeviceEngineRuns, RefusesInt8AndSaysWhy) {
+  const Result result = run_program(
+      {"bench", "--model", model_, "--frames", "50", "--dtype", "int8"}, kOnDeviceEngine);
+  EXPECT_EQ(result.status, 2);
+  EXPECT_THAT(result.errors(), ElementsAre(HasSubstr("the device engine has no int8")));
+}
+
+TEST_F(DeviceEngineRuns, DoctorSaysWhatNoGpuHasRun) {
+  EXPECT_THAT(run_program({"doctor"}).out, HasSubstr("no GPU has run it yet"));
+  EXPECT_THAT(run_program({"doctor"}, kOnDeviceEngine).out,
+              HasSubstr("chosen by W2VBERT_DEVICE_ENGINE=1"));
+}
+
+}  // namespace
+}  // namespace w2vbert::tool::testing
