@@ -168,10 +168,11 @@ int run_extract(const ExtractOptions& options) {
   request.batch_frames = extraction.batch_frames(options.batch_seconds);
   request.prepare = [&] {
     LoadReport report;
-    BatchFunction function = extraction.load(request.batch_frames, &report, is_stopping);
+    std::vector<BatchFunction> functions =
+        extraction.load(request.batch_frames, &report, is_stopping);
     say_warnings(report, messages);
     say_engine(extraction.engine(), messages);
-    return function;
+    return functions;
   };
   return run_over_clips("extract", options.clips, options.output, inputs,
                         extraction.fingerprint(request.audio), request, options.sources(), messages,
@@ -217,7 +218,7 @@ Run add_extract(CLI::App& program) {
       "short; on a GPU 120; one clip with --engine reference on a CPU); on a CPU the outputs do "
       "not "
       "depend on it");
-  options->model.add_to(command);
+  options->model.add_to(command, /*several=*/true);
   options->output.add_to(command);
   command.footer(
       "Example:\n  w2vbert extract a.wav b.flac --model facebook/w2v-bert-2.0 --states 17 "

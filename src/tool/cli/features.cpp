@@ -40,7 +40,7 @@ int run_features(const FeaturesOptions& options) {
     request.row_bytes.push_back(sizeof(std::int64_t));
   }
   request.prepare = [] {
-    return [](const std::vector<EngineClip>& clips) {
+    return std::vector<BatchFunction>{[](const std::vector<EngineClip>& clips) {
       std::vector<NamedTensors> outputs;
       outputs.reserve(clips.size());
       for (const EngineClip& clip : clips) {
@@ -51,7 +51,7 @@ int run_features(const FeaturesOptions& options) {
         }
       }
       return outputs;
-    };
+    }};
   };
   ProtectedFiles sources;
   if (!options.model.empty()) {

@@ -1,6 +1,7 @@
 #include "tool/cli/options.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -39,6 +40,28 @@ std::string device_of_launcher() {
     if (const auto index = environment_variable(name)) return "cuda:" + *index;
   }
   return "cuda";
+}
+
+// Reads --devices.
+std::vector<c10::Device> parse_devices(const std::string& text) {
+  std::vector<c10::Device> devices;
+  if (text == "all") {
+    const c10::Device first = parse_device("cuda");
+    for (int i = 0; i < at::detail::getCUDAHooks().getNumGPUs(); ++i) {
+      devices.emplace_back(first.type(), static_cast<c10::DeviceIndex>(i));
+    }
+    return devices;
+  }
+  for (const std::string& word : split(text, ',')) devices.push_back(parse_device(word));
+  for (const c10::Device device : devices) {
+    if (device.type() != devices.front().type()) {
+      throw UsageError("", "--devices",
+                       in_quotes(text) + ": " + devices.front().str() + " and " + device.str() +
+                           " give different bits",
+                       "devices of one kind");
+    }
+  }
+  return devices;
 }
 
 // Reads --channels.
@@ -172,8 +195,13 @@ void OutputOptions::add_to(CLI::App& command) {
   add_quiet(command, quiet);
 }
 
-void ModelOptions::add_to(CLI::App& command) {
+void ModelOptions::add_to(CLI::App& command, bool several) {
   add_model_to(command);
+  if (several) {
+    add_value(command, "--devices", devices, "all|NAME,NAME,...",
+              "Several devices at once, instead of --device: all GPUs, or those named; the clips "
+              "are shared out among them, and each has the model in its memory");
+  }
   add_value(command, "--dtype", precision, precisions(),
             "Type to compute in, and of the outputs; int8 is for the fused engine, with outputs in "
             "float32. `w2vbert doctor` shows how fast and how exact each is here");
@@ -221,7 +249,18 @@ ModelRequest ModelOptions::request() const {
   request.prefix = prefix;
   request.lora = lora;
   request.lora_prefix = lora_prefix;
-  request.device = parse_device(device == "cuda" ? device_of_launcher() : device);
+  if (devices.empty()) {
+    request.device = parse_device(device.empty()     ? "cpu"
+                                  : device == "cuda" ? device_of_launcher()
+                                                     : device);
+    return request;
+  }
+  if (!device.empty()) {
+    throw UsageError("", "--devices", "is given beside --device", "one of the two");
+  }
+  request.more_devices = parse_devices(devices);
+  request.device = request.more_devices.front();
+  request.more_devices.erase(request.more_devices.begin());
   return request;
 }
 

@@ -29,7 +29,9 @@ struct OutputOptions {
 struct ModelOptions {
   std::string model;
   std::string revision;
-  std::string device = "cpu";  // read by request(): another one needs LibTorch's CUDA backend
+  // Read by request(): others than the CPU need LibTorch's CUDA backend.
+  std::string device;   // "": cpu
+  std::string devices;  // several; "": the one
   Precision precision = Precision::float32;
   EngineKind engine = EngineKind::fused;
   std::optional<std::string> attn_implementation;
@@ -40,7 +42,8 @@ struct ModelOptions {
   std::string lora_prefix;
   bool lenient = false;
 
-  void add_to(CLI::App& command);         // all of it: these parts, and --dtype between them
+  // All of it: these parts, and --dtype between them. `several`: with --devices.
+  void add_to(CLI::App& command, bool several = false);
   void add_model_to(CLI::App& command);   // --model, --revision, --device
   void add_engine_to(CLI::App& command);  // --engine and what is behind it
   // Looks at the device, too: for CUDA at the machine. Throws UsageError.

@@ -142,7 +142,7 @@ int run_dump(const ParityOptionsGiven& given) {
        {std::pair("--dtype", given.precision.has_value()),
         std::pair("--attn-implementation", given.model.attn_implementation.has_value()),
         std::pair("--hf-version", given.hf_version.has_value()),
-        std::pair("--device", given.model.device != "cpu"),
+        std::pair("--device", !given.model.device.empty() && given.model.device != "cpu"),
         std::pair("--prefix", !given.model.prefix.empty()),
         std::pair("--lora", !given.model.lora.empty())}) {
     if (is_given) {

@@ -106,10 +106,10 @@ int run(const TranscribeOptions& options) {
   };
   const auto load = [&] {
     LoadReport report;
-    Transcription::Function function = transcription.load(&report, is_stopping);
+    std::vector<Transcription::Function> functions = transcription.load(&report, is_stopping);
     say_warnings(report, messages);
     say_engine(transcription.engine(), messages);
-    return function;
+    return functions;
   };
   TranscriptionSummary summary;
   try {
@@ -146,7 +146,7 @@ Run add_transcribe(CLI::App& program) {
       "it is; a share of the inputs goes to FILE with its number before the ending");
   options->clips.add_audio_to(command);
   options->clips.add_partition_to(command);
-  options->model.add_to(command);
+  options->model.add_to(command, /*several=*/true);
   command.add_flag("--json", options->output.json,
                    "Print a line of JSON for each file: path, text, seconds, and words with their "
                    "start and end in seconds");

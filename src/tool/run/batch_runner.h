@@ -100,6 +100,16 @@ inline ClipFailure failure_of(const std::string& path, const char* stage,
   return {path, stage, description.kind, description.message};
 }
 
+// Tells what became of one clip.
+template <class Result, class Failed, class Done>
+void report_result(const ReadClip& clip, Result result, const Failed& failed, const Done& done) {
+  if (result.failure) {
+    failed(clip, "model", result.failure);
+  } else {
+    done(clip, std::move(result));
+  }
+}
+
 // Runs what could be read of a batch. failed(clip, stage, exception) hears of the others, and of
 // those that the model fails for; if it returns false for one that could not be read, nothing is
 // run. done(clip, result) gets the rest.
@@ -119,11 +129,7 @@ void run_batch(const std::vector<ReadClip>& batch, BatchRunner<Output>& runner,
   if (clips.empty()) return;
   std::vector<typename BatchRunner<Output>::Result> results = runner.run(clips);
   for (std::size_t i = 0; i < results.size(); ++i) {
-    if (results[i].failure) {
-      failed(*read[i], "model", results[i].failure);
-    } else {
-      done(*read[i], std::move(results[i]));
-    }
+    report_result(*read[i], std::move(results[i]), failed, done);
   }
 }
 

@@ -12,6 +12,7 @@
 #include "core/file.h"
 #include "core/stopwatch.h"
 #include "tool/run/batch_runner.h"
+#include "tool/run/batch_workers.h"
 #include "tool/run/clip_reader.h"
 #include "tool/run/output_writer.h"
 #include "tool/store/outputs.h"
@@ -123,38 +124,29 @@ ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
   const auto clips = static_cast<int>(std::min<std::size_t>(found.pending.size(), INT_MAX));
   ClipReader reader(inputs, found.pending, request, std::min(request.reading_threads, clips),
                     2 * request.batch_frames);
-  const BatchFunction function = request.prepare();
+  const std::vector<BatchFunction> functions = request.prepare();
   start();
 
-  BatchRunner<NamedTensors> runner(function, request.batch_frames);
   OutputWriter writer(*outputs);
   const Stopwatch watch;
-  try {
-    while (!progress.must_stop()) {
-      const std::vector<ReadClip> batch = reader.next_batch(runner.frames());
-      if (batch.empty()) break;
-      if (progress.must_stop()) break;
-      run_batch(
-          batch, runner,
-          [&](const ReadClip& clip, const char* stage, const std::exception_ptr& failure) {
-            progress.failed(failure_of(inputs.path(clip.index), stage, failure));
-            writer.skip(clip.index);
-            return !progress.must_stop();
-          },
-          [&](const ReadClip& clip, BatchRunner<NamedTensors>::Result result) {
-            if (!clip.note.empty()) events.noted(inputs.path(clip.index), clip.note);
-            writer.add(output_of(clip, std::move(result), inputs, *outputs));
-          });
-      progress.written(writer.take_written());
-    }
-  } catch (const Interrupted&) {
-    summary.stopped = true;
-  }
+  const BatchesRun run = run_batches<NamedTensors>(
+      functions, request.batch_frames, reader, [&] { return progress.must_stop(); },
+      [&](const ReadClip& clip, const char* stage, const std::exception_ptr& failure) {
+        progress.failed(failure_of(inputs.path(clip.index), stage, failure));
+        writer.skip(clip.index);
+        return !progress.must_stop();
+      },
+      [&](const ReadClip& clip, BatchRunner<NamedTensors>::Result result) {
+        if (!clip.note.empty()) events.noted(inputs.path(clip.index), clip.note);
+        writer.add(output_of(clip, std::move(result), inputs, *outputs));
+      },
+      [&] { progress.written(writer.take_written()); });
+  if (run.interrupted) summary.stopped = true;
   writer.finish();
   progress.written(writer.take_written());
   directory.synchronise();
   summary.elapsed_seconds = watch.seconds();
-  summary.model_seconds = runner.seconds();
+  summary.model_seconds = run.seconds;
   summary.hanging_readers = reader.hanging();
   return summary;
 }

@@ -45,9 +45,9 @@ struct ClipRunRequest {
   double read_timeout_seconds = 60;
   // The run ends when more clips than this have failed.
   std::size_t max_failures = std::numeric_limits<std::size_t>::max();
-  // Makes the function that the clips go through: loads the model. Called at most once, when there
-  // is something to do, while other threads read the first clips.
-  std::function<BatchFunction()> prepare;
+  // Makes the functions that the clips go through, one for each device: loads the model. Called at
+  // most once, when there is something to do, while other threads read the first clips.
+  std::function<std::vector<BatchFunction>()> prepare;
   // Names of the tensors that the function gives for a clip.
   std::vector<std::string> tensor_names;
   std::vector<std::int64_t> row_bytes;  // of each of them

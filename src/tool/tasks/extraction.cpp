@@ -375,18 +375,29 @@ std::int64_t Extraction::batch_frames(std::optional<double> seconds) const {
                     features_.frames_of(kBatchSeconds));
 }
 
-BatchFunction Extraction::load(std::int64_t batch_frames, LoadReport* report,
-                               std::function<bool()> interrupt_asked) const {
-  auto loaded = load_model<Wav2Vec2BertModel>(request_, engine_, directory_);
+std::vector<BatchFunction> Extraction::load(std::int64_t batch_frames, LoadReport* report,
+                                            const std::function<bool()>& interrupt_asked) const {
+  std::vector<BatchFunction> functions;
+  for (const ModelRequest& request : for_each_device(request_)) {
+    LoadReport* const first_report = functions.empty() ? report : nullptr;
+    functions.push_back(load_on(request, batch_frames, first_report, interrupt_asked));
+  }
+  return functions;
+}
+
+BatchFunction Extraction::load_on(const ModelRequest& request, std::int64_t batch_frames,
+                                  LoadReport* report,
+                                  const std::function<bool()>& interrupt_asked) const {
+  auto loaded = load_model<Wav2Vec2BertModel>(request, engine_, directory_);
   watched_.check();
   const std::shared_ptr<Engine> engine = make_engine(engine_, std::move(loaded.model));
-  engine->interrupt_when(std::move(interrupt_asked));
+  engine->interrupt_when(interrupt_asked);
   if (report) *report = std::move(loaded.report);
 
   std::vector<StateId> wanted(states_.begin(), states_.end());
   if (wanted.empty()) wanted.push_back(StateId::last_hidden_state());
-  const at::Tensor mean = mean_.defined() ? mean_.to(request_.device) : at::Tensor();
-  const at::Tensor deviation = var_.defined() ? at::sqrt(var_.to(request_.device)) : at::Tensor();
+  const at::Tensor mean = mean_.defined() ? mean_.to(request.device) : at::Tensor();
+  const at::Tensor deviation = var_.defined() ? at::sqrt(var_.to(request.device)) : at::Tensor();
   // The model's own NaN and infinities are stored; what is made of its states adds none. Those of
   // a model in float16 mostly come from values beyond it.
   const bool converted = mean.defined() || output_dtype_;

@@ -72,13 +72,14 @@ class Extraction {
   std::vector<std::int64_t> row_bytes() const;  // of each of them
   Fingerprint fingerprint(const AudioOptions& audio) const;
 
-  // Loads the weights. The function's tensors are last_hidden_state, or hidden_states.<n> for each
+  // Loads the weights. A function's tensors are last_hidden_state, or hidden_states.<n> for each
   // state, (T, C) in output_dtype, else in the precision's (what HF returns), whatever the
   // statistics have; and attention_mask (T) int64. In one call of the engine there are
   // `batch_frames` frames at most, or one clip or chunk of one. `report`, when not null, gets what
-  // loading found. It throws Interrupted soon after `interrupt_asked` has become true.
-  BatchFunction load(std::int64_t batch_frames, LoadReport* report = nullptr,
-                     std::function<bool()> interrupt_asked = {}) const;
+  // loading found. The functions, one for each device, throw Interrupted soon after
+  // `interrupt_asked` has become true.
+  std::vector<BatchFunction> load(std::int64_t batch_frames, LoadReport* report = nullptr,
+                                  const std::function<bool()>& interrupt_asked = {}) const;
 
   // Clips of how many frames (rows of input_features) go through the model together: of `seconds`
   // of audio, or of a minute, or less where the memory at hand is short, or of two minutes on a
@@ -88,6 +89,8 @@ class Extraction {
 
  private:
   c10::ScalarType computed_dtype() const;  // what it is without --output-dtype
+  BatchFunction load_on(const ModelRequest& request, std::int64_t batch_frames, LoadReport* report,
+                        const std::function<bool()>& interrupt_asked) const;
 
   ModelRequest request_;
   std::string directory_;

@@ -30,6 +30,16 @@ SeamlessM4TFeatureExtractorConfig load_features(const Wav2Vec2BertConfig& config
   return features;
 }
 
+std::vector<ModelRequest> for_each_device(const ModelRequest& request) {
+  std::vector<ModelRequest> requests = {request};
+  requests.front().more_devices.clear();
+  for (const c10::Device device : request.more_devices) {
+    requests.push_back(requests.front());
+    requests.back().device = device;
+  }
+  return requests;
+}
+
 EngineChoice choose_engine(const ModelRequest& request, const Wav2Vec2BertConfig& config) {
   return w2vbert::choose_engine(request.engine, config, request.device, request.precision);
 }

@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/config/hf_version.h"
@@ -18,6 +19,8 @@ struct ModelRequest {
   std::string model;     // directory or Hub id
   std::string revision;  // of a Hub id, or ""
   c10::Device device = c10::Device(c10::kCPU);
+  // Others of its type, on which the model runs at the same time: clips are shared out among them.
+  std::vector<c10::Device> more_devices;
   Precision precision = Precision::float32;
   EngineKind engine = EngineKind::fused;
   std::optional<std::string> attn_implementation;  // else config.json's
@@ -36,6 +39,9 @@ Wav2Vec2BertConfig load_config(const ModelRequest& request, const std::string& d
 // ConfigError.
 SeamlessM4TFeatureExtractorConfig load_features(const Wav2Vec2BertConfig& config,
                                                 const std::string& directory);
+
+// The same request for each of its devices.
+std::vector<ModelRequest> for_each_device(const ModelRequest& request);
 
 // Which engine runs it. Throws as the library's choose_engine.
 EngineChoice choose_engine(const ModelRequest& request, const Wav2Vec2BertConfig& config);

@@ -15,6 +15,7 @@
 #include "core/stopwatch.h"
 #include "core/text.h"
 #include "tool/run/batch_runner.h"
+#include "tool/run/batch_workers.h"
 #include "tool/run/clip_reader.h"
 #include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/checkpoint/model_directory.h"
@@ -81,12 +82,22 @@ double Transcription::seconds_of(std::int64_t frames) const {
   return input_frames / features_.frame_rate_hz();
 }
 
-Transcription::Function Transcription::load(LoadReport* report,
-                                            std::function<bool()> interrupt_asked) const {
-  auto loaded = load_model<Wav2Vec2BertForCTC>(request_, engine_, directory_);
+std::vector<Transcription::Function> Transcription::load(
+    LoadReport* report, const std::function<bool()>& interrupt_asked) const {
+  std::vector<Function> functions;
+  for (const ModelRequest& request : for_each_device(request_)) {
+    LoadReport* const first_report = functions.empty() ? report : nullptr;
+    functions.push_back(load_on(request, first_report, interrupt_asked));
+  }
+  return functions;
+}
+
+Transcription::Function Transcription::load_on(const ModelRequest& request, LoadReport* report,
+                                               const std::function<bool()>& interrupt_asked) const {
+  auto loaded = load_model<Wav2Vec2BertForCTC>(request, engine_, directory_);
   Linear lm_head = loaded.model->lm_head;
   const std::shared_ptr<Engine> engine = make_engine(engine_, loaded.model->wav2vec2_bert);
-  engine->interrupt_when(std::move(interrupt_asked));
+  engine->interrupt_when(interrupt_asked);
   if (report) *report = std::move(loaded.report);
   return [engine, lm_head, tokenizer = tokenizer_](const std::vector<EngineClip>& clips) mutable {
     const at::NoGradGuard no_grad;
@@ -104,7 +115,7 @@ Transcription::Function Transcription::load(LoadReport* report,
 
 TranscriptionSummary transcribe(const InputList& inputs, const Partition& partition,
                                 const AudioOptions& audio, const Transcription& transcription,
-                                const std::function<Transcription::Function()>& load,
+                                const std::function<std::vector<Transcription::Function>()>& load,
                                 const TranscriptionEvents& events) {
   TranscriptionSummary summary;
   const auto failed = [&](const ClipFailure& failure, std::optional<std::size_t> index = {}) {
@@ -122,50 +133,43 @@ TranscriptionSummary transcribe(const InputList& inputs, const Partition& partit
   reading.features = transcription.features();
   const std::int64_t batch_frames = reading.features.frames_of(kTranscriptionBatchSeconds);
   ClipReader reader(inputs, pending, reading, /*threads=*/1, 2 * batch_frames);
-  const Transcription::Function function = load();
+  const std::vector<Transcription::Function> functions = load();
   for (const ClipFailure& row : bad_rows) failed(row);
-  BatchRunner<Wav2Vec2CTCTokenizer::Output> runner(function, batch_frames);
   const Stopwatch watch;
-  const auto run_next_batch = [&] {
-    const std::vector<ReadClip> batch = reader.next_batch(runner.frames());
-    if (batch.empty()) return false;
-    run_batch(
-        batch, runner,
-        [&](const ReadClip& clip, const char* stage, const std::exception_ptr& failure) {
-          failed(failure_of(inputs.path(clip.index), stage, failure), clip.index);
-          return true;
-        },
-        [&](const ReadClip& read, BatchRunner<Wav2Vec2CTCTokenizer::Output>::Result result) {
-          ClipText clip;
-          clip.index = read.index;
-          clip.path = inputs.path(read.index);
-          const auto segment = inputs.segment(read.index);
-          if (segment && segment->has_offset) clip.segment = segment;
-          clip.channel = inputs.channel(read.index);
-          clip.source_channels = read.source_channels;
-          clip.note = read.note;
-          clip.audio_seconds = static_cast<double>(read.samples) / read.sample_rate_hz;
-          clip.text = std::move(result.output.text);
-          for (const auto& word : result.output.word_offsets) {
-            // The last frame may stand for more than is left of the audio.
-            const auto time_of = [&](std::int64_t frames) {
-              return std::min(transcription.seconds_of(frames), clip.audio_seconds);
-            };
-            clip.words.push_back({word.text, time_of(word.start_offset), time_of(word.end_offset)});
-          }
-          ++summary.done;
-          summary.audio_seconds += clip.audio_seconds;
-          events.finished(clip);
-        });
-    return true;
-  };
-  try {
-    do {
-      summary.stopped = events.stop_requested();
-    } while (!summary.stopped && run_next_batch());
-  } catch (const Interrupted&) {
-    summary.stopped = true;
-  }
+  const BatchesRun run = run_batches<Wav2Vec2CTCTokenizer::Output>(
+      functions, batch_frames, reader,
+      [&] {
+        summary.stopped = events.stop_requested();
+        return summary.stopped;
+      },
+      [&](const ReadClip& clip, const char* stage, const std::exception_ptr& failure) {
+        failed(failure_of(inputs.path(clip.index), stage, failure), clip.index);
+        return true;
+      },
+      [&](const ReadClip& read, BatchRunner<Wav2Vec2CTCTokenizer::Output>::Result result) {
+        ClipText clip;
+        clip.index = read.index;
+        clip.path = inputs.path(read.index);
+        const auto segment = inputs.segment(read.index);
+        if (segment && segment->has_offset) clip.segment = segment;
+        clip.channel = inputs.channel(read.index);
+        clip.source_channels = read.source_channels;
+        clip.note = read.note;
+        clip.audio_seconds = static_cast<double>(read.samples) / read.sample_rate_hz;
+        clip.text = std::move(result.output.text);
+        for (const auto& word : result.output.word_offsets) {
+          // The last frame may stand for more than is left of the audio.
+          const auto time_of = [&](std::int64_t frames) {
+            return std::min(transcription.seconds_of(frames), clip.audio_seconds);
+          };
+          clip.words.push_back({word.text, time_of(word.start_offset), time_of(word.end_offset)});
+        }
+        ++summary.done;
+        summary.audio_seconds += clip.audio_seconds;
+        events.finished(clip);
+      },
+      [] {});
+  if (run.interrupted) summary.stopped = true;
   summary.elapsed_seconds = watch.seconds();
   summary.hanging_readers = reader.hanging();
   return summary;

@@ -77,12 +77,15 @@ class Transcription {
   // also one of padding.
   using Function = std::function<std::vector<Wav2Vec2CTCTokenizer::Output>(
       const std::vector<EngineClip>& clips)>;
-  // Loads the weights. `report`, when not null, gets what loading found. The function throws
-  // Interrupted soon after `interrupt_asked` has become true.
-  Function load(LoadReport* report = nullptr, std::function<bool()> interrupt_asked = {}) const;
+  // Loads the weights. `report`, when not null, gets what loading found. The functions, one for
+  // each device, throw Interrupted soon after `interrupt_asked` has become true.
+  std::vector<Function> load(LoadReport* report = nullptr,
+                             const std::function<bool()>& interrupt_asked = {}) const;
 
  private:
   std::string tokenizer_directory();
+  Function load_on(const ModelRequest& request, LoadReport* report,
+                   const std::function<bool()>& interrupt_asked) const;
 
   ModelRequest request_;
   std::string directory_;
@@ -95,11 +98,11 @@ class Transcription {
 
 // Transcribes the inputs of `partition`, a minute of audio at a time, and reports each in the
 // list's order; one that cannot be read or computed is reported when that is known. `load` makes
-// the function, while another thread reads the first clips. Throws what ends a run: what `load`
+// the functions, while another thread reads the first clips. Throws what ends a run: what `load`
 // throws, CheckpointError, DeviceError.
 TranscriptionSummary transcribe(const InputList& inputs, const Partition& partition,
                                 const AudioOptions& audio, const Transcription& transcription,
-                                const std::function<Transcription::Function()>& load,
+                                const std::function<std::vector<Transcription::Function>()>& load,
                                 const TranscriptionEvents& events);
 
 }  // namespace w2vbert::tool

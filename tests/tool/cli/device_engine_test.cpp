@@ -3,15 +3,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "support/engine_cases.h"
+#include "support/output_files.h"
 #include "support/program.h"
 #include "support/small_model.h"
 #include "support/temporary_directory.h"
 #include "support/write_clip.h"
+#include "w2vbert/core/device.h"
 
 namespace w2vbert::tool::testing {
 namespace {
@@ -90,6 +93,45 @@ TEST_F(DeviceEngineRuns, EveryCommandTakesIt) {
   typed.insert(typed.end(), {"--dtype", "bfloat16"});
   EXPECT_EQ(report_of(run_program(typed, kOnDeviceEngine))["engine"], "device");
   EXPECT_EQ(report_of(run_program(bench))["engine"], "fused");
+}
+
+TEST_F(DeviceEngineRuns, SeveralDevicesGiveTheBytesOfOne) {
+  const auto extract = [&](const std::string& output, const Words& more) {
+    Words all = words("extract", {"--output", directory_ / output, "--states", "1,3"});
+    all.insert(all.end(), clips_.begin(), clips_.end());
+    all.insert(all.end(), more.begin(), more.end());
+    return report_of(run_program(all));
+  };
+  extract("one", {"--device", "cpu"});
+  for (const char* devices : {"cpu", "cpu,cpu", "cpu,cpu,cpu"}) {
+    const std::string output = std::string("several-") + devices;
+    // A clip a batch, so that each device gets some.
+    EXPECT_EQ(extract(output, {"--devices", devices, "--batch-seconds", "0.1"})["done"], 5);
+    for (int i = 0; i < 5; ++i) {
+      const std::string name = std::to_string(i) + ".safetensors";
+      EXPECT_EQ(content_of(directory_ / (output + "/" + name)),
+                content_of(directory_ / ("one/" + name)))
+          << devices << ", " << name;
+    }
+  }
+}
+
+TEST_F(DeviceEngineRuns, NamesWhatIsWrongWithTheDevices) {
+  const auto error_of = [&](const Words& more) {
+    Words all = words("extract", {"--output", directory_ / "out", clips_.front()});
+    all.insert(all.end(), more.begin(), more.end());
+    const Result result = run_program(all);
+    EXPECT_EQ(result.status, 2);
+    EXPECT_FALSE(std::filesystem::exists(directory_ / "out"));
+    return result.errors().size() == 1 ? result.errors().front() : result.err;
+  };
+  EXPECT_THAT(error_of({"--devices", "cpu,cpu", "--device", "cpu"}),
+              HasSubstr("--devices: is given beside --device"));
+  EXPECT_THAT(error_of({"--devices", "gpu"}), HasSubstr("\"gpu\": is not known"));
+  EXPECT_THAT(error_of({"--devices", "cpu,"}), HasSubstr("is not known"));
+  if (load_cuda_backend().empty()) GTEST_SKIP() << "a GPU is here";
+  EXPECT_THAT(error_of({"--devices", "all"}), HasSubstr("no usable CUDA device"));
+  EXPECT_THAT(error_of({"--devices", "cpu,cuda:0"}), HasSubstr("no usable CUDA device"));
 }
 
 TEST_F(DeviceEngineRuns, RefusesInt8AndSaysWhy) {

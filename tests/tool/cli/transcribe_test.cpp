@@ -429,6 +429,25 @@ TEST_F(Transcribe, RefusesAPlaceThatIsNone) {
   EXPECT_EQ(content_of(b_), before);
 }
 
+TEST_F(Transcribe, SeveralDevicesGiveTheLinesOfOne) {
+  Words clips;
+  for (int i = 0; i < 6; ++i) {
+    clips.push_back(scratch_ / ("clip-" + std::to_string(i) + ".wav"));
+    write_clip(clips.back(), 16000 + 4000 * i, i);
+  }
+  const auto lines_with = [&](const Words& more) {
+    Words all = {"transcribe", "--model", model_, "--threads", "1", "--json"};
+    all.insert(all.end(), clips.begin(), clips.end());
+    all.insert(all.end(), more.begin(), more.end());
+    const Result result = run_program(all);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return lines_of(result.out);
+  };
+  const std::vector<std::string> one = lines_with({});
+  EXPECT_THAT(one, SizeIs(6));
+  EXPECT_EQ(lines_with({"--devices", "cpu,cpu"}), one);
+}
+
 TEST_F(Transcribe, GoesOnAfterAFileThatFails) {
   const std::string text = scratch_ / "text.wav";
   std::ofstream(text) << "no audio";
