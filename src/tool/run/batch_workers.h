@@ -36,8 +36,9 @@ class BatchWorkers {
  public:
   using Function = typename BatchRunner<Output>::Function;
 
-  // `functions`, one for each device, and `reader` outlive the workers. The threads share those of
-  // LibTorch. Throws std::system_error when a thread cannot be started.
+  // `functions`, one for each device, and `reader` outlive the workers. LibTorch has as many
+  // threads for all of them as it had before. Throws std::system_error when a thread cannot be
+  // started.
   BatchWorkers(const std::vector<Function>& functions, std::int64_t max_frames, ClipReader& reader)
       : reader_(reader), max_ahead_(2 * functions.size()) {
     const int threads = std::max(
