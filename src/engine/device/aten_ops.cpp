@@ -37,35 +37,18 @@ at::Tensor eager_attention(const at::Tensor& query, const at::Tensor& key, const
 
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
-}  // namespace
-
-at::Tensor DeviceLinear::operator()(const at::Tensor& rows) const {
-  return at::linear(rows, weight, optional_of(bias));
-}
-
-at::Tensor layer_norm(const at::Tensor& rows, const DeviceLayerNorm& norm, c10::ScalarType dtype) {
-  return at::layer_norm(rows, {rows.size(1)}, norm.weight, norm.bias, norm.eps).to(dtype);
-}
-
-at::Tensor add_layer_norm(at::Tensor& residual, const at::Tensor& delta, double scale,
-                          const DeviceLayerNorm& norm, c10::ScalarType dtype) {
-  residual.add_(delta, scale);
-  return layer_norm(residual, norm, dtype);
-}
-
-at::Tensor GatedConv::operator()(const at::Tensor& rows, const RaggedLayout& layout) const {
-  at::Tensor states = layout.with_gaps(at::glu(rows, 1));
-  states = depthwise_conv->forward(states.t().unsqueeze(0)).squeeze(0).t();  // (1, C, rows)
-  states = at::layer_norm(layout.without_gaps(states), {states.size(1)}, layer_norm_weight,
-                          layer_norm_bias, layer_norm_eps);
-  return activation->forward(states);
-}
-
-at::Tensor DeviceAttention::position_bias(const at::Tensor& query, std::int64_t first,
-                                          std::int64_t frames) const {
+// The biases of scores, for `query` (B, H, Q, D), those from the clips' frame `first` on, and T
+// keys: (B, H, Q, T), without HF's (T, T, D) tensor of positions. q.e[clip(j - i)] depends on the
+// diagonal alone, so all of q.e, spread out to one column for each diagonal, is a matrix that holds
+// the biases when its rows are read one element less far apart. (Known from Transformer-XL as the
+// relative shift.)
+at::Tensor position_bias(const DeviceAttention& attention, const at::Tensor& query,
+                         std::int64_t first, std::int64_t frames) {
+  const std::int64_t left = attention.left, right = attention.right;
   const std::int64_t queries = query.size(2);
   const double scale = std::pow(static_cast<double>(query.size(3)), -0.5);
-  const at::Tensor by_distance = at::matmul(query, distance_embedding.t()) * scale;  // (B, H, Q, W)
+  const at::Tensor by_distance =
+      at::matmul(query, attention.distance_embedding.t()) * scale;  // (B, H, Q, W)
   // Row r has a column for each distance from -offset - first on, so that key j of query first + r
   // stands in column j - r + offset. Read with a row stride of columns - 1, that is column j of
   // all.
@@ -89,21 +72,23 @@ at::Tensor DeviceAttention::position_bias(const at::Tensor& query, std::int64_t 
                         {all.stride(0), all.stride(1), columns - 1, 1}, offset);
 }
 
-at::Tensor DeviceAttention::attend(const at::Tensor& qkv, const ClipGroup& group) const {
+// (B, T, 3C) -> (B, T, C)
+at::Tensor attend(const DeviceAttention& attention, const at::Tensor& qkv, const ClipGroup& group,
+                  std::int64_t max_biases) {
   const std::int64_t frames = group.frames;
   const at::Tensor by_head =  // (B, T, 3C) -> (3, B, H, T, D)
-      qkv.view({group.clips(), frames, 3, heads, -1}).permute({2, 0, 3, 1, 4});
+      qkv.view({group.clips(), frames, 3, attention.heads, -1}).permute({2, 0, 3, 1, 4});
   const at::Tensor query = by_head[0], key = by_head[1], value = by_head[2];
   const double scale = std::pow(static_cast<double>(query.size(3)), -0.5);
-  const bool positions = distance_embedding.defined();
+  const bool positions = attention.distance_embedding.defined();
   const double lowest = lowest_finite(qkv.scalar_type());
 
   // Where no frame of a clip is valid: HF's fused attention without positions gives zeros, every
   // other way lets all keys count alike. Softmax of nothing but minus infinity would be NaN.
-  const bool zeros_without_keys = sdpa && !positions && group.keyless.defined();
+  const bool zeros_without_keys = attention.sdpa && !positions && group.keyless.defined();
   at::Tensor padded = group.padded.defined() ? for_keys(group.padded) : group.padded;
   if (zeros_without_keys) padded = padded.logical_and(for_clips(group.keyless).logical_not());
-  const double of_padding = sdpa && !positions ? kMinusInfinity : lowest;
+  const double of_padding = attention.sdpa && !positions ? kMinusInfinity : lowest;
   const auto mask = [&](at::Tensor& bias) {
     if (padded.defined()) bias.masked_fill_(padded, of_padding);
     if (group.absent.defined()) bias.masked_fill_(for_keys(group.absent), kMinusInfinity);
@@ -115,22 +100,23 @@ at::Tensor DeviceAttention::attend(const at::Tensor& qkv, const ClipGroup& group
   }
 
   const auto elements_of = [&](std::int64_t queries) {
-    return group.clips() * heads * queries * (frames + queries);
+    return group.clips() * attention.heads * queries * (frames + queries);
   };
   std::int64_t block = frames;
-  while (positions && block > 1 && elements_of(block) > max_elements) block = (block + 1) / 2;
+  while (positions && block > 1 && elements_of(block) > max_biases) block = (block + 1) / 2;
   std::vector<at::Tensor> attended;
   for (std::int64_t first = 0; first < frames; first += block) {
     const at::Tensor queries = query.narrow(2, first, std::min(block, frames - first));
     at::Tensor bias = key_bias;
     if (positions) {
-      bias = position_bias(queries, first, frames);
+      bias = position_bias(attention, queries, first, frames);
       mask(bias);
     }
-    attended.push_back(sdpa ? at::scaled_dot_product_attention(queries, key, value,
-                                                               optional_of(bias), /*dropout_p=*/0.0,
-                                                               /*is_causal=*/false, scale)
-                            : eager_attention(queries, key, value, bias, scale));
+    attended.push_back(attention.sdpa
+                           ? at::scaled_dot_product_attention(queries, key, value,
+                                                              optional_of(bias), /*dropout_p=*/0.0,
+                                                              /*is_causal=*/false, scale)
+                           : eager_attention(queries, key, value, bias, scale));
   }
   at::Tensor output = attended.size() == 1 ? attended.front() : at::cat(attended, 2);
   if (zeros_without_keys) {
@@ -139,11 +125,38 @@ at::Tensor DeviceAttention::attend(const at::Tensor& qkv, const ClipGroup& group
   return output.transpose(1, 2).reshape({group.clips(), frames, -1});  // (B, H, T, D) -> (B, T, C)
 }
 
-at::Tensor DeviceAttention::operator()(const at::Tensor& qkv, const RaggedLayout& layout) const {
+}  // namespace
+
+at::Tensor DeviceLinear::operator()(const at::Tensor& rows) const {
+  return at::linear(rows, weight, optional_of(bias));
+}
+
+at::Tensor AtenOps::layer_norm(const at::Tensor& rows, const DeviceLayerNorm& norm,
+                               c10::ScalarType dtype) const {
+  return at::layer_norm(rows, {rows.size(1)}, norm.weight, norm.bias, norm.eps).to(dtype);
+}
+
+at::Tensor AtenOps::add_layer_norm(at::Tensor& residual, const at::Tensor& delta, double scale,
+                                   const DeviceLayerNorm& norm, c10::ScalarType dtype) const {
+  residual.add_(delta, scale);
+  return layer_norm(residual, norm, dtype);
+}
+
+at::Tensor AtenOps::gated_conv(const DeviceConv& conv, const at::Tensor& rows,
+                               const RaggedLayout& layout) const {
+  at::Tensor states = layout.with_gaps(at::glu(rows, 1));
+  states = conv.depthwise_conv->forward(states.t().unsqueeze(0)).squeeze(0).t();  // (1, C, rows)
+  const DeviceLayerNorm& norm = conv.depthwise_layer_norm;
+  states = layer_norm(layout.without_gaps(states).to(at::kFloat), norm, rows.scalar_type());
+  return conv.activation->forward(states);
+}
+
+at::Tensor AtenOps::attention(const DeviceAttention& attention, const at::Tensor& qkv,
+                              const RaggedLayout& layout) const {
   std::vector<at::Tensor> rows;
   for (const ClipGroup& group : layout.groups()) {
     const at::Tensor spread = group.spread(qkv.narrow(0, group.begin, group.rows));
-    rows.push_back(group.pack(attend(spread, group)));
+    rows.push_back(group.pack(attend(attention, spread, group, max_biases_)));
   }
   const std::int64_t more = layout.rows() - layout.clip_rows();
   if (more > 0) rows.push_back(at::zeros({more, qkv.size(1) / 3}, qkv.options()));

@@ -136,28 +136,30 @@ std::vector<at::Tensor> DeviceAdapter::forward(const at::Tensor& hidden_states,
                                                const RaggedLayout& layout, const Plan& plan) const {
   const Impl& impl = *impl_;
   const at::NoGradGuard no_grad;
+  const AtenOps ops;
   at::Tensor rows = hidden_states.narrow(0, 0, layout.clip_rows()).to(at::kFloat);
   if (impl.intermediate_ffn) {
     rows = at::add(rows, (*impl.intermediate_ffn)(rows.to(impl.dtype)), /*alpha=*/0.5);
   }
   if (impl.proj.weight.defined()) {
-    rows =
-        layer_norm(impl.proj(rows.to(impl.dtype)).to(at::kFloat), impl.proj_layer_norm, at::kFloat);
+    rows = ops.layer_norm(impl.proj(rows.to(impl.dtype)).to(at::kFloat), impl.proj_layer_norm,
+                          at::kFloat);
   }
   const RaggedLayout* before = &layout;
   for (std::size_t i = 0; i < plan.layers.size(); ++i) {
     const DeviceAdapterLayer& layer = impl.layers[i];
     const auto& [after, places] = plan.layers[i];
     at::Tensor residual =
-        gated_conv(*layer.residual_conv, layer_norm(rows, layer.residual_layer_norm, impl.dtype),
-                   *before, places)
+        gated_conv(*layer.residual_conv,
+                   ops.layer_norm(rows, layer.residual_layer_norm, impl.dtype), *before, places)
             .to(at::kFloat);
     const at::Tensor attended =
-        gated_conv(*layer.self_attn_conv, layer_norm(rows, layer.self_attn_layer_norm, impl.dtype),
-                   *before, places);
-    const at::Tensor delta = layer.linear_out(layer.attention(layer.linear_qkv(attended), after));
+        gated_conv(*layer.self_attn_conv,
+                   ops.layer_norm(rows, layer.self_attn_layer_norm, impl.dtype), *before, places);
+    const at::Tensor delta =
+        layer.linear_out(ops.attention(layer.attention, layer.linear_qkv(attended), after));
     const at::Tensor normal =
-        add_layer_norm(residual, delta, 1.0, layer.ffn_layer_norm, impl.dtype);
+        ops.add_layer_norm(residual, delta, 1.0, layer.ffn_layer_norm, impl.dtype);
     rows = residual.add_(layer.ffn(normal));
     before = &after;
   }

@@ -21,7 +21,7 @@ struct DeviceLayer {
   DeviceFeedForward ffn1, ffn2;
   DeviceLinear linear_qkv, linear_out, pointwise_conv1, pointwise_conv2;
   DeviceAttention attention;
-  GatedConv gated_conv;
+  DeviceConv conv;
 
   DeviceLayer(Wav2Vec2BertEncoderLayerImpl& layer, const Wav2Vec2BertConfig& config);
 };
@@ -42,12 +42,9 @@ DeviceLayer::DeviceLayer(Wav2Vec2BertEncoderLayerImpl& layer, const Wav2Vec2Bert
   if (config.position_embeddings_type) {
     attention.distance_embedding = layer.self_attn->distance_embedding->weight.detach();
   }
-  const auto& conv = layer.conv_module;
-  gated_conv.depthwise_conv = conv->depthwise_conv.ptr();
-  gated_conv.layer_norm_weight = conv->depthwise_layer_norm->weight.detach();
-  gated_conv.layer_norm_bias = conv->depthwise_layer_norm->bias.detach();
-  gated_conv.layer_norm_eps = conv->depthwise_layer_norm->options.eps();
-  gated_conv.activation = conv->activation.ptr();
+  conv = {layer.conv_module->depthwise_conv.ptr(),
+          layer_norm_of(layer.conv_module->depthwise_layer_norm),
+          layer.conv_module->activation.ptr()};
 }
 
 }  // namespace
@@ -59,6 +56,7 @@ struct DeviceEncoder::Impl {
   DeviceLayerNorm projection_layer_norm;
   DeviceLinear projection;
   std::vector<DeviceLayer> layers;
+  std::shared_ptr<const DeviceOps> ops = std::make_shared<AtenOps>();
 
   // `hidden_states` (R, C) float32, which it writes -> the layer's output.
   at::Tensor run_layer(const DeviceLayer& layer, at::Tensor hidden_states,
@@ -68,23 +66,24 @@ struct DeviceEncoder::Impl {
 at::Tensor DeviceEncoder::Impl::run_layer(const DeviceLayer& layer, at::Tensor hidden_states,
                                           const RaggedLayout& layout,
                                           const std::function<void()>& check) const {
-  at::Tensor delta = layer.ffn1(layer_norm(hidden_states, layer.ffn1_layer_norm, dtype));
+  at::Tensor delta = layer.ffn1(ops->layer_norm(hidden_states, layer.ffn1_layer_norm, dtype));
   check();
 
-  at::Tensor normal = add_layer_norm(hidden_states, delta, 0.5, layer.self_attn_layer_norm, dtype);
-  delta = layer.linear_out(layer.attention(layer.linear_qkv(normal), layout));
+  at::Tensor normal =
+      ops->add_layer_norm(hidden_states, delta, 0.5, layer.self_attn_layer_norm, dtype);
+  delta = layer.linear_out(ops->attention(layer.attention, layer.linear_qkv(normal), layout));
   check();
 
-  normal = add_layer_norm(hidden_states, delta, 1.0, layer.conv_layer_norm, dtype);
+  normal = ops->add_layer_norm(hidden_states, delta, 1.0, layer.conv_layer_norm, dtype);
   // Padding frames must not leak into the depthwise convolution.
   if (layout.padded_rows().defined()) normal.masked_fill_(layout.padded_rows(), 0.0);
-  delta = layer.pointwise_conv2(layer.gated_conv(layer.pointwise_conv1(normal), layout));
+  delta = layer.pointwise_conv2(ops->gated_conv(layer.conv, layer.pointwise_conv1(normal), layout));
   check();
 
-  normal = add_layer_norm(hidden_states, delta, 1.0, layer.ffn2_layer_norm, dtype);
+  normal = ops->add_layer_norm(hidden_states, delta, 1.0, layer.ffn2_layer_norm, dtype);
   delta = layer.ffn2(normal);
   check();
-  return add_layer_norm(hidden_states, delta, 0.5, layer.final_layer_norm, at::kFloat);
+  return ops->add_layer_norm(hidden_states, delta, 0.5, layer.final_layer_norm, at::kFloat);
 }
 
 std::optional<std::string> DeviceEncoder::unsupported_reason(const Wav2Vec2BertConfig& config) {
@@ -145,7 +144,7 @@ std::vector<at::Tensor> DeviceEncoder::forward(const at::Tensor& input, const Ra
   at::Tensor hidden_states = input.to(at::kFloat);
   if (kind == Input::features) {
     hidden_states =
-        impl.projection(layer_norm(hidden_states, impl.projection_layer_norm, impl.dtype))
+        impl.projection(impl.ops->layer_norm(hidden_states, impl.projection_layer_norm, impl.dtype))
             .to(at::kFloat);
   } else if (hidden_states.is_same(input)) {
     hidden_states = input.clone();  // which the layers write

@@ -8,7 +8,7 @@
 #include <memory>
 #include <vector>
 
-#include "engine/device/aten_ops.h"
+#include "engine/device/device_ops.h"
 #include "w2vbert/config/wav2vec2_bert_config.h"
 #include "w2vbert/nn/encoder_layer.h"
 

@@ -498,18 +498,17 @@ TEST(DeviceEngine, NeverWaitsForTheDeviceInAForward) {
   }
 }
 
-TEST(DeviceAttention, GivesTheSameInBlocksOfQueries) {
+TEST(AtenOps, AttendInBlocksOfQueriesAsAtOnce) {
   std::mt19937 random(3);
   for (const std::int64_t frames : {1, 15, 16, 17, 100, 333}) {
     for (const auto& [left, right] : std::vector<std::pair<int, int>>{{4, 2}, {64, 8}, {400, 0}}) {
       const std::int64_t heads = 2, width = 24;
-      DeviceAttention attention{heads, torch::randn({left + 1 + right, width / heads}), left,
-                                right};
+      const DeviceAttention attention{heads, torch::randn({left + 1 + right, width / heads}), left,
+                                      right};
       const RaggedLayout layout({{frames, torch::rand({frames}).gt(0.2)}}, torch::kCPU, {});
       const auto qkv = torch::randn({frames, 3 * width});
-      const auto whole = attention(qkv, layout);
-      attention.max_elements = heads * 23 * (frames + 23);
-      const auto blocks = attention(qkv, layout);
+      const auto whole = AtenOps().attention(attention, qkv, layout);
+      const auto blocks = AtenOps(heads * 23 * (frames + 23)).attention(attention, qkv, layout);
       EXPECT_LT(difference(blocks, whole), 1e-5) << frames << " frames, " << left;
     }
   }
