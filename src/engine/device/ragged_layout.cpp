@@ -21,11 +21,11 @@ bool is_about_as_long(std::int64_t frames, std::int64_t longest) {
          static_cast<double>(frames) >= kMinFraction * static_cast<double>(longest);
 }
 
-ClipGroup group_of(const std::vector<RaggedLength>& clips, std::vector<std::size_t> numbers,
+ClipGroup group_of(const std::vector<RaggedLength>& clips, const std::vector<std::size_t>& numbers,
                    std::int64_t begin, c10::Device device) {
   ClipGroup group;
   group.begin = begin;
-  group.numbers = std::move(numbers);
+  group.numbers = numbers;
   group.frames = clips[group.numbers.front()].frames;
   for (const std::size_t number : group.numbers) group.rows += clips[number].frames;
   const std::int64_t count = group.clips();
@@ -95,7 +95,7 @@ RaggedLayout::RaggedLayout(const std::vector<RaggedLength>& clips, c10::Device d
   };
   const auto close_group = [&] {
     if (numbers.empty()) return;
-    groups_.push_back(group_of(clips, std::move(numbers), begins_[numbers.front()], device));
+    groups_.push_back(group_of(clips, numbers, begins_[numbers.front()], device));
     numbers.clear();
   };
   for (const std::size_t number : order_) {

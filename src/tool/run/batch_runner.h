@@ -102,11 +102,11 @@ inline ClipFailure failure_of(const std::string& path, const char* stage,
 
 // Tells what became of one clip.
 template <class Result, class Failed, class Done>
-void report_result(const ReadClip& clip, Result result, const Failed& failed, const Done& done) {
+void report_result(const ReadClip& clip, Result&& result, const Failed& failed, const Done& done) {
   if (result.failure) {
     failed(clip, "model", result.failure);
   } else {
-    done(clip, std::move(result));
+    done(clip, std::forward<Result>(result));
   }
 }
 

@@ -34,7 +34,7 @@ struct ComputedBatch {
 template <class Output>
 class BatchWorkers {
  public:
-  using Function = typename BatchRunner<Output>::Function;
+  using Function = BatchRunner<Output>::Function;
 
   // `functions`, one for each device, and `reader` outlive the workers. LibTorch has as many
   // threads for all of them as it had before. Throws std::system_error when a thread cannot be

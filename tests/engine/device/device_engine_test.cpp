@@ -395,7 +395,7 @@ std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> native_layer_norm_on_met
 torch::Tensor convolution_on_meta(const torch::Tensor& input, const torch::Tensor& weight,
                                   const std::optional<torch::Tensor>&, c10::SymIntArrayRef stride,
                                   c10::SymIntArrayRef padding, c10::SymIntArrayRef, bool,
-                                  c10::SymIntArrayRef, c10::SymInt) {
+                                  c10::SymIntArrayRef, const c10::SymInt&) {
   const auto number = [](c10::SymIntArrayRef values) { return values[0].expect_int(); };
   const std::int64_t frames =
       (input.size(2) + 2 * number(padding) - weight.size(2)) / number(stride) + 1;
