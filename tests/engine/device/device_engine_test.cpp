@@ -392,10 +392,11 @@ std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> native_layer_norm_on_met
   return {torch::empty_like(input), empty, empty};
 }
 
-torch::Tensor convolution_on_meta(const torch::Tensor& input, const torch::Tensor& weight,
-                                  const std::optional<torch::Tensor>&, c10::SymIntArrayRef stride,
-                                  c10::SymIntArrayRef padding, c10::SymIntArrayRef, bool,
-                                  c10::SymIntArrayRef, const c10::SymInt&) {
+torch::Tensor convolution_on_meta(
+    const torch::Tensor& input, const torch::Tensor& weight, const std::optional<torch::Tensor>&,
+    c10::SymIntArrayRef stride, c10::SymIntArrayRef padding, c10::SymIntArrayRef, bool,
+    c10::SymIntArrayRef,
+    c10::SymInt) {  // NOLINT(performance-unnecessary-value-param): the schema's
   const auto number = [](c10::SymIntArrayRef values) { return values[0].expect_int(); };
   const std::int64_t frames =
       (input.size(2) + 2 * number(padding) - weight.size(2)) / number(stride) + 1;
