@@ -15,8 +15,10 @@ constexpr int kLongest = 300;
 TEST(GatedConvKernel, IsRightForEveryLength) {
   for (std::int32_t length = 1; length <= kLongest; ++length) {
     for (const auto element : kElements) {
-      const auto outcome = run(GatedConvCase{.lengths = {length}, .channels = 40, .seed = 7}, element);
-      ASSERT_TRUE(outcome.is_clean()) << length << " " << name_of(element) << ": " << outcome.text();
+      const auto outcome =
+          run(GatedConvCase{.lengths = {length}, .channels = 40, .seed = 7}, element);
+      ASSERT_TRUE(outcome.is_clean())
+          << length << " " << name_of(element) << ": " << outcome.text();
     }
   }
 }
@@ -25,7 +27,9 @@ TEST(GatedConvKernel, IsRightForEveryKernelSize) {
   for (std::int32_t kernel = 1; kernel <= 64; ++kernel) {
     const auto element = kElements[kernel % 3];
     const auto outcome = run(
-        GatedConvCase{.lengths = {3, kernel, 70}, .channels = 16, .kernel_size = kernel, .tile_rows = 32}, element);
+        GatedConvCase{
+            .lengths = {3, kernel, 70}, .channels = 16, .kernel_size = kernel, .tile_rows = 32},
+        element);
     ASSERT_TRUE(outcome.is_clean()) << kernel << " " << name_of(element) << ": " << outcome.text();
   }
 }
@@ -49,7 +53,8 @@ TEST(GatedConvKernel, IsRightForRaggedBatches) {
 TEST(GatedConvKernel, IsRightForWideRows) {
   for (const std::int32_t channels : {1024, 1032, 8192}) {
     const auto outcome =
-        run(GatedConvCase{.lengths = {5, 12}, .channels = channels, .tile_rows = 16}, Element::bfloat16);
+        run(GatedConvCase{.lengths = {5, 12}, .channels = channels, .tile_rows = 16},
+            Element::bfloat16);
     EXPECT_TRUE(outcome.is_clean()) << channels << ": " << outcome.text();
   }
 }
@@ -85,8 +90,10 @@ TEST(AddNormKernel, IsRightForEveryMultipleOfEight) {
   for (std::int32_t channels = 8; channels <= 8 * kLongest; channels += 8) {
     const auto element = kElements[channels / 8 % 3];
     for (const bool delta : {true, false}) {
-      const auto outcome = run(AddNormCase{.rows = 2, .channels = channels, .delta = delta}, element);
-      ASSERT_TRUE(outcome.is_clean()) << channels << " " << name_of(element) << ": " << outcome.text();
+      const auto outcome =
+          run(AddNormCase{.rows = 2, .channels = channels, .delta = delta}, element);
+      ASSERT_TRUE(outcome.is_clean())
+          << channels << " " << name_of(element) << ": " << outcome.text();
     }
   }
 }
@@ -95,7 +102,8 @@ TEST(AddNormKernel, IsRightForWideRows) {
   for (const std::int32_t channels : {2048, 2056, 8184, 8192}) {
     for (const auto element : kElements) {
       const auto outcome = run(AddNormCase{.rows = 2, .channels = channels}, element);
-      EXPECT_TRUE(outcome.is_clean()) << channels << " " << name_of(element) << ": " << outcome.text();
+      EXPECT_TRUE(outcome.is_clean())
+          << channels << " " << name_of(element) << ": " << outcome.text();
     }
   }
 }
@@ -103,7 +111,8 @@ TEST(AddNormKernel, IsRightForWideRows) {
 TEST(AddNormKernel, KeepsHostileValuesInTheirRows) {
   for (const auto hostile : {Hostile::infinity, Hostile::not_a_number, Hostile::large}) {
     for (const auto element : kElements) {
-      const auto outcome = run(AddNormCase{.rows = 60, .channels = 16, .hostile = hostile}, element);
+      const auto outcome =
+          run(AddNormCase{.rows = 60, .channels = 16, .hostile = hostile}, element);
       EXPECT_TRUE(outcome.is_clean()) << name_of(element) << ": " << outcome.text();
     }
   }
@@ -113,7 +122,9 @@ TEST(BiasSwishKernel, IsRightForEveryNumberOfRows) {
   for (std::int32_t rows = 1; rows <= kLongest; ++rows) {
     const auto element = kElements[rows % 3];
     const auto outcome = run(
-        BiasSwishCase{.rows = rows, .channels = 24, .bias = rows % 2 == 0, .in_place = rows % 5 == 0}, element);
+        BiasSwishCase{
+            .rows = rows, .channels = 24, .bias = rows % 2 == 0, .in_place = rows % 5 == 0},
+        element);
     ASSERT_TRUE(outcome.is_clean()) << rows << " " << name_of(element) << ": " << outcome.text();
   }
 }
@@ -121,7 +132,8 @@ TEST(BiasSwishKernel, IsRightForEveryNumberOfRows) {
 TEST(BiasSwishKernel, KeepsHostileValues) {
   for (const auto hostile : {Hostile::infinity, Hostile::not_a_number, Hostile::large}) {
     for (const auto element : kElements) {
-      const auto outcome = run(BiasSwishCase{.rows = 50, .channels = 16, .hostile = hostile}, element);
+      const auto outcome =
+          run(BiasSwishCase{.rows = 50, .channels = 16, .hostile = hostile}, element);
       EXPECT_TRUE(outcome.is_clean()) << name_of(element) << ": " << outcome.text();
     }
   }

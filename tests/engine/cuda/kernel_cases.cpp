@@ -86,7 +86,9 @@ class Random {
 };
 
 // As the kernels' float32 has it: 0 where the exponential is infinite there.
-double sigmoid(double x) { return static_cast<double>(static_cast<float>(1.0 / (1.0 + std::exp(-x)))); }
+double sigmoid(double x) {
+  return static_cast<double>(static_cast<float>(1.0 / (1.0 + std::exp(-x))));
+}
 
 void normalise(double* row, std::size_t channels, const std::vector<float>& weight,
                const std::vector<float>& bias, double epsilon) {
@@ -101,7 +103,8 @@ void normalise(double* row, std::size_t channels, const std::vector<float>& weig
   }
 }
 
-// Half a unit in the last place of a narrow element is at most 2^-8 or 2^-11 of it; `float32` is for sums of float32.
+// Half a unit in the last place of a narrow element is at most 2^-8 or 2^-11 of it; `float32` is
+// for sums of float32.
 double tolerance_for(Element element, double float32) {
   switch (element) {
     case Element::float32:
@@ -126,8 +129,9 @@ void compare(Outcome& outcome, const std::vector<double>& y, const std::vector<d
       right = std::isnan(reference[i]) ? std::isnan(y[i]) : y[i] == reference[i];
     }
     if (!right && outcome.wrong++ == 0) {
-      outcome.first_wrong = std::string(of) + "[" + std::to_string(i) + "]: " + std::to_string(y[i]) +
-                            ", expected " + std::to_string(reference[i]);
+      outcome.first_wrong = std::string(of) + "[" + std::to_string(i) +
+                            "]: " + std::to_string(y[i]) + ", expected " +
+                            std::to_string(reference[i]);
     }
   }
 }
@@ -170,7 +174,9 @@ std::string Outcome::text() const {
 }
 
 const char* name_of(Element element) {
-  return element == Element::float32 ? "float32" : element == Element::bfloat16 ? "bfloat16" : "float16";
+  return element == Element::float32    ? "float32"
+         : element == Element::bfloat16 ? "bfloat16"
+                                        : "float16";
 }
 
 std::vector<std::int32_t> random_lengths(unsigned seed, int clips, int longest) {
@@ -187,16 +193,19 @@ std::vector<std::int32_t> random_lengths(unsigned seed, int clips, int longest) 
 Outcome run(const GatedConvCase& of, Element element) {
   Random random(of.seed);
   const auto begin = offsets_of(of.lengths);
-  const auto rows = static_cast<std::size_t>(begin.back()), channels = static_cast<std::size_t>(of.channels),
+  const auto rows = static_cast<std::size_t>(begin.back()),
+             channels = static_cast<std::size_t>(of.channels),
              kernel = static_cast<std::size_t>(of.kernel_size);
   auto x_values = random.normal(rows * 2 * channels);
   random.put(of.hostile, x_values, element);
   const auto x_bytes = encode(x_values, element);
   const auto weight_bytes = encode(random.normal(kernel * channels, 0.3f), element);
-  const auto norm_weight = random.normal(channels, 0.1f, 1.0f), norm_bias = random.normal(channels, 0.1f);
+  const auto norm_weight = random.normal(channels, 0.1f, 1.0f),
+             norm_bias = random.normal(channels, 0.1f);
   const auto tiles = make_row_tiles(begin, of.tile_rows);
 
-  Buffer<std::uint8_t> x(x_bytes, "x"), weight(weight_bytes, "weight"), y(rows * channels * size_of(element), "y");
+  Buffer<std::uint8_t> x(x_bytes, "x"), weight(weight_bytes, "weight"),
+      y(rows * channels * size_of(element), "y");
   Buffer<float> norm_w(norm_weight, "norm_weight"), norm_b(norm_bias, "norm_bias");
   Buffer<RowTile> tile_table(tiles, "tiles");
   GatedConv arguments;
@@ -219,17 +228,20 @@ Outcome run(const GatedConvCase& of, Element element) {
   std::vector<double> gated(rows * channels), reference(rows * channels);
   for (std::size_t row = 0; row < rows; ++row) {
     for (std::size_t c = 0; c < channels; ++c) {
-      gated[row * channels + c] = in[row * 2 * channels + c] * sigmoid(in[row * 2 * channels + channels + c]);
+      gated[row * channels + c] =
+          in[row * 2 * channels + c] * sigmoid(in[row * 2 * channels + channels + c]);
     }
   }
   for (std::size_t clip = 0; clip + 1 < begin.size(); ++clip) {
-    const auto first = static_cast<std::size_t>(begin[clip]), end = static_cast<std::size_t>(begin[clip + 1]);
+    const auto first = static_cast<std::size_t>(begin[clip]),
+               end = static_cast<std::size_t>(begin[clip + 1]);
     for (auto row = first; row < end; ++row) {
       auto* out = &reference[row * channels];
       for (std::size_t k = 0; k < kernel; ++k) {
         if (row + k + 1 < first + kernel) continue;
         const auto from = row + k + 1 - kernel;
-        for (std::size_t c = 0; c < channels; ++c) out[c] += w[k * channels + c] * gated[from * channels + c];
+        for (std::size_t c = 0; c < channels; ++c)
+          out[c] += w[k * channels + c] * gated[from * channels + c];
       }
       normalise(out, channels, norm_weight, norm_bias, static_cast<double>(of.epsilon));
       for (std::size_t c = 0; c < channels; ++c) out[c] *= sigmoid(out[c]);
@@ -241,11 +253,13 @@ Outcome run(const GatedConvCase& of, Element element) {
 
 Outcome run(const AddNormCase& of, Element element) {
   Random random(of.seed);
-  const auto rows = static_cast<std::size_t>(of.rows), channels = static_cast<std::size_t>(of.channels);
+  const auto rows = static_cast<std::size_t>(of.rows),
+             channels = static_cast<std::size_t>(of.channels);
   auto residual_values = random.normal(rows * channels, 2.0f, 3.0f);
   random.put(of.hostile, residual_values, Element::float32);
   const auto delta_bytes = encode(random.normal(rows * channels), element);
-  const auto norm_weight = random.normal(channels, 0.1f, 1.0f), norm_bias = random.normal(channels, 0.1f);
+  const auto norm_weight = random.normal(channels, 0.1f, 1.0f),
+             norm_bias = random.normal(channels, 0.1f);
 
   Buffer<float> residual(residual_values, "residual"), norm_w(norm_weight, "norm_weight"),
       norm_b(norm_bias, "norm_bias");
@@ -272,7 +286,8 @@ Outcome run(const AddNormCase& of, Element element) {
   for (const auto value : residual.values()) written.push_back(static_cast<double>(value));
   compare(outcome, written, sums, 1e-7, "residual");
   for (std::size_t row = 0; row < rows; ++row) {
-    normalise(&sums[row * channels], channels, norm_weight, norm_bias, static_cast<double>(arguments.epsilon));
+    normalise(&sums[row * channels], channels, norm_weight, norm_bias,
+              static_cast<double>(arguments.epsilon));
   }
   compare(outcome, decode(y.values(), element), sums, tolerance_for(element, 2e-5), "y");
   return outcome;
@@ -280,10 +295,12 @@ Outcome run(const AddNormCase& of, Element element) {
 
 Outcome run(const BiasSwishCase& of, Element element) {
   Random random(of.seed);
-  const auto rows = static_cast<std::size_t>(of.rows), channels = static_cast<std::size_t>(of.channels);
+  const auto rows = static_cast<std::size_t>(of.rows),
+             channels = static_cast<std::size_t>(of.channels);
   auto x_values = random.normal(rows * channels, 3.0f);
   random.put(of.hostile, x_values, element);
-  const auto x_bytes = encode(x_values, element), bias_bytes = encode(random.normal(channels), element);
+  const auto x_bytes = encode(x_values, element),
+             bias_bytes = encode(random.normal(channels), element);
   Buffer<std::uint8_t> x(x_bytes, "x"), bias(bias_bytes, "bias"), y(x_bytes.size(), "y");
   BiasSwish arguments;
   arguments.x = x.data();
@@ -303,35 +320,50 @@ Outcome run(const BiasSwishCase& of, Element element) {
     reference[i] = value * sigmoid(value);
   }
   round_range(reference, element);
-  compare(outcome, decode((of.in_place ? x : y).values(), element), reference, tolerance_for(element, 1e-6), "y");
+  compare(outcome, decode((of.in_place ? x : y).values(), element), reference,
+          tolerance_for(element, 1e-6), "y");
   return outcome;
 }
 
 Outcome run(const AttentionCase& of, Element element) {
   Random random(of.seed);
   const auto begin = offsets_of(of.lengths);
-  const auto rows = static_cast<std::size_t>(begin.back()), heads = static_cast<std::size_t>(of.heads),
+  const auto rows = static_cast<std::size_t>(begin.back()),
+             heads = static_cast<std::size_t>(of.heads),
              size = static_cast<std::size_t>(of.head_size);
   const auto distances = static_cast<std::size_t>(of.left + 1 + of.right);
   auto qkv_values = random.normal(rows * 3 * heads * size);
   for (std::size_t row = 0; row < rows; ++row) {
-    for (std::size_t i = 0; i < heads * size; ++i) qkv_values[row * 3 * heads * size + i] *= of.scale;
+    for (std::size_t i = 0; i < heads * size; ++i)
+      qkv_values[row * 3 * heads * size + i] *= of.scale;
   }
-  random.put(of.hostile, qkv_values, element);
+  if (of.hostile ==
+      Hostile::large) {  // among the values alone: scores of 1e9 leave no digits to a softmax
+    std::vector<float> large(rows * heads * size, 0.0f);
+    random.put(of.hostile, large, element);
+    for (std::size_t row = 0; row < rows; ++row) {
+      for (std::size_t i = 0; i < heads * size; ++i) {
+        qkv_values[(row * 3 + 2) * heads * size + i] += large[row * heads * size + i];
+      }
+    }
+  } else {
+    random.put(of.hostile, qkv_values, element);
+  }
   const auto qkv_bytes = encode(qkv_values, element);
   const auto e_bytes = encode(random.normal(distances * size, 0.5f), element);
   std::vector<std::uint8_t> valid(rows, 1);
   for (std::size_t clip = 0; clip + 1 < begin.size(); ++clip) {
     for (auto row = begin[clip]; row < begin[clip + 1]; ++row) {
-      const bool masked = of.mask == Mask::all_of_each_clip || (of.mask == Mask::random && random.below(3) == 0) ||
+      const bool masked = of.mask == Mask::all_of_each_clip ||
+                          (of.mask == Mask::random && random.below(3) == 0) ||
                           (of.mask == Mask::every_second_clip && clip % 2 == 0);
       valid[static_cast<std::size_t>(row)] = masked ? 0 : 1;
     }
   }
   const auto tiles = make_row_tiles(begin, kAttentionTileRows);
 
-  Buffer<std::uint8_t> qkv(qkv_bytes, "qkv"), e(e_bytes, "distance_embedding"), mask(valid, "valid"),
-      y(rows * heads * size * size_of(element), "y");
+  Buffer<std::uint8_t> qkv(qkv_bytes, "qkv"), e(e_bytes, "distance_embedding"),
+      mask(valid, "valid"), y(rows * heads * size * size_of(element), "y");
   Buffer<RowTile> tile_table(tiles, "tiles");
   RelativeAttention arguments;
   arguments.qkv = qkv.data();
@@ -354,24 +386,28 @@ Outcome run(const AttentionCase& of, Element element) {
   const auto at = [&](std::size_t row, std::size_t which, std::size_t head) {
     return &in[((row * 3 + which) * heads + head) * size];
   };
-  const double masked_score = of.positions || !of.sdpa ? static_cast<double>(std::numeric_limits<float>::lowest())
-                                                       : -kInfinity;
+  const double masked_score = of.positions || !of.sdpa
+                                  ? static_cast<double>(std::numeric_limits<float>::lowest())
+                                  : -kInfinity;
   std::vector<double> reference(rows * heads * size);
   std::vector<double> scores;
   for (std::size_t clip = 0; clip + 1 < begin.size(); ++clip) {
-    const auto first = static_cast<std::size_t>(begin[clip]), end = static_cast<std::size_t>(begin[clip + 1]);
+    const auto first = static_cast<std::size_t>(begin[clip]),
+               end = static_cast<std::size_t>(begin[clip + 1]);
     for (auto t = first; t < end; ++t) {
       for (std::size_t head = 0; head < heads; ++head) {
         scores.assign(end - first, 0.0);
         double most = -kInfinity, sum = 0.0;
         const auto* q = at(t, 0, head);
         for (auto j = first; j < end; ++j) {
-          const auto distance = std::clamp(static_cast<std::int64_t>(j) - static_cast<std::int64_t>(t),
-                                           -static_cast<std::int64_t>(of.left), static_cast<std::int64_t>(of.right));
+          const auto distance =
+              std::clamp(static_cast<std::int64_t>(j) - static_cast<std::int64_t>(t),
+                         -static_cast<std::int64_t>(of.left), static_cast<std::int64_t>(of.right));
           const auto* k = at(j, 1, head);
           const auto* p = &embedding[static_cast<std::size_t>(distance + of.left) * size];
           double score = 0.0;
-          for (std::size_t d = 0; d < size; ++d) score += q[d] * k[d] + (of.positions ? q[d] * p[d] : 0.0);
+          for (std::size_t d = 0; d < size; ++d)
+            score += q[d] * k[d] + (of.positions ? q[d] * p[d] : 0.0);
           if (of.mask != Mask::nothing && valid[j] == 0) score = masked_score;
           scores[j - first] = score;
           most = std::isnan(score) ? score : std::max(most, score);

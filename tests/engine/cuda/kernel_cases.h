@@ -12,9 +12,10 @@ namespace w2vbert::cuda {
 
 // What a run of a kernel in the emulator gave.
 struct Outcome {
-  double worst_error = 0.0;    // |y - reference| / (1 + |reference|)
-  std::size_t wrong = 0;       // values beyond the tolerance, or infinite or no number where the reference is not
-  std::size_t unwritten = 0;   // bytes of y
+  double worst_error = 0.0;  // |y - reference| / (1 + |reference|)
+  std::size_t wrong =
+      0;  // values beyond the tolerance, or infinite or no number where the reference is not
+  std::size_t unwritten = 0;  // bytes of y
   std::string first_wrong;
   emulator::Findings findings;
   const char* refused = nullptr;

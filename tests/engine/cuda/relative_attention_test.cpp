@@ -17,8 +17,10 @@ void expect_clean(const AttentionCase& of, Element element, const std::string& w
 TEST(RelativeAttentionKernel, IsRightForEveryLength) {
   for (std::int32_t length = 1; length <= kLongest; ++length) {
     for (const auto element : kElements) {
-      const auto outcome = run(AttentionCase{.lengths = {length}, .seed = static_cast<unsigned>(length)}, element);
-      ASSERT_TRUE(outcome.is_clean()) << length << " " << name_of(element) << ": " << outcome.text();
+      const auto outcome =
+          run(AttentionCase{.lengths = {length}, .seed = static_cast<unsigned>(length)}, element);
+      ASSERT_TRUE(outcome.is_clean())
+          << length << " " << name_of(element) << ": " << outcome.text();
     }
   }
 }
@@ -26,14 +28,15 @@ TEST(RelativeAttentionKernel, IsRightForEveryLength) {
 TEST(RelativeAttentionKernel, IsRightForEveryHeadSize) {
   for (std::int32_t size = 8; size <= 128; size += 8) {
     for (const auto element : kElements) {
-      expect_clean({.lengths = {70, 3}, .heads = 2, .head_size = size, .left = 20, .right = 5}, element,
-                   std::to_string(size));
+      expect_clean({.lengths = {70, 3}, .heads = 2, .head_size = size, .left = 20, .right = 5},
+                   element, std::to_string(size));
     }
   }
 }
 
 TEST(RelativeAttentionKernel, IsRightForAnyDistances) {
-  const std::int32_t distances[][2] = {{0, 0}, {1, 0}, {0, 1}, {63, 0}, {64, 8}, {8, 64}, {0, 130}, {150, 1}};
+  const std::int32_t distances[][2] = {{0, 0},  {1, 0},  {0, 1},   {63, 0},
+                                       {64, 8}, {8, 64}, {0, 130}, {150, 1}};
   for (const auto& [left, right] : distances) {
     for (const auto element : kElements) {
       expect_clean({.lengths = {200, 64, 1}, .left = left, .right = right}, element,
@@ -57,15 +60,17 @@ TEST(RelativeAttentionKernel, IsRightForRaggedBatches) {
   }
 }
 
-// HF: with positions a masked score is the lowest finite number, so where all keys are masked they all count alike;
-// without them such a query gets zeros from sdpa and the mean from eager attention.
+// HF: with positions a masked score is the lowest finite number, so where all keys are masked they
+// all count alike; without them such a query gets zeros from sdpa and the mean from eager
+// attention.
 TEST(RelativeAttentionKernel, CountsMaskedKeysAsHuggingFaceDoes) {
   for (const auto mask : {Mask::random, Mask::all_of_each_clip, Mask::every_second_clip}) {
     for (const bool positions : {true, false}) {
       for (const bool sdpa : {true, false}) {
         for (const auto element : kElements) {
-          expect_clean({.lengths = {5, 130, 64, 1}, .positions = positions, .mask = mask, .sdpa = sdpa}, element,
-                       positions ? "positions" : "no positions");
+          expect_clean(
+              {.lengths = {5, 130, 64, 1}, .positions = positions, .mask = mask, .sdpa = sdpa},
+              element, positions ? "positions" : "no positions");
         }
       }
     }

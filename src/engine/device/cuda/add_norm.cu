@@ -6,7 +6,8 @@ namespace {
 
 constexpr int kMaxThreads = 256;
 
-// A block has a row, and a thread `kVectors` times eight of its channels in registers: the row is read once.
+// A block has a row, and a thread `kVectors` times eight of its channels in registers: the row is
+// read once.
 template <class T, int kVectors>
 __global__ void __launch_bounds__(kMaxThreads)
     add_norm_kernel(float* residual, const T* delta, const float* norm_weight,
@@ -45,7 +46,8 @@ __global__ void __launch_bounds__(kMaxThreads)
   }
   const float mean = block_sum(sum, sums, warps) / static_cast<float>(channels);
 
-  // The squares of the differences, not of the values: their sum keeps its digits where the mean is large.
+  // The squares of the differences, not of the values: their sum keeps its digits where the mean is
+  // large.
   float squares = 0.0f;
 #pragma unroll
   for (int v = 0; v < kVectors; ++v) {
@@ -66,7 +68,8 @@ __global__ void __launch_bounds__(kMaxThreads)
       load_eight(norm_weight + c, weights);
       load_eight(norm_bias + c, biases);
 #pragma unroll
-      for (int j = 0; j < 8; ++j) values[v][j] = (values[v][j] - mean) * scale * weights[j] + biases[j];
+      for (int j = 0; j < 8; ++j)
+        values[v][j] = (values[v][j] - mean) * scale * weights[j] + biases[j];
       store_eight(y + c, values[v]);
     }
   }

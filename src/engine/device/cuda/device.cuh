@@ -1,5 +1,6 @@
-// What all kernels share: elements in memory and in registers, sums over a warp, launching. The same sources are
-// compiled by nvcc for GPUs and by a C++ compiler for the emulator (tests/engine/cuda/emulator/).
+// What all kernels share: elements in memory and in registers, sums over a warp, launching. The
+// same sources are compiled by nvcc for GPUs and by a C++ compiler for the emulator
+// (tests/engine/cuda/emulator/).
 #pragma once
 
 #ifdef __CUDACC__
@@ -28,11 +29,16 @@ inline constexpr float kLowest = -3.40282346638528859812e+38f;
 
 __device__ __forceinline__ float infinity() { return __uint_as_float(0x7f800000u); }
 
-// ---- Memory ---------------------------------------------------------------------------------------------------------
+// ---- Memory
+// ---------------------------------------------------------------------------------------------------------
 // Vectors of 8 and 16 bytes are one instruction; on the CPU the emulator has to see them as one.
 #ifdef __CUDACC__
-__device__ __forceinline__ uint4 load16(const void* from) { return *static_cast<const uint4*>(from); }
-__device__ __forceinline__ uint2 load8(const void* from) { return *static_cast<const uint2*>(from); }
+__device__ __forceinline__ uint4 load16(const void* from) {
+  return *static_cast<const uint4*>(from);
+}
+__device__ __forceinline__ uint2 load8(const void* from) {
+  return *static_cast<const uint2*>(from);
+}
 __device__ __forceinline__ unsigned load4(const void* from) {
   return *static_cast<const unsigned*>(from);
 }
@@ -59,7 +65,8 @@ T* shared_memory() {
 }
 #endif
 
-// ---- Elements -------------------------------------------------------------------------------------------------------
+// ---- Elements
+// -------------------------------------------------------------------------------------------------------
 __device__ __forceinline__ float to_float(float value) { return value; }
 __device__ __forceinline__ float to_float(__nv_bfloat16 value) { return __bfloat162float(value); }
 __device__ __forceinline__ float to_float(__half value) { return __half2float(value); }
@@ -155,10 +162,11 @@ __device__ __forceinline__ void store_eight(T* to, const float (&values)[8]) {
   }
 }
 
-// ---- Arithmetic -----------------------------------------------------------------------------------------------------
-// 1 / (1 + e^-x). A NaN stays one. The fast quotient is exact to 2 units in the last place; where the exponential is
-// infinite it is 0. The fast exponential is exact to 2 units in the last place near 0, far
-// below what narrow elements keep; float32 gets the exact one.
+// ---- Arithmetic
+// -----------------------------------------------------------------------------------------------------
+// 1 / (1 + e^-x). A NaN stays one. The fast quotient is exact to 2 units in the last place; where
+// the exponential is infinite it is 0. The fast exponential is exact to 2 units in the last place
+// near 0, far below what narrow elements keep; float32 gets the exact one.
 template <class T>
 __device__ __forceinline__ float sigmoid_of(float x) {
   if constexpr (std::is_same_v<T, float>) {
@@ -171,15 +179,17 @@ __device__ __forceinline__ float sigmoid_of(float x) {
 // The sum over a warp, in all of its lanes.
 __device__ __forceinline__ float warp_sum(float value) {
 #pragma unroll
-  for (int lanes = kLanes / 2; lanes > 0; lanes /= 2) value += __shfl_xor_sync(kAllLanes, value, lanes);
+  for (int lanes = kLanes / 2; lanes > 0; lanes /= 2)
+    value += __shfl_xor_sync(kAllLanes, value, lanes);
   return value;
 }
 
-// The sum over a block, in all of its threads. `sums` is shared memory of a float a warp, which no thread may still be
-// reading for an earlier sum.
+// The sum over a block, in all of its threads. `sums` is shared memory of a float a warp, which no
+// thread may still be reading for an earlier sum.
 __device__ __forceinline__ float block_sum(float value, float* sums, int warps) {
   value = warp_sum(value);
-  const int lane = static_cast<int>(threadIdx.x) % kLanes, warp = static_cast<int>(threadIdx.x) / kLanes;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes,
+            warp = static_cast<int>(threadIdx.x) / kLanes;
   if (lane == 0) sums[warp] = value;
   if (!W2VBERT_BUG(misses_the_barrier_between_sums)) __syncthreads();
   float sum = 0.0f;
@@ -187,7 +197,8 @@ __device__ __forceinline__ float block_sum(float value, float* sums, int warps) 
   return sum;
 }
 
-// ---- Launching ------------------------------------------------------------------------------------------------------
+// ---- Launching
+// ------------------------------------------------------------------------------------------------------
 // Returns nullptr, or the error's name.
 template <class... Parameters>
 const char* launch(void (*kernel)(Parameters...), dim3 grid, int threads, std::size_t shared_bytes,
@@ -195,8 +206,8 @@ const char* launch(void (*kernel)(Parameters...), dim3 grid, int threads, std::s
 #ifdef __CUDACC__
   constexpr std::size_t kWithoutAsking = 48 << 10;
   if (shared_bytes > kWithoutAsking) {
-    const auto error = cudaFuncSetAttribute(
-        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
+    const auto error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                            static_cast<int>(shared_bytes));
     if (error != cudaSuccess) {
       cudaGetLastError();  // forgets it: the caller has it
       return cudaGetErrorString(error);
@@ -208,7 +219,8 @@ const char* launch(void (*kernel)(Parameters...), dim3 grid, int threads, std::s
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 #else
   static_cast<void>(stream);
-  emulator::launch(grid, static_cast<unsigned>(threads), shared_bytes, [&] { kernel(parameters...); });
+  emulator::launch(grid, static_cast<unsigned>(threads), shared_bytes,
+                   [&] { kernel(parameters...); });
   return nullptr;
 #endif
 }

@@ -1,7 +1,8 @@
-// The middle of the convolution module in one pass over x: GLU, causal depthwise convolution, LayerNorm, swish.
+// The middle of the convolution module in one pass over x: GLU, causal depthwise convolution,
+// LayerNorm, swish.
 //
-// With separate operations each of the four reads and writes (R, C). Here x is read once (and the K - 1 rows before a
-// tile once more), and y is written once.
+// With separate operations each of the four reads and writes (R, C). Here x is read once (and the K
+// - 1 rows before a tile once more), and y is written once.
 #include "engine/device/cuda/device.cuh"
 
 namespace w2vbert::cuda {
@@ -14,22 +15,26 @@ __device__ __forceinline__ float gated(float value, float gate) {
   return value * sigmoid_of<T>(gate);
 }
 
-// ---- The kernel size of the model -----------------------------------------------------------------------------------
-constexpr int kKernelSize = 31;  // conv_depthwise_kernel_size of w2v-BERT 2.0, known when this is compiled
+// ---- The kernel size of the model
+// -----------------------------------------------------------------------------------
+constexpr int kKernelSize =
+    31;  // conv_depthwise_kernel_size of w2v-BERT 2.0, known when this is compiled
 constexpr int kPast = kKernelSize - 1;
 constexpr int kGroup = 8;  // rows that are computed together
 constexpr int kMaxThreads = 512;
 constexpr int kMaxWarps = kMaxThreads / kLanes;
 constexpr int kWarpChannels = 2 * kLanes;
 
-// Eight sums over a warp at once: lane l has the sum of values[l / 4]. Each step halves the number of values that a
-// lane keeps and doubles the lanes that they are of, so 9 shuffles do what 40 would one sum at a time.
+// Eight sums over a warp at once: lane l has the sum of values[l / 4]. Each step halves the number
+// of values that a lane keeps and doubles the lanes that they are of, so 9 shuffles do what 40
+// would one sum at a time.
 __device__ __forceinline__ float warp_sums(const float (&values)[kGroup], int lane) {
   float four[4], two[2];
   const bool upper16 = (lane & 16) != 0, upper8 = (lane & 8) != 0, upper4 = (lane & 4) != 0;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    const float kept = upper16 ? values[i + 4] : values[i], given = upper16 ? values[i] : values[i + 4];
+    const float kept = upper16 ? values[i + 4] : values[i],
+                given = upper16 ? values[i] : values[i + 4];
     four[i] = kept + __shfl_xor_sync(kAllLanes, given, 16);
   }
 #pragma unroll
@@ -43,20 +48,22 @@ __device__ __forceinline__ float warp_sums(const float (&values)[kGroup], int la
   return one + __shfl_xor_sync(kAllLanes, one, 1);
 }
 
-// A block has a tile, and each thread two channels of it. It walks down the rows with the gated values of the last
-// K - 1 rows in registers, so each value of x is gated once a tile, and each weight is read once for kGroup rows.
+// A block has a tile, and each thread two channels of it. It walks down the rows with the gated
+// values of the last K - 1 rows in registers, so each value of x is gated once a tile, and each
+// weight is read once for kGroup rows.
 template <class T>
 __global__ void __launch_bounds__(kMaxThreads, 1)
     gated_conv_kernel(const T* __restrict__ x, const T* __restrict__ weight,
                       const float* __restrict__ norm_weight, const float* __restrict__ norm_bias,
-                      float epsilon, T* __restrict__ y, const RowTile* __restrict__ tiles, int channels) {
+                      float epsilon, T* __restrict__ y, const RowTile* __restrict__ tiles,
+                      int channels) {
   const RowTile tile = tiles[blockIdx.x];
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kLanes, warp = thread / kLanes;
   const int warps = static_cast<int>(blockDim.x) / kLanes;
   const int c = 2 * thread;
   const bool active = c < channels;  // the last warp may have lanes without channels
 
-  float2* partial = shared_memory<float2>();          // (kGroup, kMaxWarps): a warp's mean and squares
+  float2* partial = shared_memory<float2>();  // (kGroup, kMaxWarps): a warp's mean and squares
   float2* statistics = partial + kGroup * kMaxWarps;  // (kGroup): the row's mean and scale
 
   const auto gated_pair = [&](int row) {
@@ -75,7 +82,8 @@ __global__ void __launch_bounds__(kMaxThreads, 1)
     window[i] = active && row >= clip_begin ? gated_pair(row) : zero;
   }
 
-  const int end = W2VBERT_BUG(conv_omits_last_rows) ? tile.end - (tile.end - tile.first) % kGroup : tile.end;
+  const int end =
+      W2VBERT_BUG(conv_omits_last_rows) ? tile.end - (tile.end - tile.first) % kGroup : tile.end;
   for (int row = tile.first; row < end; row += kGroup) {
 #pragma unroll
     for (int r = 0; r < kGroup; ++r) {
@@ -99,8 +107,9 @@ __global__ void __launch_bounds__(kMaxThreads, 1)
 #pragma unroll
     for (int i = 0; i < kPast; ++i) window[i] = window[i + kGroup];
 
-    // LayerNorm. Each warp has the mean of its channels and the squares of the differences from it; one warp a row
-    // puts them together (Chan, Golub and LeVeque 1979: a sum of squares from those of parts).
+    // LayerNorm. Each warp has the mean of its channels and the squares of the differences from it;
+    // one warp a row puts them together (Chan, Golub and LeVeque 1979: a sum of squares from those
+    // of parts).
     float values[kGroup];
 #pragma unroll
     for (int r = 0; r < kGroup; ++r) values[r] = sums[r].x + sums[r].y;
@@ -135,7 +144,8 @@ __global__ void __launch_bounds__(kMaxThreads, 1)
       if (lane == 0) statistics[r] = make_float2(mean, scale);
     }
     if (!W2VBERT_BUG(conv_misses_the_barrier_after_statistics)) __syncthreads();
-    // No third barrier: `partial` was read before the second one, and `statistics` is written after the next first.
+    // No third barrier: `partial` was read before the second one, and `statistics` is written after
+    // the next first.
 
     if (active) {
       const float2 norm = make_float2(norm_weight[c], norm_weight[c + 1]);
@@ -157,7 +167,8 @@ __global__ void __launch_bounds__(kMaxThreads, 1)
   }
 }
 
-// ---- All other sizes ------------------------------------------------------------------------------------------------
+// ---- All other sizes
+// ------------------------------------------------------------------------------------------------
 // Correct for any kernel size and up to 8192 channels, and not fast: it gates each value K times.
 constexpr int kPlainThreads = 256;
 
@@ -169,7 +180,7 @@ __global__ void __launch_bounds__(kPlainThreads)
                             const RowTile* __restrict__ tiles, int channels, int kernel_size) {
   constexpr int kWarps = kPlainThreads / kLanes;
   const RowTile tile = tiles[blockIdx.x];
-  float* sums = shared_memory<float>();  // (2, kWarps)
+  float* sums = shared_memory<float>();   // (2, kWarps)
   float* row_values = sums + 2 * kWarps;  // (channels); a thread reads what it wrote itself
   const int thread = static_cast<int>(threadIdx.x);
   for (int row = tile.first; row < tile.end; ++row) {
@@ -198,9 +209,11 @@ __global__ void __launch_bounds__(kPlainThreads)
     const float scale = rsqrtf(variance + epsilon);
     for (int c = thread; c < channels; c += kPlainThreads) {
       const float value = (row_values[c] - mean) * scale * norm_weight[c] + norm_bias[c];
-      y[static_cast<std::int64_t>(row) * channels + c] = from_float<T>(value * sigmoid_of<T>(value));
+      y[static_cast<std::int64_t>(row) * channels + c] =
+          from_float<T>(value * sigmoid_of<T>(value));
     }
-    // The next row's first sum writes what this row's second one has let all threads read: the barrier between.
+    // The next row's first sum writes what this row's second one has let all threads read: the
+    // barrier between.
     __syncthreads();
   }
 }

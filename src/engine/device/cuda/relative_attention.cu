@@ -1,10 +1,12 @@
-// Self-attention with relative_key positions over packed clips, without a matrix of all queries by all keys.
+// Self-attention with relative_key positions over packed clips, without a matrix of all queries by
+// all keys.
 //
-// A block has 64 queries of one clip and one head, and goes through the clip's keys in tiles with an online softmax
-// (Milakov and Gimelshein 2018; in tiles and with matrix products: FlashAttention, Dao et al. 2022 and Dao 2023).
-// A score's bias q.E[clamp(j - t, -left, right) + left] depends on its query and its diagonal alone. So the block
-// computes q E^T of its queries once, (64, left + 1 + right), and keeps it in shared memory. Key tiles that lie wholly
-// to the left or right of the diagonals that are told apart have one bias a query.
+// A block has 64 queries of one clip and one head, and goes through the clip's keys in tiles with
+// an online softmax (Milakov and Gimelshein 2018; in tiles and with matrix products:
+// FlashAttention, Dao et al. 2022 and Dao 2023). A score's bias q.E[clamp(j - t, -left, right) +
+// left] depends on its query and its diagonal alone. So the block computes q E^T of its queries
+// once, (64, left + 1 + right), and keeps it in shared memory. Key tiles that lie wholly to the
+// left or right of the diagonals that are told apart have one bias a query.
 #include "engine/device/cuda/tensor_core.cuh"
 
 namespace w2vbert::cuda {
@@ -13,7 +15,8 @@ namespace {
 constexpr float kLog2E = 1.44269504088896340736f;
 constexpr int kQueries = kAttentionTileRows;  // of a block
 constexpr int kMaxHeadSize = 128;
-constexpr std::size_t kMaxSharedBytes = 99 << 10;  // what a block may have on every architecture from sm_80 on
+constexpr std::size_t kMaxSharedBytes =
+    99 << 10;  // what a block may have on every architecture from sm_80 on
 
 // What both kernels take, with T's pointers.
 template <class T>
@@ -32,9 +35,12 @@ struct Arguments {
   }
 };
 
-// Floats between two queries' rows of q E^T. Lanes of a warp read along diagonals: the rows of 8 queries, 4 places in
-// each. With 8 banks from a diagonal's place in one row to the next they take 2 turns, the least that is possible.
-constexpr int distance_stride(int distances) { return distances + (41 - distances % 32) % 32; }
+// Floats between two queries' rows of q E^T. Lanes of a warp read along diagonals: the rows of 8
+// queries, 4 places in each. With 8 banks from a diagonal's place in one row to the next they take
+// 2 turns, the least that is possible.
+__host__ __device__ constexpr int distance_stride(int distances) {
+  return distances + (41 - distances % 32) % 32;
+}
 
 // The place in E of key j for query t.
 __device__ __forceinline__ int distance_of(int j, int t, int left, int right) {
@@ -43,49 +49,58 @@ __device__ __forceinline__ int distance_of(int j, int t, int left, int right) {
   return (W2VBERT_BUG(attention_clamps_one_side_only) ? distance : min(distance, right)) + left;
 }
 
-// ---- bfloat16 and float16: matrix products -----------------------------------------------------------------------------
+// ---- bfloat16 and float16: matrix products
+// -----------------------------------------------------------------------------
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kLanes;
 constexpr int kKeys = 64;  // of a tile
 constexpr int kWarpQueries = kQueries / kWarps;
 static_assert(kWarpQueries == 16, "the rows of mma.m16n8k16");
 
-// A tile (64, kD) of T in shared memory, in chunks of 16 bytes. Eight rows' chunks of one column lie in different
-// banks: ldmatrix reads them at once.
+// A tile (64, kD) of T in shared memory, in chunks of 16 bytes. Eight rows' chunks of one column
+// lie in different banks: ldmatrix reads them at once. Unsigned, so that the compiler knows that
+// rows 16 apart move alike, and keeps one address for all of them.
 template <class T, int kD>
-__device__ __forceinline__ T* chunk_of(T* tile, int row, int chunk) {
-  constexpr int kChunks = kD / 8;
-  const int moved = kChunks >= 8 ? row % 8 : row / (8 / kChunks) % kChunks;
+__device__ __forceinline__ T* chunk_of(T* tile, unsigned row, unsigned chunk) {
+  constexpr unsigned kChunks = kD / 8;
+  const unsigned moved = kChunks >= 8 ? row % 8 : row / (8 / kChunks) % kChunks;
   return tile + row * kD + (chunk ^ moved) * 8;
 }
 
-// Begins to copy 64 rows of `size` elements, `stride` elements apart; zeros behind the first `rows` rows and behind
-// each row. Zeros, because an unused key's value is multiplied by 0, and 0 times what is there may be no number.
+// Begins to copy 64 rows of `size` elements, `stride` elements apart; zeros behind the first `rows`
+// rows and behind each row. Zeros, because an unused key's value is multiplied by 0, and 0 times
+// what is there may be no number.
 template <class T, int kD>
-__device__ __forceinline__ void copy_tile(T* tile, const T* from, std::int64_t stride, int rows, int size) {
-  constexpr int kChunks = kD / 8;
+__device__ __forceinline__ void copy_tile(T* tile, const T* from, std::int64_t stride, int rows,
+                                          int size) {
+  constexpr unsigned kChunks = kD / 8, kStep = kThreads / kChunks;
+  unsigned row = threadIdx.x / kChunks;
+  const unsigned chunk = threadIdx.x % kChunks;
+  const bool inside = static_cast<int>(chunk * 8) < size;
+  const T* row_from = from + row * stride + chunk * 8;
 #pragma unroll
-  for (int i = 0; i < kKeys * kChunks / kThreads; ++i) {
-    const int at = i * kThreads + static_cast<int>(threadIdx.x);
-    const int row = at / kChunks, chunk = at % kChunks;
-    const bool zeros = row >= rows || chunk * 8 >= size;
-    copy_async(chunk_of<T, kD>(tile, row, chunk), zeros ? from : from + row * stride + chunk * 8, zeros);
+  for (unsigned i = 0; i < kKeys / kStep; ++i) {
+    const bool zeros = !inside || static_cast<int>(row) >= rows;
+    copy_async(chunk_of<T, kD>(tile, row, chunk), zeros ? from : row_from, zeros);
+    row += kStep;
+    row_from += kStep * stride;
   }
 }
 
 // scores (16, 64) = the warp's queries by the tile's rows.
 template <class T, int kD>
 __device__ __forceinline__ void multiply_rows(float (&scores)[kKeys / 8][4],
-                                              const unsigned (&queries)[kD / 16][4], T* tile, int lane) {
+                                              const unsigned (&queries)[kD / 16][4], T* tile) {
+  const unsigned lane = threadIdx.x % kLanes;
 #pragma unroll
   for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) scores[n][i] = 0.0f;
   }
 #pragma unroll
-  for (int d = 0; d < kD / 16; ++d) {
+  for (unsigned d = 0; d < kD / 16; ++d) {
 #pragma unroll
-    for (int n = 0; n < kKeys / 16; ++n) {
+    for (unsigned n = 0; n < kKeys / 16; ++n) {
       unsigned keys[4];  // two fragments, of 8 keys each
       load_matrices<false>(
           keys, chunk_of<T, kD>(tile, n * 16 + lane % 8 + (lane & 16) / 2, d * 2 + lane / 8 % 2));
@@ -95,8 +110,12 @@ __device__ __forceinline__ void multiply_rows(float (&scores)[kKeys / 8][4],
   }
 }
 
+// Blocks that a multiprocessor holds at once: what their registers leave room for.
+constexpr int blocks_for(int head_size) { return head_size <= 64 ? 3 : 2; }
+
 template <class T, int kD>
-__global__ void __launch_bounds__(kThreads) relative_attention_kernel(const Arguments<T> arguments) {
+__global__ void __launch_bounds__(kThreads, blocks_for(kD))
+    relative_attention_kernel(const Arguments<T> arguments) {
   const RowTile tile = arguments.tiles[blockIdx.x];
   const int head = static_cast<int>(blockIdx.y), head_size = arguments.head_size;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kLanes, warp = thread / kLanes;
@@ -107,13 +126,14 @@ __global__ void __launch_bounds__(kThreads) relative_attention_kernel(const Argu
   constexpr int kTile = kKeys * kD;
   T* keys = shared_memory<T>();  // (2, 64, kD): one tile is used while the next one comes
   T* values = keys + 2 * kTile;  // (2, 64, kD)
-  auto* valid = reinterpret_cast<unsigned*>(values + 2 * kTile);     // (2, 64)
+  auto* valid = reinterpret_cast<unsigned*>(values + 2 * kTile);         // (2, 64)
   float* distance_scores = reinterpret_cast<float*>(valid + 2 * kKeys);  // (64, row_stride): q E^T
   const int row_stride = distance_stride(distances);
 
   // The queries, by way of the first tile of values.
   unsigned queries[kD / 16][4];
-  copy_tile<T, kD>(values, arguments.row_of(tile.first, 0, head), stride, tile.end - tile.first, head_size);
+  copy_tile<T, kD>(values, arguments.row_of(tile.first, 0, head), stride, tile.end - tile.first,
+                   head_size);
   if (positions) {
     copy_tile<T, kD>(keys, arguments.distance_embedding, head_size, distances, head_size);
   }
@@ -121,9 +141,10 @@ __global__ void __launch_bounds__(kThreads) relative_attention_kernel(const Argu
   wait_for_copies();
   __syncthreads();
 #pragma unroll
-  for (int d = 0; d < kD / 16; ++d) {
-    load_matrices<false>(
-        queries[d], chunk_of<T, kD>(values, warp * kWarpQueries + lane % 16, d * 2 + lane / 16));
+  for (unsigned d = 0; d < kD / 16; ++d) {
+    const unsigned row = threadIdx.x / kLanes * kWarpQueries + threadIdx.x % 16;
+    load_matrices<false>(queries[d],
+                         chunk_of<T, kD>(values, row, d * 2 + threadIdx.x % kLanes / 16));
   }
 
   // What this lane has of a (16, 8) product: two rows, two columns.
@@ -140,7 +161,7 @@ __global__ void __launch_bounds__(kThreads) relative_attention_kernel(const Argu
         wait_for_copies();
         __syncthreads();
       }
-      multiply_rows<T, kD>(scores, queries, keys, lane);
+      multiply_rows<T, kD>(scores, queries, keys);
 #pragma unroll
       for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
@@ -161,9 +182,11 @@ __global__ void __launch_bounds__(kThreads) relative_attention_kernel(const Argu
   const auto begin_tile = [&](int i) {
     const int first = tile.clip_begin + i * kKeys, stage = i % 2;
     const int rows = W2VBERT_BUG(attention_keys_of_the_next_clip) ? kKeys : tile.clip_end - first;
-    copy_tile<T, kD>(keys + stage * kTile, arguments.row_of(first, 1, head), stride, rows, head_size);
+    copy_tile<T, kD>(keys + stage * kTile, arguments.row_of(first, 1, head), stride, rows,
+                     head_size);
     if (!W2VBERT_BUG(attention_uninitialised_values) || rows >= kKeys) {
-      copy_tile<T, kD>(values + stage * kTile, arguments.row_of(first, 2, head), stride, rows, head_size);
+      copy_tile<T, kD>(values + stage * kTile, arguments.row_of(first, 2, head), stride, rows,
+                       head_size);
     }
     commit_copies();
     if (arguments.valid != nullptr && thread < kKeys) {
@@ -171,7 +194,7 @@ __global__ void __launch_bounds__(kThreads) relative_attention_kernel(const Argu
     }
   };
 
-  float sums[2] = {0.0f, 0.0f};                 // of the exponentials: this lane's columns
+  float sums[2] = {0.0f, 0.0f};                // of the exponentials: this lane's columns
   float most[2] = {-infinity(), -infinity()};  // of the scores so far: the whole row's
   float output[kD / 8][4];
 #pragma unroll
@@ -185,18 +208,20 @@ __global__ void __launch_bounds__(kThreads) relative_attention_kernel(const Argu
   for (int i = 0; i < used_tiles; ++i) {
     const int stage = i % 2, key_first = tile.clip_begin + i * kKeys;
     if (!W2VBERT_BUG(attention_misses_the_wait)) wait_for_copies();
-    // The tile is there for all, and all are done with the other one, over which the next is copied.
+    // The tile is there for all, and all are done with the other one, over which the next is
+    // copied.
     if (!W2VBERT_BUG(attention_misses_the_barrier_before_loading)) __syncthreads();
     if (i + 1 < used_tiles) begin_tile(i + 1);
 
-    multiply_rows<T, kD>(scores, queries, keys + stage * kTile, lane);
+    multiply_rows<T, kD>(scores, queries, keys + stage * kTile);
 
     if (positions) {
       const int warp_first = tile.first + warp * kWarpQueries, key_last = key_first + kKeys - 1;
       const bool all_left = key_last - warp_first <= -left;
       const bool all_right = key_first - (warp_first + kWarpQueries - 1) >= right;
       if (all_left || all_right) {
-        const bool first_column = W2VBERT_BUG(attention_tail_of_the_wrong_side) ? all_right : all_left;
+        const bool first_column =
+            W2VBERT_BUG(attention_tail_of_the_wrong_side) ? all_right : all_left;
         const float* column = distance_scores + (first_column ? 0 : distances - 1);
         const float bias[2] = {column[own_row * row_stride], column[(own_row + 8) * row_stride]};
 #pragma unroll
@@ -210,18 +235,21 @@ __global__ void __launch_bounds__(kThreads) relative_attention_kernel(const Argu
 #pragma unroll
           for (int j = 0; j < 4; ++j) {
             const int row = own_row + j / 2 * 8, key = key_first + n * 8 + own_column + j % 2;
-            scores[n][j] += distance_scores[row * row_stride + distance_of(key, tile.first + row, left, right)];
+            scores[n][j] +=
+                distance_scores[row * row_stride + distance_of(key, tile.first + row, left, right)];
           }
         }
       }
     }
     if (arguments.valid != nullptr && !W2VBERT_BUG(attention_forgets_the_mask)) {
-      const float masked = W2VBERT_BUG(attention_masks_with_infinity) ? -infinity() : arguments.masked_score;
+      const float masked =
+          W2VBERT_BUG(attention_masks_with_infinity) ? -infinity() : arguments.masked_score;
 #pragma unroll
       for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
         for (int j = 0; j < 2; ++j) {
-          if (valid[stage * kKeys + n * 8 + own_column + j] == 0) scores[n][j] = scores[n][j + 2] = masked;
+          if (valid[stage * kKeys + n * 8 + own_column + j] == 0)
+            scores[n][j] = scores[n][j + 2] = masked;
         }
       }
     }
@@ -240,19 +268,23 @@ __global__ void __launch_bounds__(kThreads) relative_attention_kernel(const Argu
     for (int r = 0; r < 2; ++r) {
       float now = most[r];
 #pragma unroll
-      for (int n = 0; n < kKeys / 8; ++n) now = fmaxf(now, fmaxf(scores[n][2 * r], scores[n][2 * r + 1]));
+      for (int n = 0; n < kKeys / 8; ++n)
+        now = fmaxf(now, fmaxf(scores[n][2 * r], scores[n][2 * r + 1]));
       now = fmaxf(now, __shfl_xor_sync(kAllLanes, now, 1));
       now = fmaxf(now, __shfl_xor_sync(kAllLanes, now, 2));
-      // Where all scores are minus infinity so far, their exponentials are 0, and not e^(-inf + inf).
+      // Where all scores are minus infinity so far, their exponentials are 0, and not e^(-inf +
+      // inf).
       const float from = now == -infinity() ? 0.0f : now;
-      const float rescale = W2VBERT_BUG(attention_misses_rescale) ? 1.0f : exp2f((most[r] - from) * kLog2E);
+      const float rescale =
+          W2VBERT_BUG(attention_misses_rescale) ? 1.0f : exp2f((most[r] - from) * kLog2E);
       most[r] = now;
       sums[r] *= rescale;
 #pragma unroll
       for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
         for (int j = 2 * r; j < 2 * r + 2; ++j) {
-          // The difference first: a score times log2(e) may be beyond float32 where its difference is not.
+          // The difference first: a score times log2(e) may be beyond float32 where its difference
+          // is not.
           scores[n][j] = exp2f((scores[n][j] - from) * kLog2E);
           sums[r] += scores[n][j];
         }
@@ -264,18 +296,20 @@ __global__ void __launch_bounds__(kThreads) relative_attention_kernel(const Argu
       }
     }
 
-    // The scores lie in the lanes as the first factor of the next product has to: no way through shared memory.
+    // The scores lie in the lanes as the first factor of the next product has to: no way through
+    // shared memory.
 #pragma unroll
-    for (int k = 0; k < kKeys / 16; ++k) {
+    for (unsigned k = 0; k < kKeys / 16; ++k) {
       const auto& low = scores[2 * k];
       const auto& high = scores[2 * k + 1];
       const unsigned weights[4] = {pack2<T>(low[0], low[1]), pack2<T>(low[2], low[3]),
                                    pack2<T>(high[0], high[1]), pack2<T>(high[2], high[3])};
 #pragma unroll
-      for (int n = 0; n < kD / 16; ++n) {
+      for (unsigned n = 0; n < kD / 16; ++n) {
         unsigned columns[4];
-        load_matrices<true>(
-            columns, chunk_of<T, kD>(values + stage * kTile, k * 16 + lane % 16, n * 2 + lane / 16));
+        load_matrices<true>(columns,
+                            chunk_of<T, kD>(values + stage * kTile, k * 16 + threadIdx.x % 16,
+                                            n * 2 + threadIdx.x % kLanes / 16));
         multiply_add<T>(output[2 * n], weights, {columns[0], columns[1]});
         multiply_add<T>(output[2 * n + 1], weights, {columns[2], columns[3]});
       }
@@ -288,7 +322,7 @@ __global__ void __launch_bounds__(kThreads) relative_attention_kernel(const Argu
     sum += __shfl_xor_sync(kAllLanes, sum, 1);
     sum += __shfl_xor_sync(kAllLanes, sum, 2);
     const bool none = arguments.sdpa && sum == 0.0f;  // the greatest score alone gives 1
-    const float scale = 1.0f / sum;
+    const float scale = __fdividef(1.0f, sum);
     const int row = tile.first + own_row + 8 * r;
     if (row < tile.end || W2VBERT_BUG(attention_stores_rows_of_the_next_clip)) {
       T* y = arguments.y + (static_cast<std::int64_t>(row) * arguments.heads + head) * head_size;
@@ -306,21 +340,26 @@ __global__ void __launch_bounds__(kThreads) relative_attention_kernel(const Argu
 template <class T, int kD>
 std::size_t shared_bytes_of(int distances) {
   return 4 * kKeys * kD * sizeof(T) + 2 * kKeys * sizeof(unsigned) +
-         kQueries * sizeof(float) * static_cast<std::size_t>(distances > 0 ? distance_stride(distances) : 0);
+         kQueries * sizeof(float) *
+             static_cast<std::size_t>(distances > 0 ? distance_stride(distances) : 0);
 }
 
-// ---- float32: plain products ------------------------------------------------------------------------------------------
+// ---- float32: plain products
+// ------------------------------------------------------------------------------------------
 constexpr int kPlainWarps = 16;
 constexpr int kPlainThreads = kPlainWarps * kLanes;
 constexpr int kPlainKeys = kLanes;  // of a tile: one a lane
 constexpr int kPlainQueries = kQueries / kPlainWarps;
 
-// Floats between two keys: 16 bytes more than the head, so eight lanes' vectors of a column lie in different banks.
-constexpr int key_stride(int head_size) { return head_size + 4; }
+// Floats between two keys: 16 bytes more than the head, so eight lanes' vectors of a column lie in
+// different banks.
+__host__ __device__ constexpr int key_stride(int head_size) { return head_size + 4; }
 
-// A warp has four queries. For the scores a lane has a key, for the output the columns lane, lane + 32, ...
+// A warp has four queries. For the scores a lane has a key, for the output the columns lane, lane +
+// 32, ...
 template <int kColumns>
-__global__ void __launch_bounds__(kPlainThreads) plain_attention_kernel(const Arguments<float> arguments) {
+__global__ void __launch_bounds__(kPlainThreads, 1)
+    plain_attention_kernel(const Arguments<float> arguments) {
   const RowTile tile = arguments.tiles[blockIdx.x];
   const int head = static_cast<int>(blockIdx.y), head_size = arguments.head_size;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kLanes, warp = thread / kLanes;
@@ -328,9 +367,9 @@ __global__ void __launch_bounds__(kPlainThreads) plain_attention_kernel(const Ar
   const bool positions = arguments.distance_embedding != nullptr;
   const int stride = key_stride(head_size), row_stride = distance_stride(distances);
 
-  float* queries = shared_memory<float>();            // (64, head_size)
-  float* keys = queries + kQueries * head_size;       // (32, stride)
-  float* values = keys + kPlainKeys * stride;         // (32, head_size)
+  float* queries = shared_memory<float>();                   // (64, head_size)
+  float* keys = queries + kQueries * head_size;              // (32, stride)
+  float* values = keys + kPlainKeys * stride;                // (32, head_size)
   float* distance_scores = values + kPlainKeys * head_size;  // (64, row_stride)
 
   const int vectors = head_size / 4;
@@ -380,17 +419,21 @@ __global__ void __launch_bounds__(kPlainThreads) plain_attention_kernel(const Ar
 #pragma unroll
       for (int q = 0; q < kPlainQueries; ++q) {
         const uint4 w = load16(queries + (warp * kPlainQueries + q) * head_size + d);
-        scores[q] += __uint_as_float(k.x) * __uint_as_float(w.x) + __uint_as_float(k.y) * __uint_as_float(w.y) +
-                     __uint_as_float(k.z) * __uint_as_float(w.z) + __uint_as_float(k.w) * __uint_as_float(w.w);
+        scores[q] += __uint_as_float(k.x) * __uint_as_float(w.x) +
+                     __uint_as_float(k.y) * __uint_as_float(w.y) +
+                     __uint_as_float(k.z) * __uint_as_float(w.z) +
+                     __uint_as_float(k.w) * __uint_as_float(w.w);
       }
     }
     const int key = first + lane;
-    const bool masked = arguments.valid != nullptr && key < tile.clip_end && arguments.valid[key] == 0;
+    const bool masked =
+        arguments.valid != nullptr && key < tile.clip_end && arguments.valid[key] == 0;
 #pragma unroll
     for (int q = 0; q < kPlainQueries; ++q) {
       const int row = warp * kPlainQueries + q;
       if (positions) {
-        scores[q] += distance_scores[row * row_stride + distance_of(key, tile.first + row, left, right)];
+        scores[q] +=
+            distance_scores[row * row_stride + distance_of(key, tile.first + row, left, right)];
       }
       if (masked) scores[q] = arguments.masked_score;
       if (key >= tile.clip_end) scores[q] = -infinity();
@@ -424,14 +467,16 @@ __global__ void __launch_bounds__(kPlainThreads) plain_attention_kernel(const Ar
   }
 #pragma unroll
   for (int q = 0; q < kPlainQueries; ++q) {
-    const float sum = warp_sum(sums[q]);
+    const float sum = warp_sum(sums[q]), scale = __fdividef(1.0f, sum);
     const bool none = arguments.sdpa && sum == 0.0f;
     const int row = tile.first + warp * kPlainQueries + q;
     if (row < tile.end) {
-      float* y = arguments.y + (static_cast<std::int64_t>(row) * arguments.heads + head) * head_size;
+      float* y =
+          arguments.y + (static_cast<std::int64_t>(row) * arguments.heads + head) * head_size;
 #pragma unroll
       for (int c = 0; c < kColumns; ++c) {
-        if (c * kLanes + lane < head_size) y[c * kLanes + lane] = none ? 0.0f : output[q][c] / sum;
+        if (c * kLanes + lane < head_size)
+          y[c * kLanes + lane] = none ? 0.0f : output[q][c] * scale;
       }
     }
   }
@@ -453,7 +498,8 @@ auto for_head_size(int head_size, const Visit& visit) {
 }
 
 std::size_t shared_bytes_for(const RelativeAttention& arguments, Element element) {
-  const int distances = arguments.distance_embedding == nullptr ? 0 : arguments.left + 1 + arguments.right;
+  const int distances =
+      arguments.distance_embedding == nullptr ? 0 : arguments.left + 1 + arguments.right;
   if (element == Element::float32) return plain_shared_bytes(arguments.head_size, distances);
   return for_head_size(arguments.head_size, [&](auto size) {
     return shared_bytes_of<__nv_bfloat16, decltype(size)::value>(distances);
@@ -463,22 +509,26 @@ std::size_t shared_bytes_for(const RelativeAttention& arguments, Element element
 }  // namespace
 
 const char* unsupported_attention(const RelativeAttention& arguments, Element element) {
-  if (arguments.head_size <= 0 || arguments.head_size % 8 != 0 || arguments.head_size > kMaxHeadSize) {
+  if (arguments.head_size <= 0 || arguments.head_size % 8 != 0 ||
+      arguments.head_size > kMaxHeadSize) {
     return "relative_attention: a head size that is not a multiple of 8 up to 128";
   }
   constexpr std::int32_t kMaxDistance = 1 << 16;  // keeps the sums below within an int
-  if (arguments.left < 0 || arguments.right < 0 || arguments.left > kMaxDistance || arguments.right > kMaxDistance ||
-      shared_bytes_for(arguments, element) > kMaxSharedBytes) {
+  if (arguments.left < 0 || arguments.right < 0 || arguments.left > kMaxDistance ||
+      arguments.right > kMaxDistance || shared_bytes_for(arguments, element) > kMaxSharedBytes) {
     return "relative_attention: more distances than shared memory has room for";
   }
-  if (arguments.heads <= 0 || arguments.heads > 65535) return "relative_attention: not 1 to 65,535 heads";
+  if (arguments.heads <= 0 || arguments.heads > 65535)
+    return "relative_attention: not 1 to 65,535 heads";
   return nullptr;
 }
 
-const char* launch_relative_attention(const RelativeAttention& arguments, Element element, void* stream) {
+const char* launch_relative_attention(const RelativeAttention& arguments, Element element,
+                                      void* stream) {
   if (const char* reason = unsupported_attention(arguments, element)) return reason;
   if (arguments.tile_count == 0) return nullptr;
-  const dim3 grid{static_cast<unsigned>(arguments.tile_count), static_cast<unsigned>(arguments.heads), 1};
+  const dim3 grid{static_cast<unsigned>(arguments.tile_count),
+                  static_cast<unsigned>(arguments.heads), 1};
   const std::size_t shared_bytes = shared_bytes_for(arguments, element);
   return for_element(element, [&](auto zero) {
     using T = decltype(zero);
@@ -497,10 +547,11 @@ const char* launch_relative_attention(const RelativeAttention& arguments, Elemen
     return for_head_size(arguments.head_size, [&](auto size) {
       constexpr int kD = decltype(size)::value;
       if constexpr (std::is_same_v<T, float>) {
-        return launch(plain_attention_kernel<(kD + kLanes - 1) / kLanes>, grid, kPlainThreads, shared_bytes,
-                      stream, typed);
+        return launch(plain_attention_kernel<(kD + kLanes - 1) / kLanes>, grid, kPlainThreads,
+                      shared_bytes, stream, typed);
       } else {
-        return launch(relative_attention_kernel<T, kD>, grid, kThreads, shared_bytes, stream, typed);
+        return launch(relative_attention_kernel<T, kD>, grid, kThreads, shared_bytes, stream,
+                      typed);
       }
     });
   });

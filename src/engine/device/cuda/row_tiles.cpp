@@ -10,7 +10,8 @@ namespace w2vbert::cuda {
 
 std::vector<RowTile> make_row_tiles(const std::vector<std::int32_t>& clip_begin,
                                     std::int32_t rows) {
-  if (rows <= 0) throw std::invalid_argument("rows: " + std::to_string(rows) + ", expected 1 or more");
+  if (rows <= 0)
+    throw std::invalid_argument("rows: " + std::to_string(rows) + ", expected 1 or more");
   if (clip_begin.empty() || clip_begin.front() != 0 ||
       !std::is_sorted(clip_begin.begin(), clip_begin.end())) {
     throw std::invalid_argument("clip_begin: expected 0 and then ascending rows");

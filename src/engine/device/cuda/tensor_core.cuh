@@ -1,14 +1,14 @@
-// The instructions of attention that C++ has no words for: matrix products, loads of their fragments, copies to shared
-// memory that do not wait. PTX ISA, "Warp Level Matrix Instructions" and "Data Movement: cp.async". All of them are
-// there from sm_80 on.
+// The instructions of attention that C++ has no words for: matrix products, loads of their
+// fragments, copies to shared memory that do not wait. PTX ISA, "Warp Level Matrix Instructions"
+// and "Data Movement: cp.async". All of them are there from sm_80 on.
 #pragma once
 
 #include "engine/device/cuda/device.cuh"
 
 namespace w2vbert::cuda {
 
-// c += a b for one warp: a (16, 16), b (16, 8), c (16, 8). Lane l has the rows l / 4 and l / 4 + 8 of c, in the
-// columns 2 (l % 4) and the next; a and b lie accordingly.
+// c += a b for one warp: a (16, 16), b (16, 8), c (16, 8). Lane l has the rows l / 4 and l / 4 + 8
+// of c, in the columns 2 (l % 4) and the next; a and b lie accordingly.
 template <class T>
 __device__ __forceinline__ void multiply_add(float (&c)[4], const unsigned (&a)[4],
                                              const unsigned (&b)[2]) {
@@ -41,8 +41,9 @@ __device__ __forceinline__ unsigned shared_address(const void* pointer) {
 }
 #endif
 
-// Four (8, 8) matrices of two-byte elements. Lanes 0 to 7 name the rows of the first one, 8 to 15 of the second, and so
-// on. Lane l gets row l / 4, columns 2 (l % 4) and the next, of each; transposed: of each matrix's transpose.
+// Four (8, 8) matrices of two-byte elements. Lanes 0 to 7 name the rows of the first one, 8 to 15
+// of the second, and so on. Lane l gets row l / 4, columns 2 (l % 4) and the next, of each;
+// transposed: of each matrix's transpose.
 template <bool kTransposed>
 __device__ __forceinline__ void load_matrices(unsigned (&to)[4], const void* row) {
 #ifdef __CUDACC__
@@ -62,7 +63,8 @@ __device__ __forceinline__ void load_matrices(unsigned (&to)[4], const void* row
 #endif
 }
 
-// Begins to copy 16 bytes from global to shared memory; zeros instead, without reading, where `zeros` says so.
+// Begins to copy 16 bytes from global to shared memory; zeros instead, without reading, where
+// `zeros` says so.
 __device__ __forceinline__ void copy_async(void* to, const void* from, bool zeros) {
 #ifdef __CUDACC__
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),

@@ -32,8 +32,8 @@ constexpr std::size_t kMaxMessages = 20;
 enum class State : std::uint8_t { outside, uninitialised, initialised };
 enum class Readers : std::uint8_t { one, one_warp, several_warps };
 
-// Who was last at two bytes of memory. An epoch is the time between two barriers of a block; no two blocks have one in
-// common. Between two barriers of a warp there is a warp's epoch.
+// Who was last at two bytes of memory. An epoch is the time between two barriers of a block; no two
+// blocks have one in common. Between two barriers of a warp there is a warp's epoch.
 struct Cell {
   State state;
   Readers readers;
@@ -41,7 +41,8 @@ struct Cell {
   std::uint32_t write_epoch, write_warp_epoch, read_epoch, read_warp_epoch;
 };
 
-// ---- Fibers ---------------------------------------------------------------------------------------------------------
+// ---- Fibers
+// ---------------------------------------------------------------------------------------------------------
 #if defined(__x86_64__)
 // Keeps what the calling convention says a call keeps, and goes on with the other stack.
 extern "C" void emulator_switch(void** from, void* to);
@@ -115,7 +116,15 @@ struct Fiber {
   std::vector<Copy> open_group;
 };
 
-enum class Collective : std::uint8_t { sync, shuffle_xor, shuffle, matrices, matrices_transposed, bfloat16, float16 };
+enum class Collective : std::uint8_t {
+  sync,
+  shuffle_xor,
+  shuffle,
+  matrices,
+  matrices_transposed,
+  bfloat16,
+  float16
+};
 
 // What the lanes of a warp have put down for an instruction that all of them take part in.
 struct Warp {
@@ -151,7 +160,7 @@ struct Machine {
   std::vector<Warp> warps;
   std::vector<char*> stacks;
   Context scheduler;
-  unsigned current = 0;
+  unsigned current = 0, ended = 0;
   const std::function<void()>* kernel = nullptr;
 
   std::uint32_t epoch = 1, launch_epoch = 1, block_epoch = 1;
@@ -189,10 +198,9 @@ struct Machine {
   }
 };
 
-Machine& machine() {
-  static Machine the;
-  return the;
-}
+// One for the process, and as plain as can be: each access comes here.
+Machine the_machine;
+inline Machine& machine() { return the_machine; }
 
 std::string place_of(std::size_t offset) {
   auto& m = machine();
@@ -221,17 +229,21 @@ void check_read(Cell& cell, std::size_t offset) {
   auto& m = machine();
   const auto thread = static_cast<std::uint16_t>(m.current);
   const auto warp_epoch = m.warps[m.current / kLanes].epoch;
-  if (cell.state == State::outside) return report(&Findings::bounds, "read outside: " + place_of(offset));
+  if (cell.state == State::outside)
+    return report(&Findings::bounds, "read outside: " + place_of(offset));
   if (cell.state == State::uninitialised) {
     return report(&Findings::uninitialised, "read of nothing: " + place_of(offset));
   }
   if (cell.write_epoch >= m.launch_epoch) {
     const bool other_block = cell.write_epoch < m.block_epoch;
-    const bool unordered = cell.write_epoch == m.epoch && cell.writer != thread &&
-                           (cell.writer / kLanes != thread / kLanes || cell.write_warp_epoch == warp_epoch);
+    const bool unordered =
+        cell.write_epoch == m.epoch && cell.writer != thread &&
+        (cell.writer / kLanes != thread / kLanes || cell.write_warp_epoch == warp_epoch);
     if (other_block || unordered) {
-      report(&Findings::race, "read of what " + (other_block ? "another block" : "thread " + std::to_string(cell.writer)) +
-                                  " wrote: " + place_of(offset));
+      report(&Findings::race,
+             "read of what " +
+                 (other_block ? "another block" : "thread " + std::to_string(cell.writer)) +
+                 " wrote: " + place_of(offset));
     }
   }
   if (cell.read_epoch != m.epoch) {
@@ -252,7 +264,8 @@ void check_write(Cell& cell, std::size_t offset) {
   auto& m = machine();
   const auto thread = static_cast<std::uint16_t>(m.current);
   const auto warp_epoch = m.warps[m.current / kLanes].epoch;
-  if (cell.state == State::outside) return report(&Findings::bounds, "write outside: " + place_of(offset));
+  if (cell.state == State::outside)
+    return report(&Findings::bounds, "write outside: " + place_of(offset));
   const auto same_warp = [&](std::uint16_t other) { return other / kLanes == thread / kLanes; };
   bool race = false;
   if (cell.write_epoch >= m.launch_epoch) {
@@ -265,8 +278,9 @@ void check_write(Cell& cell, std::size_t offset) {
     if (cell.read_epoch == m.epoch) {
       const bool now = cell.read_warp_epoch == warp_epoch;
       race = race || cell.readers == Readers::several_warps ||
-             (cell.readers == Readers::one_warp ? !same_warp(cell.reader) || now
-                                                : cell.reader != thread && (!same_warp(cell.reader) || now));
+             (cell.readers == Readers::one_warp
+                  ? !same_warp(cell.reader) || now
+                  : cell.reader != thread && (!same_warp(cell.reader) || now));
     }
   }
   if (race) report(&Findings::race, "write to what others use: " + place_of(offset));
@@ -285,15 +299,18 @@ void count(std::size_t offset, std::size_t bytes, bool write, const void* site) 
   all.accesses[turn].lanes.emplace_back(offset, static_cast<unsigned>(bytes));
 }
 
-// The turns that the banks need: 32 words of 4 bytes at a time, so wide accesses go by half and quarter warps.
+// The turns that the banks need: 32 words of 4 bytes at a time, so wide accesses go by half and
+// quarter warps.
 unsigned bank_turns(const WarpAccess& access) {
   unsigned turns = 0;
-  const std::size_t lanes = std::max<std::size_t>(1, kLanes * 4 / std::max(4u, access.lanes[0].second));
+  const std::size_t lanes =
+      std::max<std::size_t>(1, kLanes * 4 / std::max(4u, access.lanes[0].second));
   for (std::size_t first = 0; first < access.lanes.size(); first += lanes) {
     std::array<std::set<std::uint64_t>, kLanes> words;
     for (std::size_t i = first; i < std::min(first + lanes, access.lanes.size()); ++i) {
       const auto [offset, bytes] = access.lanes[i];
-      for (auto word = offset / 4; word <= (offset + bytes - 1) / 4; ++word) words[word % kLanes].insert(word);
+      for (auto word = offset / 4; word <= (offset + bytes - 1) / 4; ++word)
+        words[word % kLanes].insert(word);
     }
     std::size_t most = 0;
     for (const auto& bank : words) most = std::max(most, bank.size());
@@ -315,7 +332,8 @@ void count_block() {
       std::set<std::uint64_t> sectors;
       for (const auto& [offset, bytes] : access.lanes) {
         (key.write ? m.counters.written_bytes : m.counters.read_bytes) += bytes;
-        for (auto sector = offset / 32; sector <= (offset + bytes - 1) / 32; ++sector) sectors.insert(sector);
+        for (auto sector = offset / 32; sector <= (offset + bytes - 1) / 32; ++sector)
+          sectors.insert(sector);
       }
       (key.write ? m.counters.written_sectors : m.counters.read_sectors) += sectors.size();
       (key.write ? m.sectors_written : m.sectors_read).insert(sectors.begin(), sectors.end());
@@ -326,7 +344,8 @@ void count_block() {
 
 void access(const volatile void* address, std::size_t bytes, bool write, const void* site) {
   auto& m = machine();
-  const auto offset = static_cast<std::size_t>(reinterpret_cast<const volatile char*>(address) - m.arena);
+  const auto offset =
+      static_cast<std::size_t>(reinterpret_cast<const volatile char*>(address) - m.arena);
   if (offset >= kArenaBytes || !m.running) return;  // a thread's own variables
   const auto last = (offset + bytes - 1) / kCellBytes;
   for (auto cell = offset / kCellBytes; cell <= last; ++cell) {
@@ -342,19 +361,29 @@ void access(const volatile void* address, std::size_t bytes, bool write, const v
 void set_state(std::size_t offset, std::size_t bytes, State state) {
   auto* cells = machine().cells;
   const Cell fresh{state, Readers::one, 0, 0, 0, 0, 0, 0};
-  std::fill(cells + offset / kCellBytes, cells + (offset + bytes + kCellBytes - 1) / kCellBytes, fresh);
+  std::fill(cells + offset / kCellBytes, cells + (offset + bytes + kCellBytes - 1) / kCellBytes,
+            fresh);
 }
 
-// ---- Waiting --------------------------------------------------------------------------------------------------------
+// ---- Waiting
+// --------------------------------------------------------------------------------------------------------
+// Goes on with the next thread, or with the scheduler behind the last one.
 void pause() {
   auto& m = machine();
-  Context::change(m.fibers[m.current].context, m.scheduler);
+  auto& own = m.fibers[m.current].context;
+  if (m.current + 1 < m.fibers.size() && m.fibers[m.current + 1].wait == Wait::ready) {
+    threadIdx = {++m.current, 0, 0};
+    Context::change(own, m.fibers[m.current].context);
+  } else {
+    Context::change(own, m.scheduler);
+  }
 }
 
 void run_fiber() {
   auto& m = machine();
   (*m.kernel)();
   m.fibers[m.current].wait = Wait::ended;
+  ++m.ended;
   pause();
 }
 
@@ -420,7 +449,8 @@ void finish(Warp& warp) {
     case Collective::shuffle:
       for (unsigned lane = 0; lane < kLanes; ++lane) {
         const auto other = static_cast<unsigned>(warp.lane[lane]);
-        warp.result[lane] = warp.value[(warp.kind == Collective::shuffle ? other : lane ^ other) % kLanes];
+        warp.result[lane] =
+            warp.value[(warp.kind == Collective::shuffle ? other : lane ^ other) % kLanes];
       }
       ++m.counters.shuffles;
       break;
@@ -458,7 +488,8 @@ Warp& meet(Collective kind) {
 
 unsigned lane() { return machine().current % kLanes; }
 
-// Opens the barrier when all threads are there. Whether something was found that keeps them from it for ever.
+// Opens the barrier when all threads are there. Whether something was found that keeps them from it
+// for ever.
 bool open_barrier() {
   auto& m = machine();
   const void* site = nullptr;
@@ -485,22 +516,19 @@ bool open_barrier() {
 
 void run_block() {
   auto& m = machine();
-  for (;;) {
-    bool ran = false, all_ended = true;
-    for (m.current = 0; m.current < m.fibers.size(); ++m.current) {
-      auto& fiber = m.fibers[m.current];
-      if (fiber.wait == Wait::ready) {
-        threadIdx = {m.current, 0, 0};
-        Context::change(m.scheduler, fiber.context);
+  m.ended = 0;
+  while (m.ended < m.fibers.size()) {
+    bool ran = false;
+    for (unsigned i = 0; i < m.fibers.size(); ++i) {
+      if (m.fibers[i].wait == Wait::ready) {
+        m.current = i;
+        threadIdx = {i, 0, 0};
+        Context::change(m.scheduler, m.fibers[i].context);
         ran = true;
       }
-      all_ended = all_ended && fiber.wait == Wait::ended;
     }
-    if (all_ended) return;
-    if (!ran) {
-      m.current = 0;
-      if (!open_barrier()) return report(&Findings::barrier, "threads that wait for ever");
-    }
+    m.current = 0;
+    if (!ran && !open_barrier()) return report(&Findings::barrier, "threads that wait for ever");
   }
 }
 
@@ -544,7 +572,8 @@ void copy_async(void* to, const void* from, bool zeros) {
   access(to, 16, true, __builtin_return_address(0));
   const auto offset = static_cast<std::size_t>(static_cast<char*>(to) - m.arena);
   for (auto cell = offset / kCellBytes; cell < (offset + 16) / kCellBytes; ++cell) {
-    m.cells[cell].state = m.cells[cell].state == State::outside ? State::outside : State::uninitialised;
+    m.cells[cell].state =
+        m.cells[cell].state == State::outside ? State::outside : State::uninitialised;
   }
   std::memset(to, 0xff, 16);
   if (!zeros) access(from, 16, false, __builtin_return_address(0));
@@ -611,7 +640,8 @@ void launch(dim3 grid, unsigned threads, std::size_t shared_bytes,
   if (threads == 0 || threads % kLanes != 0 || threads > 1024 || shared_bytes > kSharedBytes) {
     return report(&Findings::barrier, "a launch with a size that no GPU has");
   }
-  while (m.stacks.size() < threads) m.stacks.push_back(static_cast<char*>(Machine::reserve(kStackBytes)));
+  while (m.stacks.size() < threads)
+    m.stacks.push_back(static_cast<char*>(Machine::reserve(kStackBytes)));
   for (blockIdx.y = 0; blockIdx.y < grid.y; ++blockIdx.y) {
     for (blockIdx.x = 0; blockIdx.x < grid.x; ++blockIdx.x) {
       m.block_epoch = ++m.epoch;
@@ -711,7 +741,8 @@ float __shfl_sync(unsigned, float value, int from) {
   return emulator::meet(emulator::Collective::shuffle).result[emulator::lane()];
 }
 
-// ---- What the compiler calls before each access (-fsanitize=thread) --------------------------------------------------
+// ---- What the compiler calls before each access (-fsanitize=thread)
+// --------------------------------------------------
 #define W2VBERT_ACCESS(name, bytes, write) \
   extern "C" void name(void* address);     \
   void name(void* address) { emulator::access(address, bytes, write, __builtin_return_address(0)); }

@@ -1,18 +1,20 @@
-// CUDA's words for a CPU: what the kernels in src/engine/device/cuda/ use of the language, so that g++ compiles the
-// same sources, and runs them under checks.
+// CUDA's words for a CPU: what the kernels in src/engine/device/cuda/ use of the language, so that
+// g++ compiles the same sources, and runs them under checks.
 //
-// The kernels are compiled with -fsanitize=thread, but not linked with its library: the compiler then calls a function
-// before each access to memory, and emulator.cpp defines those functions. So the kernels keep their plain pointers, and
-// each access to global or shared memory is seen with its address, its size and the thread that makes it. This file
-// finds, as compute-sanitizer does on a GPU:
+// The kernels are compiled with -fsanitize=thread, but not linked with its library: the compiler
+// then calls a function before each access to memory, and emulator.cpp defines those functions. So
+// the kernels keep their plain pointers, and each access to global or shared memory is seen with
+// its address, its size and the thread that makes it. This file finds, as compute-sanitizer does on
+// a GPU:
 //   bounds         an access to no buffer, or beyond the shared memory that the launch asked for
 //   uninitialised  a read of what no thread and no host has written
 //   race           two threads at one place, one of them writing, without a barrier between them
-//   barrier        threads of a block that wait at different barriers, or for threads that have ended
+//   barrier        threads of a block that wait at different barriers, or for threads that have
+//   ended
 // and counts bytes, sectors of 32 bytes, bank conflicts and matrix products.
 //
-// A thread is a fiber: it runs until it waits for the others of its warp or of its block. One block runs after the
-// other, so what happens is the same each time.
+// A thread is a fiber: it runs until it waits for the others of its warp or of its block. One block
+// runs after the other, so what happens is the same each time.
 #pragma once
 
 #include <bit>
@@ -28,7 +30,8 @@
 
 #include "engine/cuda/emulator/planted_bugs.h"
 
-// ---- What a kernel's source is written in -----------------------------------------------------------------------------
+// ---- What a kernel's source is written in
+// -----------------------------------------------------------------------------
 #define __global__
 #define __device__
 #define __host__
@@ -99,20 +102,22 @@ inline __half __float2half_rn(float value) {
   if (value != value) return {0x7fff};
   if (size >= 65520.0f) return {static_cast<std::uint16_t>(sign | 0x7c00u)};
   if (size < 0x1p-14f) {  // adding 2^-1 rounds to units of 2^-24
-    return {static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(size + 0.5f) -
-                                               std::bit_cast<std::uint32_t>(0.5f)))};
+    return {static_cast<std::uint16_t>(
+        sign | (std::bit_cast<std::uint32_t>(size + 0.5f) - std::bit_cast<std::uint32_t>(0.5f)))};
   }
   const std::uint32_t magnitude = bits & 0x7fffffffu;
   const std::uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1);
   return {static_cast<std::uint16_t>(sign | ((rounded >> 13) - (112u << 10)))};
 }
 
-// ---- What the kernels' own wrappers of instructions call (device.cuh, tensor_core.cuh) ------------------------------
+// ---- What the kernels' own wrappers of instructions call (device.cuh, tensor_core.cuh)
+// ------------------------------
 namespace emulator {
 
 // The block's dynamic shared memory, at a launch.
 void* shared_memory();
-// Vectors of 4, 8 and 16 bytes as one access each; the compiler would make several of the members' uses.
+// Vectors of 4, 8 and 16 bytes as one access each; the compiler would make several of the members'
+// uses.
 uint4 load16(const void* from);
 uint2 load8(const void* from);
 unsigned load4(const void* from);
@@ -120,8 +125,8 @@ void store16(void* to, uint4 value);
 void store8(void* to, uint2 value);
 void store4(void* to, unsigned value);
 
-// cp.async: 16 bytes from global to shared memory, or zeros. The copy happens as late as it may, in the wait; what
-// lies in shared memory until then counts as uninitialised.
+// cp.async: 16 bytes from global to shared memory, or zeros. The copy happens as late as it may, in
+// the wait; what lies in shared memory until then counts as uninitialised.
 void copy_async(void* to, const void* from, bool zeros);
 void commit_copies();
 void wait_for_copies(int groups_in_flight);
@@ -136,7 +141,8 @@ void multiply_float16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)
 void launch(dim3 grid, unsigned threads, std::size_t shared_bytes,
             const std::function<void()>& kernel);
 
-// ---- What tests ask -------------------------------------------------------------------------------------------------
+// ---- What tests ask
+// -------------------------------------------------------------------------------------------------
 struct Findings {
   std::size_t bounds = 0, uninitialised = 0, race = 0, barrier = 0;
   std::vector<std::string> messages;  // the first ones
@@ -152,11 +158,11 @@ struct Counters {
   std::uint64_t read_sectors = 0, written_sectors = 0;  // of 32 bytes, once for a warp's access
   // Sectors at least once: what comes from memory where caches hold all that is read again.
   std::uint64_t distinct_read_sectors = 0, distinct_written_sectors = 0;
-  std::uint64_t shared_accesses = 0;   // of warps
-  std::uint64_t bank_conflicts = 0;    // further turns that they took
-  std::uint64_t matrix_products = 0;   // mma.sync.m16n8k16
-  std::uint64_t shuffles = 0;          // of warps
-  std::uint64_t shared_bytes = 0;      // of a block, the most
+  std::uint64_t shared_accesses = 0;  // of warps
+  std::uint64_t bank_conflicts = 0;   // further turns that they took
+  std::uint64_t matrix_products = 0;  // mma.sync.m16n8k16
+  std::uint64_t shuffles = 0;         // of warps
+  std::uint64_t shared_bytes = 0;     // of a block, the most
 };
 // Counting takes most of the time, so it is off at first.
 void count_traffic(bool on);

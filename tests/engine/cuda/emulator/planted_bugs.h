@@ -1,5 +1,5 @@
-// Faults that the kernels have on request, in the emulator alone: tests/engine/cuda/planted_bugs_test.cpp shows that
-// the checks find each of them.
+// Faults that the kernels have on request, in the emulator alone:
+// tests/engine/cuda/planted_bugs_test.cpp shows that the checks find each of them.
 #pragma once
 
 namespace emulator {
