@@ -14,16 +14,18 @@ void expect_clean(const AttentionCase& of, Element element, const std::string& w
 }
 
 // The distances of the model: tiles to the left and to the right of the band from 129 frames on.
-TEST(RelativeAttentionKernel, IsRightForEveryLength) {
+class EveryLength : public testing::TestWithParam<Element> {};
+
+TEST_P(EveryLength, IsRight) {
   for (std::int32_t length = 1; length <= kLongest; ++length) {
-    for (const auto element : kElements) {
-      const auto outcome =
-          run(AttentionCase{.lengths = {length}, .seed = static_cast<unsigned>(length)}, element);
-      ASSERT_TRUE(outcome.is_clean())
-          << length << " " << name_of(element) << ": " << outcome.text();
-    }
+    const auto outcome =
+        run(AttentionCase{.lengths = {length}, .seed = static_cast<unsigned>(length)}, GetParam());
+    ASSERT_TRUE(outcome.is_clean()) << length << ": " << outcome.text();
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(RelativeAttentionKernel, EveryLength, testing::ValuesIn(kElements),
+                         [](const auto& element) { return std::string(name_of(element.param)); });
 
 TEST(RelativeAttentionKernel, IsRightForEveryHeadSize) {
   for (std::int32_t size = 8; size <= 128; size += 8) {

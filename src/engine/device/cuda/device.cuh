@@ -29,8 +29,7 @@ inline constexpr float kLowest = -3.40282346638528859812e+38f;
 
 __device__ __forceinline__ float infinity() { return __uint_as_float(0x7f800000u); }
 
-// ---- Memory
-// ---------------------------------------------------------------------------------------------------------
+// ---- Memory -------------------------------------------------------------------------------------
 // Vectors of 8 and 16 bytes are one instruction; on the CPU the emulator has to see them as one.
 #ifdef __CUDACC__
 __device__ __forceinline__ uint4 load16(const void* from) {
@@ -65,8 +64,7 @@ T* shared_memory() {
 }
 #endif
 
-// ---- Elements
-// -------------------------------------------------------------------------------------------------------
+// ---- Elements -----------------------------------------------------------------------------------
 __device__ __forceinline__ float to_float(float value) { return value; }
 __device__ __forceinline__ float to_float(__nv_bfloat16 value) { return __bfloat162float(value); }
 __device__ __forceinline__ float to_float(__half value) { return __half2float(value); }
@@ -162,8 +160,7 @@ __device__ __forceinline__ void store_eight(T* to, const float (&values)[8]) {
   }
 }
 
-// ---- Arithmetic
-// -----------------------------------------------------------------------------------------------------
+// ---- Arithmetic ---------------------------------------------------------------------------------
 // 1 / (1 + e^-x). A NaN stays one. The fast quotient is exact to 2 units in the last place; where
 // the exponential is infinite it is 0. The fast exponential is exact to 2 units in the last place
 // near 0, far below what narrow elements keep; float32 gets the exact one.
@@ -197,8 +194,7 @@ __device__ __forceinline__ float block_sum(float value, float* sums, int warps) 
   return sum;
 }
 
-// ---- Launching
-// ------------------------------------------------------------------------------------------------------
+// ---- Launching ----------------------------------------------------------------------------------
 // Returns nullptr, or the error's name.
 template <class... Parameters>
 const char* launch(void (*kernel)(Parameters...), dim3 grid, int threads, std::size_t shared_bytes,

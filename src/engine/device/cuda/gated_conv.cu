@@ -15,8 +15,7 @@ __device__ __forceinline__ float gated(float value, float gate) {
   return value * sigmoid_of<T>(gate);
 }
 
-// ---- The kernel size of the model
-// -----------------------------------------------------------------------------------
+// ---- The kernel size of the model ---------------------------------------------------------------
 constexpr int kKernelSize =
     31;  // conv_depthwise_kernel_size of w2v-BERT 2.0, known when this is compiled
 constexpr int kPast = kKernelSize - 1;
@@ -167,8 +166,7 @@ __global__ void __launch_bounds__(kMaxThreads, 1)
   }
 }
 
-// ---- All other sizes
-// ------------------------------------------------------------------------------------------------
+// ---- All other sizes ----------------------------------------------------------------------------
 // Correct for any kernel size and up to 8192 channels, and not fast: it gates each value K times.
 constexpr int kPlainThreads = 256;
 

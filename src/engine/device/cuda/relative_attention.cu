@@ -49,8 +49,7 @@ __device__ __forceinline__ int distance_of(int j, int t, int left, int right) {
   return (W2VBERT_BUG(attention_clamps_one_side_only) ? distance : min(distance, right)) + left;
 }
 
-// ---- bfloat16 and float16: matrix products
-// -----------------------------------------------------------------------------
+// ---- bfloat16 and float16: matrix products ------------------------------------------------------
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kLanes;
 constexpr int kKeys = 64;  // of a tile
@@ -344,8 +343,7 @@ std::size_t shared_bytes_of(int distances) {
              static_cast<std::size_t>(distances > 0 ? distance_stride(distances) : 0);
 }
 
-// ---- float32: plain products
-// ------------------------------------------------------------------------------------------
+// ---- float32: plain products --------------------------------------------------------------------
 constexpr int kPlainWarps = 16;
 constexpr int kPlainThreads = kPlainWarps * kLanes;
 constexpr int kPlainKeys = kLanes;  // of a tile: one a lane

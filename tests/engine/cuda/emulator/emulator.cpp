@@ -41,8 +41,7 @@ struct Cell {
   std::uint32_t write_epoch, write_warp_epoch, read_epoch, read_warp_epoch;
 };
 
-// ---- Fibers
-// ---------------------------------------------------------------------------------------------------------
+// ---- Fibers -------------------------------------------------------------------------------------
 #if defined(__x86_64__)
 // Keeps what the calling convention says a call keeps, and goes on with the other stack.
 extern "C" void emulator_switch(void** from, void* to);
@@ -365,8 +364,7 @@ void set_state(std::size_t offset, std::size_t bytes, State state) {
             fresh);
 }
 
-// ---- Waiting
-// --------------------------------------------------------------------------------------------------------
+// ---- Waiting ------------------------------------------------------------------------------------
 // Goes on with the next thread, or with the scheduler behind the last one.
 void pause() {
   auto& m = machine();
@@ -741,8 +739,7 @@ float __shfl_sync(unsigned, float value, int from) {
   return emulator::meet(emulator::Collective::shuffle).result[emulator::lane()];
 }
 
-// ---- What the compiler calls before each access (-fsanitize=thread)
-// --------------------------------------------------
+// ---- What the compiler calls before each access (-fsanitize=thread) -----------------------------
 #define W2VBERT_ACCESS(name, bytes, write) \
   extern "C" void name(void* address);     \
   void name(void* address) { emulator::access(address, bytes, write, __builtin_return_address(0)); }

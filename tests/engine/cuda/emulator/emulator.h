@@ -30,8 +30,7 @@
 
 #include "engine/cuda/emulator/planted_bugs.h"
 
-// ---- What a kernel's source is written in
-// -----------------------------------------------------------------------------
+// ---- What a kernel's source is written in -------------------------------------------------------
 #define __global__
 #define __device__
 #define __host__
@@ -110,8 +109,7 @@ inline __half __float2half_rn(float value) {
   return {static_cast<std::uint16_t>(sign | ((rounded >> 13) - (112u << 10)))};
 }
 
-// ---- What the kernels' own wrappers of instructions call (device.cuh, tensor_core.cuh)
-// ------------------------------
+// ---- What the kernels' own wrappers of instructions call (device.cuh, tensor_core.cuh) ----------
 namespace emulator {
 
 // The block's dynamic shared memory, at a launch.
@@ -141,8 +139,7 @@ void multiply_float16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)
 void launch(dim3 grid, unsigned threads, std::size_t shared_bytes,
             const std::function<void()>& kernel);
 
-// ---- What tests ask
-// -------------------------------------------------------------------------------------------------
+// ---- What tests ask -----------------------------------------------------------------------------
 struct Findings {
   std::size_t bounds = 0, uninitialised = 0, race = 0, barrier = 0;
   std::vector<std::string> messages;  // the first ones
