@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -80,6 +81,7 @@ Outcome run(const BiasSwishCase& of, Element element);
 
 inline constexpr Element kElements[] = {Element::float32, Element::bfloat16, Element::float16};
 const char* name_of(Element element);
+inline void PrintTo(Element element, std::ostream* stream) { *stream << name_of(element); }
 
 // Random lengths of clips, some of them 1 or a multiple of a tile's rows.
 std::vector<std::int32_t> random_lengths(unsigned seed, int clips, int longest);

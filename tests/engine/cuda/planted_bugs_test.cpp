@@ -51,6 +51,8 @@ struct Planted {
   const char* check;  // one of those that have to find it
 };
 
+void PrintTo(const Planted& planted, std::ostream* stream) { *stream << planted.name; }
+
 const Planted kPlanted[] = {
     {Bug::misses_the_barrier_between_sums, "MissesTheBarrierBetweenSums", run_norm, "race"},
     {Bug::conv_reads_the_clip_before, "ConvReadsTheClipBefore", run_conv, "reference"},

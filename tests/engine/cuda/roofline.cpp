@@ -150,7 +150,7 @@ Work count_swish() {
 }
 
 // The least time of kFrames frames in microseconds, and the limit that gives it.
-std::string least_time(const Work& work, const Gpu& gpu) {
+std::string shortest_time(const Work& work, const Gpu& gpu) {
   const double cycles = gpu.multiprocessors * gpu.clock;
   const std::pair<double, const char*> limits[] = {
       {(work.read_once + work.written) / gpu.bytes, "memory"},
@@ -185,7 +185,7 @@ int main() {
   std::printf("\n| --- | --- | --- | --- | --- |\n");
   for (const auto& work : all) {
     std::printf("| %s |", work.kernel.c_str());
-    for (const auto& gpu : kGpus) std::printf(" %s |", least_time(work, gpu).c_str());
+    for (const auto& gpu : kGpus) std::printf(" %s |", shortest_time(work, gpu).c_str());
     std::printf("\n");
   }
   return 0;
