@@ -38,7 +38,8 @@ std::vector<Outcome> run_attention() {
   std::vector<Outcome> outcomes;
   outcomes.push_back(run(AttentionCase{.lengths = {200, 20}, .scale = 4.0f}, Element::bfloat16));
   outcomes.push_back(
-      run(AttentionCase{.lengths = {100, 20}, .left = 3, .right = 3}, Element::float16));
+      run(AttentionCase{.lengths = {100, 20}, .head_size = 64, .left = 3, .right = 3},
+          Element::float16));
   outcomes.push_back(
       run(AttentionCase{.lengths = {70, 66}, .mask = Mask::every_second_clip}, Element::bfloat16));
   return outcomes;

@@ -50,11 +50,21 @@ __device__ __forceinline__ int distance_of(int j, int t, int left, int right) {
 }
 
 // ---- bfloat16 and float16: matrix products ------------------------------------------------------
-constexpr int kWarps = 4;
-constexpr int kThreads = kWarps * kLanes;
 constexpr int kKeys = 64;  // of a tile
-constexpr int kWarpQueries = kQueries / kWarps;
-static_assert(kWarpQueries == 16, "the rows of mma.m16n8k16");
+
+// How a block's 64 queries are given to warps: each has kRows times the 16 rows of mma.m16n8k16. A
+// warp reads all keys and values from shared memory, and uses what it has read for all its rows:
+// two times 16 halve the reads, which bind before the products do. With heads of 128 there are no
+// registers for that, and small heads are not the model's.
+template <int kD>
+struct Shape {
+  static constexpr int kRows = kD == 64 ? 2 : 1;
+  static constexpr int kWarpQueries = 16 * kRows;
+  static constexpr int kWarps = kQueries / kWarpQueries;
+  static constexpr int kThreads = kWarps * kLanes;
+  // Blocks that a multiprocessor holds at once: what their registers leave room for.
+  static constexpr int kBlocks = kD == 64 ? 4 : kD < 64 ? 3 : 2;
+};
 
 // A tile (64, kD) of T in shared memory, in chunks of 16 bytes. Eight rows' chunks of one column
 // lie in different banks: ldmatrix reads them at once. Unsigned, so that the compiler knows that
@@ -72,7 +82,7 @@ __device__ __forceinline__ T* chunk_of(T* tile, unsigned row, unsigned chunk) {
 template <class T, int kD>
 __device__ __forceinline__ void copy_tile(T* tile, const T* from, std::int64_t stride, int rows,
                                           int size) {
-  constexpr unsigned kChunks = kD / 8, kStep = kThreads / kChunks;
+  constexpr unsigned kChunks = kD / 8, kStep = Shape<kD>::kThreads / kChunks;
   unsigned row = threadIdx.x / kChunks;
   const unsigned chunk = threadIdx.x % kChunks;
   const bool inside = static_cast<int>(chunk * 8) < size;
@@ -86,15 +96,20 @@ __device__ __forceinline__ void copy_tile(T* tile, const T* from, std::int64_t s
   }
 }
 
-// scores (16, 64) = the warp's queries by the tile's rows.
+// scores (kRows * 16, 64) = the warp's queries by the tile's rows.
 template <class T, int kD>
-__device__ __forceinline__ void multiply_rows(float (&scores)[kKeys / 8][4],
-                                              const unsigned (&queries)[kD / 16][4], T* tile) {
+__device__ __forceinline__ void multiply_rows(
+    float (&scores)[Shape<kD>::kRows][kKeys / 8][4],
+    const unsigned (&queries)[Shape<kD>::kRows][kD / 16][4], T* tile) {
+  constexpr int kRows = Shape<kD>::kRows;
   const unsigned lane = threadIdx.x % kLanes;
 #pragma unroll
-  for (int n = 0; n < kKeys / 8; ++n) {
+  for (int m = 0; m < kRows; ++m) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) scores[n][i] = 0.0f;
+    for (int n = 0; n < kKeys / 8; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) scores[m][n][i] = 0.0f;
+    }
   }
 #pragma unroll
   for (unsigned d = 0; d < kD / 16; ++d) {
@@ -103,18 +118,19 @@ __device__ __forceinline__ void multiply_rows(float (&scores)[kKeys / 8][4],
       unsigned keys[4];  // two fragments, of 8 keys each
       load_matrices<false>(
           keys, chunk_of<T, kD>(tile, n * 16 + lane % 8 + (lane & 16) / 2, d * 2 + lane / 8 % 2));
-      multiply_add<T>(scores[2 * n], queries[d], {keys[0], keys[1]});
-      multiply_add<T>(scores[2 * n + 1], queries[d], {keys[2], keys[3]});
+#pragma unroll
+      for (int m = 0; m < kRows; ++m) {
+        multiply_add<T>(scores[m][2 * n], queries[m][d], {keys[0], keys[1]});
+        multiply_add<T>(scores[m][2 * n + 1], queries[m][d], {keys[2], keys[3]});
+      }
     }
   }
 }
 
-// Blocks that a multiprocessor holds at once: what their registers leave room for.
-constexpr int blocks_for(int head_size) { return head_size <= 64 ? 3 : 2; }
-
 template <class T, int kD>
-__global__ void __launch_bounds__(kThreads, blocks_for(kD))
+__global__ void __launch_bounds__(Shape<kD>::kThreads, Shape<kD>::kBlocks)
     relative_attention_kernel(const Arguments<T> arguments) {
+  constexpr int kRows = Shape<kD>::kRows, kWarpQueries = Shape<kD>::kWarpQueries;
   const RowTile tile = arguments.tiles[blockIdx.x];
   const int head = static_cast<int>(blockIdx.y), head_size = arguments.head_size;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kLanes, warp = thread / kLanes;
@@ -130,7 +146,7 @@ __global__ void __launch_bounds__(kThreads, blocks_for(kD))
   const int row_stride = distance_stride(distances);
 
   // The queries, by way of the first tile of values.
-  unsigned queries[kD / 16][4];
+  unsigned queries[kRows][kD / 16][4];
   copy_tile<T, kD>(values, arguments.row_of(tile.first, 0, head), stride, tile.end - tile.first,
                    head_size);
   if (positions) {
@@ -140,16 +156,19 @@ __global__ void __launch_bounds__(kThreads, blocks_for(kD))
   wait_for_copies();
   __syncthreads();
 #pragma unroll
-  for (unsigned d = 0; d < kD / 16; ++d) {
-    const unsigned row = threadIdx.x / kLanes * kWarpQueries + threadIdx.x % 16;
-    load_matrices<false>(queries[d],
-                         chunk_of<T, kD>(values, row, d * 2 + threadIdx.x % kLanes / 16));
+  for (int m = 0; m < kRows; ++m) {
+#pragma unroll
+    for (unsigned d = 0; d < kD / 16; ++d) {
+      const unsigned row = threadIdx.x / kLanes * kWarpQueries + m * 16 + threadIdx.x % 16;
+      load_matrices<false>(queries[m][d],
+                           chunk_of<T, kD>(values, row, d * 2 + threadIdx.x % kLanes / 16));
+    }
   }
 
-  // What this lane has of a (16, 8) product: two rows, two columns.
+  // What this lane has of each (16, 8) product: two rows, eight apart, and two columns.
   const int own_row = warp * kWarpQueries + lane / 4, own_column = 2 * (lane % 4);
 
-  float scores[kKeys / 8][4];
+  float scores[kRows][kKeys / 8][4];
   if (positions) {
     for (int first = 0; first < distances; first += kKeys) {
       if (first > 0) {
@@ -162,12 +181,14 @@ __global__ void __launch_bounds__(kThreads, blocks_for(kD))
       }
       multiply_rows<T, kD>(scores, queries, keys);
 #pragma unroll
-      for (int n = 0; n < kKeys / 8; ++n) {
+      for (int m = 0; m < kRows; ++m) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int column = first + n * 8 + own_column + i % 2;
-          if (column < distances) {
-            distance_scores[(own_row + i / 2 * 8) * row_stride + column] = scores[n][i];
+        for (int n = 0; n < kKeys / 8; ++n) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            const int row = own_row + m * 16 + i / 2 * 8,
+                      column = first + n * 8 + own_column + i % 2;
+            if (column < distances) distance_scores[row * row_stride + column] = scores[m][n][i];
           }
         }
       }
@@ -178,8 +199,8 @@ __global__ void __launch_bounds__(kThreads, blocks_for(kD))
   if (!W2VBERT_BUG(attention_misses_the_barrier_after_distances)) __syncthreads();
 
   const int tiles = (tile.clip_end - tile.clip_begin + kKeys - 1) / kKeys;
-  const auto begin_tile = [&](int i) {
-    const int first = tile.clip_begin + i * kKeys, stage = i % 2;
+  const auto begin_tile = [&](int step) {
+    const int first = tile.clip_begin + step * kKeys, stage = step % 2;
     const int rows = W2VBERT_BUG(attention_keys_of_the_next_clip) ? kKeys : tile.clip_end - first;
     copy_tile<T, kD>(keys + stage * kTile, arguments.row_of(first, 1, head), stride, rows,
                      head_size);
@@ -193,24 +214,32 @@ __global__ void __launch_bounds__(kThreads, blocks_for(kD))
     }
   };
 
-  float sums[2] = {0.0f, 0.0f};                // of the exponentials: this lane's columns
-  float most[2] = {-infinity(), -infinity()};  // of the scores so far: the whole row's
-  float output[kD / 8][4];
+  float sums[kRows][2];  // of the exponentials: this lane's columns
+  float most[kRows][2];  // of the scores so far: the whole row's
+  float output[kRows][kD / 8][4];
 #pragma unroll
-  for (int n = 0; n < kD / 8; ++n) {
+  for (int m = 0; m < kRows; ++m) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) output[n][i] = 0.0f;
+    for (int r = 0; r < 2; ++r) {
+      sums[m][r] = 0.0f;
+      most[m][r] = -infinity();
+    }
+#pragma unroll
+    for (int n = 0; n < kD / 8; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) output[m][n][i] = 0.0f;
+    }
   }
 
   begin_tile(0);
   const int used_tiles = W2VBERT_BUG(attention_misses_last_keys) && tiles > 1 ? tiles - 1 : tiles;
-  for (int i = 0; i < used_tiles; ++i) {
-    const int stage = i % 2, key_first = tile.clip_begin + i * kKeys;
+  for (int step = 0; step < used_tiles; ++step) {
+    const int stage = step % 2, key_first = tile.clip_begin + step * kKeys;
     if (!W2VBERT_BUG(attention_misses_the_wait)) wait_for_copies();
     // The tile is there for all, and all are done with the other one, over which the next is
     // copied.
     if (!W2VBERT_BUG(attention_misses_the_barrier_before_loading)) __syncthreads();
-    if (i + 1 < used_tiles) begin_tile(i + 1);
+    if (step + 1 < used_tiles) begin_tile(step + 1);
 
     multiply_rows<T, kD>(scores, queries, keys + stage * kTile);
 
@@ -218,24 +247,28 @@ __global__ void __launch_bounds__(kThreads, blocks_for(kD))
       const int warp_first = tile.first + warp * kWarpQueries, key_last = key_first + kKeys - 1;
       const bool all_left = key_last - warp_first <= -left;
       const bool all_right = key_first - (warp_first + kWarpQueries - 1) >= right;
-      if (all_left || all_right) {
-        const bool first_column =
-            W2VBERT_BUG(attention_tail_of_the_wrong_side) ? all_right : all_left;
-        const float* column = distance_scores + (first_column ? 0 : distances - 1);
-        const float bias[2] = {column[own_row * row_stride], column[(own_row + 8) * row_stride]};
+      const bool first_column =
+          W2VBERT_BUG(attention_tail_of_the_wrong_side) ? all_right : all_left;
 #pragma unroll
-        for (int n = 0; n < kKeys / 8; ++n) {
+      for (int m = 0; m < kRows; ++m) {
+        const int row = own_row + m * 16;
+        if (all_left || all_right) {
+          const float* column = distance_scores + (first_column ? 0 : distances - 1);
+          const float bias[2] = {column[row * row_stride], column[(row + 8) * row_stride]};
 #pragma unroll
-          for (int j = 0; j < 4; ++j) scores[n][j] += bias[j / 2];
-        }
-      } else {
+          for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
-        for (int n = 0; n < kKeys / 8; ++n) {
+            for (int i = 0; i < 4; ++i) scores[m][n][i] += bias[i / 2];
+          }
+        } else {
 #pragma unroll
-          for (int j = 0; j < 4; ++j) {
-            const int row = own_row + j / 2 * 8, key = key_first + n * 8 + own_column + j % 2;
-            scores[n][j] +=
-                distance_scores[row * row_stride + distance_of(key, tile.first + row, left, right)];
+          for (int n = 0; n < kKeys / 8; ++n) {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+              const int query = row + i / 2 * 8, key = key_first + n * 8 + own_column + i % 2;
+              const int distance = distance_of(key, tile.first + query, left, right);
+              scores[m][n][i] += distance_scores[query * row_stride + distance];
+            }
           }
         }
       }
@@ -246,9 +279,11 @@ __global__ void __launch_bounds__(kThreads, blocks_for(kD))
 #pragma unroll
       for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
-        for (int j = 0; j < 2; ++j) {
-          if (valid[stage * kKeys + n * 8 + own_column + j] == 0)
-            scores[n][j] = scores[n][j + 2] = masked;
+        for (int i = 0; i < 2; ++i) {
+          if (valid[stage * kKeys + n * 8 + own_column + i] == 0) {
+#pragma unroll
+            for (int m = 0; m < kRows; ++m) scores[m][n][i] = scores[m][n][i + 2] = masked;
+          }
         }
       }
     }
@@ -256,42 +291,48 @@ __global__ void __launch_bounds__(kThreads, blocks_for(kD))
 #pragma unroll
       for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          if (key_first + n * 8 + own_column + j % 2 >= tile.clip_end) scores[n][j] = -infinity();
+        for (int i = 0; i < 2; ++i) {
+          if (key_first + n * 8 + own_column + i >= tile.clip_end) {
+#pragma unroll
+            for (int m = 0; m < kRows; ++m) scores[m][n][i] = scores[m][n][i + 2] = -infinity();
+          }
         }
       }
     }
 
-    // Each of the lane's two rows is in four lanes.
+    // Each row is in four lanes.
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      float now = most[r];
+    for (int m = 0; m < kRows; ++m) {
 #pragma unroll
-      for (int n = 0; n < kKeys / 8; ++n)
-        now = fmaxf(now, fmaxf(scores[n][2 * r], scores[n][2 * r + 1]));
-      now = fmaxf(now, __shfl_xor_sync(kAllLanes, now, 1));
-      now = fmaxf(now, __shfl_xor_sync(kAllLanes, now, 2));
-      // Where all scores are minus infinity so far, their exponentials are 0, and not e^(-inf +
-      // inf).
-      const float from = now == -infinity() ? 0.0f : now;
-      const float rescale =
-          W2VBERT_BUG(attention_misses_rescale) ? 1.0f : exp2f((most[r] - from) * kLog2E);
-      most[r] = now;
-      sums[r] *= rescale;
+      for (int r = 0; r < 2; ++r) {
+        float now = most[m][r];
 #pragma unroll
-      for (int n = 0; n < kKeys / 8; ++n) {
-#pragma unroll
-        for (int j = 2 * r; j < 2 * r + 2; ++j) {
-          // The difference first: a score times log2(e) may be beyond float32 where its difference
-          // is not.
-          scores[n][j] = exp2f((scores[n][j] - from) * kLog2E);
-          sums[r] += scores[n][j];
+        for (int n = 0; n < kKeys / 8; ++n) {
+          now = fmaxf(now, fmaxf(scores[m][n][2 * r], scores[m][n][2 * r + 1]));
         }
-      }
+        now = fmaxf(now, __shfl_xor_sync(kAllLanes, now, 1));
+        now = fmaxf(now, __shfl_xor_sync(kAllLanes, now, 2));
+        // While all scores are minus infinity their exponentials are 0, and not e^(-inf + inf).
+        const float from = now == -infinity() ? 0.0f : now;
+        const float rescale = W2VBERT_BUG(attention_misses_rescale)
+                                  ? 1.0f
+                                  : power_of_two((most[m][r] - from) * kLog2E);
+        most[m][r] = now;
+        sums[m][r] *= rescale;
 #pragma unroll
-      for (int n = 0; n < kD / 8; ++n) {
-        output[n][2 * r] *= rescale;
-        output[n][2 * r + 1] *= rescale;
+        for (int n = 0; n < kKeys / 8; ++n) {
+#pragma unroll
+          for (int i = 2 * r; i < 2 * r + 2; ++i) {
+            // The difference first: the lowest finite score times log2(e) is not finite.
+            scores[m][n][i] = power_of_two((scores[m][n][i] - from) * kLog2E);
+            sums[m][r] += scores[m][n][i];
+          }
+        }
+#pragma unroll
+        for (int n = 0; n < kD / 8; ++n) {
+          output[m][n][2 * r] *= rescale;
+          output[m][n][2 * r + 1] *= rescale;
+        }
       }
     }
 
@@ -299,37 +340,50 @@ __global__ void __launch_bounds__(kThreads, blocks_for(kD))
     // shared memory.
 #pragma unroll
     for (unsigned k = 0; k < kKeys / 16; ++k) {
-      const auto& low = scores[2 * k];
-      const auto& high = scores[2 * k + 1];
-      const unsigned weights[4] = {pack2<T>(low[0], low[1]), pack2<T>(low[2], low[3]),
-                                   pack2<T>(high[0], high[1]), pack2<T>(high[2], high[3])};
+      unsigned weights[kRows][4];
+#pragma unroll
+      for (int m = 0; m < kRows; ++m) {
+        const auto& low = scores[m][2 * k];
+        const auto& high = scores[m][2 * k + 1];
+        weights[m][0] = pack2<T>(low[0], low[1]);
+        weights[m][1] = pack2<T>(low[2], low[3]);
+        weights[m][2] = pack2<T>(high[0], high[1]);
+        weights[m][3] = pack2<T>(high[2], high[3]);
+      }
 #pragma unroll
       for (unsigned n = 0; n < kD / 16; ++n) {
         unsigned columns[4];
         load_matrices<true>(columns,
                             chunk_of<T, kD>(values + stage * kTile, k * 16 + threadIdx.x % 16,
                                             n * 2 + threadIdx.x % kLanes / 16));
-        multiply_add<T>(output[2 * n], weights, {columns[0], columns[1]});
-        multiply_add<T>(output[2 * n + 1], weights, {columns[2], columns[3]});
+#pragma unroll
+        for (int m = 0; m < kRows; ++m) {
+          multiply_add<T>(output[m][2 * n], weights[m], {columns[0], columns[1]});
+          multiply_add<T>(output[m][2 * n + 1], weights[m], {columns[2], columns[3]});
+        }
       }
     }
   }
 
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    float sum = sums[r];
-    sum += __shfl_xor_sync(kAllLanes, sum, 1);
-    sum += __shfl_xor_sync(kAllLanes, sum, 2);
-    const bool none = arguments.sdpa && sum == 0.0f;  // the greatest score alone gives 1
-    const float scale = __fdividef(1.0f, sum);
-    const int row = tile.first + own_row + 8 * r;
-    if (row < tile.end || W2VBERT_BUG(attention_stores_rows_of_the_next_clip)) {
-      T* y = arguments.y + (static_cast<std::int64_t>(row) * arguments.heads + head) * head_size;
+  for (int m = 0; m < kRows; ++m) {
 #pragma unroll
-      for (int n = 0; n < kD / 8; ++n) {
-        if (n * 8 < head_size) {
-          const float2 pair = make_float2(output[n][2 * r] * scale, output[n][2 * r + 1] * scale);
-          store_pair(y + n * 8 + own_column, none ? make_float2(0.0f, 0.0f) : pair);
+    for (int r = 0; r < 2; ++r) {
+      float sum = sums[m][r];
+      sum += __shfl_xor_sync(kAllLanes, sum, 1);
+      sum += __shfl_xor_sync(kAllLanes, sum, 2);
+      const bool none = arguments.sdpa && sum == 0.0f;  // the greatest score alone gives 1
+      const float scale = __fdividef(1.0f, sum);
+      const int row = tile.first + own_row + m * 16 + r * 8;
+      if (row < tile.end || W2VBERT_BUG(attention_stores_rows_of_the_next_clip)) {
+        T* y = arguments.y + (static_cast<std::int64_t>(row) * arguments.heads + head) * head_size;
+#pragma unroll
+        for (int n = 0; n < kD / 8; ++n) {
+          if (n * 8 < head_size) {
+            const float2 pair =
+                make_float2(output[m][n][2 * r] * scale, output[m][n][2 * r + 1] * scale);
+            store_pair(y + n * 8 + own_column, none ? make_float2(0.0f, 0.0f) : pair);
+          }
         }
       }
     }
@@ -548,8 +602,8 @@ const char* launch_relative_attention(const RelativeAttention& arguments, Elemen
         return launch(plain_attention_kernel<(kD + kLanes - 1) / kLanes>, grid, kPlainThreads,
                       shared_bytes, stream, typed);
       } else {
-        return launch(relative_attention_kernel<T, kD>, grid, kThreads, shared_bytes, stream,
-                      typed);
+        return launch(relative_attention_kernel<T, kD>, grid, Shape<kD>::kThreads, shared_bytes,
+                      stream, typed);
       }
     });
   });
