@@ -156,7 +156,7 @@ __global__ void __launch_bounds__(Shape<kD>::kThreads, Shape<kD>::kBlocks)
   wait_for_copies();
   __syncthreads();
 #pragma unroll
-  for (int m = 0; m < kRows; ++m) {
+  for (unsigned m = 0; m < kRows; ++m) {
 #pragma unroll
     for (unsigned d = 0; d < kD / 16; ++d) {
       const unsigned row = threadIdx.x / kLanes * kWarpQueries + m * 16 + threadIdx.x % 16;
