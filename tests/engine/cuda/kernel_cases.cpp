@@ -331,7 +331,7 @@ Outcome run(const AttentionCase& of, Element element) {
   const auto rows = static_cast<std::size_t>(begin.back()),
              heads = static_cast<std::size_t>(of.heads),
              size = static_cast<std::size_t>(of.head_size);
-  const auto distances = static_cast<std::size_t>(of.left + 1 + of.right);
+  const auto distances = static_cast<std::size_t>(of.left) + 1 + static_cast<std::size_t>(of.right);
   auto qkv_values = random.normal(rows * 3 * heads * size);
   for (std::size_t row = 0; row < rows; ++row) {
     for (std::size_t i = 0; i < heads * size; ++i)

@@ -73,12 +73,13 @@ struct Context {
   void* stack_pointer = nullptr;
 
   void start(char* stack, std::size_t bytes, void (*entry)()) {
-    auto top = reinterpret_cast<std::uintptr_t>(stack + bytes) & ~std::uintptr_t{15};
-    auto** slot = reinterpret_cast<void**>(top);
-    *--slot = nullptr;  // entry() never returns; with this the stack is aligned as after a call
-    *--slot = reinterpret_cast<void*>(entry);
-    for (int i = 0; i < 6; ++i) *--slot = nullptr;
-    stack_pointer = slot;
+    // The stack's end is on a boundary of 16 bytes, for it comes from mmap(). The first nullptr
+    // stands where a caller's address would: entry() never returns.
+    void* const top[8] = {
+        nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, reinterpret_cast<void*>(entry),
+        nullptr};
+    stack_pointer =
+        std::memcpy(stack + bytes - sizeof top, static_cast<const void*>(top), sizeof top);
   }
   static void change(Context& from, Context& to) {
     emulator_switch(&from.stack_pointer, to.stack_pointer);
@@ -731,15 +732,16 @@ float __shfl_xor_sync(unsigned, float value, int lanes) {
   warp.lane[emulator::lane()] = lanes;
   return emulator::meet(emulator::Collective::shuffle_xor).result[emulator::lane()];
 }
-float __shfl_sync(unsigned, float value, int from) {
+float __shfl_sync(unsigned, float value, int lane) {
   auto& m = emulator::machine();
   auto& warp = m.warps[m.current / emulator::kLanes];
   warp.value[emulator::lane()] = value;
-  warp.lane[emulator::lane()] = from;
+  warp.lane[emulator::lane()] = lane;
   return emulator::meet(emulator::Collective::shuffle).result[emulator::lane()];
 }
 
 // ---- What the compiler calls before each access (-fsanitize=thread) -----------------------------
+// NOLINTBEGIN(bugprone-reserved-identifier): the names are the compiler's.
 #define W2VBERT_ACCESS(name, bytes, write) \
   extern "C" void name(void* address);     \
   void name(void* address) { emulator::access(address, bytes, write, __builtin_return_address(0)); }
@@ -783,3 +785,4 @@ void __tsan_read_range(void* address, std::size_t bytes) {
 void __tsan_write_range(void* address, std::size_t bytes) {
   if (bytes > 0) emulator::access(address, bytes, true, __builtin_return_address(0));
 }
+// NOLINTEND(bugprone-reserved-identifier)

@@ -31,6 +31,7 @@
 #include "engine/cuda/emulator/planted_bugs.h"
 
 // ---- What a kernel's source is written in -------------------------------------------------------
+// NOLINTBEGIN(bugprone-reserved-identifier): the names are CUDA's.
 #define __global__
 #define __device__
 #define __host__
@@ -108,6 +109,8 @@ inline __half __float2half_rn(float value) {
   const std::uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1);
   return {static_cast<std::uint16_t>(sign | ((rounded >> 13) - (112u << 10)))};
 }
+
+// NOLINTEND(bugprone-reserved-identifier)
 
 // ---- What the kernels' own wrappers of instructions call (device.cuh, tensor_core.cuh) ----------
 namespace emulator {
