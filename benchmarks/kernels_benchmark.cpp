@@ -47,7 +47,7 @@ void count_bytes(benchmark::State& state, std::int64_t of_one) {
 }
 
 bool lacks(benchmark::State& state, Precision precision) {
-  if (tile_gemm_is_onednn(precision)) return false;
+  if (tile_gemm_is_fast(precision)) return false;
   state.SkipWithError("this processor has no instructions for it");
   return true;
 }

@@ -128,7 +128,7 @@ def torch_chain(root, path, seen):
 def main():
     root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
     files = sorted(path for folder in ("include", "src") for path in (root / folder).rglob("*")
-                   if path.suffix in (".h", ".cpp"))
+                   if path.suffix in (".h", ".cpp", ".cu", ".cuh"))
     parsers = list(parser_sources(root))
     breaches = [*check_public(root), *check_rooms(root, files)]
     for path in parsers:

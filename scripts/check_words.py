@@ -9,7 +9,7 @@ import re
 import sys
 
 FOLDERS = (".ci", ".github", "benchmarks", "cmake", "docs", "examples", "include", "scripts", "src", "tests")
-SUFFIXES = {".h", ".cpp", ".c", ".py", ".cmake", ".md", ".txt", ""}  # "": the scripts
+SUFFIXES = {".h", ".cpp", ".c", ".cu", ".cuh", ".py", ".cmake", ".md", ".txt", ""}  # "": the scripts
 # Recorded, not written here; or about the words themselves.
 SKIPPED = re.compile(r"^(tests/data/|tests/fuzz/seeds/|benchmarks/results/|CHANGELOG|LICENSE|scripts/check_words\.py$)")
 

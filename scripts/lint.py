@@ -104,8 +104,8 @@ def sources_of(build, paths):
     arguments_of = {}
     for entry in json.loads(commands.read_text()):
         source = pathlib.Path(entry["directory"], entry["file"]).resolve()
-        if source.suffix == ".c":
-            continue  # libraries of tests that stand in for functions of the C library
+        if source.suffix in (".c", ".cu"):
+            continue  # libraries of tests that stand in for functions of the C library; CUDA, in nvcc's words
         if any(member.is_relative_to(path) for member in members_of(source) for path in paths):
             arguments_of.setdefault(source, arguments_for_clang(entry))
     return dict(sorted(arguments_of.items()))
