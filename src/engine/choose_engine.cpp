@@ -65,10 +65,19 @@ EngineChoice choose_engine(EngineKind wanted, const Wav2Vec2BertConfig& config, 
 }
 
 std::unique_ptr<Engine> make_engine(const EngineChoice& choice, Wav2Vec2BertModel model) {
+  const DeviceEncoder* const on_device = device_encoder_of(*model);
   if (choice.kind == EngineKind::device) {
-    if (device_encoder_of(*model) == nullptr) fuse_on_device(*model, choice.precision);
+    TORCH_CHECK_VALUE(on_device == nullptr || on_device->dtype() == dtype_of(choice.precision),
+                      "make_engine: the model is on the device engine in ",
+                      on_device == nullptr ? at::kFloat : on_device->dtype(), ", expected ",
+                      dtype_of(choice.precision));
+    if (on_device == nullptr) put_on_device_engine(*model, choice.precision);
     return std::make_unique<DeviceEngine>(std::move(model));
   }
+  TORCH_CHECK_VALUE(on_device == nullptr,
+                    "make_engine: the model is on the device engine, expected one that is not for "
+                    "the ",
+                    name_of(choice.kind), " engine");
   const FusedEncoder* const fused = fused_encoder_of(*model);
   if (choice.kind == EngineKind::fused) {
     TORCH_CHECK_VALUE(fused == nullptr || fused->precision() == choice.precision,

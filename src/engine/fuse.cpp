@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "core/text.h"
-#include "engine/device/device_model.h"
 #include "engine/fused_adapter.h"
 #include "engine/fused_encoder.h"
 #include "engine/fused_model.h"
@@ -127,7 +126,6 @@ FusedEncoder* fused_encoder_of(Wav2Vec2BertModelImpl& model) {
 
 void fuse(torch::nn::Module& model, Precision precision) {
   const auto inner = find_model(model).model;
-  if (is_for_device_engine(*inner)) return fuse_on_device(*inner, precision);
   check_model(model, *inner);
   const auto encoder = std::make_shared<FusedEncoderModule>(
       FusedEncoder(weights_of(*inner->feature_projection), inner->config, precision),

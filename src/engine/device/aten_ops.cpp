@@ -63,11 +63,16 @@ at::Tensor position_bias(const DeviceAttention& attention, const at::Tensor& que
   const auto repeated = [&](std::int64_t distance, std::int64_t times) {
     return by_distance.narrow(3, distance + left, 1).expand({-1, -1, -1, times});
   };
-  std::vector<at::Tensor> parts;
-  if (before > 0) parts.push_back(repeated(-left, before));
-  if (within > 0) parts.push_back(by_distance.narrow(3, begin + left, within));
-  if (after > 0) parts.push_back(repeated(right, after));
-  const at::Tensor all = at::cat(parts, 3);  // (B, H, Q, columns)
+  // Every stride but the last is a multiple of the alignment, or all would be copied once more.
+  const std::int64_t rows = round_up(queries, kBiasAlignment);
+  const at::Tensor all =
+      at::empty({query.size(0), query.size(1), rows, columns}, by_distance.options());
+  const auto put = [&](std::int64_t first_column, const at::Tensor& part) {
+    all.narrow(2, 0, queries).narrow(3, first_column, part.size(3)).copy_(part);
+  };
+  if (before > 0) put(0, repeated(-left, before));
+  if (within > 0) put(before, by_distance.narrow(3, begin + left, within));
+  if (after > 0) put(before + within, repeated(right, after));
   return all.as_strided({all.size(0), all.size(1), queries, frames},
                         {all.stride(0), all.stride(1), columns - 1, 1}, offset);
 }
@@ -103,7 +108,9 @@ at::Tensor attend(const DeviceAttention& attention, const at::Tensor& qkv, const
     return group.clips() * attention.heads * queries * (frames + queries);
   };
   std::int64_t block = frames;
-  while (positions && block > 1 && elements_of(block) > max_biases) block = (block + 1) / 2;
+  while (positions && block > kBiasAlignment && elements_of(block) > max_biases) {
+    block = round_up(block / 2, kBiasAlignment);
+  }
   std::vector<at::Tensor> attended;
   for (std::int64_t first = 0; first < frames; first += block) {
     const at::Tensor queries = query.narrow(2, first, std::min(block, frames - first));

@@ -9,6 +9,7 @@
 #include "engine/device/aten_ops.h"
 #include "engine/device/device_layers.h"
 #include "nn/check_inputs.h"
+#include "w2vbert/engine/engine.h"
 
 namespace w2vbert {
 namespace {
@@ -133,7 +134,8 @@ DeviceAdapter::Plan DeviceAdapter::plan(const std::vector<RaggedLength>& clips,
 }
 
 std::vector<at::Tensor> DeviceAdapter::forward(const at::Tensor& hidden_states,
-                                               const RaggedLayout& layout, const Plan& plan) const {
+                                               const RaggedLayout& layout, const Plan& plan,
+                                               const std::function<bool()>& interrupted) const {
   const Impl& impl = *impl_;
   const at::NoGradGuard no_grad;
   const AtenOps ops;
@@ -147,7 +149,14 @@ std::vector<at::Tensor> DeviceAdapter::forward(const at::Tensor& hidden_states,
   }
   const RaggedLayout* before = &layout;
   for (std::size_t i = 0; i < plan.layers.size(); ++i) {
+    if (interrupted && interrupted()) throw Interrupted();
     const DeviceAdapterLayer& layer = impl.layers[i];
+    for (const auto& conv : {layer.residual_conv, layer.self_attn_conv}) {
+      TORCH_CHECK_VALUE(
+          conv->weight.scalar_type() == impl.dtype && conv->weight.device() == impl.device,
+          "the device engine: the adapter is ", conv->weight.scalar_type(), " on ",
+          conv->weight.device(), " now, expected ", impl.dtype, " on ", impl.device);
+    }
     const auto& [after, places] = plan.layers[i];
     at::Tensor residual =
         gated_conv(*layer.residual_conv,

@@ -53,6 +53,7 @@ struct DeviceEncoder::Impl {
   Wav2Vec2BertConfig config;
   c10::Device device = at::kCPU;
   c10::ScalarType dtype = at::kFloat;
+  std::int64_t row_multiple = 1;
   DeviceLayerNorm projection_layer_norm;
   DeviceLinear projection;
   std::vector<DeviceLayer> layers;
@@ -103,6 +104,7 @@ DeviceEncoder::DeviceEncoder(Wav2Vec2BertModelImpl& model) : impl_(std::make_uni
   const at::Tensor& first = model.feature_projection->projection->weight;
   impl.device = first.device();
   impl.dtype = first.scalar_type();
+  if (!impl.device.is_cpu()) impl.row_multiple = kRowMultiple;
   for (const auto& parameter : model.named_parameters()) {
     const at::Tensor& values = parameter.value();
     TORCH_CHECK_VALUE(values.scalar_type() == impl.dtype && values.device() == impl.device,
@@ -126,11 +128,13 @@ DeviceEncoder& DeviceEncoder::operator=(DeviceEncoder&&) noexcept = default;
 c10::Device DeviceEncoder::device() const { return impl_->device; }
 c10::ScalarType DeviceEncoder::dtype() const { return impl_->dtype; }
 
+void DeviceEncoder::set_row_multiple(std::int64_t rows) { impl_->row_multiple = rows; }
+
 RaggedLayout DeviceEncoder::layout_of(const std::vector<RaggedLength>& clips) const {
-  return {clips,
-          impl_->device,
-          {.gap = impl_->config.conv_depthwise_kernel_size - 1,
-           .row_multiple = impl_->device.is_cpu() ? 1 : kRowMultiple}};
+  return {
+      clips,
+      impl_->device,
+      {.gap = impl_->config.conv_depthwise_kernel_size - 1, .row_multiple = impl_->row_multiple}};
 }
 
 std::vector<at::Tensor> DeviceEncoder::forward(const at::Tensor& input, const RaggedLayout& layout,

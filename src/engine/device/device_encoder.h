@@ -38,6 +38,10 @@ class DeviceEncoder {
   c10::Device device() const;
   c10::ScalarType dtype() const;
 
+  // Rows are added behind the clips until their number is a multiple of that: of 256 on a GPU, of 1
+  // on a CPU, unless it is set.
+  void set_row_multiple(std::int64_t rows);
+
   // The layout that forward() takes for those clips.
   RaggedLayout layout_of(const std::vector<RaggedLength>& clips) const;
 

@@ -59,11 +59,12 @@ std::vector<ClipStates> DeviceEngine::compute(const std::vector<EngineClip>& cli
   });
   DeviceAdapter::Plan plan;
   if (wants_last) plan = adapter_.plan(lengths, layout);
+  const std::function<bool()> interrupted = interrupt_.get();
   const std::vector<at::Tensor> rows =
       encoder_.forward(rows_of(clips, layout, encoder_.device()), layout, which.ascending,
-                       DeviceEncoder::Input::features, interrupt_.get());
+                       DeviceEncoder::Input::features, interrupted);
   std::vector<at::Tensor> last_hidden_states;
-  if (wants_last) last_hidden_states = adapter_.forward(rows.back(), layout, plan);
+  if (wants_last) last_hidden_states = adapter_.forward(rows.back(), layout, plan, interrupted);
 
   std::vector<ClipStates> results(clips.size());
   for (std::size_t clip = 0; clip < clips.size(); ++clip) {

@@ -83,16 +83,13 @@ Wav2Vec2BertEncoderImpl::Output DeviceEncoderModule::forward(torch::Tensor hidde
 
 bool device_engine_is_wanted() { return environment_variable("W2VBERT_DEVICE_ENGINE") == "1"; }
 
-bool is_for_device_engine(const Wav2Vec2BertModelImpl& model) {
-  return device_engine_is_wanted() && model.encoder->layers->size() > 0;
-}
-
 DeviceEncoder* device_encoder_of(Wav2Vec2BertModelImpl& model) {
   auto* encoder = dynamic_cast<DeviceEncoderModule*>(model.encoder.get());
   return encoder == nullptr ? nullptr : &encoder->encoder();
 }
 
-void fuse_on_device(Wav2Vec2BertModelImpl& model, Precision precision) {
+void put_on_device_engine(torch::nn::Module& whole, Precision precision) {
+  Wav2Vec2BertModelImpl& model = *find_model(whole).model;
   TORCH_CHECK_VALUE(precision != Precision::int8, "the device engine: has no int8");
   DeviceEncoder encoder(model);
   TORCH_CHECK_VALUE(encoder.dtype() == dtype_of(precision), "the device engine: parameters of ",

@@ -11,16 +11,13 @@ namespace w2vbert {
 // run it yet, so only the environment variable W2VBERT_DEVICE_ENGINE=1 says so, for any device.
 bool device_engine_is_wanted();
 
-// Whether fuse() is to make that model one of the device engine.
-bool is_for_device_engine(const Wav2Vec2BertModelImpl& model);
+// Replaces the encoder of a loaded Wav2Vec2BertModel, or of the one in `model`, by a DeviceEncoder;
+// its layers leave the model. Throws c10::ValueError for what the encoder cannot run, and for
+// parameters of another dtype than `precision`; then the model is as it was.
+void put_on_device_engine(torch::nn::Module& model, Precision precision);
 
-// Replaces the encoder of a loaded model by a DeviceEncoder; its layers leave the model. Throws
-// c10::ValueError for what the encoder cannot run, and for parameters of another dtype than
-// `precision`; then the model is as it was.
-void fuse_on_device(Wav2Vec2BertModelImpl& model, Precision precision);
-
-// The encoder that fuse_on_device() built into the model; null where there is not one. Lives as
-// long as the model's encoder.
+// The encoder that put_on_device_engine() built into the model; null where there is not one. Lives
+// as long as the model's encoder.
 DeviceEncoder* device_encoder_of(Wav2Vec2BertModelImpl& model);
 
 }  // namespace w2vbert

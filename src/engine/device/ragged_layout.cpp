@@ -62,7 +62,13 @@ ClipGroup group_of(const std::vector<RaggedLength>& clips, const std::vector<std
 
 at::Tensor upload(const at::Tensor& table, c10::Device device) {
   if (device.is_cpu()) return table;
-  return device.is_cuda() ? table.pin_memory().to(device, /*non_blocking=*/true) : table.to(device);
+  if (device.is_cuda()) {
+    try {
+      return table.pin_memory().to(device, /*non_blocking=*/true);
+    } catch (const c10::Error&) {  // there is little memory to pin: the copy is waited for
+    }
+  }
+  return table.to(device);
 }
 
 at::Tensor ClipGroup::spread(const at::Tensor& packed) const {

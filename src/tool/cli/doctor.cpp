@@ -123,7 +123,7 @@ Finding engine_finding() {
 }
 
 Finding device_engine_finding() {
-  Finding finding{"GPU engine", "LibTorch's operations; no GPU has run it yet", ""};
+  Finding finding{"device engine", "LibTorch's operations; no GPU has run it yet", ""};
   finding.value += device_engine_is_wanted() ? "; chosen by W2VBERT_DEVICE_ENGINE=1"
                                              : "; W2VBERT_DEVICE_ENGINE=1 chooses it";
   return finding;
@@ -236,8 +236,8 @@ int run(const DoctorOptions& options) {
   }
   std::string text;
   for (const Finding& finding : findings) {
-    text += fmt::format("{:<13}{}\n", finding.name, finding.value);
-    if (!finding.advice.empty()) text += fmt::format("{:<13}-> {}\n", "", finding.advice);
+    text += fmt::format("{:<14}{}\n", finding.name, finding.value);
+    if (!finding.advice.empty()) text += fmt::format("{:<14}-> {}\n", "", finding.advice);
   }
   text += types.text + "\n" + at::show_config();
   print_result(text);

@@ -166,6 +166,7 @@ int run_extract(const ExtractOptions& options) {
   request.tensor_names = extraction.tensor_names();
   request.row_bytes = extraction.row_bytes();
   request.batch_frames = extraction.batch_frames(options.batch_seconds);
+  request.devices = extraction.devices();
   request.prepare = [&] {
     LoadReport report;
     std::vector<BatchFunction> functions =

@@ -54,6 +54,10 @@ std::vector<c10::Device> parse_devices(const std::string& text) {
   }
   for (const std::string& word : split(text, ',')) devices.push_back(parse_device(word));
   for (const c10::Device device : devices) {
+    if (device.is_cuda() && std::count(devices.begin(), devices.end(), device) > 1) {
+      throw UsageError("", "--devices", in_quotes(text) + ": names " + device.str() + " twice",
+                       "each GPU once");
+    }
     if (device.type() != devices.front().type()) {
       throw UsageError("", "--devices",
                        in_quotes(text) + ": " + devices.front().str() + " and " + device.str() +

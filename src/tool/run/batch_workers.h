@@ -36,17 +36,17 @@ class BatchWorkers {
  public:
   using Function = BatchRunner<Output>::Function;
 
-  // `functions`, one for each device, and `reader` outlive the workers. LibTorch has as many
-  // threads for all of them as it had before. Throws std::system_error when a thread cannot be
-  // started.
+  // `functions`, one for each device, and `reader` outlive the workers. The threads that LibTorch
+  // has for an operation are divided among them, until the destructor. Throws std::system_error
+  // when a thread cannot be started.
   BatchWorkers(const std::vector<Function>& functions, std::int64_t max_frames, ClipReader& reader)
-      : reader_(reader), max_ahead_(2 * functions.size()) {
+      : reader_(reader), max_ahead_(functions.size() + 1), threads_before_(at::get_num_threads()) {
     const int threads = std::max(
         1, at::get_num_threads() / static_cast<int>(std::max<std::size_t>(1, functions.size())));
     try {
       for (const Function& function : functions) {
         threads_.emplace_back([this, &function, max_frames, threads] {
-          at::set_num_threads(threads);  // this thread's
+          at::set_num_threads(threads);
           work(function, max_frames);
         });
       }
@@ -65,14 +65,13 @@ class BatchWorkers {
   // throws.
   std::optional<ComputedBatch<Output>> next() {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] {
-      return computed_.contains(taken_) || error_ || (all_read_ && taken_ == read_);
+    const auto failed = [this] { return error_ && taken_ >= failed_at_; };
+    changed_.wait(lock, [&] {
+      return failed() || computed_.contains(taken_) || (all_read_ && taken_ == read_);
     });
+    if (failed()) std::rethrow_exception(error_);
     const auto found = computed_.find(taken_);
-    if (found == computed_.end()) {
-      if (error_) std::rethrow_exception(error_);
-      return std::nullopt;
-    }
+    if (found == computed_.end()) return std::nullopt;
     ComputedBatch<Output> batch = std::move(found->second);
     computed_.erase(found);
     ++taken_;
@@ -88,14 +87,8 @@ class BatchWorkers {
 
  private:
   void work(const Function& function, std::int64_t max_frames) {
-    try {
-      BatchRunner<Output> runner(function, max_frames);
-      while (compute_next(runner)) {
-      }
-    } catch (...) {
-      const std::lock_guard lock(mutex_);
-      if (!error_) error_ = std::current_exception();
-      changed_.notify_all();
+    BatchRunner<Output> runner(function, max_frames);
+    while (compute_next(runner)) {
     }
   }
 
@@ -111,8 +104,14 @@ class BatchWorkers {
         changed_.wait(lock, [this] { return ended() || read_ < taken_ + max_ahead_; });
         if (ended()) return false;
       }
-      batch.clips = reader_.next_batch(runner.frames());
+      try {
+        batch.clips = reader_.next_batch(runner.frames());
+      } catch (...) {
+        const std::lock_guard lock(mutex_);
+        return fail(read_);
+      }
       const std::lock_guard lock(mutex_);
+      if (stopped_ || error_) return false;
       if (batch.clips.empty()) {
         all_read_ = true;
         changed_.notify_all();
@@ -125,12 +124,30 @@ class BatchWorkers {
     for (const ReadClip& clip : batch.clips) {
       if (!clip.failure) clips.push_back(clip.features);
     }
-    if (!clips.empty()) batch.results = runner.run(clips);
+    try {
+      if (!clips.empty()) batch.results = runner.run(clips);
+    } catch (...) {
+      // What could not be read of the batch is told of before.
+      std::erase_if(batch.clips, [](const ReadClip& clip) { return !clip.failure; });
+      const std::lock_guard lock(mutex_);
+      computed_.emplace(number, std::move(batch));
+      return fail(number + 1);
+    }
     const std::lock_guard lock(mutex_);
     seconds_ += runner.seconds() - before;
     computed_.emplace(number, std::move(batch));
     changed_.notify_all();
     return true;
+  }
+
+  // In a handler, under mutex_. No batch from `number` on comes out; the first failure counts.
+  bool fail(std::size_t number) {
+    if (!error_ || number < failed_at_) {
+      error_ = std::current_exception();
+      failed_at_ = number;
+    }
+    changed_.notify_all();
+    return false;
   }
 
   // Under mutex_.
@@ -142,11 +159,14 @@ class BatchWorkers {
       stopped_ = true;
       changed_.notify_all();
     }
+    reader_.close();  // a thread may wait for its next clip
     for (std::thread& thread : threads_) thread.join();
+    at::set_num_threads(threads_before_);
   }
 
   ClipReader& reader_;
   const std::size_t max_ahead_;  // batches that are read and not yet taken
+  const int threads_before_;
   std::mutex reading_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
@@ -154,6 +174,7 @@ class BatchWorkers {
   std::size_t read_ = 0, taken_ = 0;
   bool all_read_ = false, stopped_ = false;
   std::exception_ptr error_;
+  std::size_t failed_at_ = 0;  // with error_
   double seconds_ = 0;
   std::vector<std::thread> threads_;  // last: they use the members above
 };

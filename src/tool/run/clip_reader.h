@@ -53,6 +53,9 @@ class ClipReader {
   // Throws what ended a thread: a std::system_error where one that hangs could not be replaced.
   std::vector<ReadClip> next_batch(std::int64_t max_frames);
 
+  // Ends the reading: next_batch() gives what is there already, and then nothing. On any thread.
+  void close() { ready_.close(); }
+
   // Threads whose decoder gave nothing for too long: their clip has failed, another thread has
   // taken their place, and they end if their decoder ever returns. The process cannot wait for
   // them.

@@ -40,6 +40,7 @@ struct ClipRunRequest {
   // Clips go through the function together as long as they have so many frames (rows of
   // input_features); a longer one goes alone.
   std::int64_t batch_frames = 1;
+  std::int64_t devices = 1;  // how many functions prepare() makes
   int reading_threads = 1;
   // A file whose decoder gives nothing for so long fails.
   double read_timeout_seconds = 60;

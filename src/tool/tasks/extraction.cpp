@@ -371,8 +371,8 @@ std::int64_t Extraction::batch_frames(std::optional<double> seconds) const {
   const std::int64_t row_bytes = 4 * config_.hidden_size;
   const auto states = static_cast<std::int64_t>(std::max<std::size_t>(1, states_.size()));
   const std::int64_t frame_bytes = (8 + 3 * states) * row_bytes;
-  return std::clamp(usable_memory() / 4 / frame_bytes, features_.frames_of(kMinBatchSeconds),
-                    features_.frames_of(kBatchSeconds));
+  return std::clamp(usable_memory() / 4 / devices() / frame_bytes,
+                    features_.frames_of(kMinBatchSeconds), features_.frames_of(kBatchSeconds));
 }
 
 std::vector<BatchFunction> Extraction::load(std::int64_t batch_frames, LoadReport* report,

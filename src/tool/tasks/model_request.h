@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/device/device_model.h"
 #include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/config/hf_version.h"
 #include "w2vbert/config/seamless_m4t_feature_extractor_config.h"
@@ -21,6 +22,9 @@ struct ModelRequest {
   c10::Device device = c10::Device(c10::kCPU);
   // Others of its type, on which the model runs at the same time: clips are shared out among them.
   std::vector<c10::Device> more_devices;
+  std::int64_t devices() const noexcept {
+    return 1 + static_cast<std::int64_t>(more_devices.size());
+  }
   Precision precision = Precision::float32;
   EngineKind engine = EngineKind::fused;
   std::optional<std::string> attn_implementation;  // else config.json's
@@ -60,7 +64,7 @@ Pretrained<ModuleHolder> load_model(const ModelRequest& request, const EngineCho
     return load_fused<ModuleHolder>(directory, engine.precision, options);
   }
   Pretrained<ModuleHolder> loaded = load_pretrained<ModuleHolder>(directory, options);
-  if (engine.kind == EngineKind::device) fuse(*loaded.model, engine.precision);
+  if (engine.kind == EngineKind::device) put_on_device_engine(*loaded.model, engine.precision);
   return loaded;
 }
 

@@ -132,7 +132,8 @@ TranscriptionSummary transcribe(const InputList& inputs, const Partition& partit
   reading.audio = audio;
   reading.features = transcription.features();
   const std::int64_t batch_frames = reading.features.frames_of(kTranscriptionBatchSeconds);
-  ClipReader reader(inputs, pending, reading, /*threads=*/1, 2 * batch_frames);
+  ClipReader reader(inputs, pending, reading, /*threads=*/1,  // in the list's order
+                    2 * batch_frames * transcription.devices());
   const std::vector<Transcription::Function> functions = load();
   for (const ClipFailure& row : bad_rows) failed(row);
   const Stopwatch watch;

@@ -67,6 +67,7 @@ class Transcription {
 
   const SeamlessM4TFeatureExtractorConfig& features() const noexcept { return features_; }
   const EngineChoice& engine() const noexcept { return engine_; }
+  std::int64_t devices() const noexcept { return request_.devices(); }
   const std::vector<std::string>& warnings() const noexcept { return warnings_; }
   // How much audio an output frame of the model stands for. HF: inputs_to_logits_ratio over the
   // sampling rate, for the models that have one.

@@ -26,7 +26,6 @@
 #include "support/random_parameters.h"
 #include "support/value_error.h"
 #include "w2vbert/core/error.h"
-#include "w2vbert/engine/fuse.h"
 #include "w2vbert/models/wav2vec2_bert_for_ctc.h"
 
 namespace w2vbert::testing {
@@ -38,7 +37,7 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 DeviceEngine device_engine(Wav2Vec2BertModel model, Precision precision = Precision::float32) {
-  fuse_on_device(*model, precision);
+  put_on_device_engine(*model, precision);
   return DeviceEngine(std::move(model));
 }
 
@@ -311,14 +310,15 @@ TEST(DeviceEngine, SaysWhatItDoesNotRun) {
   auto rotary = small_engine_config();
   rotary.position_embeddings_type = "rotary";
   auto model = model_of(rotary, 1);
-  EXPECT_THAT(value_error_of([&] { fuse_on_device(*model, Precision::float32); }),
+  EXPECT_THAT(value_error_of([&] { put_on_device_engine(*model, Precision::float32); }),
               HasSubstr("\"rotary\""));
   model = model_of(small_engine_config(), 1);
-  EXPECT_THAT(value_error_of([&] { fuse_on_device(*model, Precision::int8); }), HasSubstr("int8"));
-  EXPECT_THAT(value_error_of([&] { fuse_on_device(*model, Precision::bfloat16); }),
+  EXPECT_THAT(value_error_of([&] { put_on_device_engine(*model, Precision::int8); }),
+              HasSubstr("int8"));
+  EXPECT_THAT(value_error_of([&] { put_on_device_engine(*model, Precision::bfloat16); }),
               HasSubstr("parameters of Float, expected BFloat16"));
   model->encoder->layers[1]->to(torch::kBFloat16);
-  EXPECT_THAT(value_error_of([&] { fuse_on_device(*model, Precision::float32); }),
+  EXPECT_THAT(value_error_of([&] { put_on_device_engine(*model, Precision::float32); }),
               HasSubstr("encoder.layers.1.ffn1_layer_norm.weight: BFloat16"));
   EXPECT_EQ(model->encoder->layers->size(), 3U);  // as it was
 }
@@ -355,16 +355,63 @@ TEST(DeviceEngine, IsChosenWhereTheEnvironmentSaysSo) {
   EXPECT_EQ(engine->kind(), EngineKind::device);
 }
 
-TEST(DeviceEngine, ComputesUnderAHeadAsTheMirrorDoes) {
-  const WantsDeviceEngine wants;
+TEST(DeviceEngine, GivesTheSameWithRowsBehindTheClips) {
+  for (unsigned seed = 0; seed < 20; ++seed) {
+    std::mt19937 random(seed);
+    const auto config = random_device_config(random);
+    const auto clips = random_device_clips(random, config.feature_projection_input_dim);
+    const auto states = every_state(config);
+    const auto expected = device_engine(model_of(config, seed)).compute(clips, states);
+    auto model = model_of(config, seed);
+    put_on_device_engine(*model, Precision::float32);
+    device_encoder_of(*model)->set_row_multiple(256);
+    const auto got = DeviceEngine(model).compute(clips, states);
+    for (std::size_t clip = 0; clip < clips.size(); ++clip) {
+      for (std::size_t state = 0; state < states.size(); ++state) {
+        EXPECT_LT(difference(got[clip].states[state], expected[clip].states[state]), kTolerance)
+            << "seed " << seed << ", clip " << clip << ", state " << state;
+      }
+    }
+  }
+}
+
+TEST(DeviceEngine, IsNotTakenForAnotherEngine) {
+  auto model = model_of(small_engine_config(), 1);
+  put_on_device_engine(*model, Precision::float32);
+  const auto refuses = [&](EngineKind kind, Precision precision, const std::string& text) {
+    EXPECT_THAT(value_error_of([&] {
+                  make_engine({kind, precision, ""}, model);
+                }),
+                HasSubstr(text));
+  };
+  refuses(EngineKind::reference, Precision::float32, "is on the device engine, expected one");
+  refuses(EngineKind::fused, Precision::float32, "is on the device engine, expected one");
+  refuses(EngineKind::device, Precision::bfloat16, "in Float, expected BFloat16");
+  EXPECT_EQ(make_engine({EngineKind::device, Precision::float32, ""}, model)->kind(),
+            EngineKind::device);
+}
+
+TEST(DeviceEngine, SaysThatItsAdapterWasConverted) {
+  auto model = model_of(adapter_configs()[0], 1);
+  DeviceEngine engine = device_engine(model);
+  const std::vector<EngineClip> clips = {{torch::randn({40, 160}), {}}};
+  (void)engine.compute(clips, {StateId::last_hidden_state()});
+  model->to(torch::kHalf);
+  EXPECT_THAT(value_error_of([&] { engine.compute(clips, {StateId::last_hidden_state()}); }),
+              HasSubstr("the adapter is Half on cpu now, expected Float on cpu"));
+}
+
+class DeviceEngineHead : public ::testing::TestWithParam<std::int64_t> {};
+
+TEST_P(DeviceEngineHead, ComputesUnderAHeadAsTheMirrorDoes) {
   for (const auto& config : {small_engine_config(), adapter_configs()[0], adapter_configs()[2]}) {
     torch::manual_seed(11);
     Wav2Vec2BertForCTC mirror(config);
     randomize_parameters(*mirror, 11);
     mirror->eval();
     auto fused = std::dynamic_pointer_cast<Wav2Vec2BertForCTCImpl>(mirror->clone());
-    fuse(*fused);
-    ASSERT_NE(device_encoder_of(*fused->wav2vec2_bert), nullptr);
+    put_on_device_engine(*fused, Precision::float32);
+    device_encoder_of(*fused->wav2vec2_bert)->set_row_multiple(GetParam());
     const torch::NoGradGuard no_grad;
     const auto features = torch::randn({2, 40, 160});
     auto mask = torch::ones({2, 40}, torch::kLong);
@@ -381,6 +428,8 @@ TEST(DeviceEngine, ComputesUnderAHeadAsTheMirrorDoes) {
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(All, DeviceEngineHead, ::testing::Values(1, 64));  // rows' multiples
 
 // LibTorch has these without values in Python only.
 std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> native_layer_norm_on_meta(

@@ -116,6 +116,25 @@ TEST_F(DeviceEngineRuns, SeveralDevicesGiveTheBytesOfOne) {
   }
 }
 
+TEST_F(DeviceEngineRuns, ExtractRunsSeveralOfThem) {
+  for (const char* devices : {"cpu", "cpu,cpu"}) {
+    Words all = words("extract", {"--output", directory_ / devices, "--states", "3", "--devices",
+                                  devices, "--batch-seconds", "0.1"});
+    all.insert(all.end(), clips_.begin(), clips_.end());
+    const json report = report_of(run_program(all, kOnDeviceEngine));
+    EXPECT_EQ(report["engine"], "device");
+    EXPECT_EQ(report["done"], 5);
+  }
+  for (int i = 0; i < 5; ++i) {
+    const std::string name = "/" + std::to_string(i) + ".safetensors";
+    const auto expected = tensors_of(directory_ / ("cpu" + name));
+    const auto got = tensors_of(directory_ / ("cpu,cpu" + name));
+    EXPECT_LT(
+        w2vbert::testing::difference(got.at("hidden_states.3"), expected.at("hidden_states.3")),
+        w2vbert::testing::kTolerance);
+  }
+}
+
 TEST_F(DeviceEngineRuns, NamesWhatIsWrongWithTheDevices) {
   const auto error_of = [&](const Words& more) {
     Words all = words("extract", {"--output", directory_ / "out", clips_.front()});

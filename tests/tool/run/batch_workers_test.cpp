@@ -128,6 +128,46 @@ TEST_F(BatchWorkersTest, EndWithWhatADeviceThrowsOnceTheBatchesBeforeAreTold) {
   }
 }
 
+TEST_F(BatchWorkersTest, WaitForASlowDeviceWhereAnotherOneFailsForALaterBatch) {
+  std::atomic<int> calls = 0;
+  // The first batch takes long, and the second one fails at once.
+  const Function function = [&](const std::vector<EngineClip>& clips) -> std::vector<std::int64_t> {
+    if (calls++ > 0) throw CheckpointError("model", "", "has changed");
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    return {clips.front().input_features.size(0)};
+  };
+  std::vector<std::size_t> done;
+  ClipReader reader(inputs_, pending_, request_, 1, 100);
+  EXPECT_THROW(
+      run_batches<std::int64_t>(
+          std::vector<Function>{function, function}, /*max_frames=*/1, reader, [] { return false; },
+          [](const ReadClip&, const char*, const std::exception_ptr&) { return true; },
+          [&](const ReadClip& clip, const BatchRunner<std::int64_t>::Result&) {
+            done.push_back(clip.index);
+          },
+          [] {}),
+      CheckpointError);
+  EXPECT_THAT(done, ElementsAreArray({0U}));
+}
+
+TEST_F(BatchWorkersTest, EndWithWhatTheOneWhoIsToldThrows) {
+  std::atomic<int> calls = 0;
+  const Function good = frames_of(calls);
+  const int threads = at::get_num_threads();
+  ClipReader reader(inputs_, pending_, request_, 1, 100);
+  EXPECT_THROW(
+      run_batches<std::int64_t>(
+          std::vector<Function>{good, good}, /*max_frames=*/1, reader, [] { return false; },
+          [](const ReadClip&, const char*, const std::exception_ptr&) { return true; },
+          [](const ReadClip&, const BatchRunner<std::int64_t>::Result&) {
+            throw std::runtime_error("disk full");
+          },
+          [] {}),
+      std::runtime_error);
+  EXPECT_THAT(calls.load(), Le(5));
+  EXPECT_EQ(at::get_num_threads(), threads);
+}
+
 TEST_F(BatchWorkersTest, TellOfAClipThatADeviceFailsFor) {
   const Function fails = [](const std::vector<EngineClip>& clips) -> std::vector<std::int64_t> {
     if (clips.front().input_features.size(0) % 2 == 0) throw std::runtime_error("even");
