@@ -311,8 +311,8 @@ MUTANTS = (
     Mutant("device.residual-of-the-model-dtype", "src/engine/device/aten_ops.cpp", "residual.add_(delta, scale);",
            "residual.copy_(residual.to(delta.scalar_type()).add(delta, scale));"),
     Mutant("device.waits-for-the-device", "src/engine/device/aten_ops.cpp",
-           "const std::int64_t rows = round_up(queries, kBiasAlignment);",
-           "const std::int64_t rows = round_up(queries, kBiasAlignment);\n  (void)at::ones({1}).nonzero();"),
+           "const std::int64_t lowest = -offset - first;",
+           "const std::int64_t lowest = -offset - first;\n  (void)at::ones({1}).nonzero();"),
     # engine
     Mutant("engine.no-bias-in-linear-out", "src/engine/fused_encoder.cpp",
            '{.parts = {{"self_attn.linear_out"}}}',

@@ -9,6 +9,12 @@
 
 namespace w2vbert {
 
+std::optional<std::string> unsupported_positions(const Wav2Vec2BertConfig& config) {
+  const auto& positions = config.position_embeddings_type;
+  if (!positions || *positions == "relative_key") return {};
+  return "position_embeddings_type is \"" + *positions + "\", not \"relative_key\" or null";
+}
+
 WantedStates sort_out(const std::vector<StateId>& wanted, std::int64_t layers) {
   WantedStates which;
   for (const StateId& state : wanted) {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "w2vbert/engine/engine.h"
@@ -13,6 +15,10 @@ struct WantedStates {
   std::vector<std::int64_t> numbers;
   std::vector<std::int64_t> ascending;  // the same, each once
 };
+
+// Why an engine that adds biases by distance alone cannot run a model of that config, or nothing
+// when it can: its position embeddings are of another kind.
+std::optional<std::string> unsupported_positions(const Wav2Vec2BertConfig& config);
 
 // Throws UsageError for a state that a model of `layers` layers does not have.
 WantedStates sort_out(const std::vector<StateId>& wanted, std::int64_t layers);

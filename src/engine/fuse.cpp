@@ -3,7 +3,6 @@
 #include <torch/types.h>
 
 #include <memory>
-#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -53,27 +52,16 @@ Wav2Vec2BertEncoderImpl::Output FusedEncoderModule::forward(torch::Tensor hidden
                                                             const torch::Tensor& attention_mask,
                                                             const ForwardOptions& options) {
   const at::Tensor valid = check_fused_forward(*this, hidden_states, channels_, attention_mask);
-  TORCH_CHECK_VALUE(!options.output_attentions.value_or(false) || attn_implementation_ == "sdpa",
-                    "a fused model gives no attentions, expected output_attentions = false");
-  const std::int64_t layers_to_run = checked_stop_after(options, layers_);
+  const std::vector<std::int64_t> states = states_for(options, layers_, attn_implementation_);
   const auto batch = hidden_states.size(0);
   std::vector<FusedEncoder::Clip> clips;
   clips.reserve(static_cast<std::size_t>(batch));
   for (std::int64_t row = 0; row < batch; ++row) {
     clips.push_back({hidden_states[row], valid.defined() ? valid[row] : valid});
   }
-  const bool all = options.output_hidden_states.value_or(false);
-  std::vector<std::int64_t> states = {layers_to_run};
-  if (all) {
-    states.resize(static_cast<std::size_t>(layers_to_run) + 1);
-    std::iota(states.begin(), states.end(), 0);
-  }
   auto computed = encoder_.forward(clips, states, FusedEncoder::Input::projected);
   for (auto& state : computed) state = state.view(hidden_states.sizes());  // (B T, C) -> (B, T, C)
-  Output output;
-  output.last_hidden_state = computed.back();
-  if (all) output.hidden_states = std::move(computed);
-  return output;
+  return encoder_output(std::move(computed), options);
 }
 
 // `whole` is what has `model` in it, or that itself: what is not fused works beside what is.

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/memory.h"
+#include "engine/engine_inputs.h"
 #include "engine/fused_parts.h"
 #include "engine/interrupt_request.h"
 #include "engine/kernels/narrow_products.h"
@@ -320,10 +321,7 @@ void FusedEncoder::Impl::run_layer(std::size_t index, const RaggedBatch& batch,
 }
 
 std::optional<std::string> FusedEncoder::unsupported_reason(const Wav2Vec2BertConfig& config) {
-  const auto& positions = config.position_embeddings_type;
-  if (positions && *positions != "relative_key") {
-    return "position_embeddings_type is \"" + *positions + "\", not \"relative_key\" or null";
-  }
+  if (auto reason = unsupported_positions(config)) return reason;
   if (config.hidden_act != "swish" && config.hidden_act != "silu") {
     return "hidden_act is \"" + config.hidden_act + "\", not \"swish\"";
   }

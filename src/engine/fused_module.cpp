@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <numeric>
+#include <utility>
+
 #include "nn/check_inputs.h"
 
 namespace w2vbert {
@@ -22,11 +25,25 @@ at::Tensor check_fused_forward(const torch::nn::Module& module, const at::Tensor
                              at::empty({0}, at::kFloat));
 }
 
-std::int64_t checked_stop_after(const ForwardOptions& options, std::int64_t layers) {
-  const std::int64_t stop_after = options.stop_after.value_or(layers);
-  TORCH_CHECK_VALUE(stop_after >= 0 && stop_after <= layers, "stop_after: ", stop_after,
-                    ", expected from 0 to ", layers);
-  return stop_after;
+std::vector<std::int64_t> states_for(const ForwardOptions& options, std::int64_t layers,
+                                     const std::string& attn_implementation) {
+  TORCH_CHECK_VALUE(!options.output_attentions.value_or(false) || attn_implementation == "sdpa",
+                    "a fused model gives no attentions, expected output_attentions = false");
+  const std::int64_t last = options.stop_after.value_or(layers);
+  TORCH_CHECK_VALUE(last >= 0 && last <= layers, "stop_after: ", last, ", expected from 0 to ",
+                    layers);
+  if (!options.output_hidden_states.value_or(false)) return {last};
+  std::vector<std::int64_t> states(static_cast<std::size_t>(last) + 1);
+  std::iota(states.begin(), states.end(), 0);
+  return states;
+}
+
+Wav2Vec2BertEncoderImpl::Output encoder_output(std::vector<at::Tensor> states,
+                                               const ForwardOptions& options) {
+  Wav2Vec2BertEncoderImpl::Output output;
+  output.last_hidden_state = states.back();
+  if (options.output_hidden_states.value_or(false)) output.hidden_states = std::move(states);
+  return output;
 }
 
 void refuse_clone() {

@@ -5,6 +5,8 @@
 #include <torch/nn/module.h>
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "w2vbert/nn/encoder.h"
 
@@ -20,9 +22,16 @@ at::Tensor check_fused_forward(const torch::nn::Module& module, const at::Tensor
 at::Tensor check_fused_forward(const torch::nn::Module& module, const at::Tensor& hidden_states,
                                std::int64_t width, const at::Tensor& attention_mask);
 
-// How many of an encoder's layers are to run. Throws c10::ValueError for a stop_after that it does
-// not have.
-std::int64_t checked_stop_after(const ForwardOptions& options, std::int64_t layers);
+// Numbers of the states that an encoder of `layers` layers computes for those options, ascending:
+// that of the last layer that runs, or all up to it. Throws c10::ValueError for a stop_after that
+// the encoder does not have, and for attentions, unless attn_implementation is sdpa, which gives
+// none.
+std::vector<std::int64_t> states_for(const ForwardOptions& options, std::int64_t layers,
+                                     const std::string& attn_implementation);
+
+// An encoder's output of these states, (B, T, C) each.
+Wav2Vec2BertEncoderImpl::Output encoder_output(std::vector<at::Tensor> states,
+                                               const ForwardOptions& options);
 
 // What clone() of a fused module does: throws c10::ValueError.
 [[noreturn]] void refuse_clone();

@@ -261,23 +261,8 @@ TEST(FusedEngine, KeepsNanAndInfinityInTheirClip) {
 }
 
 TEST(FusedEngine, LetsNothingOutOfPadding) {
-  const auto config = small_engine_config();
-  auto model = model_of(config, 4);
-  FusedEngine engine = fused_engine(std::move(model));
-  EngineClip clip{torch::randn({90, 160}), torch::ones({90}, torch::kLong)};
-  clip.attention_mask.slice(0, 80).zero_();
-  clip.attention_mask.slice(0, 20, 25).zero_();
-  const auto states = all_states(config.num_hidden_layers);
-  const auto before = engine.compute({clip}, states).front().states;
-  const auto padded = clip.attention_mask.eq(0);
-  for (const float poison :
-       {std::numeric_limits<float>::quiet_NaN(), 1e30f, -std::numeric_limits<float>::infinity()}) {
-    clip.input_features.index_put_({padded}, torch::full({1}, poison));
-    const auto after = engine.compute({clip}, states).front().states;
-    for (std::size_t state = 0; state < states.size(); ++state) {
-      EXPECT_TRUE(torch::equal(after[state], before[state])) << poison << ", state " << state;
-    }
-  }
+  FusedEngine engine = fused_engine(model_of(small_engine_config(), 4));
+  expect_nothing_out_of_padding(engine);
 }
 
 TEST(FusedEngine, TreatsAClipWithoutAnyValidFrameAsTheMirrorDoes) {
@@ -372,16 +357,8 @@ TEST_P(FusedEnginePrecision, RunsTheAdapterNearTheMirror) {
 }
 
 TEST(FusedEngine, ComputesNoLayerThatNobodyAsksFor) {
-  auto model = model_of(small_engine_config(), 8);
-  {
-    const torch::NoGradGuard no_grad;
-    model->encoder->layers[2]->as<Wav2Vec2BertEncoderLayer>()->final_layer_norm->bias.fill_(
-        std::numeric_limits<float>::quiet_NaN());
-  }
-  FusedEngine engine = fused_engine(std::move(model));
-  const std::vector<EngineClip> clips = {{torch::randn({20, 160}), {}}};
-  EXPECT_TRUE(engine.compute(clips, {2}).front().states.front().isfinite().all().item<bool>());
-  EXPECT_TRUE(engine.compute(clips, {3}).front().states.front().isnan().all().item<bool>());
+  FusedEngine engine = fused_engine(model_with_a_bad_last_layer());
+  expect_no_last_layer_unless_asked_for(engine);
 }
 
 TEST(FusedEngine, GivesEqualResultsToTwoThreadsAtOnce) {
@@ -535,21 +512,7 @@ TEST_P(FusedEnginePrecision, KeepsANanOfAWeight) {
 
 TEST(FusedEngine, StopsInTheMiddleOfALayerWhenAskedAndGoesOnAfterwards) {
   FusedEngine engine = fused_engine(model_of(small_engine_config(), 5));
-  const std::vector<EngineClip> clips = {{torch::randn({40, 160}), torch::Tensor()}};
-  const auto before = engine.compute(clips, {3}).front().states.front();
-  int steps = 0;
-  engine.interrupt_when([&] { return ++steps < 0; });
-  (void)engine.compute(clips, {3});
-  const int all = steps;
-  EXPECT_GT(all, 3 * 10);  // of three layers
-  for (const int last : {1, all / 2, all}) {
-    steps = 0;
-    engine.interrupt_when([&] { return ++steps == last; });
-    EXPECT_THROW(engine.compute(clips, {3}), Interrupted) << last;
-    EXPECT_EQ(steps, last);
-  }
-  engine.interrupt_when({});
-  EXPECT_TRUE(torch::equal(engine.compute(clips, {3}).front().states.front(), before));
+  expect_stops_when_asked(engine, /*steps_of_a_layer=*/10);
 }
 
 TEST(FusedEngine, KeepsTheFunctionThatAComputationBeganWith) {

@@ -1,16 +1,20 @@
-// Models and clips that every engine has to compute as the mirror does.
+// Models and clips that every engine has to compute as the mirror does, and checks that every
+// engine has to pass.
 #pragma once
 
+#include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
 #include <cstdint>
+#include <limits>
 #include <random>
 #include <vector>
 
 #include "support/namespaces.h"
 #include "support/random_parameters.h"
 #include "w2vbert/engine/engine.h"
+#include "w2vbert/nn/encoder_layer.h"
 
 namespace w2vbert::testing {
 
@@ -118,6 +122,60 @@ inline std::vector<Wav2Vec2BertConfig> adapter_configs() {
   auto learnt_activation = plain;
   learnt_activation.adapter_act = "prelu";
   return {plain, two_layers, narrow, long_kernel, learnt_activation};
+}
+
+// What every engine has to do, of small_engine_config()'s model.
+
+// NaN and large values in padding frames change no bit of any state.
+inline void expect_nothing_out_of_padding(Engine& engine) {
+  EngineClip clip{torch::randn({90, 160}), torch::ones({90}, torch::kLong)};
+  clip.attention_mask.slice(0, 80).zero_();
+  clip.attention_mask.slice(0, 20, 25).zero_();
+  const auto states = all_states(engine.num_hidden_layers());
+  const auto before = engine.compute({clip}, states).front().states;
+  const auto padded = clip.attention_mask.eq(0);
+  for (const float poison :
+       {std::numeric_limits<float>::quiet_NaN(), 1e30f, -std::numeric_limits<float>::infinity()}) {
+    clip.input_features.index_put_({padded}, torch::full({1}, poison));
+    const auto after = engine.compute({clip}, states).front().states;
+    for (std::size_t state = 0; state < states.size(); ++state) {
+      EXPECT_TRUE(torch::equal(after[state], before[state])) << poison << ", state " << state;
+    }
+  }
+}
+
+// It asks more than `steps_of_a_layer` times a layer, stops at any of them, and works afterwards.
+inline void expect_stops_when_asked(Engine& engine, int steps_of_a_layer) {
+  const std::vector<EngineClip> clips = {{torch::randn({40, 160}), torch::Tensor()}};
+  const auto before = engine.compute(clips, {3}).front().states.front();
+  int steps = 0;
+  engine.interrupt_when([&] { return ++steps < 0; });
+  (void)engine.compute(clips, {3});
+  const int all = steps;
+  EXPECT_GT(all, 3 * steps_of_a_layer);  // of three layers
+  for (const int last : {1, all / 2, all}) {
+    steps = 0;
+    engine.interrupt_when([&] { return ++steps == last; });
+    EXPECT_THROW(engine.compute(clips, {3}), Interrupted) << last;
+    EXPECT_EQ(steps, last);
+  }
+  engine.interrupt_when({});
+  EXPECT_TRUE(torch::equal(engine.compute(clips, {3}).front().states.front(), before));
+}
+
+inline Wav2Vec2BertModel model_with_a_bad_last_layer() {
+  auto model = model_of(small_engine_config(), 8);
+  const torch::NoGradGuard no_grad;
+  model->encoder->layers[2]->as<Wav2Vec2BertEncoderLayer>()->final_layer_norm->bias.fill_(
+      std::numeric_limits<float>::quiet_NaN());
+  return model;
+}
+
+// The engine runs model_with_a_bad_last_layer().
+inline void expect_no_last_layer_unless_asked_for(Engine& engine) {
+  const std::vector<EngineClip> clips = {{torch::randn({20, 160}), {}}};
+  EXPECT_TRUE(engine.compute(clips, {2}).front().states.front().isfinite().all().item<bool>());
+  EXPECT_TRUE(engine.compute(clips, {3}).front().states.front().isnan().all().item<bool>());
 }
 
 }  // namespace w2vbert::testing

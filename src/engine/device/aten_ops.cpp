@@ -64,9 +64,8 @@ at::Tensor position_bias(const DeviceAttention& attention, const at::Tensor& que
     return by_distance.narrow(3, distance + left, 1).expand({-1, -1, -1, times});
   };
   // Every stride but the last is a multiple of the alignment, or all would be copied once more.
-  const std::int64_t rows = round_up(queries, kBiasAlignment);
-  const at::Tensor all =
-      at::empty({query.size(0), query.size(1), rows, columns}, by_distance.options());
+  const at::Tensor all =  // as many rows as `offset`: the queries, rounded up
+      at::empty({query.size(0), query.size(1), offset, columns}, by_distance.options());
   const auto put = [&](std::int64_t first_column, const at::Tensor& part) {
     all.narrow(2, 0, queries).narrow(3, first_column, part.size(3)).copy_(part);
   };

@@ -175,7 +175,8 @@ std::vector<at::Tensor> DeviceAdapter::forward(const at::Tensor& hidden_states,
   std::vector<at::Tensor> results(plan.order.size());
   std::int64_t begin = 0;
   for (std::size_t i = 0; i < plan.order.size(); ++i) {
-    results[plan.order[i]] = rows.narrow(0, begin, plan.frames[i]).to(impl.dtype);
+    results[plan.order[i]] =
+        rows.narrow(0, begin, plan.frames[i]).to(impl.dtype, /*non_blocking=*/false, /*copy=*/true);
     begin += plan.frames[i];
   }
   return results;

@@ -41,9 +41,9 @@ class DeviceAdapter {
   Plan plan(const std::vector<RaggedLength>& clips, const RaggedLayout& layout) const;
 
   // `hidden_states` (R, C), the encoder's last state -> last_hidden_state (T', E) of each clip, in
-  // the order that the layout was given them. `interrupted` is asked before each layer, unless it
-  // is empty; true ends the forward with Interrupted. Throws c10::ValueError where the adapter has
-  // been moved or converted.
+  // the order that the layout was given them, in memory of its own. `interrupted` is asked before
+  // each layer, unless it is empty; true ends the forward with Interrupted. Throws c10::ValueError
+  // where the adapter has been moved or converted.
   std::vector<at::Tensor> forward(const at::Tensor& hidden_states, const RaggedLayout& layout,
                                   const Plan& plan,
                                   const std::function<bool()>& interrupted = {}) const;

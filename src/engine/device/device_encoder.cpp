@@ -6,6 +6,7 @@
 
 #include "engine/device/aten_ops.h"
 #include "engine/device/device_layers.h"
+#include "engine/engine_inputs.h"
 #include "w2vbert/engine/engine.h"
 #include "w2vbert/nn/encoder_layer.h"
 
@@ -88,11 +89,7 @@ at::Tensor DeviceEncoder::Impl::run_layer(const DeviceLayer& layer, at::Tensor h
 }
 
 std::optional<std::string> DeviceEncoder::unsupported_reason(const Wav2Vec2BertConfig& config) {
-  const auto& positions = config.position_embeddings_type;
-  if (positions && *positions != "relative_key") {
-    return "position_embeddings_type is \"" + *positions + "\", not \"relative_key\" or null";
-  }
-  return {};
+  return unsupported_positions(config);
 }
 
 DeviceEncoder::DeviceEncoder(Wav2Vec2BertModelImpl& model) : impl_(std::make_unique<Impl>()) {

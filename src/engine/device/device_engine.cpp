@@ -69,15 +69,15 @@ std::vector<ClipStates> DeviceEngine::compute(const std::vector<EngineClip>& cli
   std::vector<ClipStates> results(clips.size());
   for (std::size_t clip = 0; clip < clips.size(); ++clip) {
     for (std::size_t entry = 0; entry < wanted.size(); ++entry) {
-      at::Tensor state;
       if (wanted[entry].is_last_hidden_state()) {
-        state = last_hidden_states[clip];
-      } else {
-        const auto found =
-            std::lower_bound(which.ascending.begin(), which.ascending.end(), which.numbers[entry]);
-        state = rows[static_cast<std::size_t>(found - which.ascending.begin())].narrow(
-            0, layout.begin_of(clip), lengths[clip].frames);
+        results[clip].states.push_back(last_hidden_states[clip]);
+        continue;
       }
+      const auto found =
+          std::lower_bound(which.ascending.begin(), which.ascending.end(), which.numbers[entry]);
+      const at::Tensor state =
+          rows[static_cast<std::size_t>(found - which.ascending.begin())].narrow(
+              0, layout.begin_of(clip), lengths[clip].frames);
       // Its own memory: a view would keep the whole batch's.
       results[clip].states.push_back(
           clips.size() > 1 || layout.rows() != layout.clip_rows() ? state.clone() : state);

@@ -3,7 +3,6 @@
 #include <torch/types.h>
 
 #include <memory>
-#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -48,10 +47,8 @@ Wav2Vec2BertEncoderImpl::Output DeviceEncoderModule::forward(torch::Tensor hidde
       torch::TensorOptions().dtype(encoder_.dtype()).device(encoder_.device());
   const at::Tensor valid = check_fused_forward(*this, hidden_states, config_.hidden_size,
                                                attention_mask, torch::empty({0}, like));
-  TORCH_CHECK_VALUE(
-      !options.output_attentions.value_or(false) || config_.attn_implementation == "sdpa",
-      "a fused model gives no attentions, expected output_attentions = false");
-  const std::int64_t layers_to_run = checked_stop_after(options, config_.num_hidden_layers);
+  const std::vector<std::int64_t> states =
+      states_for(options, config_.num_hidden_layers, config_.attn_implementation);
   const std::int64_t batch = hidden_states.size(0), frames = hidden_states.size(1);
   // Rows of padding frames stay rows: what comes of them is a part of HF's output.
   const at::Tensor valid_on_cpu = valid.defined() ? valid.cpu() : valid;
@@ -60,12 +57,6 @@ Wav2Vec2BertEncoderImpl::Output DeviceEncoderModule::forward(torch::Tensor hidde
     clips.push_back({frames, valid.defined() ? valid_on_cpu[row] : valid});
   }
   const RaggedLayout layout = encoder_.layout_of(clips);
-  const bool all = options.output_hidden_states.value_or(false);
-  std::vector<std::int64_t> states = {layers_to_run};
-  if (all) {
-    states.resize(static_cast<std::size_t>(layers_to_run) + 1);
-    std::iota(states.begin(), states.end(), 0);
-  }
   at::Tensor rows = hidden_states.reshape({batch * frames, -1});
   const std::int64_t more = layout.rows() - layout.clip_rows();
   if (more > 0) rows = at::constant_pad_nd(rows, {0, 0, 0, more});
@@ -73,10 +64,7 @@ Wav2Vec2BertEncoderImpl::Output DeviceEncoderModule::forward(torch::Tensor hidde
   for (auto& state : computed) {
     state = state.narrow(0, 0, batch * frames).view(hidden_states.sizes());  // (R, C) -> (B, T, C)
   }
-  Output output;
-  output.last_hidden_state = computed.back();
-  if (all) output.hidden_states = std::move(computed);
-  return output;
+  return encoder_output(std::move(computed), options);
 }
 
 }  // namespace

@@ -11,10 +11,10 @@ namespace w2vbert {
 // run it yet, so only the environment variable W2VBERT_DEVICE_ENGINE=1 says so, for any device.
 bool device_engine_is_wanted();
 
-// Replaces the encoder of a loaded Wav2Vec2BertModel, or of the one in `model`, by a DeviceEncoder;
+// Replaces the encoder of a loaded Wav2Vec2BertModel, or of the one in `whole`, by a DeviceEncoder;
 // its layers leave the model. Throws c10::ValueError for what the encoder cannot run, and for
 // parameters of another dtype than `precision`; then the model is as it was.
-void put_on_device_engine(torch::nn::Module& model, Precision precision);
+void put_on_device_engine(torch::nn::Module& whole, Precision precision);
 
 // The encoder that put_on_device_engine() built into the model; null where there is not one. Lives
 // as long as the model's encoder.
