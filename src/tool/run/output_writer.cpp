@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "core/file_lock.h"
@@ -12,6 +13,8 @@ namespace w2vbert::tool {
 namespace {
 
 constexpr std::int64_t kMaxWaitingBytes = 256 << 20;
+// An output counts as so much at least, for a small one is more than its tensors: a thousand wait.
+constexpr std::int64_t kMinOutputBytes = 256 << 10;
 
 }  // namespace
 
@@ -30,7 +33,7 @@ OutputWriter::OutputWriter(Outputs& outputs)
 OutputWriter::~OutputWriter() { finish(); }
 
 void OutputWriter::add(Output output) {
-  const std::int64_t bytes = output.bytes();
+  const std::int64_t bytes = std::max(output.bytes(), kMinOutputBytes);
   const std::size_t index = output.index;
   push({added_++, index, std::move(output)}, bytes);
 }

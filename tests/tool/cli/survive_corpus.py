@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import random
+import statistics
 import struct
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from small_model import save_small_model  # noqa: E402
 
 parser = argparse.ArgumentParser()
 parser.add_argument("program", type=pathlib.Path)
-parser.add_argument("--clips", type=int, default=1500)
+parser.add_argument("--clips", type=int, default=6000)
 ARGUMENTS = parser.parse_args()
 
 
@@ -113,10 +114,13 @@ class Corpus(unittest.TestCase):
             # Over the second half of the run.
             late = looks[len(looks) // 2:]
             self.assertGreater(len(late), 5)
-            growth = max(size for size, _ in late[len(late) // 2:]) - max(size for size, _ in late[:len(late) // 2])
+            growth = int(statistics.median(size for size, _ in late[len(late) // 2:])
+                         - statistics.median(size for size, _ in late[:len(late) // 2]))
             print(f"{len(looks)} looks: {late[-1][0] / 1024:.0f} MB, {growth} KB more over the last quarter, "
                   f"{max(count for _, count in late)} descriptors at most")
-            self.assertLess(growth, 8192)  # what the allocator keeps differs by 2 MB from run to run
+            # The allocator takes steps of up to 12 MB, the later the seldomer; the waveform of a clip alone has 8 KB,
+            # of which a quarter of the clips would lose 11 MB, with its features 16 MB.
+            self.assertLess(growth, 12 << 10)
             self.assertLess(max(count for _, count in late), 30)
 
 

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <functional>
@@ -93,6 +94,33 @@ TEST(OutputWriter, WritesAllAndFinishesOnceAsTheLast) {
     EXPECT_EQ(outputs.finished, 1);
     EXPECT_EQ(outputs.written_at_the_end, 50U);
   }
+}
+
+// Outputs of a few bytes are more than their tensors.
+TEST(OutputWriter, LetsAThousandOutputsWaitHoweverSmallTheyAre) {
+  Recorder outputs(2);
+  std::atomic<bool> open{false};
+  outputs.before_writing = [&](std::size_t) {
+    while (!open) std::this_thread::yield();
+  };
+  OutputWriter writer(outputs);
+  std::atomic<std::size_t> added{0};
+  std::thread adding([&] {
+    for (std::size_t i = 0; i < 20'000; ++i) {
+      writer.add(output_of(i));
+      ++added;
+    }
+  });
+  // Until it waits: on a machine that is slow to add them, some more could have been added.
+  for (std::size_t before = 20'001; before != added;) {
+    before = added;
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  }
+  EXPECT_LE(added, 1024U + 2 + 1);
+  open = true;
+  adding.join();
+  writer.finish();
+  EXPECT_EQ(outputs.count(), 20'000U);
 }
 
 TEST(OutputWriter, ReportsInTheOrderOfAddingUpToTheFirstThatIsNotWritten) {
