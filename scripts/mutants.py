@@ -60,7 +60,8 @@ ROOMS = {
                                                      "*VerifiedRun.*:*FinishedOutputs.*:Fingerprint.*:Sha256.*:"
                                                      "OwnLines.*:LinesFile.*:Writable.*:Directory.*"}),
     "cli": room("tool_test", filters={"tool_test": "Transcript.*"}),
-    "run": room("tool_test", filters={"tool_test": "Reader.*:OutputWriter.*:Chunks.*:MessageOf.*"}),
+    "run": room("tool_test", filters={"tool_test": "Reader.*:OutputWriter.*:Chunks.*:MessageOf.*:"
+                                                   "LocalProcess.*:GpusOf.*"}),
 }
 
 MUTANTS = (
@@ -466,6 +467,20 @@ MUTANTS = (
            "(place.empty() || file.resolved != place)", "true"),
 
     # tool/run
+    Mutant("run.small-outputs-weigh-nothing", "src/tool/run/output_writer.cpp",
+           "std::max(output.bytes(), kMinOutputBytes)", "output.bytes()"),
+    Mutant("run.listed-clips-as-read", "src/tool/run/clip_reader.cpp",
+           "  if (order_ == ClipOrder::as_read) return ready_.push(", "  if (true) return ready_.push("),
+    Mutant("run.early-clips-stay", "src/core/bounded_queue.h",
+           "    ++turn_;\n    add(std::move(item), weight);\n    add_early();",
+           "    ++turn_;\n    add(std::move(item), weight);"),
+    Mutant("run.gpus-shared-by-processes", "src/tool/run/local_process.cpp",
+           "gpu < gpus; gpu += *process.count)", "gpu < gpus; ++gpu)"),
+    Mutant("run.own-gpus-divided", "src/tool/run/local_process.cpp",
+           'if (variable("SLURM_GPUS_PER_TASK")) return true;', ""),
+    Mutant("run.tasks-of-another-machine", "src/tool/run/local_process.cpp", "node -= nodes;", "--node;"),
+    Mutant("run.batch-script-is-a-step", "src/tool/run/local_process.cpp",
+           "if (!index || !tasks) return std::nullopt;", "if (!index) return std::nullopt;"),
     Mutant("run.failed-outputs-not-skipped", "src/tool/run/output_writer.cpp",
            "    written.failure = std::current_exception();\n    outputs_.skip(item.index);\n",
            "    written.failure = std::current_exception();\n"),

@@ -25,8 +25,6 @@
 namespace w2vbert::tool {
 namespace {
 
-// Decoding and features take one core for about a hundred times real time; the model is slower.
-constexpr int kCoresPerReader = 8;
 constexpr std::int64_t kMaxPool = 1000;
 constexpr double kOverlapSeconds = 2;  // or a quarter of a chunk
 
@@ -161,8 +159,7 @@ int run_extract(const ExtractOptions& options) {
                        "another model");
     }
   }
-  request.reading_threads =
-      options.clips.reading_threads(std::max(1, at::get_num_threads() / kCoresPerReader));
+  request.reading_threads = options.clips.reading_threads_beside_model(extraction.device());
   request.tensor_names = extraction.tensor_names();
   request.row_bytes = extraction.row_bytes();
   request.batch_frames = extraction.batch_frames(options.batch_seconds);

@@ -17,6 +17,7 @@
 #include "core/text.h"
 #include "core/threads.h"
 #include "tool/corpus/audio_directory.h"
+#include "tool/run/local_process.h"
 #include "tool/store/run_directory.h"
 #include "w2vbert/core/device.h"
 #include "w2vbert/core/error.h"
@@ -32,26 +33,28 @@ std::optional<std::string> given(const std::string& word) {
   return word.empty() ? std::nullopt : std::optional<std::string>(word);
 }
 
-// torchrun and srun start a process for each device of a machine; some show each its own alone.
+// torchrun and srun start a process for each device of a machine.
 std::string device_of_launcher() {
-  const auto visible = environment_variable("CUDA_VISIBLE_DEVICES");
-  if (visible && visible->find(',') == std::string::npos) return "cuda";
-  for (const char* name : {"LOCAL_RANK", "SLURM_LOCALID"}) {
-    if (const auto index = environment_variable(name)) return "cuda:" + *index;
+  const auto process = local_process(environment_variable);
+  return process ? "cuda:" + std::to_string(process->index) : "cuda";
+}
+
+// All that this process sees, or its share of them.
+std::vector<c10::Device> all_gpus() {
+  const c10::Device first = parse_device("cuda");
+  const auto process = local_process(environment_variable);
+  std::vector<c10::Device> devices;
+  for (const int gpu :
+       gpus_of(process.value_or(LocalProcess{0, 1, ""}), at::detail::getCUDAHooks().getNumGPUs())) {
+    devices.emplace_back(first.type(), static_cast<c10::DeviceIndex>(gpu));
   }
-  return "cuda";
+  return devices;
 }
 
 // Reads --devices.
 std::vector<c10::Device> parse_devices(const std::string& text) {
+  if (text == "all") return all_gpus();
   std::vector<c10::Device> devices;
-  if (text == "all") {
-    const c10::Device first = parse_device("cuda");
-    for (int i = 0; i < at::detail::getCUDAHooks().getNumGPUs(); ++i) {
-      devices.emplace_back(first.type(), static_cast<c10::DeviceIndex>(i));
-    }
-    return devices;
-  }
   for (const std::string& word : split(text, ',')) devices.push_back(parse_device(word));
   for (const c10::Device device : devices) {
     if (device.is_cuda() && std::count(devices.begin(), devices.end(), device) > 1) {
@@ -203,8 +206,9 @@ void ModelOptions::add_to(CLI::App& command, bool several) {
   add_model_to(command);
   if (several) {
     add_value(command, "--devices", devices, "all|NAME,NAME,...",
-              "Several devices at once, instead of --device: all GPUs, or those named; the clips "
-              "are shared out among them, and each has the model in its memory");
+              "Several devices at once, instead of --device: all GPUs (under torchrun, srun or "
+              "mpirun this process's share of them), or those named; the clips are shared out "
+              "among them, and each has the model in its memory");
   }
   add_value(command, "--dtype", precision, precisions(),
             "Type to compute in, and of the outputs; int8 is for the fused engine, with outputs in "
@@ -216,7 +220,7 @@ void ModelOptions::add_model_to(CLI::App& command) {
   add_model(command, model, revision);
   add_value(
       command, "--device", device, "cpu|cuda[:N]",
-      "Where the model runs; cuda is the device of LOCAL_RANK or SLURM_LOCALID if one is set, else "
+      "Where the model runs; cuda is this process's own GPU under torchrun, srun or mpirun, else "
       "the first (default: cpu)");
 }
 
@@ -292,10 +296,7 @@ void ClipOptions::add_to(CLI::App& command) {
       "path)");
   add_audio_to(command);
   add_partition_to(command);
-  add_value(command, "--readers", readers, WholeNumber<int>{1, kMaxThreads},
-            "Threads that decode audio and make features (default: by the cores)");
-  add_value(command, "--read-timeout", read_timeout_seconds, PositiveNumber{kMaxSeconds},
-            "A file whose decoder gives nothing for S seconds fails");
+  add_readers_to(command);
   add_value(command, "--max-failures", max_failures,
             WholeNumber<std::size_t>{0, std::numeric_limits<std::int64_t>::max()},
             "End the run when more than N files have failed (default: never)");
@@ -303,6 +304,13 @@ void ClipOptions::add_to(CLI::App& command) {
                    "Exit with 0 although some files failed: for launchers that would start anew");
   command.add_flag("--verify", verify,
                    "Read finished outputs whole and redo those that are damaged");
+}
+
+void ClipOptions::add_readers_to(CLI::App& command) {
+  add_value(command, "--readers", readers, WholeNumber<int>{1, kMaxThreads},
+            "Threads that decode audio and make features (default: by the cores)");
+  add_value(command, "--read-timeout", read_timeout_seconds, PositiveNumber{kMaxSeconds},
+            "A file whose decoder gives nothing for S seconds fails");
 }
 
 void ClipOptions::add_inputs_to(CLI::App& command) {
@@ -415,6 +423,13 @@ AudioOptions ClipOptions::audio(std::int64_t sampling_rate) const {
 
 int ClipOptions::reading_threads(int by_default) const {
   return readers.value_or(std::min(by_default, kMaxReadersByDefault));
+}
+
+int ClipOptions::reading_threads_beside_model(c10::Device device) const {
+  // Decoding and features take one core for about a hundred times real time. On these cores the
+  // model is slower; on a GPU it is faster than all of them.
+  const int cores_per_reader = device.is_cpu() ? 8 : 1;
+  return reading_threads(std::max(1, at::get_num_threads() / cores_per_reader));
 }
 
 PartitionChoice ClipOptions::partition() const {

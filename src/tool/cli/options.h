@@ -1,6 +1,8 @@
 // The options that several subcommands share.
 #pragma once
 
+#include <c10/core/Device.h>
+
 #include <CLI/App.hpp>
 #include <cstddef>
 #include <optional>
@@ -101,14 +103,16 @@ struct ClipOptions {
   void add_to(CLI::App& command);            // all of it, of which these are parts
   void add_inputs_to(CLI::App& command);     // AUDIO, --manifest
   void add_partition_to(CLI::App& command);  // --partition, --num-shards, --shard-index
+  void add_readers_to(CLI::App& command);    // --readers, --read-timeout
   void add_audio_to(CLI::App& command);      // --resampler, --channels, --salvage ...
   InputList inputs() const;
   InputList unnamed_inputs() const;  // whose outputs need no names: two may be of one name
   AudioOptions audio(std::int64_t sampling_rate) const;
   PartitionChoice partition() const;
   int reading_threads(int by_default) const;
-  void check() const;         // which options go together
-  void check_inputs() const;  // the same without --output
+  int reading_threads_beside_model(c10::Device device) const;  // where the model runs
+  void check() const;                                          // which options go together
+  void check_inputs() const;                                   // the same without --output
 
  private:
   InputList inputs(OutputNames names) const;

@@ -66,7 +66,11 @@ int run(const TranscribeOptions& options) {
   const Transcription transcription(options.model.request());
   std::optional<TranscriptFile> file;
   if (!output.empty()) file.emplace(output, sources_of(options, output, inputs), inputs);
-  const AudioOptions audio = options.clips.audio(transcription.features().sampling_rate);
+  TranscriptionRequest request;
+  request.partition = choice.partition;
+  request.audio = options.clips.audio(transcription.features().sampling_rate);
+  request.reading_threads = options.clips.reading_threads_beside_model(transcription.device());
+  request.read_timeout_seconds = options.clips.read_timeout_seconds;
   Messages messages(options.output.quiet);
   for (const std::string& warning : transcription.warnings()) messages.say(warning);
   say_notes(inputs, choice, messages);
@@ -81,7 +85,7 @@ int run(const TranscribeOptions& options) {
   catch_stop_signals();
   TranscriptionEvents events;
   events.stop_requested = is_stopping;
-  AudioNotes notes(audio, messages);
+  AudioNotes notes(request.audio, messages);
   events.planned = [&](std::size_t own) {
     to_do = own;
     say_share(inputs, choice, own, messages);
@@ -113,7 +117,7 @@ int run(const TranscribeOptions& options) {
   };
   TranscriptionSummary summary;
   try {
-    summary = transcribe(inputs, choice.partition, audio, transcription, load, events);
+    summary = transcribe(inputs, request, transcription, load, events);
   } catch (const ReaderGone&) {  // what failed until then has failed all the same
     return failed > 0 ? kSomeInputsFailed : kDone;
   }
@@ -146,6 +150,7 @@ Run add_transcribe(CLI::App& program) {
       "it is; a share of the inputs goes to FILE with its number before the ending");
   options->clips.add_audio_to(command);
   options->clips.add_partition_to(command);
+  options->clips.add_readers_to(command);
   options->model.add_to(command, /*several=*/true);
   command.add_flag("--json", options->output.json,
                    "Print a line of JSON for each file: path, text, seconds, and words with their "

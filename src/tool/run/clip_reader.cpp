@@ -53,10 +53,12 @@ void ClipReader::FailedFiles::add(const std::string& identity, std::exception_pt
 }
 
 ClipReader::ClipReader(const InputList& inputs, const std::vector<std::size_t>& pending,
-                       const ClipRunRequest& request, int threads, std::int64_t frames_ahead)
+                       const ClipRunRequest& request, int threads, std::int64_t frames_ahead,
+                       ClipOrder order)
     : inputs_(inputs),
       pending_(pending),
       request_(request),
+      order_(order),
       ready_(frames_ahead),
       threads_left_(static_cast<std::size_t>(threads)) {
   try {
@@ -118,13 +120,15 @@ void ClipReader::watch() {
 void ClipReader::give_up_if_hanging(std::size_t thread) {
   const double timeout = request_.read_timeout_seconds;
   ReadClip clip;
+  std::size_t turn = 0;
   std::string identity;
   {
     Decoding& decoding = *threads_[thread].decoding;
     const std::lock_guard lock(decoding.mutex);
     if (!decoding.active || decoding.since_block.seconds() < timeout) return;
     decoding.given_up = true;
-    clip.index = decoding.index;
+    turn = decoding.turn;
+    clip.index = pending_[turn];
     identity = decoding.identity;
   }
   ++hanging_;
@@ -135,7 +139,13 @@ void ClipReader::give_up_if_hanging(std::size_t thread) {
                  "its decoder gave nothing for " + number_text(timeout) + " seconds",
                  "a file that can be decoded, on a disk that answers"));
   failed_.add(identity, clip.failure);
-  ready_.push(std::move(clip), 1);  // before the new thread may close the queue
+  // Before the new thread may close the queue. In turn it must not wait: an earlier clip may hang,
+  // too, and only this thread can give it up.
+  if (order_ == ClipOrder::as_listed) {
+    ready_.put_in_turn(std::move(clip), 1, turn);
+  } else {
+    ready_.push(std::move(clip), 1);
+  }
   start_thread();
 }
 
@@ -176,6 +186,10 @@ void ClipReader::read_pending(Decoding& decoding) {
   Decoded decoded;
   for (std::size_t i = next_.fetch_add(1); i < pending_.size(); i = next_.fetch_add(1)) {
     ReadClip clip;
+    {
+      const std::lock_guard lock(decoding.mutex);
+      decoding.turn = i;
+    }
     try {
       clip = read(pending_[i], extractor, decoded, decoding);
     } catch (const GivenUp&) {
@@ -184,10 +198,15 @@ void ClipReader::read_pending(Decoding& decoding) {
       clip.failure = std::current_exception();
     }
     clip.index = pending_[i];
-    const std::int64_t weight = std::max<std::int64_t>(1, clip.frames());
-    if (!ready_.push(std::move(clip), weight)) return;
+    if (!deliver(std::move(clip), i)) return;
   }
   if (threads_left_.fetch_sub(1) == 1) ready_.close();
+}
+
+bool ClipReader::deliver(ReadClip clip, std::size_t turn) {
+  const std::int64_t weight = std::max<std::int64_t>(1, clip.frames());
+  if (order_ == ClipOrder::as_read) return ready_.push(std::move(clip), weight);
+  return ready_.push_in_turn(std::move(clip), weight, turn);
 }
 
 AudioOptions ClipReader::audio_of(std::size_t index) const {
@@ -209,7 +228,6 @@ ClipReader::Decoded ClipReader::decode(std::size_t index, Decoding& decoding, De
     decoding.active = active && !decoding.given_up;
     // NOLINTNEXTLINE(bugprone-std-exception-baseclass): no handler of errors may take it
     if (decoding.given_up) throw GivenUp();
-    decoding.index = index;
     decoding.identity = identity;
     decoding.since_block = Stopwatch();
   };

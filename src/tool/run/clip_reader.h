@@ -38,13 +38,20 @@ struct ReadClip {
   std::int64_t frames() const { return failure ? 0 : features.input_features.size(0); }
 };
 
+// In which order clips come.
+enum class ClipOrder {
+  as_read,  // a clip that takes long holds no other one up
+  as_listed,
+};
+
 class ClipReader {
  public:
   // `pending`: indices into `inputs`, which are read in their order by `threads` threads. All
   // arguments outlive the reader. As many clips wait as have `frames_ahead` frames, and one more
   // for each thread. Throws std::system_error when a thread cannot be started.
   ClipReader(const InputList& inputs, const std::vector<std::size_t>& pending,
-             const ClipRunRequest& request, int threads, std::int64_t frames_ahead);
+             const ClipRunRequest& request, int threads, std::int64_t frames_ahead,
+             ClipOrder order = ClipOrder::as_read);
   ~ClipReader();
   ClipReader(const ClipReader&) = delete;
   ClipReader& operator=(const ClipReader&) = delete;
@@ -67,7 +74,7 @@ class ClipReader {
     std::mutex mutex;
     bool active = false;    // in the decoder
     bool given_up = false;  // to end, without touching the reader
-    std::size_t index = 0;  // into the input list
+    std::size_t turn = 0;   // into the pending inputs
     std::string identity;   // of its file, where a failure is to be remembered
     Stopwatch since_block;
   };
@@ -101,6 +108,8 @@ class ClipReader {
   void stop();
   void work(const std::shared_ptr<Decoding>& decoding);
   void read_pending(Decoding& decoding);
+  // False: the reading has been closed.
+  bool deliver(ReadClip clip, std::size_t turn);
   void end_with(std::exception_ptr error);
   void watch();
   void give_up_if_hanging(std::size_t thread);
@@ -117,6 +126,7 @@ class ClipReader {
   const InputList& inputs_;
   const std::vector<std::size_t>& pending_;
   const ClipRunRequest& request_;
+  const ClipOrder order_;
   mutable FailedFiles failed_;
   BoundedQueue<ReadClip> ready_;
   std::atomic<std::size_t> next_{0};

@@ -64,6 +64,7 @@ class Extraction {
   const Wav2Vec2BertConfig& config() const noexcept { return config_; }
   const SeamlessM4TFeatureExtractorConfig& features() const noexcept { return features_; }
   const EngineChoice& engine() const noexcept { return engine_; }
+  c10::Device device() const noexcept { return request_.device; }  // the first
   std::int64_t devices() const noexcept { return request_.devices(); }
   // Tensors of states in each output, and their type in the files.
   std::size_t states() const noexcept { return std::max<std::size_t>(1, states_.size()); }

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <climits>
 #include <cmath>
 #include <exception>
 #include <memory>
@@ -113,8 +114,8 @@ Transcription::Function Transcription::load_on(const ModelRequest& request, Load
   };
 }
 
-TranscriptionSummary transcribe(const InputList& inputs, const Partition& partition,
-                                const AudioOptions& audio, const Transcription& transcription,
+TranscriptionSummary transcribe(const InputList& inputs, const TranscriptionRequest& request,
+                                const Transcription& transcription,
                                 const std::function<std::vector<Transcription::Function>()>& load,
                                 const TranscriptionEvents& events) {
   TranscriptionSummary summary;
@@ -124,16 +125,18 @@ TranscriptionSummary transcribe(const InputList& inputs, const Partition& partit
   };
   std::vector<std::size_t> pending;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (partition.holds(inputs.name(i))) pending.push_back(i);
+    if (request.partition.holds(inputs.name(i))) pending.push_back(i);
   }
-  const std::vector<ClipFailure> bad_rows = bad_rows_of(inputs, partition);
+  const std::vector<ClipFailure> bad_rows = bad_rows_of(inputs, request.partition);
   events.planned(pending.size() + bad_rows.size());
   ClipRunRequest reading;
-  reading.audio = audio;
+  reading.audio = request.audio;
   reading.features = transcription.features();
+  reading.read_timeout_seconds = request.read_timeout_seconds;
   const std::int64_t batch_frames = reading.features.frames_of(kTranscriptionBatchSeconds);
-  ClipReader reader(inputs, pending, reading, /*threads=*/1,  // in the list's order
-                    2 * batch_frames * transcription.devices());
+  const auto clips = static_cast<int>(std::clamp<std::size_t>(pending.size(), 1, INT_MAX));
+  ClipReader reader(inputs, pending, reading, std::min(request.reading_threads, clips),
+                    2 * batch_frames * transcription.devices(), ClipOrder::as_listed);
   const std::vector<Transcription::Function> functions = load();
   for (const ClipFailure& row : bad_rows) failed(row);
   const Stopwatch watch;

@@ -40,6 +40,14 @@ struct ClipText {
   std::vector<TimedWord> words;
 };
 
+// What is transcribed, and how it is read.
+struct TranscriptionRequest {
+  Partition partition;
+  AudioOptions audio;
+  int reading_threads = 1;
+  double read_timeout_seconds = 60;
+};
+
 struct TranscriptionEvents {
   // How many inputs there are to do, before the first.
   std::function<void(std::size_t inputs)> planned = [](std::size_t) {};
@@ -67,6 +75,7 @@ class Transcription {
 
   const SeamlessM4TFeatureExtractorConfig& features() const noexcept { return features_; }
   const EngineChoice& engine() const noexcept { return engine_; }
+  c10::Device device() const noexcept { return request_.device; }  // the first
   std::int64_t devices() const noexcept { return request_.devices(); }
   const std::vector<std::string>& warnings() const noexcept { return warnings_; }
   // How much audio an output frame of the model stands for. HF: inputs_to_logits_ratio over the
@@ -97,12 +106,12 @@ class Transcription {
   std::vector<std::string> warnings_;
 };
 
-// Transcribes the inputs of `partition`, a minute of audio at a time, and reports each in the
+// Transcribes the inputs of the partition, a minute of audio at a time, and reports each in the
 // list's order; one that cannot be read or computed is reported when that is known. `load` makes
 // the functions, while another thread reads the first clips. Throws what ends a run: what `load`
 // throws, CheckpointError, DeviceError.
-TranscriptionSummary transcribe(const InputList& inputs, const Partition& partition,
-                                const AudioOptions& audio, const Transcription& transcription,
+TranscriptionSummary transcribe(const InputList& inputs, const TranscriptionRequest& request,
+                                const Transcription& transcription,
                                 const std::function<std::vector<Transcription::Function>()>& load,
                                 const TranscriptionEvents& events);
 

@@ -448,6 +448,29 @@ TEST_F(Transcribe, SeveralDevicesGiveTheLinesOfOne) {
   EXPECT_EQ(lines_with({"--devices", "cpu,cpu"}), one);
 }
 
+TEST_F(Transcribe, SeveralReadersKeepTheListsOrder) {
+  Words clips;
+  for (int i = 0; i < 8; ++i) {
+    clips.push_back(scratch_ / ("clip-" + std::to_string(7 - i) + ".wav"));
+    write_clip(clips.back(), i == 0 ? 640'000 : 16'000, i);  // the first takes longest
+  }
+  clips[4] = scratch_ / "none.wav";
+  const auto run_with = [&](const Words& more) {
+    Words all = {"transcribe", "--model", model_, "--threads", "1", "--json"};
+    all.insert(all.end(), clips.begin(), clips.end());
+    all.insert(all.end(), more.begin(), more.end());
+    Result result = run_program(all);
+    EXPECT_EQ(result.status, 3) << result.err;
+    return result.out;
+  };
+  const std::string one = run_with({"--readers", "1"});
+  EXPECT_THAT(lines_of(one), SizeIs(7));
+  EXPECT_THAT(lines_of(one).front(), HasSubstr("clip-7.wav"));
+  EXPECT_EQ(run_with({"--readers", "6"}), one);
+  expect_error(words({"--readers", "0"}), 2, HasSubstr("--readers"));
+  expect_error(words({"--read-timeout", "0"}), 2, HasSubstr("--read-timeout"));
+}
+
 TEST_F(Transcribe, GoesOnAfterAFileThatFails) {
   const std::string text = scratch_ / "text.wav";
   std::ofstream(text) << "no audio";

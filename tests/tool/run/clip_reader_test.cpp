@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <numeric>
 #include <set>
 #include <string>
 #include <system_error>
@@ -283,6 +284,53 @@ TEST_F(Reader, AFileThatHangsFailsAllItsParts) {
   }
   EXPECT_EQ(failed, 20U);
   EXPECT_EQ(reader.hanging(), 1);
+}
+
+TEST_F(Reader, GivesClipsAsListedFromSeveralThreads) {
+  InputList inputs("/");
+  std::vector<std::size_t> pending;
+  for (std::size_t i = 0; i < 24; ++i) {  // every sixth takes a hundred times as long as the others
+    inputs.add(clip(static_cast<int>(i), i % 6 == 5 ? 1'600'000 : 16'000));
+    pending.insert(pending.begin(), i);
+  }
+  inputs.finish();
+  for (const std::int64_t frames_ahead : {std::int64_t{1}, kPlenty}) {
+    ClipReader reader(inputs, pending, request_, 4, frames_ahead, ClipOrder::as_listed);
+    std::vector<std::size_t> indices;
+    for (auto batch = reader.next_batch(kPlenty); !batch.empty();
+         batch = reader.next_batch(kPlenty)) {
+      for (const ReadClip& one : batch) {
+        EXPECT_EQ(message_of(one), "read");
+        indices.push_back(one.index);
+      }
+    }
+    EXPECT_EQ(indices, pending);
+  }
+}
+
+TEST_F(Reader, ClipsThatHangHoldUpNeitherTheOrderNorEachOther) {
+  struct Hang {
+    Hang() { wrapped_pread.hangs = true; }
+    ~Hang() { wrapped_pread.hangs = false; }
+  };
+  InputList inputs("/");
+  for (int i = 0; i < 12; ++i) inputs.add(clip(i));
+  inputs.finish();
+  std::vector<std::size_t> pending(12);
+  std::iota(pending.begin(), pending.end(), std::size_t{0});
+  request_.read_timeout_seconds = 0.05;
+  const Hang hang;
+  ClipReader reader(inputs, pending, request_, 4, /*frames_ahead=*/1, ClipOrder::as_listed);
+  std::vector<std::size_t> indices;
+  for (auto batch = reader.next_batch(kPlenty); !batch.empty();
+       batch = reader.next_batch(kPlenty)) {
+    for (const ReadClip& one : batch) {
+      EXPECT_THAT(message_of(one), HasSubstr("its decoder gave nothing"));
+      indices.push_back(one.index);
+    }
+  }
+  EXPECT_EQ(indices, pending);
+  EXPECT_EQ(reader.hanging(), 12);
 }
 
 TEST_F(Reader, ReadsEachChannelOfASplitList) {
