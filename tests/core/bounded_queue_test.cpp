@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <thread>
@@ -42,6 +44,44 @@ TEST(BoundedQueue, GivesEachItemToOneOfManyThreads) {
   queue.close();
   for (auto& consumer : consumers) consumer.join();
   for (const auto& times : seen) EXPECT_EQ(times, 1);
+}
+
+TEST(BoundedQueue, GivesItemsInTheirTurn) {
+  constexpr std::size_t kItems = 3000;
+  constexpr std::size_t kProducers = 3;
+  BoundedQueue<std::size_t> queue(5);
+  std::atomic<std::size_t> next{0};
+  std::vector<std::thread> producers;
+  for (std::size_t producer = 0; producer < kProducers; ++producer) {
+    producers.emplace_back([&] {
+      for (std::size_t turn = next++; turn < kItems; turn = next++) {
+        if (turn % 7 == 3) {
+          queue.put_in_turn(turn, 9, turn);
+        } else {
+          EXPECT_TRUE(queue.push_in_turn(turn, 1 + static_cast<std::int64_t>(turn % 3), turn));
+        }
+      }
+    });
+  }
+  for (std::size_t turn = 0; turn < kItems; ++turn) ASSERT_EQ(queue.pop(), turn);
+  for (auto& producer : producers) producer.join();
+  queue.close();
+  EXPECT_EQ(queue.pop(), std::nullopt);
+}
+
+TEST(BoundedQueue, KeepsWhatComesBeforeItsTurn) {
+  BoundedQueue<int> queue(1);
+  for (const int turn : {3, 1, 2}) queue.put_in_turn(10 + turn, 1, static_cast<std::size_t>(turn));
+  EXPECT_EQ(queue.pop_if_there(9), std::nullopt);
+  ASSERT_TRUE(queue.push_in_turn(10, 1, 0));
+  for (const int item : {10, 11, 12, 13}) EXPECT_EQ(queue.pop_if_there(9), item);
+  EXPECT_EQ(queue.pop_if_there(9), std::nullopt);
+  // A thread that waits for its turn is let go by close().
+  std::thread waiting([&] { EXPECT_FALSE(queue.push_in_turn(16, 1, 6)); });
+  queue.close();
+  waiting.join();
+  queue.put_in_turn(14, 1, 4);
+  EXPECT_EQ(queue.pop(), std::nullopt);
 }
 
 TEST(BoundedQueue, WaitsWhileItIsFull) {
