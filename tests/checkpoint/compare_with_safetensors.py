@@ -6,16 +6,19 @@ usage: compare_with_safetensors.py PRINT_HEADER [FILES [SEED]]   (exit 77: no sa
 
 import collections
 import json
+import pathlib
 import random
 import struct
 import subprocess
 import sys
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from absent_packages import skip_where_absent  # noqa: E402
+
 try:
     import safetensors
 except ImportError as error:
-    print(f"SKIPPED: {error}")
-    sys.exit(77)
+    skip_where_absent(error)
 
 STRICTER = {
     "the entry is a list": "an entry given by position",

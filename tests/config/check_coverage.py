@@ -16,6 +16,9 @@ import sys
 import tempfile
 import warnings
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from absent_packages import skip_where_absent  # noqa: E402
+
 try:
     import torch
     from transformers import (
@@ -39,8 +42,7 @@ try:
         processing_wav2vec2_bert,
     )
 except ImportError as error:
-    print(f"SKIPPED: {error}")
-    sys.exit(77)
+    skip_where_absent(error)
 
 from compare_with_transformers import config_values, expected_features
 

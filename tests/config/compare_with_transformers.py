@@ -11,12 +11,14 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from absent_packages import skip_where_absent  # noqa: E402
+
 try:
     import torch
     from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertModel
 except ImportError as error:
-    print(f"SKIPPED: {error}")
-    sys.exit(77)
+    skip_where_absent(error)
 
 # Fields of PreTrainedConfig that mean nothing here, or that other fields hold.
 NOT_READ = {"transformers_version", "return_dict", "chunk_size_feed_forward", "is_encoder_decoder", "label2id"}

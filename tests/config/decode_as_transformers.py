@@ -13,13 +13,15 @@ import sys
 import tempfile
 import unicodedata
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from absent_packages import skip_where_absent  # noqa: E402
+
 try:
     import transformers
     from transformers import AutoTokenizer, SeamlessM4TFeatureExtractor, Wav2Vec2BertProcessor, Wav2Vec2CTCTokenizer
     from transformers.utils import logging
 except ImportError as error:
-    print(f"SKIPPED: {error}")
-    sys.exit(77)
+    skip_where_absent(error)
 
 TOKENIZERS = 360
 SEQUENCES = 30

@@ -15,6 +15,8 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path += [str(ROOT / "examples"), str(ROOT / "scripts"), str(ROOT / "tests" / "support")]
+from absent_packages import skip_where_absent  # noqa: E402
+
 try:
     import torch
     import transformers
@@ -26,8 +28,7 @@ try:
     from pytorch_setup import prepare_pytorch
     from random_parameters import widen
 except ImportError as error:
-    print(f"SKIPPED: {error}")
-    sys.exit(77)
+    skip_where_absent(error)
 
 CARDS = pathlib.Path("/usr/share/pocketsphinx/test/data/cards")  # Debian's pocketsphinx-testdata
 SMALL = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96,
