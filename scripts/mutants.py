@@ -51,7 +51,7 @@ ROOMS = {
     "models": room("models_test"),
     "kernels": room("kernels_test"),
     "engine": room("engine_test", filters={"engine_test": "FusedEngine.*:Fuse.*:ReferenceEngineTest.*:ChooseEngine.*:"
-                                                          "MakeEngine.*:*LoadFused*:FusedEncoder.*"}),
+                                                          "MakeEngine.*:*LoadFused*:FusedEncoder.*:ReferenceMemory.*"}),
     "device": room("device_engine_test"),
     "audio": room("resample_test", "audio_file_test"),
     "corpus": room("tool_test", filters={"tool_test": "AudioDirectory.*:InputList.*:Manifest*:*Partition*:"
@@ -315,6 +315,12 @@ MUTANTS = (
            "const std::int64_t lowest = -offset - first;",
            "const std::int64_t lowest = -offset - first;\n  (void)at::ones({1}).nonzero();"),
     # engine
+    Mutant("engine.reference-memory-unchecked", "src/engine/reference_engine.cpp",
+           "    check_reference_memory(model_->config, static_cast<std::int64_t>(group.size()),\n"
+           "                           clips[group.front()].input_features.size(0),\n"
+           "                           of_model.dtype().toScalarType(), of_model.device());\n", ""),
+    Mutant("engine.reference-memory-of-all-types", "src/engine/reference_memory.cpp",
+           "c10::elementSize(dtype)", "c10::elementSize(at::kDouble)"),
     Mutant("engine.no-bias-in-linear-out", "src/engine/fused_encoder.cpp",
            '{.parts = {{"self_attn.linear_out"}}}',
            '{.parts = {{"self_attn.linear_out"}}, .bias = false}'),
@@ -518,7 +524,7 @@ MUTANTS = (
     Mutant("audio.flv-tags-of-any-size", "src/audio/foreign_containers.cpp", "if (!is_same) {", "if (false) {"),
     Mutant("audio.streams-behind-tags-forgotten", "src/audio/container_bytes.h",
            "bytes.starts_with(behind_tags(bytes, at), magic)", "bytes.starts_with(at, magic)"),
-    Mutant("engine.memory-unchecked", "src/engine/fused_encoder.cpp",
+    Mutant("engine.memory-unchecked", "src/engine/memory_check.h",
            "TORCH_CHECK_WITH(OutOfMemoryError, bytes <= usable,", "TORCH_CHECK_WITH(OutOfMemoryError, true,"),
     Mutant("config.attention-of-the-file-first", "src/config/wav2vec2_bert_config.cpp",
            "attn_implementation ? attn_implementation : read_attention(root, path);", "read_attention(root, path);"),

@@ -7,7 +7,6 @@
 #include <mutex>
 #include <utility>
 
-#include "core/memory.h"
 #include "engine/engine_inputs.h"
 #include "engine/fused_parts.h"
 #include "engine/interrupt_request.h"
@@ -17,6 +16,7 @@
 #include "engine/kernels/ragged_attention.h"
 #include "engine/kernels/tile_gemm.h"
 #include "engine/kernels/vector_kernels.h"
+#include "engine/memory_check.h"
 #include "engine/parallel_tasks.h"
 #include "engine/ragged_batch.h"
 #include "engine/row_blocks.h"
@@ -28,9 +28,6 @@ namespace {
 
 // Rows of the feed-forward's inner matrix that exist at once.
 constexpr std::int64_t kInnerRows = 2048;
-
-// Nobody asks the kernel for the sake of what any machine holds.
-constexpr std::int64_t kMinCheckedBytes = 256 << 20;
 
 thread_local bool slow_products_are_allowed = false;
 
@@ -194,13 +191,8 @@ std::int64_t FusedEncoder::Impl::memory_needed(const RaggedBatch& batch, std::si
 
 void FusedEncoder::Impl::check_memory(const RaggedBatch& batch, std::size_t states,
                                       bool projected) const {
-  const std::int64_t bytes = memory_needed(batch, states, projected);
-  if (bytes < kMinCheckedBytes) return;
-  const std::int64_t usable = usable_memory();
-  const auto megabytes = [](std::int64_t count) { return count / 1'000'000; };
-  TORCH_CHECK_WITH(OutOfMemoryError, bytes <= usable, "the fused encoder: ", batch.rows(),
-                   " frames need ", megabytes(bytes), " MB of memory, ", megabytes(usable),
-                   " are there");
+  w2vbert::check_memory(memory_needed(batch, states, projected),
+                        "the fused encoder: " + std::to_string(batch.rows()) + " frames need");
 }
 
 void FusedEncoder::Impl::done(const char* step, double flops) {

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "engine/engine_inputs.h"
+#include "engine/reference_memory.h"
 
 namespace w2vbert {
 namespace {
@@ -94,7 +95,11 @@ std::vector<ClipStates> ReferenceEngine::compute(const std::vector<EngineClip>& 
   std::vector<ClipStates> results(clips.size());
   for (const std::vector<std::size_t>& group : groups_of(clips, batches_)) {
     if (interrupt_asked && interrupt_asked()) throw Interrupted();
-    const EngineClip batch = padded(clips, group, model_->parameters().front().options());
+    const at::TensorOptions of_model = model_->parameters().front().options();
+    check_reference_memory(model_->config, static_cast<std::int64_t>(group.size()),
+                           clips[group.front()].input_features.size(0),
+                           of_model.dtype().toScalarType(), of_model.device());
+    const EngineClip batch = padded(clips, group, of_model);
     const Wav2Vec2BertBaseModelOutput output =
         model_->forward(batch.input_features, batch.attention_mask, {}, options);
     for (std::size_t row = 0; row < group.size(); ++row) {

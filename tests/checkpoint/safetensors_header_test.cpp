@@ -2,15 +2,15 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <malloc.h>
 
-#include <fstream>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "support/raw_safetensors.h"
+#include "support/resident_memory.h"
 #include "support/temporary_directory.h"
 #include "w2vbert/core/error.h"
 
@@ -437,23 +437,13 @@ TEST(SafetensorsHeader, OutlivesTheTextThatItWasReadFrom) {
   EXPECT_EQ(header.metadata_value("k\n"), "\u00e4");
 }
 
-// Bytes of this process' memory: "VmRSS", or "VmHWM", the most since forget_peak().
-std::size_t resident(const std::string& which) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with(which + ":")) return std::stoul(line.substr(which.size() + 1)) * 1024;
-  }
-  return 0;
-}
-bool forget_peak() { return static_cast<bool>(std::ofstream("/proc/self/clear_refs") << "5"); }
-
 TEST(SafetensorsHeader, TakesAtMostThreeTimesItsSize) {
 #ifdef __SANITIZE_ADDRESS__
   GTEST_SKIP() << "AddressSanitizer keeps what is freed";
 #endif
   if (!forget_peak()) GTEST_SKIP() << "the most memory cannot be told here";
   constexpr std::size_t kBytes = 30'000'000;
-  constexpr std::size_t kBeside = std::size_t{64} << 20;  // for what weighs more than its text
+  constexpr std::int64_t kBeside = 64 << 20;  // for what weighs more than its text
   const auto filled = [](std::string json, const auto& entry, const std::string& end) {
     for (int i = 0; json.size() < kBytes; ++i) json += (i == 0 ? "" : ",") + entry(i);
     return json + end;
@@ -468,14 +458,13 @@ TEST(SafetensorsHeader, TakesAtMostThreeTimesItsSize) {
     return '"' + number(i) + R"(":{"dtype":"U8","shape":[)" + shape + R"(],"data_offsets":[)" +
            offsets + "]}";
   };
-  const auto is_within = [](const std::string& name, const std::string& json, std::size_t beside) {
+  const auto is_within = [](const std::string& name, const std::string& json, std::int64_t beside) {
     std::string head = little_endian_8(json.size()) + json;
-    const std::size_t size = head.size();
-    ::malloc_trim(0);
-    const std::size_t before = resident("VmRSS") - size;  // the header keeps the text
+    const auto size = static_cast<std::int64_t>(head.size());
     ASSERT_TRUE(forget_peak());
+    const std::int64_t before = resident("VmRSS") - size;  // the header keeps the text
     try {
-      parse_safetensors_header(std::move(head), size + 1000, kPath);
+      parse_safetensors_header(std::move(head), static_cast<std::uint64_t>(size) + 1000, kPath);
     } catch (const CheckpointError&) {  // of the tensors' data, at the end
     }
     EXPECT_LE(resident("VmHWM") - before, 3 * size + beside) << name;

@@ -7,10 +7,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <vector>
 
+#include "engine/reference_memory.h"
 #include "support/random_parameters.h"
+#include "support/resident_memory.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::testing {
@@ -48,6 +51,67 @@ class ReferenceEngineTest : public ::testing::Test {
   }
   Wav2Vec2BertModel model_{nullptr};
 };
+
+TEST_F(ReferenceEngineTest, RefusesWhatMemoryDoesNotHoldBeforeAnyWork) {
+  ReferenceEngine engine(model_);
+  constexpr std::int64_t kFrames = std::int64_t{1} << 34;
+  try {
+    engine.compute({{torch::zeros({1, 160}).expand({kFrames, 160}), {}}}, {1});
+    FAIL() << "accepted";
+  } catch (const c10::OutOfMemoryError& error) {
+    EXPECT_THAT(error.what_without_backtrace(),
+                AllOf(HasSubstr("1 x 17179869184 frames need at least "),
+                      HasSubstr(" MB of memory, "), HasSubstr(" are there")));
+  }
+  EXPECT_THAT(engine.compute({clip(9)}, {1}), SizeIs(1));
+}
+
+#ifndef __SANITIZE_ADDRESS__  // which keeps memory of its own for each byte
+// What is refused would not have fitted.
+TEST(ReferenceMemory, IsLessThanAForwardTakes) {
+  const torch::NoGradGuard no_grad;
+  constexpr std::int64_t kFrames = 1200;
+  int counted = 0;
+  for (const char* positions : {"relative_key", "relative", "rotary", ""}) {
+    for (const char* attention : {"eager", "sdpa"}) {
+      for (const std::int64_t heads : {2, 16}) {
+        Wav2Vec2BertConfig config;
+        config.hidden_size = 128;
+        config.num_hidden_layers = 1;
+        config.intermediate_size = 16;
+        config.num_attention_heads = heads;
+        config.position_embeddings_type = positions;
+        if (*positions == 0) config.position_embeddings_type.reset();
+        config.attn_implementation = attention;
+        Wav2Vec2BertModel model(config);
+        model->eval();
+        const auto features = torch::randn({1, kFrames, 160});
+        model->forward(features.narrow(1, 0, 40));  // what each process and thread takes once
+        if (!forget_peak()) GTEST_SKIP() << "the peak cannot be reset here";
+        const std::int64_t before = resident("VmRSS");
+        model->forward(features);
+        const std::int64_t taken = resident("VmHWM") - before;
+        const std::int64_t least = min_reference_bytes(config, 1, kFrames, torch::kFloat);
+        const std::string name = std::string(positions) + " " + attention + " " +
+                                 std::to_string(heads) + ": " + std::to_string(least) + " of " +
+                                 std::to_string(taken);
+        EXPECT_LE(least, taken) << name;
+        if (least == 0) continue;
+        EXPECT_GE(least, taken / 4) << name;
+        ++counted;
+      }
+    }
+  }
+  EXPECT_EQ(counted, 12);
+}
+#endif
+
+TEST(ReferenceMemory, HasSizesBeyondAnyNumber) {
+  Wav2Vec2BertConfig config;
+  const std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  EXPECT_EQ(min_reference_bytes(config, most, most, torch::kFloat), most);
+  EXPECT_EQ(min_reference_bytes(config, 1, 1000, torch::kBFloat16), 1000 * 1000 * (16 + 64) * 2);
+}
 
 TEST_F(ReferenceEngineTest, GivesTheAskedStatesInTheirOrder) {
   ReferenceEngine engine(model_);

@@ -2,7 +2,6 @@
 #include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <malloc.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -10,7 +9,6 @@
 #include <array>
 #include <atomic>
 #include <exception>
-#include <fstream>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -30,6 +28,7 @@
 #include "support/engine_cases.h"
 #include "support/engine_products.h"
 #include "support/random_parameters.h"
+#include "support/resident_memory.h"
 #include "support/value_error.h"
 #include "w2vbert/checkpoint/weight_source.h"
 #include "w2vbert/core/error.h"
@@ -841,17 +840,6 @@ std::vector<FusedEncoder::Clip> clips_of(const std::vector<std::int64_t>& length
   return clips;
 }
 
-// Bytes of this process that are in memory now, and at most since the last reset.
-std::int64_t resident(const char* name) {
-  std::ifstream status("/proc/self/status");
-  std::string word;
-  std::int64_t kibibytes = 0;
-  for (std::string line; status >> word; std::getline(status, line)) {
-    if (word == name && status >> kibibytes) break;
-  }
-  return kibibytes * 1024;
-}
-
 #ifndef __SANITIZE_ADDRESS__  // which keeps memory of its own for each byte
 TEST(FusedEncoder, KnowsTheMemoryThatAForwardTakes) {
   constexpr std::int64_t kWidth = 128;
@@ -866,12 +854,10 @@ TEST(FusedEncoder, KnowsTheMemoryThatAForwardTakes) {
         const auto clips = clips_of(lengths);
         encoder.forward(clips_of({20}), {1});  // what each process and thread takes once
         const std::int64_t needed = encoder.memory_needed(clips, states.size());
-        ::malloc_trim(0);  // else the states come from memory that was freed before
-        std::ofstream clear("/proc/self/clear_refs");
-        if (!(clear << "5" << std::flush)) GTEST_SKIP() << "the peak cannot be reset here";
-        const std::int64_t before = resident("VmRSS:");
+        if (!forget_peak()) GTEST_SKIP() << "the peak cannot be reset here";
+        const std::int64_t before = resident("VmRSS");
         const auto results = encoder.forward(clips, states);
-        const std::int64_t taken = resident("VmHWM:") - before;
+        const std::int64_t taken = resident("VmHWM") - before;
         const double ratio = static_cast<double>(needed) / static_cast<double>(taken);
         EXPECT_NEAR(ratio, 1, 0.05) << name_of(products) << ", " << lengths.size() << " clips, "
                                     << states.size() << " states: " << needed << " of " << taken;

@@ -15,6 +15,7 @@
 #include "core/padding_mask.h"
 #include "core/stopwatch.h"
 #include "core/text.h"
+#include "engine/reference_memory.h"
 #include "models/head.h"
 #include "tool/run/failure.h"
 #include "tool/store/writable.h"
@@ -193,13 +194,22 @@ NamedTensors run_model(const ForwardRequest& request, const std::string& directo
   watch = Stopwatch();
   NamedTensors outputs;
   try {
+    if (summary.engine.kind == EngineKind::reference && given.input_features.dim() == 3) {
+      check_reference_memory(loaded.model.config(), given.input_features.size(0),
+                             given.input_features.size(1), given.input_features.scalar_type(),
+                             request.model.device);
+    }
     outputs = loaded.model.forward(given, wanted);
   } catch (const c10::ValueError& error) {  // a tensor that does not fit
     throw UsageError(request.input, "", one_line(error));
   } catch (const c10::AcceleratorError&) {
     throw;
   } catch (const c10::Error& error) {
-    if (is_out_of_memory(error) || !given.labels.defined()) throw;
+    if (is_out_of_memory(error)) {
+      throw UsageError(request.input, "", describe(std::current_exception()).message,
+                       "fewer or shorter clips, or more memory");
+    }
+    if (!given.labels.defined()) throw;
     // HF's losses raise LibTorch's errors, too.
     throw UsageError(request.input, "labels", one_line(error), "labels that the loss takes");
   }

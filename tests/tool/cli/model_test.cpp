@@ -88,6 +88,19 @@ class Model : public ::testing::Test {
   std::string result_ = scratch_ / "result.safetensors";
 };
 
+TEST_F(Model, IsNotRunWhereMemoryDoesNotSuffice) {
+  make_small_model(model_, R"("feature_projection_input_dim": 2)");
+  write_safetensors(in_, {{"input_features", at::zeros({1, 1'000'000, 2})}});
+  const Result result = forward({"--engine", "reference"});
+  EXPECT_EQ(result.status, 2) << result.err;
+  EXPECT_THAT(
+      result.errors(),
+      ElementsAre(AllOf(HasSubstr("in.safetensors: not enough memory: the reference engine: "
+                                  "1 x 1000000 frames need at least 48000000 MB"),
+                        HasSubstr("expected fewer or shorter clips"))));
+  EXPECT_FALSE(fs::exists(result_));
+}
+
 TEST_F(Model, LacksATensor) {
   change([](Tensors& tensors) { tensors.erase(kTensor); });
   expect_bad_model(HasSubstr(kTensor));
