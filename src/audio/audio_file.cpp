@@ -131,7 +131,9 @@ struct OpenedAudio {
   OpenedAudio(const InputFile& file, const AudioOptions& options,
               const std::function<void()>& progress)
       : view(examine_container(file, progress)) {
-    if (!view.damage.empty() && !options.salvage) {
+    // What no decoder here takes is told first: nobody can use the file, whole or not.
+    const bool has_decoder = !view.is_foreign || is_built_with_libav();
+    if (has_decoder && !view.damage.empty() && !options.salvage) {
       throw AudioError(file.path(), "", view.damage, "a whole file");
     }
     decoder = open_decoder(file, view, progress);
