@@ -336,6 +336,10 @@ MUTANTS = (
            "size"),
 
     # tool/corpus
+    Mutant("corpus.offset-column-ignored", "src/tool/corpus/manifest.cpp",
+           'header_->offset = field_of(fields, "offset");', ""),
+    Mutant("corpus.duration-column-alone-counts", "src/tool/corpus/manifest.cpp",
+           "if (header_->offset) header_->duration", "header_->duration"),
     Mutant("corpus.hash-without-its-finish", "src/core/stable_hash.h", "  return hash ^ (hash >> 33);",
            "  return hash;"),
     Mutant("corpus.array-steps-ignored", "src/tool/corpus/partition.cpp",
@@ -367,6 +371,10 @@ MUTANTS = (
            "seconds &&"),
 
     # tool/store
+    Mutant("store.inode-time-ignored", "src/tool/store/input_identity.cpp",
+           "(recorded.changed_ns == 0 || recorded.changed_ns == now.changed_ns)", "true"),
+    Mutant("store.names-outside-looked-for", "src/tool/store/verify_run.cpp",
+           'if (component.empty() || component == "." || component == "..") return false;', ""),
     Mutant("store.torn-line-stays", "src/tool/store/journal.cpp",
            "if (end != status.st_size && ::ftruncate(file, end) != 0) {", "if (false) {"),
     Mutant("store.half-a-line-stays", "src/tool/store/journal.cpp",

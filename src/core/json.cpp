@@ -348,7 +348,9 @@ struct Describe {
   std::string operator()(double value) const {
     if (std::isnan(value)) return "NaN";
     if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
-    return number_text(value);
+    const std::string text = number_text(value);
+    // As it may stand there: 32.0 is no integer.
+    return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;
   }
   std::string operator()(JsonUnfitNumber) const {
     return "a number beyond 64-bit integers and floating point";

@@ -272,6 +272,7 @@ TEST(JsonValue, DescribesItselfInAFewBytes) {
   EXPECT_EQ(described("-12"), "-12");
   EXPECT_EQ(described("-0"), "-0");
   EXPECT_EQ(described("0.1"), "0.1");
+  EXPECT_EQ(described("32.0"), "32.0");
   EXPECT_EQ(described("1e-05"), "1e-05");
   EXPECT_EQ(described("\"a\\u0007\""), "\"a\\x07\"");
   EXPECT_EQ(described("[1]"), "a list");

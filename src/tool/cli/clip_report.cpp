@@ -44,9 +44,9 @@ Json json_of(const ClipFailure& failure) {
 std::string plan_line(const ClipRunPlan& plan) {
   std::string line = count(plan.inputs, "clip");
   if (plan.finished > 0) line += fmt::format(", {} finished before", plan.finished);
-  if (plan.damaged > 0) line += fmt::format(", {} damaged and redone", plan.damaged);
+  if (plan.damaged > 0) line += fmt::format(", {} damaged, to be done anew", plan.damaged);
   if (plan.replaced > 0) {
-    line += fmt::format(", {} of a file that was replaced and done anew", plan.replaced);
+    line += fmt::format(", {} of a file that was replaced, to be done anew", plan.replaced);
   }
   if (plan.temporaries > 0)
     line += ", " + count(plan.temporaries, "left-over temporary file") + " removed";

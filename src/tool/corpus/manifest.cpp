@@ -118,6 +118,9 @@ class ManifestReader {
     if (one.is_cut) return bad_row(too_long_text());
     if (is_first_of_tsv) return begin_tsv(one.bytes);
     if (trimmed(one.bytes).empty()) return;
+    if (format_ == ManifestFormat::list && format_is_guessed_ && good_rows_ + bad_rows_ == 0) {
+      refuse_json(trimmed(one.bytes));
+    }
     switch (format_) {
       case ManifestFormat::tsv:
         header_ ? add_of_table(tsv_fields(one.bytes)) : add_tsv(one.bytes);
@@ -137,6 +140,17 @@ class ManifestReader {
     throw UsageError(path_, place_, problem, expected());
   }
 
+  // A list by its ending, whose first line is no path.
+  void refuse_json(std::string_view first) const {
+    constexpr std::string_view kBeginnings[] = {"{\"", "{ \"", "[{", "[ {"};
+    for (const std::string_view beginning : kBeginnings) {
+      if (first.starts_with(beginning)) {
+        throw UsageError(path_, place_, "begins as JSON",
+                         std::string(expected()) + ", or --manifest-format jsonl");
+      }
+    }
+  }
+
   void bad_row(const std::string& problem, std::string_view expected_instead = {}) {
     if (good_rows_ == 0) {
       if (!first_problem_) {
@@ -152,9 +166,7 @@ class ManifestReader {
   }
 
   // An input of the row at hand: `path` as it stands there, below `folder` when relative.
-  void add(std::string_view path, const std::optional<InputSegment>& segment = {}) {
-    add(folder_, path, {}, segment);
-  }
+  void add(std::string_view path) { add(folder_, path, {}, {}); }
 
   void add(const std::string& folder, std::string_view path, std::string_view name,
            const std::optional<InputSegment>& segment) {
@@ -180,7 +192,11 @@ class ManifestReader {
     for (const std::string_view key : kPathKeys) {
       const auto found = std::find(fields.begin(), fields.end(), key);
       if (found == fields.end()) continue;
-      header_ = Header{fields.size(), static_cast<std::size_t>(found - fields.begin()), folder_};
+      header_ =
+          Header{fields.size(), static_cast<std::size_t>(found - fields.begin()), folder_, {}, {}};
+      // A duration alone may be of any unit, and says how long the file is.
+      header_->offset = field_of(fields, "offset");
+      if (header_->offset) header_->duration = field_of(fields, "duration");
       return true;
     }
     return false;
@@ -193,7 +209,49 @@ class ManifestReader {
     }
     const std::string_view path = trimmed(fields[header_->path]);
     if (path.empty()) return bad_row("has no path");
-    add(header_->folder, path, {}, {});
+    std::optional<double> offset, duration;
+    if (!read_seconds(fields, header_->offset, "offset", offset) ||
+        !read_seconds(fields, header_->duration, "duration", duration)) {
+      return;
+    }
+    add_part(header_->folder, path, offset, duration);
+  }
+
+  static std::optional<std::size_t> field_of(const std::vector<std::string>& header,
+                                             std::string_view key) {
+    const auto found = std::find(header.begin(), header.end(), key);
+    if (found == header.end()) return std::nullopt;
+    return static_cast<std::size_t>(found - header.begin());
+  }
+
+  // False: the row is bad. A column that is not there, or an empty field, leaves `seconds` empty.
+  bool read_seconds(const std::vector<std::string>& fields, std::optional<std::size_t> field,
+                    std::string_view key, std::optional<double>& seconds) {
+    const std::string_view text = field ? trimmed(fields[*field]) : std::string_view{};
+    if (text.empty()) return true;
+    seconds = parse_number<double>(text);
+    return are_seconds(key, seconds, in_quotes(text));
+  }
+
+  // False: the row is bad. `text`: what stands there.
+  bool are_seconds(std::string_view key, const std::optional<double>& seconds,
+                   const std::string& text) {
+    if (seconds && *seconds >= 0 && *seconds <= kMaxSeconds) return true;
+    bad_row(in_quotes(key) + " is " + text, "seconds, 0 or more");
+    return false;
+  }
+
+  // The part of a file that a row asks for; all of it where it says neither.
+  void add_part(const std::string& folder, std::string_view path, std::optional<double> offset,
+                std::optional<double> duration) {
+    if (duration && *duration == 0) {
+      bad_row("\"duration\" is 0", "more");
+    } else if (offset || duration) {
+      add(folder, path, {},
+          InputSegment{offset.value_or(0), duration.value_or(0), offset.has_value()});
+    } else {
+      add(folder, path, {}, {});
+    }
   }
 
   void begin_tsv(std::string_view first) {
@@ -206,7 +264,7 @@ class ManifestReader {
     } else if (fields.size() > 1) {
       refuse("is neither a directory nor a header with a path");
     } else {
-      root_ = join_path(with_home(first), "");
+      root_ = join_path(below(folder_, first), "");
     }
   }
 
@@ -279,13 +337,7 @@ class ManifestReader {
     } catch (const JsonError& error) {
       return bad_row(error.what());
     }
-    if (duration && *duration == 0) {
-      bad_row("\"duration\" is 0", "more");
-    } else if (offset || duration) {
-      add(audio, InputSegment{offset.value_or(0), duration.value_or(0), offset.has_value()});
-    } else {
-      add(audio);
-    }
+    add_part(folder_, audio, offset, duration);
   }
 
   // False: the row is bad. A key that is not there, or null, leaves `seconds` empty.
@@ -294,15 +346,14 @@ class ManifestReader {
     if (value == nullptr || value->is_null()) return true;
     if (const auto* whole = value->get_if<std::uint64_t>()) seconds = static_cast<double>(*whole);
     if (const auto* real = value->get_if<double>()) seconds = *real;
-    if (seconds && *seconds >= 0 && *seconds <= kMaxSeconds) return true;
-    bad_row(in_quotes(key) + " is " + value->describe(), "seconds, 0 or more");
-    return false;
+    return are_seconds(key, seconds, value->describe());
   }
 
   struct Header {
     std::size_t fields = 0;
-    std::size_t path = 0;  // which field it is
-    std::string folder;    // that relative paths count from
+    std::size_t path = 0;                         // which field it is
+    std::string folder;                           // that relative paths count from
+    std::optional<std::size_t> offset, duration;  // fields, in seconds
   };
 
   const std::string& path_;
@@ -325,10 +376,13 @@ class ManifestReader {
 }  // namespace
 
 ManifestFormat manifest_format_of(std::string_view path) {
-  if (path.ends_with(".tsv")) return ManifestFormat::tsv;
-  if (path.ends_with(".csv")) return ManifestFormat::csv;
-  if (path.ends_with(".jsonl") || path.ends_with(".json")) return ManifestFormat::jsonl;
-  if (path.ends_with(".scp")) return ManifestFormat::scp;
+  const std::size_t dot = path.rfind('.');
+  if (dot == std::string_view::npos) return ManifestFormat::list;
+  const std::string ending = lower_case(path.substr(dot));
+  if (ending == ".tsv") return ManifestFormat::tsv;
+  if (ending == ".csv") return ManifestFormat::csv;
+  if (ending == ".jsonl" || ending == ".json") return ManifestFormat::jsonl;
+  if (ending == ".scp") return ManifestFormat::scp;
   return ManifestFormat::list;
 }
 

@@ -62,6 +62,17 @@ std::string one_line(const c10::Error& error) {
   return quote_bytes(text.substr(0, text.find('\n')), kMaxMessageBytes);
 }
 
+// Of an error that is_out_of_memory(), in our words where LibTorch's are those of its source.
+std::string memory_message(const c10::Error& error) {
+  const std::string_view text = error.what_without_backtrace();
+  constexpr std::string_view kAllocation = "you tried to allocate ";
+  const std::size_t found = text.find(kAllocation);
+  if (found == std::string_view::npos) return "not enough memory: " + one_line(error);
+  const std::string_view rest = text.substr(found + kAllocation.size());
+  return "not enough memory: " + std::string(rest.substr(0, rest.find(' '))) +
+         " bytes more were asked for";
+}
+
 bool is_out_of_memory(const std::exception& error) {
   if (dynamic_cast<const std::bad_alloc*>(&error)) return true;
   if (dynamic_cast<const c10::OutOfMemoryError*>(&error)) return true;
@@ -83,7 +94,7 @@ Description describe(std::exception_ptr exception, const std::string& path) noex
       return {kind, error.path().empty() ? with_path(path, message_of(error)) : message_of(error)};
     } catch (const c10::Error& error) {
       if (is_out_of_memory(error)) {
-        return {"memory", with_path(path, "not enough memory: " + one_line(error))};
+        return {"memory", with_path(path, memory_message(error))};
       }
       return {"model", with_path(path, one_line(error))};
     } catch (const std::system_error& error) {

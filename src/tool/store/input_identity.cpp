@@ -55,6 +55,18 @@ bool is_same_place(const InputIdentity& a, const InputIdentity& b) {
          (!a.resolved.empty() && a.resolved == b.resolved);
 }
 
+std::int64_t changed_ns_of(const struct stat& status) {
+  return std::int64_t{status.st_ctim.tv_sec} * 1'000'000'000 + status.st_ctim.tv_nsec;
+}
+
+// Whether a file is what was recorded, as far as its size and times tell. The inode's time cannot
+// be set: it tells two files apart that have one size and one time of modification (tar --mtime, cp
+// -p), and also changes where the bytes do not (chmod, a link).
+bool looks_alike(const InputIdentity& recorded, const InputIdentity& now) {
+  return recorded.bytes == now.bytes && recorded.modified_ns == now.modified_ns &&
+         (recorded.changed_ns == 0 || recorded.changed_ns == now.changed_ns);
+}
+
 // Without resolving its path. Returns 0, or errno.
 int look(const std::string& path, InputIdentity& input) {
   input.path = path;
@@ -64,6 +76,7 @@ int look(const std::string& path, InputIdentity& input) {
   const FileIdentity found = identity_of(status);
   input.bytes = found.bytes;
   input.modified_ns = found.modified_ns;
+  input.changed_ns = changed_ns_of(status);
   return 0;
 }
 
@@ -78,6 +91,10 @@ std::string part_text(const FilePart& part) {
 }
 
 InputIdentity identify_input(const InputFile& file, const std::function<void()>& progress) {
+  // First: a change while it is read shows next time.
+  struct stat status {};
+  const std::int64_t changed_ns =
+      ::fstat(file.descriptor(), &status) == 0 ? changed_ns_of(status) : 0;
   XXH3_state_t state;
   XXH3_128bits_reset(&state);
   for_each_block(file, 0, file.size(), kInputBlockBytes, [&](std::span<const std::byte> block) {
@@ -93,6 +110,7 @@ InputIdentity identify_input(const InputFile& file, const std::function<void()>&
   input.resolved = resolved_path(input.path);
   input.bytes = file.size();
   input.modified_ns = file.identity().modified_ns;
+  input.changed_ns = changed_ns;
   input.digest = hex_text(digest.digest);
   // A record says what lies at a path. Another file there, of the same size and time perhaps, would
   // be taken for this one.
@@ -118,15 +136,14 @@ Origin OriginCheck::compare(const InputIdentity& recorded, bool is_look_known,
     if (recorded.is_known() && !same_place) return Origin::kOther;
     return same_part ? Origin::kGone : Origin::kOtherPart;
   }
-  const bool same_look =
-      is_look_known && recorded.bytes == now.bytes && recorded.modified_ns == now.modified_ns;
+  const bool same_look = is_look_known && looks_alike(recorded, now);
   // A link may lead to another file of that size and time.
   if (same_look && recorded.is_known() && recorded.resolved == now.resolved) {
     return same_part ? Origin::kSame : Origin::kOtherPart;
   }
   const Origin different = same_place ? Origin::kReplaced : Origin::kOther;
   const bool has_other_size = is_look_known && recorded.bytes != now.bytes;
-  if (last_.path == path && last_.bytes == now.bytes && last_.modified_ns == now.modified_ns) {
+  if (last_.path == path && looks_alike(last_, now)) {
     now.digest = last_.digest;
   } else {
     try {

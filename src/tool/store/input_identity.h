@@ -44,6 +44,7 @@ struct InputIdentity {
   std::string digest;                   // XXH3-128 of the file's bytes, in hexadecimal
   std::optional<InputSegment> segment;  // of the file, as the list asked for it
   std::optional<FilePart> part = {};
+  std::int64_t changed_ns = 0;  // of the inode (ctime); 0: a record that does not say it
 
   bool is_known() const noexcept { return !path.empty(); }
 };
@@ -56,7 +57,7 @@ InputIdentity identify_input(
 
 // How an output's record and the input that has its name now go together.
 enum class Origin {
-  kSame,        // the file that the record is of, as far as place, size and time say
+  kSame,        // the file that the record is of, as far as place, size and times say
   kEqual,       // a file with the same bytes
   kReplaced,    // in the same place another one
   kOtherPart,   // another part of that file that gives the same name

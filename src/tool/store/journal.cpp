@@ -134,6 +134,7 @@ Json json_of(const InputIdentity& input) {
                  {"resolved", escaped_name(input.resolved)},
                  {"bytes", input.bytes},
                  {"modified_ns", input.modified_ns},
+                 {"changed_ns", input.changed_ns},
                  {"digest", input.digest}};
   // Such a path says it itself.
   if (!input.path.starts_with('/')) object["absolute"] = escaped_name(input.absolute);
@@ -161,6 +162,7 @@ InputIdentity input_of(const JsonValue& object) {
   }
   input.bytes = number_of<std::uint64_t>(object, "bytes");
   input.modified_ns = number_of<std::int64_t>(object, "modified_ns");
+  input.changed_ns = number_of<std::int64_t>(object, "changed_ns");
   input.digest = text_of(object, "digest");
   if (object.find("offset_seconds") != nullptr) {
     input.segment = InputSegment{number_of<double>(object, "offset_seconds"),

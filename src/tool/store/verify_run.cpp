@@ -29,6 +29,17 @@
 namespace w2vbert::tool {
 namespace {
 
+// Whether a name leads below the directory that it is in.
+bool is_path_below(const std::string& name) {
+  for (std::size_t begin = 0; begin <= name.size();) {
+    const std::size_t end = std::min(name.find('/', begin), name.size());
+    const std::string component = name.substr(begin, end - begin);
+    if (component.empty() || component == "." || component == "..") return false;
+    begin = end + 1;
+  }
+  return true;
+}
+
 constexpr std::int64_t kMaxWaitingBytes = 64 << 20;
 
 struct Scanned {
@@ -261,6 +272,10 @@ class Verifier {
       problem = quote_bytes(directory_) + ": " + quote_bytes(record.name) + ": is in no shard";
     } else {
       const std::string path = path_of(record.name);
+      if (!is_path_below(record.name)) {  // nothing outside the directory is looked at
+        return bad(quote_bytes(directory_) + ": " + quote_bytes(record.name) +
+                   ": is recorded, and no name of an output");
+      }
       struct stat status {};
       const bool is_there = ::lstat(path.c_str(), &status) == 0;
       // What could not be listed may hold it.

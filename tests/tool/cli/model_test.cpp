@@ -90,6 +90,7 @@ class Model : public ::testing::Test {
 
 TEST_F(Model, IsNotRunWhereMemoryDoesNotSuffice) {
   make_small_model(model_, R"("feature_projection_input_dim": 2)");
+  fs::remove(in_);
   write_safetensors(in_, {{"input_features", at::zeros({1, 1'000'000, 2})}});
   const Result result = forward({"--engine", "reference"});
   EXPECT_EQ(result.status, 2) << result.err;

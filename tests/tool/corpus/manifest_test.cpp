@@ -17,6 +17,7 @@
 namespace w2vbert::tool::testing {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -197,7 +198,8 @@ TEST_F(Manifest, RefusesWhatIsNoRegularFile) {
 TEST_F(Manifest, ReadsFairseqsTsv) {
   EXPECT_THAT(paths_of("/data\na/b c.wav\t16000\n\n/other/d.wav\t5\r\n", "train.tsv"),
               ElementsAre("/data/a/b c.wav", "/other/d.wav"));
-  EXPECT_THAT(paths_of("data/\na.wav\t1\n", "train.tsv"), ElementsAre("data/a.wav"));
+  EXPECT_THAT(paths_of("data/\na.wav\t1\n", "train.tsv"), ElementsAre(folder_ + "data/a.wav"));
+  EXPECT_THAT(paths_of(".\na.wav\t1\n", "train.tsv"), ElementsAre(folder_ + "./a.wav"));
   EXPECT_THAT(paths_of("/data\na.wav\nb.wav\t1\t2\nc.wav\t-1\nd.wav\tx\ne.wav\t1\n", "train.tsv"),
               ElementsAre("/data/e.wav"));
   EXPECT_THAT(bad_rows_, ElementsAre(HasSubstr("line 2: has 1 fields"), HasSubstr("line 3: has 3"),
@@ -236,6 +238,55 @@ TEST_F(Manifest, ReadsTablesAsPythonsCsv) {
   EXPECT_THAT(error_of("file_name,text\n", "metadata.csv"), HasSubstr("is empty"));
   EXPECT_THAT(paths_of("file_name;text\n\"/a;1.wav\";x, y\n", "m.csv"), ElementsAre("/a;1.wav"));
   EXPECT_THAT(paths_of("file_name\ttext\n/a.wav\tx, y\n", "m.csv"), ElementsAre("/a.wav"));
+}
+
+TEST_F(Manifest, ReadsTheSegmentsOfATable) {
+  const auto segments_of = [&](const std::string& content, const std::string& name) {
+    std::ofstream(folder_ + name, std::ios::binary) << content;
+    InputList list("/");
+    read_manifest(folder_ + name, std::nullopt, list);
+    std::vector<std::string> segments;
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      const auto segment = list.segment(i);
+      segments.push_back(segment ? std::to_string(segment->offset_seconds) + " " +
+                                       std::to_string(segment->duration_seconds) +
+                                       (segment->has_offset ? "" : " from the start")
+                                 : "whole");
+    }
+    return segments;
+  };
+  for (const auto& [name, comma] : {std::pair{"list.csv", ","}, {"list.tsv", "\t"}}) {
+    const auto rows = [&, by = std::string(comma)](std::string content) {
+      for (char& byte : content) {
+        if (byte == ',') byte = by[0];
+      }
+      return content;
+    };
+    EXPECT_THAT(segments_of(rows("path,offset,duration\n/a.wav,0.5,2\n/b.wav,1,\n/c.wav,,1.5\n"
+                                 "/d.wav, ,\n"),
+                            name),
+                ElementsAre("0.500000 2.000000", "1.000000 0.000000",
+                            "0.000000 1.500000 from the start", "whole"));
+    EXPECT_THAT(segments_of(rows("offset,file_name\n3,/a.wav\n"), name),
+                ElementsAre("3.000000 0.000000"));
+    // Of any unit, perhaps.
+    EXPECT_THAT(segments_of(rows("path,duration\n/a.wav,12345\n"), name), ElementsAre("whole"));
+    for (const char* odd : {"/x.wav,-1,2", "/x.wav,nan,2", "/x.wav,1,0", "/x.wav,1,1e30",
+                            "/x.wav,0:30,2", "/x.wav,1,x"}) {
+      expect_bad_row(name, rows("path,offset,duration\n"), rows("/a.wav,0,1"), rows(odd),
+                     rows("/b.wav,0,1"), 3);
+    }
+  }
+}
+
+TEST_F(Manifest, NamesJsonInAPlainList) {
+  for (const char* first :
+       {"{\"audio_filepath\": \"a.wav\"}", "{ \"path\": 1}", "[{\"path\": 1}]"}) {
+    EXPECT_THAT(error_of(std::string("\n") + first + "\n"),
+                AllOf(HasSubstr("line 2: begins as JSON"), HasSubstr("--manifest-format jsonl")));
+  }
+  EXPECT_THAT(paths_of("{a}.wav\n{\"b.wav\n"),
+              ElementsAre(folder_ + "{a}.wav", folder_ + "{\"b.wav"));
 }
 
 TEST_F(Manifest, TakesAListForAListWhateverItsEnding) {
@@ -365,6 +416,8 @@ TEST_F(Manifest, TellsFormatsByTheEnding) {
   EXPECT_EQ(manifest_format_of("a.jsonl"), ManifestFormat::jsonl);
   EXPECT_EQ(manifest_format_of("a.json"), ManifestFormat::jsonl);
   EXPECT_EQ(manifest_format_of("wav.scp"), ManifestFormat::scp);
+  EXPECT_EQ(manifest_format_of("TRAIN.TSV"), ManifestFormat::tsv);
+  EXPECT_EQ(manifest_format_of("a.Jsonl"), ManifestFormat::jsonl);
   EXPECT_EQ(manifest_format_of("-"), ManifestFormat::list);
 }
 

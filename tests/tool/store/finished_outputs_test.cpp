@@ -180,6 +180,20 @@ TEST_P(FinishedOutputs, AreLeftAloneWhereTheirInputsMovedOrWereTouched) {
   EXPECT_EQ(run_status(out_).workers[0].done, 0U);
 }
 
+TEST_P(FinishedOutputs, AreLookedForInTheirDirectoryOnly) {
+  run({a_, b_});
+  std::string journal = read_text(out_ + "/journal.jsonl");
+  const std::string name = "\"name\":\"in-a\"";
+  for (std::size_t at = journal.find(name); at != std::string::npos; at = journal.find(name)) {
+    journal.replace(at, name.size(), "\"name\":\"../secret\"");
+  }
+  std::ofstream(out_ + "/journal.jsonl") << journal;
+  for (const char* ending : {".safetensors", ".npy"}) std::ofstream(scratch_ / "secret" + ending);
+  (void)verify();
+  const bool is_sharded = GetParam().shard_size > 0;
+  EXPECT_THAT(problems_, Contains(HasSubstr(is_sharded ? "../secret" : "no name of an output")));
+}
+
 TEST_P(FinishedOutputs, NeedNoInputsAnyMore) {
   run({a_, b_});
   const auto before = outputs();
@@ -209,6 +223,30 @@ TEST_P(FinishedOutputs, OfAReplacedInputAreMadeAnew) {
 
 // As after a kill, or where the new input cannot be read: it stays, and is not taken for the new
 // one's.
+// As recordings of one length are that came out of an archive with one time for all.
+TEST_P(FinishedOutputs, OfAReplacedInputOfTheSameSizeAndTimeAreMadeAnew) {
+  const fs::file_time_type time = fs::last_write_time(a_);
+  std::ofstream(a_) << "recording A";
+  std::ofstream(b_) << "recording B";
+  for (const std::string& path : {a_, b_}) fs::last_write_time(path, time);
+  run({a_, b_});
+  fs::rename(a_, scratch_ / "other");
+  fs::rename(b_, a_);
+  fs::rename(scratch_ / "other", b_);
+  ASSERT_EQ(fs::last_write_time(a_), fs::last_write_time(b_));
+  auto found = run({a_, b_});
+  EXPECT_EQ(found.replaced, 2U);
+  EXPECT_EQ(found.finished, 0U);
+  // Written over in its place, with the time set back.
+  std::ofstream(a_) << "recording C";
+  fs::last_write_time(a_, time);
+  found = run({a_, b_});
+  EXPECT_EQ(found.replaced, 1U);
+  EXPECT_EQ(found.finished, 1U);
+  EXPECT_EQ(run({a_, b_}).finished, 2U);
+  EXPECT_EQ(verify().bad, 0U);
+}
+
 TEST_P(FinishedOutputs, OfAReplacedInputStayUntilTheirSuccessorsAreThere) {
   run({a_, b_});
   const auto before = outputs();

@@ -163,6 +163,7 @@ TEST_F(JournalFile, KeepsWhichInputAnOutputIsOf) {
   JournalEntry whole{"b", 1, 1, ""};
   whole.input = {"/a/../b.wav",         "/b.wav", "/b.wav", std::uint64_t{1} << 63,
                  std::int64_t{1} << 62, "1e",     {}};
+  whole.input.changed_ns = std::int64_t{1} << 61;
   {
     Journal journal(path_, 7, "of a run");
     journal.add(entry);
@@ -181,6 +182,7 @@ TEST_F(JournalFile, KeepsWhichInputAnOutputIsOf) {
     EXPECT_EQ(input.resolved, written.resolved);
     EXPECT_EQ(input.bytes, written.bytes);
     EXPECT_EQ(input.modified_ns, written.modified_ns);
+    EXPECT_EQ(input.changed_ns, written.changed_ns);
     EXPECT_EQ(input.digest, written.digest);
     EXPECT_EQ(input.segment.has_value(), written.segment.has_value());
     EXPECT_EQ(input.part.has_value(), written.part.has_value());
