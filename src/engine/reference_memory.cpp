@@ -30,7 +30,7 @@ std::int64_t min_reference_bytes(const Wav2Vec2BertConfig& config, std::int64_t 
 
 void check_reference_memory(const Wav2Vec2BertConfig& config, std::int64_t batch,
                             std::int64_t frames, c10::ScalarType dtype, c10::Device device) {
-  if (!device.is_cpu()) return;  // its allocator says what it has not
+  if (!device.is_cpu()) return;  // its allocator says when there is not enough
   check_memory(min_reference_bytes(config, batch, frames, dtype),
                "the reference engine: " + std::to_string(batch) + " x " + std::to_string(frames) +
                    " frames need at least");

@@ -173,6 +173,15 @@ std::string summary_line(std::size_t done, std::size_t failed, double audio_seco
 
 void say_warnings(const LoadReport& report, Messages& messages) {
   for (const std::string& warning : report.warnings) messages.say(warning);
+  if (report.unexpected.empty()) return;
+  constexpr std::size_t kShown = 2;
+  std::string names = quote_bytes(report.unexpected.front());
+  for (std::size_t i = 1; i < std::min(kShown, report.unexpected.size()); ++i) {
+    names += ", " + quote_bytes(report.unexpected[i]);
+  }
+  if (report.unexpected.size() > kShown) names += " ...";
+  messages.say(quote_bytes(report.path) + ": " + count(report.unexpected.size(), "tensor") +
+               " not used: " + names);
 }
 
 void say_notes(const InputList& inputs, const PartitionChoice& choice, Messages& messages) {

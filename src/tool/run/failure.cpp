@@ -62,7 +62,8 @@ std::string one_line(const c10::Error& error) {
   return quote_bytes(text.substr(0, text.find('\n')), kMaxMessageBytes);
 }
 
-// Of an error that is_out_of_memory(), in our words where LibTorch's are those of its source.
+// What an error that is_out_of_memory() says, in our words where LibTorch's are those of its
+// source.
 std::string memory_message(const c10::Error& error) {
   const std::string_view text = error.what_without_backtrace();
   constexpr std::string_view kAllocation = "you tried to allocate ";

@@ -19,6 +19,15 @@
 namespace w2vbert::tool {
 namespace {
 
+// Removes what was put there a moment ago, where that can be done.
+void take_back(const std::string& path) {
+  try {
+    if (const auto seen = identity_at(path)) (void)remove_what_was_seen(path, *seen);
+  } catch (const StorageError&) {
+    // The place is as it is; the run ends with what went wrong before.
+  }
+}
+
 constexpr int kWritingThreads = 2;  // they wait for the disk, most of the time
 
 std::string folder_of(const std::string& name) {
@@ -130,9 +139,10 @@ void ClipFiles::put_in_place(Output& output) {
   if (npy) output.tensors.resize(1);  // the states; the mask is left out
   const std::string digest = data_digest(output.tensors);
   directory_.prepare(report.name);
+  Committed committed = Committed::kWasThere;
   if (npy) {
-    stage_npy(report.output, output.tensors.front().second)
-        .put_in_place_of(to_be_replaced(output.index));
+    committed = stage_npy(report.output, output.tensors.front().second)
+                    .put_in_place_of(to_be_replaced(output.index));
   } else {
     SafetensorsMetadata metadata = {
         {"fingerprint", directory_.digest()},
@@ -156,8 +166,14 @@ void ClipFiles::put_in_place(Output& output) {
     stage_safetensors(report.output, output.tensors, metadata, seal_header)
         .put_in_place_of(to_be_replaced(output.index));
   }
-  directory_.record(
-      JournalEntry{report.name, report.frames, report.audio_seconds, digest, report.input});
+  try {
+    directory_.record(
+        JournalEntry{report.name, report.frames, report.audio_seconds, digest, report.input});
+  } catch (...) {
+    // Such a file does not say itself which input it is of: it would count by its name for ever.
+    if (npy && committed == Committed::kWritten) take_back(report.output);
+    throw;
+  }
 }
 
 }  // namespace w2vbert::tool

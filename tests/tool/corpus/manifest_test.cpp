@@ -269,7 +269,7 @@ TEST_F(Manifest, ReadsTheSegmentsOfATable) {
                             "0.000000 1.500000 from the start", "whole"));
     EXPECT_THAT(segments_of(rows("offset,file_name\n3,/a.wav\n"), name),
                 ElementsAre("3.000000 0.000000"));
-    // Of any unit, perhaps.
+    // Its unit is not told.
     EXPECT_THAT(segments_of(rows("path,duration\n/a.wav,12345\n"), name), ElementsAre("whole"));
     for (const char* odd : {"/x.wav,-1,2", "/x.wav,nan,2", "/x.wav,1,0", "/x.wav,1,1e30",
                             "/x.wav,0:30,2", "/x.wav,1,x"}) {

@@ -2,10 +2,12 @@
 // files, in every form that outputs have.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -19,6 +21,7 @@
 #include "support/error_message.h"
 #include "support/temporary_directory.h"
 #include "support/text_file.h"
+#include "tool/store/journal.h"
 #include "tool/store/made_outputs.h"
 #include "tool/store/run_directory.h"
 #include "tool/store/run_status.h"
@@ -192,6 +195,40 @@ TEST_P(FinishedOutputs, AreLookedForInTheirDirectoryOnly) {
   (void)verify();
   const bool is_sharded = GetParam().shard_size > 0;
   EXPECT_THAT(problems_, Contains(HasSubstr(is_sharded ? "../secret" : "no name of an output")));
+}
+
+// A .npy does not say itself which input it is of.
+TEST_P(FinishedOutputs, OfOneArrayAreThereWithTheirRecordsOnly) {
+  if (!is_npy()) return;
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  struct rlimit old_limit {};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &old_limit), 0);
+  int with = 0, without = 0;
+  for (int more = 0; more < 2400; more += 100) {
+    fs::remove_all(out_);
+    run(list_of({a_}));
+    // Longer than all other files.
+    std::ofstream(out_ + "/journal.jsonl", std::ios::app) << std::string(1 << 17, ' ') << '\n';
+    struct rlimit limit = old_limit;
+    limit.rlim_cur = fs::file_size(out_ + "/journal.jsonl") + static_cast<rlim_t>(more);
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+    try {
+      run({a_, b_});
+    } catch (const StorageError&) {  // no room for one of its lines
+    }
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &old_limit), 0);
+    bool has_record = false;
+    read_journal(
+        out_ + "/journal.jsonl", [](const JournalBegin&) {},
+        [&](const JournalEntry& entry) { has_record = has_record || entry.name == "in-b"; });
+    EXPECT_EQ(fs::exists(out_ + "/in-b.npy"), has_record) << more;
+    ++(has_record ? with : without);
+    EXPECT_EQ(run({a_, b_}).finished, has_record ? 2U : 1U);
+    EXPECT_EQ(verify().whole, 2U);
+  }
+  std::signal(SIGXFSZ, old_handler);
+  EXPECT_GT(with, 0);
+  EXPECT_GT(without, 3);
 }
 
 TEST_P(FinishedOutputs, NeedNoInputsAnyMore) {
