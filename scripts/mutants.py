@@ -52,7 +52,8 @@ ROOMS = {
     "kernels": room("kernels_test"),
     "engine": room("engine_test", filters={"engine_test": "FusedEngine.*:Fuse.*:ReferenceEngineTest.*:ChooseEngine.*:"
                                                           "MakeEngine.*:*LoadFused*:FusedEncoder.*:ReferenceMemory.*"}),
-    "device": room("device_engine_test", "kernel_ops_test"),
+    "device": room("device_engine_test", "kernel_ops_test",
+                   also=(("EMULATED_LIBRARIES={build}/tests/engine/cuda", "kernel_library_test"),)),
     "audio": room("resample_test", "audio_file_test"),
     "corpus": room("tool_test", filters={"tool_test": "AudioDirectory.*:InputList.*:Manifest*:*Partition*:"
                                                       "StableHash.*"}),
@@ -347,6 +348,10 @@ MUTANTS = (
            "(void)stream;\n  return launcher(arguments, element, nullptr) == nullptr;"),
     Mutant("device.eager-attention-as-sdpa", "src/engine/device/kernel_ops.cpp",
            "arguments.sdpa = attention.sdpa;", "arguments.sdpa = true;"),
+    Mutant("device.kernels-of-another-interface", "src/engine/device/kernel_library.cpp",
+           "if (library->interface != cuda::kLibraryInterface) {", "if (library->interface == 1) {"),
+    Mutant("device.kernels-of-another-version", "src/engine/device/kernel_library.cpp",
+           "library->version != std::string(version())", "library->version == nullptr"),
     Mutant("device.adapter-without-kernels", "src/engine/device/device_engine.cpp",
            "adapter_(*model_, encoder_.ops())", "adapter_(*model_, std::make_shared<AtenOps>())"),
 

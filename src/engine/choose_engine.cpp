@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "engine/device/choose_ops.h"
 #include "engine/device/device_engine.h"
 #include "engine/device/device_model.h"
 #include "engine/fused_encoder.h"
@@ -43,6 +44,7 @@ EngineChoice choose_engine(EngineKind wanted, const Wav2Vec2BertConfig& config, 
       choice.reason = *refused;
     } else {
       choice.kind = EngineKind::device;
+      choice.steps = choose_ops(device).text;
     }
   } else if (wanted == EngineKind::fused) {
     if (!device.is_cpu()) {

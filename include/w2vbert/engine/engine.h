@@ -66,6 +66,9 @@ struct EngineChoice {
   EngineKind kind = EngineKind::reference;
   Precision precision = Precision::float32;
   std::string reason;  ///< why not the fused one although it was asked for; else empty
+  /// What computes the device engine's steps between the products, else empty: words that
+  /// begin with "in", such as "in LibTorch's operations".
+  std::string steps{};
 
   /// What the model's parameters are loaded as: the fused engine takes them in float32.
   c10::ScalarType parameter_dtype() const {
