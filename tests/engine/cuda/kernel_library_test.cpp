@@ -58,7 +58,7 @@ TEST(KernelLibrary, SaysWhyThereIsNone) {
 }
 
 TEST(ChooseOps, TakesLibTorchsOperationsWhereThereIsNoGpu) {
-  const OpsChoice on_cpu = choose_ops(torch::kCPU);
+  const OpsChoice on_cpu = choose_ops(Wav2Vec2BertConfig(), torch::kCPU, torch::kFloat);
   EXPECT_NE(dynamic_cast<const AtenOps*>(on_cpu.ops.get()), nullptr);
   EXPECT_EQ(on_cpu.text, "in LibTorch's operations");
   EXPECT_FALSE(on_cpu.own_kernels);
