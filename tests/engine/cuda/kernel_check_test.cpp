@@ -70,7 +70,17 @@ TEST(KernelCheck, PassesWhatFallsBack) {
   }
 }
 
-class KernelCheckOf : public ::testing::TestWithParam<std::pair<Bug, const char*>> {
+struct Planted {
+  Bug bug;
+  const char* step;  // in which it has to be found
+};
+
+std::string number_of(const Planted& planted) {
+  return std::to_string(static_cast<int>(planted.bug));
+}
+void PrintTo(const Planted& planted, std::ostream* stream) { *stream << number_of(planted); }
+
+class KernelCheckOf : public ::testing::TestWithParam<Planted> {
  protected:
   ~KernelCheckOf() override { emulator::planted_bug = Bug::nothing; }
 };
@@ -88,37 +98,40 @@ TEST_P(KernelCheckOf, FindsAFault) {
 
 INSTANTIATE_TEST_SUITE_P(
     Planted, KernelCheckOf,
-    ::testing::Values(std::pair(Bug::conv_gate_halves_swapped, "gated_conv"),
-                      std::pair(Bug::conv_kernel_reversed, "gated_conv"),
-                      std::pair(Bug::conv_reads_the_clip_before, "gated_conv"),
-                      std::pair(Bug::conv_without_swish, "gated_conv"),
-                      std::pair(Bug::norm_residual_not_written, "the sum of add_layer_norm"),
-                      std::pair(Bug::norm_of_the_residual_alone, "add_layer_norm"),
-                      std::pair(Bug::swish_without_bias, "activated_linear")),
-    [](const auto& of) { return "Bug" + std::to_string(static_cast<int>(of.param.first)); });
+    ::testing::Values(Planted{Bug::conv_gate_halves_swapped, "gated_conv"},
+                      Planted{Bug::conv_kernel_reversed, "gated_conv"},
+                      Planted{Bug::conv_reads_the_clip_before, "gated_conv"},
+                      Planted{Bug::conv_without_swish, "gated_conv"},
+                      Planted{Bug::norm_residual_not_written, "the sum of add_layer_norm"},
+                      Planted{Bug::norm_of_the_residual_alone, "add_layer_norm"},
+                      Planted{Bug::swish_without_bias, "activated_linear"}),
+    [](const auto& of) { return "Bug" + number_of(of.param); });
 
 // Faults of the kernel for narrow types.
-class KernelCheckOfAttention : public ::testing::TestWithParam<Bug> {
+class KernelCheckOfAttention : public ::testing::TestWithParam<Planted> {
  protected:
   ~KernelCheckOfAttention() override { emulator::planted_bug = Bug::nothing; }
 };
 
 TEST_P(KernelCheckOfAttention, FindsAFault) {
-  emulator::planted_bug = GetParam();
+  emulator::planted_bug = GetParam().bug;
   const auto differences =
       check_kernels(KernelOps(emulated()), small_sizes(torch::kBFloat16), torch::kCPU);
   EXPECT_FALSE(differences.empty());
-  EXPECT_THAT(differences, Each(StartsWith("attention")));
+  EXPECT_THAT(differences, Each(StartsWith(GetParam().step)));
   (void)emulator::take_findings();
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Planted, KernelCheckOfAttention,
-    ::testing::Values(Bug::attention_misses_rescale, Bug::attention_misses_last_keys,
-                      Bug::attention_forgets_the_mask, Bug::attention_clamps_one_side_only,
-                      Bug::attention_distance_mirrored, Bug::attention_tail_of_the_wrong_side,
-                      Bug::attention_keys_of_the_next_clip),
-    [](const auto& of) { return "Bug" + std::to_string(static_cast<int>(of.param)); });
+    ::testing::Values(Planted{Bug::attention_misses_rescale, "attention"},
+                      Planted{Bug::attention_misses_last_keys, "attention"},
+                      Planted{Bug::attention_forgets_the_mask, "attention"},
+                      Planted{Bug::attention_clamps_one_side_only, "attention with positions"},
+                      Planted{Bug::attention_distance_mirrored, "attention with positions"},
+                      Planted{Bug::attention_tail_of_the_wrong_side, "attention with positions"},
+                      Planted{Bug::attention_keys_of_the_next_clip, "attention"}),
+    [](const auto& of) { return "Bug" + number_of(of.param); });
 
 TEST(KernelCheck, FindsNanAndAnotherType) {
   class Broken : public AtenOps {
