@@ -19,7 +19,7 @@ extern "C" __attribute__((visibility("default"))) const w2vbert::cuda::KernelLib
 w2vbert_kernel_library() {
   using namespace w2vbert::cuda;
   if (const char* bug = std::getenv("EMULATED_BUG")) {
-    emulator::planted_bug = static_cast<emulator::Bug>(std::atoi(bug));
+    emulator::planted_bug = static_cast<emulator::Bug>(std::strtol(bug, nullptr, /*base=*/10));
   }
   static const KernelLibrary library{
       EMULATED_INTERFACE,
