@@ -4,8 +4,8 @@
 find_program(W2VBERT_NVCC nvcc HINTS ENV CUDACXX ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin
   DOC "CUDA's compiler, for W2VBERT_BUILD_CUDA and the test of the kernels' registers")
 
-# OFF, for no engine runs the kernels yet. The test cuda.KernelsFitTheirRegisters compiles them wherever nvcc is found.
-option(W2VBERT_BUILD_CUDA "Compile the device engine's own CUDA kernels (needs nvcc 12 or newer)" OFF)
+# OFF, for no GPU has run the kernels yet. The test cuda.KernelsFitTheirRegisters compiles them wherever nvcc is found.
+option(W2VBERT_BUILD_CUDA "Build libw2vbert_cuda, the device engine's own kernels (needs nvcc 12 or newer)" OFF)
 set(_architectures 90)
 if(CMAKE_BUILD_TYPE STREQUAL "Release")
   set(_architectures 80 90 100 103 120)

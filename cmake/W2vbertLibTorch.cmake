@@ -82,7 +82,7 @@ if(_abi_line MATCHES "_GLIBCXX_USE_CXX11_ABI=([01])")
   set(_abi "${CMAKE_MATCH_1}")
 endif()
 
-foreach(_library IN ITEMS c10 torch_cpu torch_cuda)
+foreach(_library IN ITEMS c10 c10_cuda torch_cpu torch_cuda)
   if(EXISTS "${W2VBERT_LIBTORCH_ROOT}/lib/lib${_library}.so")
     add_library(w2vbert::${_library} SHARED IMPORTED)
     set_target_properties(w2vbert::${_library} PROPERTIES

@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "engine/device/choose_ops.h"
 #include "engine/device/device_engine.h"
 #include "engine/device/device_model.h"
 #include "engine/fused_encoder.h"
@@ -43,10 +44,17 @@ EngineChoice choose_engine(EngineKind wanted, const Wav2Vec2BertConfig& config, 
       choice.reason = *refused;
     } else {
       choice.kind = EngineKind::device;
+      choice.steps = choose_ops(config, device, dtype_of(precision)).text;
     }
   } else if (wanted == EngineKind::fused) {
     if (!device.is_cpu()) {
       choice.reason = "the device is " + device.str() + ", not cpu";
+      if (device.is_cuda() && precision != Precision::int8 &&
+          !DeviceEncoder::unsupported_reason(config)) {
+        const OpsChoice ops = choose_ops(config, device, dtype_of(precision));
+        if (ops.own_kernels) return {EngineKind::device, precision, "", ops.text};
+        choice.reason += ", and the device engine would compute " + ops.text;
+      }
     } else if (const auto refused = FusedEncoder::unsupported_reason(precision)) {
       choice.reason = *refused;
     } else if (const auto refused_config = FusedEncoder::unsupported_reason(config)) {

@@ -53,7 +53,8 @@ struct ClipStates {
 };
 
 enum class EngineKind {
-  fused,      ///< weights packed once, many clips in one matrix without padding; on a CPU
+  fused,      ///< weights packed once, many clips in one matrix without padding; on a CPU. On a GPU
+              ///< it stands for `device` where the kernels of that have been checked.
   reference,  ///< HF's operations one for one, through the torch::nn modules
   device,     ///< many clips in one matrix without padding, in LibTorch's operations on any device
 };
@@ -66,14 +67,18 @@ struct EngineChoice {
   EngineKind kind = EngineKind::reference;
   Precision precision = Precision::float32;
   std::string reason;  ///< why not the fused one although it was asked for; else empty
+  /// What computes the device engine's steps between the products, else empty: words that
+  /// begin with "in", such as "in LibTorch's operations".
+  std::string steps{};
 
   /// What the model's parameters are loaded as: the fused engine takes them in float32.
   c10::ScalarType parameter_dtype() const {
     return kind == EngineKind::fused ? c10::ScalarType::Float : dtype_of(precision);
   }
 };
-/// Throws UsageError (its key and setting are "precision") for int8, which only the fused engine
-/// has, where that cannot run.
+/// On a GPU the first call for a model's sizes may compute a small batch there, to check the
+/// kernels. Throws UsageError (its key and setting are "precision") for int8, which only the fused
+/// engine has, where that cannot run.
 EngineChoice choose_engine(EngineKind wanted, const Wav2Vec2BertConfig& config, c10::Device device,
                            Precision precision);
 

@@ -148,13 +148,18 @@ at::Tensor AtenOps::add_layer_norm(at::Tensor& residual, const at::Tensor& delta
   return layer_norm(residual, norm, dtype);
 }
 
+at::Tensor AtenOps::activated_linear(const DeviceLinear& linear, const DeviceActivation& activation,
+                                     const at::Tensor& rows) const {
+  return activation(linear(rows));
+}
+
 at::Tensor AtenOps::gated_conv(const DeviceConv& conv, const at::Tensor& rows,
                                const RaggedLayout& layout) const {
   at::Tensor states = layout.with_gaps(at::glu(rows, 1));
   states = conv.depthwise_conv->forward(states.t().unsqueeze(0)).squeeze(0).t();  // (1, C, rows)
   const DeviceLayerNorm& norm = conv.depthwise_layer_norm;
   states = layer_norm(layout.without_gaps(states).to(at::kFloat), norm, rows.scalar_type());
-  return conv.activation->forward(states);
+  return conv.activation(states);
 }
 
 at::Tensor AtenOps::attention(const DeviceAttention& attention, const at::Tensor& qkv,

@@ -17,6 +17,8 @@ class AtenOps : public DeviceOps {
                         c10::ScalarType dtype) const override;
   at::Tensor add_layer_norm(at::Tensor& residual, const at::Tensor& delta, double scale,
                             const DeviceLayerNorm& norm, c10::ScalarType dtype) const override;
+  at::Tensor activated_linear(const DeviceLinear& linear, const DeviceActivation& activation,
+                              const at::Tensor& rows) const override;
   at::Tensor gated_conv(const DeviceConv& conv, const at::Tensor& rows,
                         const RaggedLayout& layout) const override;
   at::Tensor attention(const DeviceAttention& attention, const at::Tensor& qkv,

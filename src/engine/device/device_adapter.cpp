@@ -6,7 +6,6 @@
 #include <optional>
 #include <utility>
 
-#include "engine/device/aten_ops.h"
 #include "engine/device/device_layers.h"
 #include "nn/check_inputs.h"
 #include "w2vbert/engine/engine.h"
@@ -30,7 +29,7 @@ struct DeviceAdapterLayer {
         linear_qkv(linear_qkv_of(layer.self_attn)),
         linear_out(linear_of(layer.self_attn->linear_out)),
         attention(attention_of(config)),
-        ffn(layer.ffn) {}
+        ffn(layer.ffn, config.adapter_act) {}
 };
 
 // What one adapter layer's convolutions make of T frames: T'.
@@ -60,20 +59,26 @@ struct DeviceAdapter::Impl {
   Wav2Vec2BertAdapter module = nullptr;
   c10::ScalarType dtype = at::kFloat;
   c10::Device device = at::kCPU;
+  std::shared_ptr<const DeviceOps> ops;
   std::optional<DeviceFeedForward> intermediate_ffn;
   DeviceLinear proj;
   DeviceLayerNorm proj_layer_norm;
   std::vector<DeviceAdapterLayer> layers;
 };
 
-DeviceAdapter::DeviceAdapter(Wav2Vec2BertModelImpl& model) : impl_(std::make_unique<Impl>()) {
+DeviceAdapter::DeviceAdapter(Wav2Vec2BertModelImpl& model, std::shared_ptr<const DeviceOps> ops)
+    : impl_(std::make_unique<Impl>()) {
   const at::NoGradGuard no_grad;
   Impl& impl = *impl_;
   impl.config = model.config;
+  impl.ops = std::move(ops);
   const at::Tensor& first = model.feature_projection->projection->weight;
   impl.dtype = first.scalar_type();
   impl.device = first.device();
-  if (!model.intermediate_ffn.is_empty()) impl.intermediate_ffn.emplace(model.intermediate_ffn);
+  if (!model.intermediate_ffn.is_empty()) {
+    // HF: Wav2Vec2BertModel.__init__
+    impl.intermediate_ffn.emplace(model.intermediate_ffn, "relu");
+  }
   if (model.adapter.is_empty()) return;
   impl.module = model.adapter;
   if (!model.adapter->proj.is_empty()) {
@@ -138,10 +143,10 @@ std::vector<at::Tensor> DeviceAdapter::forward(const at::Tensor& hidden_states,
                                                const std::function<bool()>& interrupted) const {
   const Impl& impl = *impl_;
   const at::NoGradGuard no_grad;
-  const AtenOps ops;
+  const DeviceOps& ops = *impl.ops;
   at::Tensor rows = hidden_states.narrow(0, 0, layout.clip_rows()).to(at::kFloat);
   if (impl.intermediate_ffn) {
-    rows = at::add(rows, (*impl.intermediate_ffn)(rows.to(impl.dtype)), /*alpha=*/0.5);
+    rows = at::add(rows, impl.intermediate_ffn->forward(rows.to(impl.dtype), ops), /*alpha=*/0.5);
   }
   if (impl.proj.weight.defined()) {
     rows = ops.layer_norm(impl.proj(rows.to(impl.dtype)).to(at::kFloat), impl.proj_layer_norm,
@@ -169,7 +174,7 @@ std::vector<at::Tensor> DeviceAdapter::forward(const at::Tensor& hidden_states,
         layer.linear_out(ops.attention(layer.attention, layer.linear_qkv(attended), after));
     const at::Tensor normal =
         ops.add_layer_norm(residual, delta, 1.0, layer.ffn_layer_norm, impl.dtype);
-    rows = residual.add_(layer.ffn(normal));
+    rows = residual.add_(layer.ffn.forward(normal, ops));
     before = &after;
   }
   std::vector<at::Tensor> results(plan.order.size());

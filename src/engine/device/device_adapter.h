@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/device/device_ops.h"
 #include "engine/device/ragged_layout.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
 
@@ -18,8 +19,8 @@ namespace w2vbert {
 // device.
 class DeviceAdapter {
  public:
-  // Shares the weights as DeviceEncoder does.
-  explicit DeviceAdapter(Wav2Vec2BertModelImpl& model);
+  // Shares the weights as DeviceEncoder does. `ops`: the encoder's.
+  DeviceAdapter(Wav2Vec2BertModelImpl& model, std::shared_ptr<const DeviceOps> ops);
   ~DeviceAdapter();
   DeviceAdapter(DeviceAdapter&&) noexcept;
   DeviceAdapter& operator=(DeviceAdapter&&) noexcept;

@@ -33,19 +33,17 @@ DeviceLayer::DeviceLayer(Wav2Vec2BertEncoderLayerImpl& layer, const Wav2Vec2Bert
       conv_layer_norm(layer_norm_of(layer.conv_module->layer_norm)),
       ffn2_layer_norm(layer_norm_of(layer.ffn2_layer_norm)),
       final_layer_norm(layer_norm_of(layer.final_layer_norm)),
-      ffn1(layer.ffn1),
-      ffn2(layer.ffn2),
+      ffn1(layer.ffn1, config.hidden_act),
+      ffn2(layer.ffn2, config.hidden_act),
       linear_qkv(linear_qkv_of(layer.self_attn)),
       linear_out(linear_of(layer.self_attn->linear_out)),
       pointwise_conv1(linear_of(layer.conv_module->pointwise_conv1)),
       pointwise_conv2(linear_of(layer.conv_module->pointwise_conv2)),
-      attention(attention_of(config)) {
+      attention(attention_of(config)),
+      conv(conv_of(layer.conv_module, config)) {
   if (config.position_embeddings_type) {
     attention.distance_embedding = layer.self_attn->distance_embedding->weight.detach();
   }
-  conv = {layer.conv_module->depthwise_conv.ptr(),
-          layer_norm_of(layer.conv_module->depthwise_layer_norm),
-          layer.conv_module->activation.ptr()};
 }
 
 }  // namespace
@@ -68,7 +66,8 @@ struct DeviceEncoder::Impl {
 at::Tensor DeviceEncoder::Impl::run_layer(const DeviceLayer& layer, at::Tensor hidden_states,
                                           const RaggedLayout& layout,
                                           const std::function<void()>& check) const {
-  at::Tensor delta = layer.ffn1(ops->layer_norm(hidden_states, layer.ffn1_layer_norm, dtype));
+  at::Tensor delta =
+      layer.ffn1.forward(ops->layer_norm(hidden_states, layer.ffn1_layer_norm, dtype), *ops);
   check();
 
   at::Tensor normal =
@@ -83,7 +82,7 @@ at::Tensor DeviceEncoder::Impl::run_layer(const DeviceLayer& layer, at::Tensor h
   check();
 
   normal = ops->add_layer_norm(hidden_states, delta, 1.0, layer.ffn2_layer_norm, dtype);
-  delta = layer.ffn2(normal);
+  delta = layer.ffn2.forward(normal, *ops);
   check();
   return ops->add_layer_norm(hidden_states, delta, 0.5, layer.final_layer_norm, at::kFloat);
 }
@@ -124,6 +123,9 @@ DeviceEncoder& DeviceEncoder::operator=(DeviceEncoder&&) noexcept = default;
 
 c10::Device DeviceEncoder::device() const { return impl_->device; }
 c10::ScalarType DeviceEncoder::dtype() const { return impl_->dtype; }
+
+std::shared_ptr<const DeviceOps> DeviceEncoder::ops() const { return impl_->ops; }
+void DeviceEncoder::set_ops(std::shared_ptr<const DeviceOps> ops) { impl_->ops = std::move(ops); }
 
 void DeviceEncoder::set_row_multiple(std::int64_t rows) { impl_->row_multiple = rows; }
 

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/device/device_ops.h"
 #include "engine/device/ragged_layout.h"
 #include "w2vbert/config/wav2vec2_bert_config.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
@@ -18,7 +19,7 @@
 namespace w2vbert {
 
 // The inference of a Wav2Vec2BertModel's feature projection and encoder on the device where its
-// parameters are, in LibTorch's operations. Clips of any lengths lie one behind the other in one
+// parameters are. Clips of any lengths lie one behind the other in one
 // matrix, so that only attention ever sees padding. Matrix products are computed in the parameters'
 // dtype; the states that the layers add to, and their LayerNorms, are float32. A forward never
 // waits for the device.
@@ -37,6 +38,11 @@ class DeviceEncoder {
 
   c10::Device device() const;
   c10::ScalarType dtype() const;
+
+  // How the steps between the products are computed: in LibTorch's operations, unless set. The
+  // adapter of a DeviceEngine takes what its encoder has when the engine is made.
+  std::shared_ptr<const DeviceOps> ops() const;
+  void set_ops(std::shared_ptr<const DeviceOps> ops);
 
   // Rows are added behind the clips until their number is a multiple of that: of 256 on a GPU, of 1
   // on a CPU, unless it is set.

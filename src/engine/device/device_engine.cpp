@@ -38,7 +38,9 @@ DeviceEncoder& device_encoder_in(Wav2Vec2BertModelImpl& model) {
 }  // namespace
 
 DeviceEngine::DeviceEngine(Wav2Vec2BertModel model)
-    : model_(std::move(model)), encoder_(device_encoder_in(*model_)), adapter_(*model_) {}
+    : model_(std::move(model)),
+      encoder_(device_encoder_in(*model_)),
+      adapter_(*model_, encoder_.ops()) {}
 
 std::int64_t DeviceEngine::num_hidden_layers() const { return model_->config.num_hidden_layers; }
 

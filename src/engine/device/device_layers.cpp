@@ -25,13 +25,26 @@ DeviceLinear linear_qkv_of(const Wav2Vec2BertSelfAttention& module) {
   return {all(q->weight, k->weight, v->weight), all(q->bias, k->bias, v->bias)};
 }
 
-DeviceFeedForward::DeviceFeedForward(const Wav2Vec2BertFeedForward& module)
+DeviceActivation activation_of(const Activation& module, const std::string& name) {
+  return {module.ptr(), name == "swish" || name == "silu"};
+}
+
+DeviceConv conv_of(const Wav2Vec2BertConvolutionModule& module, const Wav2Vec2BertConfig& config) {
+  const at::Tensor weight =
+      module->depthwise_conv->weight.detach().squeeze(1);  // (C, 1, K) -> (C, K)
+  return {module->depthwise_conv.ptr(), weight.t().contiguous(),
+          layer_norm_of(module->depthwise_layer_norm),
+          activation_of(module->activation, config.hidden_act)};
+}
+
+DeviceFeedForward::DeviceFeedForward(const Wav2Vec2BertFeedForward& module,
+                                     const std::string& act_fn)
     : intermediate_dense(linear_of(module->intermediate_dense)),
       output_dense(linear_of(module->output_dense)),
-      intermediate_act_fn(module->intermediate_act_fn.ptr()) {}
+      intermediate_act_fn(activation_of(module->intermediate_act_fn, act_fn)) {}
 
-at::Tensor DeviceFeedForward::operator()(const at::Tensor& rows) const {
-  return output_dense(intermediate_act_fn->forward(intermediate_dense(rows)));
+at::Tensor DeviceFeedForward::forward(const at::Tensor& rows, const DeviceOps& ops) const {
+  return output_dense(ops.activated_linear(intermediate_dense, intermediate_act_fn, rows));
 }
 
 DeviceAttention attention_of(const Wav2Vec2BertConfig& config) {

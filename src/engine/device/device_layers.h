@@ -5,8 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <memory>
-#include <vector>
+#include <string>
 
 #include "engine/device/device_ops.h"
 #include "w2vbert/config/wav2vec2_bert_config.h"
@@ -22,12 +21,17 @@ DeviceLinear linear_of(const Conv1d& module);
 // linear_q, linear_k and linear_v in one product: (R, C) -> (R, 3C)
 DeviceLinear linear_qkv_of(const Wav2Vec2BertSelfAttention& module);
 
+// `name`: the activation's, of the config.
+DeviceActivation activation_of(const Activation& module, const std::string& name);
+DeviceConv conv_of(const Wav2Vec2BertConvolutionModule& module, const Wav2Vec2BertConfig& config);
+
 struct DeviceFeedForward {
   DeviceLinear intermediate_dense, output_dense;
-  std::shared_ptr<ActivationImpl> intermediate_act_fn;
+  DeviceActivation intermediate_act_fn;
 
-  explicit DeviceFeedForward(const Wav2Vec2BertFeedForward& module);
-  at::Tensor operator()(const at::Tensor& rows) const;
+  // `act_fn`: the activation's name.
+  DeviceFeedForward(const Wav2Vec2BertFeedForward& module, const std::string& act_fn);
+  at::Tensor forward(const at::Tensor& rows, const DeviceOps& ops) const;
 };
 
 // Without positions, as in the adapter, unless distance_embedding is set.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/environment.h"
+#include "engine/device/choose_ops.h"
 #include "engine/fused_model.h"
 #include "engine/fused_module.h"
 #include "w2vbert/nn/encoder.h"
@@ -82,6 +83,7 @@ void put_on_device_engine(torch::nn::Module& whole, Precision precision) {
   DeviceEncoder encoder(model);
   TORCH_CHECK_VALUE(encoder.dtype() == dtype_of(precision), "the device engine: parameters of ",
                     encoder.dtype(), ", expected ", dtype_of(precision));
+  encoder.set_ops(choose_ops(model.config, encoder.device(), encoder.dtype()).ops);
   replace_encoder(model, std::make_shared<DeviceEncoderModule>(std::move(encoder), model.config));
 }
 

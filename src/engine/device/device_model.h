@@ -7,8 +7,9 @@
 
 namespace w2vbert {
 
-// Whether the device engine is to take the place of the fused one, which is on a CPU. No GPU has
-// run it yet, so only the environment variable W2VBERT_DEVICE_ENGINE=1 says so, for any device.
+// Whether the environment variable W2VBERT_DEVICE_ENGINE=1 lets the device engine take the place of
+// the fused one on any device. Without it that is so on a GPU on which its kernels have been
+// checked (choose_ops.h).
 bool device_engine_is_wanted();
 
 // Replaces the encoder of a loaded Wav2Vec2BertModel, or of the one in `whole`, by a DeviceEncoder;

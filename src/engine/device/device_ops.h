@@ -26,11 +26,19 @@ struct DeviceLinear {
   at::Tensor operator()(const at::Tensor& rows) const;
 };
 
+struct DeviceActivation {
+  std::shared_ptr<ActivationImpl> module;
+  bool is_swish = false;  // x / (1 + e^-x), which HF calls "silu" as well
+
+  at::Tensor operator()(const at::Tensor& rows) const { return module->forward(rows); }
+};
+
 // From pointwise_conv1's output to pointwise_conv2's input.
 struct DeviceConv {
   std::shared_ptr<Conv1dImpl> depthwise_conv;  // (C, 1, K), without a bias
+  at::Tensor weight_by_tap;                    // (K, C), the same weight
   DeviceLayerNorm depthwise_layer_norm;
-  std::shared_ptr<ActivationImpl> activation;
+  DeviceActivation activation;
 };
 
 // A self-attention, from its queries, keys and values to linear_out's input.
@@ -53,11 +61,16 @@ class DeviceOps {
   // `dtype`.
   virtual at::Tensor add_layer_norm(at::Tensor& residual, const at::Tensor& delta, double scale,
                                     const DeviceLayerNorm& norm, c10::ScalarType dtype) const = 0;
+  // activation(linear(rows)), (R, N) -> (R, M): the first half of a feed-forward module.
+  virtual at::Tensor activated_linear(const DeviceLinear& linear,
+                                      const DeviceActivation& activation,
+                                      const at::Tensor& rows) const = 0;
   // (R, 2C) -> (R, C): GLU, the causal depthwise convolution of each clip, LayerNorm over the
-  // channels, activation.
+  // channels, activation. Rows behind the clips are finite.
   virtual at::Tensor gated_conv(const DeviceConv& conv, const at::Tensor& rows,
                                 const RaggedLayout& layout) const = 0;
-  // Each clip over its own frames, as HF's (nn/self_attention.h). (R, 3C) -> (R, C).
+  // Each clip over its own frames, as HF's (nn/self_attention.h). (R, 3C) -> (R, C). Rows behind
+  // the clips are zeros.
   virtual at::Tensor attention(const DeviceAttention& attention, const at::Tensor& qkv,
                                const RaggedLayout& layout) const = 0;
 };

@@ -3,9 +3,11 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <utility>
 
+#include "engine/device/cuda/launchers.h"
 #include "engine/row_blocks.h"
 
 namespace w2vbert {
@@ -19,6 +21,22 @@ constexpr double kMinFraction = 0.75;
 bool is_about_as_long(std::int64_t frames, std::int64_t longest) {
   return longest <= kShortFrames ||
          static_cast<double>(frames) >= kMinFraction * static_cast<double>(longest);
+}
+
+// All kernels take the same tiles.
+static_assert(cuda::kAttentionTileRows == cuda::kGatedConvTileRows);
+
+// int32 (tiles, 4)
+at::Tensor tensor_of(const std::vector<cuda::RowTile>& tiles) {
+  static_assert(sizeof(cuda::RowTile) == 4 * sizeof(std::int32_t));
+  const at::Tensor table = at::empty({static_cast<std::int64_t>(tiles.size()), 4}, at::kInt);
+  auto* number = table.mutable_data_ptr<std::int32_t>();
+  for (const cuda::RowTile& tile : tiles) {
+    for (const std::int32_t row : {tile.clip_begin, tile.clip_end, tile.first, tile.end}) {
+      *number++ = row;
+    }
+  }
+  return table;
 }
 
 ClipGroup group_of(const std::vector<RaggedLength>& clips, const std::vector<std::size_t>& numbers,
@@ -134,9 +152,19 @@ RaggedLayout::RaggedLayout(const std::vector<RaggedLength>& clips, c10::Device d
   }
   if (rows_ > clip_rows_) add_rows(rows_ - clip_rows_);
   rows_with_gaps_ = next;
-  if (has_padding && padding.any().item<bool>()) padded_rows_ = upload(padding, device);
+  if (has_padding && padding.any().item<bool>()) {
+    padded_rows_ = upload(padding, device);
+    valid_rows_ = upload(padding.squeeze(1).logical_not().to(at::kByte), device);
+  }
   gapped_places_ = upload(gapped, device);
   convolved_places_ = gapped_places_ - gap_;
+  if (rows_ <= std::numeric_limits<std::int32_t>::max()) {
+    std::vector<std::int32_t> begins{0};
+    for (const std::size_t number : order_) {
+      begins.push_back(begins.back() + static_cast<std::int32_t>(frames_of(number)));
+    }
+    row_tiles_ = upload(tensor_of(cuda::make_row_tiles(begins, cuda::kAttentionTileRows)), device);
+  }
 }
 
 at::Tensor RaggedLayout::with_gaps(const at::Tensor& packed) const {

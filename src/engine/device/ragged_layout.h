@@ -67,6 +67,11 @@ class RaggedLayout {
 
   // (R, N) -> (all rows and gaps, N): `gap` rows of zeros before each clip.
   at::Tensor with_gaps(const at::Tensor& packed) const;
+  // For kernels: int32 (tiles, 4), the rows of the clips as cuda::RowTile; undefined where there
+  // are more rows than an int32 counts.
+  const at::Tensor& row_tiles() const { return row_tiles_; }
+  // For kernels: uint8 (R), 0 for padding frames; undefined: there are none
+  const at::Tensor& valid_rows() const { return valid_rows_; }
   // What a convolution makes of the other -> (R, N). It has `gap` rows less, and the row of a frame
   // stands `gap` rows before where that frame was.
   at::Tensor without_gaps(const at::Tensor& convolved) const;
@@ -76,7 +81,7 @@ class RaggedLayout {
   std::vector<std::size_t> order_;
   std::vector<std::int64_t> begins_;
   std::vector<ClipGroup> groups_;
-  at::Tensor padded_rows_;
+  at::Tensor padded_rows_, valid_rows_, row_tiles_;
   at::Tensor gapped_places_;     // int64 (R): the place of each row in with_gaps()
   at::Tensor convolved_places_;  // int64 (R): and behind the convolution
 };

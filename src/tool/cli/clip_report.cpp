@@ -211,7 +211,8 @@ void say_engine(const EngineChoice& engine, Messages& messages) {
         fmt::format("--engine fused falls back on {}: {}", name_of(engine.kind), engine.reason));
   }
   if (engine.kind == EngineKind::device) {
-    messages.say("the device engine runs (W2VBERT_DEVICE_ENGINE=1); no GPU has run it yet");
+    messages.say("the device engine runs " + quote_bytes(engine.steps, 600) +
+                 "; no GPU had run it when this version was made");
   }
 }
 

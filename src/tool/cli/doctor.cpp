@@ -18,7 +18,9 @@
 #include "core/file.h"
 #include "core/text.h"
 #include "core/threads.h"
+#include "engine/device/choose_ops.h"
 #include "engine/device/device_model.h"
+#include "engine/device/kernel_library.h"
 #include "engine/fused_encoder.h"
 #include "tool/cli/commands.h"
 #include "tool/cli/console.h"
@@ -122,11 +124,27 @@ Finding engine_finding() {
   return finding;
 }
 
-Finding device_engine_finding() {
-  Finding finding{"device engine", "LibTorch's operations; no GPU has run it yet", ""};
+// `gpu`: whether there is one.
+Finding device_engine_finding(bool gpu) {
+  Finding finding{"device engine", "in LibTorch's operations: its own kernels need a GPU", ""};
+  // For the published model's sizes.
+  for (const Precision precision : {Precision::float32, Precision::float16, Precision::bfloat16}) {
+    if (!gpu) break;
+    const OpsChoice ops = choose_ops(Wav2Vec2BertConfig(), c10::kCUDA, dtype_of(precision));
+    finding.value = quote_bytes(ops.text, 500);
+    if (!ops.own_kernels) break;
+  }
+  finding.value += "; no GPU had run it when this version was made";
   finding.value += device_engine_is_wanted() ? "; chosen by W2VBERT_DEVICE_ENGINE=1"
-                                             : "; W2VBERT_DEVICE_ENGINE=1 chooses it";
+                                             : "; W2VBERT_DEVICE_ENGINE=1 chooses it anywhere";
   return finding;
+}
+
+Finding gpu_kernels_finding() {
+  const LoadedKernels& kernels = kernel_library();
+  if (kernels.library != nullptr) return {"GPU kernels", quote_bytes(kernels.path, 500), ""};
+  return {"GPU kernels", "none: " + quote_bytes(kernels.problem, 500),
+          "only needed for the device engine's speed on a GPU"};
 }
 
 Finding mkl_finding() {
@@ -214,7 +232,8 @@ int run(const DoctorOptions& options) {
       threads_finding(),
       onednn_finding(),
       engine_finding(),
-      device_engine_finding(),
+      device_engine_finding(cuda.advice.empty()),
+      gpu_kernels_finding(),
       mkl_finding(),
       std::move(cuda),
       hub_finding(),

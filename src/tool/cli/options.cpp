@@ -226,8 +226,9 @@ void ModelOptions::add_model_to(CLI::App& command) {
 
 void ModelOptions::add_engine_to(CLI::App& command) {
   add_value(command, "--engine", engine, engine_kinds(),
-            "How the model is run: fast (on a CPU; what it cannot run falls back on the "
-            "reference, with a message), or HuggingFace's operations one for one");
+            "How the model is run: fast (on a CPU, and on a GPU with kernels of its own; what it "
+            "cannot run falls back on the reference, with a message), or HuggingFace's operations "
+            "one for one");
   add_value(command, "--attn-implementation", attn_implementation, attn_implementations(),
             "Which of HuggingFace's attention paths the reference engine follows (default: what "
             "config.json asks for, else sdpa)");

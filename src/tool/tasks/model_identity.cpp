@@ -42,11 +42,8 @@ class DigestCache {
  public:
   explicit DigestCache(const InputFile& file) {
     struct stat status {};
-    std::string folder = environment_text("XDG_CACHE_HOME");
-    if (const std::string home = environment_text("HOME"); folder.empty() && !home.empty()) {
-      folder = join_path(home, ".cache");
-    }
-    if (!folder.starts_with('/') || ::fstat(file.descriptor(), &status) != 0) return;
+    const std::string folder = user_cache_folder();
+    if (folder.empty() || ::fstat(file.descriptor(), &status) != 0) return;
     // Its times may not tell yet that it is still being written.
     if (std::time(nullptr) - status.st_ctim.tv_sec < kUnchangedSeconds) return;
     Sha256 key;
@@ -57,7 +54,7 @@ class DigestCache {
           status.st_ctim.tv_nsec}) {
       key.add(std::to_string(number) + ",");
     }
-    folder_ = join_path(folder, "w2vbert/digests");
+    folder_ = join_path(folder, "digests");
     path_ = join_path(folder_, key.hex());
   }
 

@@ -87,8 +87,12 @@ TEST(AddNormKernel, IsRightForEveryMultipleOfEight) {
   for (std::int32_t channels = 8; channels <= 8 * kLongest; channels += 8) {
     const auto element = kElements[channels / 8 % 3];
     for (const bool delta : {true, false}) {
-      const auto outcome =
-          run(AddNormCase{.rows = 2, .channels = channels, .delta = delta}, element);
+      const auto outcome = run(AddNormCase{.rows = 2,
+                                           .channels = channels,
+                                           .delta = delta,
+                                           .scale = channels % 16 == 0 ? 0.5f : 1.0f,
+                                           .float32_output = channels / 8 % 4 == 0},
+                               element);
       ASSERT_TRUE(outcome.is_clean())
           << channels << " " << name_of(element) << ": " << outcome.text();
     }

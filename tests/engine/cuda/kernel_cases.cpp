@@ -258,15 +258,18 @@ Outcome run(const AddNormCase& of, Element element) {
   auto residual_values = random.normal(rows * channels, 2.0f, 3.0f);
   random.put(of.hostile, residual_values, Element::float32);
   const auto delta_bytes = encode(random.normal(rows * channels), element);
+  const Element output = of.float32_output ? Element::float32 : element;
   const auto norm_weight = random.normal(channels, 0.1f, 1.0f),
              norm_bias = random.normal(channels, 0.1f);
 
   Buffer<float> residual(residual_values, "residual"), norm_w(norm_weight, "norm_weight"),
       norm_b(norm_bias, "norm_bias");
-  Buffer<std::uint8_t> delta(delta_bytes, "delta"), y(rows * channels * size_of(element), "y");
+  Buffer<std::uint8_t> delta(delta_bytes, "delta"), y(rows * channels * size_of(output), "y");
   AddNorm arguments;
   arguments.residual = residual.data();
   arguments.delta = of.delta ? delta.data() : nullptr;
+  arguments.scale = of.scale;
+  arguments.float32_output = of.float32_output;
   arguments.norm_weight = norm_w.data();
   arguments.norm_bias = norm_b.data();
   arguments.y = y.data();
@@ -280,7 +283,8 @@ Outcome run(const AddNormCase& of, Element element) {
   const auto d = decode(delta_bytes, element);
   std::vector<double> sums(rows * channels);
   for (std::size_t i = 0; i < sums.size(); ++i) {
-    sums[i] = static_cast<double>(residual_values[i]) + (of.delta ? d[i] : 0.0);
+    sums[i] = static_cast<double>(residual_values[i]) +
+              (of.delta ? static_cast<double>(of.scale) * d[i] : 0.0);
   }
   std::vector<double> written;
   for (const auto value : residual.values()) written.push_back(static_cast<double>(value));
@@ -289,7 +293,7 @@ Outcome run(const AddNormCase& of, Element element) {
     normalise(&sums[row * channels], channels, norm_weight, norm_bias,
               static_cast<double>(arguments.epsilon));
   }
-  compare(outcome, decode(y.values(), element), sums, tolerance_for(element, 2e-5), "y");
+  compare(outcome, decode(y.values(), output), sums, tolerance_for(output, 2e-5), "y");
   return outcome;
 }
 
@@ -377,6 +381,7 @@ Outcome run(const AttentionCase& of, Element element) {
   arguments.left = of.left;
   arguments.right = of.right;
   arguments.sdpa = of.sdpa;
+  arguments.scale = of.score_scale;
   Outcome outcome;
   outcome.refused = launch_relative_attention(arguments, element, nullptr);
   outcome.findings = emulator::take_findings();
@@ -408,6 +413,7 @@ Outcome run(const AttentionCase& of, Element element) {
           double score = 0.0;
           for (std::size_t d = 0; d < size; ++d)
             score += q[d] * k[d] + (of.positions ? q[d] * p[d] : 0.0);
+          score *= static_cast<double>(of.score_scale);
           if (of.mask != Mask::nothing && valid[j] == 0) score = masked_score;
           scores[j - first] = score;
           most = std::isnan(score) ? score : std::max(most, score);

@@ -56,6 +56,7 @@ struct AttentionCase {
   bool sdpa = true;
   Hostile hostile = Hostile::nothing;
   float scale = 1.0f;  // of the queries
+  float score_scale = 0.25f;
   unsigned seed = 1;
 };
 Outcome run(const AttentionCase& of, Element element);
@@ -64,6 +65,8 @@ struct AddNormCase {
   std::int64_t rows = 1;
   std::int32_t channels = 8;
   bool delta = true;
+  float scale = 1.0f;
+  bool float32_output = false;
   Hostile hostile = Hostile::nothing;
   unsigned seed = 1;
 };

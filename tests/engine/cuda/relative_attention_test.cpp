@@ -95,7 +95,7 @@ TEST(RelativeAttentionKernel, KeepsHostileValuesInTheirClips) {
 // The greatest score moves from tile to tile, by hundreds.
 TEST(RelativeAttentionKernel, IsRightForSharpScores) {
   for (const auto element : kElements) {
-    expect_clean({.lengths = {300, 65}, .scale = 30.0f}, element, "sharp");
+    expect_clean({.lengths = {300, 65}, .scale = 30.0f, .score_scale = 1.0f}, element, "sharp");
   }
 }
 

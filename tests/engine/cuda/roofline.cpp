@@ -114,6 +114,7 @@ Work count_attention(std::int32_t rows, const char* name) {
   arguments.head_size = kHeadSize;
   arguments.left = kLeft;
   arguments.right = kRight;
+  arguments.scale = 0.125f;
   const auto* refused = launch_relative_attention(arguments, Element::bfloat16, nullptr);
   // For each score: bias, maximum, difference, factor, sum.
   return finish(name, refused, rows, kHeads, 5.0 * kHeads * rows, 1.0 * kHeads * rows);

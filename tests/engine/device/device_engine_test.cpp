@@ -19,8 +19,10 @@
 #include <vector>
 
 #include "engine/device/aten_ops.h"
+#include "engine/device/device_cases.h"
 #include "engine/device/device_engine.h"
 #include "engine/device/device_model.h"
+#include "engine/device/kernel_ops.h"
 #include "engine/reference_engine.h"
 #include "support/engine_cases.h"
 #include "support/random_parameters.h"
@@ -35,41 +37,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
-
-DeviceEngine device_engine(Wav2Vec2BertModel model, Precision precision = Precision::float32) {
-  put_on_device_engine(*model, precision);
-  return DeviceEngine(std::move(model));
-}
-
-// As random_config(), with what this engine takes besides.
-Wav2Vec2BertConfig random_device_config(std::mt19937& random) {
-  Wav2Vec2BertConfig config = random_config(random);
-  if (random() % 3 == 0) config.hidden_act = "gelu";
-  if (random() % 3 == 0) config.attn_implementation = "eager";
-  if (random() % 3 == 0) {
-    config.add_adapter = true;
-    config.num_adapter_layers = 1 + random() % 2;
-    config.use_intermediate_ffn_before_adapter = random() % 2 == 0;
-  }
-  return config;
-}
-
-// Clips of which the adapter leaves something.
-std::vector<EngineClip> random_device_clips(std::mt19937& random, std::int64_t features) {
-  std::vector<EngineClip> clips;
-  const auto count = 1 + random() % 6;
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::int64_t frames = 8 + static_cast<std::int64_t>(random() % (i == 0 ? 300 : 120));
-    clips.push_back(random_clip(random, frames, features));
-  }
-  return clips;
-}
-
-std::vector<StateId> every_state(const Wav2Vec2BertConfig& config) {
-  std::vector<StateId> states = all_states(config.num_hidden_layers);
-  states.push_back(StateId::last_hidden_state());
-  return states;
-}
 
 TEST(DeviceEngine, GivesTheMirrorsStatesForRandomConfigsAndRaggedBatches) {
   double largest = 0;
@@ -93,19 +60,6 @@ TEST(DeviceEngine, GivesTheMirrorsStatesForRandomConfigsAndRaggedBatches) {
     }
   }
   RecordProperty("largest_difference", ::testing::PrintToString(largest));
-}
-
-// The distance of two sets of states in Euclidean norms, over all clips.
-double relative_error(const std::vector<ClipStates>& states, const std::vector<ClipStates>& exact,
-                      std::size_t state) {
-  double squares = 0, of_exact = 0;
-  for (std::size_t clip = 0; clip < states.size(); ++clip) {
-    const auto wide = exact[clip].states[state].to(torch::kDouble);
-    const auto error = states[clip].states[state].to(torch::kDouble) - wide;
-    squares += error.square().sum().item<double>();
-    of_exact += wide.square().sum().item<double>();
-  }
-  return std::sqrt(squares / of_exact);
 }
 
 class DeviceEngineIn : public ::testing::TestWithParam<Precision> {};
@@ -484,14 +438,29 @@ class WaitsForTheDevice {
 };
 thread_local WaitsForTheDevice* WaitsForTheDevice::current = nullptr;
 
-TEST(DeviceEngine, NeverWaitsForTheDeviceInAForward) {
+// Launchers that take everything and do nothing, as there is no memory on meta.
+template <class Arguments>
+const char* take(const Arguments&, cuda::Element, void*) {
+  return nullptr;
+}
+
+class DeviceEngineWith : public ::testing::TestWithParam<bool> {};
+
+TEST_P(DeviceEngineWith, NeverWaitsForTheDeviceInAForward) {
+  std::shared_ptr<const DeviceOps> ops = std::make_shared<AtenOps>();
+  if (GetParam()) {
+    ops = std::make_shared<KernelOps>(cuda::Launchers{take<cuda::GatedConv>,
+                                                      take<cuda::RelativeAttention>,
+                                                      take<cuda::AddNorm>, take<cuda::BiasSwish>});
+  }
   for (unsigned seed = 0; seed < 30; ++seed) {
     std::mt19937 random(seed);
     const auto config = random_device_config(random);
     const auto model = std::dynamic_pointer_cast<Wav2Vec2BertModelImpl>(
         model_of(config, seed)->clone(torch::Device(torch::kMeta)));
-    const DeviceEncoder encoder(*model);
-    const DeviceAdapter adapter(*model);
+    DeviceEncoder encoder(*model);
+    encoder.set_ops(ops);
+    const DeviceAdapter adapter(*model, ops);
     std::vector<RaggedLength> lengths;
     for (const EngineClip& clip :
          random_device_clips(random, config.feature_projection_input_dim)) {
@@ -506,11 +475,14 @@ TEST(DeviceEngine, NeverWaitsForTheDeviceInAForward) {
                                       DeviceEncoder::Input::features);
     const auto last = adapter.forward(rows.back(), layout, plan);
     EXPECT_THAT(waits.operations, IsEmpty()) << "seed " << seed;
-    EXPECT_GT(waits.seen, 20 * config.num_hidden_layers);
+    EXPECT_GT(waits.seen, 12 * config.num_hidden_layers);
     EXPECT_THAT(last, SizeIs(lengths.size()));
     EXPECT_TRUE(last.front().is_meta());
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(All, DeviceEngineWith, ::testing::Values(false, true),
+                         [](const auto& of) { return of.param ? "Kernels" : "AtenOps"; });
 
 TEST(AtenOps, AttendInBlocksOfQueriesAsAtOnce) {
   std::mt19937 random(3);
@@ -574,6 +546,19 @@ TEST(RaggedLayout, PutsZerosBeforeEachClipOfAConvolution) {
       torch::tensor({0., 0., 1., 2., 3., 0., 0., 4., 5., 0., 0., 6., 7., 8.}).to(torch::kFloat)));
   // A kernel of three frames that takes the last one.
   EXPECT_TRUE(torch::equal(layout.without_gaps(gapped.slice(0, 2)), rows));
+}
+
+TEST(RaggedLayout, HasTilesOfItsClipsAndTheirValidFramesForKernels) {
+  const RaggedLayout layout({{3, {}}, {70, torch::arange(70).lt(68)}}, torch::kCPU,
+                            {.row_multiple = 16});
+  EXPECT_TRUE(torch::equal(
+      layout.row_tiles(),
+      torch::tensor({0, 70, 0, 64, 0, 70, 64, 70, 70, 73, 70, 73}, torch::kInt).view({3, 4})));
+  const auto valid = torch::ones({80}, torch::kByte);
+  valid.slice(0, 68, 70).zero_();
+  EXPECT_TRUE(torch::equal(layout.valid_rows(), valid));
+  const RaggedLayout whole({{3, torch::ones({3})}}, torch::kCPU, {});
+  EXPECT_FALSE(whole.valid_rows().defined());
 }
 
 }  // namespace

@@ -61,7 +61,7 @@ TEST_F(DeviceEngineRuns, ExtractGivesTheStatesOfTheReference) {
   const json reference = report_of(extract("reference", {}, {"--engine", "reference"}));
   const Result result = extract("device", kOnDeviceEngine, {});
   EXPECT_EQ(report_of(result)["engine"], "device");
-  EXPECT_THAT(result.err, HasSubstr("no GPU has run it yet"));
+  EXPECT_THAT(result.err, HasSubstr("no GPU had run it when this version was made"));
   EXPECT_EQ(reference["engine"], "reference");
   for (int i = 0; i < 5; ++i) {
     const std::string name = std::to_string(i) + ".safetensors";
@@ -79,6 +79,61 @@ TEST_F(DeviceEngineRuns, ExtractGivesTheStatesOfTheReference) {
   EXPECT_EQ(other.status, 2);
   EXPECT_THAT(other.errors(), ElementsAre(HasSubstr("engine")));
 }
+
+#ifdef EMULATED_KERNELS
+// The kernels, as the emulator runs them, through the program: checked at first use, remembered,
+// and left where one differs.
+TEST_F(DeviceEngineRuns, ChecksItsKernelsAndLeavesThemWhereOneDiffers) {
+  constexpr const char* kReversedKernel = "4";  // emulator::Bug::conv_kernel_reversed
+  const auto extract = [&](const std::string& output, const std::string& cache,
+                           const std::string& bug) {
+    Conditions conditions = kOnDeviceEngine;
+    conditions.environment["W2VBERT_CUDA_LIBRARY"] = EMULATED_KERNELS;
+    conditions.environment["XDG_CACHE_HOME"] = directory_ / cache;
+    conditions.environment["EMULATED_BUG"] = bug;
+    Words all = words("extract", {"--output", directory_ / output, "--states", "3"});
+    all.insert(all.end(), clips_.begin(), clips_.end());
+    const Result result = run_program(all, conditions);
+    EXPECT_EQ(report_of(result)["engine"], "device");
+    return result.err;
+  };
+  const auto records = [&](const std::string& cache) {
+    std::vector<std::string> paths;
+    for (const auto& entry :
+         std::filesystem::directory_iterator(directory_ / (cache + "/w2vbert/kernels"))) {
+      paths.push_back(entry.path());
+    }
+    return paths;
+  };
+  EXPECT_THAT(extract("right", "right-cache", "0"),
+              HasSubstr("the device engine runs in its own kernels, checked on the emulator"));
+  EXPECT_EQ(records("right-cache").size(), 1U);
+  const std::string differs =
+      "differ from them on the emulator, please report this line: gated_conv";
+  EXPECT_THAT(extract("wrong", "wrong-cache", kReversedKernel), HasSubstr(differs));
+  // Remembered, with the fault that is not there any more.
+  EXPECT_THAT(extract("again", "wrong-cache", "0"), HasSubstr(differs));
+  EXPECT_EQ(records("wrong-cache").size(), 1U);
+  const Result reference = run_program([&] {
+    Words all = words("extract", {"--output", directory_ / "reference", "--states", "3", "--engine",
+                                  "reference"});
+    all.insert(all.end(), clips_.begin(), clips_.end());
+    return all;
+  }());
+  EXPECT_EQ(reference.status, 0) << reference.err;
+  for (int i = 0; i < 5; ++i) {
+    const std::string name = std::to_string(i) + ".safetensors";
+    for (const auto& [key, tensor] : tensors_of(directory_ / ("reference/" + name))) {
+      for (const char* output : {"right", "wrong", "again"}) {
+        const auto got = tensors_of(directory_ / (std::string(output) + "/" + name));
+        EXPECT_LT(w2vbert::testing::difference(got.at(key).to(at::kFloat), tensor.to(at::kFloat)),
+                  w2vbert::testing::kTolerance)
+            << output << ", " << name;
+      }
+    }
+  }
+}
+#endif
 
 TEST_F(DeviceEngineRuns, EveryCommandTakesIt) {
   const std::string features = directory_ / "features";
@@ -161,7 +216,8 @@ TEST_F(DeviceEngineRuns, RefusesInt8AndSaysWhy) {
 }
 
 TEST_F(DeviceEngineRuns, DoctorSaysWhatNoGpuHasRun) {
-  EXPECT_THAT(run_program({"doctor"}).out, HasSubstr("no GPU has run it yet"));
+  EXPECT_THAT(run_program({"doctor"}).out,
+              HasSubstr("no GPU had run it when this version was made"));
   EXPECT_THAT(run_program({"doctor"}, kOnDeviceEngine).out,
               HasSubstr("chosen by W2VBERT_DEVICE_ENGINE=1"));
 }

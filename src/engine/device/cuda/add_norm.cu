@@ -5,13 +5,14 @@ namespace w2vbert::cuda {
 namespace {
 
 constexpr int kMaxThreads = 256;
+constexpr int kMaxVectors = 4;
 
 // A block has a row, and a thread `kVectors` times eight of its channels in registers: the row is
 // read once.
-template <class T, int kVectors>
+template <class T, class Y, int kVectors>
 __global__ void __launch_bounds__(kMaxThreads)
-    add_norm_kernel(float* residual, const T* delta, const float* norm_weight,
-                    const float* norm_bias, float epsilon, T* y, int channels) {
+    add_norm_kernel(float* residual, const T* delta, float delta_scale, const float* norm_weight,
+                    const float* norm_bias, float epsilon, Y* y, int channels) {
   const std::int64_t row = blockIdx.x;
   const int threads = static_cast<int>(blockDim.x), warps = threads / kLanes;
   float* sums = shared_memory<float>();  // (2, warps): of the values, and of the squares
@@ -30,7 +31,7 @@ __global__ void __launch_bounds__(kMaxThreads)
         load_eight(delta + row * channels + c, deltas);
         float result[8];
 #pragma unroll
-        for (int j = 0; j < 8; ++j) result[j] = values[v][j] + deltas[j];
+        for (int j = 0; j < 8; ++j) result[j] = values[v][j] + delta_scale * deltas[j];
         if (!W2VBERT_BUG(norm_residual_not_written)) store_eight(residual + c, result);
         if (!W2VBERT_BUG(norm_of_the_residual_alone)) {
 #pragma unroll
@@ -75,21 +76,26 @@ __global__ void __launch_bounds__(kMaxThreads)
   }
 }
 
-template <class T, int kVectors>
+template <class T, class Y, int kVectors>
 const char* launch_as(const AddNorm& arguments, void* stream) {
   const int vectors = arguments.channels / 8;
   const int threads = ((vectors + kVectors - 1) / kVectors + kLanes - 1) / kLanes * kLanes;
-  return launch(add_norm_kernel<T, kVectors>, dim3{static_cast<unsigned>(arguments.rows), 1, 1},
+  return launch(add_norm_kernel<T, Y, kVectors>, dim3{static_cast<unsigned>(arguments.rows), 1, 1},
                 threads, 2 * sizeof(float) * static_cast<std::size_t>(threads / kLanes), stream,
-                arguments.residual, static_cast<const T*>(arguments.delta), arguments.norm_weight,
-                arguments.norm_bias, arguments.epsilon, static_cast<T*>(arguments.y),
-                static_cast<int>(arguments.channels));
+                arguments.residual, static_cast<const T*>(arguments.delta), arguments.scale,
+                arguments.norm_weight, arguments.norm_bias, arguments.epsilon,
+                static_cast<Y*>(arguments.y), static_cast<int>(arguments.channels));
+}
+
+template <class T, class Y>
+const char* launch_for_channels(const AddNorm& arguments, void* stream) {
+  return arguments.channels <= kMaxThreads * 8 ? launch_as<T, Y, 1>(arguments, stream)
+                                               : launch_as<T, Y, kMaxVectors>(arguments, stream);
 }
 
 }  // namespace
 
 const char* launch_add_norm(const AddNorm& arguments, Element element, void* stream) {
-  constexpr int kMaxVectors = 4;
   if (arguments.channels <= 0 || arguments.channels % 8 != 0 ||
       arguments.channels > kMaxThreads * 8 * kMaxVectors) {
     return "add_norm: channels that are not a multiple of 8 up to 8192";
@@ -97,8 +103,8 @@ const char* launch_add_norm(const AddNorm& arguments, Element element, void* str
   if (arguments.rows == 0) return nullptr;
   return for_element(element, [&](auto zero) {
     using T = decltype(zero);
-    return arguments.channels <= kMaxThreads * 8 ? launch_as<T, 1>(arguments, stream)
-                                                 : launch_as<T, kMaxVectors>(arguments, stream);
+    return arguments.float32_output ? launch_for_channels<T, float>(arguments, stream)
+                                    : launch_for_channels<T, T>(arguments, stream);
   });
 }
 

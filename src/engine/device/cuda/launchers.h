@@ -41,11 +41,11 @@ struct GatedConv {
 };
 const char* launch_gated_conv(const GatedConv& arguments, Element element, void* stream);
 
-// softmax(q.k + q.E[clamp(j - t, -left, right) + left]) v over the keys j of each clip.
+// softmax(scale (q.k + q.E[clamp(j - t, -left, right) + left])) v over the keys j of each clip.
 // HF: Wav2Vec2BertSelfAttention.forward with position_embeddings_type relative_key, or without
 // positions.
 struct RelativeAttention {
-  const void* qkv = nullptr;                 // (R, 3, H, D), the queries times D^-0.5
+  const void* qkv = nullptr;                 // (R, 3, H, D)
   const void* distance_embedding = nullptr;  // (W, D), or nullptr: no positions
   const std::uint8_t* valid =
       nullptr;                     // (R), 0 where a frame is padding, or nullptr: all are valid
@@ -54,6 +54,9 @@ struct RelativeAttention {
   std::int32_t tile_count = 0;
   std::int32_t heads = 0;
   std::int32_t head_size = 0;  // a multiple of 8, up to 128
+  // D^-0.5, of the float32 scores: weights of a narrow type would round where it is not a power
+  // of 2.
+  float scale = 1.0f;
   std::int32_t left = 0;
   std::int32_t right = 0;
   // What a query without any key gives: zeros, as torch's scaled_dot_product_attention, or what a
@@ -66,14 +69,17 @@ const char* unsupported_attention(const RelativeAttention& arguments, Element el
 const char* launch_relative_attention(const RelativeAttention& arguments, Element element,
                                       void* stream);
 
-// residual += delta; y = LayerNorm(residual). Without delta (nullptr) the residual stays as it is.
+// residual += scale * delta; y = LayerNorm(residual). Without delta (nullptr) the residual stays as
+// it is, and is not written.
 struct AddNorm {
   float* residual = nullptr;           // (R, C), read and written
-  const void* delta = nullptr;         // (R, C) of y's type, or nullptr
+  const void* delta = nullptr;         // (R, C), or nullptr
+  float scale = 1.0f;                  // 0.5 for the half step of a feed-forward
   const float* norm_weight = nullptr;  // (C)
   const float* norm_bias = nullptr;    // (C)
   float epsilon = 1e-5f;
-  void* y = nullptr;  // (R, C)
+  void* y = nullptr;            // (R, C) of delta's type, or float32
+  bool float32_output = false;  // y is float32, whatever delta is
   std::int64_t rows = 0;
   std::int32_t channels = 0;  // a multiple of 8, up to 8192
 };
@@ -88,5 +94,16 @@ struct BiasSwish {
   std::int32_t channels = 0;  // I, a multiple of 8
 };
 const char* launch_bias_swish(const BiasSwish& arguments, Element element, void* stream);
+
+// The launchers of one build of the kernels: for GPUs, or for the tests' emulator.
+struct Launchers {
+  const char* (*gated_conv)(const GatedConv& arguments, Element element, void* stream) = nullptr;
+  const char* (*relative_attention)(const RelativeAttention& arguments, Element element,
+                                    void* stream) = nullptr;
+  const char* (*add_norm)(const AddNorm& arguments, Element element, void* stream) = nullptr;
+  const char* (*bias_swish)(const BiasSwish& arguments, Element element, void* stream) = nullptr;
+  // The cudaStream_t that LibTorch's operations of this thread run on. Absent: the default stream.
+  void* (*current_stream)(std::int32_t device) = nullptr;
+};
 
 }  // namespace w2vbert::cuda

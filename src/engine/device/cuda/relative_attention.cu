@@ -27,6 +27,7 @@ struct Arguments {
   T* y;                         // (R, H, D)
   const RowTile* tiles;
   int heads, head_size, left, right;
+  float scale;  // of scores, applied where the greatest is subtracted from them: that costs nothing
   float masked_score;  // minus infinity, or the lowest finite number
   bool sdpa;
 
@@ -137,6 +138,7 @@ __global__ void __launch_bounds__(Shape<kD>::kThreads, Shape<kD>::kBlocks)
   const std::int64_t stride = static_cast<std::int64_t>(3) * arguments.heads * head_size;
   const int left = arguments.left, right = arguments.right, distances = left + 1 + right;
   const bool positions = arguments.distance_embedding != nullptr;
+  const float exponent_scale = arguments.scale * kLog2E;
 
   constexpr int kTile = kKeys * kD;
   T* keys = shared_memory<T>();  // (2, 64, kD): one tile is used while the next one comes
@@ -316,7 +318,7 @@ __global__ void __launch_bounds__(Shape<kD>::kThreads, Shape<kD>::kBlocks)
         const float from = now == -infinity() ? 0.0f : now;
         const float rescale = W2VBERT_BUG(attention_misses_rescale)
                                   ? 1.0f
-                                  : power_of_two((most[m][r] - from) * kLog2E);
+                                  : power_of_two((most[m][r] - from) * exponent_scale);
         most[m][r] = now;
         sums[m][r] *= rescale;
 #pragma unroll
@@ -324,7 +326,7 @@ __global__ void __launch_bounds__(Shape<kD>::kThreads, Shape<kD>::kBlocks)
 #pragma unroll
           for (int i = 2 * r; i < 2 * r + 2; ++i) {
             // The difference first: the lowest finite score times log2(e) is not finite.
-            scores[m][n][i] = power_of_two((scores[m][n][i] - from) * kLog2E);
+            scores[m][n][i] = power_of_two((scores[m][n][i] - from) * exponent_scale);
             sums[m][r] += scores[m][n][i];
           }
         }
@@ -496,9 +498,9 @@ __global__ void __launch_bounds__(kPlainThreads, 1)
       }
       now = fmaxf(now, most[q]);
       const float from = now == -infinity() ? 0.0f : now;
-      const float rescale = expf(most[q] - from);
+      const float rescale = expf((most[q] - from) * arguments.scale);
       most[q] = now;
-      scores[q] = expf(scores[q] - from);
+      scores[q] = expf((scores[q] - from) * arguments.scale);
       sums[q] = sums[q] * rescale + scores[q];
 #pragma unroll
       for (int c = 0; c < kColumns; ++c) output[q][c] *= rescale;
@@ -594,6 +596,7 @@ const char* launch_relative_attention(const RelativeAttention& arguments, Elemen
                              arguments.head_size,
                              arguments.left,
                              arguments.right,
+                             arguments.scale,
                              finite ? kLowest : -std::numeric_limits<float>::infinity(),
                              arguments.sdpa};
     return for_head_size(arguments.head_size, [&](auto size) {
