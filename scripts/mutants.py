@@ -67,6 +67,7 @@ ROOMS = {
 
 MUTANTS = (
     # core
+    Mutant("core.every-half-is-a-byte", "src/core/json.cpp", "code >= 0xDC80 && code < 0xDD00", "code >= 0xDC00"),
     Mutant("core.numpy-draw-of-one-bit-less", "src/core/numpy_random.cpp",
            "static_cast<std::uint32_t>(engine_()) >> 6", "static_cast<std::uint32_t>(engine_()) >> 7"),
     Mutant("core.numpy-interval-without-its-end", "src/core/numpy_random.cpp", "if (value <= most) return value;",
@@ -341,11 +342,13 @@ MUTANTS = (
     Mutant("device.kernels-read-any-strides", "src/engine/device/kernel_ops.cpp",
            "tensor.is_contiguous() &&", "(tensor.is_contiguous() || true) &&"),
     Mutant("device.refused-launches-count", "src/engine/device/kernel_ops.cpp",
-           "return launcher(arguments, element, stream) == nullptr;",
-           "(void)launcher(arguments, element, stream);\n  return true;"),
+           "  unsupported_reason_ = reason;\n  return false;", "  unsupported_reason_ = reason;\n  return true;"),
     Mutant("device.kernels-on-the-default-stream", "src/engine/device/kernel_ops.cpp",
-           "return launcher(arguments, element, stream) == nullptr;",
-           "(void)stream;\n  return launcher(arguments, element, nullptr) == nullptr;"),
+           "launcher(arguments, element, stream);", "((void)stream, launcher(arguments, element, nullptr));"),
+    Mutant("device.check-without-a-launch", "src/engine/device/choose_ops.cpp",
+           "if (ops->launches() == 0) {", "if (false) {"),
+    Mutant("device.fatal-check-repeated", "src/engine/device/choose_ops.cpp",
+           'record.write({"the check did not end', 'if (false) record.write({"the check did not end'),
     Mutant("device.eager-attention-as-sdpa", "src/engine/device/kernel_ops.cpp",
            "arguments.sdpa = attention.sdpa;", "arguments.sdpa = true;"),
     Mutant("device.kernels-of-another-interface", "src/engine/device/kernel_library.cpp",
@@ -377,9 +380,7 @@ MUTANTS = (
 
     # engine
     Mutant("engine.reference-memory-unchecked", "src/engine/reference_engine.cpp",
-           "    check_reference_memory(model_->config, static_cast<std::int64_t>(group.size()),\n"
-           "                           clips[group.front()].input_features.size(0),\n"
-           "                           of_model.dtype().toScalarType(), of_model.device());\n", ""),
+           "if (options.stop_after != 0) {", "if (false) {"),
     Mutant("engine.reference-memory-of-all-types", "src/engine/reference_memory.cpp",
            "c10::elementSize(dtype)", "c10::elementSize(at::kDouble)"),
     Mutant("engine.no-bias-in-linear-out", "src/engine/fused_encoder.cpp",
@@ -555,7 +556,8 @@ MUTANTS = (
            'if (variable("SLURM_GPUS_PER_TASK")) return true;', ""),
     Mutant("run.tasks-of-another-machine", "src/tool/run/local_process.cpp", "node -= nodes;", "--node;"),
     Mutant("run.batch-script-is-a-step", "src/tool/run/local_process.cpp",
-           "if (!index || !tasks) return std::nullopt;", "if (!index) return std::nullopt;"),
+           "if (!index || (!tasks && *index == \"0\") || has_own_gpus(variable))",
+           "if (!index || has_own_gpus(variable))"),
     Mutant("run.failed-outputs-not-skipped", "src/tool/run/output_writer.cpp",
            "    written.failure = std::current_exception();\n    outputs_.skip(item.index);\n",
            "    written.failure = std::current_exception();\n"),

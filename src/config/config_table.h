@@ -16,6 +16,7 @@
 
 #include "core/file.h"
 #include "core/json.h"
+#include "core/text.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert {
@@ -42,7 +43,7 @@ struct ConfigField {
 };
 
 inline std::string range_text(double least, double most) {
-  return "from " + describe(JsonScalar(least)) + " to " + describe(JsonScalar(most));
+  return "from " + number_text(least) + " to " + number_text(most);
 }
 
 // Checks and stores values for one file; every complaint names the file and the key.
@@ -219,7 +220,7 @@ inline JsonValue parse_config(std::string_view text, const std::string& path,
   }
   try {
     // HF: json.load. A key that nobody reads may hold NaN; the range of one that is read does not.
-    JsonValue root = JsonValue::parse(text, JsonConstants::kAsPython);
+    JsonValue root = JsonValue::parse(text, JsonDialect::kPython);
     if (!root.get_if<JsonValue::Object>()) {
       throw ConfigError(path, "", "holds " + root.describe(), "a JSON object");
     }

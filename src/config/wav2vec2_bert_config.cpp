@@ -429,9 +429,8 @@ void Config::validate(const std::string& path) const {
                ", num_adapter_layers = " + std::to_string(num_adapter_layers) +
                ", adapter_kernel_size = " + std::to_string(adapter_kernel_size);
     }
-    reader.fail("",
-                sizes + ": a model of " + describe(JsonScalar(parameter_count())) + " parameters",
-                "at most " + describe(JsonScalar(kMaxParameters)));
+    reader.fail("", sizes + ": a model of " + number_text(parameter_count()) + " parameters",
+                "at most " + number_text(kMaxParameters));
   }
 }
 

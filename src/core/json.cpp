@@ -27,8 +27,8 @@ int hex4(std::string_view digits) {
 // One pass without recursion over one text.
 class Reader {
  public:
-  Reader(std::string_view text, JsonHandler& handler, JsonConstants constants)
-      : text_(text), handler_(handler), constants_(constants) {}
+  Reader(std::string_view text, JsonHandler& handler, JsonDialect dialect)
+      : text_(text), handler_(handler), dialect_(dialect) {}
 
   void read() {
     if (text_.size() > std::numeric_limits<std::uint32_t>::max()) {
@@ -197,7 +197,7 @@ class Reader {
   }
 
   void read_constant(std::string_view word, double value) {
-    if (constants_ == JsonConstants::kRefused) fail_value();
+    if (dialect_ == JsonDialect::kStandard) fail_value();
     read_word(word, value);
   }
 
@@ -320,9 +320,18 @@ class Reader {
     std::size_t length = 6;
     if (code >= 0xD800 && code < 0xE000) {
       const int low = code_at(at_ + 6);
-      if (code >= 0xDC00 || low < 0xDC00 || low >= 0xE000) fail("half of a surrogate pair");
-      code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
-      length = 12;
+      if (code < 0xDC00 && low >= 0xDC00 && low < 0xE000) {
+        code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+        length = 12;
+      } else if (dialect_ == JsonDialect::kStandard) {
+        fail("half of a surrogate pair");
+      } else if (dialect_ == JsonDialect::kPythonNames && code >= 0xDC80 && code < 0xDD00) {
+        scratch_ += static_cast<char>(code - 0xDC00);
+        at_ += length;
+        return;
+      } else {
+        code = 0xFFFD;
+      }
     }
     append_utf8(scratch_, static_cast<std::uint32_t>(code));
     at_ += length;
@@ -330,7 +339,7 @@ class Reader {
 
   std::string_view text_;
   JsonHandler& handler_;
-  JsonConstants constants_;
+  JsonDialect dialect_;
   std::size_t at_ = 0;
   std::array<Container, kMaxJsonDepth> open_{};
   std::size_t depth_ = 0;
@@ -363,11 +372,11 @@ struct Describe {
 }  // namespace
 
 void read_json(std::string_view text, JsonHandler& handler) {
-  read_json(text, handler, JsonConstants::kRefused);
+  read_json(text, handler, JsonDialect::kStandard);
 }
 
-void read_json(std::string_view text, JsonHandler& handler, JsonConstants constants) {
-  Reader(text, handler, constants).read();
+void read_json(std::string_view text, JsonHandler& handler, JsonDialect dialect) {
+  Reader(text, handler, dialect).read();
 }
 
 std::string describe(const JsonScalar& value) { return std::visit(Describe{}, value); }
@@ -417,11 +426,11 @@ class JsonTreeBuilder : public JsonHandler {
   std::vector<JsonValue*> open_;
 };
 
-JsonValue JsonValue::parse(std::string_view text) { return parse(text, JsonConstants::kRefused); }
+JsonValue JsonValue::parse(std::string_view text) { return parse(text, JsonDialect::kStandard); }
 
-JsonValue JsonValue::parse(std::string_view text, JsonConstants constants) {
+JsonValue JsonValue::parse(std::string_view text, JsonDialect dialect) {
   JsonTreeBuilder builder;
-  read_json(text, builder, constants);
+  read_json(text, builder, dialect);
   return builder.take();
 }
 

@@ -50,14 +50,20 @@ class JsonHandler {
   virtual void end_array() = 0;
 };
 
-// Whether NaN, Infinity and -Infinity are numbers: Python's json.dump writes them, and its
-// json.load takes them. JSON does not have them, nor do other readers of a safetensors header.
-enum class JsonConstants { kRefused, kAsPython };
+enum class JsonDialect {
+  kStandard,
+  // What Python's json.load takes besides. NaN, Infinity and -Infinity are numbers: its json.dump
+  // writes them. Half of a surrogate pair is U+FFFD: Python keeps it, and no file can hold it.
+  kPython,
+  // The same; but a half from U+DC80 to U+DCFF is the byte 80 to FF: so Python reads file names
+  // that are not UTF-8 (surrogateescape), and json.dump writes them. Such strings are bytes.
+  kPythonNames,
+};
 
 // Throws JsonError with the place (line and column) in its message. Strings without escape
 // sequences are handed out as views of `text` itself.
 void read_json(std::string_view text, JsonHandler& handler);
-void read_json(std::string_view text, JsonHandler& handler, JsonConstants constants);
+void read_json(std::string_view text, JsonHandler& handler, JsonDialect dialect);
 
 // A whole JSON text in memory, for small files such as config.json. Not copyable: a deep copy of
 // hostile input is never needed.
@@ -67,7 +73,7 @@ class JsonValue {
   using Object = std::vector<std::pair<std::string, JsonValue>>;
 
   static JsonValue parse(std::string_view text);
-  static JsonValue parse(std::string_view text, JsonConstants constants);
+  static JsonValue parse(std::string_view text, JsonDialect dialect);
 
   JsonValue() = default;
   JsonValue(JsonValue&&) = default;

@@ -46,11 +46,11 @@ TEST(ReadJson, HandsOutTheEventsInOrder) {
 
 TEST(ReadJson, TakesPythonsConstantsWhereItIsTold) {
   Recorder recorder;
-  read_json("[NaN, {\"a\": Infinity, \"b\": -Infinity}]", recorder, JsonConstants::kAsPython);
+  read_json("[NaN, {\"a\": Infinity, \"b\": -Infinity}]", recorder, JsonDialect::kPython);
   EXPECT_THAT(recorder.events,
               ElementsAre("[", "NaN", "{", "a:", "Infinity", "b:", "-Infinity", "}", "]"));
   for (const char* text : {"nan", "inf", "-NaN", "+Infinity", "Inf", "-Inf", "-infinity", "NaNs"}) {
-    EXPECT_THROW(JsonValue::parse(text, JsonConstants::kAsPython), JsonError) << text;
+    EXPECT_THROW(JsonValue::parse(text, JsonDialect::kPython), JsonError) << text;
   }
   for (const char* text : {"NaN", "Infinity", "-Infinity"}) {
     EXPECT_THAT(error_of(text), HasSubstr("JSON has no NaN or Infinity")) << text;
@@ -210,6 +210,26 @@ TEST(ReadJson, RefusesMalformedStrings) {
   };
   for (const auto& [text, expected] : cases) {
     EXPECT_THAT(error_of(text), HasSubstr(expected)) << text;
+  }
+}
+
+TEST(ReadJson, TakesHalvesOfPairsAsPythonMeansThem) {
+  const auto text_of = [](std::string_view text, JsonDialect dialect) {
+    return *JsonValue::parse(text, dialect).get_if<std::string>();
+  };
+  const std::string unknown = "\xEF\xBF\xBD";
+  EXPECT_EQ(text_of(R"("caf\udce9.wav")", JsonDialect::kPythonNames), "caf\xE9.wav");
+  EXPECT_EQ(text_of(R"("\udc80\udcFF")", JsonDialect::kPythonNames), "\x80\xFF");
+  EXPECT_EQ(text_of(R"("caf\udce9.wav")", JsonDialect::kPython), "caf" + unknown + ".wav");
+  for (const JsonDialect dialect : {JsonDialect::kPython, JsonDialect::kPythonNames}) {
+    // A whole pair stays one, and of no other half is there a byte.
+    EXPECT_EQ(text_of(R"("\ud83d\ude00")", dialect), "\xF0\x9F\x98\x80");
+    EXPECT_EQ(text_of(R"("\ud83d\udce9")", dialect), "\xF0\x9F\x93\xA9");
+    EXPECT_EQ(text_of(R"("\ud800\u0041\ud800\ud800x\udc00\udc7f\udd00")", dialect),
+              unknown + "A" + unknown + unknown + "x" + unknown + unknown + unknown);
+    EXPECT_EQ(text_of(R"("\ud800\n\ud800")", dialect), unknown + "\n" + unknown);
+    EXPECT_EQ(text_of(R"("\ud800\ud83d\ude00")", dialect), unknown + "\xF0\x9F\x98\x80");
+    EXPECT_THROW(JsonValue::parse(R"("\udc8")", dialect), JsonError);
   }
 }
 

@@ -56,7 +56,8 @@ enum class EngineKind {
   fused,      ///< weights packed once, many clips in one matrix without padding; on a CPU. On a GPU
               ///< it stands for `device` where the kernels of that have been checked.
   reference,  ///< HF's operations one for one, through the torch::nn modules
-  device,     ///< many clips in one matrix without padding, in LibTorch's operations on any device
+  device,     ///< many clips in one matrix without padding, on any device: in LibTorch's operations
+              ///< or, where they are there and have been checked, in kernels of its own
 };
 /// "fused", "reference", "device", and back; std::nullopt for another word.
 std::string name_of(EngineKind kind);

@@ -1,5 +1,7 @@
 #include "engine/device/choose_ops.h"
 
+#include <c10/util/Exception.h>
+
 #include <array>
 #include <exception>
 #include <fstream>
@@ -58,11 +60,22 @@ OpsChoice choose_ops(const LoadedKernels& kernels, const KernelSizes& sizes, c10
                             folder);
   std::optional<std::vector<std::string>> differences = record.read();
   if (!differences) {
+    // A kernel that faults takes the process's use of the GPU with it: the next process must not
+    // try again.
+    record.write({"the check did not end (remove " + record.path() + " to have it made again)"});
     try {
       differences = check_kernels(*ops, sizes, device);
+    } catch (const c10::AcceleratorError&) {
+      throw;
     } catch (const std::exception& error) {  // not remembered: memory may have been short
+      record.remove();
       return aten_ops_because("the check of its own kernels on " + described +
                               " failed: " + first_line_of(error.what()));
+    }
+    if (ops->launches() == 0) {  // what fell back agrees with itself
+      record.remove();
+      return aten_ops_because("none of its own kernels runs on " + described + ": " +
+                              first_line_of(ops->unsupported_reason()));
     }
     record.write(*differences);
   }
@@ -88,8 +101,13 @@ OpsChoice choose_ops(const Wav2Vec2BertConfig& config, c10::Device device, c10::
   static std::mutex mutex;
   static std::map<std::string, OpsChoice> remembered;
   const std::lock_guard lock(mutex);
-  const auto [found, is_new] = remembered.try_emplace(device.str() + " " + sizes.text());
-  if (is_new) found->second = choose_ops(kernel_library(), sizes, device, kernel_record_folder());
+  const std::string key = device.str() + " " + sizes.text();
+  auto found = remembered.find(key);
+  if (found == remembered.end()) {
+    found =
+        remembered.emplace(key, choose_ops(kernel_library(), sizes, device, kernel_record_folder()))
+            .first;
+  }
   return found->second;
 }
 

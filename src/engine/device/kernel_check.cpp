@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 
+#include <unistd.h>
+
 #include <array>
 #include <cmath>
 #include <cstdio>
@@ -137,6 +139,9 @@ void check_norms(const DeviceOps& ops, CheckInputs& inputs, std::int64_t columns
   comparison.add("layer_norm", ops.layer_norm(rows, norm, dtype),
                  aten.layer_norm(rows, norm, dtype),
                  aten.layer_norm(rows.to(at::kDouble), exact_norm, at::kDouble));
+  comparison.add("layer_norm to float32", ops.layer_norm(rows, norm, at::kFloat),
+                 aten.layer_norm(rows, norm, at::kFloat),
+                 aten.layer_norm(rows.to(at::kDouble), exact_norm, at::kDouble));
   const at::Tensor delta = inputs.rows(layout, columns, dtype);
   for (const auto& [scale, output] : {std::pair(0.5, dtype), std::pair(1.0, at::kFloat)}) {
     at::Tensor residual = rows.clone(), same = rows.clone(), exact = rows.to(at::kDouble);
@@ -150,13 +155,14 @@ void check_norms(const DeviceOps& ops, CheckInputs& inputs, std::int64_t columns
 }
 
 void check_feed_forward(const DeviceOps& ops, CheckInputs& inputs, const KernelSizes& sizes,
-                        const RaggedLayout& layout, Comparison& comparison) {
+                        const std::string& act, const RaggedLayout& layout,
+                        Comparison& comparison) {
   // A product of few terms: it is LibTorch's in both, and taken over for the exact result.
   constexpr std::int64_t kTerms = 8;
   const DeviceLinear linear{
       inputs.normal({sizes.intermediate, kTerms}, 0.0, 1.0 / std::sqrt(8.0), sizes.dtype),
       inputs.normal({sizes.intermediate}, 0.0, 1.0, sizes.dtype)};
-  const DeviceActivation activation = activation_of(Activation(sizes.act, "hidden_act"), sizes.act);
+  const DeviceActivation activation = activation_of(Activation(act, "hidden_act"), act);
   if (activation.module->weight.defined()) return;  // learnt: no kernel takes it
   const at::Tensor rows = inputs.rows(layout, kTerms, sizes.dtype);
   const at::Tensor product = at::linear(rows, linear.weight).to(at::kDouble);
@@ -223,7 +229,8 @@ std::string KernelSizes::text() const {
   text << "F " << features << ", C " << channels << ", intermediate " << intermediate
        << ", adapter " << adapter_width << ", heads " << heads << ", kernel " << kernel_size
        << ", distances " << left << " " << right << (positions ? "" : " unused") << ", "
-       << (sdpa ? "sdpa" : "eager") << ", " << act << ", eps " << eps << ", " << dtype;
+       << (sdpa ? "sdpa" : "eager") << ", " << act << ", " << adapter_act << ", eps " << eps << ", "
+       << dtype;
   return text.str();
 }
 
@@ -234,6 +241,7 @@ KernelSizes kernel_sizes(const Wav2Vec2BertConfig& config, c10::ScalarType dtype
   sizes.intermediate = config.intermediate_size;
   if (config.add_adapter) {
     sizes.adapter_width = config.output_hidden_size.value_or(config.hidden_size);
+    sizes.adapter_act = config.adapter_act;
   }
   sizes.heads = config.num_attention_heads;
   sizes.kernel_size = config.conv_depthwise_kernel_size;
@@ -261,7 +269,10 @@ std::vector<std::string> check_kernels(const DeviceOps& ops, const KernelSizes& 
   for (const std::int64_t columns : {sizes.features, sizes.channels, sizes.adapter_width}) {
     if (columns > 0) check_norms(ops, inputs, columns, layout, sizes.dtype, comparison);
   }
-  check_feed_forward(ops, inputs, sizes, layout, comparison);
+  check_feed_forward(ops, inputs, sizes, sizes.act, layout, comparison);
+  if (!sizes.adapter_act.empty() && sizes.adapter_act != sizes.act) {
+    check_feed_forward(ops, inputs, sizes, sizes.adapter_act, layout, comparison);
+  }
   check_conv(ops, inputs, sizes, layout, comparison);
   check_attention(ops, inputs, sizes, sizes.channels, sizes.positions, layout, comparison);
   if (sizes.adapter_width > 0) {
@@ -304,6 +315,10 @@ void KernelRecord::write(const std::vector<std::string>& differences) const {
     write_durably(path_, record_of(about_, differences), IfPresent::kReplace);
   } catch (const StorageError&) {  // then the next process checks again
   }
+}
+
+void KernelRecord::remove() const {
+  if (!path_.empty()) (void)::unlink(path_.c_str());
 }
 
 std::string kernel_record_folder() {

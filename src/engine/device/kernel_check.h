@@ -22,7 +22,7 @@ struct KernelSizes {
   std::int64_t adapter_width = 0;  // of the adapter's output, or 0
   std::int64_t heads = 0, kernel_size = 0, left = 0, right = 0;
   bool positions = true, sdpa = true;
-  std::string act;
+  std::string act, adapter_act;  // of the encoder, and of the adapter's feed-forward or ""
   double eps = 0;
   c10::ScalarType dtype = c10::ScalarType::Float;
 
@@ -50,6 +50,7 @@ class KernelRecord {
   std::optional<std::vector<std::string>> read() const;
   // What cannot be written is not remembered.
   void write(const std::vector<std::string>& differences) const;
+  void remove() const;
 
  private:
   std::string about_, folder_, path_;

@@ -38,7 +38,7 @@ std::vector<std::string> library_paths() {
   Dl_info info{};
   if (::dladdr(reinterpret_cast<const void*>(&load_kernel_library), &info) != 0 &&
       info.dli_fname != nullptr) {
-    add(info.dli_fname);
+    add(resolved_path(info.dli_fname));
   }
   return paths;
 }
@@ -58,8 +58,11 @@ std::string loader_error() {
 
 }  // namespace
 
-LoadedKernels load_kernel_library(const std::string& path) {
+LoadedKernels load_kernel_library(const std::string& named) {
   LoadedKernels kernels;
+  // One file for the digest and the loader, which would look for a name without a slash elsewhere.
+  const std::string resolved = resolved_path(named);
+  const std::string path = resolved.empty() ? named : resolved;
   kernels.path = path;
   try {
     kernels.digest = digest_of(path);

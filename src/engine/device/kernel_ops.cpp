@@ -71,7 +71,19 @@ bool KernelOps::launch(const char* (*launcher)(const Arguments&, cuda::Element, 
   const c10::DeviceGuard guard(device);
   void* const stream =
       launchers_.current_stream == nullptr ? nullptr : launchers_.current_stream(device.index());
-  return launcher(arguments, element, stream) == nullptr;
+  const char* const reason = launcher(arguments, element, stream);
+  if (reason == nullptr) {
+    ++launches_;
+    return true;
+  }
+  const std::lock_guard lock(reason_mutex_);
+  unsupported_reason_ = reason;
+  return false;
+}
+
+std::string KernelOps::unsupported_reason() const {
+  const std::lock_guard lock(reason_mutex_);
+  return unsupported_reason_;
 }
 
 at::Tensor KernelOps::add_norm(const at::Tensor& residual, const at::Tensor& delta, double scale,

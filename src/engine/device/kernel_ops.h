@@ -1,7 +1,10 @@
 // The steps in kernels of our own, where they can.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <mutex>
+#include <string>
 
 #include "engine/device/aten_ops.h"
 #include "engine/device/cuda/launchers.h"
@@ -27,6 +30,11 @@ class KernelOps : public DeviceOps {
   at::Tensor attention(const DeviceAttention& attention, const at::Tensor& qkv,
                        const RaggedLayout& layout) const override;
 
+  // How many kernels have been launched, by all threads.
+  std::int64_t launches() const { return launches_; }
+  // Why the last one that was not launched was not; "": all were.
+  std::string unsupported_reason() const;
+
  private:
   // Undefined where the kernel does not do it. `delta` may be undefined.
   at::Tensor add_norm(const at::Tensor& residual, const at::Tensor& delta, double scale,
@@ -37,6 +45,9 @@ class KernelOps : public DeviceOps {
               const Arguments& arguments, cuda::Element element, c10::Device device) const;
 
   cuda::Launchers launchers_;
+  mutable std::atomic<std::int64_t> launches_{0};
+  mutable std::mutex reason_mutex_;
+  mutable std::string unsupported_reason_;
   AtenOps aten_;
 };
 

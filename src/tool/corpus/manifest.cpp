@@ -321,7 +321,7 @@ class ManifestReader {
     std::string audio;
     std::optional<double> offset, duration;
     try {
-      const JsonValue object = JsonValue::parse(row);
+      const JsonValue object = JsonValue::parse(row, JsonDialect::kPythonNames);
       const JsonValue* path = nullptr;
       for (const std::string_view key : kPathKeys) {
         if (path == nullptr) path = object.find(key);

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <optional>
 #include <span>
+#include <tuple>
 #include <utility>
 
 #include "audio/opened_audio.h"
@@ -120,7 +121,7 @@ void ClipReader::watch() {
 void ClipReader::give_up_if_hanging(std::size_t thread) {
   const double timeout = request_.read_timeout_seconds;
   ReadClip clip;
-  std::size_t turn = 0;
+  std::size_t turn = 0, end = 0;
   std::string identity;
   {
     Decoding& decoding = *threads_[thread].decoding;
@@ -128,6 +129,7 @@ void ClipReader::give_up_if_hanging(std::size_t thread) {
     if (!decoding.active || decoding.since_block.seconds() < timeout) return;
     decoding.given_up = true;
     turn = decoding.turn;
+    end = decoding.end;
     clip.index = pending_[turn];
     identity = decoding.identity;
   }
@@ -145,6 +147,10 @@ void ClipReader::give_up_if_hanging(std::size_t thread) {
     ready_.put_in_turn(std::move(clip), 1, turn);
   } else {
     ready_.push(std::move(clip), 1);
+  }
+  if (turn + 1 < end) {
+    const std::lock_guard lock(next_mutex_);
+    left_.emplace_back(turn + 1, end);
   }
   start_thread();
 }
@@ -184,23 +190,47 @@ void ClipReader::read_pending(Decoding& decoding) {
   const c10::ParallelGuard alone(true);  // the cores are the engine's
   const SeamlessM4TFeatureExtractor extractor(request_.features);
   Decoded decoded;
-  for (std::size_t i = next_.fetch_add(1); i < pending_.size(); i = next_.fetch_add(1)) {
-    ReadClip clip;
-    {
-      const std::lock_guard lock(decoding.mutex);
-      decoding.turn = i;
+  for (auto [i, end] = next_clips(); i < end; std::tie(i, end) = next_clips()) {
+    for (; i < end; ++i) {
+      ReadClip clip;
+      {
+        const std::lock_guard lock(decoding.mutex);
+        decoding.turn = i;
+        decoding.end = end;
+      }
+      try {
+        clip = read(pending_[i], extractor, decoded, decoding);
+      } catch (const GivenUp&) {
+        return;
+      } catch (...) {
+        clip.failure = std::current_exception();
+      }
+      clip.index = pending_[i];
+      if (!deliver(std::move(clip), i)) return;
     }
-    try {
-      clip = read(pending_[i], extractor, decoded, decoding);
-    } catch (const GivenUp&) {
-      return;
-    } catch (...) {
-      clip.failure = std::current_exception();
-    }
-    clip.index = pending_[i];
-    if (!deliver(std::move(clip), i)) return;
   }
   if (threads_left_.fetch_sub(1) == 1) ready_.close();
+}
+
+std::pair<std::size_t, std::size_t> ClipReader::next_clips() {
+  const std::lock_guard lock(next_mutex_);
+  if (!left_.empty()) {
+    const auto clips = left_.back();
+    left_.pop_back();
+    return clips;
+  }
+  const std::size_t begin = next_;
+  if (begin == pending_.size()) return {begin, begin};
+  const auto is_part_of_first = [&](std::size_t i) {
+    const std::size_t first = pending_[begin], other = pending_[i];
+    return inputs_.segment(other) && inputs_.channel(other) == inputs_.channel(first) &&
+           inputs_.path(other) == inputs_.path(first);
+  };
+  next_ = begin + 1;
+  if (inputs_.segment(pending_[begin])) {
+    while (next_ < pending_.size() && is_part_of_first(next_)) ++next_;
+  }
+  return {begin, next_};
 }
 
 bool ClipReader::deliver(ReadClip clip, std::size_t turn) {

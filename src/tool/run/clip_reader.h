@@ -12,6 +12,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/bounded_queue.h"
@@ -75,6 +76,7 @@ class ClipReader {
     bool active = false;    // in the decoder
     bool given_up = false;  // to end, without touching the reader
     std::size_t turn = 0;   // into the pending inputs
+    std::size_t end = 0;    // of those that are the thread's
     std::string identity;   // of its file, where a failure is to be remembered
     Stopwatch since_block;
   };
@@ -108,6 +110,9 @@ class ClipReader {
   void stop();
   void work(const std::shared_ptr<Decoding>& decoding);
   void read_pending(Decoding& decoding);
+  // The next clips for a thread, of pending_: [first, second). Parts of one file that follow each
+  // other go to one thread, which decodes it once.
+  std::pair<std::size_t, std::size_t> next_clips();
   // False: the reading has been closed.
   bool deliver(ReadClip clip, std::size_t turn);
   void end_with(std::exception_ptr error);
@@ -129,7 +134,9 @@ class ClipReader {
   const ClipOrder order_;
   mutable FailedFiles failed_;
   BoundedQueue<ReadClip> ready_;
-  std::atomic<std::size_t> next_{0};
+  std::mutex next_mutex_;
+  std::size_t next_ = 0;
+  std::vector<std::pair<std::size_t, std::size_t>> left_;  // by threads that were given up
   std::atomic<std::size_t> threads_left_;
   std::atomic<int> hanging_{0};
   std::mutex watching_mutex_;

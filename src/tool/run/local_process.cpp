@@ -52,17 +52,18 @@ int slurm_tasks(const std::string& text, int node) {
                    "the tasks of each machine, that of " + std::string(kSlurmNode) + ", too");
 }
 
+// Whether Slurm shows each task GPUs of its own.
 bool has_own_gpus(const Variables& variable) {
-  const auto visible = variable("CUDA_VISIBLE_DEVICES");
-  if (visible && visible->find(',') == std::string::npos) return true;
   if (variable("SLURM_GPUS_PER_TASK")) return true;
+  if (variable("SLURM_GPU_BIND").value_or("none") != "none") return true;
   return variable("SLURM_TRES_PER_TASK").value_or("").find("gpu") != std::string::npos;
 }
 
 }  // namespace
 
 std::optional<LocalProcess> local_process(const Variables& variable) {
-  if (has_own_gpus(variable)) return std::nullopt;
+  const auto visible = variable("CUDA_VISIBLE_DEVICES");
+  if (visible && visible->find(',') == std::string::npos) return std::nullopt;
   LocalProcess process;
   for (const Launcher& launcher : kLaunchers) {
     const auto index = variable(launcher.index);
@@ -77,12 +78,14 @@ std::optional<LocalProcess> local_process(const Variables& variable) {
   if (process.variable.empty()) {
     const auto index = variable(kSlurm.index);
     const auto tasks = variable(kSlurm.count);
-    // A batch script has the index alone: it runs once, whatever was asked for.
-    if (!index || !tasks) return std::nullopt;
+    // A batch script has index 0 alone: it runs once, whatever was asked for.
+    if (!index || (!tasks && *index == "0") || has_own_gpus(variable)) return std::nullopt;
     process.variable = kSlurm.index;
     process.index = number_of(*index, kSlurm.index, 0);
-    process.count =
-        slurm_tasks(*tasks, number_of(variable(kSlurmNode).value_or("0"), kSlurmNode, 0));
+    if (tasks) {
+      process.count =
+          slurm_tasks(*tasks, number_of(variable(kSlurmNode).value_or("0"), kSlurmNode, 0));
+    }
   }
   if (process.count && process.index >= *process.count) {
     throw UsageError("", process.variable, "is " + std::to_string(process.index),
@@ -96,7 +99,8 @@ std::vector<int> gpus_of(const LocalProcess& process, int gpus) {
     throw UsageError("", process.variable,
                      "is " + std::to_string(process.index) +
                          (process.count ? " of " + std::to_string(*process.count) : "") +
-                         ", and there are " + std::to_string(gpus) + " GPUs",
+                         ", and there " +
+                         (gpus == 1 ? "is 1 GPU" : "are " + std::to_string(gpus) + " GPUs"),
                      "a GPU for each process of a machine");
   }
   if (!process.count) return {process.index};

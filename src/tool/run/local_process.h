@@ -19,9 +19,9 @@ struct LocalProcess {
 // (OMPI_COMM_WORLD_LOCAL_RANK, _SIZE), MVAPICH (MV2_COMM_WORLD_LOCAL_RANK, _SIZE), MPICH and Intel
 // MPI (MPI_LOCALRANKID, MPI_LOCALNRANKS) and srun (SLURM_LOCALID, SLURM_STEP_TASKS_PER_NODE), of
 // which the first that is there counts. Nothing where there is no launcher, and where the GPUs that
-// a process sees are its own: CUDA_VISIBLE_DEVICES names one, or Slurm gave each task its GPUs
-// (SLURM_GPUS_PER_TASK, SLURM_TRES_PER_TASK). `variable` returns an environment variable. Throws
-// UsageError for what is no number, or an index that is not below the count.
+// a process sees are its own: CUDA_VISIBLE_DEVICES names one, or srun gave each task its GPUs
+// (SLURM_GPUS_PER_TASK, SLURM_GPU_BIND, SLURM_TRES_PER_TASK). `variable` returns an environment
+// variable. Throws UsageError for what is no number, or an index that is not below the count.
 std::optional<LocalProcess> local_process(
     const std::function<std::optional<std::string>(const char*)>& variable);
 

@@ -204,14 +204,15 @@ NamedTensors run_model(const ForwardRequest& request, const std::string& directo
     throw UsageError(request.input, "", one_line(error));
   } catch (const c10::AcceleratorError&) {
     throw;
-  } catch (const c10::Error& error) {
+  } catch (const std::exception& error) {
     if (is_out_of_memory(error)) {
       throw UsageError(request.input, "", describe(std::current_exception()).message,
                        "fewer or shorter clips, or more memory");
     }
-    if (!given.labels.defined()) throw;
+    const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
+    if (!torch_error || !given.labels.defined()) throw;
     // HF's losses raise LibTorch's errors, too.
-    throw UsageError(request.input, "labels", one_line(error), "labels that the loss takes");
+    throw UsageError(request.input, "labels", one_line(*torch_error), "labels that the loss takes");
   }
   for (auto& [name, tensor] : outputs) tensor = tensor.cpu();
   narrow_outputs(outputs, request, summary.architecture);

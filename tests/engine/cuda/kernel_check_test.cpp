@@ -274,6 +274,43 @@ TEST(ChooseOps, TakesLibTorchsOperationsForAllStepsWhereOneKernelDiffers) {
   }
 }
 
+// As on a GPU that the library was not built for: what falls back agrees with itself.
+TEST(ChooseOps, TakesLibTorchsOperationsWhereNoKernelIsLaunched) {
+  const TemporaryDirectory directory;
+  static cuda::KernelLibrary table = *library().library;
+  LoadedKernels kernels = library();
+  kernels.library = &table;
+  constexpr const char* kReason = "no kernel image is available";
+  table.launchers.add_norm = [](const auto&, auto, void*) { return kReason; };
+  table.launchers.gated_conv = [](const auto&, auto, void*) { return kReason; };
+  table.launchers.bias_swish = [](const auto&, auto, void*) { return kReason; };
+  table.launchers.relative_attention = [](const auto&, auto, void*) { return kReason; };
+  const OpsChoice choice = choose_ops(kernels, small_sizes(), torch::kCPU, directory.path());
+  EXPECT_FALSE(choice.own_kernels);
+  EXPECT_EQ(choice.text,
+            "in LibTorch's operations: none of its own kernels runs on a device: no kernel image "
+            "is available");
+  EXPECT_TRUE(choose_ops(library(), small_sizes(), torch::kCPU, directory.path()).own_kernels);
+}
+
+// A kernel that faults takes the process with it.
+TEST(ChooseOps, DoesNotRepeatACheckThatEndedTheProcess) {
+  const TemporaryDirectory directory;
+  static cuda::KernelLibrary table = *library().library;
+  LoadedKernels kernels = library();
+  kernels.library = &table;
+  table.launchers.bias_swish = [](const cuda::BiasSwish&, cuda::Element, void*) -> const char* {
+    throw c10::AcceleratorError({__func__, __FILE__, 1}, 700, "an illegal memory access");
+  };
+  EXPECT_THROW(choose_ops(kernels, small_sizes(), torch::kCPU, directory.path()),
+               c10::AcceleratorError);
+  launches = 0;
+  const OpsChoice next = choose_ops(library(), small_sizes(), torch::kCPU, directory.path());
+  EXPECT_EQ(launches, 0);
+  EXPECT_FALSE(next.own_kernels);
+  EXPECT_THAT(next.text, AllOf(HasSubstr("the check did not end"), HasSubstr(directory.path())));
+}
+
 TEST(ChooseOps, TakesLibTorchsOperationsWhereTheCheckFails) {
   const TemporaryDirectory directory;
   static cuda::KernelLibrary table = *library().library;

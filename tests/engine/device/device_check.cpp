@@ -1,10 +1,9 @@
 // The device engine on the device at hand, for scripts/gpu_check: needs the library alone.
 //
-//   device_check kernels DEVICE SIZE             each kernel beside LibTorch's operations, in each
-//   type device_check engine DEVICE SIZE FRAMES       the engine beside the mirror, in float32 and
-//   bfloat16 device_check bench DEVICE SIZE FRAMES DTYPE  seconds for all clips, with and without
-//   the kernels,
-//                                                and of each step
+// - device_check kernels DEVICE SIZE: each kernel beside LibTorch's operations, in each type
+// - device_check engine DEVICE SIZE FRAMES: the engine beside the mirror, in float32 and bfloat16
+// - device_check bench DEVICE SIZE FRAMES DTYPE: seconds for all clips, with the kernels and
+//   without, and of each step
 //
 // SIZE is tiny or published: the model has random weights. FRAMES are the clips' lengths, with
 // commas. Prints JSON.
@@ -203,7 +202,7 @@ Json compare_engine(const Wav2Vec2BertConfig& config, c10::Device device,
   for (std::size_t clip = 0; clip < clips.size(); ++clip) {
     // Written so that NaN stays.
     const double difference = largest_difference(wide[clip].states[0], exact[clip].states[0]);
-    largest = difference <= largest ? largest : difference;
+    if (!std::isnan(largest) && !(difference <= largest)) largest = difference;
   }
   return {{"float32_largest_difference", largest},
           {"bfloat16_error", relative_error(engine(Precision::bfloat16), exact)},

@@ -333,6 +333,14 @@ TEST_F(Manifest, ReadsNemosJsonLines) {
   EXPECT_FALSE(list.segment(3));
 }
 
+TEST_F(Manifest, ReadsNamesThatAreNotUtf8AsPythonWritesThem) {
+  // json.dumps(os.fsdecode(b"caf\xe9.wav")), and a text that was cut.
+  const std::string row = R"({"audio_filepath": "/caf\udce9.wav", "text": "\ud83d", "x": NaN})";
+  EXPECT_THAT(paths_of(row + "\n", "a.jsonl"), ElementsAre("/caf\xE9.wav"));
+  EXPECT_THAT(paths_of("[" + row + "]", "a.json"), ElementsAre("/caf\xE9.wav"));
+  EXPECT_THAT(bad_rows_, IsEmpty());
+}
+
 TEST_F(Manifest, ReadsAnArrayOfObjectsHoweverItIsLaidOut) {
   const std::string a =
       R"({"audio_filepath": "/a.wav", "text": "x, ] } \" \\", "n": [1, {"k": 2}]})";

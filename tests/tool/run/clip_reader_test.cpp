@@ -308,6 +308,25 @@ TEST_F(Reader, GivesClipsAsListedFromSeveralThreads) {
   }
 }
 
+TEST_F(Reader, DecodesAFileOnceForPartsThatFollowEachOtherHoweverManyThreadsRead) {
+  const std::string a = clip(0, 160'000), b = clip(1, 160'000);
+  InputList inputs("/");
+  std::vector<std::size_t> pending;
+  for (std::size_t i = 0; i < 40; ++i) {
+    inputs.add(i < 20 ? a : b, {0.2 * static_cast<double>(i % 20), 1});
+    pending.push_back(i);
+  }
+  inputs.finish();
+  const auto calls_with = [&](int threads) {
+    const int before = wrapped_pread.calls;
+    EXPECT_EQ(read_all(inputs, pending, threads).size(), 40U);
+    return wrapped_pread.calls - before;
+  };
+  const int of_one = calls_with(1);
+  EXPECT_GT(of_one, 2);
+  EXPECT_EQ(calls_with(8), of_one);
+}
+
 TEST_F(Reader, ClipsThatHangHoldUpNeitherTheOrderNorEachOther) {
   struct Hang {
     Hang() { wrapped_pread.hangs = true; }

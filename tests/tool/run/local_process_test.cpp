@@ -67,6 +67,7 @@ TEST(LocalProcess, HasSlurmsNumberOfTasksOfItsMachine) {
   }
   // A batch script runs once, whatever was asked for.
   EXPECT_EQ(text_of({{"SLURM_LOCALID", "0"}, {"SLURM_TASKS_PER_NODE", "4"}}), "none");
+  EXPECT_EQ(text_of({{"SLURM_LOCALID", "3"}}), "3 by SLURM_LOCALID");  // one of many
 }
 
 TEST(LocalProcess, IsNoneWhereEachProcessSeesItsOwnGpus) {
@@ -78,10 +79,17 @@ TEST(LocalProcess, IsNoneWhereEachProcessSeesItsOwnGpus) {
   };
   EXPECT_EQ(with("CUDA_VISIBLE_DEVICES", "3"), "none");
   EXPECT_EQ(with("CUDA_VISIBLE_DEVICES", "GPU-8932f937"), "none");
-  EXPECT_EQ(with("SLURM_GPUS_PER_TASK", "2"), "none");
-  EXPECT_EQ(with("SLURM_TRES_PER_TASK", "cpu=4,gres/gpu=2"), "none");
-  EXPECT_EQ(with("SLURM_TRES_PER_TASK", "cpu=4"), "2 of 4 by LOCAL_RANK");
   EXPECT_EQ(with("CUDA_VISIBLE_DEVICES", "0,1,2,3"), "2 of 4 by LOCAL_RANK");
+  const auto in_step = [&](const std::string& name, const std::string& value) {
+    return text_of({{"SLURM_LOCALID", "1"}, {"SLURM_STEP_TASKS_PER_NODE", "2"}, {name, value}});
+  };
+  EXPECT_EQ(in_step("SLURM_GPUS_PER_TASK", "2"), "none");
+  EXPECT_EQ(in_step("SLURM_GPU_BIND", "closest"), "none");
+  EXPECT_EQ(in_step("SLURM_GPU_BIND", "none"), "1 of 2 by SLURM_LOCALID");
+  EXPECT_EQ(in_step("SLURM_TRES_PER_TASK", "cpu=4,gres/gpu=2"), "none");
+  EXPECT_EQ(in_step("SLURM_TRES_PER_TASK", "cpu=4"), "1 of 2 by SLURM_LOCALID");
+  // Those of a task are shared out among what torchrun starts in it.
+  EXPECT_EQ(with("SLURM_GPUS_PER_TASK", "4"), "2 of 4 by LOCAL_RANK");
 }
 
 TEST(LocalProcess, HasANumberThatIsOne) {
