@@ -21,7 +21,7 @@ std::int64_t min_reference_bytes(const Wav2Vec2BertConfig& config, std::int64_t 
   } else if (config.position_embeddings_type == "relative") {
     elements = 2 * scores;  // before and after the shift: (B, H, T, 2T - 1)
   } else if (config.attn_implementation != "sdpa") {
-    elements = scores;
+    elements = 2 * scores;  // before and after the scale, and the softmax
   }
   const double bytes = elements * static_cast<double>(c10::elementSize(dtype));
   constexpr auto kMost = std::numeric_limits<std::int64_t>::max();

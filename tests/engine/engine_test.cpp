@@ -97,7 +97,7 @@ TEST(ReferenceMemory, IsLessThanAForwardTakes) {
                                  std::to_string(taken);
         EXPECT_LE(least, taken) << name;
         if (least == 0) continue;
-        EXPECT_GE(least, taken / 4) << name;
+        EXPECT_GE(least, taken / 5) << name;
         ++counted;
       }
     }
