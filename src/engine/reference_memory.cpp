@@ -18,10 +18,10 @@ std::int64_t min_reference_bytes(const Wav2Vec2BertConfig& config, std::int64_t 
     const std::int64_t head_size = config.hidden_size / config.num_attention_heads;
     elements = scores + static_cast<double>(frames) * static_cast<double>(frames) *
                             static_cast<double>(head_size);
-  } else if (config.position_embeddings_type == "relative") {
-    elements = 2 * scores;  // before and after the shift: (B, H, T, 2T - 1)
-  } else if (config.attn_implementation != "sdpa") {
-    elements = 2 * scores;  // before and after the scale, and the softmax
+  } else if (config.position_embeddings_type == "relative" ||
+             config.attn_implementation != "sdpa") {
+    // The positions' before and after the shift; or those before and after the scale.
+    elements = 2 * scores;
   }
   const double bytes = elements * static_cast<double>(c10::elementSize(dtype));
   constexpr auto kMost = std::numeric_limits<std::int64_t>::max();

@@ -16,7 +16,7 @@ struct LoadedKernels {
 };
 
 // Never throws.
-LoadedKernels load_kernel_library(const std::string& path);
+LoadedKernels load_kernel_library(const std::string& named);
 
 // The variable of the environment that names the file instead of libw2vbert_cuda.so.
 inline constexpr const char* kKernelLibraryVariable = "W2VBERT_CUDA_LIBRARY";

@@ -280,7 +280,7 @@ TEST(ChooseOps, TakesLibTorchsOperationsWhereNoKernelIsLaunched) {
   static cuda::KernelLibrary table = *library().library;
   LoadedKernels kernels = library();
   kernels.library = &table;
-  constexpr const char* kReason = "no kernel image is available";
+  static constexpr const char* kReason = "no kernel image is available";
   table.launchers.add_norm = [](const auto&, auto, void*) { return kReason; };
   table.launchers.gated_conv = [](const auto&, auto, void*) { return kReason; };
   table.launchers.bias_swish = [](const auto&, auto, void*) { return kReason; };
@@ -300,7 +300,7 @@ TEST(ChooseOps, DoesNotRepeatACheckThatEndedTheProcess) {
   LoadedKernels kernels = library();
   kernels.library = &table;
   table.launchers.bias_swish = [](const cuda::BiasSwish&, cuda::Element, void*) -> const char* {
-    throw c10::AcceleratorError({__func__, __FILE__, 1}, 700, "an illegal memory access");
+    throw c10::AcceleratorError({"bias_swish", __FILE__, 1}, 700, "an illegal memory access");
   };
   EXPECT_THROW(choose_ops(kernels, small_sizes(), torch::kCPU, directory.path()),
                c10::AcceleratorError);
