@@ -1,7 +1,10 @@
 // A hash that is the same in every process, on every machine and in every version. Torch-free.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <cstdio>
+#include <string>
 #include <string_view>
 
 namespace w2vbert {
@@ -13,6 +16,14 @@ inline std::uint64_t stable_hash(std::string_view text) {
   hash = (hash ^ (hash >> 33)) * 0xff51afd7ed558ccd;
   hash = (hash ^ (hash >> 33)) * 0xc4ceb9fe1a85ec53;
   return hash ^ (hash >> 33);
+}
+
+// The same in 16 hexadecimal digits.
+inline std::string stable_hash_text(std::string_view text) {
+  std::array<char, 17> digits{};
+  std::snprintf(digits.data(), digits.size(), "%016llx",
+                static_cast<unsigned long long>(stable_hash(text)));
+  return digits.data();
 }
 
 }  // namespace w2vbert

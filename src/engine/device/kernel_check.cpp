@@ -284,10 +284,7 @@ std::vector<std::string> check_kernels(const DeviceOps& ops, const KernelSizes& 
 KernelRecord::KernelRecord(std::string about, const std::string& folder)
     : about_(std::move(about)), folder_(folder) {
   if (folder.empty()) return;
-  std::array<char, 17> digits{};
-  std::snprintf(digits.data(), digits.size(), "%016llx",
-                static_cast<unsigned long long>(stable_hash(about_)));
-  path_ = join_path(folder_, digits.data());
+  path_ = join_path(folder_, stable_hash_text(about_));
 }
 
 std::optional<std::vector<std::string>> KernelRecord::read() const {

@@ -3,9 +3,7 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
-#include <array>
 #include <cstdint>
-#include <cstdio>
 #include <exception>
 #include <vector>
 
@@ -44,11 +42,7 @@ std::vector<std::string> library_paths() {
 }
 
 std::string digest_of(const std::string& path) {
-  const std::string bytes = read_small_file<StorageError>(path, kMaxLibraryBytes);
-  std::array<char, 17> digits{};
-  std::snprintf(digits.data(), digits.size(), "%016llx",
-                static_cast<unsigned long long>(stable_hash(bytes)));
-  return digits.data();
+  return stable_hash_text(read_small_file<StorageError>(path, kMaxLibraryBytes));
 }
 
 std::string loader_error() {
