@@ -606,9 +606,14 @@ void check_sphere(ContainerBytes& bytes, ContainerView& view) {
     constexpr std::array<int, 4> kFormats = {SF_FORMAT_PCM_S8, SF_FORMAT_PCM_16, SF_FORMAT_PCM_24,
                                              SF_FORMAT_PCM_32};
     view.sndfile_format |= kFormats[static_cast<std::size_t>(sample_bytes - 1)];
-    const std::string order = field("sample_byte_format");
     constexpr std::array<std::string_view, 4> kAscending = {"1", "01", "012", "0123"};
     constexpr std::array<std::string_view, 4> kDescending = {"1", "10", "210", "3210"};
+    std::string order = field("sample_byte_format");
+    // sox names the order of two bytes whatever their number.
+    if (sample_bytes > 2 && (order == "01" || order == "10")) {
+      order =
+          (order == "01" ? kAscending : kDescending)[static_cast<std::size_t>(sample_bytes - 1)];
+    }
     const auto place = static_cast<std::size_t>(sample_bytes - 1);
     if (order == kDescending[place] && sample_bytes > 1) {
       view.sndfile_format |= SF_ENDIAN_BIG;
@@ -685,6 +690,13 @@ void check_flac_count(ContainerBytes& bytes, ContainerView& view) {
   const std::uint64_t count = bytes.big(kCountAt, 5) & 0xfffffffff;
   if (count == 0) return;
   view.frames = static_cast<std::int64_t>(count);
+  // The shortest frame: 65,535 equal samples of one channel, in one byte or less.
+  constexpr std::uint64_t kMinFrameBytes = 12;
+  constexpr std::uint64_t kMaxFrameSamples = 65535;
+  if (count > (bytes.size() / kMinFrameBytes + 1) * kMaxFrameSamples) {
+    view.damage = "is truncated or damaged: its header says " + std::to_string(count) +
+                  " samples, more than its " + std::to_string(bytes.size()) + " bytes can hold";
+  }
   std::string unknown(bytes.view(kCountAt, 1));
   unknown[0] = static_cast<char>(unknown[0] & 0xf0);
   view.patches.emplace_back(kCountAt, unknown + std::string(4, '\0'));

@@ -749,6 +749,8 @@ TEST_F(AudioFile, SphereFilesOfEveryCodingAreRead) {
                             {"pcm", 2, "01", "10", 3},
                             {"pcm", 3, "012", "210", 4},
                             {"pcm", 4, "0123", "3210", 5},
+                            {"pcm", 3, "01", "10", 4},  // as sox writes them
+                            {"pcm", 4, "01", "10", 5},
                             {"", 2, "01", "10", 3},
                             {"ulaw", 1, "1", "1", 1},
                             {"mu-law", 1, "", "", 1},
@@ -1042,18 +1044,61 @@ TEST_F(AudioFile, ARunOfSamplesThatAFragmentLacksIsDamage) {
 
 TEST_F(AudioFile, ALengthBeyondTheLimitIsRefusedBeforeAnySampleIsDecoded) {
   // The header says that it has hours: the first block is never asked for.
-  std::string flac = corpus("noise.flac");
-  flac[21] = static_cast<char>(flac[21] | 0x0f);
-  flac = with(flac, 22, "\xff\xff\xff\xff");
-  EXPECT_THAT(
-      error_of(flac.substr(0, 100)),
-      HasSubstr("seconds, expected a shorter file, or a limit other than that of the memory"));
+  std::string flac = with(corpus("noise.flac"), 22, big(100'000'000, 4));
   AudioOptions options;
   options.max_seconds = 1000;
   EXPECT_THAT(error_of(flac, "a.flac", options), HasSubstr("is longer than 1000 seconds"));
   options.max_seconds = 1e9;
   EXPECT_THAT(error_of(flac, "a.flac", options),
-              HasSubstr("holds 12000 frames, its header says 68719476735"));
+              HasSubstr("holds 12000 frames, its header says 100000000"));
+  // Years, which a file without blocks on the disk has bytes enough for.
+  flac[21] = static_cast<char>(flac[21] | 0x0f);
+  const std::string path = write("b.flac", with(flac, 22, "\xff\xff\xff\xff"));
+  std::filesystem::resize_file(path, std::uintmax_t{1} << 30);
+  EXPECT_THAT(
+      error_of_path(path),
+      HasSubstr("seconds, expected a shorter file, or a limit other than that of the memory"));
+}
+
+constexpr std::uint64_t kMaxFlacBlock = 65535;
+
+std::uint64_t flac_checksum(const std::string& bytes, std::uint64_t polynomial, int bits) {
+  std::uint64_t value = 0;
+  for (const char byte : bytes) {
+    value ^= static_cast<std::uint64_t>(static_cast<std::uint8_t>(byte)) << (bits - 8);
+    for (int bit = 0; bit < 8; ++bit) {
+      value = (value << 1) ^ (value >> (bits - 1) != 0 ? polynomial : 0);
+      value &= (std::uint64_t{1} << bits) - 1;
+    }
+  }
+  return value;
+}
+
+// Silence in the largest blocks, each a constant of 8 bits: nothing is longer for its bytes.
+std::string silent_flac(std::uint64_t blocks) {
+  std::string flac = std::string("fLaC\x80", 5) + big(34, 3) + big(kMaxFlacBlock, 2) +
+                     big(kMaxFlacBlock, 2) + std::string(6, '\0');
+  // 20 bits of the rate, 3 of the channels less 1, 5 of a sample's bits less 1, 36 of the samples
+  flac += big(std::uint64_t{16000} << 44 | std::uint64_t{7} << 36 | blocks * kMaxFlacBlock, 8) +
+          std::string(16, '\0');
+  for (std::uint64_t block = 0; block < blocks; ++block) {
+    std::string frame = big(0xfff87502, 4) + big(block, 1) + big(kMaxFlacBlock - 1, 2);
+    frame += big(flac_checksum(frame, 0x07, 8), 1) + std::string(2, '\0');
+    flac += frame + big(flac_checksum(frame, 0x8005, 16), 2);
+  }
+  return flac;
+}
+
+TEST_F(AudioFile, MoreSamplesThanTheBytesOfAFlacCanHoldAreDamage) {
+  const std::string whole = corpus("noise.flac");
+  std::string odd = with(whole, 22, "\xff\xff\xff\xff");
+  odd[21] = static_cast<char>(odd[21] | 0x0f);
+  EXPECT_THAT(error_of(odd), HasSubstr("its header says 68719476735 samples, more than its " +
+                                       std::to_string(whole.size()) + " bytes can hold"));
+  AudioOptions salvage;
+  salvage.salvage = true;
+  EXPECT_EQ(decode_audio(write("odd.flac", odd), salvage).samples, samples_of(whole));
+  EXPECT_EQ(samples_of(silent_flac(60)).size(), std::size_t{60} * kMaxFlacBlock);
 }
 
 TEST_F(AudioFile, NoMemoryIsTakenForWhatAHeaderClaims) {
