@@ -276,6 +276,11 @@ void Journal::add(const JournalEntry& entry) {
 
 void Journal::append(const std::string& line) {
   const Locked locked(descriptor_, path_);
+  // Lines of a file without a name are lost with this process, and with them what its outputs are.
+  if (!is_in_place(descriptor_, path_)) {
+    throw StorageError(path_, "", "was removed or replaced during the run",
+                       "the file that this run has begun");
+  }
   struct stat before {};
   const bool known = ::fstat(descriptor_.number(), &before) == 0;
   try {

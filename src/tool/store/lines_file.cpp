@@ -142,6 +142,15 @@ Descriptor open_lines(const std::string& path, LinesKind kind, int flags) {
   return file;
 }
 
+bool is_in_place(const Descriptor& file, const std::string& path) {
+  struct stat there {
+  }, opened{};
+  if (::fstat(file.number(), &opened) != 0) fail_storage(path, "cannot be looked at", errno);
+  if (::lstat(path.c_str(), &there) == 0) return inode_of(there) == inode_of(opened);
+  if (errno != ENOENT) fail_storage(path, "cannot be looked at", errno);
+  return false;
+}
+
 FailureLines::~FailureLines() {
   // A run that ends with an error of its own has no use for one of these.
   if (file_ && unsynchronised_ > 0) (void)::fsync(file_->number());
@@ -158,24 +167,17 @@ void FailureLines::begin() {
   (void)remove_what_was_seen(path_, identity_of(status));
 }
 
-bool FailureLines::is_in_place() const {
-  struct stat there {
-  }, opened{};
-  return ::lstat(path_.c_str(), &there) == 0 && ::fstat(file_->number(), &opened) == 0 &&
-         inode_of(there) == inode_of(opened);
-}
-
 void FailureLines::open() {
   do {
     file_.reset();
     file_.emplace(open_lines(path_, LinesKind::kFailures, O_RDWR | O_CREAT | O_APPEND));
     (void)lock_shared(file_->number(), path_);
-  } while (!is_in_place());  // a run that begins has removed it before the lock
+  } while (!is_in_place(*file_, path_));  // a run that begins has removed it before the lock
   since_synchronised_ = Stopwatch();
 }
 
 void FailureLines::add(std::string_view line) {
-  if (file_ && !is_in_place()) {
+  if (file_ && !is_in_place(*file_, path_)) {
     synchronise();
     file_.reset();
   }

@@ -26,6 +26,10 @@ bool is_own_lines(std::string_view begin, LinesKind kind);
 // a file that is not there gives a descriptor of -1.
 Descriptor open_lines(const std::string& path, LinesKind kind, int flags);
 
+// Whether `path` still names the file that was opened. Throws StorageError where that cannot be
+// told.
+bool is_in_place(const Descriptor& file, const std::string& path);
+
 // Throws as open_lines() does, for what is there.
 inline void check_lines(const std::string& path, LinesKind kind) {
   (void)open_lines(path, kind, /*O_RDONLY*/ 0);
@@ -51,7 +55,6 @@ class FailureLines {
 
  private:
   void open();
-  bool is_in_place() const;
 
   std::string path_;
   std::optional<Descriptor> file_;

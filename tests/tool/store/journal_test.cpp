@@ -20,6 +20,7 @@ namespace w2vbert::tool::testing {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::HasSubstr;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 
@@ -63,6 +64,30 @@ TEST_F(JournalFile, GivesBackWhatWasWritten) {
   EXPECT_EQ(read.entries[0].sha256, "ab12");
   EXPECT_EQ(read.entries[1].name, "quote \" and \n break");
   EXPECT_EQ(read.entries[1].sha256, "");
+}
+
+TEST_F(JournalFile, TakesNoLineWhereItsNameIsGone) {
+  const auto error_of = [](Journal& journal) -> std::string {
+    try {
+      journal.add({"clip", 1, 1, ""});
+    } catch (const StorageError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  Journal removed(path_);
+  removed.begin(5, 0);
+  fs::remove(path_);
+  EXPECT_THAT(error_of(removed), HasSubstr("was removed or replaced during the run"));
+  EXPECT_FALSE(fs::exists(path_));
+  Journal replaced(path_);
+  replaced.begin(5, 0);
+  const std::string before = read_text(path_);
+  fs::rename(path_, directory_ / "aside");
+  fs::copy_file(directory_ / "aside", path_);
+  EXPECT_THAT(error_of(replaced), HasSubstr("was removed or replaced during the run"));
+  EXPECT_EQ(read_text(path_), before);
+  EXPECT_EQ(read_text(directory_ / "aside"), before);
 }
 
 TEST_F(JournalFile, IsContinuedByTheNextWorker) {
