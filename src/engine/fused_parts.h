@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "engine/kernels/narrow_products.h"
 #include "engine/kernels/packed_linear.h"
 #include "engine/kernels/packed_rows.h"
 #include "engine/row_blocks.h"
@@ -37,7 +38,7 @@ struct PackedLayerNorm {
 // What a linear map's products are computed in.
 enum class PrecisionClass {
   normal,          // the precision that the engine was asked for
-  high_precision,  // float32 where that is int8, which would make most of the error
+  high_precision,  // precision_beside_int8() where that is int8, which would make most of the error
                    // (docs/numerics.md)
 };
 
@@ -51,7 +52,7 @@ struct LinearMap {
 
 inline Precision precision_for(PrecisionClass precision_class, Precision asked) {
   const bool high = precision_class == PrecisionClass::high_precision;
-  return high && asked == Precision::int8 ? Precision::float32 : asked;
+  return high && asked == Precision::int8 ? precision_beside_int8() : asked;
 }
 
 template <class Layer>

@@ -229,6 +229,40 @@ TEST(FusedEngine, IsNearerToFloat32InFloat16ThanInBfloat16OnEveryState) {
   RecordProperty("largest_ratio", ::testing::PrintToString(largest_ratio));
 }
 
+// What int8 would make too coarse is bfloat16 beside it where that is fast: another rounding than
+// that of float32, and a small one beside int8's own.
+TEST(FusedEngine, TakesFastBfloat16BesideInt8) {
+  const AllowSlowProducts slow;
+  for (unsigned seed = 0; seed < 6; ++seed) {
+    std::mt19937 random(seed);
+    auto config = random_config(random);
+    config.layer_norm_eps = 1e-5;
+    config.add_adapter = seed % 2 == 1;
+    const auto clips = random_clips(random, config.feature_projection_input_dim);
+    const auto last_of = [&](Precision precision, NarrowProducts narrow) {
+      const UseNarrowProducts use(narrow);
+      EXPECT_EQ(precision_beside_int8(),
+                narrow == NarrowProducts::native ? Precision::bfloat16 : Precision::float32);
+      auto model = model_of(config, seed);
+      fuse(*model, precision);
+      std::vector<FusedEncoder::Clip> inputs;
+      for (const EngineClip& clip : clips) {
+        inputs.push_back({clip.input_features, clip.attention_mask});
+      }
+      return fused_encoder_of(*model)->forward(inputs, {config.num_hidden_layers}).front();
+    };
+    const auto exact = last_of(Precision::float32, NarrowProducts::widened);
+    const auto beside_float32 = last_of(Precision::int8, NarrowProducts::widened);
+    const auto beside_bfloat16 = last_of(Precision::int8, NarrowProducts::native);
+    EXPECT_FALSE(beside_bfloat16.equal(beside_float32)) << "seed " << seed;
+    const double of_bfloat16 =
+        relative_error(last_of(Precision::bfloat16, NarrowProducts::native), exact);
+    EXPECT_LT(relative_error(beside_bfloat16, exact),
+              relative_error(beside_float32, exact) + 1.5 * of_bfloat16)
+        << "seed " << seed;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, FusedEnginePrecision, ::testing::ValuesIn(kEngineProducts),
                          [](const auto& of) { return name_of(of.param); });
 

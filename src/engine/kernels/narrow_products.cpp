@@ -67,6 +67,13 @@ NarrowProducts narrow_products(Precision precision) {
   return float16;
 }
 
+Precision precision_beside_int8() {
+  for (const Precision narrow : {Precision::bfloat16, Precision::float16}) {
+    if (narrow_products(narrow) == NarrowProducts::native) return narrow;
+  }
+  return Precision::float32;
+}
+
 Precision rows_precision(Precision precision) {
   const bool narrow = precision == Precision::bfloat16 || precision == Precision::float16;
   return narrow && narrow_products(precision) == NarrowProducts::widened ? Precision::float32

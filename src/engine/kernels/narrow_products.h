@@ -35,4 +35,8 @@ class UseNarrowProducts {
 // widened.
 Precision rows_precision(Precision precision);
 
+// What the steps of an int8 engine are computed in that int8 would make too coarse: bfloat16, else
+// float16, where its products are faster than float32's, else float32.
+Precision precision_beside_int8();
+
 }  // namespace w2vbert

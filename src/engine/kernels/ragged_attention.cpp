@@ -132,7 +132,7 @@ RaggedAttention::RaggedAttention(std::int64_t heads, std::int64_t head_size,
 }
 
 Precision RaggedAttention::precision_for(Precision precision) {
-  return precision == Precision::int8 ? Precision::float32 : rows_precision(precision);
+  return precision == Precision::int8 ? precision_beside_int8() : rows_precision(precision);
 }
 
 template <class Element>
