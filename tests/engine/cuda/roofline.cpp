@@ -1,10 +1,11 @@
 // cuda_roofline: what each kernel reads, writes and computes a frame, counted by the emulator, and
-// the least time that it can take on some GPUs by each of their limits. Prints two tables in
-// Markdown, for docs/gpu.md.
+// the least time that it can take on some GPUs by each of their limits; and what the whole model
+// may come to with that. Prints three tables in Markdown, for docs/gpu.md.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/cuda/emulator/emulator.h"
@@ -150,8 +151,8 @@ Work count_swish() {
   return finish("bias + swish", refused, kRows, 1.0, 4.0 * kIntermediate, 2.0 * kIntermediate);
 }
 
-// The least time of kFrames frames in microseconds, and the limit that gives it.
-std::string shortest_time(const Work& work, const Gpu& gpu) {
+// The least time of a frame in seconds, and the limit that gives it.
+std::pair<double, const char*> shortest_time(const Work& work, const Gpu& gpu) {
   const double cycles = gpu.multiprocessors * gpu.clock;
   const std::pair<double, const char*> limits[] = {
       {(work.read_once + work.written) / gpu.bytes, "memory"},
@@ -159,10 +160,22 @@ std::string shortest_time(const Work& work, const Gpu& gpu) {
       {work.flops / gpu.flops, "float32"},
       {work.exponentials / (kExponentialsOfAMultiprocessor * cycles), "exponentials"},
       {work.shared_turns / cycles, "shared memory"}};
-  const auto& binding = *std::max_element(std::begin(limits), std::end(limits));
-  char text[64];
-  std::snprintf(text, sizeof text, "%.0f, %s", binding.first * kFrames * 1e6, binding.second);
-  return text;
+  return *std::max_element(std::begin(limits), std::end(limits));
+}
+
+// The matrix products of a frame in one layer: q, k, v and out, two feed forwards, and the two
+// pointwise convolutions.
+constexpr double kProductFlops =
+    2.0 * kChannels * (4.0 * kChannels + 4.0 * kIntermediate + 3.0 * kChannels);
+constexpr double kLayers = 24, kFramesPerSecond = 50;
+
+// How many times real time the encoder runs, with products at `product_share` of the peak and
+// kernels at `kernel_share` of their limits.
+double real_time_factor(const std::vector<Work>& of_a_layer, const Gpu& gpu, double product_share,
+                        double kernel_share) {
+  double seconds = kProductFlops / (product_share * gpu.matrix_flops);
+  for (const Work& work : of_a_layer) seconds += shortest_time(work, gpu).first / kernel_share;
+  return 1.0 / (kLayers * kFramesPerSecond * seconds);
 }
 
 }  // namespace
@@ -186,8 +199,31 @@ int main() {
   std::printf("\n| --- | --- | --- | --- | --- |\n");
   for (const auto& work : all) {
     std::printf("| %s |", work.kernel.c_str());
-    for (const auto& gpu : kGpus) std::printf(" %s |", shortest_time(work, gpu).c_str());
+    for (const auto& gpu : kGpus) {
+      const auto [seconds, limit] = shortest_time(work, gpu);
+      std::printf(" %.0f, %s |", seconds * kFrames * 1e6, limit);
+    }
     std::printf("\n");
   }
+
+  const Work &conv = all[0], &norm = all[3], &swish = all[4];
+  const auto layer_with = [&](const Work& attention) {
+    return std::vector<Work>{conv, attention, norm, norm, norm, norm, norm, swish, swish};
+  };
+  std::printf("\n| clips, products at, kernels at |");
+  for (const auto& gpu : kGpus) std::printf(" %s |", gpu.name);
+  std::printf("\n| --- | --- | --- | --- | --- |\n");
+  const auto factors = [&](const char* name, const std::vector<Work>& layer, double product_share,
+                           double kernel_share) {
+    std::printf("| %s |", name);
+    for (const auto& gpu : kGpus) {
+      std::printf(" %.0f |", real_time_factor(layer, gpu, product_share, kernel_share));
+    }
+    std::printf("\n");
+  };
+  factors("products alone, 60 %", {}, 0.6, 1.0);
+  factors("10 s, 60 %, 50 %", layer_with(all[1]), 0.6, 0.5);
+  factors("30 s, 60 %, 50 %", layer_with(all[2]), 0.6, 0.5);
+  factors("30 s, 60 %, 33 %", layer_with(all[2]), 0.6, 1.0 / 3.0);
   return 0;
 }
