@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "engine/device/device_copies.h"
 #include "engine/device/device_layers.h"
 #include "nn/check_inputs.h"
 #include "w2vbert/engine/engine.h"

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/device/device_copies.h"
 #include "engine/device/device_model.h"
 #include "engine/engine_inputs.h"
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "engine/device/cuda/launchers.h"
+#include "engine/device/device_copies.h"
 #include "engine/row_blocks.h"
 
 namespace w2vbert {
@@ -77,17 +78,6 @@ ClipGroup group_of(const std::vector<RaggedLength>& clips, const std::vector<std
 }
 
 }  // namespace
-
-at::Tensor upload(const at::Tensor& table, c10::Device device) {
-  if (device.is_cpu()) return table;
-  if (device.is_cuda()) {
-    try {
-      return table.pin_memory().to(device, /*non_blocking=*/true);
-    } catch (const c10::Error&) {  // there is little memory to pin: the copy is waited for
-    }
-  }
-  return table.to(device);
-}
 
 at::Tensor ClipGroup::spread(const at::Tensor& packed) const {
   const std::int64_t width = packed.size(1);

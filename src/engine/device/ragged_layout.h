@@ -10,9 +10,6 @@
 
 namespace w2vbert {
 
-// A table of the CPU's on a device. The copy to a GPU is queued, not waited for.
-at::Tensor upload(const at::Tensor& table, c10::Device device);
-
 // One clip of a layout.
 struct RaggedLength {
   std::int64_t frames = 0;

@@ -163,7 +163,7 @@ int run_extract(const ExtractOptions& options) {
   request.tensor_names = extraction.tensor_names();
   request.row_bytes = extraction.row_bytes();
   request.batch_frames = extraction.batch_frames(options.batch_seconds);
-  request.devices = extraction.devices();
+  request.functions = extraction.functions();
   request.prepare = [&] {
     LoadReport report;
     std::vector<BatchFunction> functions =
@@ -212,10 +212,9 @@ Run add_extract(CLI::App& program) {
             "the right one's (default: 2, or a quarter of a chunk)");
   add_value(
       command, "--batch-seconds", options->batch_seconds, PositiveNumber{kMaxSeconds},
-      "Seconds of audio that go through the model together (default: 60, or less where memory is "
-      "short; on a GPU 120; one clip with --engine reference on a CPU); on a CPU the outputs do "
-      "not "
-      "depend on it");
+      "Seconds of audio that go through the model together (default: 60, on a GPU 320, or less "
+      "where memory is short; with --engine reference one clip on a CPU, 120 s on a GPU); on a CPU "
+      "the outputs do not depend on it");
   options->model.add_to(command, /*several=*/true);
   options->output.add_to(command);
   command.footer(

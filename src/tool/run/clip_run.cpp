@@ -123,7 +123,7 @@ ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
   // The first clips are read while the model loads.
   const auto clips = static_cast<int>(std::min<std::size_t>(found.pending.size(), INT_MAX));
   ClipReader reader(inputs, found.pending, request, std::min(request.reading_threads, clips),
-                    2 * request.batch_frames * request.devices);
+                    2 * request.batch_frames * request.functions);
   const std::vector<BatchFunction> functions = request.prepare();
   start();
 

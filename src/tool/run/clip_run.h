@@ -40,14 +40,15 @@ struct ClipRunRequest {
   // Clips go through the function together as long as they have so many frames (rows of
   // input_features); a longer one goes alone.
   std::int64_t batch_frames = 1;
-  std::int64_t devices = 1;  // how many functions prepare() makes
+  std::int64_t functions = 1;  // how many prepare() makes
   int reading_threads = 1;
   // A file whose decoder gives nothing for so long fails.
   double read_timeout_seconds = 60;
   // The run ends when more clips than this have failed.
   std::size_t max_failures = std::numeric_limits<std::size_t>::max();
-  // Makes the functions that the clips go through, one for each device: loads the model. Called at
-  // most once, when there is something to do, while other threads read the first clips.
+  // Makes the functions that the clips go through, at the same time, on one device or several:
+  // loads the model. Called at most once, when there is something to do, while other threads read
+  // the first clips.
   std::function<std::vector<BatchFunction>()> prepare;
   // Names of the tensors that the function gives for a clip.
   std::vector<std::string> tensor_names;

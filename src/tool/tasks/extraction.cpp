@@ -14,6 +14,7 @@
 #include "core/padding_mask.h"
 #include "core/parse_number.h"
 #include "core/text.h"
+#include "engine/device/device_copies.h"
 #include "models/statistics.h"
 #include "tool/run/failure.h"
 #include "tool/store/sha256.h"
@@ -31,7 +32,7 @@ namespace {
 // Seconds of audio that go through the model together: more gains nothing (docs/benchmarks.md).
 constexpr double kBatchSeconds = 60;
 constexpr double kMinBatchSeconds = 5;
-constexpr double kDeviceBatchSeconds = 120;  // where it does not fit, batches are halved
+constexpr double kPaddedBatchSeconds = 120;  // where it does not fit, batches are halved
 // Raised when the same request would give other bytes.
 constexpr const char* kOutputFormat = "3";
 
@@ -364,14 +365,22 @@ std::vector<std::int64_t> Extraction::row_bytes() const {
 
 std::int64_t Extraction::batch_frames(std::optional<double> seconds) const {
   if (seconds) return features_.frames_of(*seconds);
-  if (!request_.device.is_cpu()) return features_.frames_of(kDeviceBatchSeconds);
-  if (engine_.kind == EngineKind::reference) return 1;
+  if (engine_.kind == EngineKind::reference) {
+    return request_.device.is_cpu() ? 1 : features_.frames_of(kPaddedBatchSeconds);
+  }
+  if (engine_.kind == EngineKind::device) {
+    return frames_on_devices(request_, config_, features_,
+                             {.dtype = dtype_of(request_.precision),
+                              .states = states(),
+                              .output_dtype = output_dtype(),
+                              .at_once = batches_at_once(engine_)});
+  }
   // Rows of the engine's matrices, and of each state: in the engine's hands, the clip's and the
   // writer's.
   const std::int64_t row_bytes = 4 * config_.hidden_size;
   const auto states = static_cast<std::int64_t>(std::max<std::size_t>(1, states_.size()));
   const std::int64_t frame_bytes = (8 + 3 * states) * row_bytes;
-  return std::clamp(usable_memory() / 4 / devices() / frame_bytes,
+  return std::clamp(usable_memory() / 4 / functions() / frame_bytes,
                     features_.frames_of(kMinBatchSeconds), features_.frames_of(kBatchSeconds));
 }
 
@@ -380,7 +389,10 @@ std::vector<BatchFunction> Extraction::load(std::int64_t batch_frames, LoadRepor
   std::vector<BatchFunction> functions;
   for (const ModelRequest& request : for_each_device(request_)) {
     LoadReport* const first_report = functions.empty() ? report : nullptr;
-    functions.push_back(load_on(request, batch_frames, first_report, interrupt_asked));
+    const BatchFunction function = load_on(request, batch_frames, first_report, interrupt_asked);
+    for (BatchFunction& one : in_streams(function, batches_at_once(engine_), request.device)) {
+      functions.push_back(std::move(one));
+    }
   }
   return functions;
 }
@@ -412,23 +424,41 @@ BatchFunction Extraction::load_on(const ModelRequest& request, std::int64_t batc
       for (EngineClip& clip : inputs) clip.attention_mask = at::Tensor();
     }
     const auto states = states_in_chunks(*engine, inputs, wanted, chunking, batch_frames);
+    const auto widen = [&](const at::Tensor& computed) {
+      return pooled(mean.defined() ? (computed - mean) / deviation : computed, pool);
+    };
+    const auto bad_of = [&](const at::Tensor& computed, const at::Tensor& wide) {
+      const at::Tensor bad = wide.to(dtype).isfinite().logical_not();
+      return is_float16 ? bad : bad.logical_and((pool > 1 ? wide : computed).isfinite());
+    };
+    // A device is waited for once, when all is queued.
+    std::vector<at::Tensor> stored, are_bad;
+    for (const ClipStates& clip : states) {
+      for (const at::Tensor& computed : clip.states) {
+        const at::Tensor wide = widen(computed);
+        stored.push_back(wide.to(dtype));
+        if (is_float16 || converted) are_bad.push_back(bad_of(computed, wide).any());
+      }
+    }
+    if (!are_bad.empty()) stored.push_back(at::stack(are_bad));
+    stored = download(stored);
+    if (!are_bad.empty() && stored.back().any().item<bool>()) {
+      for (const ClipStates& clip : states) {
+        for (std::size_t i = 0; i < wanted.size(); ++i) {
+          const at::Tensor wide = widen(clip.states[i]);
+          check_range(bad_of(clip.states[i], wide), wide, dtype, names[i], setting);
+        }
+      }
+    }
     std::vector<NamedTensors> outputs(clips.size());
+    auto rows = stored.begin();
     for (std::size_t clip = 0; clip < clips.size(); ++clip) {
       // HF: without a mask all frames count.
       at::Tensor mask = clips[clip].attention_mask;
       if (!mask.defined()) mask = at::ones({clips[clip].input_features.size(0)}, at::kLong);
-      for (std::size_t i = 0; i < wanted.size(); ++i) {
-        const at::Tensor& computed = states[clip].states[i];
-        if (of_adapter) mask = adapted_mask(config, mask, computed.size(0));
-        const at::Tensor wide =
-            pooled(mean.defined() ? (computed - mean) / deviation : computed, pool);
-        const at::Tensor rows = wide.to(dtype);
-        if (is_float16 || converted) {
-          at::Tensor bad = rows.isfinite().logical_not();
-          if (!is_float16) bad = bad.logical_and((pool > 1 ? wide : computed).isfinite());
-          check_range(bad, wide, dtype, names[i], setting);
-        }
-        outputs[clip].emplace_back(names[i], rows.cpu().contiguous());
+      for (std::size_t i = 0; i < wanted.size(); ++i, ++rows) {
+        if (of_adapter) mask = adapted_mask(config, mask, states[clip].states[i].size(0));
+        outputs[clip].emplace_back(names[i], std::move(*rows));
       }
       outputs[clip].emplace_back(names.back(), pooled_mask(mask, pool).contiguous());
     }

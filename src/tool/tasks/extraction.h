@@ -65,7 +65,8 @@ class Extraction {
   const SeamlessM4TFeatureExtractorConfig& features() const noexcept { return features_; }
   const EngineChoice& engine() const noexcept { return engine_; }
   c10::Device device() const noexcept { return request_.device; }  // the first
-  std::int64_t devices() const noexcept { return request_.devices(); }
+  // How many functions load() gives, which run at the same time.
+  std::int64_t functions() const noexcept { return request_.devices() * batches_at_once(engine_); }
   // Tensors of states in each output, and their type in the files.
   std::size_t states() const noexcept { return std::max<std::size_t>(1, states_.size()); }
   c10::ScalarType output_dtype() const;
@@ -78,15 +79,15 @@ class Extraction {
   // state, (T, C) in output_dtype, else in the precision's (what HF returns), whatever the
   // statistics have; and attention_mask (T) int64. In one call of the engine there are
   // `batch_frames` frames at most, or one clip or chunk of one. `report`, when not null, gets what
-  // loading found. The functions, one for each device, throw Interrupted soon after
+  // loading found. The functions, one or more for each device, throw Interrupted soon after
   // `interrupt_asked` has become true.
   std::vector<BatchFunction> load(std::int64_t batch_frames, LoadReport* report = nullptr,
                                   const std::function<bool()>& interrupt_asked = {}) const;
 
   // Clips of how many frames (rows of input_features) go through the model together: of `seconds`
-  // of audio, or of a minute, or less where the memory at hand is short, or of two minutes on a
-  // GPU; the reference engine, which on a CPU runs one clip after the other, gains nothing by
-  // batches there.
+  // of audio, or of a minute, on a GPU of five minutes, or less where the memory at hand is short.
+  // The reference engine gains nothing by batches on a CPU, where it runs one clip after the other,
+  // and takes two minutes on a GPU.
   std::int64_t batch_frames(std::optional<double> seconds) const;
 
  private:

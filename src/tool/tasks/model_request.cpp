@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "checkpoint/missing_weights.h"
 #include "core/file.h"
 #include "w2vbert/checkpoint/lora.h"
@@ -40,8 +43,35 @@ std::vector<ModelRequest> for_each_device(const ModelRequest& request) {
   return requests;
 }
 
+std::int64_t frames_on_devices(const ModelRequest& request, const Wav2Vec2BertConfig& config,
+                               const SeamlessM4TFeatureExtractorConfig& features,
+                               const DeviceBatches& batches) {
+  constexpr double kMaxSeconds = 320;  // some 16,000 rows (docs/gpu.md)
+  constexpr double kMinSeconds = 5;
+  std::int64_t frames = features.frames_of(kMaxSeconds);
+  for (const ModelRequest& one : for_each_device(request)) {
+    if (const auto free_bytes = free_memory(one.device)) {
+      frames = std::min(frames, device_batch_frames(config, batches, *free_bytes));
+    }
+  }
+  return std::max(frames, features.frames_of(kMinSeconds));
+}
+
+EngineChoice joint_choice(EngineChoice all, const EngineChoice& one, c10::Device device) {
+  if (all.kind != one.kind) return all.kind == EngineKind::device ? one : all;
+  if (all.steps != one.steps) all.steps += "; on " + device.str() + " " + one.steps;
+  return all;
+}
+
 EngineChoice choose_engine(const ModelRequest& request, const Wav2Vec2BertConfig& config) {
-  return w2vbert::choose_engine(request.engine, config, request.device, request.precision);
+  const auto choose = [&](c10::Device device) {
+    return w2vbert::choose_engine(request.engine, config, device, request.precision);
+  };
+  EngineChoice choice = choose(request.device);
+  for (const c10::Device device : request.more_devices) {
+    choice = joint_choice(std::move(choice), choose(device), device);
+  }
+  return choice;
 }
 
 FromPretrainedOptions load_options(const ModelRequest& request, const EngineChoice& engine) {

@@ -3,10 +3,14 @@
 
 #include <c10/core/Device.h>
 
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "engine/device/device_copies.h"
+#include "engine/device/device_memory.h"
 #include "engine/device/device_model.h"
 #include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/config/hf_version.h"
@@ -47,7 +51,40 @@ SeamlessM4TFeatureExtractorConfig load_features(const Wav2Vec2BertConfig& config
 // The same request for each of its devices.
 std::vector<ModelRequest> for_each_device(const ModelRequest& request);
 
-// Which engine runs it. Throws as the library's choose_engine.
+// How many batches go through a device at the same time, in a thread each: beside the device engine
+// the states of one batch are copied while the next one is computed.
+inline std::int64_t batches_at_once(const EngineChoice& engine) {
+  return engine.kind == EngineKind::device ? 2 : 1;
+}
+
+// Frames of a batch of the device engine: as many as make its products fast, or for which the free
+// memory of each device suffices, and 5 seconds at least.
+std::int64_t frames_on_devices(const ModelRequest& request, const Wav2Vec2BertConfig& config,
+                               const SeamlessM4TFeatureExtractorConfig& features,
+                               const DeviceBatches& batches);
+
+// The same function for each of them, in a stream of its own.
+template <class Output>
+std::vector<std::function<Output(const std::vector<EngineClip>&)>> in_streams(
+    const std::function<Output(const std::vector<EngineClip>&)>& function, std::int64_t at_once,
+    c10::Device device) {
+  std::vector<std::function<Output(const std::vector<EngineClip>&)>> functions;
+  for (std::int64_t i = 0; i < at_once; ++i) {
+    const auto stream = std::make_shared<const DeviceStream>(device);
+    functions.push_back([function, stream](const std::vector<EngineClip>& clips) {
+      const DeviceStream::Use use(*stream);
+      return function(clips);
+    });
+  }
+  return functions;
+}
+
+// The choice for several devices: `all`, for those before, and `one`, for `device`. All run the
+// same engine, so that it does not matter which of them a clip meets: one that cannot run the
+// device engine keeps the others from it.
+EngineChoice joint_choice(EngineChoice all, const EngineChoice& one, c10::Device device);
+
+// Which engine runs it, on all devices. Throws as the library's choose_engine.
 EngineChoice choose_engine(const ModelRequest& request, const Wav2Vec2BertConfig& config);
 
 // How it is loaded. For a lenient load this seeds LibTorch's generator: what is initialised then is

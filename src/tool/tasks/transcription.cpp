@@ -15,6 +15,7 @@
 #include "core/file.h"
 #include "core/stopwatch.h"
 #include "core/text.h"
+#include "engine/device/device_copies.h"
 #include "tool/run/batch_runner.h"
 #include "tool/run/batch_workers.h"
 #include "tool/run/clip_reader.h"
@@ -83,12 +84,23 @@ double Transcription::seconds_of(std::int64_t frames) const {
   return input_frames / features_.frame_rate_hz();
 }
 
+std::int64_t Transcription::batch_frames() const {
+  if (engine_.kind != EngineKind::device) return features_.frames_of(kTranscriptionBatchSeconds);
+  return frames_on_devices(request_, config_, features_,
+                           {.dtype = dtype_of(request_.precision),
+                            .output_dtype = c10::ScalarType::Long,  // a token of a frame at most
+                            .at_once = batches_at_once(engine_)});
+}
+
 std::vector<Transcription::Function> Transcription::load(
     LoadReport* report, const std::function<bool()>& interrupt_asked) const {
   std::vector<Function> functions;
   for (const ModelRequest& request : for_each_device(request_)) {
     LoadReport* const first_report = functions.empty() ? report : nullptr;
-    functions.push_back(load_on(request, first_report, interrupt_asked));
+    const Function function = load_on(request, first_report, interrupt_asked);
+    for (Function& one : in_streams(function, batches_at_once(engine_), request.device)) {
+      functions.push_back(std::move(one));
+    }
   }
   return functions;
 }
@@ -102,11 +114,14 @@ Transcription::Function Transcription::load_on(const ModelRequest& request, Load
   if (report) *report = std::move(loaded.report);
   return [engine, lm_head, tokenizer = tokenizer_](const std::vector<EngineClip>& clips) mutable {
     const at::NoGradGuard no_grad;
-    std::vector<Wav2Vec2CTCTokenizer::Output> outputs;
+    std::vector<at::Tensor> tokens;  // of each clip (T')
     for (const ClipStates& clip : engine->compute(clips, {StateId::last_hidden_state()})) {
       const at::Tensor rows = clip.states.front().to(lm_head->weight.scalar_type()).unsqueeze(0);
       const at::Tensor logits = lm_head(rows)[0];  // (1, T', E) -> (T', V)
-      const at::Tensor ids = logits.argmax(-1).cpu();
+      tokens.push_back(logits.argmax(-1));
+    }
+    std::vector<Wav2Vec2CTCTokenizer::Output> outputs;
+    for (const at::Tensor& ids : download(tokens)) {
       outputs.push_back(tokenizer.decode(
           std::span(ids.const_data_ptr<std::int64_t>(), static_cast<std::size_t>(ids.numel()))));
     }
@@ -133,10 +148,10 @@ TranscriptionSummary transcribe(const InputList& inputs, const TranscriptionRequ
   reading.audio = request.audio;
   reading.features = transcription.features();
   reading.read_timeout_seconds = request.read_timeout_seconds;
-  const std::int64_t batch_frames = reading.features.frames_of(kTranscriptionBatchSeconds);
+  const std::int64_t batch_frames = transcription.batch_frames();
   const auto clips = static_cast<int>(std::clamp<std::size_t>(pending.size(), 1, INT_MAX));
   ClipReader reader(inputs, pending, reading, std::min(request.reading_threads, clips),
-                    2 * batch_frames * transcription.devices(), ClipOrder::as_listed);
+                    2 * batch_frames * transcription.functions(), ClipOrder::as_listed);
   const std::vector<Transcription::Function> functions = load();
   for (const ClipFailure& row : bad_rows) failed(row);
   const Stopwatch watch;

@@ -76,7 +76,10 @@ class Transcription {
   const SeamlessM4TFeatureExtractorConfig& features() const noexcept { return features_; }
   const EngineChoice& engine() const noexcept { return engine_; }
   c10::Device device() const noexcept { return request_.device; }  // the first
-  std::int64_t devices() const noexcept { return request_.devices(); }
+  // How many functions load() gives, which run at the same time.
+  std::int64_t functions() const noexcept { return request_.devices() * batches_at_once(engine_); }
+  // Frames of a batch.
+  std::int64_t batch_frames() const;
   const std::vector<std::string>& warnings() const noexcept { return warnings_; }
   // How much audio an output frame of the model stands for. HF: inputs_to_logits_ratio over the
   // sampling rate, for the models that have one.
@@ -87,8 +90,8 @@ class Transcription {
   // also one of padding.
   using Function = std::function<std::vector<Wav2Vec2CTCTokenizer::Output>(
       const std::vector<EngineClip>& clips)>;
-  // Loads the weights. `report`, when not null, gets what loading found. The functions, one for
-  // each device, throw Interrupted soon after `interrupt_asked` has become true.
+  // Loads the weights. `report`, when not null, gets what loading found. The functions, one or more
+  // for each device, throw Interrupted soon after `interrupt_asked` has become true.
   std::vector<Function> load(LoadReport* report = nullptr,
                              const std::function<bool()>& interrupt_asked = {}) const;
 
