@@ -29,6 +29,10 @@ struct InputSegment {
   bool has_offset = true;
 };
 
+// Whether a border of a segment may be so many seconds: 0 to 30 years, which is beyond any
+// recording.
+inline bool may_be_seconds(double seconds) { return seconds >= 0 && seconds <= 1e9; }
+
 // "0.2 s to 0.5 s", "0.2 s to the end"; "the whole file" for none.
 std::string segment_text(const std::optional<InputSegment>& segment);
 // Whether audio of so many seconds can be that segment's, which may end a little behind the last

@@ -20,8 +20,6 @@ namespace w2vbert::tool {
 namespace {
 
 constexpr std::string_view kBlanks = " \t";
-// Beyond any recording: 30 years.
-constexpr double kMaxSeconds = 1e9;
 // A file of another kind shows itself by then, and its bad rows still cost little memory.
 constexpr std::size_t kMaxBadRowsBeforeAGoodOne = 10'000;
 // Names of the path in a table's header and in JSON objects: NeMo's two, datasets' two, Common
@@ -236,7 +234,7 @@ class ManifestReader {
   // False: the row is bad. `text`: what stands there.
   bool are_seconds(std::string_view key, const std::optional<double>& seconds,
                    const std::string& text) {
-    if (seconds && *seconds >= 0 && *seconds <= kMaxSeconds) return true;
+    if (seconds && may_be_seconds(*seconds)) return true;
     bad_row(in_quotes(key) + " is " + text, "seconds, 0 or more");
     return false;
   }

@@ -15,7 +15,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::StartsWith;
 
-const std::vector<std::string> kCommands = {"features", "extract", "transcribe",
+const std::vector<std::string> kCommands = {"features", "extract", "transcribe", "worker",
                                             "forward",  "inspect", "doctor"};
 
 // Exit 2, one line, nothing on stdout.
