@@ -9,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include "audio/audio_limits.h"
 #include "audio/audio_part.h"
 #include "audio/container.h"
 #include "audio/decoder.h"
@@ -23,10 +24,7 @@
 namespace w2vbert {
 namespace {
 
-constexpr int kMinRateHz = 4000;
-constexpr int kMaxRateHz = 384000;
 constexpr int kMaxChannels = AudioOptions::kMaxChannels;
-constexpr float kMaxMagnitude = 32768.0F;
 constexpr std::int64_t kValuesPerRead = 16384;  // of all channels together
 constexpr std::int64_t kValuesPerSalvagingRead = 1024;
 
@@ -204,11 +202,10 @@ Waveform decode_to(Samples& samples, const InputFile& file, const AudioOptions& 
     const std::span<const float> one =
         format.channels == 1 ? decoded
                              : reduce_channels(decoded, format.channels, options, reduced);
-    for (std::size_t i = 0; i < one.size(); ++i) {
-      if (std::abs(one[i]) <= kMaxMagnitude) continue;  // which NaN is not
+    if (const auto bad = find_bad_sample(one)) {
       throw AudioError(path, "",
-                       "has " + std::to_string(one[i]) + " at sample " +
-                           std::to_string(before + static_cast<std::int64_t>(i)),
+                       "has " + std::to_string(one[*bad]) + " at sample " +
+                           std::to_string(before + static_cast<std::int64_t>(*bad)),
                        "finite samples up to 32768");
     }
     samples.add(one);

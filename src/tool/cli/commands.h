@@ -17,6 +17,7 @@ using Run = std::function<int()>;
 Run add_features(CLI::App& program);
 Run add_extract(CLI::App& program);
 Run add_transcribe(CLI::App& program);
+Run add_worker(CLI::App& program);
 Run add_forward(CLI::App& program);
 Run add_inspect(CLI::App& program);
 Run add_parity(CLI::App& program);

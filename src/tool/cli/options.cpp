@@ -326,11 +326,12 @@ void ClipOptions::add_inputs_to(CLI::App& command) {
                              {"tsv", ManifestFormat::tsv},
                              {"csv", ManifestFormat::csv},
                              {"jsonl", ManifestFormat::jsonl},
-                             {"scp", ManifestFormat::scp}}),
+                             {"scp", ManifestFormat::scp},
+                             {"segments", ManifestFormat::segments}}),
       "One path a line, fairseq's or Common Voice's TSV, datasets' metadata.csv, JSON lines or an "
-      "array of NeMo's (with offset and duration) or datasets', or Kaldi's wav.scp (default: by "
-      "the "
-      "file's ending, else list)");
+      "array of NeMo's (with offset and duration), datasets' or Lhotse's, or Kaldi's wav.scp or "
+      "segments; any of them may be compressed with gzip (default: by the file's ending, else "
+      "list)");
 }
 
 void ClipOptions::add_partition_to(CLI::App& command) {

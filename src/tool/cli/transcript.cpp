@@ -108,15 +108,19 @@ bool is_of_segment(const EarlierLine& line, const std::optional<InputSegment>& w
 
 }  // namespace
 
-std::string json_line_of(const ClipText& clip) {
+nlohmann::ordered_json words_json(const std::vector<TimedWord>& timed) {
   Json words = Json::array();
-  for (const TimedWord& word : clip.words) {
+  for (const TimedWord& word : timed) {
     words.push_back({{"word", word.word}, {"start", word.start}, {"end", word.end}});
   }
+  return words;
+}
+
+std::string json_line_of(const ClipText& clip) {
   Json line = {{"path", escaped_name(clip.path)},
                {"text", clip.text},
                {"seconds", clip.audio_seconds},
-               {"words", std::move(words)}};
+               {"words", words_json(clip.words)}};
   if (clip.segment) line["offset"] = clip.segment->offset_seconds;
   if (clip.channel) line["channel"] = *clip.channel;
   return json_line(line);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <nlohmann/json_fwd.hpp>
 #include <set>
 #include <string>
 #include <vector>
@@ -11,6 +12,9 @@
 #include "tool/tasks/transcription.h"
 
 namespace w2vbert::tool {
+
+// [{"word": ..., "start": ..., "end": ...}, ...]
+nlohmann::ordered_json words_json(const std::vector<TimedWord>& timed);
 
 // A line of JSON.
 std::string json_line_of(const ClipText& clip);

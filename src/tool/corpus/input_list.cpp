@@ -77,7 +77,16 @@ void InputList::add(std::string_view path, InputSegment segment) {
   paths_.add(path);
 }
 
-void InputList::add_named(std::string_view name, std::string_view path) {
+void InputList::add_named(std::string_view name, std::string_view path,
+                          const std::optional<InputSegment>& segment, std::optional<int> channel) {
+  if (segment) {
+    segments_.resize(size(), kWholeFile);
+    segments_.push_back(*segment);
+  }
+  if (channel) {
+    channels_.resize(size(), 0);
+    channels_.push_back(static_cast<std::uint8_t>(*channel));
+  }
   names_.add(name);
   paths_.add(path);
 }
@@ -118,9 +127,11 @@ void InputList::split_channels(const std::function<int(std::size_t index)>& chan
       split.inputs_before_.push_back(split.size());
     }
     if (i == size()) break;
+    const std::optional<int> own_channel = channel(i);
     if (!repeats_path(i)) channels = channels_of(i);
     const std::string_view own_name = names_.ends.empty() ? std::string_view() : names_[i];
-    for (int channel = 1; channel <= channels; ++channel) {
+    const int first = own_channel.value_or(1), last = own_channel.value_or(channels);
+    for (int channel = first; channel <= last; ++channel) {
       if (const auto bad = problem_of(paths_[i], own_name, segment(i), channel)) {
         split.inputs_before_.push_back(split.size());
         bad_rows_.push_back({path(i), "", bad->problem + ", expected " + bad->expected});
@@ -140,7 +151,7 @@ void InputList::split_channels(const std::function<int(std::size_t index)>& chan
 }
 
 std::optional<int> InputList::channel(std::size_t index) const {
-  if (channels_.empty()) return std::nullopt;
+  if (index >= channels_.size() || channels_[index] == 0) return std::nullopt;
   return channels_[index];
 }
 

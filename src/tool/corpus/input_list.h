@@ -29,6 +29,10 @@ struct InputSegment {
   bool has_offset = true;
 };
 
+// Whether a border of a segment may be so many seconds: 0 to 30 years, which is beyond any
+// recording.
+inline bool may_be_seconds(double seconds) { return seconds >= 0 && seconds <= 1e9; }
+
 // "0.2 s to 0.5 s", "0.2 s to the end"; "the whole file" for none.
 std::string segment_text(const std::optional<InputSegment>& segment);
 // Whether audio of so many seconds can be that segment's, which may end a little behind the last
@@ -76,13 +80,16 @@ class InputList {
 
   void add(std::string_view path);
   void add(std::string_view path, InputSegment segment);
-  void add_named(std::string_view name, std::string_view path);
+  // With a channel, from 1, the name ends as those of split_channels() do.
+  void add_named(std::string_view name, std::string_view path,
+                 const std::optional<InputSegment>& segment = {}, std::optional<int> channel = {});
   // Whether an input is of the same file as the one before it: rows of one file mostly follow each
   // other.
   bool repeats_path(std::size_t index) const {
     return index > 0 && paths_[index] == paths_[index - 1];
   }
-  // Makes of each input one for each channel of its file. `channels_of` counts those of an input,
+  // Makes of each input one for each channel of its file, but of those that name one. `channels_of`
+  // counts those of an input,
   // and is asked in their order, of the first of those that follow each other alone. An output's
   // name then ends in -ch1, -ch2 and so on; what that makes too long is a bad row. To be called
   // behind the last add.
@@ -119,7 +126,7 @@ class InputList {
   std::string name(std::size_t index) const;
   // Nothing for a whole file.
   std::optional<InputSegment> segment(std::size_t index) const;
-  // From 1; nothing where the inputs were not split.
+  // From 1; nothing where the inputs were not split and the list does not say it.
   std::optional<int> channel(std::size_t index) const;
   const std::vector<BadRow>& bad_rows() const noexcept { return bad_rows_; }
   // The place of an input among all rows, bad ones too: what it keeps when a bad row is mended.
@@ -164,7 +171,8 @@ class InputList {
   Strings paths_;
   Strings names_;                       // of all inputs, or of none
   std::vector<InputSegment> segments_;  // of the inputs up to the last one that is a segment
-  std::vector<std::uint8_t> channels_;  // of all inputs, or of none
+  std::vector<std::uint8_t>
+      channels_;  // of the inputs up to the last one that has one; 0 for those without
   std::vector<BadRow> bad_rows_;
   std::vector<std::size_t> inputs_before_;  // each bad row that has a slot; ascending
   std::vector<std::string> notes_;

@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -42,45 +44,122 @@ const char* binary_kind(std::string_view block) {
   return binary_lines > 0 && 2 * binary_lines > lines ? "is no text file" : nullptr;
 }
 
+// A file's bytes, in blocks.
+class RawFile {
+ public:
+  RawFile(const std::string& path, std::string_view expected) : path_(path), expected_(expected) {
+    if (path == "-") return;  // which stays open
+    file_.emplace(open_file(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    descriptor_ = file_->number();
+    struct stat status {};
+    if (descriptor_ < 0 || ::fstat(descriptor_, &status) != 0) fail(std::strerror(errno));
+    if (!S_ISREG(status.st_mode)) {
+      fail(S_ISDIR(status.st_mode) ? "is a directory" : "is no regular file");
+    }
+  }
+
+  [[noreturn]] void fail(std::string_view problem) const {
+    throw UsageError(path_, "", problem, expected_);
+  }
+
+  // Valid until the next call; empty at the end.
+  std::string_view next() {
+    std::size_t filled = 0;
+    while (filled < buffer_.size()) {
+      const ssize_t count = ::read(descriptor_, buffer_.data() + filled, buffer_.size() - filled);
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) fail(std::strerror(errno));
+      if (count == 0) break;
+      filled += static_cast<std::size_t>(count);
+    }
+    return {buffer_.data(), filled};
+  }
+
+ private:
+  const std::string& path_;
+  std::string_view expected_;
+  std::optional<Descriptor> file_;
+  int descriptor_ = STDIN_FILENO;
+  std::vector<char> buffer_ = std::vector<char>(kBlockBytes);
+};
+
+constexpr std::string_view kGzipMark = "\x1F\x8B";
+
+// What zlib has to be given back.
+class Inflater {
+ public:
+  Inflater() {
+    constexpr int kGzipAlone = 16 + MAX_WBITS;
+    if (::inflateInit2(&stream, kGzipAlone) != Z_OK) throw std::bad_alloc();
+  }
+  ~Inflater() { ::inflateEnd(&stream); }
+  Inflater(const Inflater&) = delete;
+  Inflater& operator=(const Inflater&) = delete;
+  z_stream stream = {};
+};
+
+// Takes what a gzip file (RFC 1952) holds, member after member, in blocks. `bytes`: its first ones.
+void read_compressed(RawFile& file, std::string_view bytes,
+                     const std::function<void(std::string_view bytes)>& take) {
+  Inflater inflater;
+  z_stream& stream = inflater.stream;
+  std::vector<char> out(kBlockBytes);
+  std::size_t filled = 0;
+  const auto flush = [&] {
+    if (filled > 0) take({out.data(), std::exchange(filled, 0)});
+  };
+  bool is_between_members = false;
+  for (; !bytes.empty(); bytes = file.next()) {
+    stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
+    stream.avail_in = static_cast<uInt>(bytes.size());
+    // More may come out when all has gone in.
+    for (bool is_full = false; stream.avail_in > 0 || is_full;) {
+      // Zeros pad the end, as on tapes.
+      while (is_between_members && stream.avail_in > 0 && *stream.next_in == 0) {
+        ++stream.next_in;
+        --stream.avail_in;
+      }
+      if (is_between_members && stream.avail_in == 0) break;
+      stream.next_out = reinterpret_cast<Bytef*>(out.data() + filled);
+      stream.avail_out = static_cast<uInt>(out.size() - filled);
+      const int state = ::inflate(&stream, Z_NO_FLUSH);
+      filled = out.size() - stream.avail_out;
+      is_full = stream.avail_out == 0;
+      if (is_full) flush();
+      is_between_members = state == Z_STREAM_END;
+      if (is_between_members) {
+        ::inflateReset(&stream);
+        is_full = false;
+      } else if (state == Z_MEM_ERROR) {
+        throw std::bad_alloc();
+      } else if (state != Z_OK && state != Z_BUF_ERROR) {
+        file.fail("is damaged: its gzip data end in an error");
+      } else if (state == Z_BUF_ERROR) {
+        break;  // it needs more
+      }
+    }
+  }
+  if (!is_between_members) file.fail("is truncated: its gzip data do not end");
+  flush();
+}
+
 }  // namespace
 
 void read_blocks(const std::string& path, std::string_view expected,
                  const std::function<void(std::string_view bytes)>& block) {
-  std::optional<Descriptor> file;  // closed at the end; the standard input is not
-  int descriptor = STDIN_FILENO;
-  if (path != "-") {
-    file.emplace(open_file(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    descriptor = file->number();
-    struct stat status {};
-    if (descriptor < 0 || ::fstat(descriptor, &status) != 0) {
-      throw UsageError(path, "", std::strerror(errno), expected);
-    }
-    if (!S_ISREG(status.st_mode)) {
-      throw UsageError(path, "", S_ISDIR(status.st_mode) ? "is a directory" : "is no regular file",
-                       expected);
-    }
-  }
-
-  std::vector<char> buffer(kBlockBytes);
-  for (bool is_first = true, at_end = false; !at_end; is_first = false) {
-    std::size_t filled = 0;
-    while (filled < buffer.size()) {
-      const ssize_t count = ::read(descriptor, buffer.data() + filled, buffer.size() - filled);
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0) throw UsageError(path, "", std::strerror(errno), expected);
-      if (count == 0) {
-        at_end = true;
-        break;
-      }
-      filled += static_cast<std::size_t>(count);
-    }
-    std::string_view bytes(buffer.data(), filled);
+  RawFile file(path, expected);
+  bool is_first = true;
+  const auto take = [&](std::string_view bytes) {
     if (is_first) {
       if (const char* kind = binary_kind(bytes)) throw UsageError(path, "", kind, expected);
       if (bytes.starts_with(kByteOrderMark)) bytes.remove_prefix(kByteOrderMark.size());
     }
+    is_first = false;
     block(bytes);
-  }
+  };
+  std::string_view bytes = file.next();
+  if (bytes.starts_with(kGzipMark)) return read_compressed(file, bytes, take);
+  for (; !bytes.empty(); bytes = file.next()) take(bytes);
 }
 
 LineSplitter::LineSplitter(std::size_t max_line_bytes, std::function<void(const Line&)> line)

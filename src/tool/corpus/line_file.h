@@ -8,10 +8,11 @@
 
 namespace w2vbert::tool {
 
-// Calls block(bytes) for each 64 KiB of a regular file, or of the standard input for "-". A
-// byte-order mark at the beginning is left out. `expected`: what the file should have been, for
-// messages. Throws UsageError: missing, no regular file, unreadable, no text: UTF-16, or control
-// bytes in most of the first block's lines, as in audio or compressed files.
+// Calls block(bytes) for each 64 KiB of a regular file, or of the standard input for "-"; of a gzip
+// file, which its first bytes tell, of what is compressed in it. A byte-order mark at the beginning
+// is left out. `expected`: what the file should have been, for messages. Throws UsageError:
+// missing, no regular file, unreadable, damaged gzip data, no text: UTF-16, or control bytes in
+// most of the first block's lines, as in audio or compressed files.
 void read_blocks(const std::string& path, std::string_view expected,
                  const std::function<void(std::string_view bytes)>& block);
 

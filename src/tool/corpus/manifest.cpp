@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "core/environment.h"
@@ -13,21 +15,22 @@
 #include "core/text.h"
 #include "tool/corpus/delimited_rows.h"
 #include "tool/corpus/json_rows.h"
+#include "tool/corpus/lhotse_row.h"
 #include "tool/corpus/line_file.h"
+#include "w2vbert/audio/audio_file.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
 namespace {
 
 constexpr std::string_view kBlanks = " \t";
-// Beyond any recording: 30 years.
-constexpr double kMaxSeconds = 1e9;
 // A file of another kind shows itself by then, and its bad rows still cost little memory.
 constexpr std::size_t kMaxBadRowsBeforeAGoodOne = 10'000;
 // Names of the path in a table's header and in JSON objects: NeMo's two, datasets' two, Common
 // Voice's.
 constexpr std::array<std::string_view, 5> kPathKeys = {"audio_filepath", "audio_filename",
                                                        "file_name", "audio_file_name", "path"};
+constexpr std::string_view kScpRow = "a name, a blank and a path";
 constexpr std::string_view kCommonVoiceKey = "client_id";
 constexpr std::string_view kCommonVoiceFolder = "clips/";
 
@@ -74,10 +77,13 @@ class ManifestReader {
       case ManifestFormat::csv:
         return "a header with \"file_name\" (or \"path\", \"audio_filepath\"), then rows";
       case ManifestFormat::jsonl:
-        return "one JSON object with \"audio_filepath\" (or \"file_name\", \"path\") a line, or an "
-               "array of them";
+        return "one JSON object with \"audio_filepath\" (or \"file_name\", \"path\") or one of "
+               "Lhotse's "
+               "cuts a line, or an array of them";
       case ManifestFormat::scp:
         return "a name, a blank and an audio path a line";
+      case ManifestFormat::segments:
+        return "a name, a name in the wav.scp beside it, a start and an end in seconds a line";
       default:
         return "a list with one audio path a line";
     }
@@ -131,6 +137,9 @@ class ManifestReader {
       case ManifestFormat::scp:
         add_scp(one.bytes);
         break;
+      case ManifestFormat::segments:
+        add_kaldi_segment(one.bytes);
+        break;
       default:
         add(one.bytes);
     }
@@ -169,17 +178,23 @@ class ManifestReader {
   void add(std::string_view path) { add(folder_, path, {}, {}); }
 
   void add(const std::string& folder, std::string_view path, std::string_view name,
-           const std::optional<InputSegment>& segment) {
+           const std::optional<InputSegment>& segment, std::optional<int> channel = {}) {
     if (path.find('\0') != std::string_view::npos || name.find('\0') != std::string_view::npos) {
       return bad_row("holds a NUL byte");
     }
     const std::string whole = below(folder, path);
-    if (const auto bad = inputs_.problem_of(whole, name, segment)) {
+    if (const auto bad = inputs_.problem_of(whole, name, segment, channel)) {
       return bad_row(in_quotes(path) + " " + bad->problem, bad->expected);
     }
+    if (good_rows_ > 0 && has_names_ == name.empty()) {
+      return bad_row(name.empty() ? "has no name, as the rows before have one"
+                                  : "has a name, as the rows before do not",
+                     "rows of one kind");
+    }
     ++good_rows_;
+    has_names_ = !name.empty();
     if (!name.empty()) {
-      inputs_.add_named(name, whole);
+      inputs_.add_named(name, whole, segment, channel);
     } else if (segment) {
       inputs_.add(whole, *segment);
     } else {
@@ -236,7 +251,7 @@ class ManifestReader {
   // False: the row is bad. `text`: what stands there.
   bool are_seconds(std::string_view key, const std::optional<double>& seconds,
                    const std::string& text) {
-    if (seconds && *seconds >= 0 && *seconds <= kMaxSeconds) return true;
+    if (seconds && may_be_seconds(*seconds)) return true;
     bad_row(in_quotes(key) + " is " + text, "seconds, 0 or more");
     return false;
   }
@@ -303,13 +318,84 @@ class ManifestReader {
   void add_scp(std::string_view row) {
     row = trimmed(row);
     const std::size_t blank = row.find_first_of(kBlanks);
-    if (row.ends_with('|')) {
-      bad_row("is a command", "a name, a blank and a path");
-    } else if (blank == std::string_view::npos) {
-      bad_row("has one field", "a name, a blank and a path");
+    if (blank == std::string_view::npos) {
+      bad_row("has one field", kScpRow);
+    } else if (const auto bad = problem_of_scp(row)) {
+      bad_row(bad->problem, bad->expected);
     } else {
       add(folder_, trimmed(row.substr(blank)), row.substr(0, blank), {});
     }
+  }
+
+  // What a row of a wav.scp has in the place of a path.
+  static std::optional<InputProblem> problem_of_scp(std::string_view row) {
+    if (row.ends_with('|')) {
+      return InputProblem{
+          "is a command",
+          "a name, a blank and a path (run the command once, and name the file that "
+          "it writes)"};
+    }
+    const std::size_t colon = row.rfind(':');
+    if (colon != std::string_view::npos && row.substr(0, colon).ends_with(".ark") &&
+        parse_number<std::uint64_t>(row.substr(colon + 1))) {
+      return InputProblem{"is a place in an archive",
+                          "a name, a blank and a path (Kaldi's wav-copy writes files)"};
+    }
+    return std::nullopt;
+  }
+
+  // The recordings of a wav.scp, which segments are parts of.
+  void read_recordings() {
+    recordings_.emplace();
+    const std::string path = folder_ + "wav.scp";
+    LineSplitter lines(kMaxManifestLineBytes, [&](const Line& one) {
+      const std::string_view row = trimmed(one.bytes);
+      const std::size_t blank = row.find_first_of(kBlanks);
+      if (one.is_cut || blank == std::string_view::npos) return;  // segments of it have none
+      recordings_->try_emplace(std::string(row.substr(0, blank)), trimmed(row.substr(blank)));
+    });
+    read_blocks(path, "the wav.scp that the segments are of",
+                [&](std::string_view bytes) { lines.add(bytes); });
+    lines.finish();
+  }
+
+  void add_kaldi_segment(std::string_view row) {
+    if (!recordings_) read_recordings();
+    std::vector<std::string> fields;
+    for (row = trimmed(row); !row.empty();) {
+      const std::size_t end = std::min(row.find_first_of(kBlanks), row.size());
+      fields.emplace_back(row.substr(0, end));
+      row = trimmed(row.substr(end));
+    }
+    if (fields.size() != 4 && fields.size() != 5) {
+      return bad_row("has " + std::to_string(fields.size()) + " fields");
+    }
+    const auto found = recordings_->find(fields[1]);
+    if (found == recordings_->end()) {
+      return bad_row("is of " + in_quotes(fields[1]) + ", which the wav.scp does not have",
+                     "one of its names");
+    }
+    if (const auto bad = problem_of_scp(found->second)) {
+      return bad_row("is of " + in_quotes(fields[1]) + ", which " + bad->problem, bad->expected);
+    }
+    const auto start = parse_number<double>(fields[2]), end = parse_number<double>(fields[3]);
+    const bool is_to_the_end = end && *end == -1;
+    if (!start || !end || !may_be_seconds(*start) ||
+        !(is_to_the_end || (may_be_seconds(*end) && *end > *start))) {
+      return bad_row(in_quotes(fields[2] + " " + fields[3]) + " is no segment",
+                     "a start of 0 or more and an end behind it, in seconds (-1: the file's)");
+    }
+    std::optional<int> channel;
+    if (fields.size() == 5) {
+      const auto number = parse_number<int>(fields[4]);
+      if (!number || *number < 0 || *number >= AudioOptions::kMaxChannels) {
+        return bad_row(in_quotes(fields[4]) + " is no channel",
+                       "a number from 0 to " + std::to_string(AudioOptions::kMaxChannels - 1));
+      }
+      channel = *number + 1;
+    }
+    add(folder_, found->second, fields[0], InputSegment{*start, is_to_the_end ? 0 : *end - *start},
+        channel);
   }
 
   void add_element(const JsonArraySplitter::Element& element) {
@@ -326,6 +412,7 @@ class ManifestReader {
       for (const std::string_view key : kPathKeys) {
         if (path == nullptr) path = object.find(key);
       }
+      if (path == nullptr && is_lhotse_row(object)) return add_lhotse(object);
       const auto* text = path ? path->get_if<std::string>() : nullptr;
       if (text == nullptr || text->empty()) {
         return bad_row("has no path that is a string");
@@ -338,6 +425,15 @@ class ManifestReader {
       return bad_row(error.what());
     }
     add_part(folder_, audio, offset, duration);
+  }
+
+  void add_lhotse(const JsonValue& object) {
+    const auto read = read_lhotse_row(object);
+    if (const auto* bad = std::get_if<InputProblem>(&read)) {
+      return bad_row(bad->problem, bad->expected);
+    }
+    const auto& row = std::get<LhotseRow>(read);
+    add(folder_, row.path, row.id, row.segment, row.channel);
   }
 
   // False: the row is bad. A key that is not there, or null, leaves `seconds` empty.
@@ -367,7 +463,9 @@ class ManifestReader {
   CsvRows csv_;
   JsonArraySplitter array_;
   std::optional<bool> is_array_;  // of jsonl, once something but white space has come
-  std::string place_;             // of the row at hand
+  std::optional<std::map<std::string, std::string>> recordings_;  // name -> path, of segments
+  bool has_names_ = false;                                        // the rows that are good so far
+  std::string place_;                                             // of the row at hand
   std::size_t good_rows_ = 0;
   std::size_t bad_rows_ = 0;  // before the first good one
   std::optional<UsageError> first_problem_;
@@ -376,6 +474,9 @@ class ManifestReader {
 }  // namespace
 
 ManifestFormat manifest_format_of(std::string_view path) {
+  constexpr std::string_view kGzipEnding = ".gz";
+  if (lower_case(path).ends_with(kGzipEnding)) path.remove_suffix(kGzipEnding.size());
+  if (file_name(path) == "segments") return ManifestFormat::segments;
   const std::size_t dot = path.rfind('.');
   if (dot == std::string_view::npos) return ManifestFormat::list;
   const std::string ending = lower_case(path.substr(dot));

@@ -9,7 +9,6 @@
 #include <cmath>
 #include <optional>
 #include <span>
-#include <tuple>
 #include <utility>
 
 #include "audio/opened_audio.h"
@@ -20,6 +19,16 @@
 
 namespace w2vbert::tool {
 namespace {
+
+// Samples that a caller brings, as a file's.
+Waveform load_samples(Waveform samples, const AudioOptions& audio, const std::string& path) {
+  const double seconds = static_cast<double>(samples.samples.size()) / samples.sample_rate_hz;
+  if (audio.max_seconds > 0 && seconds > audio.max_seconds) {
+    throw AudioError(path, "samples", "are " + number_text(seconds) + " seconds",
+                     "at most " + number_text(audio.max_seconds), "max_seconds");
+  }
+  return resample_audio(std::move(samples), audio, path);
+}
 
 constexpr std::int64_t kMinSamples = SeamlessM4TFeatureExtractor::kMinSamples;
 constexpr std::size_t kMaxFailedFiles = 1000;  // to be remembered
@@ -56,8 +65,12 @@ void ClipReader::FailedFiles::add(const std::string& identity, std::exception_pt
 ClipReader::ClipReader(const InputList& inputs, const std::vector<std::size_t>& pending,
                        const ClipRunRequest& request, int threads, std::int64_t frames_ahead,
                        ClipOrder order)
-    : inputs_(inputs),
-      pending_(pending),
+    : ClipReader(std::make_shared<ListedClips>(inputs, pending), request, threads, frames_ahead,
+                 order) {}
+
+ClipReader::ClipReader(std::shared_ptr<ClipSource> source, const ClipRunRequest& request,
+                       int threads, std::int64_t frames_ahead, ClipOrder order)
+    : source_(std::move(source)),
       request_(request),
       order_(order),
       ready_(frames_ahead),
@@ -73,8 +86,13 @@ ClipReader::ClipReader(const InputList& inputs, const std::vector<std::size_t>& 
 
 ClipReader::~ClipReader() { stop(); }
 
-void ClipReader::stop() {
+void ClipReader::close() {
   ready_.close();
+  source_->close();
+}
+
+void ClipReader::stop() {
+  close();
   {
     const std::lock_guard lock(watching_mutex_);
     watching_ = false;
@@ -122,7 +140,7 @@ void ClipReader::give_up_if_hanging(std::size_t thread) {
   const double timeout = request_.read_timeout_seconds;
   ReadClip clip;
   std::size_t turn = 0, end = 0;
-  std::string identity;
+  std::string path, identity;
   {
     Decoding& decoding = *threads_[thread].decoding;
     const std::lock_guard lock(decoding.mutex);
@@ -130,15 +148,15 @@ void ClipReader::give_up_if_hanging(std::size_t thread) {
     decoding.given_up = true;
     turn = decoding.turn;
     end = decoding.end;
-    clip.index = pending_[turn];
+    path = decoding.path;
     identity = decoding.identity;
   }
   ++hanging_;
   threads_[thread].thread.detach();
   threads_.erase(threads_.begin() + static_cast<std::ptrdiff_t>(thread));
+  clip.index = source_->index(turn);
   clip.failure = std::make_exception_ptr(
-      AudioError(inputs_.path(clip.index), "",
-                 "its decoder gave nothing for " + number_text(timeout) + " seconds",
+      AudioError(path, "", "its decoder gave nothing for " + number_text(timeout) + " seconds",
                  "a file that can be decoded, on a disk that answers"));
   failed_.add(identity, clip.failure);
   // Before the new thread may close the queue. In turn it must not wait: an earlier clip may hang,
@@ -149,8 +167,8 @@ void ClipReader::give_up_if_hanging(std::size_t thread) {
     ready_.push(std::move(clip), 1);
   }
   if (turn + 1 < end) {
-    const std::lock_guard lock(next_mutex_);
-    left_.emplace_back(turn + 1, end);
+    const std::lock_guard lock(left_mutex_);
+    left_.push_back({turn + 1, end});
   }
   start_thread();
 }
@@ -175,7 +193,7 @@ void ClipReader::end_with(std::exception_ptr error) {
     const std::lock_guard lock(error_mutex_);
     if (!error_) error_ = std::move(error);
   }
-  ready_.close();
+  close();
 }
 
 void ClipReader::work(const std::shared_ptr<Decoding>& decoding) {
@@ -190,47 +208,41 @@ void ClipReader::read_pending(Decoding& decoding) {
   const c10::ParallelGuard alone(true);  // the cores are the engine's
   const SeamlessM4TFeatureExtractor extractor(request_.features);
   Decoded decoded;
-  for (auto [i, end] = next_clips(); i < end; std::tie(i, end) = next_clips()) {
-    for (; i < end; ++i) {
+  for (auto turns = next_turns(); turns.begin < turns.end; turns = next_turns()) {
+    for (std::size_t turn = turns.begin; turn < turns.end; ++turn) {
       ReadClip clip;
-      {
-        const std::lock_guard lock(decoding.mutex);
-        decoding.turn = i;
-        decoding.end = end;
-      }
       try {
-        clip = read(pending_[i], extractor, decoded, decoding);
+        ClipInput input = source_->input(turn);
+        {
+          const std::lock_guard lock(decoding.mutex);
+          decoding.turn = turn;
+          decoding.end = turns.end;
+          decoding.path = input.path;
+        }
+        clip = read(input, extractor, decoded, decoding);
       } catch (const GivenUp&) {
         return;
       } catch (...) {
         clip.failure = std::current_exception();
       }
-      clip.index = pending_[i];
-      if (!deliver(std::move(clip), i)) return;
+      clip.index = source_->index(turn);
+      if (!deliver(std::move(clip), turn)) return;
     }
   }
   if (threads_left_.fetch_sub(1) == 1) ready_.close();
 }
 
-std::pair<std::size_t, std::size_t> ClipReader::next_clips() {
+ClipSource::Turns ClipReader::next_turns() {
+  {
+    const std::lock_guard lock(left_mutex_);
+    if (!left_.empty()) {
+      const ClipSource::Turns turns = left_.back();
+      left_.pop_back();
+      return turns;
+    }
+  }
   const std::lock_guard lock(next_mutex_);
-  if (!left_.empty()) {
-    const auto clips = left_.back();
-    left_.pop_back();
-    return clips;
-  }
-  const std::size_t begin = next_;
-  if (begin == pending_.size()) return {begin, begin};
-  const auto is_part_of_first = [&](std::size_t i) {
-    const std::size_t first = pending_[begin], other = pending_[i];
-    return inputs_.segment(other) && inputs_.channel(other) == inputs_.channel(first) &&
-           inputs_.path(other) == inputs_.path(first);
-  };
-  next_ = begin + 1;
-  if (inputs_.segment(pending_[begin])) {
-    while (next_ < pending_.size() && is_part_of_first(next_)) ++next_;
-  }
-  return {begin, next_};
+  return source_->next();
 }
 
 bool ClipReader::deliver(ReadClip clip, std::size_t turn) {
@@ -239,34 +251,46 @@ bool ClipReader::deliver(ReadClip clip, std::size_t turn) {
   return ready_.push_in_turn(std::move(clip), weight, turn);
 }
 
-AudioOptions ClipReader::audio_of(std::size_t index) const {
+AudioOptions ClipReader::audio_of(const ClipInput& input) const {
   AudioOptions audio = request_.audio;
-  if (const auto channel = inputs_.channel(index)) audio.channel = *channel;
+  if (input.channel) {
+    audio.channels = AudioOptions::Channels::one;
+    audio.channel = *input.channel;
+  }
   return audio;
 }
 
-ClipReader::Decoded ClipReader::decode(std::size_t index, Decoding& decoding, Decoder how) const {
-  // Copies: `this` may be gone when the decoder returns.
-  const std::string path = inputs_.path(index);
-  const AudioOptions options = audio_of(index);
-  // The list may ask for something else of the same file.
-  const int channel = inputs_.channel(index).value_or(0);
-  const bool remembers = inputs_.segment(index) || channel > 0;
+void ClipReader::set_active(Decoding& decoding, bool active, const std::string& identity) {
+  const std::lock_guard lock(decoding.mutex);
+  decoding.active = active && !decoding.given_up;
+  // NOLINTNEXTLINE(bugprone-std-exception-baseclass): no handler of errors may take it
+  if (decoding.given_up) throw GivenUp();
+  decoding.identity = identity;
+  decoding.since_block = Stopwatch();
+}
+
+bool ClipReader::is_in_place(const Decoded& decoded, Decoding& decoding) {
+  set_active(decoding, true);
+  const std::string identity = identity_of(decoded.path, decoded.channel);
+  set_active(decoding, false);
+  return !identity.empty() && identity == decoded.identity;
+}
+
+ClipReader::Decoded ClipReader::decode(const ClipInput& input, Decoding& decoding,
+                                       Decoder how) const {
+  // `this` may be gone when the decoder returns: the input is the thread's, and this a copy.
+  const AudioOptions options = audio_of(input);
+  const std::string& path = input.path;
+  // Something else may be wanted of the same file.
+  const int channel = input.channel.value_or(0);
+  const bool remembers = input.segment || channel > 0;
   std::string identity;
-  const auto set_active = [&](bool active) {
-    const std::lock_guard lock(decoding.mutex);
-    decoding.active = active && !decoding.given_up;
-    // NOLINTNEXTLINE(bugprone-std-exception-baseclass): no handler of errors may take it
-    if (decoding.given_up) throw GivenUp();
-    decoding.identity = identity;
-    decoding.since_block = Stopwatch();
-  };
-  set_active(true);
+  set_active(decoding, true);
   if (remembers) {
     identity = identity_of(path, channel);
-    set_active(true);  // the file system may have hung
+    set_active(decoding, true, identity);  // the file system may have hung
     if (const std::exception_ptr known = failed_.find(identity)) {
-      set_active(false);
+      set_active(decoding, false);
       std::rethrow_exception(known);
     }
   }
@@ -278,39 +302,46 @@ ClipReader::Decoded ClipReader::decode(std::size_t index, Decoding& decoding, De
     const auto file = InputFile::open<AudioError>(path);
     decoded.waveform = how(file, options, [&] {
       has_begun = true;
-      set_active(true);
+      set_active(decoding, true, identity);
     });
     // What was just decoded is in memory.
-    decoded.input = identify_input(file, [&] { set_active(true); });
+    decoded.input = identify_input(file, [&] { set_active(decoding, true, identity); });
   } catch (const GivenUp&) {
     throw;
   } catch (...) {
     failure = std::current_exception();
   }
-  set_active(false);
+  set_active(decoding, false);
   // What cannot be opened costs nothing to try again.
   if (failure && has_begun) failed_.add(identity, failure);
   if (failure) std::rethrow_exception(failure);
   decoded.path = path;
+  decoded.channel = channel;
+  decoded.identity = identity;
   return decoded;
 }
 
-Waveform ClipReader::load(std::size_t index, Decoded& decoded, Decoding& decoding) const {
-  const std::string path = inputs_.path(index);
-  const auto segment = inputs_.segment(index);
+Waveform ClipReader::load(ClipInput& input, Decoded& decoded, Decoding& decoding) const {
+  const std::string& path = input.path;
+  const auto& segment = input.segment;
+  if (input.waveform) {
+    decoded.path.clear();
+    decoded.input = {};
+    return load_samples(std::move(*input.waveform), request_.audio, path);
+  }
   if (!segment) {
-    Decoded whole = decode(index, decoding, &load_audio);
+    Decoded whole = decode(input, decoding, &load_audio);
     decoded.path.clear();
     decoded.input = std::move(whole.input);
     const std::int64_t samples = whole.waveform.source_samples;
     decoded.input.part = FilePart{0, samples, samples, whole.waveform.source_sample_rate_hz};
     return std::move(whole.waveform);
   }
-  const int channel = inputs_.channel(index).value_or(0);
-  if (decoded.path != path || decoded.channel != channel) {
+  const int channel = input.channel.value_or(0);
+  const bool is_decoded = decoded.path == path && decoded.channel == channel;
+  if (!is_decoded || !is_in_place(decoded, decoding)) {
     decoded.path.clear();
-    decoded = decode(index, decoding, &decode_audio);
-    decoded.channel = channel;
+    decoded = decode(input, decoding, &decode_audio);
   }
   Waveform cut =
       cut_audio(decoded.waveform, segment->offset_seconds, segment->duration_seconds, path);
@@ -322,12 +353,12 @@ Waveform ClipReader::load(std::size_t index, Decoded& decoded, Decoding& decodin
   return resample_audio(std::move(cut), request_.audio, path);
 }
 
-ReadClip ClipReader::read(std::size_t index, const SeamlessM4TFeatureExtractor& extractor,
+ReadClip ClipReader::read(ClipInput& input, const SeamlessM4TFeatureExtractor& extractor,
                           Decoded& decoded, Decoding& decoding) const {
   const at::NoGradGuard no_grad;
   ReadClip clip;
   Stopwatch watch;
-  const Waveform waveform = load(index, decoded, decoding);
+  const Waveform waveform = load(input, decoded, decoding);
   clip.read_seconds = watch.seconds();
   clip.samples = static_cast<std::int64_t>(waveform.samples.size());
   clip.sample_rate_hz = waveform.sample_rate_hz;
@@ -336,7 +367,7 @@ ReadClip ClipReader::read(std::size_t index, const SeamlessM4TFeatureExtractor& 
   clip.input = decoded.input;
   clip.note = waveform.note;
   if (clip.samples < kMinSamples) {
-    throw AudioError(inputs_.path(index), "",
+    throw AudioError(input.path, "",
                      "has " + std::to_string(clip.samples) + " samples at " +
                          std::to_string(clip.sample_rate_hz) + " Hz",
                      "at least " + std::to_string(kMinSamples));

@@ -19,12 +19,13 @@
 #include "core/file.h"
 #include "core/stopwatch.h"
 #include "tool/run/clip_run.h"
+#include "tool/run/clip_source.h"
 #include "tool/store/input_identity.h"
 
 namespace w2vbert::tool {
 
 struct ReadClip {
-  std::size_t index = 0;  // into the input list
+  std::size_t index = 0;  // into the input list; what the source calls it
   EngineClip features;
   std::int64_t samples = 0;
   int sample_rate_hz = 0;
@@ -53,6 +54,9 @@ class ClipReader {
   ClipReader(const InputList& inputs, const std::vector<std::size_t>& pending,
              const ClipRunRequest& request, int threads, std::int64_t frames_ahead,
              ClipOrder order = ClipOrder::as_read);
+  // The same for what `source` gives, which the reader closes at its end.
+  ClipReader(std::shared_ptr<ClipSource> source, const ClipRunRequest& request, int threads,
+             std::int64_t frames_ahead, ClipOrder order = ClipOrder::as_read);
   ~ClipReader();
   ClipReader(const ClipReader&) = delete;
   ClipReader& operator=(const ClipReader&) = delete;
@@ -62,7 +66,7 @@ class ClipReader {
   std::vector<ReadClip> next_batch(std::int64_t max_frames);
 
   // Ends the reading: next_batch() gives what is there already, and then nothing. On any thread.
-  void close() { ready_.close(); }
+  void close();
 
   // Threads whose decoder gave nothing for too long: their clip has failed, another thread has
   // taken their place, and they end if their decoder ever returns. The process cannot wait for
@@ -75,9 +79,10 @@ class ClipReader {
     std::mutex mutex;
     bool active = false;    // in the decoder
     bool given_up = false;  // to end, without touching the reader
-    std::size_t turn = 0;   // into the pending inputs
+    std::size_t turn = 0;   // the source's
     std::size_t end = 0;    // of those that are the thread's
-    std::string identity;   // of its file, where a failure is to be remembered
+    std::string path;       // of its file
+    std::string identity;   // of it, where a failure is to be remembered
     Stopwatch since_block;
   };
   class GivenUp {};  // thrown in a thread that must not touch the reader any more
@@ -90,6 +95,7 @@ class ClipReader {
   struct Decoded {
     std::string path;
     int channel = 0;
+    std::string identity;  // of the file, before it was opened
     Waveform waveform;
     InputIdentity input = {};
   };
@@ -110,9 +116,8 @@ class ClipReader {
   void stop();
   void work(const std::shared_ptr<Decoding>& decoding);
   void read_pending(Decoding& decoding);
-  // The next clips for a thread, of pending_: [first, second). Parts of one file that follow each
-  // other go to one thread, which decodes it once.
-  std::pair<std::size_t, std::size_t> next_clips();
+  // The next clips for a thread.
+  ClipSource::Turns next_turns();
   // False: the reading has been closed.
   bool deliver(ReadClip clip, std::size_t turn);
   void end_with(std::exception_ptr error);
@@ -120,23 +125,27 @@ class ClipReader {
   void give_up_if_hanging(std::size_t thread);
   // Waits until a thread has left its decoder, at the next block: true; false: that hangs.
   bool let_end(Decoding& decoding) const;
-  ReadClip read(std::size_t index, const SeamlessM4TFeatureExtractor& extractor, Decoded& decoded,
+  // Says where a thread is, and since when. Throws GivenUp.
+  static void set_active(Decoding& decoding, bool active, const std::string& identity = {});
+  // Whether the file that was decoded last is still the one at its path.
+  static bool is_in_place(const Decoded& decoded, Decoding& decoding);
+  // Take the input's waveform.
+  ReadClip read(ClipInput& input, const SeamlessM4TFeatureExtractor& extractor, Decoded& decoded,
                 Decoding& decoding) const;
-  Waveform load(std::size_t index, Decoded& decoded, Decoding& decoding) const;
+  Waveform load(ClipInput& input, Decoded& decoded, Decoding& decoding) const;
   // With `how`, decode_audio or load_audio.
   using Decoder = Waveform (*)(const InputFile&, const AudioOptions&, const std::function<void()>&);
-  Decoded decode(std::size_t index, Decoding& decoding, Decoder how) const;
-  AudioOptions audio_of(std::size_t index) const;
+  Decoded decode(const ClipInput& input, Decoding& decoding, Decoder how) const;
+  AudioOptions audio_of(const ClipInput& input) const;
 
-  const InputList& inputs_;
-  const std::vector<std::size_t>& pending_;
+  const std::shared_ptr<ClipSource> source_;
   const ClipRunRequest& request_;
   const ClipOrder order_;
   mutable FailedFiles failed_;
   BoundedQueue<ReadClip> ready_;
-  std::mutex next_mutex_;
-  std::size_t next_ = 0;
-  std::vector<std::pair<std::size_t, std::size_t>> left_;  // by threads that were given up
+  std::mutex next_mutex_;  // held while the source is asked, which may wait
+  std::mutex left_mutex_;
+  std::vector<ClipSource::Turns> left_;  // by threads that were given up
   std::atomic<std::size_t> threads_left_;
   std::atomic<int> hanging_{0};
   std::mutex watching_mutex_;

@@ -10,6 +10,8 @@
 #include <utility>
 
 #include "core/text.h"
+#include "tool/corpus/worker_request.h"
+#include "w2vbert/engine/engine.h"
 
 namespace w2vbert::tool {
 namespace {
@@ -88,6 +90,10 @@ Description describe(std::exception_ptr exception, const std::string& path) noex
   try {
     try {
       std::rethrow_exception(std::move(exception));
+    } catch (const RequestError& error) {
+      return {error.kind(), message_of(error)};
+    } catch (const Interrupted&) {
+      return {"interrupted", with_path(path, "was not done, the program is ending")};
     } catch (const AudioError& error) {
       return {path.empty() ? "audio" : kind_of_file(path), message_of(error)};
     } catch (const Error& error) {

@@ -23,7 +23,8 @@ class RangeError : public Error {
 };
 
 struct Description {
-  // not_found, not_a_file, unreadable, audio, memory, range, model, internal
+  // not_found, not_a_file, unreadable, audio, memory, range, model, internal; of a worker's
+  // request also json, request and interrupted
   std::string kind;
   std::string message;  // one line under 2 KB, no control bytes
 };

@@ -18,7 +18,7 @@ constexpr std::int64_t kMinOutputBytes = 256 << 10;
 
 }  // namespace
 
-OutputWriter::OutputWriter(Outputs& outputs)
+OutputWriter::OutputWriter(OutputSink& outputs)
     : outputs_(outputs), waiting_(kMaxWaitingBytes), working_(outputs.max_threads()) {
   const int threads = outputs.max_threads();
   threads_.reserve(static_cast<std::size_t>(threads));

@@ -23,7 +23,7 @@ struct WrittenOutput {
 class OutputWriter {
  public:
   // `outputs` outlives the writer. Throws std::system_error when a thread cannot be started.
-  explicit OutputWriter(Outputs& outputs);
+  explicit OutputWriter(OutputSink& outputs);
   // Finishes what was given to it.
   ~OutputWriter();
   OutputWriter(const OutputWriter&) = delete;
@@ -51,7 +51,7 @@ class OutputWriter {
   void push(Item item, std::int64_t bytes);
   void end_with(std::exception_ptr error);
 
-  Outputs& outputs_;
+  OutputSink& outputs_;
   BoundedQueue<Item> waiting_;
   std::size_t added_ = 0;
   std::mutex mutex_;

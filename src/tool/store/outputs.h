@@ -72,7 +72,23 @@ struct WritingEnded {
   }
 }
 
-class Outputs {
+// What clips' outputs are handed to, for an OutputWriter.
+class OutputSink {
+ public:
+  virtual ~OutputSink() = default;
+
+  // Threads that may call what follows.
+  virtual int max_threads() const = 0;
+  // Takes the tensors; what is durable already is in the journal. Throws StorageError, UsageError
+  // and WritingEnded, which end the run; behind anything else skip() is to be called for the clip.
+  virtual void write(Output& output) = 0;
+  // There will be no new output for that input; an earlier one stays.
+  virtual void skip(std::size_t index) = 0;
+  // Makes durable what is not yet. To be called once, by one thread, as the last.
+  virtual void finish() = 0;
+};
+
+class Outputs : public OutputSink {
  public:
   // What is there of one partition. `pending`: indices into the input list, ascending.
   struct ScanResult {
@@ -88,8 +104,6 @@ class Outputs {
     std::vector<std::size_t> pending;
   };
 
-  virtual ~Outputs() = default;
-
   // Looks at what is there and changes nothing; with `verify`, data are compared with their digest.
   // Throws UsageError for a file in an output's place that is not of this run or of another input,
   // StorageError for one that cannot be read.
@@ -100,16 +114,6 @@ class Outputs {
 
   // The file that a clip's output is or will be in.
   virtual std::string path_of(std::size_t index) const = 0;
-
-  // Threads that may call what follows.
-  virtual int max_threads() const = 0;
-  // Takes the tensors; what is durable already is in the journal. Throws StorageError, UsageError
-  // and WritingEnded, which end the run; behind anything else skip() is to be called for the clip.
-  virtual void write(Output& output) = 0;
-  // There will be no new output for that input; an earlier one stays.
-  virtual void skip(std::size_t index) = 0;
-  // Makes durable what is not yet. To be called once, by one thread, as the last.
-  virtual void finish() = 0;
 };
 
 // As the directory's run record says. `inputs` and `directory` outlive it.

@@ -237,27 +237,7 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
   config_ = load_config(request_, directory_);
   engine_ = choose_engine(request_, config_);
   features_ = load_features(config_, directory_);
-  if (!options.states.empty()) {
-    try {
-      states_ = parse_states(options.states, config_.num_hidden_layers);
-    } catch (const UsageError&) {
-      if (options.preset.empty()) throw;
-      throw UsageError("", "preset",
-                       preset_ + " takes state " + options.states + ", the model's last is " +
-                           std::to_string(config_.num_hidden_layers),
-                       "a model with more layers", "preset");
-    }
-  }
-  // The states here are the encoder's, whose bits no release of transformers changes.
-  const bool wants_tied = !states_.empty() && states_.back() == config_.num_hidden_layers &&
-                          config_.add_adapter && config_.ties_last_hidden_state();
-  if (wants_tied) {
-    const std::string setting = options.preset.empty() ? "states" : "preset";
-    throw UsageError("", setting,
-                     "state " + std::to_string(states_.back()) +
-                         " is what the adapter makes of it in a model with tie_last_hidden_states",
-                     "states before it, or none, which gives last_hidden_state", setting);
-  }
+  choose_states(options.states);
   if (options.chunk_seconds > 0) {
     if (states_.empty() && config_.add_adapter) {
       throw UsageError("", "chunk_seconds", "cannot cut what an adapter makes of a clip",
@@ -297,6 +277,37 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
   model_identity_ = model_identity(directory_, model.weight_files);
   if (!request_.lora.empty()) lora_identity_ = lora_identity(request_.lora);
   watched_.check();
+}
+
+void Extraction::choose_states(const std::string& states) {
+  states_.clear();
+  if (!states.empty()) {
+    try {
+      states_ = parse_states(states, config_.num_hidden_layers);
+    } catch (const UsageError&) {
+      if (preset_.empty()) throw;
+      throw UsageError("", "preset",
+                       preset_ + " takes state " + states + ", the model's last is " +
+                           std::to_string(config_.num_hidden_layers),
+                       "a model with more layers", "preset");
+    }
+  }
+  // The states here are the encoder's, whose bits no release of transformers changes.
+  const bool wants_tied = !states_.empty() && states_.back() == config_.num_hidden_layers &&
+                          config_.add_adapter && config_.ties_last_hidden_state();
+  if (wants_tied) {
+    const std::string setting = preset_.empty() ? "states" : "preset";
+    throw UsageError("", setting,
+                     "state " + std::to_string(states_.back()) +
+                         " is what the adapter makes of it in a model with tie_last_hidden_states",
+                     "states before it, or none, which gives last_hidden_state", setting);
+  }
+}
+
+Extraction Extraction::with_states(const std::string& states) const {
+  Extraction other = *this;
+  other.choose_states(states);
+  return other;
 }
 
 Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
@@ -389,7 +400,8 @@ std::vector<BatchFunction> Extraction::load(std::int64_t batch_frames, LoadRepor
   std::vector<BatchFunction> functions;
   for (const ModelRequest& request : for_each_device(request_)) {
     LoadReport* const first_report = functions.empty() ? report : nullptr;
-    const BatchFunction function = load_on(request, batch_frames, first_report, interrupt_asked);
+    const BatchFunction function =
+        function_on(load_on(request, first_report, interrupt_asked), request.device, batch_frames);
     for (BatchFunction& one : in_streams(function, batches_at_once(engine_), request.device)) {
       functions.push_back(std::move(one));
     }
@@ -397,19 +409,32 @@ std::vector<BatchFunction> Extraction::load(std::int64_t batch_frames, LoadRepor
   return functions;
 }
 
-BatchFunction Extraction::load_on(const ModelRequest& request, std::int64_t batch_frames,
-                                  LoadReport* report,
-                                  const std::function<bool()>& interrupt_asked) const {
+std::shared_ptr<Engine> Extraction::load_engine(
+    LoadReport* report, const std::function<bool()>& interrupt_asked) const {
+  return load_on(request_, report, interrupt_asked);
+}
+
+BatchFunction Extraction::function(std::shared_ptr<Engine> engine,
+                                   std::int64_t batch_frames) const {
+  return function_on(std::move(engine), request_.device, batch_frames);
+}
+
+std::shared_ptr<Engine> Extraction::load_on(const ModelRequest& request, LoadReport* report,
+                                            const std::function<bool()>& interrupt_asked) const {
   auto loaded = load_model<Wav2Vec2BertModel>(request, engine_, directory_);
   watched_.check();
-  const std::shared_ptr<Engine> engine = make_engine(engine_, std::move(loaded.model));
+  std::shared_ptr<Engine> engine = make_engine(engine_, std::move(loaded.model));
   engine->interrupt_when(interrupt_asked);
   if (report) *report = std::move(loaded.report);
+  return engine;
+}
 
+BatchFunction Extraction::function_on(std::shared_ptr<Engine> engine, c10::Device device,
+                                      std::int64_t batch_frames) const {
   std::vector<StateId> wanted(states_.begin(), states_.end());
   if (wanted.empty()) wanted.push_back(StateId::last_hidden_state());
-  const at::Tensor mean = mean_.defined() ? mean_.to(request.device) : at::Tensor();
-  const at::Tensor deviation = var_.defined() ? at::sqrt(var_.to(request.device)) : at::Tensor();
+  const at::Tensor mean = mean_.defined() ? mean_.to(device) : at::Tensor();
+  const at::Tensor deviation = var_.defined() ? at::sqrt(var_.to(device)) : at::Tensor();
   // The model's own NaN and infinities are stored; what is made of its states adds none. Those of
   // a model in float16 mostly come from values beyond it.
   const bool converted = mean.defined() || output_dtype_;

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -83,6 +84,13 @@ class Extraction {
   // `interrupt_asked` has become true.
   std::vector<BatchFunction> load(std::int64_t batch_frames, LoadReport* report = nullptr,
                                   const std::function<bool()>& interrupt_asked = {}) const;
+  // In two steps, for the first device: the engine, which several functions may share, and a
+  // function of it.
+  std::shared_ptr<Engine> load_engine(LoadReport* report,
+                                      const std::function<bool()>& interrupt_asked) const;
+  BatchFunction function(std::shared_ptr<Engine> engine, std::int64_t batch_frames) const;
+  // The same extraction of other states, for the same engine. Throws UsageError.
+  Extraction with_states(const std::string& states) const;
 
   // Clips of how many frames (rows of input_features) go through the model together: of `seconds`
   // of audio, or of a minute, on a GPU of five minutes, or less where the memory at hand is short.
@@ -92,8 +100,11 @@ class Extraction {
 
  private:
   c10::ScalarType computed_dtype() const;  // what it is without --output-dtype
-  BatchFunction load_on(const ModelRequest& request, std::int64_t batch_frames, LoadReport* report,
-                        const std::function<bool()>& interrupt_asked) const;
+  void choose_states(const std::string& states);
+  std::shared_ptr<Engine> load_on(const ModelRequest& request, LoadReport* report,
+                                  const std::function<bool()>& interrupt_asked) const;
+  BatchFunction function_on(std::shared_ptr<Engine> engine, c10::Device device,
+                            std::int64_t batch_frames) const;
 
   ModelRequest request_;
   std::string directory_;

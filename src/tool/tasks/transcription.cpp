@@ -92,27 +92,50 @@ std::int64_t Transcription::batch_frames() const {
                             .at_once = batches_at_once(engine_)});
 }
 
+std::vector<TimedWord> Transcription::timed_words(const Wav2Vec2CTCTokenizer::Output& output,
+                                                  double audio_seconds) const {
+  std::vector<TimedWord> words;
+  for (const auto& word : output.word_offsets) {
+    // The last frame may stand for more than is left of the audio.
+    const auto time_of = [&](std::int64_t frames) {
+      return std::min(seconds_of(frames), audio_seconds);
+    };
+    words.push_back({word.text, time_of(word.start_offset), time_of(word.end_offset)});
+  }
+  return words;
+}
+
 std::vector<Transcription::Function> Transcription::load(
     LoadReport* report, const std::function<bool()>& interrupt_asked) const {
   std::vector<Function> functions;
   for (const ModelRequest& request : for_each_device(request_)) {
     LoadReport* const first_report = functions.empty() ? report : nullptr;
-    const Function function = load_on(request, first_report, interrupt_asked);
-    for (Function& one : in_streams(function, batches_at_once(engine_), request.device)) {
+    const Function decode = function(load_on(request, first_report, interrupt_asked));
+    for (Function& one : in_streams(decode, batches_at_once(engine_), request.device)) {
       functions.push_back(std::move(one));
     }
   }
   return functions;
 }
 
-Transcription::Function Transcription::load_on(const ModelRequest& request, LoadReport* report,
-                                               const std::function<bool()>& interrupt_asked) const {
+Transcription::Loaded Transcription::load_engine(
+    LoadReport* report, const std::function<bool()>& interrupt_asked) const {
+  return load_on(request_, report, interrupt_asked);
+}
+
+Transcription::Loaded Transcription::load_on(const ModelRequest& request, LoadReport* report,
+                                             const std::function<bool()>& interrupt_asked) const {
   auto loaded = load_model<Wav2Vec2BertForCTC>(request, engine_, directory_);
   Linear lm_head = loaded.model->lm_head;
-  const std::shared_ptr<Engine> engine = make_engine(engine_, loaded.model->wav2vec2_bert);
+  std::shared_ptr<Engine> engine = make_engine(engine_, loaded.model->wav2vec2_bert);
   engine->interrupt_when(interrupt_asked);
   if (report) *report = std::move(loaded.report);
-  return [engine, lm_head, tokenizer = tokenizer_](const std::vector<EngineClip>& clips) mutable {
+  return {std::move(engine), std::move(lm_head)};
+}
+
+Transcription::Function Transcription::function(const Loaded& loaded) const {
+  return [engine = loaded.engine, lm_head = loaded.lm_head,
+          tokenizer = tokenizer_](const std::vector<EngineClip>& clips) mutable {
     const at::NoGradGuard no_grad;
     std::vector<at::Tensor> tokens;  // of each clip (T')
     for (const ClipStates& clip : engine->compute(clips, {StateId::last_hidden_state()})) {
@@ -176,13 +199,7 @@ TranscriptionSummary transcribe(const InputList& inputs, const TranscriptionRequ
         clip.note = read.note;
         clip.audio_seconds = static_cast<double>(read.samples) / read.sample_rate_hz;
         clip.text = std::move(result.output.text);
-        for (const auto& word : result.output.word_offsets) {
-          // The last frame may stand for more than is left of the audio.
-          const auto time_of = [&](std::int64_t frames) {
-            return std::min(transcription.seconds_of(frames), clip.audio_seconds);
-          };
-          clip.words.push_back({word.text, time_of(word.start_offset), time_of(word.end_offset)});
-        }
+        clip.words = transcription.timed_words(result.output, clip.audio_seconds);
         ++summary.done;
         summary.audio_seconds += clip.audio_seconds;
         events.finished(clip);

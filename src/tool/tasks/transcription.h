@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "w2vbert/config/wav2vec2_bert_config.h"
 #include "w2vbert/config/wav2vec2_ctc_tokenizer.h"
 #include "w2vbert/engine/engine.h"
+#include "w2vbert/nn/linear.h"
 
 namespace w2vbert::tool {
 
@@ -94,11 +96,23 @@ class Transcription {
   // for each device, throw Interrupted soon after `interrupt_asked` has become true.
   std::vector<Function> load(LoadReport* report = nullptr,
                              const std::function<bool()>& interrupt_asked = {}) const;
+  // In two steps, for the first device: what is loaded, which other functions may share, and a
+  // function of it.
+  struct Loaded {
+    std::shared_ptr<Engine> engine;
+    Linear lm_head;
+  };
+  Loaded load_engine(LoadReport* report, const std::function<bool()>& interrupt_asked) const;
+  Function function(const Loaded& loaded) const;
+
+  // The words of a clip's output, which end with the audio.
+  std::vector<TimedWord> timed_words(const Wav2Vec2CTCTokenizer::Output& output,
+                                     double audio_seconds) const;
 
  private:
   std::string tokenizer_directory();
-  Function load_on(const ModelRequest& request, LoadReport* report,
-                   const std::function<bool()>& interrupt_asked) const;
+  Loaded load_on(const ModelRequest& request, LoadReport* report,
+                 const std::function<bool()>& interrupt_asked) const;
 
   ModelRequest request_;
   std::string directory_;

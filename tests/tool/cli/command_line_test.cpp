@@ -15,7 +15,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::StartsWith;
 
-const std::vector<std::string> kCommands = {"features", "extract", "transcribe",
+const std::vector<std::string> kCommands = {"features", "extract", "transcribe", "worker",
                                             "forward",  "inspect", "doctor"};
 
 // Exit 2, one line, nothing on stdout.
@@ -57,7 +57,7 @@ TEST(CommandLine, ShowsTheTypeAndTheDefaultOfAnOption) {
         "--dtype float32|bfloat16", "(default: float32)", "--engine fused|reference",
         "(default: fused)", "--attn-implementation eager|sdpa", "else sdpa)", "--threads N",
         "--hf-version X.Y", "(default: 5.24)", "--read-timeout S", "(default: 60)",
-        "--manifest-format list|tsv|csv|jsonl|scp", "--preset NAME"}) {
+        "--manifest-format list|tsv|csv|jsonl|scp|segments", "--preset NAME"}) {
     EXPECT_THAT(extract.out, HasSubstr(text));
   }
   const Result bench = run_program({"bench", "--help"});

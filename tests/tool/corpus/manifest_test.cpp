@@ -4,11 +4,14 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "support/error_message.h"
@@ -424,9 +427,142 @@ TEST_F(Manifest, TellsFormatsByTheEnding) {
   EXPECT_EQ(manifest_format_of("a.jsonl"), ManifestFormat::jsonl);
   EXPECT_EQ(manifest_format_of("a.json"), ManifestFormat::jsonl);
   EXPECT_EQ(manifest_format_of("wav.scp"), ManifestFormat::scp);
+  EXPECT_EQ(manifest_format_of("a.JSONL.GZ"), ManifestFormat::jsonl);
+  EXPECT_EQ(manifest_format_of("data/segments"), ManifestFormat::segments);
+  EXPECT_EQ(manifest_format_of("data/segments.gz"), ManifestFormat::segments);
   EXPECT_EQ(manifest_format_of("TRAIN.TSV"), ManifestFormat::tsv);
   EXPECT_EQ(manifest_format_of("a.Jsonl"), ManifestFormat::jsonl);
   EXPECT_EQ(manifest_format_of("-"), ManifestFormat::list);
+}
+
+std::string gzipped(const std::string& text) {
+  std::string out(text.size() + 1000, '\0');
+  z_stream stream = {};
+  EXPECT_EQ(
+      deflateInit2(&stream, Z_BEST_COMPRESSION, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY),
+      Z_OK);
+  std::string in = text;
+  stream.next_in = reinterpret_cast<Bytef*>(in.data());
+  stream.avail_in = static_cast<uInt>(in.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
+  out.resize(stream.total_out);
+  deflateEnd(&stream);
+  return out;
+}
+
+TEST_F(Manifest, TakesWhatIsCompressed) {
+  const std::string rows = "{\"audio_filepath\": \"/a.wav\"}\n{\"audio_filepath\": \"/b.wav\"}\n";
+  EXPECT_THAT(paths_of(gzipped(rows), "list.jsonl.gz"), ElementsAre("/a.wav", "/b.wav"));
+  EXPECT_THAT(paths_of(gzipped(rows), "list.jsonl"), ElementsAre("/a.wav", "/b.wav"));
+  EXPECT_THAT(paths_of(gzipped("\xEF\xBB\xBF/a.wav\n/b.wav"), "list.gz"),
+              ElementsAre("/a.wav", "/b.wav"));
+  // Several members, as `cat` puts them together, and zeros behind them.
+  EXPECT_THAT(paths_of(gzipped("/a.wav\n") + gzipped("/b.wav\n") + std::string(100, '\0')),
+              ElementsAre("/a.wav", "/b.wav"));
+  // More than one block comes out, and more than one goes in.
+  std::string many;
+  std::mt19937 random(5);
+  for (int i = 0; i < 30000; ++i) many += "/" + std::to_string(random()) + ".wav\n";
+  const std::string compressed = gzipped(many);
+  ASSERT_GT(compressed.size(), 2U * 65536);
+  EXPECT_EQ(paths_of(compressed), paths_of(many));
+  EXPECT_THAT(paths_of(gzipped("/a.wav\n" + std::string(1 << 20, '\n') + "/b.wav\n")),
+              ElementsAre("/a.wav", "/b.wav"));
+}
+
+TEST_F(Manifest, RefusesCompressedDataThatAreDamaged) {
+  const std::string whole = gzipped("/a.wav\n/b.wav\n");
+  for (std::size_t size = 2; size < whole.size(); ++size) {
+    EXPECT_THAT(error_of(whole.substr(0, size)), HasSubstr("is truncated")) << size;
+  }
+  std::string damaged = whole;
+  damaged[damaged.size() - 6] ^= 1;  // its sum
+  EXPECT_THAT(error_of(damaged), HasSubstr("is damaged"));
+  EXPECT_THAT(error_of(whole + "more"), HasSubstr("is damaged"));
+  EXPECT_THAT(error_of(gzipped("")), HasSubstr("is empty"));
+  EXPECT_THAT(error_of(gzipped(std::string(100, '\1'))), HasSubstr("is no text file"));
+}
+
+TEST_F(Manifest, ReadsCutsOfLhotseByTheirIds) {
+  const auto cut = [](const std::string& id, const std::string& channel) {
+    return R"({"id": ")" + id + R"(", "start": 0.5, "duration": 1, "channel": )" + channel +
+           R"(, "recording": {"id": "r", "sources": [{"type": "file", "channels": [0, 1], )"
+           R"("source": "a/b.wav"}], "sampling_rate": 16000, "num_samples": 48000}, )"
+           R"("type": "MonoCut"})"
+           "\n";
+  };
+  std::ofstream(folder_ + "cuts.jsonl.gz", std::ios::binary)
+      << gzipped(cut("x", "0") + R"({"id": "m", "tracks": [], "type": "MixedCut"})" + "\n" +
+                 cut("y", "1") + "{\"audio_filepath\": \"c.wav\"}\n" + cut("z", "[0, 1]"));
+  InputList list("/");
+  read_manifest(folder_ + "cuts.jsonl.gz", std::nullopt, list);
+  list.finish();
+  ASSERT_EQ(list.size(), 3U);
+  EXPECT_EQ(list.path(0), folder_ + "a/b.wav");
+  EXPECT_EQ(list.name(0), "x-ch1");
+  EXPECT_EQ(list.channel(0), 1);
+  EXPECT_EQ(list.name(1), "y-ch2");
+  EXPECT_EQ(list.channel(1), 2);
+  EXPECT_EQ(list.name(2), "z");
+  EXPECT_EQ(list.channel(2), std::nullopt);
+  EXPECT_EQ(list.segment(2)->offset_seconds, 0.5);
+  ASSERT_EQ(list.bad_rows().size(), 2U);
+  EXPECT_EQ(list.bad_rows()[0].place, "line 2");
+  EXPECT_THAT(list.bad_rows()[0].problem, HasSubstr("is a mix of several cuts"));
+  EXPECT_THAT(list.bad_rows()[1].problem, HasSubstr("has no name, as the rows before have one"));
+  // A cut's own channel stays where each one becomes a clip.
+  list = InputList("/");
+  read_manifest(folder_ + "cuts.jsonl.gz", std::nullopt, list);
+  list.split_channels([](std::size_t) { return 2; });
+  list.finish();
+  ASSERT_EQ(list.size(), 4U);
+  EXPECT_EQ(list.name(0), "x-ch1");
+  EXPECT_EQ(list.name(1), "y-ch2");
+  EXPECT_EQ(list.name(2), "z-ch1");
+  EXPECT_EQ(list.name(3), "z-ch2");
+}
+
+TEST_F(Manifest, ReadsKaldisSegmentsOfTheRecordingsBesideThem) {
+  std::ofstream(folder_ + "wav.scp")
+      << "r1 a b.wav\nr2 sox x.mp3 -t wav - |\nr3 /c.wav\nr4 x.ark:1234\n";
+  EXPECT_THAT(paths_of("u1 r1 0.5 1.75\nu2  r3\t0 -1\nu3 r3 1 2 1\n", "segments"),
+              ElementsAre(folder_ + "a b.wav", "/c.wav", "/c.wav"));
+  InputList list("/");
+  read_manifest(folder_ + "segments", std::nullopt, list);
+  list.finish();
+  EXPECT_EQ(list.name(0), "u1");
+  EXPECT_EQ(list.segment(0)->offset_seconds, 0.5);
+  EXPECT_EQ(list.segment(0)->duration_seconds, 1.25);
+  EXPECT_EQ(list.segment(1)->duration_seconds, 0);
+  EXPECT_EQ(list.channel(1), std::nullopt);
+  EXPECT_EQ(list.name(2), "u3-ch2");
+  for (const auto& [row, problem] : std::vector<std::pair<std::string, std::string>>{
+           {"u r9 0 1", "which the wav.scp does not have"},
+           {"u r2 0 1", "is a command"},
+           {"u r4 0 1", "is a place in an archive"},
+           {"u r1 1 1", "is no segment"},
+           {"u r1 2 1", "is no segment"},
+           {"u r1 -1 1", "is no segment"},
+           {"u r1 0 nan", "is no segment"},
+           {"u r1 0 -2", "is no segment"},
+           {"u r1 0", "has 3 fields"},
+           {"u r1 0 1 0 0", "has 6 fields"},
+           {"u r1 0 1 64", "is no channel"},
+           {"u r1 0 1 x", "is no channel"}}) {
+    paths_of(row + "\ngood r3 0 1\n", "segments");
+    EXPECT_THAT(bad_rows_, ElementsAre(HasSubstr(problem))) << row;
+  }
+  std::filesystem::remove(folder_ + "wav.scp");
+  EXPECT_THAT(error_of("u1 r1 0 1\n", "segments"), HasSubstr("wav.scp: No such file"));
+}
+
+TEST_F(Manifest, NamesAPlaceInAnArchiveOfKaldi) {
+  EXPECT_THAT(paths_of("a x.ark:12\nb /b.wav\nc /d.ark\ne /f.ark:g\n", "wav.scp"),
+              ElementsAre("/b.wav", "/d.ark", "/f.ark:g"));
+  EXPECT_THAT(bad_rows_, ElementsAre(AllOf(HasSubstr("line 1: is a place in an archive"),
+                                           HasSubstr("wav-copy"))));
 }
 
 }  // namespace

@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <memory>
 #include <numeric>
 #include <set>
 #include <string>
@@ -238,6 +240,87 @@ TEST_F(Reader, TriesAFileAgainThatWasMendedMeanwhile) {
     last = message_of(batch.back());
   }
   EXPECT_EQ(last, "read");
+}
+
+TEST_F(Reader, DecodesAFileAnewThatIsAnotherOneBetweenTwoOfItsParts) {
+  const std::string path = clip(0), other = clip(1, 32000);
+  InputList inputs("/");
+  for (int i = 0; i < 4; ++i) inputs.add(path, {0.1 * i, 0.1});
+  inputs.finish();
+  const std::vector<std::size_t> pending = {0, 1, 2, 3};
+  // As above: when the first clip has been taken, the fourth has not been read.
+  ClipReader reader(inputs, pending, request_, 1, 1);
+  EXPECT_EQ(reader.next_batch(1).at(0).input.part->total, 16000);
+  std::filesystem::rename(other, path);
+  std::int64_t total = 0;
+  for (auto batch = reader.next_batch(1); !batch.empty(); batch = reader.next_batch(1)) {
+    ASSERT_EQ(message_of(batch.back()), "read");
+    total = batch.back().input.part->total;
+  }
+  EXPECT_EQ(total, 32000);
+}
+
+// A list of one file, and samples as of callers, one turn after the other.
+class MixedSource : public ClipSource {
+ public:
+  explicit MixedSource(std::vector<ClipInput> inputs) : inputs_(std::move(inputs)) {}
+  Turns next() override {
+    const std::size_t turn = next_;
+    next_ = std::min(next_ + 1, inputs_.size());
+    return {turn, next_};
+  }
+  std::size_t index(std::size_t turn) const override { return 10 * turn; }
+  ClipInput input(std::size_t turn) override {
+    if (inputs_[turn].path == "bad") throw AudioError("", "", "no request");
+    return inputs_[turn];
+  }
+
+ private:
+  std::vector<ClipInput> inputs_;
+  std::size_t next_ = 0;
+};
+
+TEST_F(Reader, TakesWhatAnotherSourceGives) {
+  const std::string stereo = clip(2, 16000, 16000, 2);
+  const Waveform samples = load_audio(clip(3));
+  Waveform high = decode_audio(clip(4, 44100, 44100));
+  ClipInput by_samples, resampled, second, bad, short_samples;
+  by_samples.waveform = samples;
+  resampled.waveform = high;
+  second.path = stereo;
+  second.channel = 2;
+  bad.path = "bad";
+  short_samples.waveform = samples;
+  short_samples.waveform->samples.resize(100);
+  ClipReader reader(std::make_shared<MixedSource>(
+                        std::vector<ClipInput>{by_samples, second, bad, resampled, short_samples}),
+                    request_, 2, kPlenty, ClipOrder::as_listed);
+  std::vector<ReadClip> clips;
+  for (auto batch = reader.next_batch(kPlenty); !batch.empty();
+       batch = reader.next_batch(kPlenty)) {
+    for (ReadClip& one : batch) clips.push_back(std::move(one));
+  }
+  EXPECT_THAT(indices_of(clips), ElementsAre(0, 10, 20, 30, 40));
+  // The features of the files themselves.
+  InputList inputs("/");
+  for (const std::string& path : {clip(3), stereo, clip(4, 44100, 44100)}) inputs.add(path);
+  inputs.finish();
+  const auto of_files = read_all(inputs, {0, 1, 2});
+  EXPECT_TRUE(clips[0].features.input_features.equal(of_files[0].features.input_features));
+  EXPECT_FALSE(clips[1].features.input_features.equal(of_files[1].features.input_features));
+  EXPECT_TRUE(clips[3].features.input_features.equal(of_files[2].features.input_features));
+  EXPECT_EQ(clips[3].source_sample_rate_hz, 44100);
+  EXPECT_THAT(message_of(clips[2]), HasSubstr("no request"));
+  EXPECT_THAT(message_of(clips[4]), HasSubstr("has 100 samples"));
+}
+
+TEST_F(Reader, RefusesSamplesThatAreLongerThanAsked) {
+  request_.audio.max_seconds = 0.5;
+  ClipInput input;
+  input.waveform = decode_audio(clip(0));
+  ClipReader reader(std::make_shared<MixedSource>(std::vector<ClipInput>{input}), request_, 1,
+                    kPlenty);
+  EXPECT_THAT(message_of(reader.next_batch(kPlenty).at(0)), HasSubstr("are 1 seconds"));
 }
 
 // As rsync -t leaves it: of the size and time that the first one had.
