@@ -50,7 +50,7 @@ class AcceleratedEncoder(_Accelerated, hf.Wav2Vec2BertEncoder):
         if compiling:
             states = encoder_op(part.handle, hidden_states, attention_mask, count)
         else:
-            states = run_encoder(part, hidden_states, attention_mask, count)
+            states = run_encoder(part, hidden_states, attention_mask, count, is_checked=True)
         if wants_all:
             _give_to_hooks(self.layers, states)
         return BaseModelOutput(last_hidden_state=states[-1])
@@ -70,7 +70,7 @@ class AcceleratedAdapter(_Accelerated, hf.Wav2Vec2BertAdapter):
             return hf.Wav2Vec2BertAdapter.forward(self, hidden_states, attention_mask=attention_mask, **kwargs)
         if compiling:
             return adapter_op(part.handle, hidden_states, attention_mask)
-        return run_adapter(part, hidden_states, attention_mask)
+        return run_adapter(part, hidden_states, attention_mask, is_checked=True)
 
 
 _PLAIN: dict[type, type] = {AcceleratedEncoder: hf.Wav2Vec2BertEncoder, AcceleratedAdapter: hf.Wav2Vec2BertAdapter}

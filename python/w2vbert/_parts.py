@@ -139,10 +139,11 @@ class Part:
         except (Unsupported, _w2vbert.Error) as error:
             self._unsupported = str(error)
 
-    def engine(self) -> Any:
-        """The engine with the weights that the module has now. Throws RuntimeError where reason() has one."""
+    def engine(self, is_checked: bool) -> Any:
+        """The engine with the weights that the module has now: `is_checked` says that reason() has just been called and
+        had none. Throws RuntimeError where it has one."""
         with self._lock:
-            reason = self.reason()
+            reason = None if is_checked and self._layout is not None else self.reason()
             if reason is not None or self._layout is None:
                 raise RuntimeError(f"w2vbert: {self.name} cannot be run by the engine any more: {reason}. Compile the "
                                    "model again (torch.compiler.reset())")
@@ -220,20 +221,21 @@ def _mode_reason(hidden_states: Any) -> str | None:
     return None
 
 
-def run_encoder(part: Part, hidden_states: Tensor, attention_mask: Tensor | None, states: int) -> list[Tensor]:
+def run_encoder(part: Part, hidden_states: Tensor, attention_mask: Tensor | None, states: int, *,
+                is_checked: bool) -> list[Tensor]:
     """hidden_states[0 ... layers] for `states` = layers + 1, the last one alone for 1."""
     mask = None if attention_mask is None else attention_mask.bool()  # as HuggingFace's encoder takes it
-    return part.engine().forward(hidden_states, mask, states > 1)
+    return part.engine(is_checked).forward(hidden_states, mask, states > 1)
 
 
-def run_adapter(part: Part, hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
-    return part.engine().forward(hidden_states, attention_mask)
+def run_adapter(part: Part, hidden_states: Tensor, attention_mask: Tensor | None, *, is_checked: bool) -> Tensor:
+    return part.engine(is_checked).forward(hidden_states, attention_mask)
 
 
 @torch.library.custom_op("w2vbert::encoder", mutates_args=(), device_types="cpu",
                          schema="(str handle, Tensor hidden_states, Tensor? attention_mask, int states) -> Tensor[]")
 def encoder_op(handle, hidden_states, attention_mask, states):
-    return run_encoder(part_of(handle), hidden_states, attention_mask, states)
+    return run_encoder(part_of(handle), hidden_states, attention_mask, states, is_checked=False)
 
 
 @encoder_op.register_fake
@@ -245,7 +247,7 @@ def _(handle, hidden_states, attention_mask, states):
 @torch.library.custom_op("w2vbert::adapter", mutates_args=(), device_types="cpu",
                          schema="(str handle, Tensor hidden_states, Tensor? attention_mask) -> Tensor")
 def adapter_op(handle, hidden_states, attention_mask):
-    return run_adapter(part_of(handle), hidden_states, attention_mask)
+    return run_adapter(part_of(handle), hidden_states, attention_mask, is_checked=False)
 
 
 @adapter_op.register_fake
