@@ -43,6 +43,7 @@ def known_contestants():
     known = [Contestant(f"w2vbert-{dtype}", dtype, "program", "fused") for dtype in (*both, "float16", "int8")]
     for peer in ("hf-eager", "hf-sdpa", "hf-compile", "hf-compile-freezing"):
         known += [Contestant(f"{peer}-{dtype}", dtype, "peer", peer) for dtype in both]
+    known += [Contestant(f"hf-accelerated-{dtype}", dtype, "peer", "hf-accelerated") for dtype in both]
     known.append(Contestant("onnxruntime-float32", "float32", "peer", "onnxruntime"))
     known += [Contestant(f"ctranslate2-{dtype}", dtype, "peer", "ctranslate2")
               for dtype in ("float32", "int8")]
@@ -74,7 +75,7 @@ def select_contestants(known, wanted, unwanted):
 # ---- which of them fit into memory at once ---------------------------------------------------------
 
 # Times the weights in the contestant's own type: frozen and packed copies stand beside the plain ones.
-COPIES = {"fused": 1.3, "hf-compile-freezing": 2.2}
+COPIES = {"fused": 1.3, "hf-compile-freezing": 2.2, "hf-accelerated": 2.2}
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
 PROCESS_BYTES = 0.8e9
 FUSED_TURN_BYTES = 1.5e9

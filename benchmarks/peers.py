@@ -122,6 +122,21 @@ class Compiled(Transformers):
             return self.compiled(**inputs).last_hidden_state
 
 
+class Accelerated(Transformers):
+    """This library's engine in transformers' model (docs/python.md)."""
+
+    def load(self, model, dtype, threads, cache):
+        super().load(model, dtype, threads, cache)
+        build = os.environ.get("W2VBERT_BUILD_DIR", pathlib.Path(__file__).resolve().parent.parent / "build")
+        package = pathlib.Path(build) / "python"
+        if not (package / "w2vbert" / "_built_for.py").exists():
+            raise Skipped(f"the Python package is not in {package}: scripts/build w2vbert_python")
+        sys.path.insert(0, str(package))
+        import w2vbert
+
+        w2vbert.accelerate(self.model, dtype)
+
+
 class OnnxRuntime:
     """What torch.onnx.export makes of the model with sdpa attention, for any length. Its arena
     would take 20 GiB for a clip of 60 s and keep them; clips over 30 s run without it."""
@@ -265,6 +280,7 @@ PEERS = {
     "hf-sdpa": lambda: Transformers("sdpa"),
     "hf-compile": Compiled,
     "hf-compile-freezing": lambda: Compiled(freezing=True),
+    "hf-accelerated": Accelerated,
     "onnxruntime": OnnxRuntime,
     "ctranslate2": CTranslate2,
 }

@@ -152,7 +152,8 @@ def overview(report):
 # ---- the chart -------------------------------------------------------------------------------------
 
 COLOURS = {"hf-eager": "#8c8c8c", "hf-sdpa": "#4c72b0", "hf-compile": "#55a868",
-           "hf-compile-freezing": "#2a7d4f", "onnxruntime": "#8172b3", "ctranslate2": "#dd8452"}
+           "hf-compile-freezing": "#2a7d4f", "hf-accelerated": "#64b5cd",
+           "onnxruntime": "#8172b3", "ctranslate2": "#dd8452"}
 OWN_COLOUR = "#c44e52"
 
 

@@ -54,7 +54,8 @@ class Repository:
         self.root = root
         self.tops = {path.name for path in root.iterdir()} - NOT_TRACKED - {".git"}
         self.rooms = {path.name for base in BASES[1:] for path in (root / base).iterdir() if path.is_dir()}
-        self.names = {path.name for top in ("src", "include", "tests", "examples", "benchmarks", "cmake", "docs")
+        tops = ("src", "include", "python", "tests", "examples", "benchmarks", "cmake", "docs")
+        self.names = {path.name for top in tops
                       for path in (root / top).rglob("*") if path.is_file()}
 
     def lacks_path(self, text):

@@ -6,6 +6,7 @@
 - A room of the library includes its own headers and those of the rooms named below; never the program's.
 - A room of the program (src/tool/) includes the library and the program's rooms named below.
 - The parsers do not reach a LibTorch header.
+- python/src/ includes the library and the program's rooms, but for its words (tool/cli).
 - Only src/tool/cli/ names options of the command line: the messages of all others name settings."""
 
 import pathlib
@@ -103,6 +104,16 @@ def check_rooms(root, files):
                 yield f"{path.relative_to(root)}: speaks of the command line: {literal}"
 
 
+def check_python(root):
+    for path in sorted((root / "python" / "src").glob("*")):
+        text = path.read_text(encoding="utf-8")
+        for name in includes_of(path):
+            if room_of(name) == ("tool", "cli"):
+                yield f"{path.relative_to(root)}: may not include {name}"
+        for literal in OPTION.findall(text):
+            yield f"{path.relative_to(root)}: speaks of the command line: {literal}"
+
+
 def parser_sources(root):
     """Files compiled into w2vbert_parsers, from the rooms' CMakeLists.txt."""
     pattern = re.compile(r"target_sources\(\s*w2vbert_parsers\s+PRIVATE\s+([^)]*)\)")
@@ -130,7 +141,7 @@ def main():
     files = sorted(path for folder in ("include", "src") for path in (root / folder).rglob("*")
                    if path.suffix in (".h", ".cpp", ".cu", ".cuh"))
     parsers = list(parser_sources(root))
-    breaches = [*check_public(root), *check_rooms(root, files)]
+    breaches = [*check_public(root), *check_rooms(root, files), *check_python(root)]
     for path in parsers:
         chain = torch_chain(root, path, set())
         if chain:

@@ -8,7 +8,7 @@ import pathlib
 import re
 import sys
 
-FOLDERS = (".ci", ".github", "benchmarks", "cmake", "docs", "examples", "include", "scripts", "src", "tests")
+FOLDERS = (".ci", ".github", "benchmarks", "cmake", "docs", "examples", "include", "python", "scripts", "src", "tests")
 SUFFIXES = {".h", ".cpp", ".c", ".cu", ".cuh", ".py", ".cmake", ".md", ".txt", ""}  # "": the scripts
 # Recorded, not written here; or about the words themselves.
 SKIPPED = re.compile(r"^(tests/data/|tests/fuzz/seeds/|benchmarks/results/|CHANGELOG|LICENSE|scripts/check_words\.py$)")

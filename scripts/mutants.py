@@ -11,7 +11,8 @@ class Room:
     """What is built and run: programs in the build folder's bin/, with arguments and variables."""
 
     targets: tuple
-    runs: tuple  # of (program, argument...), "NAME=value" words before the program go into its environment
+    # (program or Python script, argument...) each; "NAME=value" words before it go into its environment.
+    runs: tuple
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +64,11 @@ ROOMS = {
     "cli": room("tool_test", filters={"tool_test": "Transcript.*:WorkerAnswers.*:AnswerPrinter.*"}),
     "run": room("tool_test", filters={"tool_test": "Reader.*:Requests.*:OutputWriter.*:Chunks.*:MessageOf.*:"
                                                    "LocalProcess.*:GpusOf.*"}),
+    "python": Room(("w2vbert_python", "w2vbert_cli"), tuple(
+        ("PYTHONPATH={build}/python", "{root}/tests/python/" + script, *program, "--failfast")
+        for script, *program in (("change_weights.py",), ("accelerate_models.py",),
+                                 ("extract_as_program.py", "{build}/bin/w2vbert"),
+                                 ("features_as_transformers.py", "{build}/bin/w2vbert")))),
 }
 
 MUTANTS = (
@@ -628,8 +634,9 @@ MUTANTS = (
            "while (!written_.empty() && written_.begin()->first == taken_) {", "while (!written_.empty()) {"),
     Mutant("run.storage-errors-are-one-clips", "src/tool/run/output_writer.cpp",
            "  } catch (const StorageError&) {\n    throw;\n", ""),
-    Mutant("run.short-clips-pass", "src/tool/run/clip_reader.cpp", "if (clip.samples < kMinSamples) {",
-           "if (clip.samples + 1 < kMinSamples) {"),
+    Mutant("run.short-clips-pass", "src/tool/run/clip_reader.cpp",
+           "if (static_cast<std::int64_t>(samples.size()) < kMinSamples) {",
+           "if (static_cast<std::int64_t>(samples.size()) + 1 < kMinSamples) {"),
     Mutant("run.parts-of-the-last-file", "src/tool/run/clip_reader.cpp", "is_decoded = decoded.path == path &&",
            "is_decoded = !decoded.path.empty() &&"),
     Mutant("run.channels-of-the-last-file", "src/tool/run/clip_reader.cpp",
@@ -735,5 +742,45 @@ MUTANTS = (
            "const bool widens = with_data && tensor.is_floating_point();", "const bool widens = false;"),
     Mutant("cli.lines-of-a-folder-at-the-end", "src/tool/cli/transcript.cpp",
            "place = (found == end ? begin : found)->second + 1;", "place = inputs_.size();"),
+    # python
+    Mutant("python.versions-unseen", "python/src/weight_watch.cpp", "version_of(tensor) == version && ", ""),
+    Mutant("python.values-unseen", "python/src/weight_watch.cpp", " && samples_of(tensor) == samples;", ";"),
+    Mutant("python.addresses-unseen", "python/src/weight_watch.cpp",
+           "return tensor.defined() && storage_of(tensor) == storage && data_of(tensor) == data &&",
+           "return tensor.defined() &&",
+           equivalent="the version or a value is another one then, but for a tensor of the same version and values"),
+    Mutant("python.places-of-modules-unseen", "python/w2vbert/_layout.py",
+           "return (all(modules.get(key) is child for modules, key, child in self._links)", "return (True"),
+    Mutant("python.hooks-unseen", "python/w2vbert/_layout.py",
+           'if getattr(hook, "__module__", "") != _HOOKS_OF_TRANSFORMERS:', "if False:"),
+    Mutant("python.adapters-of-peft-unseen", "python/w2vbert/_layout.py",
+           "if merged or not tuner.active_adapters:", "if True:"),
+    Mutant("python.classes-unseen", "python/w2vbert/_layout.py", "if type(module) is not type(expected):",
+           "if False:"),
+    Mutant("python.training-on-the-engine", "python/w2vbert/_parts.py", "    if module.training:\n", "    if False:\n"),
+    Mutant("python.gradients-lost", "python/w2vbert/_parts.py",
+           "if torch.is_grad_enabled() and hidden_states.requires_grad:", "if False:"),
+    Mutant("python.gradients-of-weights-lost", "python/w2vbert/_parts.py",
+           "if torch.is_grad_enabled() and any(", "if False and any("),
+    Mutant("python.attention-of-the-first-call", "python/w2vbert/_parts.py",
+           "if self._attention != self.attn_implementation or not", "if not"),
+    Mutant("python.mask-lost", "python/w2vbert/_parts.py", "mask = None if attention_mask is None else",
+           "mask = None if True else"),
+    Mutant("python.repack-forgets-nothing", "python/w2vbert/_parts.py",
+           "            self._layout = None\n            self._forget()\n\n    @property",
+           "            pass\n\n    @property"),
+    Mutant("python.states-one-layer-early", "python/w2vbert/_modules.py",
+           "hook(layer, (states[number],), states[number + 1])", "hook(layer, (states[number],), states[number])"),
+    Mutant("python.attentions-on-the-engine", "python/w2vbert/_modules.py",
+           'if reason is None and collected is not None and "attentions" in collected:', "if False:"),
+    Mutant("python.copies-with-the-engine", "python/w2vbert/_modules.py", " if key != _PART}", "}"),
+    Mutant("python.warnings-each-time", "python/w2vbert/_parts.py",
+           "is_first = self.fallback_calls[reason] == 1", "is_first = True"),
+    Mutant("python.everything-read-ahead", "python/w2vbert/extractor.py",
+           "lambda index=index: self._is_closed or self._frames < self._max_frames or index == self._next)",
+           "lambda: True)"),
+    Mutant("python.bad-input-ends-it", "python/w2vbert/extractor.py", "        except Exception as error:\n",
+           "        except MemoryError as error:\n"),
+    Mutant("python.masks-of-int64", "python/w2vbert/features.py", "mask.numpy().astype(np.int32)", "mask.numpy()"),
     Mutant("cli.clips-of-a-folder-twice", "src/tool/cli/transcript.cpp", "        begin == end\n", "        true\n"),
 )

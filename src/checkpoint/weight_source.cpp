@@ -17,8 +17,13 @@ const std::vector<std::string>& WeightSource::warnings() const {
   return kNone;
 }
 
-ModuleWeights::ModuleWeights(const torch::nn::Module& module) : path_(module.name()) {
-  for (const auto& [name, tensor] : state_dict_of(module)) {
+ModuleWeights::ModuleWeights(const torch::nn::Module& module)
+    : ModuleWeights(module.name(), state_dict_of(module)) {}
+
+ModuleWeights::ModuleWeights(std::string path,
+                             const std::vector<std::pair<std::string, at::Tensor>>& tensors)
+    : path_(std::move(path)) {
+  for (const auto& [name, tensor] : tensors) {
     names_.push_back(name);
     Entry entry;
     entry.info.dtype_name = dtype_name_of(tensor.scalar_type()).value_or("");

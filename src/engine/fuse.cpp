@@ -112,6 +112,16 @@ FusedEncoder* fused_encoder_of(Wav2Vec2BertModelImpl& model) {
   return encoder == nullptr ? nullptr : &encoder->encoder();
 }
 
+std::shared_ptr<Wav2Vec2BertEncoderImpl> make_fused_encoder(const WeightScope& weights,
+                                                            const Wav2Vec2BertConfig& config,
+                                                            Precision precision) {
+  FusedEncoder encoder(config, precision);
+  for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    encoder.add_layer(weights.below("layers." + std::to_string(layer)));
+  }
+  return std::make_shared<FusedEncoderModule>(std::move(encoder), config);
+}
+
 void fuse(torch::nn::Module& model, Precision precision) {
   const auto inner = find_model(model).model;
   check_model(model, *inner);

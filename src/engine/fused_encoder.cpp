@@ -341,22 +341,26 @@ std::optional<std::string> FusedEncoder::unsupported_reason(Precision precision)
   return "this processor has no instructions for int8 (AVX512_VNNI)";
 }
 
-FusedEncoder::FusedEncoder(const WeightScope& feature_projection, const Wav2Vec2BertConfig& config,
-                           Precision precision)
+FusedEncoder::FusedEncoder(const Wav2Vec2BertConfig& config, Precision precision)
     : impl_(std::make_unique<Impl>()) {
   const auto refused = unsupported_reason(config);
   TORCH_CHECK_VALUE(!refused, "the fused engine: ", refused.value_or(""));
   const auto refused_precision = unsupported_reason(precision);
   TORCH_CHECK_VALUE(!refused_precision, "the fused engine: ", refused_precision.value_or(""));
-  const at::NoGradGuard no_grad;
   impl_->config = config;
   impl_->precision = precision;
+  impl_->layers.reserve(static_cast<std::size_t>(config.num_hidden_layers));
+}
+
+FusedEncoder::FusedEncoder(const WeightScope& feature_projection, const Wav2Vec2BertConfig& config,
+                           Precision precision)
+    : FusedEncoder(config, precision) {
+  const at::NoGradGuard no_grad;
   impl_->projection_layer_norm =
       PackedLayerNorm(feature_projection.below("layer_norm"), config.layer_norm_eps);
   impl_->projection =
       PackedLinear(feature_projection, {.parts = {{"projection"}}}, Precision::float32);
   impl_->projection.pack();
-  impl_->layers.reserve(static_cast<std::size_t>(config.num_hidden_layers));
 }
 
 void FusedEncoder::add_layer(const WeightScope& weights) {
@@ -427,6 +431,8 @@ std::vector<at::Tensor> FusedEncoder::forward(const std::vector<Clip>& clips,
                     "the fused encoder: has ", impl.layers.size(), " of ",
                     impl.config.num_hidden_layers,
                     " layers, expected all: fuse() has failed, load the model again");
+  TORCH_CHECK_VALUE(projected || impl.projection.out_features() > 0,
+                    "the fused encoder: has no feature projection, expected projected inputs");
   impl.interrupt_asked = impl.interrupt.get();
   impl.step_began = std::chrono::steady_clock::now();
   const std::int64_t input_width =

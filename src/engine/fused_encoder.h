@@ -65,6 +65,8 @@ class FusedEncoder {
   // config.num_hidden_layers in turn.
   FusedEncoder(const WeightScope& feature_projection, const Wav2Vec2BertConfig& config,
                Precision precision);
+  // Without a feature projection: it takes projected inputs alone.
+  FusedEncoder(const Wav2Vec2BertConfig& config, Precision precision);
   void add_layer(const WeightScope& weights);
   // Packs the layer at once; adds nothing if that throws.
   void add_packed_layer(const WeightScope& weights);

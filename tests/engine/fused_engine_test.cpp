@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "checkpoint/state_dict.h"
 #include "core/threads.h"
 #include "engine/fused_encoder.h"
 #include "engine/fused_engine.h"
@@ -872,6 +873,34 @@ std::vector<FusedEncoder::Clip> clips_of(const std::vector<std::int64_t>& length
   std::vector<FusedEncoder::Clip> clips;
   for (const std::int64_t frames : lengths) clips.push_back({torch::randn({frames, 160}), {}});
   return clips;
+}
+
+TEST(FusedEncoder, GivesTheSameStatesByItself) {
+  torch::NoGradGuard no_grad;
+  const auto config = small_engine_config();
+  auto model = model_of(config, 23);
+  const WeightScope weights = {
+      std::make_shared<ModuleWeights>("the encoder", state_dict_of(*model->encoder)), ""};
+  const auto alone = make_fused_encoder(weights, config, Precision::float32);
+  alone->eval();
+  fuse(*model);
+  const auto states = torch::randn({2, 40, config.hidden_size});
+  ForwardOptions options;
+  options.output_hidden_states = true;
+  const auto expected = model->encoder->forward(states, {}, options).hidden_states;
+  for (int i = 0; i < 2; ++i) {  // before its weights are packed, and after it
+    const auto actual = alone->forward(states, {}, options).hidden_states;
+    ASSERT_EQ(actual.size(), expected.size());
+    for (std::size_t n = 0; n < actual.size(); ++n) {
+      EXPECT_TRUE(torch::equal(actual[n], expected[n])) << n;
+    }
+  }
+  FusedEncoder without_projection(config, Precision::float32);
+  for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    without_projection.add_layer(weights.below("layers." + std::to_string(layer)));
+  }
+  EXPECT_THAT(value_error_of([&] { without_projection.forward(clips_of({20}), {1}); }),
+              HasSubstr("has no feature projection"));
 }
 
 #ifndef __SANITIZE_ADDRESS__  // which keeps memory of its own for each byte

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace torch::nn {
@@ -59,8 +60,11 @@ class WeightSource {
 class ModuleWeights final : public WeightSource {
  public:
   explicit ModuleWeights(const torch::nn::Module& module);
+  /// The same of tensors that lie elsewhere, such as in a module of PyTorch's: `path` is the name
+  /// that errors give them.
+  ModuleWeights(std::string path, const std::vector<std::pair<std::string, at::Tensor>>& tensors);
 
-  /// The module's class.
+  /// The module's class, or the path that was given.
   const std::string& path() const override { return path_; }
   std::vector<std::string> names() const override { return names_; }
   const WeightInfo* find(std::string_view name) const override;

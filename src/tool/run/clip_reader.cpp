@@ -49,6 +49,24 @@ std::string identity_of(const std::string& path, int channel) {
 
 }  // namespace
 
+EngineClip features_of(const Waveform& waveform, const SeamlessM4TFeatureExtractor& extractor,
+                       const std::string& path) {
+  const std::span<const float> samples = waveform.samples;
+  if (static_cast<std::int64_t>(samples.size()) < kMinSamples) {
+    throw AudioError(path, "",
+                     "has " + std::to_string(samples.size()) + " samples at " +
+                         std::to_string(waveform.sample_rate_hz) + " Hz",
+                     "at least " + std::to_string(kMinSamples));
+  }
+  const SeamlessM4TFeatureExtractor::Features features = extractor.extract({&samples, 1}, {});
+  EngineClip clip;
+  clip.input_features = features.input_features[0];  // (1, T, F) -> (T, F)
+  if (features.attention_mask.defined()) {
+    clip.attention_mask = features.attention_mask[0];  // (1, T) -> (T)
+  }
+  return clip;
+}
+
 std::exception_ptr ClipReader::FailedFiles::find(const std::string& identity) {
   const std::lock_guard lock(mutex_);
   const auto found = failures_.find(identity);
@@ -366,19 +384,8 @@ ReadClip ClipReader::read(ClipInput& input, const SeamlessM4TFeatureExtractor& e
   clip.source_channels = waveform.source_channels;
   clip.input = decoded.input;
   clip.note = waveform.note;
-  if (clip.samples < kMinSamples) {
-    throw AudioError(input.path, "",
-                     "has " + std::to_string(clip.samples) + " samples at " +
-                         std::to_string(clip.sample_rate_hz) + " Hz",
-                     "at least " + std::to_string(kMinSamples));
-  }
   watch = Stopwatch();
-  const std::span<const float> samples = waveform.samples;
-  const SeamlessM4TFeatureExtractor::Features features = extractor.extract({&samples, 1}, {});
-  clip.features.input_features = features.input_features[0];  // (1, T, F) -> (T, F)
-  if (features.attention_mask.defined()) {
-    clip.features.attention_mask = features.attention_mask[0];  // (1, T) -> (T)
-  }
+  clip.features = features_of(waveform, extractor, input.path);
   clip.feature_seconds = watch.seconds();
   return clip;
 }

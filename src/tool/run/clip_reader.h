@@ -40,6 +40,11 @@ struct ReadClip {
   std::int64_t frames() const { return failure ? 0 : features.input_features.size(0); }
 };
 
+// What the model gets of one clip. `path` is for the AudioError that a clip too short for features
+// is.
+EngineClip features_of(const Waveform& waveform, const SeamlessM4TFeatureExtractor& extractor,
+                       const std::string& path);
+
 // In which order clips come.
 enum class ClipOrder {
   as_read,  // a clip that takes long holds no other one up

@@ -274,8 +274,10 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
     stats_digest_ = sha.hex();
   }
   if (output_dtype_ == computed_dtype()) output_dtype_.reset();  // the same outputs, the same run
-  model_identity_ = model_identity(directory_, model.weight_files);
-  if (!request_.lora.empty()) lora_identity_ = lora_identity(request_.lora);
+  if (options.fingerprint) {
+    model_identity_ = model_identity(directory_, model.weight_files);
+    if (!request_.lora.empty()) lora_identity_ = lora_identity(request_.lora);
+  }
   watched_.check();
 }
 

@@ -54,6 +54,8 @@ struct ExtractionOptions {
   bool attention_mask = true;  // whether the model gets the extractor's
   std::int64_t pool = 1;       // frames whose mean is one row; what is left over at the end is cut
   std::string preset;          // that the options come from, for the record
+  // Whether fingerprint() will be asked for, for which every byte of the model is read.
+  bool fingerprint = true;
 };
 
 class Extraction {
@@ -74,6 +76,7 @@ class Extraction {
   // Names of the tensors in an output: the states in ascending order, and attention_mask.
   std::vector<std::string> tensor_names() const;
   std::vector<std::int64_t> row_bytes() const;  // of each of them
+  // Only with ExtractionOptions::fingerprint.
   Fingerprint fingerprint(const AudioOptions& audio) const;
 
   // Loads the weights. A function's tensors are last_hidden_state, or hidden_states.<n> for each

@@ -1,0 +1,366 @@
+#include "extraction.h"
+
+#include <ATen/ATen.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "checkpoint/safetensors_writer.h"
+#include "core/parse_number.h"
+#include "core/text.h"
+#include "core/threads.h"
+#include "errors.h"
+#include "tool/run/batch_runner.h"
+#include "tool/run/clip_reader.h"
+#include "tool/tasks/extraction.h"
+#include "tool/tasks/preset.h"
+#include "w2vbert/audio/audio_file.h"
+#include "w2vbert/core/device.h"
+#include "w2vbert/core/error.h"
+#include "w2vbert/features/seamless_m4t_feature_extractor.h"
+
+namespace py = pybind11;
+
+namespace w2vbert::python {
+namespace {
+
+using OptionalTensor = std::optional<at::Tensor>;
+
+OptionalTensor optional_of(at::Tensor tensor) {
+  return tensor.defined() ? OptionalTensor(std::move(tensor)) : std::nullopt;
+}
+
+// `expected` is what follows the value in the error.
+template <class Value>
+Value checked(const std::optional<Value>& value, const char* setting, const std::string& text,
+              const std::string& expected) {
+  if (value) return *value;
+  throw UsageError("", setting, in_quotes(text) + " is unknown", expected, setting);
+}
+
+AudioOptions::Resampler resampler_of(const std::string& name) {
+  std::optional<AudioOptions::Resampler> resampler;
+  if (name == "soxr") resampler = AudioOptions::Resampler::soxr;
+  if (name == "sinc") resampler = AudioOptions::Resampler::sinc;
+  return checked(resampler, "resampler", name, "\"soxr\" or \"sinc\"");
+}
+
+void set_channels(AudioOptions& audio, const std::string& text) {
+  if (text == "first" || text == "mix" || text == "mean") {
+    audio.channels = text == "first" ? AudioOptions::Channels::first : AudioOptions::Channels::mix;
+    return;
+  }
+  auto number = text == "second" ? std::optional<int>(2) : parse_number<int>(text);
+  if (number && (*number < 1 || *number > AudioOptions::kMaxChannels)) number.reset();
+  audio.channels = AudioOptions::Channels::one;
+  audio.channel = checked(
+      number, "channels", text,
+      "first, second, mean or a number from 1 to " + std::to_string(AudioOptions::kMaxChannels));
+}
+
+// Turns audio into what the model gets of it. Its calls may be made on several threads at once.
+class ClipFeatures {
+ public:
+  ClipFeatures(AudioOptions audio, const SeamlessM4TFeatureExtractorConfig& features)
+      : audio_(std::move(audio)), extractor_(features) {}
+
+  struct Clip {
+    at::Tensor input_features;      // (T, F)
+    OptionalTensor attention_mask;  // (T)
+    double seconds = 0;             // of audio, after resampling
+    std::string note;
+  };
+
+  Clip read_file(const std::string& path) const {
+    return features_of_waveform(load_audio(path, audio_), path);
+  }
+
+  // `samples` (S) on the CPU; `name` stands for a path in errors.
+  Clip take_samples(const at::Tensor& samples, int sample_rate_hz, const std::string& name) const {
+    const at::Tensor values = samples.to(at::kFloat).contiguous();
+    Waveform waveform;
+    waveform.samples.assign(values.const_data_ptr<float>(),
+                            values.const_data_ptr<float>() + values.numel());
+    waveform.sample_rate_hz = sample_rate_hz;
+    if (!values.isfinite().all().item<bool>()) {
+      throw AudioError(name, "", "holds a sample that is not finite", "finite samples");
+    }
+    return features_of_waveform(resample_audio(std::move(waveform), audio_, name), name);
+  }
+
+  std::int64_t sampling_rate() const { return extractor_.config().sampling_rate; }
+
+ private:
+  Clip features_of_waveform(const Waveform& waveform, const std::string& path) const {
+    const at::NoGradGuard no_grad;
+    EngineClip clip = tool::features_of(waveform, extractor_, path);
+    return {std::move(clip.input_features), optional_of(std::move(clip.attention_mask)),
+            static_cast<double>(waveform.samples.size()) / waveform.sample_rate_hz, waveform.note};
+  }
+
+  AudioOptions audio_;
+  SeamlessM4TFeatureExtractor extractor_;
+};
+
+// A loaded model and what is made of clips with it (tool/tasks/extraction.h).
+class Extraction {
+ public:
+  struct Settings {
+    std::string model, revision, device, dtype, engine, states, stats, preset, resampler, channels,
+        prefix, lora, lora_prefix;
+    std::optional<std::string> attn_implementation, output_dtype;
+    bool lenient = false, salvage = false;
+    std::optional<double> max_seconds, batch_seconds, chunk_seconds, overlap_seconds;
+    std::optional<std::int64_t> pool;
+  };
+
+  explicit Extraction(const Settings& settings)
+      : preset_(preset_of(settings)),
+        extraction_(request_of(settings), options_of(settings, preset_)),
+        batch_frames_(extraction_.batch_frames(settings.batch_seconds)),
+        function_(extraction_.load(batch_frames_, &report_).front()),
+        runner_(function_, batch_frames_) {
+    AudioOptions audio;
+    audio.target_sample_rate_hz = static_cast<int>(extraction_.features().sampling_rate);
+    audio.resampler = resampler_of(settings.resampler);
+    set_channels(audio, settings.channels);
+    audio.salvage = settings.salvage;
+    audio.max_seconds = settings.max_seconds.value_or(0);
+    if (preset_ != nullptr) audio = with_way_of(*preset_, audio);
+    features_ = std::make_shared<const ClipFeatures>(audio, extraction_.features());
+  }
+
+  using Clip = std::pair<at::Tensor, OptionalTensor>;
+  using Result = tool::BatchRunner<NamedTensors>::Result;
+
+  // One result for each clip: its tensors or what went wrong with it.
+  std::vector<Result> run(const std::vector<Clip>& clips) {
+    std::vector<EngineClip> inputs;
+    inputs.reserve(clips.size());
+    for (const auto& [features, mask] : clips)
+      inputs.push_back({features, mask.value_or(at::Tensor())});
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return runner_.run(inputs);
+  }
+
+  std::shared_ptr<const ClipFeatures> features() const { return features_; }
+  const std::vector<std::string>& warnings() const { return report_.warnings; }
+  std::string engine() const { return name_of(extraction_.engine().kind); }
+  std::string engine_reason() const { return extraction_.engine().reason; }
+  std::vector<std::string> tensor_names() const { return extraction_.tensor_names(); }
+  std::int64_t batch_frames() const { return batch_frames_; }
+
+ private:
+  static const tool::Preset* preset_of(const Settings& settings) {
+    if (settings.preset.empty()) return nullptr;
+    std::string known;
+    for (const tool::Preset& preset : tool::presets()) {
+      if (preset.name == settings.preset) return &preset;
+      known += (known.empty() ? "" : ", ") + std::string(preset.name);
+    }
+    throw UsageError("", "preset", in_quotes(settings.preset) + " is unknown", "one of " + known,
+                     "preset");
+  }
+
+  static tool::ModelRequest request_of(const Settings& settings) {
+    tool::ModelRequest request;
+    request.model = settings.model;
+    request.revision = settings.revision;
+    request.device = parse_device(settings.device);
+    request.precision = checked(precision_of(settings.dtype), "dtype", settings.dtype,
+                                "float32, bfloat16, float16 or int8");
+    request.engine =
+        checked(engine_kind_of(settings.engine), "engine", settings.engine, "fused or reference");
+    request.attn_implementation = settings.attn_implementation;
+    request.lenient = settings.lenient;
+    request.prefix = settings.prefix;
+    request.lora = settings.lora;
+    request.lora_prefix = settings.lora_prefix;
+    return request;
+  }
+
+  static tool::ExtractionOptions options_of(const Settings& settings, const tool::Preset* preset) {
+    tool::ExtractionOptions options;
+    options.fingerprint = false;
+    options.states = settings.states;
+    options.stats = settings.stats;
+    if (preset != nullptr) {
+      if (!settings.states.empty() && settings.states != std::to_string(preset->state)) {
+        throw UsageError("", "states", "are not those of the preset",
+                         std::to_string(preset->state) + ", or no preset", "states");
+      }
+      if (preset->stats && settings.stats.empty()) {
+        throw UsageError("", "stats", "are not given, the preset needs them",
+                         "a safetensors file with mean and var", "stats");
+      }
+      if (!preset->stats && !settings.stats.empty()) {
+        throw UsageError("", "stats", "are given, the preset stores the states as they are",
+                         "one of the two", "stats");
+      }
+      options.preset = settings.preset;
+      options.states = std::to_string(preset->state);
+      options.attention_mask = preset->attention_mask;
+      options.pool = preset->pool;
+    }
+    if (settings.pool) options.pool = *settings.pool;
+    if (options.pool < 1) {
+      throw UsageError("", "pool", std::to_string(options.pool), "1 or more", "pool");
+    }
+    if (settings.overlap_seconds && !settings.chunk_seconds) {
+      throw UsageError("", "overlap_seconds", "is given without chunk_seconds", "both",
+                       "overlap_seconds");
+    }
+    if (settings.chunk_seconds) {
+      options.chunk_seconds = *settings.chunk_seconds;
+      options.overlap_seconds =
+          settings.overlap_seconds.value_or(std::min(2.0, options.chunk_seconds / 4));
+    }
+    if (settings.output_dtype) {
+      const auto precision = precision_of(*settings.output_dtype);
+      const bool known = precision && *precision != Precision::int8;
+      options.output_dtype =
+          dtype_of(checked(known ? precision : std::nullopt, "output_dtype", *settings.output_dtype,
+                           "float32, bfloat16 or float16"));
+    }
+    return options;
+  }
+
+  const tool::Preset* preset_;
+  tool::Extraction extraction_;
+  std::int64_t batch_frames_;
+  LoadReport report_;
+  tool::BatchFunction function_;
+  tool::BatchRunner<NamedTensors> runner_;
+  std::mutex mutex_;
+  std::shared_ptr<const ClipFeatures> features_;
+};
+
+std::unique_ptr<Extraction> make_extraction(const Extraction::Settings& settings) {
+  const py::gil_scoped_release no_gil;
+  return std::make_unique<Extraction>(settings);
+}
+
+// A dictionary, or the exception.
+py::list run(Extraction& extraction, const std::vector<Extraction::Clip>& clips) {
+  std::vector<Extraction::Result> results;
+  {
+    const py::gil_scoped_release no_gil;
+    results = extraction.run(clips);
+  }
+  py::list all;
+  for (Extraction::Result& result : results) {
+    if (result.failure) {
+      all.append(exception_of(result.failure));
+      continue;
+    }
+    py::dict tensors;
+    for (auto& [name, tensor] : result.output) tensors[py::str(name)] = std::move(tensor);
+    all.append(std::move(tensors));
+  }
+  return all;
+}
+
+using BatchFeatures = std::pair<at::Tensor, OptionalTensor>;
+
+SeamlessM4TFeatureExtractor::Padding padding_of(const std::string& name) {
+  using Padding = SeamlessM4TFeatureExtractor::Padding;
+  if (name == "longest") return Padding::longest;
+  if (name == "max_length") return Padding::max_length;
+  TORCH_CHECK_VALUE(name == "do_not_pad", "padding: \"", name,
+                    "\", expected longest, max_length or do_not_pad");
+  return Padding::do_not_pad;
+}
+
+// (B, T, F) and (B, T), of clips (S).
+BatchFeatures call_extractor(const SeamlessM4TFeatureExtractor& extractor,
+                             const std::vector<at::Tensor>& clips, const std::string& padding,
+                             std::optional<std::int64_t> pad_to_multiple_of,
+                             std::optional<std::int64_t> max_length, bool truncation,
+                             bool do_normalize_per_mel_bins, bool return_attention_mask) {
+  const at::NoGradGuard no_grad;
+  SeamlessM4TFeatureExtractor::Options options;
+  options.padding = padding_of(padding);
+  options.pad_to_multiple_of = pad_to_multiple_of;
+  options.max_length = max_length;
+  options.truncation = truncation;
+  options.do_normalize_per_mel_bins = do_normalize_per_mel_bins;
+  options.return_attention_mask = return_attention_mask;
+  auto features = extractor(clips, options);
+  return {std::move(features.input_features), optional_of(std::move(features.attention_mask))};
+}
+
+}  // namespace
+
+void bind_extraction(py::module_& module) {
+  const auto no_gil = py::call_guard<py::gil_scoped_release>();
+  module.def("usable_cores", [] { return usable_cores(); });
+  module.def("libav_version", [] { return libav_version(); });
+
+  py::class_<ClipFeatures::Clip>(module, "Clip")
+      .def_readonly("input_features", &ClipFeatures::Clip::input_features)
+      .def_readonly("attention_mask", &ClipFeatures::Clip::attention_mask)
+      .def_readonly("seconds", &ClipFeatures::Clip::seconds)
+      .def_readonly("note", &ClipFeatures::Clip::note);
+  py::class_<ClipFeatures, std::shared_ptr<ClipFeatures>>(module, "ClipFeatures")
+      .def("read_file", &ClipFeatures::read_file, py::arg("path"), no_gil)
+      .def("take_samples", &ClipFeatures::take_samples, py::arg("samples"),
+           py::arg("sample_rate_hz"), py::arg("name"), no_gil)
+      .def_property_readonly("sampling_rate", &ClipFeatures::sampling_rate);
+
+  using Settings = Extraction::Settings;
+  py::class_<Settings>(module, "ExtractionSettings")
+      .def(py::init<>())
+      .def_readwrite("model", &Settings::model)
+      .def_readwrite("revision", &Settings::revision)
+      .def_readwrite("device", &Settings::device)
+      .def_readwrite("dtype", &Settings::dtype)
+      .def_readwrite("engine", &Settings::engine)
+      .def_readwrite("states", &Settings::states)
+      .def_readwrite("stats", &Settings::stats)
+      .def_readwrite("preset", &Settings::preset)
+      .def_readwrite("resampler", &Settings::resampler)
+      .def_readwrite("channels", &Settings::channels)
+      .def_readwrite("prefix", &Settings::prefix)
+      .def_readwrite("lora", &Settings::lora)
+      .def_readwrite("lora_prefix", &Settings::lora_prefix)
+      .def_readwrite("attn_implementation", &Settings::attn_implementation)
+      .def_readwrite("output_dtype", &Settings::output_dtype)
+      .def_readwrite("lenient", &Settings::lenient)
+      .def_readwrite("salvage", &Settings::salvage)
+      .def_readwrite("max_seconds", &Settings::max_seconds)
+      .def_readwrite("batch_seconds", &Settings::batch_seconds)
+      .def_readwrite("chunk_seconds", &Settings::chunk_seconds)
+      .def_readwrite("overlap_seconds", &Settings::overlap_seconds)
+      .def_readwrite("pool", &Settings::pool);
+  py::class_<Extraction>(module, "Extraction")
+      .def(py::init(&make_extraction), py::arg("settings"))
+      .def("run", &run, py::arg("clips"))
+      .def_property_readonly("features",
+                             [](const Extraction& extraction) {
+                               return std::const_pointer_cast<ClipFeatures>(extraction.features());
+                             })
+      .def_property_readonly("warnings", &Extraction::warnings)
+      .def_property_readonly("engine", &Extraction::engine)
+      .def_property_readonly("engine_reason", &Extraction::engine_reason)
+      .def_property_readonly("tensor_names", &Extraction::tensor_names)
+      .def_property_readonly("batch_frames", &Extraction::batch_frames);
+
+  py::class_<SeamlessM4TFeatureExtractor>(module, "FeatureExtractor")
+      .def(py::init([](const std::string& config) {
+             return SeamlessM4TFeatureExtractor(
+                 SeamlessM4TFeatureExtractorConfig::from_json(config, "the feature extractor"));
+           }),
+           py::arg("config"))
+      .def("__call__", &call_extractor, py::arg("clips"), py::arg("padding"),
+           py::arg("pad_to_multiple_of"), py::arg("max_length"), py::arg("truncation"),
+           py::arg("do_normalize_per_mel_bins"), py::arg("return_attention_mask"), no_gil);
+}
+
+}  // namespace w2vbert::python

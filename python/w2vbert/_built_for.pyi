@@ -1,0 +1,4 @@
+PYTHON: str
+TORCH: str
+CXX11_ABI: bool
+VERSION: str

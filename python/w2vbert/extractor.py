@@ -1,0 +1,314 @@
+"""Audio in, states out: what the command `w2vbert extract` does, as an iterator."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Union
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import _w2vbert
+
+Audio = Union[str, "os.PathLike[str]", np.ndarray, Tensor]
+
+_MAX_AHEAD = 256  # clips that are asked for before their turn
+_CORES_PER_READER = 8  # decoding and features take one core for about a hundred times real time
+_MAX_READERS = 4
+
+
+@dataclasses.dataclass
+class Extracted:
+    """What became of one input."""
+
+    index: int  # among the inputs, from 0
+    path: str | None  # None for samples
+    tensors: dict[str, Tensor] = dataclasses.field(default_factory=dict)  # as `w2vbert extract` names them
+    seconds: float = 0.0  # of audio, after resampling
+    note: str = ""  # what was odd about the file, or lost of it; mostly ""
+    error: Exception | None = None  # then there are no tensors
+
+    @property
+    def states(self) -> dict[str, Tensor]:
+        """Those that were asked for, (T, C), by their names: "last_hidden_state" or "hidden_states.<n>". Throws
+        the error, where there is one."""
+        self.check()
+        return {name: tensor for name, tensor in self.tensors.items() if name != "attention_mask"}
+
+    @property
+    def state(self) -> Tensor:
+        """The only one that was asked for. Throws ValueError where there are several."""
+        states = self.states
+        if len(states) != 1:
+            raise ValueError(f"state: there are {len(states)}, expected one: take it from `states` by its name")
+        return next(iter(states.values()))
+
+    @property
+    def attention_mask(self) -> Tensor:
+        """(T) int64: which rows count."""
+        self.check()
+        return self.tensors["attention_mask"]
+
+    def check(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+class Extractor:
+    """A model that makes hidden states of audio, on the C++ library alone: it reads the files, makes HuggingFace's
+    features of them and runs the encoder in batches. The values are those of `w2vbert extract`, to the last bit."""
+
+    def __init__(self, extraction: _w2vbert.Extraction, readers: int) -> None:
+        """For from_pretrained()."""
+        self._extraction = extraction
+        self._readers = readers
+
+    @classmethod
+    def from_pretrained(
+        cls, model: str | os.PathLike[str], *, states: int | Sequence[int] | str | None = None, dtype: str = "float32",
+        output_dtype: str | None = None, engine: str = "fused", device: str = "cpu", threads: int | None = None,
+        readers: int | None = None, batch_seconds: float | None = None, chunk_seconds: float | None = None,
+        overlap_seconds: float | None = None, stats: str | os.PathLike[str] | None = None, preset: str | None = None,
+        pool: int | None = None, resampler: str = "soxr", channels: str | int = "first", salvage: bool = False,
+        max_seconds: float | None = None, attn_implementation: str | None = None, revision: str | None = None,
+        prefix: str | None = None, lora: str | os.PathLike[str] | None = None, lora_prefix: str | None = None,
+        lenient: bool = False,
+    ) -> Extractor:
+        """Loads a model directory, or a Hub id that is in the local cache; never the network.
+
+        The arguments are the options of `w2vbert extract`, with underscores (docs/commands.md, docs/corpus.md).
+        `states`: a number, several, or "all", as HuggingFace numbers hidden_states; None: last_hidden_state.
+        `threads`: of LibTorch, which the whole process shares; None: as they are. `readers`: threads that read audio.
+
+        Throws CheckpointError, ConfigError or UsageError, which say what is wrong with which file or setting."""
+        settings = _w2vbert.ExtractionSettings()
+        settings.model = os.fspath(model)
+        settings.states = _text_of_states(states)
+        settings.dtype, settings.engine, settings.device = _name_of_dtype(dtype), engine, device
+        settings.output_dtype = None if output_dtype is None else _name_of_dtype(output_dtype)
+        settings.batch_seconds = batch_seconds
+        settings.chunk_seconds, settings.overlap_seconds = chunk_seconds, overlap_seconds
+        settings.stats, settings.preset, settings.pool = _text(stats), _text(preset), pool
+        settings.resampler, settings.channels = resampler, str(channels)
+        settings.salvage, settings.max_seconds = salvage, max_seconds
+        settings.attn_implementation, settings.revision, settings.prefix = (
+            attn_implementation, _text(revision), _text(prefix))
+        settings.lora, settings.lora_prefix, settings.lenient = _text(lora), _text(lora_prefix), lenient
+        for name, seconds in (("batch_seconds", batch_seconds), ("chunk_seconds", chunk_seconds),
+                              ("max_seconds", max_seconds)):
+            if seconds is not None and not 0 < seconds < float("inf"):
+                raise _w2vbert.UsageError(f"{name}: {seconds}, expected a number above 0")
+        if overlap_seconds is not None and not 0 <= overlap_seconds < float("inf"):
+            raise _w2vbert.UsageError(f"overlap_seconds: {overlap_seconds}, expected a number from 0 on")
+        for name, count in (("threads", threads), ("readers", readers)):
+            if count is not None and count < 1:
+                raise _w2vbert.UsageError(f"{name}: {count}, expected 1 or more")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        if readers is None:
+            readers = max(1, min(_MAX_READERS, torch.get_num_threads() // _CORES_PER_READER))
+        return cls(_w2vbert.Extraction(settings), readers)
+
+    @property
+    def sampling_rate(self) -> int:
+        """Hz that the model's features are made at; files of other rates are resampled."""
+        return self._extraction.features.sampling_rate
+
+    @property
+    def engine(self) -> str:
+        """Which engine runs: "fused", "device" or "reference"."""
+        return self._extraction.engine
+
+    @property
+    def engine_reason(self) -> str:
+        """Why it is not the fused one although that was asked for; else ""."""
+        return self._extraction.engine_reason
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was unusual about the model's files, and was accepted."""
+        return self._extraction.warnings
+
+    def extract(self, inputs: Audio | Iterable[Audio], *, sampling_rate: int | None = None) -> Iterator[Extracted]:
+        """What the model gives for each input, in their order, as soon as it is there.
+
+        `inputs`: paths, or samples (S) in -1..1 as NumPy arrays or tensors, which are at `sampling_rate` (default: the
+        model's); or one of these. They may be endless: only some are read ahead of the model, as many as make two
+        batches. An input that cannot be read or computed gives an Extracted with an `error`, and the others go on;
+        what the iterable `inputs` itself throws ends the iteration. Several iterations may run at once."""
+        if isinstance(inputs, (str, os.PathLike, np.ndarray, Tensor)):
+            inputs = [inputs]
+        rate = self.sampling_rate if sampling_rate is None else sampling_rate
+        if rate < 1:
+            raise ValueError(f"sampling_rate: {rate}, expected Hz above 0")
+        return self._run(iter(inputs), rate)
+
+    def _run(self, inputs: Iterator[Audio], rate: int) -> Iterator[Extracted]:
+        reading = _Reading(self._extraction.features, rate, self._readers, 2 * self._extraction.batch_frames)
+        try:
+            while True:
+                batch = reading.next_batch(inputs, self._extraction.batch_frames)
+                if not batch:
+                    return
+                yield from self._compute(batch)
+        finally:
+            reading.close()
+
+    def _compute(self, batch: list[_Read]) -> Iterator[Extracted]:
+        clips = [(read.clip.input_features, read.clip.attention_mask) for read in batch if read.clip is not None]
+        results = iter(self._extraction.run(clips)) if clips else iter(())
+        for read in batch:
+            extracted = Extracted(read.index, read.path)
+            if read.clip is None:
+                extracted.error = read.error
+            else:
+                extracted.seconds, extracted.note = read.clip.seconds, read.clip.note
+                result = next(results)
+                if isinstance(result, Exception):
+                    extracted.error = result
+                else:
+                    extracted.tensors = result
+            yield extracted
+
+
+@dataclasses.dataclass
+class _Read:
+    index: int
+    path: str | None
+    clip: _w2vbert.Clip | None = None
+    error: Exception | None = None
+
+    @property
+    def frames(self) -> int:
+        return 0 if self.clip is None else self.clip.input_features.shape[0]
+
+
+class _Reading:
+    """Threads that read clips ahead of the model: until those that wait have `max_frames` frames, and one more for
+    each thread. The caller's own thread takes the inputs from their iterable."""
+
+    def __init__(self, features: _w2vbert.ClipFeatures, rate: int, threads: int, max_frames: int) -> None:
+        self._features = features
+        self._rate = rate
+        self._max_frames = max_frames
+        self._tasks: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
+        self._changed = threading.Condition()
+        self._read: dict[int, _Read] = {}
+        self._frames = 0  # of those
+        self._next = 0  # the index that is to be given next
+        self._given = 0  # tasks
+        self._is_exhausted = False
+        self._is_closed = False
+        self._threads = [threading.Thread(target=self._work, name=f"w2vbert reader {number}", daemon=True)
+                         for number in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    def next_batch(self, inputs: Iterator[Audio], max_frames: int) -> list[_Read]:
+        """Waits for the next clip and takes what else is there behind it, up to `max_frames` in all. Empty: no more."""
+        self._give_tasks(inputs)
+        batch: list[_Read] = []
+        frames = 0
+        with self._changed:
+            if self._next == self._given:
+                return batch
+            self._changed.wait_for(lambda: self._next in self._read)
+            while self._next in self._read:
+                read = self._read[self._next]
+                if batch and frames + read.frames > max_frames:
+                    break
+                del self._read[self._next]
+                batch.append(read)
+                frames += read.frames
+                self._next += 1
+            self._frames -= frames
+            self._changed.notify_all()
+        return batch
+
+    def _give_tasks(self, inputs: Iterator[Audio]) -> None:
+        while not self._is_exhausted and self._given - self._next < _MAX_AHEAD:
+            with self._changed:
+                if self._given > self._next and self._frames >= self._max_frames:
+                    return
+            try:
+                one = next(inputs)
+            except StopIteration:
+                self._is_exhausted = True
+                return
+            self._tasks.put((self._given, one))
+            self._given += 1
+
+    def close(self) -> None:
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+        for _ in self._threads:
+            self._tasks.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            index, one = task
+            with self._changed:
+                # The clip that is waited for is never held up.
+                self._changed.wait_for(
+                    lambda index=index: self._is_closed or self._frames < self._max_frames or index == self._next)
+                if self._is_closed:
+                    return
+            read = self._read_one(index, one)
+            with self._changed:
+                self._read[index] = read
+                self._frames += read.frames
+                self._changed.notify_all()
+
+    def _read_one(self, index: int, one: Any) -> _Read:
+        read = _Read(index, None)
+        try:
+            if isinstance(one, (str, os.PathLike)):
+                read.path = os.fspath(one)
+                read.clip = self._features.read_file(read.path)
+            else:
+                read.clip = self._features.take_samples(_samples_of(one), self._rate, f"input {index}")
+        except Exception as error:
+            read.error = error
+        return read
+
+
+def _samples_of(one: Any) -> Tensor:
+    if isinstance(one, np.ndarray):
+        if one.dtype.kind != "f":
+            raise TypeError(f"samples: {one.dtype}, expected floats in -1..1")
+        samples = torch.from_numpy(np.ascontiguousarray(one, dtype=np.float32))
+    elif isinstance(one, Tensor):
+        if not one.is_floating_point():
+            raise TypeError(f"samples: {one.dtype}, expected floats in -1..1")
+        samples = one.detach().cpu()
+    else:
+        raise TypeError(f"an input is a {type(one).__name__}, expected a path, a NumPy array or a tensor")
+    if samples.dim() != 1:
+        raise ValueError(f"samples: shape {tuple(samples.shape)}, expected (S), of one channel")
+    return samples
+
+
+def _text_of_states(states: int | Sequence[int] | str | None) -> str:
+    if states is None:
+        return ""
+    if isinstance(states, (str, int)):
+        return str(states)
+    if not states:
+        raise _w2vbert.UsageError("states: is empty, expected numbers, \"all\", or None for last_hidden_state")
+    return ",".join(map(str, states))
+
+
+def _name_of_dtype(dtype: str | torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _text(value: str | os.PathLike[str] | None) -> str:
+    return "" if value is None else os.fspath(value)
