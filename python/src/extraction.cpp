@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "checkpoint/safetensors_writer.h"
+#include "core/dtype.h"
 #include "core/parse_number.h"
 #include "core/text.h"
 #include "core/threads.h"
@@ -156,6 +157,12 @@ class Extraction {
   std::string engine_reason() const { return extraction_.engine().reason; }
   std::vector<std::string> tensor_names() const { return extraction_.tensor_names(); }
   std::int64_t batch_frames() const { return batch_frames_; }
+  // Of a state's rows: their type and how many numbers each has.
+  std::string output_dtype() const { return dtype_name(extraction_.output_dtype()); }
+  std::int64_t output_width() const {
+    return extraction_.row_bytes().front() /
+           static_cast<std::int64_t>(c10::elementSize(extraction_.output_dtype()));
+  }
 
  private:
   static const tool::Preset* preset_of(const Settings& settings) {
@@ -350,7 +357,9 @@ void bind_extraction(py::module_& module) {
       .def_property_readonly("engine", &Extraction::engine)
       .def_property_readonly("engine_reason", &Extraction::engine_reason)
       .def_property_readonly("tensor_names", &Extraction::tensor_names)
-      .def_property_readonly("batch_frames", &Extraction::batch_frames);
+      .def_property_readonly("batch_frames", &Extraction::batch_frames)
+      .def_property_readonly("output_dtype", &Extraction::output_dtype)
+      .def_property_readonly("output_width", &Extraction::output_width);
 
   py::class_<SeamlessM4TFeatureExtractor>(module, "FeatureExtractor")
       .def(py::init([](const std::string& config) {

@@ -71,6 +71,8 @@ class Extraction:
     engine_reason: str
     tensor_names: list[str]
     batch_frames: int
+    output_dtype: str
+    output_width: int
     def __init__(self, settings: ExtractionSettings) -> None: ...
     def run(self, clips: list[tuple[Tensor, Tensor | None]]) -> list[dict[str, Tensor] | Exception]: ...
 

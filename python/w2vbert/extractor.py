@@ -130,6 +130,21 @@ class Extractor:
         return self._extraction.engine_reason
 
     @property
+    def state_names(self) -> list[str]:
+        """Of the states that extract() gives: "last_hidden_state" or "hidden_states.<n>"."""
+        return [name for name in self._extraction.tensor_names if name != "attention_mask"]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That the states have."""
+        return getattr(torch, self._extraction.output_dtype)
+
+    @property
+    def width(self) -> int:
+        """How many numbers a row of a state has: C of (T, C)."""
+        return self._extraction.output_width
+
+    @property
     def warnings(self) -> list[str]:
         """What was unusual about the model's files, and was accepted."""
         return self._extraction.warnings
