@@ -144,14 +144,17 @@ class ChangedWeights(AcceleratedTest):
         self.assert_on_engine(self.model)
 
     def test_another_attention(self):
-        self.model.set_attn_implementation("eager")
-        self.inputs["attention_mask"] = torch.zeros(self.inputs["input_features"].shape[:2], dtype=torch.long)
-        self.inputs["attention_mask"][:, :2] = 1
-        for name in ("eager", "sdpa"):
+        self.model = w2vbert.accelerate(random_model(33, add_adapter=False))
+        self.inputs = random_inputs(33, batch=2)
+        self.inputs["attention_mask"][0] = 0  # where the two differ: queries without a key
+        outputs = []
+        for name in ("eager", "sdpa", "eager"):
             self.model.set_attn_implementation(name)
             with torch.inference_mode():
                 expected = copy.deepcopy(self.model)(**self.inputs)
-            self.assert_same(self.forward(), expected)
+            outputs.append(self.forward())
+            self.assert_same(outputs[-1], expected)
+        self.assertGreater((outputs[0].last_hidden_state - outputs[1].last_hidden_state).abs().max().item(), 1e-3)
         self.assert_on_engine(self.model)
 
     def test_weights_made_in_inference_mode(self):

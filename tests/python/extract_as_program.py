@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -188,6 +189,7 @@ class Extraction(unittest.TestCase):
             inputs = iter([long] * 50)
             for number in range(1, 6):
                 self.assertEqual(len(reading.next_batch(inputs, 200)), 1)
+                time.sleep(0.2)  # in which the threads would read on
                 # Given, waiting, and in the hands of two threads; the one that is waited for may go before.
                 self.assertLessEqual(len(decoded), number + 3 + 2)
         finally:
