@@ -1,6 +1,7 @@
 #include "extraction.h"
 
 #include <ATen/ATen.h>
+#include <c10/util/ParallelGuard.h>
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "audio/audio_limits.h"
 #include "checkpoint/safetensors_writer.h"
 #include "core/dtype.h"
 #include "core/parse_number.h"
@@ -90,10 +92,17 @@ class ClipFeatures {
     waveform.samples.assign(values.const_data_ptr<float>(),
                             values.const_data_ptr<float>() + values.numel());
     waveform.sample_rate_hz = sample_rate_hz;
-    if (!values.isfinite().all().item<bool>()) {
-      throw AudioError(name, "", "holds a sample that is not finite", "finite samples");
+    if (sample_rate_hz < kMinRateHz || sample_rate_hz > kMaxRateHz) {
+      throw AudioError(name, "", "has " + std::to_string(sample_rate_hz) + " Hz",
+                       std::to_string(kMinRateHz) + " to " + std::to_string(kMaxRateHz));
     }
-    return features_of_waveform(resample_audio(std::move(waveform), audio_, name), name);
+    if (const auto bad = find_bad_sample(waveform.samples)) {
+      throw AudioError(
+          name, "",
+          "has " + std::to_string(waveform.samples[*bad]) + " at sample " + std::to_string(*bad),
+          "finite samples up to 32768");
+    }
+    return features_of_waveform(tool::load_samples(std::move(waveform), audio_, name), name);
   }
 
   std::int64_t sampling_rate() const { return extractor_.config().sampling_rate; }
@@ -101,6 +110,7 @@ class ClipFeatures {
  private:
   Clip features_of_waveform(const Waveform& waveform, const std::string& path) const {
     const at::NoGradGuard no_grad;
+    const c10::ParallelGuard alone(true);  // the cores are the engine's
     EngineClip clip = tool::features_of(waveform, extractor_, path);
     return {std::move(clip.input_features), optional_of(std::move(clip.attention_mask)),
             static_cast<double>(waveform.samples.size()) / waveform.sample_rate_hz, waveform.note};
@@ -157,7 +167,7 @@ class Extraction {
   std::string engine_reason() const { return extraction_.engine().reason; }
   std::vector<std::string> tensor_names() const { return extraction_.tensor_names(); }
   std::int64_t batch_frames() const { return batch_frames_; }
-  // Of a state's rows: their type and how many numbers each has.
+  // The type of a state's rows, and how many numbers each has.
   std::string output_dtype() const { return dtype_name(extraction_.output_dtype()); }
   std::int64_t output_width() const {
     return extraction_.row_bytes().front() /

@@ -153,7 +153,9 @@ class Part:
                 watch = _w2vbert.WeightWatch(tensors)
                 attention = self.attn_implementation
                 weights = list(zip(self._layout.names, (tensor.detach() for tensor in tensors), strict=True))
-                self._engine = self._engine_class(self.config_text(), attention, self.dtype, weights)
+                assert self._expected is not None
+                # The config that the modules were compared with: they keep what they were built with.
+                self._engine = self._engine_class(self._expected[0], attention, self.dtype, weights)
                 self._watch, self._attention = watch, attention
                 self.packings += 1
             self.engine_calls += 1

@@ -37,22 +37,22 @@ class Clip:
 
 class ClipFeatures:
     sampling_rate: int
-    def read_file(self, path: str) -> Clip: ...
+    def read_file(self, path: str | bytes) -> Clip: ...
     def take_samples(self, samples: Tensor, sample_rate_hz: int, name: str) -> Clip: ...
 
 class ExtractionSettings:
-    model: str
+    model: str | bytes
     revision: str
     device: str
     dtype: str
     engine: str
     states: str
-    stats: str
+    stats: str | bytes
     preset: str
     resampler: str
     channels: str
     prefix: str
-    lora: str
+    lora: str | bytes
     lora_prefix: str
     attn_implementation: str | None
     output_dtype: str | None

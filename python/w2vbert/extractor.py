@@ -18,6 +18,7 @@ from . import _w2vbert
 Audio = Union[str, "os.PathLike[str]", np.ndarray, Tensor]
 
 _MAX_AHEAD = 256  # clips that are asked for before their turn
+_FRAMES_PER_SECOND = 50
 _CORES_PER_READER = 8  # decoding and features take one core for about a hundred times real time
 _MAX_READERS = 4
 
@@ -87,18 +88,18 @@ class Extractor:
 
         Throws CheckpointError, ConfigError or UsageError, which say what is wrong with which file or setting."""
         settings = _w2vbert.ExtractionSettings()
-        settings.model = os.fspath(model)
+        settings.model = os.fsencode(model)
         settings.states = _text_of_states(states)
         settings.dtype, settings.engine, settings.device = _name_of_dtype(dtype), engine, device
         settings.output_dtype = None if output_dtype is None else _name_of_dtype(output_dtype)
         settings.batch_seconds = batch_seconds
         settings.chunk_seconds, settings.overlap_seconds = chunk_seconds, overlap_seconds
-        settings.stats, settings.preset, settings.pool = _text(stats), _text(preset), pool
+        settings.stats, settings.preset, settings.pool = _path(stats), _text(preset), pool
         settings.resampler, settings.channels = resampler, str(channels)
         settings.salvage, settings.max_seconds = salvage, max_seconds
         settings.attn_implementation, settings.revision, settings.prefix = (
             attn_implementation, _text(revision), _text(prefix))
-        settings.lora, settings.lora_prefix, settings.lenient = _text(lora), _text(lora_prefix), lenient
+        settings.lora, settings.lora_prefix, settings.lenient = _path(lora), _text(lora_prefix), lenient
         for name, seconds in (("batch_seconds", batch_seconds), ("chunk_seconds", chunk_seconds),
                               ("max_seconds", max_seconds)):
             if seconds is not None and not 0 < seconds < float("inf"):
@@ -154,7 +155,8 @@ class Extractor:
 
         `inputs`: paths, or samples (S) in -1..1 as NumPy arrays or tensors, which are at `sampling_rate` (default: the
         model's); or one of these. They may be endless: only some are read ahead of the model, as many as make two
-        batches. An input that cannot be read or computed gives an Extracted with an `error`, and the others go on;
+        batches, and at most 256 are asked for before their turn (an iterable that waits for an earlier result waits for
+        ever). An input that cannot be read or computed gives an Extracted with an `error`, and the others go on;
         what the iterable `inputs` itself throws ends the iteration. Several iterations may run at once."""
         if isinstance(inputs, (str, os.PathLike, np.ndarray, Tensor)):
             inputs = [inputs]
@@ -211,10 +213,10 @@ class _Reading:
         self._features = features
         self._rate = rate
         self._max_frames = max_frames
-        self._tasks: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[tuple[int, Any, int] | None] = queue.SimpleQueue()
         self._changed = threading.Condition()
         self._read: dict[int, _Read] = {}
-        self._frames = 0  # of those
+        self._frames = 0  # of those, and of samples that wait to be read
         self._next = 0  # the index that is to be given next
         self._given = 0  # tasks
         self._is_exhausted = False
@@ -255,8 +257,17 @@ class _Reading:
             except StopIteration:
                 self._is_exhausted = True
                 return
-            self._tasks.put((self._given, one))
+            waiting = self._frames_of(one)
+            with self._changed:
+                self._frames += waiting
+            self._tasks.put((self._given, one, waiting))
             self._given += 1
+
+    def _frames_of(self, one: Any) -> int:
+        """That samples will have, which are in memory before they are read; 0 for a file."""
+        if not isinstance(one, (np.ndarray, Tensor)) or not one.ndim:
+            return 0
+        return one.shape[0] * _FRAMES_PER_SECOND // self._rate
 
     def close(self) -> None:
         with self._changed:
@@ -269,7 +280,7 @@ class _Reading:
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
-            index, one = task
+            index, one, waiting = task
             with self._changed:
                 # The clip that is waited for is never held up.
                 self._changed.wait_for(
@@ -279,7 +290,7 @@ class _Reading:
             read = self._read_one(index, one)
             with self._changed:
                 self._read[index] = read
-                self._frames += read.frames
+                self._frames += read.frames - waiting
                 self._changed.notify_all()
 
     def _read_one(self, index: int, one: Any) -> _Read:
@@ -287,7 +298,7 @@ class _Reading:
         try:
             if isinstance(one, (str, os.PathLike)):
                 read.path = os.fspath(one)
-                read.clip = self._features.read_file(read.path)
+                read.clip = self._features.read_file(os.fsencode(one))
             else:
                 read.clip = self._features.take_samples(_samples_of(one), self._rate, f"input {index}")
         except Exception as error:
@@ -325,5 +336,10 @@ def _name_of_dtype(dtype: str | torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _text(value: str | os.PathLike[str] | None) -> str:
-    return "" if value is None else os.fspath(value)
+def _text(value: str | None) -> str:
+    return "" if value is None else value
+
+
+def _path(value: str | os.PathLike[str] | None) -> bytes:
+    """Names are bytes: not all of them are UTF-8."""
+    return b"" if value is None else os.fsencode(value)

@@ -53,7 +53,12 @@ class W2VBertStage:
         """`batch` and the columns that are added. Throws ValueError for a column that is missing, or one that would
         be added and is there."""
         columns = dict(batch)
-        results = self._audio_results(columns) if self._audio_column else self._path_results(columns)
+        if self._audio_column and self._drop_audio:
+            columns.pop(self._audio_column, None)
+        for name in (*self._extractor.state_names, "attention_mask", "seconds", self._error_column):
+            if name in columns:
+                raise ValueError(f"column {name!r}: is there already, expected one to be added")
+        results = self._audio_results(batch) if self._audio_column else self._path_results(batch)
         no_rows = _array_of(torch.empty((0, self._extractor.width), dtype=self._extractor.dtype))
         no_mask = np.zeros(0, dtype=np.int64)
         good = [result.error is None for result in results]
@@ -65,30 +70,29 @@ class W2VBertStage:
         added["seconds"] = np.array([result.seconds for result in results], dtype=np.float64)
         added[self._error_column] = np.array(["" if result.error is None else _line_of(result.error)
                                               for result in results], dtype=object)
-        for name in added:
-            if name in columns:
-                raise ValueError(f"column {name!r}: is there already, expected one to be added")
         return columns | added
 
     def _path_results(self, columns: Batch) -> list[Extracted]:
         paths = _column(columns, self._path_column)
-        return list(self._extractor.extract([os.fspath(path) for path in paths]))
+        return list(self._extractor.extract(list(paths)))
 
     def _audio_results(self, columns: Batch) -> list[Extracted]:
         assert self._audio_column is not None
         samples = _column(columns, self._audio_column)
         rates = None if self._rate_column is None else _column(columns, self._rate_column)
-        if self._drop_audio:
-            del columns[self._audio_column]
+        if rates is None:
+            return list(self._extractor.extract(list(samples)))
         results: list[Extracted] = []
         begin = 0
         while begin < len(samples):  # those of one rate that follow each other
             end = begin + 1
-            while rates is not None and end < len(samples) and rates[end] == rates[begin]:
+            while end < len(samples) and rates[end] == rates[begin]:
                 end += 1
-            end = len(samples) if rates is None else end
-            rate = None if rates is None else int(rates[begin])
-            results.extend(self._extractor.extract(list(samples[begin:end]), sampling_rate=rate))
+            some = list(samples[begin:end])
+            try:
+                results.extend(self._extractor.extract(some, sampling_rate=_rate_of(rates[begin])))
+            except ValueError as error:  # the rate alone: what is wrong with a clip is in its result
+                results.extend(Extracted(index, None, error=error) for index in range(len(some)))
             begin = end
         return results
 
@@ -99,7 +103,9 @@ def unfinished(dataset: Dataset, output: str | os.PathLike[str], key: str | Sequ
     them a run that was ended goes on. Rows that failed count as unfinished, unless `failed` is False. A folder that is
     not there holds nothing; files that are no whole Parquet files, which a killed writer may leave, neither.
 
-    Throws ValueError for files that lack one of the columns."""
+    Throws ValueError for files that lack one of the columns, and for an `output` that is an address."""
+    if "://" in os.fspath(output):
+        raise ValueError(f"output: {os.fspath(output)} is an address, expected a folder that this process can read")
     keys = [key] if isinstance(key, str) else list(key)
     finished = _finished_keys(os.fspath(output), keys, error_column, failed)
     if not finished:
@@ -119,7 +125,7 @@ def _finished_keys(output: str, keys: list[str], error_column: str, failed: bool
     for path in sorted(pathlib.Path(output).rglob("*.parquet")):
         try:
             file = pyarrow.parquet.ParquetFile(path)
-        except pyarrow.ArrowInvalid:
+        except (pyarrow.ArrowInvalid, OSError):
             continue
         with file:
             for column in (*keys, error_column):
@@ -131,6 +137,13 @@ def _finished_keys(output: str, keys: list[str], error_column: str, failed: bool
             if not (failed and error):
                 finished.add(tuple(values))
     return finished
+
+
+def _rate_of(value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):  # None, NaN
+        raise ValueError(f"sampling rate: {value}, expected Hz above 0") from None
 
 
 def _plain(value: Any) -> Any:

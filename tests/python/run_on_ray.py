@@ -73,7 +73,7 @@ class OnRay(unittest.TestCase):
         assert result.returncode == 3, result.stderr
         cls.expected = {path.stem: load_file(path) for path in (cls.folder / "program").rglob("*.safetensors")}
         assert len(cls.expected) == CLIPS - len(BAD)
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=tempfile.mkdtemp(dir="/tmp"))
+        ray.init(num_cpus=5, include_dashboard=False, log_to_driver=False, _temp_dir=tempfile.mkdtemp(dir="/tmp"))
         cls.addClassCleanup(ray.shutdown)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -82,8 +82,8 @@ class OnRay(unittest.TestCase):
         return {"model": str(self.model), "states": [1, 2], "threads": 1} | more
 
     def map(self, dataset, stage=w2vbert.ray.W2VBertStage, batch_size=20, **options):
-        return dataset.map_batches(stage, fn_constructor_kwargs=self.options(**options), concurrency=2,
-                                   batch_size=batch_size)
+        return dataset.map_batches(stage, fn_constructor_kwargs=self.options(**options),
+                                   compute=ray.data.ActorPoolStrategy(size=2), batch_size=batch_size)
 
     def check_rows(self, rows):
         good = 0
@@ -117,13 +117,14 @@ class OnRay(unittest.TestCase):
             samples, rate = soundfile.read(self.paths[number + 10], dtype="float32")
             items.append({"name": self.paths[number + 10].stem, "audio": samples, "rate": rate})
         items.append({"name": "short", "audio": np.zeros(10, np.float32), "rate": 16000})
+        items.append({"name": "short", "audio": np.zeros(16000, np.float32), "rate": 0})
         rows = self.map(ray.data.from_items(items), path_column="", audio_column="audio",
                         rate_column="rate").take_all()
-        self.assertEqual(len(rows), 9)
+        self.assertEqual(len(rows), 10)
         for row in rows:
             self.assertNotIn("audio", row)
             if row["name"] == "short":
-                self.assertIn("samples", row["error"])
+                self.assertRegex(row["error"], "samples|sampling_rate: 0")
                 continue
             np.testing.assert_array_equal(row["hidden_states.2"],
                                           self.expected[row["name"]]["hidden_states.2"].numpy(), strict=True)
@@ -158,6 +159,20 @@ class OnRay(unittest.TestCase):
         pyarrow.parquet.write_table(pyarrow.table({"name": ["a"]}), other / "a.parquet")
         with self.assertRaisesRegex(ValueError, "has no column 'path'"):
             w2vbert.ray.unfinished(ray.data.from_items([{"path": "a"}]), other)
+        with self.assertRaisesRegex(ValueError, "is an address"):
+            w2vbert.ray.unfinished(ray.data.from_items([{"path": "a"}]), "s3://bucket/out")
+
+    def test_a_row_without_a_path_or_a_rate_is_a_bad_row(self):
+        stage = w2vbert.ray.W2VBertStage(**self.options())
+        rows = stage({"path": np.array([None, str(self.paths[0])], dtype=object)})
+        self.assertIn("expected a path", rows["error"][0])
+        self.assertEqual(rows["error"][1], "")
+        stage = w2vbert.ray.W2VBertStage(**self.options(audio_column="audio", rate_column="rate"))
+        noise = np.random.default_rng(1).standard_normal(8000).astype(np.float32)
+        audio = np.empty(3, dtype=object)
+        audio[:] = [noise, noise, noise]
+        rows = stage({"audio": audio, "rate": np.array([np.nan, 16000, 1e9])})
+        self.assertEqual([bool(error) for error in rows["error"]], [True, False, True])
 
     def test_gives_float32_for_bfloat16(self):
         stage = w2vbert.ray.W2VBertStage(**self.options(states=3, output_dtype="bfloat16"))

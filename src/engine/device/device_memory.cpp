@@ -44,12 +44,13 @@ std::int64_t device_frame_bytes(const Wav2Vec2BertConfig& config, const DeviceBa
 
 std::int64_t device_batch_frames(const Wav2Vec2BertConfig& config, const DeviceBatches& batches,
                                  std::int64_t free_bytes) {
-  // Attention's biases and scores, of whatever clips.
-  const std::int64_t attention =
-      3 * static_cast<std::int64_t>(c10::elementSize(batches.dtype)) * AtenOps::kMaxBiases;
   // One half is for the weights, and for what an allocator cannot give because it is in pieces.
-  return (free_bytes / 2 / std::max<std::int64_t>(1, batches.at_once) - attention) /
-         device_frame_bytes(config, batches);
+  const std::int64_t bytes = free_bytes / 2 / std::max<std::int64_t>(1, batches.at_once);
+  // Attention's biases and scores of whatever clips; long ones, where a quarter does not suffice.
+  const std::int64_t attention =
+      std::min(bytes / 4, 3 * static_cast<std::int64_t>(c10::elementSize(batches.dtype)) *
+                              AtenOps::kMaxBiases);
+  return (bytes - attention) / device_frame_bytes(config, batches);
 }
 
 }  // namespace w2vbert

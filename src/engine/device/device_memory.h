@@ -28,7 +28,7 @@ struct DeviceBatches {
 std::int64_t device_frame_bytes(const Wav2Vec2BertConfig& config, const DeviceBatches& batches);
 
 // Frames of a batch for which `free_bytes` suffice, weights included: an estimate from above of
-// what a layer and the states take. May be negative.
+// what a layer and the states take.
 std::int64_t device_batch_frames(const Wav2Vec2BertConfig& config, const DeviceBatches& batches,
                                  std::int64_t free_bytes);
 

@@ -13,9 +13,9 @@ enum class NarrowProducts {
             // the product are float32
 };
 
-// The faster of both for bfloat16 or float16 on this processor: measured when it is first asked
-// for, in about a millisecond. Instructions for a type may be slower than those for float32:
-// those of AVX512-BF16 are, without AMX.
+// Native where that is faster by a fifth or more for bfloat16 or float16 on this processor:
+// measured when it is first asked for, in about a millisecond. Instructions for a type may be
+// slower than those for float32: those of AVX512-BF16 are, without AMX.
 NarrowProducts narrow_products(Precision precision);
 
 // While one of these lives, what this thread makes runs in one way, also on loops without

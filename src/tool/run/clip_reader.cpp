@@ -20,16 +20,6 @@
 namespace w2vbert::tool {
 namespace {
 
-// Samples that a caller brings, as a file's.
-Waveform load_samples(Waveform samples, const AudioOptions& audio, const std::string& path) {
-  const double seconds = static_cast<double>(samples.samples.size()) / samples.sample_rate_hz;
-  if (audio.max_seconds > 0 && seconds > audio.max_seconds) {
-    throw AudioError(path, "samples", "are " + number_text(seconds) + " seconds",
-                     "at most " + number_text(audio.max_seconds), "max_seconds");
-  }
-  return resample_audio(std::move(samples), audio, path);
-}
-
 constexpr std::int64_t kMinSamples = SeamlessM4TFeatureExtractor::kMinSamples;
 constexpr std::size_t kMaxFailedFiles = 1000;  // to be remembered
 
@@ -48,6 +38,15 @@ std::string identity_of(const std::string& path, int channel) {
 }
 
 }  // namespace
+
+Waveform load_samples(Waveform samples, const AudioOptions& audio, const std::string& path) {
+  const double seconds = static_cast<double>(samples.samples.size()) / samples.sample_rate_hz;
+  if (audio.max_seconds > 0 && seconds > audio.max_seconds) {
+    throw AudioError(path, "samples", "are " + number_text(seconds) + " seconds",
+                     "at most " + number_text(audio.max_seconds), "max_seconds");
+  }
+  return resample_audio(std::move(samples), audio, path);
+}
 
 EngineClip features_of(const Waveform& waveform, const SeamlessM4TFeatureExtractor& extractor,
                        const std::string& path) {

@@ -40,6 +40,10 @@ struct ReadClip {
   std::int64_t frames() const { return failure ? 0 : features.input_features.size(0); }
 };
 
+// Samples that a caller brings, as a file's would be: `path` stands for its path in the AudioError
+// where they are longer than the options allow.
+Waveform load_samples(Waveform samples, const AudioOptions& audio, const std::string& path);
+
 // What the model gets of one clip. `path` is for the AudioError that a clip too short for features
 // is.
 EngineClip features_of(const Waveform& waveform, const SeamlessM4TFeatureExtractor& extractor,

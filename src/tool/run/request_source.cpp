@@ -36,11 +36,6 @@ RequestSource::RequestSource(int input, int output, Limits limits,
             {line.number, line.is_cut ? std::string() : std::string(line.bytes), line.is_cut});
       }) {}
 
-bool RequestSource::is_closed() const {
-  const std::lock_guard lock(mutex_);
-  return is_closed_;
-}
-
 bool RequestSource::is_output_gone() const {
   const std::lock_guard lock(mutex_);
   return is_output_gone_;
@@ -80,8 +75,9 @@ void RequestSource::read_some() {
   const int count = ::poll(watched.data(), watched.size(), static_cast<int>(kStopInterval.count()));
   if (count < 0 && errno != EINTR) fail_storage("stdin", "cannot be waited for", errno);
   if (count <= 0) return;
-  // The reading end of a pipe has been closed.
-  if ((watched[1].revents & POLLERR) != 0) return end_reading(true);
+  if ((watched[1].revents & POLLNVAL) != 0) fail_storage("stdout", "cannot be written", EBADF);
+  // The reading end of a pipe has been closed, or the other end of a socket.
+  if ((watched[1].revents & (POLLERR | POLLHUP)) != 0) return end_reading(true);
   if (watched[0].revents == 0) return;
   std::array<char, kInputBlockBytes> block;
   const ssize_t bytes = ::read(input_, block.data(), block.size());

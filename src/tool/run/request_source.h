@@ -36,7 +36,7 @@ class RequestSource : public ClipSource {
   // second.
   RequestSource(int input, int output, Limits limits, std::function<bool()> stop_requested);
 
-  // Throws StorageError where the input cannot be read.
+  // Throws StorageError where the input cannot be read, or the output is closed.
   Turns next() override;
   std::size_t index(std::size_t turn) const override { return turn; }
   ClipInput input(std::size_t turn) override;
@@ -57,7 +57,6 @@ class RequestSource : public ClipSource {
     bool is_cut = false;
   };
 
-  bool is_closed() const;
   bool has_room() const;
   void read_some();
   void end_reading(bool is_output_gone);

@@ -15,6 +15,7 @@
 #include "core/parse_number.h"
 #include "core/text.h"
 #include "engine/device/device_copies.h"
+#include "engine/kernels/narrow_products.h"
 #include "models/statistics.h"
 #include "tool/run/failure.h"
 #include "tool/store/sha256.h"
@@ -319,6 +320,10 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
   fields.emplace_back("states", states_name(states_));
   fields.emplace_back("stats", stats_digest_.empty() ? "none" : stats_digest_);
   fields.emplace_back("dtype", name_of(request_.precision));
+  // Only then: other runs keep the fingerprint that they have always had.
+  if (request_.precision == Precision::int8 && precision_beside_int8() != Precision::float32) {
+    fields.emplace_back("beside_int8", name_of(precision_beside_int8()));
+  }
   fields.emplace_back("device", request_.device.is_cpu() ? "cpu" : "cuda");
   fields.emplace_back("engine", name_of(engine_.kind));
   // The other engines have one way of their own, and ask for the attention only where a query has

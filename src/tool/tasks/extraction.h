@@ -92,6 +92,8 @@ class Extraction {
   std::shared_ptr<Engine> load_engine(LoadReport* report,
                                       const std::function<bool()>& interrupt_asked) const;
   BatchFunction function(std::shared_ptr<Engine> engine, std::int64_t batch_frames) const;
+  // Throws CheckpointError where the model's files are no longer those that were looked at.
+  void check_unchanged() const { watched_.check(); }
   // The same extraction of other states, for the same engine. Throws UsageError.
   Extraction with_states(const std::string& states) const;
 

@@ -7,6 +7,7 @@
 
 #include "checkpoint/missing_weights.h"
 #include "core/file.h"
+#include "core/memory.h"
 #include "w2vbert/checkpoint/lora.h"
 #include "w2vbert/core/error.h"
 
@@ -54,12 +55,20 @@ std::int64_t frames_on_devices(const ModelRequest& request, const Wav2Vec2BertCo
       frames = std::min(frames, device_batch_frames(config, batches, *free_bytes));
     }
   }
+  // What is downloaded waits in the host's memory: of each batch on a device, of one more that has
+  // been computed, and in the writer.
+  const auto functions = static_cast<std::int64_t>(request.devices()) * batches.at_once;
+  const auto state_bytes = static_cast<std::int64_t>(batches.states) * config.hidden_size *
+                           static_cast<std::int64_t>(c10::elementSize(batches.output_dtype));
+  frames = std::min(frames, usable_memory() / 4 / (3 * functions) / state_bytes);
   return std::max(frames, features.frames_of(kMinSeconds));
 }
 
 EngineChoice joint_choice(EngineChoice all, const EngineChoice& one, c10::Device device) {
   if (all.kind != one.kind) return all.kind == EngineKind::device ? one : all;
-  if (all.steps != one.steps) all.steps += "; on " + device.str() + " " + one.steps;
+  if (all.steps.substr(0, all.steps.find("; on ")) != one.steps) {
+    all.steps += "; on " + device.str() + " " + one.steps;
+  }
   return all;
 }
 

@@ -63,7 +63,7 @@ std::int64_t frames_on_devices(const ModelRequest& request, const Wav2Vec2BertCo
                                const SeamlessM4TFeatureExtractorConfig& features,
                                const DeviceBatches& batches);
 
-// The same function for each of them, in a stream of its own.
+// One function for each batch that is on the device at a time, in a stream of its own.
 template <class Output>
 std::vector<std::function<Output(const std::vector<EngineClip>&)>> in_streams(
     const std::function<Output(const std::vector<EngineClip>&)>& function, std::int64_t at_once,

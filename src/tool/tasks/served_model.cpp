@@ -20,9 +20,16 @@ std::vector<MadeOfClip> features_of(const std::vector<EngineClip>& clips) {
   return made;
 }
 
+ExtractionOptions without_fingerprint() {
+  ExtractionOptions options;
+  options.fingerprint = false;
+  return options;
+}
+
 }  // namespace
 
-ServedModel::ServedModel(const ModelRequest& request) : extraction_(request, {}) {
+ServedModel::ServedModel(const ModelRequest& request)
+    : extraction_(request, without_fingerprint()) {
   const std::vector<std::string>& classes = extraction_.config().architectures;
   if (classes.empty() || classes.front() != kCtcClass) {
     why_no_text_ = "the model is no " + std::string(kCtcClass);
@@ -46,6 +53,7 @@ void ServedModel::load(LoadReport* report, const std::function<bool()>& interrup
   if (transcription_) {
     loaded_ = transcription_->load_engine(report, interrupt_asked);
     engine_ = loaded_->engine;
+    extraction_.check_unchanged();
   } else {
     engine_ = extraction_.load_engine(report, interrupt_asked);
   }

@@ -175,15 +175,17 @@ class Computation {
       }
     }
     for (auto& [wanted, clips] : groups) {
+      Runner* runner = nullptr;
       try {
-        Runner& runner = runner_for(wanted.first, wanted.second);
-        run(runner, std::move(clips), must_stop);
+        runner = &runner_for(wanted.first, wanted.second);
       } catch (const UsageError& error) {
         for (const ReadClip& clip : clips) {
           answers_.fail(clip.index,
                         {source_.find(clip.index).request.path, "read", "request", error.what()});
         }
+        continue;
       }
+      run(*runner, std::move(clips), must_stop);
     }
   }
 

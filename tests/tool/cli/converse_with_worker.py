@@ -467,6 +467,10 @@ class Conversation(unittest.TestCase):
                  for number in range(count)]
         left = memoryview(b"".join(lines))
         total = len(left)
+        process.stdin.write(left[:len(lines[0])])
+        process.stdin.flush()
+        first = process.stdout.readline()  # the model is loaded
+        left = left[len(lines[0]):]
         os.set_blocking(process.stdin.fileno(), False)
         idle = 0
         while left and idle < 30:  # nobody reads the answers
@@ -487,7 +491,7 @@ class Conversation(unittest.TestCase):
 
         sender = threading.Thread(target=send_rest)
         sender.start()
-        ids = [json.loads(line)["id"][:6] for line in process.stdout]
+        ids = [json.loads(line)["id"][:6] for line in (first, *process.stdout)]
         sender.join()
         process.stdout.close()
         self.assertEqual(process.wait(timeout=60), 0)

@@ -54,8 +54,8 @@ run([(sys.argv[3:], {names[0]: i, names[1]: n}) for i in range(int(n))])
     "parallel": """
 words = sys.argv[1:]
 pipe = "--pipe" in words
-assert not pipe or words[1] == "--round-robin", words
-words = words[2:] if pipe else words
+assert not pipe or words[1:4] == ["-N", "1", "--round-robin"], words  # else blocks of a megabyte
+words = words[4:] if pipe else words
 assert words[0] == "-j", words
 jobs, words = int(words[1]), words[2:]
 lines = sys.stdin.read().splitlines(keepends=True)

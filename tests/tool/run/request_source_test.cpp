@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
@@ -22,8 +23,6 @@ namespace w2vbert::tool::testing {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 
 struct Pipe {
   Pipe() {
@@ -139,6 +138,24 @@ TEST_F(Requests, EndWhenTheReaderOfTheAnswersIsGone) {
   const auto none = next.get();
   EXPECT_EQ(none.begin, none.end);
   EXPECT_TRUE(requests->is_output_gone());
+}
+
+TEST_F(Requests, EndWhenTheOtherEndOfASocketIsGone) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends.data()), 0);
+  output_.reader.emplace(ends[0]);
+  output_.writer.emplace(ends[1]);
+  const auto requests = source();
+  output_.reader.reset();
+  const auto none = requests->next();
+  EXPECT_EQ(none.begin, none.end);
+  EXPECT_TRUE(requests->is_output_gone());
+}
+
+TEST_F(Requests, AreNotTakenWithAClosedOutput) {
+  output_.writer.reset();
+  RequestSource requests(input_.reader->number(), 1000, {1000, 1000}, [] { return false; });
+  EXPECT_THROW(requests.next(), StorageError);
 }
 
 TEST_F(Requests, EndWhenTheyAreClosed) {

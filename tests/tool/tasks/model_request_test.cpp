@@ -27,6 +27,9 @@ TEST(JointChoice, TellsWhereTheStepsAreOthers) {
       joint_choice(on_device("in its own kernels"), on_device("in LibTorch's operations"), kSecond);
   EXPECT_EQ(choice.kind, EngineKind::device);
   EXPECT_EQ(choice.steps, "in its own kernels; on cuda:1 in LibTorch's operations");
+  const EngineChoice three =
+      joint_choice(choice, on_device("in its own kernels"), c10::Device(c10::kCUDA, 2));
+  EXPECT_EQ(three.steps, choice.steps);
 }
 
 TEST(JointChoice, IsTheReferenceWhereOneDeviceWantsIt) {
