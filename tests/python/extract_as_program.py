@@ -3,6 +3,7 @@
     extract_as_program.py PROGRAM"""
 
 import itertools
+import os
 import pathlib
 import subprocess
 import sys
@@ -122,9 +123,9 @@ class Extraction(unittest.TestCase):
         text.write_text("no audio")
         nan = np.full(4000, np.nan, np.float32)
         bad = [broken, short, text, self.folder / "absent.wav", self.folder, nan, np.zeros((2, 4000), np.float32),
-               np.zeros(4000, np.int16), 7, None, np.zeros(0, np.float32)]
-        words = ["expected", "559 samples", "expected", "absent", "expected|directory", "not finite", r"\(2, 4000\)",
-                 "int16", "is a int", "NoneType", "0 samples"]
+               np.zeros(4000, np.int16), 7, None, np.zeros(0, np.float32), np.full(4000, 40000, np.float32)]
+        words = ["expected", "559 samples", "expected", "absent", "expected|directory", "nan at sample 0",
+                 r"\(2, 4000\)", "int16", "is a int", "NoneType", "0 samples", "40000.* at sample 0"]
         inputs = [self.paths[0], *itertools.chain.from_iterable((one, self.paths[1]) for one in bad)]
         extractor = w2vbert.Extractor.from_pretrained(self.model)
         expected = [clip.state for clip in extractor.extract(self.paths[:2])]
@@ -142,6 +143,24 @@ class Extraction(unittest.TestCase):
                 _ = clip.states
         for index in (1, 3, 5, 7):
             self.assertIsInstance(clips[index].error, w2vbert.AudioError)
+
+    def test_samples_have_the_limits_of_files(self):
+        samples = 0.1 * np.random.default_rng(2).standard_normal(32000).astype(np.float32)
+        extractor = w2vbert.Extractor.from_pretrained(self.model, max_seconds=1.5)
+        for rate, word in ((1, "4000 to 384000"), (400_000, "4000 to 384000"), (16000, "at most 1.5")):
+            (clip,) = extractor.extract(samples, sampling_rate=rate)
+            self.assertRegex(str(clip.error), word)
+        (clip,) = extractor.extract(samples[:16000])
+        self.assertIsNone(clip.error)
+
+    def test_names_are_bytes(self):
+        odd = os.fsdecode(os.fsencode(self.folder) + b"/\xff\xfe.wav")
+        pathlib.Path(odd).write_bytes(self.paths[0].read_bytes())
+        extractor = w2vbert.Extractor.from_pretrained(self.model)
+        of_file, of_odd, absent = extractor.extract([self.paths[0], odd, odd + "x"])
+        self.assertTrue(torch.equal(of_file.state, of_odd.state))
+        self.assertIsInstance(absent.error, w2vbert.AudioError)
+        self.assertNotIn("\n", str(absent.error))
 
     def test_a_value_that_does_not_fit_is_its_clips_error(self):
         extractor = w2vbert.Extractor.from_pretrained(self.model, pool=200)
