@@ -4,7 +4,6 @@
 #include <c10/util/ParallelGuard.h>
 #include <pybind11/stl.h>
 
-#include <algorithm>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -237,7 +236,7 @@ class Extraction {
     if (settings.chunk_seconds) {
       options.chunk_seconds = *settings.chunk_seconds;
       options.overlap_seconds =
-          settings.overlap_seconds.value_or(std::min(2.0, options.chunk_seconds / 4));
+          settings.overlap_seconds.value_or(tool::default_overlap_seconds(options.chunk_seconds));
     }
     if (settings.output_dtype) {
       const auto precision = precision_of(*settings.output_dtype);

@@ -2,7 +2,6 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
-#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <optional>
@@ -26,7 +25,6 @@ namespace w2vbert::tool {
 namespace {
 
 constexpr std::int64_t kMaxPool = 1000;
-constexpr double kOverlapSeconds = 2;  // or a quarter of a chunk
 
 struct ExtractOptions {
   // That the options were declared in: tells an option that was given from one that was not.
@@ -51,7 +49,7 @@ struct ExtractOptions {
     if (pool) wanted.pool = *pool;
     if (chunk_seconds) {
       wanted.chunk_seconds = *chunk_seconds;
-      wanted.overlap_seconds = std::min(kOverlapSeconds, wanted.chunk_seconds / 4);
+      wanted.overlap_seconds = default_overlap_seconds(wanted.chunk_seconds);
     }
     if (overlap_seconds) {
       if (!chunk_seconds) {

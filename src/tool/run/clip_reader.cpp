@@ -39,6 +39,19 @@ std::string identity_of(const std::string& path, int channel) {
 
 }  // namespace
 
+ClipReport report_of(const ReadClip& clip) {
+  ClipReport report;
+  report.frames = clip.frames();
+  report.samples = clip.samples;
+  report.sample_rate_hz = clip.sample_rate_hz;
+  report.source_sample_rate_hz = clip.source_sample_rate_hz;
+  report.source_channels = clip.source_channels;
+  report.input = clip.input;
+  report.audio_seconds = clip.audio_seconds();
+  report.read_seconds = clip.read_seconds;
+  return report;
+}
+
 Waveform load_samples(Waveform samples, const AudioOptions& audio, const std::string& path) {
   const double seconds = static_cast<double>(samples.samples.size()) / samples.sample_rate_hz;
   if (audio.max_seconds > 0 && seconds > audio.max_seconds) {

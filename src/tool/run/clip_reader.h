@@ -38,7 +38,11 @@ struct ReadClip {
   std::exception_ptr failure;  // the other fields but the index mean nothing then
 
   std::int64_t frames() const { return failure ? 0 : features.input_features.size(0); }
+  double audio_seconds() const { return static_cast<double>(samples) / sample_rate_hz; }
 };
+
+// How a clip was read: the report of it, but for its names and what comes after the reading.
+ClipReport report_of(const ReadClip& clip);
 
 // Samples that a caller brings, as a file's would be: `path` stands for its path in the AudioError
 // where they are longer than the options allow.

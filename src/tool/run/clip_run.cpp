@@ -70,18 +70,10 @@ Output output_of(const ReadClip& clip, BatchRunner<NamedTensors>::Result result,
                  const InputList& inputs, const Outputs& outputs) {
   Output output;
   output.index = clip.index;
-  ClipReport& report = output.report;
+  ClipReport& report = output.report = report_of(clip);
   report.path = inputs.path(clip.index);
   report.name = inputs.name(clip.index);
   report.output = outputs.path_of(clip.index);
-  report.frames = clip.frames();
-  report.samples = clip.samples;
-  report.sample_rate_hz = clip.sample_rate_hz;
-  report.source_sample_rate_hz = clip.source_sample_rate_hz;
-  report.source_channels = clip.source_channels;
-  report.input = clip.input;
-  report.audio_seconds = static_cast<double>(clip.samples) / clip.sample_rate_hz;
-  report.read_seconds = clip.read_seconds;
   report.compute_seconds = clip.feature_seconds + result.seconds;
   output.tensors = std::move(result.output);
   return output;

@@ -144,25 +144,13 @@ void ClipFiles::put_in_place(Output& output) {
     committed = stage_npy(report.output, output.tensors.front().second)
                     .put_in_place_of(to_be_replaced(output.index));
   } else {
-    SafetensorsMetadata metadata = {
-        {"fingerprint", directory_.digest()},
-        {"input", escaped_name(report.name)},
-        {"frames", std::to_string(report.frames)},
-        {"frame_rate_hz", frame_rate_hz_},
-        {"samples", std::to_string(report.samples)},
-        {"sample_rate_hz", std::to_string(report.sample_rate_hz)},
-        {"source_sample_rate_hz", std::to_string(report.source_sample_rate_hz)},
-        {"source_channels", std::to_string(report.source_channels)},
-        {"w2vbert", version()},
-        {"sha256", digest},
-        {kHeaderSealKey, empty_header_seal()}};
-    // The bytes alone: the output must not depend on where the input lies, or since when.
-    if (report.input.is_known()) metadata.emplace_back(kInputDigestKey, report.input.digest);
-    if (const auto& part = report.input.part) {
-      metadata.emplace_back(kPartBeginKey, std::to_string(part->begin));
-      metadata.emplace_back(kPartEndKey, std::to_string(part->end));
-      metadata.emplace_back(kPartTotalKey, std::to_string(part->total));
-    }
+    SafetensorsMetadata metadata = {{"fingerprint", directory_.digest()},
+                                    {"input", escaped_name(report.name)}};
+    add_clip_metadata(metadata, report, frame_rate_hz_);
+    metadata.emplace_back("w2vbert", version());
+    metadata.emplace_back("sha256", digest);
+    metadata.emplace_back(kHeaderSealKey, empty_header_seal());
+    add_input_metadata(metadata, report.input);
     stage_safetensors(report.output, output.tensors, metadata, seal_header)
         .put_in_place_of(to_be_replaced(output.index));
   }

@@ -46,6 +46,12 @@ struct Output {
   }
 };
 
+// Add to an output's metadata what the report says of the clip, and, of its input, the bytes alone:
+// an output must not depend on where the input lies, or since when.
+void add_clip_metadata(SafetensorsMetadata& metadata, const ClipReport& report,
+                       const std::string& frame_rate_hz);
+void add_input_metadata(SafetensorsMetadata& metadata, const InputIdentity& input);
+
 // What every output of a run holds.
 struct OutputContent {
   std::vector<std::string> tensor_names;

@@ -404,16 +404,11 @@ std::int64_t Extraction::batch_frames(std::optional<double> seconds) const {
 
 std::vector<BatchFunction> Extraction::load(std::int64_t batch_frames, LoadReport* report,
                                             const std::function<bool()>& interrupt_asked) const {
-  std::vector<BatchFunction> functions;
-  for (const ModelRequest& request : for_each_device(request_)) {
-    LoadReport* const first_report = functions.empty() ? report : nullptr;
-    const BatchFunction function =
-        function_on(load_on(request, first_report, interrupt_asked), request.device, batch_frames);
-    for (BatchFunction& one : in_streams(function, batches_at_once(engine_), request.device)) {
-      functions.push_back(std::move(one));
-    }
-  }
-  return functions;
+  return load_on_devices<BatchFunction>(
+      request_, engine_, report, [&](const ModelRequest& request, LoadReport* of_first) {
+        return function_on(load_on(request, of_first, interrupt_asked), request.device,
+                           batch_frames);
+      });
 }
 
 std::shared_ptr<Engine> Extraction::load_engine(
@@ -459,8 +454,9 @@ BatchFunction Extraction::function_on(std::shared_ptr<Engine> engine, c10::Devic
     const auto widen = [&](const at::Tensor& computed) {
       return pooled(mean.defined() ? (computed - mean) / deviation : computed, pool);
     };
-    const auto bad_of = [&](const at::Tensor& computed, const at::Tensor& wide) {
-      const at::Tensor bad = wide.to(dtype).isfinite().logical_not();
+    const auto bad_of = [&](const at::Tensor& computed, const at::Tensor& wide,
+                            const at::Tensor& narrow) {
+      const at::Tensor bad = narrow.isfinite().logical_not();
       return is_float16 ? bad : bad.logical_and((pool > 1 ? wide : computed).isfinite());
     };
     // A device is waited for once, when all is queued.
@@ -469,7 +465,9 @@ BatchFunction Extraction::function_on(std::shared_ptr<Engine> engine, c10::Devic
       for (const at::Tensor& computed : clip.states) {
         const at::Tensor wide = widen(computed);
         stored.push_back(wide.to(dtype));
-        if (is_float16 || converted) are_bad.push_back(bad_of(computed, wide).any());
+        if (is_float16 || converted) {
+          are_bad.push_back(bad_of(computed, wide, stored.back()).any());
+        }
       }
     }
     if (!are_bad.empty()) stored.push_back(at::stack(are_bad));
@@ -478,7 +476,7 @@ BatchFunction Extraction::function_on(std::shared_ptr<Engine> engine, c10::Devic
       for (const ClipStates& clip : states) {
         for (std::size_t i = 0; i < wanted.size(); ++i) {
           const at::Tensor wide = widen(clip.states[i]);
-          check_range(bad_of(clip.states[i], wide), wide, dtype, names[i], setting);
+          check_range(bad_of(clip.states[i], wide, wide.to(dtype)), wide, dtype, names[i], setting);
         }
       }
     }

@@ -58,6 +58,12 @@ struct ExtractionOptions {
   bool fingerprint = true;
 };
 
+// How much chunks overlap where nobody says it.
+inline constexpr double kOverlapSeconds = 2;
+inline double default_overlap_seconds(double chunk_seconds) {
+  return std::min(kOverlapSeconds, chunk_seconds / 4);
+}
+
 class Extraction {
  public:
   // Reads configs, headers and statistics, no weights. Throws ConfigError, CheckpointError,

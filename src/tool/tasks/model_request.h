@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/device/device_copies.h"
@@ -75,6 +76,21 @@ std::vector<std::function<Output(const std::vector<EngineClip>&)>> in_streams(
       const DeviceStream::Use use(*stream);
       return function(clips);
     });
+  }
+  return functions;
+}
+
+// What a task's load() gives: for each device of the request what `load_on` loads there, as often
+// as batches go through it at the same time. `report` is for the first device alone.
+template <class Function, class LoadOn>  // Function load_on(const ModelRequest&, LoadReport*)
+std::vector<Function> load_on_devices(const ModelRequest& request, const EngineChoice& engine,
+                                      LoadReport* report, const LoadOn& load_on) {
+  std::vector<Function> functions;
+  for (const ModelRequest& one : for_each_device(request)) {
+    const Function function = load_on(one, functions.empty() ? report : nullptr);
+    for (Function& in_stream : in_streams(function, batches_at_once(engine), one.device)) {
+      functions.push_back(std::move(in_stream));
+    }
   }
   return functions;
 }

@@ -107,15 +107,10 @@ std::vector<TimedWord> Transcription::timed_words(const Wav2Vec2CTCTokenizer::Ou
 
 std::vector<Transcription::Function> Transcription::load(
     LoadReport* report, const std::function<bool()>& interrupt_asked) const {
-  std::vector<Function> functions;
-  for (const ModelRequest& request : for_each_device(request_)) {
-    LoadReport* const first_report = functions.empty() ? report : nullptr;
-    const Function decode = function(load_on(request, first_report, interrupt_asked));
-    for (Function& one : in_streams(decode, batches_at_once(engine_), request.device)) {
-      functions.push_back(std::move(one));
-    }
-  }
-  return functions;
+  return load_on_devices<Function>(request_, engine_, report,
+                                   [&](const ModelRequest& request, LoadReport* of_first) {
+                                     return function(load_on(request, of_first, interrupt_asked));
+                                   });
 }
 
 Transcription::Loaded Transcription::load_engine(
@@ -197,7 +192,7 @@ TranscriptionSummary transcribe(const InputList& inputs, const TranscriptionRequ
         clip.channel = inputs.channel(read.index);
         clip.source_channels = read.source_channels;
         clip.note = read.note;
-        clip.audio_seconds = static_cast<double>(read.samples) / read.sample_rate_hz;
+        clip.audio_seconds = read.audio_seconds();
         clip.text = std::move(result.output.text);
         clip.words = transcription.timed_words(result.output, clip.audio_seconds);
         ++summary.done;

@@ -109,22 +109,9 @@ class AnswerSink : public OutputSink {
 
   void put_in_place(const std::string& path, const Output& output) {
     clean_folder_of(path);
-    const ClipReport& report = output.report;
-    SafetensorsMetadata metadata = {
-        {"command", "worker"},
-        {"w2vbert", version()},
-        {"frames", std::to_string(report.frames)},
-        {"frame_rate_hz", frame_rate_hz_},
-        {"samples", std::to_string(report.samples)},
-        {"sample_rate_hz", std::to_string(report.sample_rate_hz)},
-        {"source_sample_rate_hz", std::to_string(report.source_sample_rate_hz)},
-        {"source_channels", std::to_string(report.source_channels)}};
-    if (report.input.is_known()) metadata.emplace_back(kInputDigestKey, report.input.digest);
-    if (const auto& part = report.input.part) {
-      metadata.emplace_back(kPartBeginKey, std::to_string(part->begin));
-      metadata.emplace_back(kPartEndKey, std::to_string(part->end));
-      metadata.emplace_back(kPartTotalKey, std::to_string(part->total));
-    }
+    SafetensorsMetadata metadata = {{"command", "worker"}, {"w2vbert", version()}};
+    add_clip_metadata(metadata, output.report, frame_rate_hz_);
+    add_input_metadata(metadata, output.report.input);
     stage_safetensors(path, output.tensors, metadata).put_in_place_of(std::nullopt);
   }
 
@@ -245,27 +232,20 @@ class Computation {
   }
 
   void done(const ReadClip& clip, MadeOfClip made) {
-    const double seconds = static_cast<double>(clip.samples) / clip.sample_rate_hz;
     if (made.tensors.empty()) {
       WorkerAnswer answer;
       answer.asked = source_.take(clip.index);
       answer.frames = clip.frames();
-      answer.audio_seconds = seconds;
+      answer.audio_seconds = clip.audio_seconds();
       answer.note = clip.note;
-      answer.words = model_.timed_words(made.text, seconds);
+      answer.words = model_.timed_words(made.text, answer.audio_seconds);
       answer.text = std::move(made.text.text);
       return answers_.add(std::move(answer));
     }
     sink_.add_note(clip.index, clip.note);
     Output output;
     output.index = clip.index;
-    output.report.frames = clip.frames();
-    output.report.samples = clip.samples;
-    output.report.sample_rate_hz = clip.sample_rate_hz;
-    output.report.source_sample_rate_hz = clip.source_sample_rate_hz;
-    output.report.source_channels = clip.source_channels;
-    output.report.input = clip.input;
-    output.report.audio_seconds = seconds;
+    output.report = report_of(clip);
     output.tensors = std::move(made.tensors);
     writer_.add(std::move(output));
   }
