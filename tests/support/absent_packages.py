@@ -4,7 +4,7 @@ import importlib.util
 import sys
 
 SKIPPED = 77  # the exit status that CTest shows as such
-OPTIONAL = ("peft", "pyarrow", "ray", "safetensors", "torch", "transformers")
+OPTIONAL = ("kenlm", "peft", "pyarrow", "pyctcdecode", "ray", "safetensors", "torch", "transformers")
 
 
 def skip_where_absent(error):
