@@ -25,7 +25,7 @@ def random_words(random, count, letters="abcdefghij'"):
         known = sorted(words)
         begin = random.choice(known)[: random.randint(1, 4)] if known and random.random() < 0.4 else ""
         words.add(begin + "".join(random.choices(letters, k=random.randint(1, 5))))
-    return sorted(words, key=lambda word: (random.random(), word))
+    return random.sample(sorted(words), k=len(words))
 
 
 def number(random, low):
@@ -53,7 +53,7 @@ def ngrams_of(random, words, order, sentences):
     # A context that is gone takes its n-grams with it.
     for n in range(3, order + 1):
         found[n] = {gram for gram in found[n] if gram[:-1] in found[n - 1]}
-    return {n: sorted(grams, key=lambda gram: (random.random(), gram)) for n, grams in found.items()}
+    return {n: random.sample(sorted(grams), k=len(grams)) for n, grams in found.items()}
 
 
 def arpa_text(random, words, order, sentences=60, with_unknown=True):
@@ -81,7 +81,7 @@ def arpa_text(random, words, order, sentences=60, with_unknown=True):
 
 
 def write_model(random, folder, name, words, order, kinds=(), **options):
-    """Writes NAME.arpa and the asked kinds beside it: {kind: path}. `-` is a kind that KenLM cannot make of it."""
+    """Writes NAME.arpa and the asked kinds beside it: {kind: path}, but for those that KenLM cannot make of it."""
     text = arpa_text(random, words, order, **options)
     arpa = folder / f"{name}.arpa"
     arpa.write_text(text)
@@ -98,7 +98,8 @@ def write_model(random, folder, name, words, order, kinds=(), **options):
             # Lower orders are models of their own: the same text, cut.
             lower = [lower_order(random, folder, name, words, n) for n in range(1, order)]
             rest = ["-r", " ".join(map(str, lower))]
-        build = subprocess.run([BUILD_BINARY, *rest, "-p", "1.7", *KINDS[kind], arpa, path], capture_output=True, text=True)
+        command = [BUILD_BINARY, *rest, "-p", "1.7", *KINDS[kind], arpa, path]
+        build = subprocess.run(command, capture_output=True, text=True)
         if build.returncode == 0:
             paths[kind] = path
         elif "prun" not in build.stderr and "Avoid pruning" not in build.stderr:

@@ -60,22 +60,22 @@ def main():
                 try:
                     model = kenlm.Model(str(path), config)
                 except OSError as error:
-                    # SRILM's way of pruning can ask for more blanks than KenLM has room for; the reader has no such limit.
+                    # SRILM's way of pruning can ask for more blanks than KenLM has room for, as the reader has.
                     if "prun" not in str(error):
                         raise
                     continue
                 sentences = list(sentences_of(rng, words, count))
-                run = subprocess.run([program, path], input="\n".join(sentences) + "\n", capture_output=True, text=True)
+                text = "\n".join(sentences) + "\n"
+                run = subprocess.run([program, path], input=text, capture_output=True, text=True)
                 if run.returncode != 0:
                     sys.exit(f"{path}: {run.stderr}")
                 head, *lines = run.stdout.splitlines()
                 assert head.startswith(f"{model.order} "), head
                 assert len(lines) == len(sentences)
-                for sentence, line in zip(sentences, lines):
+                for sentence, line in zip(sentences, lines, strict=True):
                     got = line.split()
                     got = [(got[i], int(got[i + 1]), int(got[i + 3])) for i in range(0, len(got), 4)]
                     wanted = list(expected(model, sentence))
-                    # -0.0 is 0.0 in Python.
                     if got != wanted:
                         sys.exit(f"{kind} of model {index} (order {order}): {sentence!r}\n got  {got}\n kenlm {wanted}")
                     compared += len(wanted)
