@@ -245,7 +245,7 @@ class ArpaReader {
     unigrams_.resize(1);
     for (std::uint64_t i = 0; i < counts_[0]; ++i) {
       std::string_view rest = line("the words that the header counts");
-      if (rest.starts_with('\\')) {
+      if (is_blank(rest) || rest.starts_with('\\')) {
         lines_.fail(in_quotes(quoted_start(rest)), std::to_string(counts_[0]) + " words");
       }
       const std::size_t tab = rest.find('\t');
@@ -292,7 +292,7 @@ class ArpaReader {
     std::vector<std::uint64_t> keys(order - 1);  // of the n-grams of 2, 3, ... newest words
     for (std::uint64_t i = 0; i < counts_[order - 1]; ++i) {
       std::string_view rest = line("the n-grams that the header counts");
-      if (rest.starts_with('\\')) {
+      if (is_blank(rest) || rest.starts_with('\\')) {
         lines_.fail(in_quotes(quoted_start(rest)),
                     std::to_string(counts_[order - 1]) + " " + std::to_string(order) + "-grams");
       }

@@ -21,7 +21,7 @@ namespace {
 
 constexpr std::int64_t kMaxBeamWidth = 1 << 16;
 // pyctcdecode: MIN_TOKEN_CLIP_P.
-constexpr double kLeastProbability = 1e-15;
+constexpr double kMinProbability = 1e-15;
 constexpr int kNoLabel = -1;
 constexpr int kNoFrames = -1;
 
@@ -119,13 +119,13 @@ class FrameLists {
     for (int* list : kept) {
       if (*list != kNoFrames) *list = numbers[*list];
     }
-    limit_ = std::max(kLeastLimit, 4 * lists_.size());
+    limit_ = std::max(kMinLimit, 4 * lists_.size());
   }
 
  private:
-  static constexpr std::size_t kLeastLimit = 1 << 16;
+  static constexpr std::size_t kMinLimit = 1 << 16;
   std::vector<Frames> lists_;
-  std::size_t limit_ = kLeastLimit;
+  std::size_t limit_ = kMinLimit;
 };
 
 // pyctcdecode's Beam, at the end of a frame. `Score` is NumPy's type of what it sums: float64 for
@@ -430,16 +430,16 @@ void log_softmax(std::span<const float> row, std::int64_t frame, std::vector<flo
                                         [&](std::int64_t i) { return exponentials[i]; });
   if (!std::isfinite(sum)) fail_frame(frame);
   const float log_sum = std::log(sum);
-  static const double kLeast = std::log(kLeastProbability);
+  static const double kMinLogProbability = std::log(kMinProbability);
   for (std::size_t i = 0; i < row.size(); ++i) {
     const float log_prob = (row[i] - greatest) - log_sum;
-    out[i] = std::min(std::max(static_cast<double>(log_prob), kLeast), 0.0);
+    out[i] = std::min(std::max(static_cast<double>(log_prob), kMinLogProbability), 0.0);
   }
 }
 
 void log_probabilities(std::span<const float> row, std::vector<float>& out) {
   for (std::size_t i = 0; i < row.size(); ++i) {
-    out[i] = std::log(std::min(std::max(row[i], static_cast<float>(kLeastProbability)), 1.0F));
+    out[i] = std::log(std::min(std::max(row[i], static_cast<float>(kMinProbability)), 1.0F));
   }
 }
 

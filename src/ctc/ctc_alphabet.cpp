@@ -97,8 +97,11 @@ CtcAlphabet CtcAlphabet::build(std::vector<std::string> tokens) {
 }
 
 CtcAlphabet CtcAlphabet::load(const std::string& path) {
-  const JsonValue root =
-      parse_config(read_small_file<ConfigError>(path, kMaxAlphabetBytes), path, kMaxAlphabetBytes);
+  return parse(read_small_file<ConfigError>(path, kMaxAlphabetBytes), path);
+}
+
+CtcAlphabet CtcAlphabet::parse(std::string_view text, const std::string& path) {
+  const JsonValue root = parse_config(text, path, kMaxAlphabetBytes);
   const ConfigReader reader(path);
   constexpr const char* kLabels = "labels";
   constexpr const char* kIsBpe = "is_bpe";

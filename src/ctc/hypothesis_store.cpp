@@ -14,7 +14,7 @@ namespace {
 constexpr double kAverageCharacters = 6;
 const double kLog10ToLog = 1.0 / std::log10(std::numbers::e);
 // Some megabytes.
-constexpr std::size_t kLeastLimit = 1 << 15;
+constexpr std::size_t kMinLimit = 1 << 15;
 
 // FNV-1a, which goes on from the hash of what stands before.
 std::uint64_t extend_hash(std::uint64_t hash, std::string_view bytes) {
@@ -28,8 +28,8 @@ std::int64_t characters_of(std::string_view text) {
                        [](char byte) { return (static_cast<unsigned char>(byte) & 0xC0) != 0x80; });
 }
 
-// Of `words` from `begin` to before `end`, which share their first `skip` bytes, those that go on
-// with `more`.
+// Narrows `words` from `begin` to before `end`, which share their first `skip` bytes, to those that
+// go on with `more`.
 void narrow(const std::vector<std::string>& words, std::size_t& begin, std::size_t& end,
             std::size_t skip, std::string_view more) {
   const auto part = [&](const std::string& word) {
@@ -85,8 +85,8 @@ HypothesisStore::HypothesisStore(const std::vector<std::string>& labels,
       language_model_(language_model),
       hotwords_(hotwords),
       history_words_(history_words),
-      word_limit_(kLeastLimit),
-      text_limit_(kLeastLimit) {
+      word_limit_(kMinLimit),
+      text_limit_(kMinLimit) {
   for (const std::string& label : labels_) label_characters_.push_back(characters_of(label));
   Word& word = words_.emplace_back();
   word.hash = kEmptyHash;
@@ -314,8 +314,8 @@ void HypothesisStore::collect(std::span<int*> texts, std::span<int*> words) {
   for (std::size_t i = 1; history_words_ > 0 && i < texts_.size(); ++i) {
     texts_[i].history = history_of(texts_[i].parent, texts_[i].word);
   }
-  word_limit_ = std::max(kLeastLimit, 4 * words_.size());
-  text_limit_ = std::max(kLeastLimit, 4 * texts_.size());
+  word_limit_ = std::max(kMinLimit, 4 * words_.size());
+  text_limit_ = std::max(kMinLimit, 4 * texts_.size());
 }
 
 }  // namespace w2vbert

@@ -419,7 +419,7 @@ class TrieReader {
 
   void read_words() {
     tables_->words = load_value<std::uint64_t>(file_.part("vocabulary", 8));
-    // The counts have <unk> among the words, this one has not.
+    // The counts have <unk> among the words, this one does not.
     if (tables_->words >= header_.counts[0]) file_.fail_damaged("vocabulary");
     tables_->hashes = file_.part("vocabulary", sizeof(std::uint64_t) * header_.counts[0]);
     for (std::uint64_t i = 1; i < tables_->words; ++i) {

@@ -20,8 +20,8 @@ struct ProbingView {
 
   const std::byte* at(std::uint64_t place) const { return entries + place * stride; }
   std::uint64_t key(std::uint64_t place) const { return load_value<std::uint64_t>(at(place)); }
-  // What follows the key; null where there is none. A table without an empty place, which only a
-  // damaged file has, ends as well.
+  // What follows the key; null for a key that is not there. A table without an empty place, which
+  // only a damaged file has, ends as well.
   const std::byte* find(std::uint64_t wanted) const {
     if (places == 0 || wanted == 0) return nullptr;
     std::uint64_t place = wanted % places;

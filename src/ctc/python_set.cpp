@@ -6,7 +6,7 @@
 namespace w2vbert {
 namespace {
 
-constexpr std::size_t kLeastPlaces = 8;
+constexpr std::size_t kMinPlaces = 8;
 constexpr std::size_t kLinearProbes = 9;
 constexpr int kPerturbShift = 5;
 constexpr std::size_t kLargeSet = 50000;
@@ -28,7 +28,7 @@ std::size_t PythonSetOrder::place_of(const std::vector<int>& table, int number) 
 }
 
 void PythonSetOrder::resize(std::size_t least) {
-  std::size_t places = kLeastPlaces;
+  std::size_t places = kMinPlaces;
   while (places <= least) places *= 2;
   std::vector<int> larger(places, kEmpty);
   for (const int number : table_) {
@@ -46,13 +46,13 @@ void PythonSetOrder::add(int number) {
 }
 
 std::span<const int> PythonSetOrder::of(std::span<const int> numbers, int added) {
-  table_.assign(kLeastPlaces, kEmpty);
+  table_.assign(kMinPlaces, kEmpty);
   used_ = 0;
   for (const int number : numbers) add(number);
   // The copy, which is made in the order of the first one.
-  std::vector<int> first(kLeastPlaces, kEmpty);
+  std::vector<int> first(kMinPlaces, kEmpty);
   first.swap(table_);
-  if (used_ * 5 >= (kLeastPlaces - 1) * 3) resize(used_ * 2);
+  if (used_ * 5 >= (kMinPlaces - 1) * 3) resize(used_ * 2);
   if (table_.size() == first.size()) {
     table_ = std::move(first);
   } else {

@@ -51,7 +51,8 @@ WordLanguageModel::Settings read_settings(const std::string& path) {
       {"unk_score_offset", &settings.unk_score_offset},
   };
   constexpr const char* kBoundary = "score_boundary";
-  for (const auto& [key, value] : *root.get_if<JsonValue::Object>()) {
+  for (const auto& member : *root.get_if<JsonValue::Object>()) {
+    const std::string& key = member.first;
     const bool is_number = std::any_of(std::begin(numbers), std::end(numbers),
                                        [&](const auto& number) { return key == number.first; });
     if (!is_number && key != kBoundary) {

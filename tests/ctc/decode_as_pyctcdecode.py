@@ -1,5 +1,5 @@
-"""Random emissions, language models and options: the beam search must give pyctcdecode's hypotheses: equal texts, frames
-of words, and scores within 1e-4, in its order, but for ties; and be at least 6 times as fast.
+"""Random emissions, language models and options: the beam search must give pyctcdecode's hypotheses: equal texts,
+frames of words, and scores within 1e-4, in its order, but for ties; and be at least 6 times as fast.
 
 A tie is where pyctcdecode itself gives other hypotheses for logits that are moved by some ULPs.
 
@@ -30,6 +30,8 @@ FASTER = 6
 # Hypotheses whose scores are closer may have changed their places: exp and log of NumPy have other last bits.
 CLOSE = 1e-5
 MOVED, MOVES = 1e-6, 30
+# Models with a long emission.
+LONG, FRAMES = 3, 500
 # Ways in which vocabularies name what is no letter.
 SPECIAL = [["|", "<pad>", "<unk>", "<s>", "</s>"], ["[PAD]", "|", "[UNK]"], [" ", "_"], ["|", "_", "<s>"], [" ", ""],
            ["<PAD>", " ", "é", "ßa"]]
@@ -91,6 +93,12 @@ def emission_of(random, labels, is_bpe, words):
         if counts.min() >= 0:
             logits = (counts / 64).astype(numpy.float32)
     return logits.astype(numpy.float32)
+
+
+def long_emission(random, labels):
+    """So long and flat that more words begin than are kept."""
+    generator = numpy.random.default_rng(random.getrandbits(32))
+    return (2 * generator.normal(size=(FRAMES, len(labels)))).astype(numpy.float32)
 
 
 def options_of(random, words):
@@ -187,6 +195,8 @@ def main():
             for number in range(emissions):
                 logits = emission_of(rng, alphabet.labels, is_bpe, words)
                 options = options_of(rng, words)
+                if number == 0 and index < LONG:
+                    logits, options = long_emission(rng, alphabet.labels), {"beam_width": 40, **options}
                 file = folder / f"{index}-{number}.f32"
                 logits.tofile(file)
                 cases.append((logits, options))

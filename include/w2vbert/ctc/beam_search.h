@@ -17,7 +17,7 @@ struct BeamSearchOptions {
   std::int64_t beam_width = 100;   ///< hypotheses that are kept at each frame, 1 to 65,536
   double beam_prune_logp = -10.0;  ///< worse ones than the best plus this (at most 0) are dropped
   double token_min_logp = -5.0;    ///< labels below this are left out, but for a frame's best
-  /// Of hypotheses that the language model will treat alike, keeps the best one. So does
+  /// Keeps the best one of hypotheses that the language model will treat alike. So does
   /// pyctcdecode's decode(), but not its decode_beams(), which transformers calls.
   bool prune_history = false;
   std::vector<std::string> hotwords;  ///< UTF-8; each word of one with blanks counts by itself

@@ -26,6 +26,8 @@ struct CtcAlphabet {
   /// Reads an alphabet.json, as pyctcdecode's save_to_dir writes it: an object of labels (a list of
   /// strings) and is_bpe (true or false) alone. Throws ConfigError with path and key.
   static CtcAlphabet load(const std::string& path);
+  /// The same of the file's text; `path` is for messages.
+  static CtcAlphabet parse(std::string_view text, const std::string& path);
 };
 
 }  // namespace w2vbert
