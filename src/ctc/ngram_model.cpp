@@ -70,18 +70,14 @@ class WithFirst : public ByteBlocks {
   ByteBlocks& others_;
 };
 
-[[noreturn]] void fail_kind(const std::string& path, std::string_view first) {
-  constexpr std::string_view kExpected =
-      "ARPA text, the same compressed by gzip, or a binary file of KenLM";
-  std::string_view problem = "is empty";
-  if (first.starts_with("BZh")) problem = "is compressed by bzip2";
-  if (first.starts_with("\xFD"
-                        "7zXZ")) {
-    problem = "is compressed by xz";
-  }
-  if (first.starts_with("\x28\xB5\x2F\xFD")) problem = "is compressed by Zstandard";
-  if (first.starts_with("blmt")) problem = "is a binary file of IRSTLM";
-  throw ConfigError(path, "", problem, kExpected);
+// What the first bytes show a file to be that is no language model which is read; null for another.
+const char* other_kind(std::string_view first) {
+  if (first.empty()) return "is empty";
+  if (first.starts_with("BZh")) return "is compressed by bzip2";
+  if (first.starts_with(std::string_view("\xFD\x37zXZ"))) return "is compressed by xz";
+  if (first.starts_with("\x28\xB5\x2F\xFD")) return "is compressed by Zstandard";
+  if (first.starts_with("blmt")) return "is a binary file of IRSTLM";
+  return nullptr;
 }
 
 std::shared_ptr<NgramTables> read_text(ByteBlocks& blocks, std::string_view first,
@@ -96,9 +92,9 @@ std::shared_ptr<NgramTables> read_text(ByteBlocks& blocks, std::string_view firs
     WithFirst all(text, unpacked);
     return read_arpa(all, path);
   }
-  if (first.empty() || first.starts_with("BZh") || first.starts_with("\xFD") ||
-      first.starts_with("\x28\xB5\x2F\xFD") || first.starts_with("blmt")) {
-    fail_kind(path, first);
+  if (const char* problem = other_kind(first)) {
+    throw ConfigError(path, "", problem,
+                      "ARPA text, the same compressed by gzip, or a binary file of KenLM");
   }
   WithFirst all(first, blocks);
   return read_arpa(all, path);

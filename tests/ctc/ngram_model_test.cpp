@@ -130,6 +130,14 @@ TEST(NgramModel, RefusesTextThatIsNotArpa) {
     EXPECT_THAT(error_of(refused.text), HasSubstr(refused.message));
 }
 
+TEST(NgramModel, GivesAnUnknownWordTheScoreOfKenLMWhereTheTextHasNoneForIt) {
+  const NgramModel model = NgramModel::parse(
+      replaced(replaced(kSmall, "ngram 1=8", "ngram 1=7"), "-1.5\t<unk>\n", ""), "lm");
+  const auto score = model.score(model.begin_sentence(), model.word_id("zebra"));
+  EXPECT_EQ(score.log10_probability, -100.0F - 0.5F);
+  EXPECT_EQ(score.state.length, 1);  // KenLM: its backoff is +0
+}
+
 TEST(NgramModel, TakesTheFirstOfEqualNgrams) {
   std::string twice = replaced(kSmall, "ngram 2=8", "ngram 2=9");
   twice = replaced(twice, "-1\tcat sat", "-0.875\tthe cat\t-3\n-1\tcat sat");

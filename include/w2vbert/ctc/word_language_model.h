@@ -25,7 +25,7 @@ class WordLanguageModel {
   /// `unigrams`: the known words, of which those that the model does not have are left out; empty:
   /// all words of the model are known, and no beginning of a word is.
   explicit WordLanguageModel(NgramModel model, std::vector<std::string> unigrams = {});
-  WordLanguageModel(NgramModel model, std::vector<std::string> unigrams, Settings settings);
+  WordLanguageModel(NgramModel model, std::vector<std::string> unigrams, Settings given);
 
   /// Reads what pyctcdecode's save_to_dir writes, or Wav2Vec2ProcessorWithLM's save_pretrained in
   /// its folder language_model: attrs.json, unigrams.txt (UTF-8) and one file that ends in .arpa,
