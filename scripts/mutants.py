@@ -741,8 +741,14 @@ MUTANTS = (
     Mutant("cli.answers-behind-a-failure", "src/tool/cli/worker_answer.cpp", "  if (!failure_) {", "  if (true) {"),
     Mutant("cli.answers-in-narrow-floats", "src/tool/cli/worker_answer.cpp",
            "const bool widens = with_data && tensor.is_floating_point();", "const bool widens = false;"),
-    Mutant("cli.lines-of-a-folder-at-the-end", "src/tool/cli/transcript.cpp",
+    Mutant("cli.lines-of-a-folder-at-the-end", "src/tool/cli/answer_file.cpp",
            "place = (found == end ? begin : found)->second + 1;", "place = inputs_.size();"),
+    Mutant("run.windows-keep-what-comes-before", "src/tool/run/windows.cpp", "std::min(part(window.left), ",
+           "std::min<std::int64_t>(0, "),
+    Mutant("run.windows-keep-what-comes-behind", "src/tool/run/windows.cpp", "all - part(window.right)", "all"),
+    Mutant("run.windows-of-too-few-samples", "src/tool/run/windows.cpp", " && end - begin >= min_samples;", ";"),
+    Mutant("cli.lines-of-any-command-are-earlier-ones", "src/tool/cli/answer_file.cpp",
+           " || answers != wanted.size()) return", ") return"),
     # python
     Mutant("python.versions-unseen", "python/src/weight_watch.cpp", "version_of(tensor) == version && ", ""),
     Mutant("python.values-unseen", "python/src/weight_watch.cpp", " && samples_of(tensor) == samples;", ";"),
@@ -783,5 +789,5 @@ MUTANTS = (
     Mutant("python.bad-input-ends-it", "python/w2vbert/extractor.py", "        except Exception as error:\n",
            "        except MemoryError as error:\n"),
     Mutant("python.masks-of-int64", "python/w2vbert/features.py", "mask.numpy().astype(np.int32)", "mask.numpy()"),
-    Mutant("cli.clips-of-a-folder-twice", "src/tool/cli/transcript.cpp", "        begin == end\n", "        true\n"),
+    Mutant("cli.clips-of-a-folder-twice", "src/tool/cli/answer_file.cpp", "        begin == end\n", "        true\n"),
 )
