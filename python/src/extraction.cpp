@@ -1,7 +1,6 @@
 #include "extraction.h"
 
 #include <ATen/ATen.h>
-#include <c10/util/ParallelGuard.h>
 #include <pybind11/stl.h>
 
 #include <memory>
@@ -15,6 +14,7 @@
 #include "audio/audio_limits.h"
 #include "checkpoint/safetensors_writer.h"
 #include "core/dtype.h"
+#include "core/one_core.h"
 #include "core/parse_number.h"
 #include "core/text.h"
 #include "core/threads.h"
@@ -109,7 +109,7 @@ class ClipFeatures {
  private:
   Clip features_of_waveform(const Waveform& waveform, const std::string& path) const {
     const at::NoGradGuard no_grad;
-    const c10::ParallelGuard alone(true);  // the cores are the engine's
+    const OneCore alone;  // the cores are the engine's
     EngineClip clip = tool::features_of(waveform, extractor_, path);
     return {std::move(clip.input_features), optional_of(std::move(clip.attention_mask)),
             static_cast<double>(waveform.samples.size()) / waveform.sample_rate_hz, waveform.note};

@@ -6,6 +6,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#ifdef __SANITIZE_THREAD__
+#include <thread>
+#include <vector>
+#endif
 
 namespace w2vbert {
 
@@ -15,15 +19,24 @@ template <class Task>
 void parallel_tasks(std::int64_t count, const Task& task) {
   std::atomic<std::int64_t> next{0};
   const std::int64_t threads = std::min<std::int64_t>(at::get_num_threads(), count);
-  at::parallel_for(0, threads, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t thread = begin; thread < end; ++thread) {
-      for (;;) {
-        const std::int64_t now = next.fetch_add(1, std::memory_order_relaxed);
-        if (now >= count) break;
-        task(now);
-      }
+  const auto work = [&] {
+    for (;;) {
+      const std::int64_t now = next.fetch_add(1, std::memory_order_relaxed);
+      if (now >= count) break;
+      task(now);
     }
+  };
+#ifdef __SANITIZE_THREAD__
+  // ThreadSanitizer does not see how OpenMP's threads wait for one another.
+  std::vector<std::thread> others;
+  for (std::int64_t i = 1; i < threads; ++i) others.emplace_back(work);
+  work();
+  for (std::thread& other : others) other.join();
+#else
+  at::parallel_for(0, threads, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t thread = begin; thread < end; ++thread) work();
   });
+#endif
 }
 
 // Rows that one task works on where nothing but the rows matters.

@@ -54,6 +54,13 @@ std::optional<LabelRange> label_range(const Wav2Vec2BertConfig& config,
   return range;
 }
 
+torch::Tensor weighted_states(const torch::Tensor& layer_weights,
+                              const std::vector<torch::Tensor>& states) {
+  const auto norm_weights = torch::softmax(layer_weights, -1);
+  // (B, L + 1, T, C) -> (B, T, C)
+  return (torch::stack(states, 1) * norm_weights.view({-1, 1, 1})).sum(1);
+}
+
 HeadInput head_input(Wav2Vec2BertModel& model, const torch::Tensor& layer_weights,
                      const torch::Tensor& input_features, const torch::Tensor& attention_mask,
                      const ForwardOptions& options) {
@@ -73,9 +80,7 @@ HeadInput head_input(Wav2Vec2BertModel& model, const torch::Tensor& layer_weight
                     layer_weights.size(0),
                     " (layers were dropped: layerdrop = ", model->config.layerdrop,
                     " has to be 0 for training, as in HF)");
-  const auto norm_weights = torch::softmax(layer_weights, -1);
-  result.hidden_states =  // (B, L + 1, T, C) -> (B, T, C)
-      (torch::stack(states, 1) * norm_weights.view({-1, 1, 1})).sum(1);
+  result.hidden_states = weighted_states(layer_weights, states);
   if (!options.output_hidden_states.value_or(model->config.output_hidden_states)) {
     result.base.hidden_states.reset();
   }

@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "nn/labels.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
@@ -36,8 +37,12 @@ struct HeadInput {
   Wav2Vec2BertBaseModelOutput base;
 };
 
-// Runs the base model. `layer_weights` defined: the states' mean, weighted with its softmax; else
-// last_hidden_state.
+// The states' mean, weighted with the softmax of `layer_weights` (L + 1): L + 1 of (B, T, C) -> (B,
+// T, C).
+torch::Tensor weighted_states(const torch::Tensor& layer_weights,
+                              const std::vector<torch::Tensor>& states);
+
+// Runs the base model. `layer_weights` defined: weighted_states(); else last_hidden_state.
 HeadInput head_input(Wav2Vec2BertModel& model, const torch::Tensor& layer_weights,
                      const torch::Tensor& input_features, const torch::Tensor& attention_mask,
                      const ForwardOptions& options);

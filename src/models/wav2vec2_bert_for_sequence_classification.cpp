@@ -34,11 +34,9 @@ void Wav2Vec2BertForSequenceClassificationImpl::reset() {
   init_head(*this, config);
 }
 
-SequenceClassifierOutput Wav2Vec2BertForSequenceClassificationImpl::forward(
-    const torch::Tensor& input_features, const torch::Tensor& attention_mask,
-    const torch::Tensor& labels, const ForwardOptions& options) {
-  auto input = head_input(wav2vec2_bert, layer_weights, input_features, attention_mask, options);
-  auto hidden_states = projector(input.hidden_states);
+torch::Tensor Wav2Vec2BertForSequenceClassificationImpl::logits_of(
+    const torch::Tensor& states, const torch::Tensor& attention_mask) {
+  auto hidden_states = projector(states);
   torch::Tensor pooled_output;  // (B, classifier_proj_size)
   if (!attention_mask.defined()) {
     pooled_output = hidden_states.mean(1);
@@ -48,9 +46,15 @@ SequenceClassifierOutput Wav2Vec2BertForSequenceClassificationImpl::forward(
     hidden_states = hidden_states.masked_fill(padding_mask.logical_not().unsqueeze(-1), 0.0);
     pooled_output = hidden_states.sum(1) / padding_mask.sum(1).view({-1, 1});
   }
+  return classifier(pooled_output);
+}
 
+SequenceClassifierOutput Wav2Vec2BertForSequenceClassificationImpl::forward(
+    const torch::Tensor& input_features, const torch::Tensor& attention_mask,
+    const torch::Tensor& labels, const ForwardOptions& options) {
+  auto input = head_input(wav2vec2_bert, layer_weights, input_features, attention_mask, options);
   SequenceClassifierOutput output;
-  output.logits = classifier(pooled_output);
+  output.logits = logits_of(input.hidden_states, attention_mask);
   if (labels.defined()) {
     check_class_labels(labels, output.logits.size(0));
     check_label_range(labels, *label_range(config, "Wav2Vec2BertForSequenceClassification"));

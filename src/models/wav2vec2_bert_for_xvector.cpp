@@ -72,16 +72,20 @@ void Wav2Vec2BertForXVectorImpl::reset() {
   init_head(*this, config);
 }
 
+torch::Tensor Wav2Vec2BertForXVectorImpl::embeddings_of(const torch::Tensor& states,
+                                                        const torch::Tensor& attention_mask) {
+  auto hidden_states = projector(states);
+  for (const auto& layer : *tdnn) hidden_states = layer->as<TDNNLayer>()->forward(hidden_states);
+  return feature_extractor(statistic_pooling(hidden_states, attention_mask));
+}
+
 XVectorOutput Wav2Vec2BertForXVectorImpl::forward(const torch::Tensor& input_features,
                                                   const torch::Tensor& attention_mask,
                                                   const torch::Tensor& labels,
                                                   const ForwardOptions& options) {
   auto input = head_input(wav2vec2_bert, layer_weights, input_features, attention_mask, options);
-  auto hidden_states = projector(input.hidden_states);
-  for (const auto& layer : *tdnn) hidden_states = layer->as<TDNNLayer>()->forward(hidden_states);
-
   XVectorOutput output;
-  output.embeddings = feature_extractor(statistic_pooling(hidden_states, attention_mask));
+  output.embeddings = embeddings_of(input.hidden_states, attention_mask);
   output.logits = classifier(output.embeddings);
   if (labels.defined()) {
     check_class_labels(labels, output.logits.size(0));

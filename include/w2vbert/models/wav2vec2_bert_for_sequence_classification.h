@@ -27,6 +27,10 @@ class Wav2Vec2BertForSequenceClassificationImpl
                                    const torch::Tensor& labels = {},
                                    const ForwardOptions& options = {});
 
+  /// forward() behind the base model, and behind the weighted sum of its states where there is one:
+  /// (B, T, C) -> (B, num_labels). `attention_mask` (B, T) or undefined.
+  torch::Tensor logits_of(const torch::Tensor& states, const torch::Tensor& attention_mask);
+
   void freeze_base_model();
 
   Wav2Vec2BertConfig config;

@@ -29,6 +29,11 @@ class Wav2Vec2BertForXVectorImpl : public Cloneable<Wav2Vec2BertForXVectorImpl> 
                         const torch::Tensor& attention_mask = {}, const torch::Tensor& labels = {},
                         const ForwardOptions& options = {});
 
+  /// forward() behind the base model, and behind the weighted sum of its states where there is one:
+  /// (B, T, C) -> (B, xvector_output_dim). `attention_mask` (B, T) or undefined. Throws
+  /// c10::ValueError as forward().
+  torch::Tensor embeddings_of(const torch::Tensor& states, const torch::Tensor& attention_mask);
+
   void freeze_base_model();
 
   Wav2Vec2BertConfig config;

@@ -101,21 +101,6 @@ struct ExtractOptions {
   }
 };
 
-// Reads --overlap-seconds, which may be 0.
-struct OverlapSeconds {
-  std::string placeholder = "S";
-
-  double operator()(const std::string& option, const std::string& text) const {
-    const auto number = parse_number<double>(text);
-    if (!number || std::signbit(*number) || *number > kMaxSeconds) {
-      throw UsageError(
-          "", option, in_quotes(text) + " is out of range or no number",
-          "a number from 0 to " + std::to_string(static_cast<std::int64_t>(kMaxSeconds)));
-    }
-    return *number;
-  }
-};
-
 OneOf<Preset> preset_names() {
   std::vector<std::pair<std::string, Preset>> choices;
   for (const Preset& preset : presets()) choices.emplace_back(preset.name, preset);
@@ -205,7 +190,7 @@ Run add_extract(CLI::App& program) {
       command, "--chunk-seconds", options->chunk_seconds, PositiveNumber{kMaxSeconds},
       "Run longer clips through the model in chunks of S seconds: memory and time then grow with "
       "the length alone, and the states differ from those of the whole clip (default: whole)");
-  add_value(command, "--overlap-seconds", options->overlap_seconds, OverlapSeconds(),
+  add_value(command, "--overlap-seconds", options->overlap_seconds, NumberFromZero{kMaxSeconds},
             "By which chunks overlap; the first half of an overlap is the left chunk's, the rest "
             "the right one's (default: 2, or a quarter of a chunk)");
   add_value(

@@ -1,6 +1,7 @@
 #include "tool/cli/typed_options.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/parse_number.h"
 #include "w2vbert/core/error.h"
@@ -36,6 +37,15 @@ double positive_number(const std::string& option, const std::string& text, doubl
   if (!number || !(*number > 0) || *number > max) {
     throw UsageError("", option, in_quotes(text) + " is out of range or no number",
                      "a number above 0, at most " + std::to_string(static_cast<std::int64_t>(max)));
+  }
+  return *number;
+}
+
+double number_from_zero(const std::string& option, const std::string& text, double max) {
+  const auto number = parse_number<double>(text);
+  if (!number || std::signbit(*number) || !(*number <= max)) {
+    throw UsageError("", option, in_quotes(text) + " is out of range or no number",
+                     "a number from 0 to " + number_text(max));
   }
   return *number;
 }

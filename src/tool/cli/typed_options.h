@@ -24,6 +24,7 @@ inline constexpr double kMaxSeconds = 1e6;  // of any option that takes seconds
 std::int64_t whole_number(const std::string& option, const std::string& text, std::int64_t min,
                           std::int64_t max);
 double positive_number(const std::string& option, const std::string& text, double max);
+double number_from_zero(const std::string& option, const std::string& text, double max);
 // The place of `text` among `words`.
 std::size_t place_among(const std::vector<std::string>& words, const std::string& option,
                         const std::string& text);
@@ -49,6 +50,16 @@ struct PositiveNumber {
 
   double operator()(const std::string& option, const std::string& text) const {
     return positive_number(option, text, max);
+  }
+  std::string text(const double& value) const { return number_text(value); }
+};
+
+struct NumberFromZero {
+  double max;
+  std::string placeholder = "S";
+
+  double operator()(const std::string& option, const std::string& text) const {
+    return number_from_zero(option, text, max);
   }
   std::string text(const double& value) const { return number_text(value); }
 };

@@ -9,7 +9,7 @@
 
 #include "core/dtype.h"
 #include "core/escaped_name.h"
-#include "tool/cli/transcript.h"
+#include "tool/cli/timed_words.h"
 #include "tool/corpus/base64.h"
 #include "tool/store/json_text.h"
 

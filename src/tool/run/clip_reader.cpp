@@ -1,7 +1,6 @@
 #include "tool/run/clip_reader.h"
 
 #include <ATen/ATen.h>
-#include <c10/util/ParallelGuard.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 
 #include "audio/opened_audio.h"
 #include "core/file.h"
+#include "core/one_core.h"
 #include "core/stopwatch.h"
 #include "core/text.h"
 #include "w2vbert/core/error.h"
@@ -62,7 +62,7 @@ Waveform load_samples(Waveform samples, const AudioOptions& audio, const std::st
 }
 
 EngineClip features_of(const Waveform& waveform, const SeamlessM4TFeatureExtractor& extractor,
-                       const std::string& path) {
+                       const std::string& path, const Windows& windows) {
   const std::span<const float> samples = waveform.samples;
   if (static_cast<std::int64_t>(samples.size()) < kMinSamples) {
     throw AudioError(path, "",
@@ -70,12 +70,23 @@ EngineClip features_of(const Waveform& waveform, const SeamlessM4TFeatureExtract
                          std::to_string(waveform.sample_rate_hz) + " Hz",
                      "at least " + std::to_string(kMinSamples));
   }
-  const SeamlessM4TFeatureExtractor::Features features = extractor.extract({&samples, 1}, {});
-  EngineClip clip;
-  clip.input_features = features.input_features[0];  // (1, T, F) -> (T, F)
-  if (features.attention_mask.defined()) {
-    clip.attention_mask = features.attention_mask[0];  // (1, T) -> (T)
+  std::vector<at::Tensor> rows, masks;
+  for (const Window& window :
+       windows_of(static_cast<std::int64_t>(samples.size()), windows, kMinSamples)) {
+    const auto part = samples.subspan(static_cast<std::size_t>(window.begin),
+                                      static_cast<std::size_t>(window.end - window.begin));
+    const SeamlessM4TFeatureExtractor::Features features = extractor.extract({&part, 1}, {});
+    rows.push_back(features.input_features[0]);  // (1, T, F) -> (T, F)
+    if (features.attention_mask.defined()) {
+      masks.push_back(features.attention_mask[0]);  // (1, T) -> (T)
+    }
   }
+  const auto joined = [](const std::vector<at::Tensor>& parts) {
+    return parts.size() == 1 ? parts.front() : at::cat(parts);
+  };
+  EngineClip clip;
+  clip.input_features = joined(rows);
+  if (!masks.empty()) clip.attention_mask = joined(masks);
   return clip;
 }
 
@@ -235,7 +246,7 @@ void ClipReader::work(const std::shared_ptr<Decoding>& decoding) {
 }
 
 void ClipReader::read_pending(Decoding& decoding) {
-  const c10::ParallelGuard alone(true);  // the cores are the engine's
+  const OneCore alone;  // the cores are the engine's
   const SeamlessM4TFeatureExtractor extractor(request_.features);
   Decoded decoded;
   for (auto turns = next_turns(); turns.begin < turns.end; turns = next_turns()) {
@@ -397,7 +408,7 @@ ReadClip ClipReader::read(ClipInput& input, const SeamlessM4TFeatureExtractor& e
   clip.input = decoded.input;
   clip.note = waveform.note;
   watch = Stopwatch();
-  clip.features = features_of(waveform, extractor, input.path);
+  clip.features = features_of(waveform, extractor, input.path, request_.windows);
   clip.feature_seconds = watch.seconds();
   return clip;
 }

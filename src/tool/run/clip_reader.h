@@ -48,10 +48,10 @@ ClipReport report_of(const ReadClip& clip);
 // where they are longer than the options allow.
 Waveform load_samples(Waveform samples, const AudioOptions& audio, const std::string& path);
 
-// What the model gets of one clip. `path` is for the AudioError that a clip too short for features
-// is.
+// What the model gets of one clip: of its windows, one behind the other. `path` is for the
+// AudioError that a clip too short for features is.
 EngineClip features_of(const Waveform& waveform, const SeamlessM4TFeatureExtractor& extractor,
-                       const std::string& path);
+                       const std::string& path, const Windows& windows = {});
 
 // In which order clips come.
 enum class ClipOrder {

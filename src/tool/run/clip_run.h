@@ -20,6 +20,7 @@
 #include "checkpoint/safetensors_writer.h"
 #include "tool/corpus/input_list.h"
 #include "tool/corpus/partition.h"
+#include "tool/run/windows.h"
 #include "tool/store/outputs.h"
 #include "tool/store/run_directory.h"
 #include "w2vbert/audio/audio_file.h"
@@ -35,6 +36,7 @@ using BatchFunction = std::function<std::vector<NamedTensors>(const std::vector<
 struct ClipRunRequest {
   AudioOptions audio;
   SeamlessM4TFeatureExtractorConfig features;
+  Windows windows;  // a clip's features are those of its windows, one behind the other
   Partition partition;
   bool verify = false;  // outputs that are there are read whole and compared with their digest
   // Clips go through the function together as long as they have so many frames (rows of

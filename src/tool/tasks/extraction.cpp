@@ -58,36 +58,6 @@ std::string channels_name(const AudioOptions& audio) {
   }
 }
 
-void add_audio(Fingerprint& fingerprint, const AudioOptions& audio) {
-  auto& fields = fingerprint.fields;
-  const auto name = [](AudioOptions::Resampler resampler) {
-    switch (resampler) {
-      case AudioOptions::Resampler::soxr:
-        return "soxr";
-      case AudioOptions::Resampler::sinc:
-        return "sinc";
-      default:
-        return "sinc_transform";
-    }
-  };
-  fields.emplace_back("resampler", name(audio.resampler));
-  if (audio.first_sample_rate_hz > 0) {
-    fields.emplace_back("first_resampler", std::string(name(audio.first_resampler)) + " to " +
-                                               std::to_string(audio.first_sample_rate_hz));
-  }
-  if (audio.first_seconds > 0) {
-    fields.emplace_back("first_seconds", std::to_string(audio.first_seconds));
-  }
-  if (audio.padding == AudioOptions::Padding::xcodec2) fields.emplace_back("padding", "xcodec2");
-  fields.emplace_back("channels", channels_name(audio));
-  // Only then: other runs keep the fingerprint that they have always had.
-  if (audio.salvage) fields.emplace_back("salvage", "true");
-}
-
-Fingerprint fingerprint_of(const char* command) {
-  return {{{"format", kOutputFormat}, {"w2vbert", version()}, {"command", command}}};
-}
-
 std::string numbers_of(const SeamlessM4TFeatureExtractorConfig& features) {
   return "num_mel_bins=" + std::to_string(features.num_mel_bins) +
          " sampling_rate=" + std::to_string(features.sampling_rate) +
@@ -217,6 +187,60 @@ SeamlessM4TFeatureExtractorConfig feature_settings(const std::string& model,
   return SeamlessM4TFeatureExtractorConfig::from_pretrained(resolve_model(model, revision).path);
 }
 
+void add_audio(Fingerprint& fingerprint, const AudioOptions& audio) {
+  auto& fields = fingerprint.fields;
+  const auto name = [](AudioOptions::Resampler resampler) {
+    switch (resampler) {
+      case AudioOptions::Resampler::soxr:
+        return "soxr";
+      case AudioOptions::Resampler::sinc:
+        return "sinc";
+      default:
+        return "sinc_transform";
+    }
+  };
+  fields.emplace_back("resampler", name(audio.resampler));
+  if (audio.first_sample_rate_hz > 0) {
+    fields.emplace_back("first_resampler", std::string(name(audio.first_resampler)) + " to " +
+                                               std::to_string(audio.first_sample_rate_hz));
+  }
+  if (audio.first_seconds > 0) {
+    fields.emplace_back("first_seconds", std::to_string(audio.first_seconds));
+  }
+  if (audio.padding == AudioOptions::Padding::xcodec2) fields.emplace_back("padding", "xcodec2");
+  fields.emplace_back("channels", channels_name(audio));
+  // Only then: other runs keep the fingerprint that they have always had.
+  if (audio.salvage) fields.emplace_back("salvage", "true");
+}
+
+Fingerprint fingerprint_of(const char* command) {
+  return {{{"format", kOutputFormat}, {"w2vbert", version()}, {"command", command}}};
+}
+
+void add_computation(Fingerprint& fingerprint, const ModelRequest& request,
+                     const EngineChoice& engine, const Wav2Vec2BertConfig& config,
+                     const std::string& lora_identity) {
+  auto& fields = fingerprint.fields;
+  fields.emplace_back("dtype", name_of(request.precision));
+  // Only then: other runs keep the fingerprint that they have always had.
+  if (request.precision == Precision::int8 && precision_beside_int8() != Precision::float32) {
+    fields.emplace_back("beside_int8", name_of(precision_beside_int8()));
+  }
+  fields.emplace_back("device", request.device.is_cpu() ? "cpu" : "cuda");
+  fields.emplace_back("engine", name_of(engine.kind));
+  // The other engines have one way of their own, and ask for the attention only where a query has
+  // no key.
+  if (engine.kind == EngineKind::reference || config.attn_implementation != "sdpa") {
+    fields.emplace_back("attn_implementation", config.attn_implementation);
+  }
+  fields.emplace_back("prefix", request.prefix);
+  fields.emplace_back("lenient", request.lenient ? "true" : "false");
+  // Only then: other runs keep the fingerprint that they have always had.
+  if (!lora_identity.empty()) fields.emplace_back("lora", lora_identity);
+  if (!request.lora_prefix.empty()) fields.emplace_back("lora_prefix", request.lora_prefix);
+  fingerprint.notes.emplace_back("hf_version", name_of(request.hf_version));
+}
+
 Fingerprint features_fingerprint(const SeamlessM4TFeatureExtractorConfig& features,
                                  const AudioOptions& audio) {
   Fingerprint fingerprint = fingerprint_of("features");
@@ -319,23 +343,7 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
   fields.emplace_back("model", model_identity_);
   fields.emplace_back("states", states_name(states_));
   fields.emplace_back("stats", stats_digest_.empty() ? "none" : stats_digest_);
-  fields.emplace_back("dtype", name_of(request_.precision));
-  // Only then: other runs keep the fingerprint that they have always had.
-  if (request_.precision == Precision::int8 && precision_beside_int8() != Precision::float32) {
-    fields.emplace_back("beside_int8", name_of(precision_beside_int8()));
-  }
-  fields.emplace_back("device", request_.device.is_cpu() ? "cpu" : "cuda");
-  fields.emplace_back("engine", name_of(engine_.kind));
-  // The other engines have one way of their own, and ask for the attention only where a query has
-  // no key.
-  if (engine_.kind == EngineKind::reference || config_.attn_implementation != "sdpa") {
-    fields.emplace_back("attn_implementation", config_.attn_implementation);
-  }
-  fields.emplace_back("prefix", request_.prefix);
-  fields.emplace_back("lenient", request_.lenient ? "true" : "false");
-  // Only then: other runs keep the fingerprint that they have always had.
-  if (!lora_identity_.empty()) fields.emplace_back("lora", lora_identity_);
-  if (!request_.lora_prefix.empty()) fields.emplace_back("lora_prefix", request_.lora_prefix);
+  add_computation(fingerprint, request_, engine_, config_, lora_identity_);
   if (!preset_.empty()) fields.emplace_back("preset", preset_);
   if (!attention_mask_) fields.emplace_back("attention_mask", "none");
   if (states_.empty() && config_.add_adapter) fields.emplace_back("mask", "the adapter's");
@@ -350,7 +358,6 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
     fields.emplace_back("overlap_frames", std::to_string(chunking_.overlap));
   }
   add_audio(fingerprint, audio);
-  fingerprint.notes.emplace_back("hf_version", name_of(request_.hf_version));
   return fingerprint;
 }
 

@@ -38,6 +38,13 @@ SeamlessM4TFeatureExtractorConfig feature_settings(const std::string& model,
 // AudioOptions::channel where each channel is a clip of its own, whose number the input list knows.
 inline constexpr int kEachChannel = 0;
 
+// What runs depend on: of any command; of how audio is read; of how a model computes.
+Fingerprint fingerprint_of(const char* command);
+void add_audio(Fingerprint& fingerprint, const AudioOptions& audio);
+// `lora_identity`: of the adapter (model_identity.h), or "".
+void add_computation(Fingerprint& fingerprint, const ModelRequest& request,
+                     const EngineChoice& engine, const Wav2Vec2BertConfig& config,
+                     const std::string& lora_identity);
 // What a run of features depends on.
 Fingerprint features_fingerprint(const SeamlessM4TFeatureExtractorConfig& features,
                                  const AudioOptions& audio);

@@ -9,7 +9,7 @@ namespace {
 
 constexpr const char* kCtcClass = "Wav2Vec2BertForCTC";
 
-std::vector<MadeOfClip> features_of(const std::vector<EngineClip>& clips) {
+std::vector<MadeOfClip> features_alone(const std::vector<EngineClip>& clips) {
   std::vector<MadeOfClip> made(clips.size());
   for (std::size_t i = 0; i < clips.size(); ++i) {
     made[i].tensors.emplace_back("input_features", clips[i].input_features);
@@ -51,7 +51,7 @@ std::vector<TimedWord> ServedModel::timed_words(const Wav2Vec2CTCTokenizer::Outp
 
 void ServedModel::load(LoadReport* report, const std::function<bool()>& interrupt_asked) {
   if (transcription_) {
-    loaded_ = transcription_->load_engine(report, interrupt_asked);
+    loaded_ = transcription_->model().load_engine(report, interrupt_asked);
     engine_ = loaded_->engine;
     extraction_.check_unchanged();
   } else {
@@ -61,17 +61,19 @@ void ServedModel::load(LoadReport* report, const std::function<bool()>& interrup
 
 ServedModel::Choice ServedModel::choose(WorkerRequest::Want want, const std::string& states,
                                         std::optional<double> batch_seconds) const {
-  if (want == WorkerRequest::Want::features) return {features_of, batch_frames(batch_seconds)};
+  if (want == WorkerRequest::Want::features) return {features_alone, batch_frames(batch_seconds)};
   if (want == WorkerRequest::Want::text) {
     if (!transcription_) {
       throw UsageError(
           "", "want", "is text, and " + why_no_text_,
           "states or features, or a " + std::string(kCtcClass) + " with its tokenizer");
     }
-    return {[text_of = transcription_->function(*loaded_)](const std::vector<EngineClip>& clips) {
-              std::vector<Wav2Vec2CTCTokenizer::Output> texts = text_of(clips);
-              std::vector<MadeOfClip> made(texts.size());
-              for (std::size_t i = 0; i < texts.size(); ++i) made[i].text = std::move(texts[i]);
+    return {[ids_of = transcription_->function(*loaded_),
+             transcription = *transcription_](const std::vector<EngineClip>& clips) {
+              std::vector<MadeOfClip> made;
+              for (const WindowTensors& ids : ids_of(clips)) {
+                made.push_back({.text = transcription.decode(ids, 0)});  // clips are whole
+              }
               return made;
             },
             batch_frames(batch_seconds)};

@@ -65,7 +65,7 @@ class ServedModel {
   std::string why_no_text_;
   std::vector<std::string> warnings_;
   std::shared_ptr<Engine> engine_;
-  std::optional<Transcription::Loaded> loaded_;  // with transcription_
+  std::optional<HeadModel::Loaded> loaded_;  // with transcription_
 };
 
 }  // namespace w2vbert::tool

@@ -1,4 +1,4 @@
-#include "tool/cli/transcript.h"
+#include "tool/cli/answer_file.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -36,22 +36,26 @@ std::optional<double> number_in(const JsonValue& value) {
   return std::nullopt;
 }
 
-bool is_word(const JsonValue& value) {
+// A number, or an object of strings and numbers: a word with its times, a label with its score.
+// JSON has null for NaN.
+bool is_element(const JsonValue& value) {
+  const auto is_plain = [](const JsonValue& one) {
+    return !one.get_if<JsonValue::Object>() && !one.get_if<JsonValue::Array>();
+  };
   const auto* members = value.get_if<JsonValue::Object>();
-  const JsonValue* word = value.find("word");
-  const JsonValue* start = value.find("start");
-  const JsonValue* end = value.find("end");
-  return members && members->size() == 3 && word && word->get_if<std::string>() && start &&
-         number_in(*start) && end && number_in(*end);
+  if (!members) return is_plain(value) && !value.get_if<std::string>();
+  return std::all_of(members->begin(), members->end(),
+                     [&](const auto& member) { return is_plain(member.second); });
 }
 
 // Nothing for a line that this program has not written: one with a member more, for example.
-std::optional<EarlierLine> parse_line(std::string_view text) try {
+std::optional<EarlierLine> parse_line(std::string_view text, const AnswerMembers& wanted) try {
   const JsonValue value = JsonValue::parse(text);
   const auto* members = value.get_if<JsonValue::Object>();
   if (!members) return std::nullopt;
   EarlierLine line;
-  bool has_path = false, has_text = false, has_seconds = false, has_words = false;
+  bool has_path = false, has_seconds = false;
+  std::size_t answers = 0;
   for (const auto& [name, member] : *members) {
     const auto* string = member.get_if<std::string>();
     const std::optional<double> number = number_in(member);
@@ -59,13 +63,15 @@ std::optional<EarlierLine> parse_line(std::string_view text) try {
     if (name == "path" && string) {
       has_path = true;
       line.path = unescaped_name(*string);
-    } else if (name == "text" && string) {
-      has_text = true;
+    } else if (wanted.contains(name)) {
+      if (name == "text" ? !string
+                         : !list || !std::all_of(list->begin(), list->end(), is_element)) {
+        return std::nullopt;
+      }
+      ++answers;
     } else if (name == "seconds" && number) {
       has_seconds = true;
       line.seconds = *number;
-    } else if (name == "words" && list && std::all_of(list->begin(), list->end(), is_word)) {
-      has_words = true;
     } else if (name == "offset" && number) {
       line.offset_seconds = number;
     } else if (const auto* channel = member.get_if<std::uint64_t>(); name == "channel" && channel) {
@@ -74,7 +80,7 @@ std::optional<EarlierLine> parse_line(std::string_view text) try {
       return std::nullopt;
     }
   }
-  if (!has_path || !has_text || !has_seconds || !has_words) return std::nullopt;
+  if (!has_path || !has_seconds || answers != wanted.size()) return std::nullopt;
   line.text = std::string(text) + "\n";
   return line;
 } catch (const JsonError&) {
@@ -94,8 +100,9 @@ bool for_each_line(const std::string& path, const Function& line) {
   return true;
 }
 
-bool is_transcript(const std::string& path) {
-  return for_each_line(path, [](std::string_view line) { return parse_line(line).has_value(); });
+bool has_such_lines(const std::string& path, const AnswerMembers& members) {
+  return for_each_line(
+      path, [&](std::string_view line) { return parse_line(line, members).has_value(); });
 }
 
 // Whether a line is of the segment `wanted` of its file, as far as it tells.
@@ -108,35 +115,27 @@ bool is_of_segment(const EarlierLine& line, const std::optional<InputSegment>& w
 
 }  // namespace
 
-nlohmann::ordered_json words_json(const std::vector<TimedWord>& timed) {
-  Json words = Json::array();
-  for (const TimedWord& word : timed) {
-    words.push_back({{"word", word.word}, {"start", word.start}, {"end", word.end}});
-  }
-  return words;
-}
-
-std::string json_line_of(const ClipText& clip) {
-  Json line = {{"path", escaped_name(clip.path)},
-               {"text", clip.text},
-               {"seconds", clip.audio_seconds},
-               {"words", words_json(clip.words)}};
+std::string json_line_of(const AnsweredClip& clip, const Json& answer) {
+  Json line = {{"path", escaped_name(clip.path)}, {"seconds", clip.audio_seconds}};
+  line.update(answer);
   if (clip.segment) line["offset"] = clip.segment->offset_seconds;
   if (clip.channel) line["channel"] = *clip.channel;
   return json_line(line);
 }
 
-TranscriptFile::TranscriptFile(std::string path, const ProtectedFiles& sources,
-                               const InputList& inputs)
+AnswerFile::AnswerFile(std::string path, const ProtectedFiles& sources, const InputList& inputs,
+                       AnswerMembers members)
     : inputs_(inputs),
-      output_(std::move(path), "output", sources, is_transcript),
+      members_(std::move(members)),
+      output_(std::move(path), "output", sources,
+              [kept = members_](const std::string& there) { return has_such_lines(there, kept); }),
       lines_(inputs.size() + 1) {}
 
-void TranscriptFile::add(const ClipText& clip) { lines_[clip.index + 1] = json_line_of(clip); }
+void AnswerFile::add(std::size_t index, std::string line) { lines_[index + 1] = std::move(line); }
 
-void TranscriptFile::add_failed(std::size_t index) { failed_.insert(index); }
+void AnswerFile::add_failed(std::size_t index) { failed_.insert(index); }
 
-std::size_t TranscriptFile::keep_earlier_lines() {
+std::size_t AnswerFile::keep_earlier_lines() {
   std::vector<std::string> folders;  // that could not be listed: their files are not in the list
   for (const BadRow& row : inputs_.bad_rows()) {
     if (row.place.empty()) folders.push_back(join_path(row.path, ""));
@@ -167,7 +166,7 @@ std::size_t TranscriptFile::keep_earlier_lines() {
   std::size_t kept = 0;
   std::size_t place = 0;  // in lines_: behind what stood before it in the earlier call
   for_each_line(output_.path(), [&](std::string_view text) {
-    const std::optional<EarlierLine> line = parse_line(text);
+    const std::optional<EarlierLine> line = parse_line(text, members_);
     if (!line) return true;
     const auto [begin, end] = indexes.equal_range(line->path);
     const auto found = std::find_if(
@@ -187,7 +186,7 @@ std::size_t TranscriptFile::keep_earlier_lines() {
   return kept;
 }
 
-std::size_t TranscriptFile::write() {
+std::size_t AnswerFile::write() {
   const std::size_t kept = keep_earlier_lines();
   std::string text;
   for (const std::string& line : lines_) text += line;

@@ -1,0 +1,177 @@
+#include "tool/cli/answers.h"
+
+#include <fmt/format.h>
+
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+
+#include "core/text.h"
+#include "tool/cli/clip_report.h"
+#include "tool/cli/console.h"
+#include "tool/cli/exit_status.h"
+#include "tool/cli/format.h"
+#include "tool/cli/signals.h"
+#include "tool/store/writable.h"
+#include "tool/tasks/model_files.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert::tool {
+namespace {
+
+std::string text_line(const AnsweredClip& clip, const std::string& text) {
+  const std::string channel = clip.channel ? "-ch" + std::to_string(*clip.channel) : "";
+  return on_one_line(clip.path) + channel + "\t" + text + "\n";
+}
+
+ProtectedFiles sources_of(const AnswerOptions& options, const std::string& output,
+                          const InputList& inputs) {
+  ProtectedFiles sources;
+  if (options.clips.manifest != "-") sources.add(options.clips.manifest, "the manifest");
+  const OutputPlace place(output);
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (const std::string path = inputs.path(i); place.is(path)) sources.add(path, "an input");
+  }
+  add_model_files(sources, options.model.model, options.model.revision, options.model.lora);
+  return sources;
+}
+
+std::string end_line(const AnswerSummary& summary, const std::string& output) {
+  std::string line =
+      summary_line(summary.done, summary.failed, summary.audio_seconds, summary.elapsed_seconds);
+  if (summary.stopped) line += "; stopped by a signal";
+  if (summary.stopped && !output.empty()) line += ", " + quote_bytes(output) + " is not written";
+  return line;
+}
+
+}  // namespace
+
+std::string on_one_line(const std::string& text) { return quote_bytes(text, 4 * text.size()); }
+
+void AnswerOptions::add_inputs_to(CLI::App& command) {
+  clips.add_inputs_to(command);
+  add_value(
+      command, "--output", clips.output, "FILE",
+      "Write the lines of --json there once all is done, instead of printing; lines of an "
+      "earlier call are replaced, but for those of inputs that fail now; any other file is left as "
+      "it is; a share of the inputs goes to FILE with its number before the ending");
+  clips.add_audio_to(command);
+  clips.add_partition_to(command);
+  clips.add_readers_to(command);
+}
+
+void AnswerOptions::add_model_to(CLI::App& command, const std::string& json) {
+  model.add_to(command, /*several=*/true);
+  command.add_flag("--json", output.json, "Print a line of JSON for each file: " + json);
+  add_quiet(command, output.quiet);
+}
+
+void WindowOptions::add_to(CLI::App& command) {
+  add_value(command, "--chunk-seconds", given_chunk_, PositiveNumber{kMaxSeconds},
+            "Cut longer audio into chunks of S seconds, each with features of its own, as "
+            "transformers' pipelines cut it: memory and time then grow with the length alone "
+            "(default: whole)");
+  add_value(command, "--stride-seconds", given_stride_, NumberFromZero{kMaxSeconds},
+            "What is heard at either end of a chunk and not kept (default: a sixth of a chunk)");
+}
+
+double WindowOptions::chunk() const { return given_chunk_.value_or(0); }
+
+double WindowOptions::stride() const {
+  if (given_stride_ && !given_chunk_) {
+    throw UsageError("", "--stride-seconds", "is given without --chunk-seconds", "both");
+  }
+  return given_stride_.value_or(chunk() / 6);  // HF: chunk_length_s / 6
+}
+
+int answer_clips(const AnswerOptions& options, const HeadModel& model,
+                 const AnswerCommand& command) {
+  const InputList inputs = options.clips.unnamed_inputs();
+  const PartitionChoice choice = options.clips.partition();
+  // Each process writes a file of its own.
+  const std::string output = choice.partition.labelled(options.clips.output);
+  std::optional<AnswerFile> file;
+  if (!output.empty()) {
+    file.emplace(output, sources_of(options, output, inputs), inputs, command.members);
+  }
+  AnswerRunRequest request;
+  request.partition = choice.partition;
+  request.audio = options.clips.audio(model.features().sampling_rate);
+  request.features = model.features();
+  request.windows = command.windows;
+  request.batch_frames = model.batch_frames();
+  request.functions = model.functions();
+  request.reading_threads = options.clips.reading_threads_beside_model(model.device());
+  request.read_timeout_seconds = options.clips.read_timeout_seconds;
+  Messages messages(options.output.quiet);
+  for (const std::string& warning : command.warnings) messages.say(warning);
+  say_notes(inputs, choice, messages);
+
+  std::size_t done = 0;
+  std::size_t failed = 0;
+  std::size_t to_do = 0;
+  const auto show_progress = [&] {
+    messages.progress(done + failed, to_do,
+                      failed > 0 ? fmt::format("clips, {} failed", failed) : "clips");
+  };
+  catch_stop_signals();
+  AnswerEvents events;
+  events.stop_requested = is_stopping;
+  AudioNotes notes(request.audio, messages);
+  events.planned = [&](std::size_t own) {
+    to_do = own;
+    say_share(inputs, choice, own, messages);
+  };
+  events.failed = [&](const ClipFailure& failure, std::optional<std::size_t> index) {
+    ++failed;
+    if (file && index) file->add_failed(*index);
+    messages.error(failure.message);
+    show_progress();
+  };
+  const auto answering = [&](const AnsweredClip& clip, const WindowTensors& tensors) {
+    return [&, clip, answer = command.answer(clip, tensors)] {
+      ++done;
+      if (!clip.note.empty()) notes.note(clip.path, clip.note);
+      notes.count_channels(clip.source_channels);
+      if (file) {
+        file->add(clip.index, json_line_of(clip, answer.json));
+      } else if (command.print) {
+        command.print(clip, answer);
+      } else {
+        messages.clear();
+        print_result(options.output.json ? json_line_of(clip, answer.json)
+                                         : text_line(clip, answer.text));
+      }
+      show_progress();
+    };
+  };
+  const auto load = [&] {
+    LoadReport report;
+    std::vector<AnswerFunction> functions = command.load(&report, is_stopping);
+    say_warnings(report, messages);
+    say_engine(model.engine(), messages);
+    return functions;
+  };
+  AnswerSummary summary;
+  try {
+    summary = answer_clips(inputs, request, load, answering, events);
+  } catch (const ReaderGone&) {  // what failed until then has failed all the same
+    return failed > 0 ? kSomeInputsFailed : kDone;
+  }
+  notes.say_channels();
+  if (file && !summary.stopped) {
+    if (const std::size_t kept = file->write(); kept > 0) {
+      messages.say(quote_bytes(output) + ": keeps " + count(kept, "line") +
+                   " of an earlier call, of clips that failed now");
+    }
+  }
+  messages.say(end_line(summary, output));
+  const int status = summary.stopped      ? kSignalBase + stop_signal()
+                     : summary.failed > 0 ? kSomeInputsFailed
+                                          : kDone;
+  if (summary.hanging_readers > 0) end_without_waiting(status);
+  return status;
+}
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,117 @@
+// w2vbert segment: audio files -> intervals with a label.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/text.h"
+#include "tool/cli/answers.h"
+#include "tool/cli/commands.h"
+#include "tool/tasks/segmentation.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert::tool {
+namespace {
+
+constexpr double kSigmoidThreshold = 0.5;  // HF's documentation of audio frame classification
+
+struct SegmentOptions : AnswerOptions {
+  WindowOptions windows;
+  std::optional<ScoreFunction> function;
+  std::optional<double> threshold;
+  double max_gap_seconds = 0;
+  double min_seconds = 0;
+  std::string labels;
+};
+
+SegmentationOptions segmentation(const SegmentOptions& options, const Wav2Vec2BertConfig& config) {
+  SegmentationOptions wanted;
+  const ScoreFunction usual = score_function_of(config);
+  wanted.function =
+      options.function.value_or(usual == ScoreFunction::none ? ScoreFunction::softmax : usual);
+  const bool is_sigmoid = wanted.function == ScoreFunction::sigmoid;
+  wanted.threshold = options.threshold.value_or(is_sigmoid ? kSigmoidThreshold : 0);
+  wanted.max_gap_seconds = options.max_gap_seconds;
+  wanted.min_seconds = options.min_seconds;
+  if (options.labels.empty()) return wanted;
+  std::vector<std::string> known;
+  for (std::int64_t id = 0; id < config.num_labels; ++id) known.push_back(label_of(config, id));
+  for (const std::string& label : split(options.labels, ',')) {
+    if (std::find(known.begin(), known.end(), label) == known.end()) {
+      throw UsageError("", "--labels", in_quotes(label) + " is no label of the model",
+                       comma_list(known));
+    }
+    wanted.labels.insert(label);
+  }
+  return wanted;
+}
+
+int run(const SegmentOptions& options) {
+  options.clips.check_inputs();
+  apply_threads(options.model.threads);
+  const HeadModel model(options.model.request(), Head::audio_frame_classification);
+  const SegmentationOptions wanted = segmentation(options, model.config());
+  AnswerCommand command;
+  command.members = {"segments"};
+  command.windows = model.windows(options.windows.chunk(), options.windows.stride());
+  command.load = [&](LoadReport* report, const std::function<bool()>& interrupt_asked) {
+    const auto scores = [&](const at::Tensor& logits) {
+      return scores_of(logits, wanted.function);
+    };
+    return model.load(command.windows, scores, report, interrupt_asked);
+  };
+  command.answer = [&](const AnsweredClip& clip, const WindowTensors& scores) {
+    Answer answer;
+    auto& segments = answer.json["segments"] = nlohmann::ordered_json::array();
+    const at::Tensor kept =
+        kept_of_windows(scores, command.windows, clip.samples, model.samples_per_row());
+    for (const Segment& segment :
+         segments_of(kept, model.config(), wanted, model.seconds_of(1), clip.audio_seconds)) {
+      segments.push_back({{"start", segment.start},
+                          {"end", segment.end},
+                          {"label", segment.label},
+                          {"score", segment.score}});
+      if (!answer.text.empty()) answer.text += '\t';
+      answer.text +=
+          fmt::format("{:.2f}-{:.2f} {}", segment.start, segment.end, on_one_line(segment.label));
+    }
+    return answer;
+  };
+  return answer_clips(options, model, command);
+}
+
+}  // namespace
+
+Run add_segment(CLI::App& program) {
+  CLI::App& command = *program.add_subcommand(
+      "segment",
+      "Write what is where in each file, with a Wav2Vec2BertForAudioFrameClassification");
+  const auto options = std::make_shared<SegmentOptions>();
+  options->add_inputs_to(command);
+  add_value(command, "--function", options->function, score_functions(/*with_none=*/false),
+            "softmax: each frame has its best label; sigmoid: any number of labels (default: "
+            "sigmoid where the config's problem_type is multi_label_classification)");
+  add_value(command, "--threshold", options->threshold, NumberFromZero{1, "P"},
+            "The score that a frame's label has to have (default: 0.5 with sigmoid, else 0)");
+  add_value(command, "--close-gaps", options->max_gap_seconds, NumberFromZero{kMaxSeconds},
+            "Join segments of a label with at most S seconds between them");
+  add_value(command, "--min-duration", options->min_seconds, NumberFromZero{kMaxSeconds},
+            "Leave out segments that are shorter than S seconds, once gaps are closed");
+  add_value(command, "--labels", options->labels, "A,B,...",
+            "Write segments of these labels alone (default: of all)");
+  options->windows.add_to(command);
+  options->add_model_to(
+      command, "path, seconds, and segments with their start and end in seconds, label and score");
+  command.footer(
+      "Example:\n  w2vbert segment a.wav --model my-pause-finder --labels pause --min-duration "
+      "0.1\n"
+      "prints each path and its segments, a tab between them. A segment's score is the mean of its "
+      "frames'.\nExit status 3: some files failed.");
+  return [options] { return run(*options); };
+}
+
+}  // namespace w2vbert::tool

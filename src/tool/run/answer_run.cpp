@@ -1,0 +1,90 @@
+#include "tool/run/answer_run.h"
+
+#include <algorithm>
+#include <climits>
+#include <exception>
+#include <utility>
+
+#include "core/stopwatch.h"
+#include "tool/run/batch_runner.h"
+#include "tool/run/batch_workers.h"
+#include "tool/run/clip_reader.h"
+#include "tool/run/clip_run.h"
+
+namespace w2vbert::tool {
+namespace {
+
+AnsweredClip answered(const ReadClip& read, const InputList& inputs) {
+  AnsweredClip clip;
+  clip.index = read.index;
+  clip.path = inputs.path(read.index);
+  const auto segment = inputs.segment(read.index);
+  if (segment && segment->has_offset) clip.segment = segment;
+  clip.channel = inputs.channel(read.index);
+  clip.source_channels = read.source_channels;
+  clip.note = read.note;
+  clip.samples = read.samples;
+  clip.audio_seconds = read.audio_seconds();
+  return clip;
+}
+
+}  // namespace
+
+AnswerSummary answer_clips(const InputList& inputs, const AnswerRunRequest& request,
+                           const std::function<std::vector<AnswerFunction>()>& load,
+                           const Answering& answer, const AnswerEvents& events) {
+  AnswerSummary summary;
+  const auto failed = [&](const ClipFailure& failure, std::optional<std::size_t> index = {}) {
+    ++summary.failed;
+    events.failed(failure, index);
+  };
+  std::vector<std::size_t> pending;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (request.partition.holds(inputs.name(i))) pending.push_back(i);
+  }
+  const std::vector<ClipFailure> bad_rows = bad_rows_of(inputs, request.partition);
+  events.planned(pending.size() + bad_rows.size());
+  ClipRunRequest reading;
+  reading.audio = request.audio;
+  reading.features = request.features;
+  reading.windows = request.windows;
+  reading.read_timeout_seconds = request.read_timeout_seconds;
+  const auto clips = static_cast<int>(std::clamp<std::size_t>(pending.size(), 1, INT_MAX));
+  ClipReader reader(inputs, pending, reading, std::min(request.reading_threads, clips),
+                    2 * request.batch_frames * request.functions, ClipOrder::as_listed);
+  const std::vector<AnswerFunction> functions = load();
+  for (const ClipFailure& row : bad_rows) failed(row);
+  const Stopwatch watch;
+  const auto clip_failed = [&](const ReadClip& clip, const char* stage,
+                               const std::exception_ptr& failure) {
+    failed(failure_of(inputs.path(clip.index), stage, failure), clip.index);
+    return true;
+  };
+  const BatchesRun run = run_batches<WindowTensors>(
+      functions, request.batch_frames, reader,
+      [&] {
+        summary.stopped = events.stop_requested();
+        return summary.stopped;
+      },
+      clip_failed,
+      [&](const ReadClip& read, BatchRunner<WindowTensors>::Result result) {
+        const AnsweredClip clip = answered(read, inputs);
+        std::function<void()> tell;
+        try {
+          tell = answer(clip, result.output);
+        } catch (const std::exception&) {
+          clip_failed(read, "model", std::current_exception());
+          return;
+        }
+        ++summary.done;
+        summary.audio_seconds += clip.audio_seconds;
+        tell();
+      },
+      [] {});
+  if (run.interrupted) summary.stopped = true;
+  summary.elapsed_seconds = watch.seconds();
+  summary.hanging_readers = reader.hanging();
+  return summary;
+}
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,342 @@
+"""Runs classify, segment and embed on small random models that transformers saves here, on recorded speech, noise and
+a list with bad rows, and compares with transformers' pipeline and models; and transcribe in windows with its pipeline.
+
+    answer_as_transformers.py PROGRAM"""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import numpy
+import soundfile
+import torch
+from transformers import (
+    SeamlessM4TFeatureExtractor,
+    Wav2Vec2BertConfig,
+    Wav2Vec2BertForAudioFrameClassification,
+    Wav2Vec2BertForCTC,
+    Wav2Vec2BertForSequenceClassification,
+    Wav2Vec2BertForXVector,
+    Wav2Vec2BertModel,
+    Wav2Vec2CTCTokenizer,
+    pipeline,
+)
+from transformers.utils import logging
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "support")]
+from pytorch_setup import prepare_pytorch  # noqa: E402
+from random_parameters import widen  # noqa: E402
+from recorded_speech import read_first_channel, recordings  # noqa: E402
+
+PROGRAM = pathlib.Path(sys.argv[1]).resolve()
+THREADS = 2
+RATE = 16000
+SMALL = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64,
+         "classifier_proj_size": 24, "tdnn_dim": [40, 40, 40, 40, 96], "xvector_output_dim": 24}
+LABELS = {"id2label": {0: "happy", 1: "sad, or so", 2: "ärgerlich", 3: "none"},
+          "label2id": {"happy": 0, "sad, or so": 1, "ärgerlich": 2, "none": 3}}
+CLASSIFIERS = {
+    "softmax": {**LABELS},
+    "sigmoid": {**LABELS, "problem_type": "multi_label_classification", "use_weighted_layer_sum": True},
+    "regression": {"num_labels": 1, "problem_type": "regression"},
+    "unnamed": {"num_labels": 7, "position_embeddings_type": "rotary"},
+}
+SEGMENTERS = {"softmax": {**LABELS, "use_weighted_layer_sum": True},
+              "sigmoid": {**LABELS, "problem_type": "multi_label_classification"}}
+FUSED = 1e-4
+
+
+def save(model, folder):
+    widen(model).eval().save_pretrained(folder)
+    SeamlessM4TFeatureExtractor().save_pretrained(folder)
+    return model
+
+
+def run(*words, status=0):
+    done = subprocess.run([str(PROGRAM), *map(str, words), "--threads", str(THREADS)], capture_output=True, text=True)
+    assert done.returncode == status, (words, done.returncode, done.stderr)
+    return done
+
+
+def lines_of(*words, status=0):
+    return [json.loads(line) for line in run(*words, "--json", "--quiet", status=status).stdout.splitlines()]
+
+
+class Answers(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
+        prepare_pytorch()
+        torch.set_num_threads(THREADS)
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.folder = pathlib.Path(folder.name)
+        torch.manual_seed(0)
+        cls.clips = {}
+        generator = numpy.random.default_rng(0)
+        sounds = [read_first_channel(path)[: 4 * RATE] for path in recordings()]
+        sounds += [0.1 * generator.standard_normal(samples) for samples in (5600, 40007)]
+        for number, samples in enumerate(sounds):
+            path = cls.folder / f"{number}.wav"
+            soundfile.write(path, samples, RATE, subtype="FLOAT")
+            cls.clips[path] = soundfile.read(path, dtype="float32")[0]
+
+    def inputs_of(self, samples):
+        return SeamlessM4TFeatureExtractor()(samples, sampling_rate=RATE, return_tensors="pt")
+
+    def test_classify_gives_the_pipelines_labels_and_scores(self):
+        for name, settings in CLASSIFIERS.items():
+            folder = self.folder / f"classify-{name}"
+            save(Wav2Vec2BertForSequenceClassification(Wav2Vec2BertConfig(**SMALL, **settings)), folder)
+            classifier = pipeline("audio-classification", model=str(folder), device="cpu")
+            for engine, tolerance in (("reference", 0), ("fused", FUSED)):
+                for top in (None, 2):
+                    words = [] if top is None else ["--top", top]
+                    lines = lines_of("classify", *self.clips, "--model", folder, "--engine", engine, *words)
+                    self.assertEqual([line["path"] for line in lines], [str(path) for path in self.clips])
+                    for line, samples in zip(lines, self.clips.values()):
+                        wanted = classifier(samples, top_k=top)
+                        scores = {label["label"]: label["score"] for label in line["labels"]}
+                        self.assertEqual(len(scores), len(wanted))
+                        if engine == "reference":
+                            self.assertEqual([label["label"] for label in line["labels"]],
+                                             [label["label"] for label in wanted])
+                        for label in wanted:
+                            if label["label"] in scores or engine == "reference":
+                                self.assertLessEqual(abs(scores[label["label"]] - label["score"]), tolerance,
+                                                     (name, engine, line["path"]))
+
+    def test_classify_takes_the_function_that_is_asked_for(self):
+        folder = self.folder / "classify-function"
+        save(Wav2Vec2BertForSequenceClassification(Wav2Vec2BertConfig(**SMALL, **LABELS)), folder)
+        classifier = pipeline("audio-classification", model=str(folder), device="cpu")
+        path, samples = next(iter(self.clips.items()))
+        for function in ("softmax", "sigmoid", "none"):
+            line, = lines_of("classify", path, "--model", folder, "--engine", "reference", "--function", function)
+            self.assertEqual(line["labels"], [{"label": label["label"], "score": label["score"]} for label in
+                                              classifier(samples, top_k=None, function_to_apply=function)])
+
+    def segments_of(self, scores, seconds, is_sigmoid, threshold, gap, shortest):
+        """The same in plain Python."""
+        segments = []
+        for label in range(scores.shape[1]):
+            if is_sigmoid:
+                frames = (scores[:, label] >= threshold).tolist()
+            else:
+                frames = [int(row.argmax()) == label and float(row[label]) >= threshold for row in scores]
+            runs = []
+            for frame, is_in in enumerate(frames):
+                if is_in and runs and (frame - runs[-1][1]) * 0.02 <= gap:
+                    runs[-1][1] = frame + 1
+                elif is_in:
+                    runs.append([frame, frame + 1])
+            for begin, end in runs:
+                start, stop = min(begin * 0.02, seconds), min(end * 0.02, seconds)
+                if stop > start and stop - start >= shortest:
+                    segments.append((start, stop, LABELS["id2label"][label],
+                                     float(scores[begin:end, label].double().mean())))
+        return sorted(segments, key=lambda segment: segment[0])
+
+    def test_segment_gives_what_the_models_frames_say(self):
+        for name, settings in SEGMENTERS.items():
+            folder = self.folder / f"segment-{name}"
+            model = save(Wav2Vec2BertForAudioFrameClassification(Wav2Vec2BertConfig(**SMALL, **settings)), folder)
+            with torch.no_grad():  # so that labels take turns
+                model.classifier.weight.normal_(std=1.0)
+            model.save_pretrained(folder)
+            is_sigmoid = name == "sigmoid"
+            found = 0
+            for options, threshold, gap, shortest in (
+                    ([], 0.5 if is_sigmoid else 0, 0, 0),
+                    (["--threshold", "0.6", "--close-gaps", "0.05", "--min-duration", "0.07"], 0.6, 0.05, 0.07)):
+                lines = lines_of("segment", *self.clips, "--model", folder, "--engine", "reference", *options)
+                for line, samples in zip(lines, self.clips.values()):
+                    with torch.no_grad():
+                        logits = model(**self.inputs_of(samples)).logits[0]
+                    scores = logits.sigmoid() if is_sigmoid else logits.softmax(-1)
+                    wanted = self.segments_of(scores, len(samples) / RATE, is_sigmoid, threshold, gap, shortest)
+                    given = [(segment["start"], segment["end"], segment["label"]) for segment in line["segments"]]
+                    self.assertEqual(given, [segment[:3] for segment in wanted])
+                    for segment, (*_, score) in zip(line["segments"], wanted):
+                        self.assertAlmostEqual(segment["score"], score, delta=1e-12)
+                    found += len(given)
+            self.assertGreater(found, 20)
+            fused = lines_of("segment", *self.clips, "--model", folder)
+            self.assertEqual(len(fused), len(self.clips))
+
+    def test_segment_takes_some_labels(self):
+        folder = self.folder / "segment-labels"
+        model = save(Wav2Vec2BertForAudioFrameClassification(Wav2Vec2BertConfig(**SMALL, num_labels=3)), folder)
+        with torch.no_grad():
+            model.classifier.weight.normal_(std=1.0)
+        model.save_pretrained(folder)
+        path = next(iter(self.clips))
+        whole, = lines_of("segment", path, "--model", folder)
+        some, = lines_of("segment", path, "--model", folder, "--labels", "LABEL_0,LABEL_2")
+        self.assertEqual(some["segments"], [segment for segment in whole["segments"] if segment["label"] != "LABEL_1"])
+        self.assertNotEqual(some["segments"], whole["segments"])
+        self.assertIn('"LABEL_9" is no label of the model', run(
+            "segment", path, "--model", folder, "--labels", "LABEL_9", status=2).stderr)
+
+    def test_segment_in_windows_joins_what_each_gives(self):
+        folder = self.folder / "segment-windows"
+        model = save(Wav2Vec2BertForAudioFrameClassification(Wav2Vec2BertConfig(**SMALL, num_labels=3)), folder)
+        with torch.no_grad():
+            model.classifier.weight.normal_(std=1.0)
+        model.save_pretrained(folder)
+        chunk, stride = 2 * RATE, RATE // 2
+        for path, samples in self.clips.items():
+            kept = []
+            for begin in range(0, len(samples), chunk - 2 * stride):
+                part = samples[begin:begin + chunk]
+                is_last = begin + chunk >= len(samples)
+                if len(part) > (stride if begin else 0):
+                    with torch.no_grad():
+                        logits = model(**self.inputs_of(part)).logits[0]
+                    end = round(len(part) / 320) - (0 if is_last else stride // 320)
+                    kept.append(logits[(stride // 320 if begin else 0):end])
+                if is_last:
+                    break
+            best = torch.cat(kept).argmax(-1).tolist()
+            line, = lines_of("segment", path, "--model", folder, "--engine", "reference", "--chunk-seconds", "2",
+                             "--stride-seconds", "0.5")
+            given = [None] * len(best)
+            for segment in line["segments"]:
+                for frame in range(round(segment["start"] / 0.02), min(len(best), int(-(-segment["end"] // 0.02)))):
+                    given[frame] = int(segment["label"][-1])
+            seconds = len(samples) / RATE
+            wanted = [label if frame * 0.02 < seconds else None for frame, label in enumerate(best)]
+            self.assertEqual(given[:-1], wanted[:-1])
+
+    def test_embed_gives_the_x_vectors(self):
+        for name, settings in {"plain": {}, "weighted": {"use_weighted_layer_sum": True}}.items():
+            folder = self.folder / f"embed-{name}"
+            model = save(Wav2Vec2BertForXVector(Wav2Vec2BertConfig(**SMALL, **settings)), folder)
+            wanted = []
+            with torch.no_grad():
+                for samples in self.clips.values():
+                    wanted.append(model(**self.inputs_of(samples)).embeddings[0])
+            lines = lines_of("embed", *self.clips, "--model", folder, "--engine", "reference")
+            self.assertEqual([line["embedding"] for line in lines], [vector.tolist() for vector in wanted])
+            for line, vector in zip(lines_of("embed", *self.clips, "--model", folder, "--normalize"), wanted):
+                expected = torch.nn.functional.normalize(vector, dim=-1)
+                self.assertLess((torch.tensor(line["embedding"]) - expected).abs().max().item(), FUSED)
+            a, b = list(self.clips)[:2]
+            compared, = lines_of("embed", a, b, "--model", folder, "--engine", "reference", "--compare")
+            cosine = torch.nn.CosineSimilarity(dim=-1)(wanted[0], wanted[1]).item()
+            self.assertEqual(compared, {"a": str(a), "b": str(b), "cosine": cosine, "threshold": 0.7,
+                                        "same": cosine >= 0.7})
+
+    def test_embed_pools_the_states_of_any_model(self):
+        for name, settings in {"plain": {}, "adapter": {"add_adapter": True, "output_hidden_size": 32}}.items():
+            folder = self.folder / f"pool-{name}"
+            model = save(Wav2Vec2BertModel(Wav2Vec2BertConfig(**SMALL, **settings)), folder)
+            for state in (None, 2):
+                words = [] if state is None else ["--state", state]
+                mean = lines_of("embed", *self.clips, "--model", folder, "--engine", "reference", "--pool", "mean",
+                                *words)
+                both = lines_of("embed", *self.clips, "--model", folder, "--engine", "reference", "--pool",
+                                "mean+std", *words)
+                for samples, one, two in zip(self.clips.values(), mean, both):
+                    inputs = self.inputs_of(samples)
+                    with torch.no_grad():
+                        output = model(**inputs, output_hidden_states=True)
+                        rows = output.last_hidden_state if state is None else output.hidden_states[state]
+                        mask = inputs["attention_mask"]
+                        if state is None:
+                            mask = model._get_feature_vector_attention_mask(rows.shape[1], mask)
+                    counted = rows[0][mask[0].bool()]
+                    self.assertEqual(one["embedding"], counted.mean(0).tolist())
+                    self.assertEqual(two["embedding"], torch.cat([counted.mean(0), counted.std(0)]).tolist())
+
+    def test_embed_writes_files_as_extract_does(self):
+        from safetensors.torch import load_file
+        folder, output = self.folder / "embed-files", self.folder / "vectors"
+        save(Wav2Vec2BertForXVector(Wav2Vec2BertConfig(**SMALL)), folder)
+        command = ["embed", *self.clips, "--model", folder, "--output", output]
+        run(*command)
+        lines = lines_of("embed", *self.clips, "--model", folder)
+        for line in lines:
+            file = output / (pathlib.Path(line["path"]).stem + ".safetensors")
+            self.assertEqual(load_file(file)["embedding"].tolist(), line["embedding"])
+        before = {path: path.stat().st_mtime_ns for path in output.glob("*.safetensors")}
+        run(*command)  # resumes
+        self.assertEqual(before, {path: path.stat().st_mtime_ns for path in output.glob("*.safetensors")})
+        self.assertIn("normalize", run(*command, "--normalize", status=2).stderr)
+        self.assertEqual(subprocess.run([str(PROGRAM), "verify", str(output)], capture_output=True).returncode, 0)
+
+    def test_another_class_is_told_which_command_runs_it(self):
+        folder = self.folder / "another"
+        save(Wav2Vec2BertForXVector(Wav2Vec2BertConfig(**SMALL)), folder)
+        path = next(iter(self.clips))
+        for command, wanted in (("classify", "Wav2Vec2BertForSequenceClassification"), ("transcribe", "ForCTC"),
+                                ("segment", "Wav2Vec2BertForAudioFrameClassification")):
+            error = run(command, path, "--model", folder, status=4).stderr
+            self.assertIn("is Wav2Vec2BertForXVector", error)
+            self.assertIn(wanted, error)
+            self.assertIn("`w2vbert embed` runs", error)
+
+    def test_a_list_with_bad_rows_is_answered_but_for_them(self):
+        folder = self.folder / "rows"
+        save(Wav2Vec2BertForSequenceClassification(Wav2Vec2BertConfig(**SMALL, **LABELS)), folder)
+        (self.folder / "bad.wav").write_text("no audio")
+        rows = [*self.clips, self.folder / "bad.wav", self.folder / "missing.wav"]
+        (self.folder / "list.txt").write_text("".join(f"{row}\n" for row in rows))
+        output = self.folder / "labels.jsonl"
+        words = ["classify", "--manifest", self.folder / "list.txt", "--model", folder]
+        whole = lines_of(*words, status=3)
+        self.assertEqual([line["path"] for line in whole], [str(path) for path in self.clips])
+        run(*words, "--output", output, status=3)
+        self.assertEqual([json.loads(line) for line in output.read_text().splitlines()], whole)
+        # Another command's lines are no earlier result.
+        output.write_text(output.read_text().replace('"labels"', '"segments"'))
+        self.assertIn("labels.jsonl", run(*words, "--output", output, status=5).stderr)
+
+    def test_transcribe_in_windows_gives_the_pipelines_text(self):
+        vocabulary = {token: index for index, token in enumerate(["[PAD]", "|", *"ABCDEFGH'", "[UNK]"])}
+        for name, settings in {"plain": {}, "adapter": {"add_adapter": True}}.items():
+            folder = self.folder / f"windows-{name}"
+            folder.mkdir()
+            (folder / "vocab.json").write_text(json.dumps(vocabulary))
+            tokenizer = Wav2Vec2CTCTokenizer(str(folder / "vocab.json"), unk_token="[UNK]", pad_token="[PAD]")
+            tokenizer.save_pretrained(folder)
+            model = widen(Wav2Vec2BertForCTC(Wav2Vec2BertConfig(
+                **SMALL, **settings, vocab_size=len(tokenizer), pad_token_id=0))).eval()
+            with torch.no_grad():
+                model.lm_head.weight.normal_(std=1.0)
+                for layer in model.wav2vec2_bert.encoder.layers:
+                    layer.conv_module.pointwise_conv2.weight.mul_(20)
+            model.save_pretrained(folder)
+            SeamlessM4TFeatureExtractor().save_pretrained(folder)
+            recognizer = pipeline("automatic-speech-recognition", model=model, tokenizer=tokenizer,
+                                  feature_extractor=SeamlessM4TFeatureExtractor(), device="cpu")
+            texts = set()
+            for chunk, stride in ((2.0, None), (1.5, 0.25), (3.01, 1.0), (2.0, 0.0), (30.0, 5.0)):
+                words = ["--chunk-seconds", chunk] + ([] if stride is None else ["--stride-seconds", stride])
+                lines = lines_of("transcribe", *self.clips, "--model", folder, "--engine", "reference", *words)
+                for line, samples in zip(lines, self.clips.values()):
+                    wanted = recognizer(samples.copy(), chunk_length_s=chunk, stride_length_s=stride,
+                                        return_timestamps="word")
+                    self.assertEqual(line["text"], wanted["text"], (name, chunk, stride, line["path"]))
+                    seconds = len(samples) / RATE
+                    self.assertEqual(
+                        [(word["word"], word["start"], word["end"]) for word in line["words"]],
+                        [(word["text"], *(min(time, seconds) for time in word["timestamp"]))
+                         for word in wanted["chunks"]])
+                    texts.add(wanted["text"])
+            self.assertGreater(len(texts), len(self.clips))
+        path = next(iter(self.clips))
+        for words, text in ((["--stride-seconds", "1"], "without --chunk-seconds"),
+                            (["--chunk-seconds", "2", "--stride-seconds", "1"], "less than half"),
+                            (["--chunk-seconds", "0.01"], "at least 560 samples"),
+                            (["--chunk-seconds", "x"], "--chunk-seconds")):
+            self.assertIn(text, run("transcribe", path, "--model", folder, *words, status=2).stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
