@@ -33,7 +33,8 @@ MOVED, MOVES = 1e-6, 30
 # Beside them, a score that has another path in its sum.
 JUMP = 1e-3
 # Models with a long emission.
-LONG, FRAMES = 3, 500
+LONG, FRAMES = 2, 400
+WIDE = {"beam_width": 60, "beam_prune_logp": -30.0, "token_min_logp": -9.0}
 # Ways in which vocabularies name what is no letter.
 SPECIAL = [["|", "<pad>", "<unk>", "<s>", "</s>"], ["[PAD]", "|", "[UNK]"], [" ", "_"], ["|", "_", "<s>"], [" ", ""],
            ["<PAD>", " ", "é", "ßa"]]
@@ -200,7 +201,7 @@ def main():
                 logits = emission_of(rng, alphabet.labels, is_bpe, words)
                 options = options_of(rng, words)
                 if number == 0 and index < LONG:
-                    logits, options = long_emission(rng, alphabet.labels), {"beam_width": 40, **options}
+                    logits, options = long_emission(rng, alphabet.labels), WIDE
                 file = folder / f"{index}-{number}.f32"
                 logits.tofile(file)
                 cases.append((logits, options))

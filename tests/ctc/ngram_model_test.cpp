@@ -141,8 +141,9 @@ TEST(NgramModel, GivesAnUnknownWordTheScoreOfKenLMWhereTheTextHasNoneForIt) {
 TEST(NgramModel, TakesTheFirstOfEqualNgrams) {
   std::string twice = replaced(kSmall, "ngram 2=8", "ngram 2=9");
   twice = replaced(twice, "-1\tcat sat", "-0.875\tthe cat\t-3\n-1\tcat sat");
-  EXPECT_EQ(scores_of(NgramModel::parse(twice, "lm"), {"the", "cat", "sat"}),
-            scores_of(NgramModel::load(kData + "small.arpa"), {"the", "cat", "sat"}));
+  const std::vector<std::string> words = {"on", "the", "cat", "mat"};
+  EXPECT_EQ(scores_of(NgramModel::parse(twice, "lm"), words),
+            scores_of(NgramModel::load(kData + "small.arpa"), words));
 }
 
 TEST(NgramModel, RefusesABinaryFileThatEndsEarly) {
@@ -199,6 +200,8 @@ TEST(NgramModel, NamesWhatIsWrongWithABinaryFile) {
   EXPECT_THAT(error_of(changed(probing, 112, "\x01")),
               HasSubstr("lm: counts: 4294967304 1-grams in 658 bytes"));
   EXPECT_THAT(error_of(changed(probing, 108, "\x7f")), HasSubstr("ends after 658 bytes"));
+  // The first word of the 2-grams: a number that no word has.
+  EXPECT_THAT(error_of(changed(trie, 368, "\xff")), HasSubstr("lm: 2-grams: is damaged"));
   EXPECT_THAT(error_of(changed(trie, 136, std::string(8, '\xff'))),
               HasSubstr("lm: vocabulary: is damaged"));
 }
