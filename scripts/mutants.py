@@ -824,6 +824,8 @@ MUTANTS = (
            "language_model->model().order() : 1) - 2)"),
     Mutant("ctc.collected-words-lose-their-parents", "src/ctc/hypothesis_store.cpp",
            "if (numbers[i] == 0) numbers[entries[i].parent] = 0;", ""),
+    Mutant("ctc.collected-frames-lose-their-beginnings", "src/ctc/beam_search.cpp",
+           "if (frames.before != kNoFrames) frames.before = numbers[frames.before];", "frames.before = kNoFrames;"),
     Mutant("ctc.long-unknown-words-cost-the-same", "src/ctc/hypothesis_store.cpp",
            "if (characters > kAverageCharacters) {", "if (false) {"),
     Mutant("ctc.bytes-are-characters", "src/ctc/hypothesis_store.cpp", "& 0xC0) != 0x80;", "& 0xC0) != 0x100;"),

@@ -123,7 +123,7 @@ class FrameLists {
   }
 
  private:
-  static constexpr std::size_t kMinLimit = 1 << 16;
+  static constexpr std::size_t kMinLimit = 1 << 12;
   std::vector<Frames> lists_;
   std::size_t limit_ = kMinLimit;
 };

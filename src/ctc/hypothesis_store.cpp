@@ -13,8 +13,8 @@ namespace {
 // pyctcdecode: AVG_TOKEN_LEN and LOG_BASE_CHANGE_FACTOR.
 constexpr double kAverageCharacters = 6;
 const double kLog10ToLog = 1.0 / std::log10(std::numbers::e);
-// Some megabytes.
-constexpr std::size_t kMinLimit = 1 << 15;
+// Some hundred kilobytes.
+constexpr std::size_t kMinLimit = 1 << 12;
 
 // FNV-1a, which goes on from the hash of what stands before.
 std::uint64_t extend_hash(std::uint64_t hash, std::string_view bytes) {

@@ -85,9 +85,7 @@ TimedWord Transcription::timed_word(const std::string& word, std::int64_t start_
   return {word, time_of(start_frame), time_of(end_frame)};
 }
 
-HeadModel::Reduction Transcription::reduction() const {
-  return decoder_ ? in_float32 : best_ids;
-}
+HeadModel::Reduction Transcription::reduction() const { return decoder_ ? in_float32 : best_ids; }
 
 std::vector<AnswerFunction> Transcription::load(
     LoadReport* report, const std::function<bool()>& interrupt_asked) const {
