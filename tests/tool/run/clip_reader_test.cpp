@@ -1,9 +1,11 @@
 #include "tool/run/clip_reader.h"
 
+#include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <memory>
@@ -312,6 +314,31 @@ TEST_F(Reader, TakesWhatAnotherSourceGives) {
   EXPECT_EQ(clips[3].source_sample_rate_hz, 44100);
   EXPECT_THAT(message_of(clips[2]), HasSubstr("no request"));
   EXPECT_THAT(message_of(clips[4]), HasSubstr("has 100 samples"));
+}
+
+TEST_F(Reader, ComputesOnOneCoreInEachThreadAndLeavesTheOthersToTheEngine) {
+  class Asking : public MixedSource {
+   public:
+    using MixedSource::MixedSource;
+    ClipInput input(std::size_t turn) override {
+      most_ = std::max(most_.load(), at::get_num_threads());
+      return MixedSource::input(turn);
+    }
+    int most() const { return most_; }
+
+   private:
+    std::atomic<int> most_{0};
+  };
+  at::set_num_threads(3);
+  ClipInput input;
+  input.path = clip(0);
+  const auto source = std::make_shared<Asking>(std::vector<ClipInput>{input, input});
+  {
+    ClipReader reader(source, request_, 1, kPlenty);
+    EXPECT_EQ(reader.next_batch(1).size(), 1U);
+  }
+  EXPECT_EQ(source->most(), 1);
+  EXPECT_EQ(at::get_num_threads(), 3);
 }
 
 TEST_F(Reader, RefusesSamplesThatAreLongerThanAsked) {
