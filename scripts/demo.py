@@ -14,6 +14,15 @@ import time
 
 SEED = 0
 SMALL = dict(hidden_size=256, num_hidden_layers=6, num_attention_heads=4, intermediate_size=1024)
+# Directory below --output -> class and its settings: nothing that was trained, so that what they say means nothing.
+TASKS = {
+    "recognizer": ("Wav2Vec2BertForCTC", dict(vocab_size=31, pad_token_id=0)),
+    "classifier": ("Wav2Vec2BertForSequenceClassification",
+                   dict(id2label={0: "calm", 1: "happy", 2: "sad"}, label2id={"calm": 0, "happy": 1, "sad": 2})),
+    "segmenter": ("Wav2Vec2BertForAudioFrameClassification",
+                  dict(id2label={0: "pause", 1: "speech"}, label2id={"pause": 0, "speech": 1})),
+    "speaker": ("Wav2Vec2BertForXVector", dict(tdnn_dim=(128,) * 5, xvector_output_dim=64)),
+}
 RECORDED = [  # Debian's pocketsphinx-testdata (LibriVox readings) and alsa-utils
     "/usr/share/pocketsphinx/test/data/librivox/sense_and_sensibility_01_austen_64kb-0890.wav",
     "/usr/share/pocketsphinx/test/data/librivox/sense_and_sensibility_01_austen_64kb-0870.wav",
@@ -59,6 +68,38 @@ def make_model(directory, settings):
     SeamlessM4TFeatureExtractor(padding_value=1.0).save_pretrained(partial)
     shutil.rmtree(directory, ignore_errors=True)
     partial.rename(directory)
+
+
+def make_task_models(output):
+    """A small model of each class with a head, saved by transformers itself."""
+    import torch
+    import transformers
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    for name, (class_name, settings) in TASKS.items():
+        directory = output / name
+        if (directory / "model.safetensors").exists():
+            continue
+        torch.manual_seed(SEED)
+        partial = directory.with_name(directory.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        if class_name == "Wav2Vec2BertForCTC":
+            tokens = ["<pad>", "<unk>", "|", "'", "-", *"abcdefghijklmnopqrstuvwxyz"]
+            vocabulary = partial / "vocab.json"
+            vocabulary.write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
+            transformers.Wav2Vec2CTCTokenizer(str(vocabulary), unk_token="<unk>",
+                                              pad_token="<pad>").save_pretrained(partial)
+        config = transformers.Wav2Vec2BertConfig(**SMALL, **settings)
+        model = getattr(transformers, class_name)(config)
+        for head in ("lm_head", "classifier"):  # so that outputs take turns
+            if hasattr(model, head):
+                torch.nn.init.normal_(getattr(model, head).weight, std=1.0)
+        model.save_pretrained(partial)
+        transformers.SeamlessM4TFeatureExtractor(padding_value=1.0).save_pretrained(partial)
+        shutil.rmtree(directory, ignore_errors=True)
+        partial.rename(directory)
 
 
 def cache_folder():
@@ -311,6 +352,10 @@ def main():
     worst = max(result.chain for result in results)
     say(f"largest difference, audio file to hidden states: {worst:.1e}; "
         f"encoder alone on the same features: {sum(r.bits for r in results)} differing values")
+    if not (arguments.model or arguments.full):
+        make_task_models(output)
+        say(f"{output}: small models of every class with a head, of seeded values that nothing was trained to, for the "
+            "README's other commands")
     # The encoder is exact by design; features may differ in the last bits of a few values.
     if any(result.bits for result in results) or worst > 1e-3:
         sys.exit("error: the result is not PyTorch's")

@@ -65,8 +65,8 @@ ROOMS = {
     "store": room("tool_test", filters={"tool_test": "Journal*:Records.*:NpyHeader.*:Shards.*:StatusOfARun.*:"
                                                      "*VerifiedRun.*:*FinishedOutputs.*:Fingerprint.*:Sha256.*:"
                                                      "OwnLines.*:LinesFile.*:Writable.*:Directory.*"}),
-    "cli": room("tool_test", filters={"tool_test": "Transcript.*:WorkerAnswers.*:AnswerPrinter.*"}),
-    "run": room("tool_test", filters={"tool_test": "Reader.*:Requests.*:OutputWriter.*:Chunks.*:MessageOf.*:"
+    "cli": room("tool_test", filters={"tool_test": "AnswerLines.*:WorkerAnswers.*:AnswerPrinter.*"}),
+    "run": room("tool_test", filters={"tool_test": "Reader.*:Windows.*:Requests.*:OutputWriter.*:Chunks.*:MessageOf.*:"
                                                    "LocalProcess.*:GpusOf.*"}),
     "python": Room(("w2vbert_python", "w2vbert_cli"), tuple(
         ("PYTHONPATH={build}/python", "{root}/tests/python/" + script, *program, "--failfast")
@@ -747,6 +747,8 @@ MUTANTS = (
            "const bool widens = with_data && tensor.is_floating_point();", "const bool widens = false;"),
     Mutant("cli.lines-of-a-folder-at-the-end", "src/tool/cli/answer_file.cpp",
            "place = (found == end ? begin : found)->second + 1;", "place = inputs_.size();"),
+    Mutant("run.readers-with-teams-of-threads", "src/tool/run/clip_reader.cpp",
+           "  const OneCore alone;  // the cores are the engine's\n", ""),
     Mutant("run.windows-keep-what-comes-before", "src/tool/run/windows.cpp", "std::min(part(window.left), ",
            "std::min<std::int64_t>(0, "),
     Mutant("run.windows-keep-what-comes-behind", "src/tool/run/windows.cpp", "all - part(window.right)", "all"),

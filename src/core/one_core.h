@@ -15,7 +15,11 @@ namespace w2vbert {
 class OneCore {
  public:
 #ifdef _OPENMP
-  OneCore() : before_(at::get_num_threads()) { omp_set_num_threads(1); }
+  OneCore() : before_(at::get_num_threads()) {
+    // The first use of at::parallel_for in this binary would set the thread's number again.
+    at::internal::lazy_init_num_threads();
+    omp_set_num_threads(1);
+  }
   ~OneCore() { omp_set_num_threads(before_); }
 #else
   OneCore() = default;
@@ -26,7 +30,7 @@ class OneCore {
 
  private:
 #ifdef _OPENMP
-  int before_;  // asked for first: a thread's first use of LibTorch sets its number
+  int before_;
 #endif
   c10::ParallelGuard guard_{true};
 };

@@ -1,9 +1,11 @@
 #include "tool/run/clip_reader.h"
 
+#include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <memory>
@@ -15,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/one_core.h"
 #include "support/raw_safetensors.h"
 #include "support/temporary_directory.h"
 #include "support/thread_limit.h"
@@ -61,6 +64,8 @@ class Reader : public ::testing::Test {
     }
   }
   at::Tensor features_of(const std::string& path) {
+    const OneCore
+        alone;  // as in the reader; ThreadSanitizer does not see what OpenMP's threads wait for
     const SeamlessM4TFeatureExtractor extractor(request_.features);
     return extractor({load_audio(path, request_.audio).samples}).input_features[0];
   }
@@ -312,6 +317,31 @@ TEST_F(Reader, TakesWhatAnotherSourceGives) {
   EXPECT_EQ(clips[3].source_sample_rate_hz, 44100);
   EXPECT_THAT(message_of(clips[2]), HasSubstr("no request"));
   EXPECT_THAT(message_of(clips[4]), HasSubstr("has 100 samples"));
+}
+
+TEST_F(Reader, ComputesOnOneCoreInEachThreadAndLeavesTheOthersToTheEngine) {
+  class Asking : public MixedSource {
+   public:
+    using MixedSource::MixedSource;
+    ClipInput input(std::size_t turn) override {
+      most_ = std::max(most_.load(), at::get_num_threads());
+      return MixedSource::input(turn);
+    }
+    int most() const { return most_; }
+
+   private:
+    std::atomic<int> most_{0};
+  };
+  at::set_num_threads(3);
+  ClipInput input;
+  input.path = clip(0);
+  const auto source = std::make_shared<Asking>(std::vector<ClipInput>{input, input});
+  {
+    ClipReader reader(source, request_, 1, kPlenty);
+    EXPECT_EQ(reader.next_batch(1).size(), 1U);
+  }
+  EXPECT_EQ(source->most(), 1);
+  EXPECT_EQ(at::get_num_threads(), 3);
 }
 
 TEST_F(Reader, RefusesSamplesThatAreLongerThanAsked) {
