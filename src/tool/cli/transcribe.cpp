@@ -153,8 +153,10 @@ Run add_transcribe(CLI::App& program) {
   command.footer(
       "Example:\n  w2vbert transcribe a.wav b.flac --model my-ctc-model\n"
       "prints each path, a tab and the text: that of greedy CTC decoding with the tokenizer in the "
-      "model's\ndirectory (vocab.json, tokenizer_config.json), as HuggingFace's processor decodes. "
-      "Exit status 3: some\nfiles failed.");
+      "model's\ndirectory (vocab.json, tokenizer_config.json), as HuggingFace's processor decodes, "
+      "or "
+      "with --decoder beam\nthat of its Wav2Vec2ProcessorWithLM. Exit status 3: some files "
+      "failed.");
   return [options] { return run(*options); };
 }
 
