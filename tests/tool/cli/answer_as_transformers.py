@@ -99,7 +99,7 @@ class Answers(unittest.TestCase):
                     words = [] if top is None else ["--top", top]
                     lines = lines_of("classify", *self.clips, "--model", folder, "--engine", engine, *words)
                     self.assertEqual([line["path"] for line in lines], [str(path) for path in self.clips])
-                    for line, samples in zip(lines, self.clips.values()):
+                    for line, samples in zip(lines, self.clips.values(), strict=True):
                         wanted = classifier(samples, top_k=top)
                         scores = {label["label"]: label["score"] for label in line["labels"]}
                         self.assertEqual(len(scores), len(wanted))
@@ -155,14 +155,14 @@ class Answers(unittest.TestCase):
                     ([], 0.5 if is_sigmoid else 0, 0, 0),
                     (["--threshold", "0.6", "--close-gaps", "0.05", "--min-duration", "0.07"], 0.6, 0.05, 0.07)):
                 lines = lines_of("segment", *self.clips, "--model", folder, "--engine", "reference", *options)
-                for line, samples in zip(lines, self.clips.values()):
+                for line, samples in zip(lines, self.clips.values(), strict=True):
                     with torch.no_grad():
                         logits = model(**self.inputs_of(samples)).logits[0]
                     scores = logits.sigmoid() if is_sigmoid else logits.softmax(-1)
                     wanted = self.segments_of(scores, len(samples) / RATE, is_sigmoid, threshold, gap, shortest)
                     given = [(segment["start"], segment["end"], segment["label"]) for segment in line["segments"]]
                     self.assertEqual(given, [segment[:3] for segment in wanted])
-                    for segment, (*_, score) in zip(line["segments"], wanted):
+                    for segment, (*_, score) in zip(line["segments"], wanted, strict=True):
                         self.assertAlmostEqual(segment["score"], score, delta=1e-12)
                     found += len(given)
             self.assertGreater(found, 20)
@@ -223,7 +223,8 @@ class Answers(unittest.TestCase):
                     wanted.append(model(**self.inputs_of(samples)).embeddings[0])
             lines = lines_of("embed", *self.clips, "--model", folder, "--engine", "reference")
             self.assertEqual([line["embedding"] for line in lines], [vector.tolist() for vector in wanted])
-            for line, vector in zip(lines_of("embed", *self.clips, "--model", folder, "--normalize"), wanted):
+            for line, vector in zip(lines_of("embed", *self.clips, "--model", folder, "--normalize"), wanted,
+                                    strict=True):
                 expected = torch.nn.functional.normalize(vector, dim=-1)
                 self.assertLess((torch.tensor(line["embedding"]) - expected).abs().max().item(), FUSED)
             a, b = list(self.clips)[:2]
@@ -242,7 +243,7 @@ class Answers(unittest.TestCase):
                                 *words)
                 both = lines_of("embed", *self.clips, "--model", folder, "--engine", "reference", "--pool",
                                 "mean+std", *words)
-                for samples, one, two in zip(self.clips.values(), mean, both):
+                for samples, one, two in zip(self.clips.values(), mean, both, strict=True):
                     inputs = self.inputs_of(samples)
                     with torch.no_grad():
                         output = model(**inputs, output_hidden_states=True)
@@ -319,7 +320,7 @@ class Answers(unittest.TestCase):
             for chunk, stride in ((2.0, None), (1.5, 0.25), (3.01, 1.0), (2.0, 0.0), (30.0, 5.0)):
                 words = ["--chunk-seconds", chunk] + ([] if stride is None else ["--stride-seconds", stride])
                 lines = lines_of("transcribe", *self.clips, "--model", folder, "--engine", "reference", *words)
-                for line, samples in zip(lines, self.clips.values()):
+                for line, samples in zip(lines, self.clips.values(), strict=True):
                     wanted = recognizer(samples.copy(), chunk_length_s=chunk, stride_length_s=stride,
                                         return_timestamps="word")
                     self.assertEqual(line["text"], wanted["text"], (name, chunk, stride, line["path"]))
