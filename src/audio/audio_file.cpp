@@ -310,7 +310,10 @@ Waveform load_audio(const std::string& path, const AudioOptions& options,
 
 int count_channels(const std::string& path, const AudioOptions& options) {
   check_options(options, path);
-  const auto file = InputFile::open<AudioError>(path);
+  return count_channels(InputFile::open<AudioError>(path), options);
+}
+
+int count_channels(const InputFile& file, const AudioOptions& options) {
   return OpenedAudio(file, options, [] {}).decoder->format().channels;
 }
 

@@ -17,11 +17,13 @@ extern "C" {
 namespace w2vbert {
 
 struct Libav {
+  static constexpr const char* kExpected =
+      "FFmpeg's shared libraries of the version that w2vbert was compiled with";
   // By the names of the versions whose headers are included.
-  SharedLibrary util{"libavutil.so." AV_STRINGIFY(LIBAVUTIL_VERSION_MAJOR)};
-  SharedLibrary resample{"libswresample.so." AV_STRINGIFY(LIBSWRESAMPLE_VERSION_MAJOR)};
-  SharedLibrary codec{"libavcodec.so." AV_STRINGIFY(LIBAVCODEC_VERSION_MAJOR)};
-  SharedLibrary format{"libavformat.so." AV_STRINGIFY(LIBAVFORMAT_VERSION_MAJOR)};
+  SharedLibrary util{"libavutil.so." AV_STRINGIFY(LIBAVUTIL_VERSION_MAJOR), kExpected};
+  SharedLibrary resample{"libswresample.so." AV_STRINGIFY(LIBSWRESAMPLE_VERSION_MAJOR), kExpected};
+  SharedLibrary codec{"libavcodec.so." AV_STRINGIFY(LIBAVCODEC_VERSION_MAJOR), kExpected};
+  SharedLibrary format{"libavformat.so." AV_STRINGIFY(LIBAVFORMAT_VERSION_MAJOR), kExpected};
 
 // NOLINTBEGIN(bugprone-macro-parentheses): a member and its name
 #define W2VBERT_FUNCTION(library, name) \

@@ -8,10 +8,11 @@
 
 namespace w2vbert {
 
-// As load_audio() and decode_audio() of the file's path.
+// As load_audio(), decode_audio() and count_channels() of the file's path.
 Waveform load_audio(const InputFile& file, const AudioOptions& options,
                     const std::function<void()>& progress);
 Waveform decode_audio(const InputFile& file, const AudioOptions& options,
                       const std::function<void()>& progress);
+int count_channels(const InputFile& file, const AudioOptions& options);
 
 }  // namespace w2vbert

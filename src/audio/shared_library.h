@@ -3,10 +3,10 @@
 namespace w2vbert {
 
 // Loaded when it is made, and until the process ends. Throws AudioError where it cannot be loaded
-// or lacks a function.
+// or lacks a function; `expected` is what it should have been.
 class SharedLibrary {
  public:
-  explicit SharedLibrary(const char* name);
+  SharedLibrary(const char* name, const char* expected);
 
   template <class Function>
   Function find(const char* name) const {
@@ -17,6 +17,7 @@ class SharedLibrary {
   void* address_of(const char* name) const;
 
   const char* name_;
+  const char* expected_;
   void* handle_;
 };
 

@@ -1,7 +1,5 @@
 #include "audio/viewed_file.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
@@ -53,9 +51,8 @@ std::int64_t ViewedFile::read(void* to, std::int64_t count) noexcept {
   }
   while (done < wanted) {
     const std::uint64_t place = at_ + done - prefix_.size();
-    const ssize_t got =
-        ::pread(file_.descriptor(), out + done, std::min<std::uint64_t>(wanted - done, 1 << 24),
-                static_cast<off_t>(place + view_.begin));
+    const ssize_t got = file_.read_some(place + view_.begin, out + done,
+                                        std::min<std::uint64_t>(wanted - done, 1 << 24));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) error_ = errno;
     if (got <= 0) break;

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "core/open_file.h"
 
@@ -76,17 +77,72 @@ InputFile::InputFile(const std::string& path, Fail fail_with, Fail fail_unreadab
   }
   if (!S_ISREG(status.st_mode)) fail(kind_of(status.st_mode));
   identity_ = identity_of(status);
+  size_ = identity_.bytes;
+}
+
+InputFile::InputFile(std::shared_ptr<const InputFile> container, std::string path)
+    : path_(std::move(path)),
+      fail_(container->fail_),
+      fail_unreadable_(container->fail_unreadable_),
+      identity_(container->identity_),
+      container_(std::move(container)) {}
+
+InputFile::InputFile(std::string path, Fail fail_with, std::string content)
+    : path_(std::move(path)),
+      fail_(fail_with),
+      fail_unreadable_(fail_with),
+      size_(content.size()),
+      content_(std::move(content)) {}
+
+InputFile InputFile::member(std::shared_ptr<const InputFile> container, std::string path,
+                            std::uint64_t begin, std::uint64_t bytes) {
+  InputFile file(std::move(container), std::move(path));
+  const std::uint64_t there = file.container_->size();
+  if (begin > there || bytes > there - begin) {
+    file.fail("is cut: " + std::to_string(begin > there ? 0 : there - begin) + " of its " +
+              std::to_string(bytes) + " bytes are there");
+  }
+  file.begin_ = begin;
+  file.size_ = bytes;
+  return file;
+}
+
+InputFile InputFile::member(std::shared_ptr<const InputFile> container, std::string path,
+                            std::string content) {
+  InputFile file(std::move(container), std::move(path));
+  file.size_ = content.size();
+  file.content_ = std::move(content);
+  return file;
+}
+
+const std::string& InputFile::path_on_disk() const {
+  static const std::string none;
+  return container_ ? container_->path_on_disk() : content_ ? none : path_;
+}
+
+int InputFile::descriptor() const {
+  return container_ ? container_->descriptor() : descriptor_.number();
+}
+
+ssize_t InputFile::read_some(std::uint64_t offset, void* to, std::uint64_t bytes) const noexcept {
+  const std::uint64_t left = size_ - std::min(offset, size_);
+  const auto wanted = static_cast<std::size_t>(
+      std::min<std::uint64_t>({bytes, kMaxTransferBytes, container_ || content_ ? left : bytes}));
+  if (content_) {
+    std::memcpy(to, content_->data() + (size_ - left), wanted);
+    return static_cast<ssize_t>(wanted);
+  }
+  return ::pread(descriptor(), to, wanted, static_cast<off_t>(begin_ + offset));
 }
 
 void InputFile::read_at(std::uint64_t offset, void* to, std::uint64_t bytes) const {
   auto* out = static_cast<char*>(to);
   int stale = 0;
   while (bytes > 0) {
-    const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(bytes, kMaxTransferBytes));
-    const ssize_t got = ::pread(descriptor_.number(), out, wanted, static_cast<off_t>(offset));
+    const ssize_t got = read_some(offset, out, bytes);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0 && errno == ESTALE && stale++ < kStaleRetries) {
-      reopen();
+      (container_ ? *container_ : *this).reopen();
       continue;
     }
     if (got < 0) fail_unreadable(system_message("cannot be read", errno));
@@ -107,8 +163,9 @@ void InputFile::reopen() const {
 }
 
 void InputFile::check_unchanged() const {
+  if (content_ && !container_) return;
   struct stat now = {};
-  if (::fstat(descriptor_.number(), &now) != 0) {
+  if (::fstat(descriptor(), &now) != 0) {
     fail_unreadable(system_message("cannot be examined", errno));
   }
   if (identity_of(now) != identity_) {
@@ -117,6 +174,8 @@ void InputFile::check_unchanged() const {
 }
 
 bool InputFile::is_in_place() const {
+  if (container_) return container_->is_in_place();
+  if (content_) return true;
   struct stat there = {};
   return ::stat(path_.c_str(), &there) == 0 && identity_of(there) == identity_;
 }

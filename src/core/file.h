@@ -3,12 +3,16 @@
 #pragma once
 
 #include <sys/stat.h>
+#include <sys/types.h>
 
 #include <compare>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "core/descriptor.h"
 #include "w2vbert/core/error.h"
@@ -35,7 +39,8 @@ FileIdentity identity_of(const struct stat& status);
 // Tells what is at `path`, also a link; nothing where nothing is. Throws StorageError.
 std::optional<FileIdentity> identity_at(const std::string& path);
 
-// A regular file opened for reading with pread. Move-only; several threads may read at once.
+// A regular file opened for reading with pread, or a file that lies in one (a member of a tar) and
+// is read as if it were one of its own. Move-only; several threads may read at once.
 class InputFile {
  public:
   // Opens without blocking and refuses everything but a regular file. Failures, here and later, are
@@ -51,13 +56,33 @@ class InputFile {
           throw UnreadableError(at, "", problem);
         });
   }
+  // The `bytes` bytes of `container` from `begin` on, as a file that errors call `path`. Where it
+  // has fewer, that is the container's FileError.
+  static InputFile member(std::shared_ptr<const InputFile> container, std::string path,
+                          std::uint64_t begin, std::uint64_t bytes);
+  // The same of a file whose bytes do not lie in `container` as they are: a compressed one.
+  static InputFile member(std::shared_ptr<const InputFile> container, std::string path,
+                          std::string content);
+  // Bytes that lie in no file. `path` stands for one in errors.
+  template <typename FileError>
+  static InputFile in_memory(std::string path, std::string content) {
+    return InputFile(
+        std::move(path),
+        [](const std::string& at, std::string_view problem) { throw FileError(at, "", problem); },
+        std::move(content));
+  }
   const std::string& path() const { return path_; }
-  std::uint64_t size() const { return identity_.bytes; }  // bytes, as of opening
-  int descriptor() const { return descriptor_.number(); }
+  // The path of the file on the disk, a member's container; "" for bytes that lie in no file.
+  const std::string& path_on_disk() const;
+  std::uint64_t size() const { return size_; }  // bytes, as of opening
+  // Those of the file on the disk; -1 and nothing for bytes that lie in no file.
+  int descriptor() const;
   FileIdentity identity() const { return identity_; }  // as of opening
 
   // Fills `to` with `bytes` bytes from `offset`; a file that ends before has shrunk, an error.
   void read_at(std::uint64_t offset, void* to, std::uint64_t bytes) const;
+  // As pread(2): how many bytes were read, which may be fewer; -1 with errno.
+  ssize_t read_some(std::uint64_t offset, void* to, std::uint64_t bytes) const noexcept;
 
   // An error when size, modification time or inode differ from those at opening.
   void check_unchanged() const;
@@ -67,6 +92,8 @@ class InputFile {
  private:
   using Fail = void (*)(const std::string& path, std::string_view problem);
   InputFile(const std::string& path, Fail fail, Fail fail_unreadable);
+  InputFile(std::shared_ptr<const InputFile> container, std::string path);
+  InputFile(std::string path, Fail fail, std::string content);
   [[noreturn]] void fail(std::string_view problem) const;
   [[noreturn]] void fail_unreadable(std::string_view problem) const;
   void reopen() const;  // the same file under the same descriptor
@@ -76,6 +103,10 @@ class InputFile {
   Fail fail_unreadable_;
   Descriptor descriptor_{-1};
   FileIdentity identity_;
+  std::uint64_t size_ = 0;
+  std::shared_ptr<const InputFile> container_;  // of a member
+  std::uint64_t begin_ = 0;                     // in it
+  std::optional<std::string> content_;          // what is in memory
 };
 
 // The whole of `file`, which has at most `max_bytes`.

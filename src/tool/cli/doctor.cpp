@@ -26,6 +26,7 @@
 #include "tool/cli/console.h"
 #include "tool/cli/exit_status.h"
 #include "tool/cli/options.h"
+#include "tool/corpus/archive.h"
 #include "tool/store/json_text.h"
 #include "tool/tasks/type_comparison.h"
 #include "w2vbert/audio/audio_file.h"
@@ -85,6 +86,18 @@ Finding libav_finding() {
   return {"libav", "not in this build",
           "only needed for M4A, AAC, WebM, WMA and others: install libavformat-dev and "
           "libswresample-dev and configure anew, or convert such files with ffmpeg"};
+}
+
+Finding libarchive_finding() {
+  std::string version;
+  try {
+    version = libarchive_version();
+  } catch (const AudioError& error) {
+    return {"libarchive", error.what(), "only needed for tars: install libarchive's library"};
+  }
+  if (!version.empty()) return {"libarchive", version + " (tars)", ""};
+  return {"libarchive", "not in this build",
+          "only needed for tars: install libarchive-dev and configure anew, or unpack them"};
 }
 
 Finding cpu_finding() {
@@ -228,6 +241,7 @@ int run(const DoctorOptions& options) {
       {"libsndfile", ::sf_version_string(), ""},
       {"soxr", ::soxr_version(), ""},
       libav_finding(),
+      libarchive_finding(),
       cpu_finding(),
       threads_finding(),
       onednn_finding(),

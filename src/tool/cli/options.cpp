@@ -11,11 +11,13 @@
 #include <limits>
 #include <utility>
 
+#include "audio/opened_audio.h"
 #include "core/environment.h"
 #include "core/file.h"
 #include "core/parse_number.h"
 #include "core/text.h"
 #include "core/threads.h"
+#include "tool/corpus/archive.h"
 #include "tool/corpus/audio_directory.h"
 #include "tool/run/local_process.h"
 #include "tool/store/run_directory.h"
@@ -95,11 +97,11 @@ void read_channels(const std::string& text, ClipOptions& options) {
 }
 
 // A file that cannot be read fails once, when it is its turn.
-int channels_of_file(const std::string& path, bool salvage) {
+int channels_of_file(InputOpener& opener, const InputPlace& place, bool salvage) {
   AudioOptions options;
   options.salvage = salvage;
   try {
-    return count_channels(path, options);
+    return count_channels(opener.open(place), options);
   } catch (const AudioError&) {
     return 1;
   }
@@ -111,9 +113,10 @@ std::vector<int> count_all_channels(const InputList& list, bool salvage) {
   std::vector<int> channels(list.size());
   at::parallel_for(
       0, static_cast<std::int64_t>(list.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+        InputOpener opener;
         for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
           if (!list.repeats_path(i)) {
-            channels[i] = channels_of_file(list.path(i), salvage);
+            channels[i] = channels_of_file(opener, list.place(i), salvage);
           }
         }
       });
@@ -315,11 +318,14 @@ void ClipOptions::add_readers_to(CLI::App& command) {
 }
 
 void ClipOptions::add_inputs_to(CLI::App& command) {
-  command.add_option("AUDIO", paths, "Audio files: WAV, FLAC, Ogg, MP3 and others")->type_name("");
+  command
+      .add_option("AUDIO", paths,
+                  "Audio files: WAV, FLAC, Ogg, MP3 and others, and tars of them (WebDataset's)")
+      ->type_name("");
   add_value(
       command, "--manifest", manifest, "FILE|DIR",
-      "A list of audio files instead (- for stdin), relative paths counting from its folder, or a "
-      "directory, for the audio files in and below it, by links, too");
+      "A list of audio files and tars instead (- for stdin), relative paths counting from its "
+      "folder, or a directory, for those in and below it, by links, too");
   add_value(
       command, "--manifest-format", manifest_format,
       OneOf<ManifestFormat>({{"list", ManifestFormat::list},
@@ -395,10 +401,12 @@ InputList ClipOptions::inputs(OutputNames names) const {
   list.set_output_ending(shard_size ? "" : ending_of(output_format));
   if (naming) list.set_naming(*naming);
   list.set_reserved(&is_name_of_record);
+  ArchiveLister archives(list);
   for (const std::string& path : paths) {
     if (path.empty()) throw UsageError("", "", "an empty path", "the path of an audio file");
-    list.add(path);
+    has_archive_name(path) ? archives.add(path) : list.add(path);
   }
+  archives.finish();
   if (is_directory<UsageError>(manifest)) {
     read_audio_directory(manifest, list);
   } else if (!manifest.empty()) {
@@ -435,8 +443,10 @@ int ClipOptions::reading_threads_beside_model(c10::Device device) const {
 }
 
 PartitionChoice ClipOptions::partition() const {
-  return choose_partition(environment_variable,
-                          {given(share), given(num_shards), given(shard_index), !manifest.empty()});
+  return choose_partition(
+      environment_variable,
+      {given(share), given(num_shards), given(shard_index),
+       !manifest.empty() || std::any_of(paths.begin(), paths.end(), &has_archive_name)});
 }
 
 }  // namespace w2vbert::tool

@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <set>
 #include <utility>
@@ -16,6 +15,8 @@
 #include "core/directory_entries.h"
 #include "core/file.h"
 #include "core/text.h"
+#include "tool/corpus/archive.h"
+#include "tool/corpus/passed_over.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -23,48 +24,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kMaxKindsInNote = 12;
-constexpr std::size_t kMaxEndingBytes = 16;  // what is longer is no ending, but part of the name
 constexpr const char* kExpected = "a directory with audio files";
-
-// What was not taken, by its kind.
-class PassedOver {
- public:
-  void add(const std::string& kind) { ++counts_[kind]; }
-
-  void add_file(const std::string& name) {
-    const std::size_t dot = name.rfind('.');
-    std::string ending = dot == std::string::npos ? "" : lower_case(name.substr(dot));
-    const bool is_ending = ending.size() > 1 && ending.size() <= kMaxEndingBytes;
-    add(is_ending ? quote_bytes(ending) : "without an ending");
-  }
-
-  // "12 .txt, 3 .m4a, 2 hidden"; "" where it is nothing.
-  std::string text() const {
-    std::vector<std::pair<std::size_t, std::string>> kinds;
-    for (const auto& [kind, count] : counts_) kinds.emplace_back(count, kind);
-    std::stable_sort(kinds.begin(), kinds.end(),
-                     [](const auto& a, const auto& b) { return a.first > b.first; });
-    std::vector<std::string> words;
-    std::size_t others = 0;
-    for (const auto& [count, kind] : kinds) {
-      if (words.size() < kMaxKindsInNote) {
-        words.push_back(std::to_string(count) + " " + kind);
-      } else {
-        others += count;
-      }
-    }
-    if (others > 0) words.push_back(std::to_string(others) + " of other kinds");
-    return comma_list(words);
-  }
-
- private:
-  std::map<std::string, std::size_t> counts_;
-};
 
 class DirectoryWalk {
  public:
-  DirectoryWalk(const std::string& path, InputList& inputs) : top_(path), inputs_(inputs) {}
+  DirectoryWalk(const std::string& path, InputList& inputs)
+      : top_(path), inputs_(inputs), archives_(inputs) {}
 
   void run() {
     enter(top_);
@@ -83,13 +48,16 @@ class DirectoryWalk {
     }
     std::sort(files_.begin(), files_.end());
     for (std::string& file : files_) {
-      if (const auto bad = inputs_.problem_of(file, "", std::nullopt)) {
+      if (has_archive_name(file)) {
+        archives_.add(file);
+      } else if (const auto bad = inputs_.problem_of(file, "", std::nullopt)) {
         inputs_.add_bad_row({file, "", bad->problem + ", expected " + bad->expected});
       } else {
         inputs_.add(file);
       }
       std::string().swap(file);  // there may be millions
     }
+    archives_.finish();
     if (!passed_over.empty()) {
       inputs_.add_note(quote_bytes(top_) + ": passed over: " + passed_over);
     }
@@ -128,7 +96,7 @@ class DirectoryWalk {
       passed_over_.add("hidden");
     } else if (entry.is_directory(error)) {
       (is_link ? linked_ : to_list).push_back(entry.path().string());
-    } else if (has_audio_name(name)) {
+    } else if (has_audio_name(name) || has_archive_name(name)) {
       files_.push_back(entry.path().string());
     } else if (is_link && !entry.exists(error)) {
       passed_over_.add("dangling");
@@ -147,6 +115,7 @@ class DirectoryWalk {
 
   const std::string& top_;
   InputList& inputs_;
+  ArchiveLister archives_;
   std::set<Inode> entered_;
   std::vector<std::string> linked_;  // directories that links lead to
   std::vector<std::string> files_;

@@ -87,8 +87,39 @@ void InputList::add_named(std::string_view name, std::string_view path,
     channels_.resize(size(), 0);
     channels_.push_back(static_cast<std::uint8_t>(*channel));
   }
+  names_.ends.resize(size(), names_.bytes.size());
   names_.add(name);
   paths_.add(path);
+}
+
+void InputList::set_member(Member member) {
+  const auto is_of = [&](const Member& container) {
+    return container.container == member.container && container.kind == member.kind &&
+           container.listed == member.listed;
+  };
+  if (containers_.empty() || !is_of(containers_.back())) containers_.push_back(member);
+  members_.resize(size() - 1);
+  members_.push_back({containers_.size(), member.begin, member.bytes});
+}
+
+InputList::StoredMember InputList::member(std::size_t index) const {
+  return index < members_.size() ? members_[index] : StoredMember{};
+}
+
+InputPlace InputList::place(std::size_t index) const {
+  InputPlace place{path(index)};
+  if (const StoredMember stored = member(index); stored.container > 0) {
+    place.member = containers_[stored.container - 1];
+    place.member->begin = stored.begin;
+    place.member->bytes = stored.bytes;
+  }
+  return place;
+}
+
+bool InputList::are_packed_together(std::size_t index, std::size_t other) const {
+  const std::uint64_t container = member(index).container;
+  return container > 0 && container == member(other).container &&
+         containers_[container - 1].kind == Member::Kind::packed;
 }
 
 void InputList::add_bad_row(BadRow row) {
@@ -129,7 +160,7 @@ void InputList::split_channels(const std::function<int(std::size_t index)>& chan
     if (i == size()) break;
     const std::optional<int> own_channel = channel(i);
     if (!repeats_path(i)) channels = channels_of(i);
-    const std::string_view own_name = names_.ends.empty() ? std::string_view() : names_[i];
+    const std::string_view own_name = i < names_.ends.size() ? names_[i] : std::string_view();
     const int first = own_channel.value_or(1), last = own_channel.value_or(channels);
     for (int channel = first; channel <= last; ++channel) {
       if (const auto bad = problem_of(paths_[i], own_name, segment(i), channel)) {
@@ -138,14 +169,16 @@ void InputList::split_channels(const std::function<int(std::size_t index)>& chan
         continue;
       }
       split.paths_.add(paths_[i]);
-      if (!names_.ends.empty()) split.names_.add(names_[i]);
+      if (i < names_.ends.size()) split.names_.add(names_[i]);
       if (i < segments_.size()) split.segments_.push_back(segments_[i]);
+      if (i < members_.size()) split.members_.push_back(members_[i]);
       split.channels_.push_back(static_cast<std::uint8_t>(channel));
     }
   }
   paths_ = std::move(split.paths_);
   names_ = std::move(split.names_);
   segments_ = std::move(split.segments_);
+  members_ = std::move(split.members_);
   channels_ = std::move(split.channels_);
   inputs_before_ = std::move(split.inputs_before_);
 }
@@ -160,8 +193,9 @@ std::string InputList::normalised(std::string_view path) const {
   return normalised_path(working_directory_ + "/" + std::string(path));
 }
 
-Naming InputList::naming() const {
-  return naming_.value_or(names_.ends.empty() ? Naming::path : Naming::id);
+bool InputList::has_own_name(std::size_t index) const {
+  return naming_.value_or(Naming::id) == Naming::id && index < names_.ends.size() &&
+         !names_[index].empty();
 }
 
 std::string InputList::name(std::size_t index) const {
@@ -171,9 +205,9 @@ std::string InputList::name(std::size_t index) const {
 }
 
 std::string InputList::name_of_file(std::size_t index) const {
-  if (naming() == Naming::id) return std::string(names_[index]);
+  if (has_own_name(index)) return std::string(names_[index]);
   const std::string path = normalised(paths_[index]);
-  const std::size_t folders = naming() == Naming::stem ? directory_prefix(path).size() : root_size_;
+  const std::size_t folders = naming_ == Naming::stem ? directory_prefix(path).size() : root_size_;
   std::string name(without_extension(path).substr(folders));
   if (const auto cut = segment(index); cut && cut->has_offset) name += borders(*cut);
   return name;
@@ -239,11 +273,13 @@ void InputList::finish() {
   for (std::size_t i = 0; i < size(); ++i) {
     if (paths_[i].empty()) throw UsageError("", "", "an empty path", "the path of an audio file");
   }
-  if (naming() == Naming::id && names_.ends.size() != size()) {
+  std::size_t named = 0;
+  for (std::size_t i = 0; i < size(); ++i) named += has_own_name(i) ? 1 : 0;
+  if (naming_ == Naming::id && named != size()) {
     throw UsageError("", "name", "the list has no names of its own",
-                     "path or stem, or a list of names and paths (wav.scp)", "name");
+                     "path or stem, or a list of names and paths (wav.scp), or tars", "name");
   }
-  if (naming() == Naming::path && size() > 0) root_size_ = common_root();
+  if (naming_ != Naming::stem && named < size()) root_size_ = common_root();
   if (names_needed_ == OutputNames::kUnneeded) return;
   for (std::size_t i = 0; i < size(); ++i) {
     const std::string one = name(i);
@@ -304,7 +340,7 @@ void InputList::check_names_differ() const {
     throw UsageError(paths_[second], "",
                      (cut ? segment_text(cut) + ": " : "") + "gives the output name " +
                          in_quotes(name(second)) + " as " + described(first) + " does",
-                     naming() == Naming::id ? "names that differ"
+                     has_own_name(second) ? "names that differ"
                      : cut ? "segments whose borders differ by milliseconds, each once"
                            : "names that differ without their extensions",
                      "name");

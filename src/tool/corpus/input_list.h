@@ -15,6 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include "tool/corpus/input_place.h"
+
 namespace w2vbert::tool {
 
 // The ending of an output file, unless another format is requested.
@@ -53,7 +55,7 @@ struct BadRow {
 
 // What an output's name is made of.
 enum class Naming {
-  path,  // the input's path below the common root of the whole list
+  path,  // the input's path below the common root of the whole list, in which a tar is a folder
   stem,  // its file name alone
   id,    // what the list itself calls it
 };
@@ -72,7 +74,7 @@ enum class OutputNames { kNeeded, kUnneeded };
 // input gives its file name. A segment adds its borders in milliseconds:
 // a/x-0001500-0004250. With Naming::stem the folders are left out: "x". Paths are made absolute and
 // freed of "." and ".." by their text alone, for the naming only: they are opened as they were
-// given. A list may bring names of its own instead, for all inputs or none.
+// given. A list may bring names of its own instead; members of tars have their keys.
 class InputList {
  public:
   // `working_directory` is what relative paths count from; absolute.
@@ -83,6 +85,9 @@ class InputList {
   // With a channel, from 1, the name ends as those of split_channels() do.
   void add_named(std::string_view name, std::string_view path,
                  const std::optional<InputSegment>& segment = {}, std::optional<int> channel = {});
+  // Makes of the input that was added last a member of such a container, whose path that of the
+  // input begins with.
+  void set_member(Member member);
   // Whether an input is of the same file as the one before it: rows of one file mostly follow each
   // other.
   bool repeats_path(std::size_t index) const {
@@ -120,8 +125,11 @@ class InputList {
   void finish();
 
   std::size_t size() const noexcept { return paths_.ends.size(); }
-  // As given; relative to the working directory when relative.
+  // As given; relative to the working directory when relative. Of a member as InputPlace::path.
   std::string path(std::size_t index) const;
+  InputPlace place(std::size_t index) const;
+  // Whether two inputs are members of one compressed tar, which is read from one end to the other.
+  bool are_packed_together(std::size_t index, std::size_t other) const;
   // Without ".safetensors"; slashes separate components.
   std::string name(std::size_t index) const;
   // Nothing for a whole file.
@@ -156,8 +164,15 @@ class InputList {
   // file.
   std::optional<InputProblem> problem_of_name(std::string_view name,
                                               std::string_view expected) const;
+  struct StoredMember {
+    std::uint64_t container = 0;  // in containers_, from 1; 0: no member
+    std::uint64_t begin = 0;
+    std::uint64_t bytes = 0;
+  };
+  StoredMember member(std::size_t index) const;
+  // Whether an input's name is that of the list.
+  bool has_own_name(std::size_t index) const;
   std::string normalised(std::string_view path) const;
-  Naming naming() const;
   std::string name_of_file(std::size_t index) const;  // without the channel
   std::size_t common_root() const;                    // bytes of it
   std::string described(std::size_t index) const;     // its path, and the segment if it is one
@@ -169,10 +184,12 @@ class InputList {
   std::string working_directory_;
   OutputNames names_needed_;
   Strings paths_;
-  Strings names_;                       // of all inputs, or of none
+  Strings names_;  // of the inputs up to the last one that has one; "" for those without
   std::vector<InputSegment> segments_;  // of the inputs up to the last one that is a segment
   std::vector<std::uint8_t>
       channels_;  // of the inputs up to the last one that has one; 0 for those without
+  std::vector<StoredMember> members_;  // of the inputs up to the last member
+  std::vector<Member> containers_;     // what their members have in common
   std::vector<BadRow> bad_rows_;
   std::vector<std::size_t> inputs_before_;  // each bad row that has a slot; ascending
   std::vector<std::string> notes_;

@@ -13,6 +13,7 @@
 #include "core/json.h"
 #include "core/parse_number.h"
 #include "core/text.h"
+#include "tool/corpus/archive.h"
 #include "tool/corpus/delimited_rows.h"
 #include "tool/corpus/json_rows.h"
 #include "tool/corpus/lhotse_row.h"
@@ -64,6 +65,7 @@ class ManifestReader {
         format_is_guessed_(!format),
         folder_(path == "-" ? "" : directory_prefix(path)),
         inputs_(inputs),
+        archives_(inputs),
         lines_(kMaxManifestLineBytes, [this](const Line& one) { line(one); }),
         csv_([this](const CsvRows::Row& row) { add_csv(row); }),
         array_(kMaxManifestLineBytes,
@@ -103,6 +105,7 @@ class ManifestReader {
     lines_.finish();
     csv_.finish();
     if (is_array_.value_or(false)) array_.finish();
+    archives_.finish();
     if (good_rows_ > 0) return;
     if (first_problem_) throw *first_problem_;
     throw UsageError(path_, "", "is empty", expected());
@@ -183,6 +186,12 @@ class ManifestReader {
       return bad_row("holds a NUL byte");
     }
     const std::string whole = below(folder, path);
+    if (has_archive_name(whole)) return add_archive(whole, path, !name.empty() || segment);
+    std::optional<Member> member;
+    if (const std::size_t colon = place_in_archive(whole); format_has_archives() && colon > 0) {
+      member = Member{whole.substr(0, colon), Member::Kind::wav,
+                      *parse_number<std::uint64_t>(std::string_view(whole).substr(colon + 1))};
+    }
     if (const auto bad = inputs_.problem_of(whole, name, segment, channel)) {
       return bad_row(in_quotes(path) + " " + bad->problem, bad->expected);
     }
@@ -200,6 +209,29 @@ class ManifestReader {
     } else {
       inputs_.add(whole);
     }
+    if (member) inputs_.set_member(std::move(*member));
+  }
+
+  // Its members are inputs, by names of their own.
+  void add_archive(const std::string& whole, std::string_view path, bool is_part_or_named) {
+    if (is_part_or_named) {
+      return bad_row(in_quotes(path) + " is a tar, whose members have names and no segments",
+                     "a row with the path alone");
+    }
+    ++good_rows_;
+    archives_.add(whole);
+  }
+
+  bool format_has_archives() const {
+    return format_ == ManifestFormat::scp || format_ == ManifestFormat::segments;
+  }
+
+  // Kaldi: ClassifyRxfilename, kOffsetFileInput. Where the colon is of "wav.ark:1234"; 0 for
+  // others.
+  static std::size_t place_in_archive(std::string_view path) {
+    const std::size_t colon = path.rfind(':');
+    if (colon == std::string_view::npos || colon == 0) return 0;
+    return parse_number<std::uint64_t>(path.substr(colon + 1)) ? colon : 0;
   }
 
   // A table's header -> which field is the path. False: no field is.
@@ -335,11 +367,9 @@ class ManifestReader {
           "a name, a blank and a path (run the command once, and name the file that "
           "it writes)"};
     }
-    const std::size_t colon = row.rfind(':');
-    if (colon != std::string_view::npos && row.substr(0, colon).ends_with(".ark") &&
-        parse_number<std::uint64_t>(row.substr(colon + 1))) {
-      return InputProblem{"is a place in an archive",
-                          "a name, a blank and a path (Kaldi's wav-copy writes files)"};
+    if (row.ends_with(']') && place_in_archive(row.substr(0, row.rfind('['))) > 0) {
+      return InputProblem{"is a range of an entry",
+                          "a name, a blank and a path, with :offset behind that of an archive"};
     }
     return std::nullopt;
   }
@@ -459,6 +489,7 @@ class ManifestReader {
   std::string root_;  // of a tsv
   std::optional<Header> header_;
   InputList& inputs_;
+  ArchiveLister archives_;
   LineSplitter lines_;
   CsvRows csv_;
   JsonArraySplitter array_;

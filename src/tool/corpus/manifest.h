@@ -18,7 +18,7 @@ enum class ManifestFormat {
   jsonl,     // a JSON object a line, or an array of them: NeMo's {"audio_filepath": path,
              // "duration": s, "offset": s}, datasets' {"file_name": path}, with further keys
              // Lhotse's cuts and recordings (lhotse_row.h), by their ids
-  scp,       // Kaldi's wav.scp: name, blanks, path; no commands (pipes)
+  scp,       // Kaldi's wav.scp: name, blanks, path or archive:offset; no commands (pipes)
   segments,  // Kaldi's segments: name, name in the wav.scp beside it, start, end, perhaps channel
 };
 

@@ -24,11 +24,11 @@ constexpr std::int64_t kMinSamples = SeamlessM4TFeatureExtractor::kMinSamples;
 constexpr std::size_t kMaxFailedFiles = 1000;  // to be remembered
 
 // A path, the file that it leads to now, and the channel of it; "" where that cannot be told.
-std::string identity_of(const std::string& path, int channel) {
+std::string identity_of(const InputPlace& place, int channel) {
   struct stat status = {};
-  if (::stat(path.c_str(), &status) != 0) return "";
+  if (::stat(place.path_on_disk().c_str(), &status) != 0) return "";
   const FileIdentity file = w2vbert::identity_of(status);
-  std::string identity = path;
+  std::string identity = place.path;
   for (const auto number :
        {file.device, file.inode, file.bytes, static_cast<std::uint64_t>(file.modified_ns),
         static_cast<std::uint64_t>(channel)}) {
@@ -249,6 +249,7 @@ void ClipReader::read_pending(Decoding& decoding) {
   const OneCore alone;  // the cores are the engine's
   const SeamlessM4TFeatureExtractor extractor(request_.features);
   Decoded decoded;
+  InputOpener opener;
   for (auto turns = next_turns(); turns.begin < turns.end; turns = next_turns()) {
     for (std::size_t turn = turns.begin; turn < turns.end; ++turn) {
       ReadClip clip;
@@ -260,7 +261,7 @@ void ClipReader::read_pending(Decoding& decoding) {
           decoding.end = turns.end;
           decoding.path = input.path;
         }
-        clip = read(input, extractor, decoded, decoding);
+        clip = read(input, extractor, decoded, opener, decoding);
       } catch (const GivenUp&) {
         return;
       } catch (...) {
@@ -312,23 +313,23 @@ void ClipReader::set_active(Decoding& decoding, bool active, const std::string& 
 
 bool ClipReader::is_in_place(const Decoded& decoded, Decoding& decoding) {
   set_active(decoding, true);
-  const std::string identity = identity_of(decoded.path, decoded.channel);
+  const std::string identity = identity_of(decoded.place, decoded.channel);
   set_active(decoding, false);
   return !identity.empty() && identity == decoded.identity;
 }
 
-ClipReader::Decoded ClipReader::decode(const ClipInput& input, Decoding& decoding,
-                                       Decoder how) const {
+ClipReader::Decoded ClipReader::decode(const ClipInput& input, InputOpener& opener,
+                                       Decoding& decoding, Decoder how) const {
   // `this` may be gone when the decoder returns: the input is the thread's, and this a copy.
   const AudioOptions options = audio_of(input);
-  const std::string& path = input.path;
+  const InputPlace place = input.place();
   // Something else may be wanted of the same file.
   const int channel = input.channel.value_or(0);
   const bool remembers = input.segment || channel > 0;
   std::string identity;
   set_active(decoding, true);
   if (remembers) {
-    identity = identity_of(path, channel);
+    identity = identity_of(place, channel);
     set_active(decoding, true, identity);  // the file system may have hung
     if (const std::exception_ptr known = failed_.find(identity)) {
       set_active(decoding, false);
@@ -340,7 +341,7 @@ ClipReader::Decoded ClipReader::decode(const ClipInput& input, Decoding& decodin
   bool has_begun = false;
   try {
     // Opened once: an output says which bytes it is of, whatever comes to lie at the path.
-    const auto file = InputFile::open<AudioError>(path);
+    const auto file = opener.open(place, [&] { set_active(decoding, true, identity); });
     decoded.waveform = how(file, options, [&] {
       has_begun = true;
       set_active(decoding, true, identity);
@@ -356,33 +357,34 @@ ClipReader::Decoded ClipReader::decode(const ClipInput& input, Decoding& decodin
   // What cannot be opened costs nothing to try again.
   if (failure && has_begun) failed_.add(identity, failure);
   if (failure) std::rethrow_exception(failure);
-  decoded.path = path;
+  decoded.place = place;
   decoded.channel = channel;
   decoded.identity = identity;
   return decoded;
 }
 
-Waveform ClipReader::load(ClipInput& input, Decoded& decoded, Decoding& decoding) const {
+Waveform ClipReader::load(ClipInput& input, Decoded& decoded, InputOpener& opener,
+                          Decoding& decoding) const {
   const std::string& path = input.path;
   const auto& segment = input.segment;
   if (input.waveform) {
-    decoded.path.clear();
+    decoded.place = {};
     decoded.input = {};
     return load_samples(std::move(*input.waveform), request_.audio, path);
   }
   if (!segment) {
-    Decoded whole = decode(input, decoding, &load_audio);
-    decoded.path.clear();
+    Decoded whole = decode(input, opener, decoding, &load_audio);
+    decoded.place = {};
     decoded.input = std::move(whole.input);
     const std::int64_t samples = whole.waveform.source_samples;
     decoded.input.part = FilePart{0, samples, samples, whole.waveform.source_sample_rate_hz};
     return std::move(whole.waveform);
   }
   const int channel = input.channel.value_or(0);
-  const bool is_decoded = decoded.path == path && decoded.channel == channel;
+  const bool is_decoded = decoded.place.path == path && decoded.channel == channel;
   if (!is_decoded || !is_in_place(decoded, decoding)) {
-    decoded.path.clear();
-    decoded = decode(input, decoding, &decode_audio);
+    decoded.place = {};
+    decoded = decode(input, opener, decoding, &decode_audio);
   }
   Waveform cut =
       cut_audio(decoded.waveform, segment->offset_seconds, segment->duration_seconds, path);
@@ -395,11 +397,11 @@ Waveform ClipReader::load(ClipInput& input, Decoded& decoded, Decoding& decoding
 }
 
 ReadClip ClipReader::read(ClipInput& input, const SeamlessM4TFeatureExtractor& extractor,
-                          Decoded& decoded, Decoding& decoding) const {
+                          Decoded& decoded, InputOpener& opener, Decoding& decoding) const {
   const at::NoGradGuard no_grad;
   ReadClip clip;
   Stopwatch watch;
-  const Waveform waveform = load(input, decoded, decoding);
+  const Waveform waveform = load(input, decoded, opener, decoding);
   clip.read_seconds = watch.seconds();
   clip.samples = static_cast<std::int64_t>(waveform.samples.size());
   clip.sample_rate_hz = waveform.sample_rate_hz;

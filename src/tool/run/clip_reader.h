@@ -18,6 +18,7 @@
 #include "core/bounded_queue.h"
 #include "core/file.h"
 #include "core/stopwatch.h"
+#include "tool/corpus/archive.h"
 #include "tool/run/clip_run.h"
 #include "tool/run/clip_source.h"
 #include "tool/store/input_identity.h"
@@ -106,7 +107,7 @@ class ClipReader {
 
   // The file that a thread decoded last: a manifest may ask for many parts of one.
   struct Decoded {
-    std::string path;
+    InputPlace place;
     int channel = 0;
     std::string identity;  // of the file, before it was opened
     Waveform waveform;
@@ -144,11 +145,12 @@ class ClipReader {
   static bool is_in_place(const Decoded& decoded, Decoding& decoding);
   // Take the input's waveform.
   ReadClip read(ClipInput& input, const SeamlessM4TFeatureExtractor& extractor, Decoded& decoded,
-                Decoding& decoding) const;
-  Waveform load(ClipInput& input, Decoded& decoded, Decoding& decoding) const;
+                InputOpener& opener, Decoding& decoding) const;
+  Waveform load(ClipInput& input, Decoded& decoded, InputOpener& opener, Decoding& decoding) const;
   // With `how`, decode_audio or load_audio.
   using Decoder = Waveform (*)(const InputFile&, const AudioOptions&, const std::function<void()>&);
-  Decoded decode(const ClipInput& input, Decoding& decoding, Decoder how) const;
+  Decoded decode(const ClipInput& input, InputOpener& opener, Decoding& decoding,
+                 Decoder how) const;
   AudioOptions audio_of(const ClipInput& input) const;
 
   const std::shared_ptr<ClipSource> source_;

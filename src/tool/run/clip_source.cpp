@@ -1,5 +1,7 @@
 #include "tool/run/clip_source.h"
 
+#include <utility>
+
 namespace w2vbert::tool {
 
 ClipSource::Turns ListedClips::next() {
@@ -11,6 +13,9 @@ ClipSource::Turns ListedClips::next() {
            inputs_.path(other) == inputs_.path(first);
   };
   next_ = begin + 1;
+  while (next_ < pending_.size() && inputs_.are_packed_together(pending_[begin], pending_[next_])) {
+    ++next_;
+  }
   if (inputs_.segment(pending_[begin])) {
     while (next_ < pending_.size() && is_part_of_first(next_)) ++next_;
   }
@@ -19,7 +24,9 @@ ClipSource::Turns ListedClips::next() {
 
 ClipInput ListedClips::input(std::size_t turn) {
   const std::size_t index = pending_[turn];
-  return {inputs_.path(index), inputs_.segment(index), inputs_.channel(index)};
+  InputPlace place = inputs_.place(index);
+  return {std::move(place.path), inputs_.segment(index), inputs_.channel(index), std::nullopt,
+          std::move(place.member)};
 }
 
 }  // namespace w2vbert::tool

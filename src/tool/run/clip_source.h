@@ -13,10 +13,13 @@ namespace w2vbert::tool {
 
 // What one clip is read from.
 struct ClipInput {
-  std::string path;  // of the file, or ""
+  std::string path;  // of the file, or ""; InputPlace::path
   std::optional<InputSegment> segment = {};
   std::optional<int> channel = {};        // of the file, from 1; else what the options say
   std::optional<Waveform> waveform = {};  // in the place of a file
+  std::optional<Member> member = {};      // where the path is that of one
+
+  InputPlace place() const { return {path, member}; }
 };
 
 // Clips in turns, which count from 0 without gaps. Any thread may call its members.
@@ -29,7 +32,8 @@ class ClipSource {
 
   virtual ~ClipSource() = default;
   // The next turns, for one thread: parts of one file that follow each other, which decodes it
-  // once. May wait for them. Empty: there are no more. One thread at a time calls it.
+  // once, or members of one compressed tar, which reads it once. May wait for them. Empty: there
+  // are no more. One thread at a time calls it.
   virtual Turns next() = 0;
   // What ReadClip::index is for the clip of a turn.
   virtual std::size_t index(std::size_t turn) const = 0;

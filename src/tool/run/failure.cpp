@@ -4,12 +4,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <new>
 #include <string_view>
 #include <system_error>
 #include <utility>
 
+#include "core/parse_number.h"
 #include "core/text.h"
+#include "tool/corpus/archive.h"
 #include "tool/corpus/worker_request.h"
 #include "w2vbert/engine/engine.h"
 
@@ -18,8 +21,27 @@ namespace {
 
 constexpr std::size_t kMaxMessageBytes = 1200;
 
+bool is_regular(const std::string& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
+}
+
+// The file on the disk: of a member (InputPlace::path) its container where that is there.
+std::string path_on_disk(const std::string& path) {
+  for (std::size_t slash = path.find('/', 1); slash != std::string::npos;
+       slash = path.find('/', slash + 1)) {
+    const std::string before = path.substr(0, slash);
+    if (has_archive_name(before) && is_regular(before)) return before;
+  }
+  const std::size_t colon = path.rfind(':');
+  const bool has_offset =
+      colon != std::string::npos && parse_number<std::uint64_t>(path.substr(colon + 1));
+  return has_offset && is_regular(path.substr(0, colon)) ? path.substr(0, colon) : path;
+}
+
 // Why a file could not be read, as far as the file system tells.
-std::string kind_of_file(const std::string& path) {
+std::string kind_of_file(const std::string& given) {
+  const std::string path = path_on_disk(given);
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) return "not_found";
   if (!S_ISREG(status.st_mode)) return "not_a_file";

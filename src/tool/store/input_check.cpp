@@ -52,7 +52,8 @@ bool InputCheck::is_of_input(std::size_t index, const std::string& path, Journal
   }
   const std::string input = inputs_.path(index);
   InputIdentity now;
-  switch (check_.compare(recorded, is_record && recorded.is_known(), input, segment, now)) {
+  switch (check_.compare(recorded, is_record && recorded.is_known(), inputs_.place(index), segment,
+                         now)) {
     case Origin::kSame:
       if (is_outdated && is_whole) directory_.adopt(std::move(output));  // it came back
       return true;

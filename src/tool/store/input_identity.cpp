@@ -67,14 +67,24 @@ bool looks_alike(const InputIdentity& recorded, const InputIdentity& now) {
          (recorded.changed_ns == 0 || recorded.changed_ns == now.changed_ns);
 }
 
-// Without resolving its path. Returns 0, or errno.
-int look(const std::string& path, InputIdentity& input) {
-  input.path = path;
-  input.absolute = absolute_path(path);
+// A path without links: of a member that of its container, and what stands behind it.
+std::string resolved_place(const std::string& path, const std::string& path_on_disk) {
+  std::string resolved = resolved_path(path_on_disk);
+  return resolved.empty() ? resolved : resolved + path.substr(path_on_disk.size());
+}
+
+// Without resolving its path. `recorded_bytes` are those of a member that nothing tells before it
+// is opened. Returns 0, or errno.
+int look(const InputPlace& place, std::uint64_t recorded_bytes, InputIdentity& input) {
+  input.path = place.path;
+  input.absolute = absolute_path(place.path);
   struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) return errno;
+  if (::stat(place.path_on_disk().c_str(), &status) != 0) return errno;
   const FileIdentity found = identity_of(status);
   input.bytes = found.bytes;
+  if (place.member) {
+    input.bytes = place.member->kind == Member::Kind::wav ? recorded_bytes : place.member->bytes;
+  }
   input.modified_ns = found.modified_ns;
   input.changed_ns = changed_ns_of(status);
   return 0;
@@ -107,7 +117,7 @@ InputIdentity identify_input(const InputFile& file, const std::function<void()>&
   InputIdentity input;
   input.path = file.path();
   input.absolute = absolute_path(input.path);
-  input.resolved = resolved_path(input.path);
+  input.resolved = resolved_place(input.path, file.path_on_disk());
   input.bytes = file.size();
   input.modified_ns = file.identity().modified_ns;
   input.changed_ns = changed_ns;
@@ -122,12 +132,12 @@ InputIdentity identify_input(const InputFile& file, const std::function<void()>&
 }
 
 Origin OriginCheck::compare(const InputIdentity& recorded, bool is_look_known,
-                            const std::string& path, const std::optional<InputSegment>& segment,
+                            const InputPlace& place, const std::optional<InputSegment>& segment,
                             InputIdentity& now) {
   now = {};
-  const int error = look(path, now);
+  const int error = look(place, recorded.bytes, now);
   if (error != 0 && !means_absent(error)) return Origin::kUnreadable;
-  now.resolved = resolved_path(path);
+  now.resolved = resolved_place(place.path, place.path_on_disk());
   now.segment = segment;
   now.part = recorded.part;
   const bool same_place = recorded.is_known() && is_same_place(recorded, now);
@@ -143,11 +153,11 @@ Origin OriginCheck::compare(const InputIdentity& recorded, bool is_look_known,
   }
   const Origin different = same_place ? Origin::kReplaced : Origin::kOther;
   const bool has_other_size = is_look_known && recorded.bytes != now.bytes;
-  if (last_.path == path && looks_alike(last_, now)) {
+  if (last_.path == place.path && looks_alike(last_, now)) {
     now.digest = last_.digest;
   } else {
     try {
-      now = identify_input(InputFile::open<AudioError>(path));
+      now = identify_input(opener_.open(place));
       now.segment = segment;
       now.part = recorded.part;
     } catch (const AudioError&) {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/file.h"
+#include "tool/corpus/archive.h"
 #include "tool/corpus/input_list.h"
 
 namespace w2vbert::tool {
@@ -36,15 +37,15 @@ inline std::optional<FilePart> file_part(std::optional<std::int64_t> begin,
 std::string part_text(const FilePart& part);
 
 struct InputIdentity {
-  std::string path;      // as it was given
+  std::string path;      // as it was given; InputPlace::path
   std::string absolute;  // by its text alone
   std::string resolved;  // absolute and through all links, as of then
   std::uint64_t bytes = 0;
-  std::int64_t modified_ns = 0;
+  std::int64_t modified_ns = 0;         // of a member's container
   std::string digest;                   // XXH3-128 of the file's bytes, in hexadecimal
   std::optional<InputSegment> segment;  // of the file, as the list asked for it
   std::optional<FilePart> part = {};
-  std::int64_t changed_ns = 0;  // of the inode (ctime); 0: a record that does not say it
+  std::int64_t changed_ns = 0;  // of that inode (ctime); 0: a record that does not say it
 
   bool is_known() const noexcept { return !path.empty(); }
 };
@@ -72,10 +73,11 @@ class OriginCheck {
   // size and time are those of the file that the output is of; else its place is all that they
   // tell. `now` becomes the file of the input as it was looked at, with a digest where that was
   // needed.
-  Origin compare(const InputIdentity& recorded, bool is_look_known, const std::string& path,
+  Origin compare(const InputIdentity& recorded, bool is_look_known, const InputPlace& place,
                  const std::optional<InputSegment>& segment, InputIdentity& now);
 
  private:
+  InputOpener opener_;
   InputIdentity last_;  // whose digest was computed: a list may ask for many segments of one file
 };
 

@@ -20,7 +20,7 @@ import torch
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
-from run_directories import errors_of, lines_of, outputs_of  # noqa: E402
+from run_directories import errors_of, lines_of, outputs_of, stamp  # noqa: E402
 from small_model import save_small_model  # noqa: E402
 
 lhotse = importlib.import_module("lhotse") if importlib.util.find_spec("lhotse") else None
@@ -162,6 +162,53 @@ class OtherLists(unittest.TestCase):
         nemo = self.extract("--manifest", self.write("nemo.jsonl", rows), "--name", "stem")
         by_stem = {f"utt-{name[:2]}": tensors for name, tensors in nemo.items()}
         self.expect_same(outputs, by_stem)
+
+    def test_entries_of_kaldis_archives(self):
+        data = self.folder / "arks"
+        data.mkdir()
+        rows, ark = [], bytearray()
+        for number, path in enumerate(self.clips):
+            if number % 20 == 0:
+                ark, name = bytearray(), data / f"wav.{number}.ark"
+            ark += path.stem.encode() + b" "
+            rows.append(f"{path.stem} {name.name if number % 2 else name}:{len(ark)}\n")
+            ark += path.read_bytes()
+            name.write_bytes(ark)
+        (data / "wav.scp").write_text("".join(rows))
+        output = self.folder / "of-arks"
+        self.expect_same(self.extract("--manifest", data / "wav.scp", directory=output), self.plain)
+        before = {name: stamp(path) for name, path in outputs_of(output).items()}
+        self.extract("--manifest", data / "wav.scp", directory=output)
+        name.write_bytes(ark + b"x 0")  # entries that are done are known by their bytes
+        self.extract("--manifest", data / "wav.scp", directory=output)
+        self.assertEqual({name: stamp(path) for name, path in outputs_of(output).items()}, before)
+
+        parts, whole = data / "segments", self.folder / "files"
+        whole.mkdir()
+        (whole / "wav.scp").write_text("".join(f"{path.stem} {path}\n" for path in self.clips))
+        parts.write_text("".join(f"{path.stem}-{n} {path.stem} 0.{n}1 0.{n + 1}3\n"
+                                 for path in self.clips[:9] for n in range(2)))
+        (whole / "segments").write_bytes(parts.read_bytes())
+        self.expect_same(self.extract("--manifest", parts), self.extract("--manifest", whole / "segments"))
+
+        first = rows[0].split()[1]
+        wav = self.clips[0].read_bytes()
+        streamed = wav[:40] + b"\xff\xff\xff\xff" + wav[44:]
+        odd = data / "odd.ark"
+        odd.write_bytes(b"a " + streamed + b"b " + wav + b"c " + wav[:-10])
+        (data / "odd.scp").write_text(
+            f"good {first}\nshifted {first[:-1]}1\nbehind {data}/wav.0.ark:99999999999\nnone {data}/no.ark:5\n"
+            f"streamed odd.ark:2\nwhole odd.ark:{len(streamed) + 4}\ncut odd.ark:{len(streamed) + len(wav) + 6}\n"
+            f"range {data}/wav.0.ark:5[0:10]\npipe cat {data}/wav.0.ark |\nhuge odd.ark:18446744073709551615\n")
+        outputs = self.extract("--manifest", data / "odd.scp", status=3, directory=self.folder / "of-odd")
+        self.assertEqual(set(outputs), {"good", "whole"})
+        failures = {one["path"]: one for one in lines_of(self.folder / "of-odd" / "failures.jsonl")}
+        self.assertEqual(len(failures), 8)
+        for text in ("is no place where a WAV file begins", "is a place behind the archive's", "cannot be opened",
+                     "does not say how long it is", "is cut: its data of", "is a range of an entry", "is a command"):
+            self.assertIn(text, self.stderr)
+        self.assertEqual(failures[f"{data}/no.ark:5"]["kind"], "not_found")
+        self.assertEqual(failures[f"{data}/odd.ark:2"]["kind"], "audio")
 
     @unittest.skipIf(lhotse is None, "lhotse is not installed")
     def test_what_lhotse_itself_writes(self):

@@ -1,0 +1,215 @@
+#include "tool/corpus/archive.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "audio/audio_names.h"
+#include "core/git_lfs.h"
+#include "core/memory.h"
+#include "core/text.h"
+#include "tool/corpus/wav_entry.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert::tool {
+namespace {
+
+constexpr std::array<std::string_view, 6> kEndings = {".tar",     ".tar.gz",  ".tgz",
+                                                      ".tar.zst", ".tar.bz2", ".tar.xz"};
+
+// webdataset (tariterators.py, base_plus_ext): what stands before the first dot of the file's name.
+std::string_view key_of(std::string_view name) {
+  const std::size_t folders = directory_prefix(name).size();
+  return name.substr(0, std::min(name.find('.', folders), name.size()));
+}
+
+// Whether a name has a component that leads elsewhere, as "..", or is empty.
+bool leads_elsewhere(std::string_view name) {
+  for (std::size_t begin = 0; begin <= name.size();) {
+    const std::size_t end = std::min(name.find('/', begin), name.size());
+    const std::string_view component = name.substr(begin, end - begin);
+    if (component.empty() || component == "." || component == "..") return true;
+    begin = end + 1;
+  }
+  return false;
+}
+
+bool is_git_lfs_pointer(const InputFile& file) {
+  std::array<char, kGitLfsPointer.size()> there{};
+  const auto got = file.read_some(0, there.data(), there.size());
+  return got == static_cast<ssize_t>(there.size()) &&
+         std::string_view(there.data(), there.size()) == kGitLfsPointer;
+}
+
+constexpr const char* kMemberExpected = "a file of its own in the tar";
+
+}  // namespace
+
+bool has_archive_name(std::string_view path) {
+  const std::string_view name = file_name(path);
+  const std::string ending =
+      lower_case(name.substr(name.size() - std::min<std::size_t>(name.size(), 8)));
+  return std::any_of(kEndings.begin(), kEndings.end(), [&](std::string_view one) {
+    return ending.ends_with(one) && name.size() > one.size();
+  });
+}
+
+std::uint64_t max_packed_bytes() {
+  // Each reading thread may hold one, and decodes it meanwhile.
+  constexpr std::uint64_t kMax = std::uint64_t{4} << 30;
+  return std::min<std::uint64_t>(static_cast<std::uint64_t>(usable_memory()) / 8, kMax);
+}
+
+void ArchiveLister::add(const std::string& path) {
+  if (!is_built_with_libarchive()) {
+    throw UsageError(path, "", "is a tar, which a build without libarchive does not read",
+                     "a build with it (install libarchive-dev and configure anew), or the files "
+                     "that are in it");
+  }
+  std::size_t members = 0;
+  const auto bad = [&](const std::string& problem, const std::string& expected) {
+    inputs_.add_bad_row({path, "", problem + ", expected " + expected, /*is_folder=*/true});
+  };
+  try {
+    const auto file = std::make_shared<const InputFile>(InputFile::open<AudioError>(path));
+    if (is_git_lfs_pointer(*file)) return bad(kGitLfsProblem, "a tar");
+    TarReader tar(file, [] {});
+    while (const auto entry = tar.next()) {
+      ++members;
+      // What is behind its end is lost as well: the loop ends there.
+      const bool is_packed = tar.is_packed();
+      if (is_packed) {
+        try {
+          tar.skip();
+        } catch (const AudioError& error) {
+          add_bad_member(path, entry->name, "is cut or damaged");
+          throw;
+        }
+      }
+      add_member(path, *entry, *file, is_packed);
+    }
+    file->check_unchanged();
+    if (members == 0) return bad("holds no files", "a tar with audio files");
+    if (!tar.has_end_mark()) {
+      inputs_.add_note(quote_bytes(path) +
+                       ": has no end mark, and may have been cut behind its last member");
+    }
+  } catch (const AudioError& error) {
+    const std::string prefix = quote_bytes(path) + ": ";
+    std::string problem = error.what();
+    if (problem.starts_with(prefix)) problem.erase(0, prefix.size());
+    inputs_.add_bad_row(
+        {path, "",
+         problem + (members > 0 ? "; behind " + std::to_string(members) + " members that were there"
+                                : ""),
+         /*is_folder=*/true});
+  }
+}
+
+void ArchiveLister::add_bad_member(const std::string& path, std::string_view name,
+                                   const std::string& problem) {
+  if (!has_audio_name(name)) return;
+  inputs_.add_bad_row(
+      {join_path(path, name), "", problem + ", expected " + kMemberExpected, /*is_folder=*/false});
+}
+
+void ArchiveLister::add_member(const std::string& path, const TarReader::Entry& entry,
+                               const InputFile& file, bool is_packed) {
+  if (entry.is_folder) return;
+  const std::string_view last = file_name(entry.name);
+  // ".x.wav", "._x.wav" of a Mac; "__x__" (webdataset leaves these out as well).
+  if (last.starts_with('.') || last.starts_with("__")) return passed_over_.add("hidden");
+  if (!has_audio_name(last)) return passed_over_.add_file(std::string(last));
+  if (!entry.problem.empty()) return add_bad_member(path, entry.name, entry.problem);
+  if (leads_elsewhere(entry.name)) {
+    return add_bad_member(path, entry.name, "has a name that leads out of the tar");
+  }
+  const std::uint64_t there = file.size() - std::min(entry.begin, file.size());
+  if (!is_packed && entry.bytes > there) {
+    return add_bad_member(path, entry.name,
+                          "is cut: " + std::to_string(there) + " of its " +
+                              std::to_string(entry.bytes) + " bytes are there");
+  }
+  if (is_packed && entry.bytes > max_packed_bytes_) {
+    return add_bad_member(path, entry.name,
+                          "has " + std::to_string(entry.bytes) +
+                              " bytes, more than are taken out of a compressed tar (" +
+                              std::to_string(max_packed_bytes_) + ")");
+  }
+  const std::string whole = join_path(path, entry.name);
+  const std::string_view key = key_of(entry.name);
+  if (const auto bad = inputs_.problem_of(whole, key, std::nullopt)) {
+    inputs_.add_bad_row({whole, "", bad->problem + ", expected " + bad->expected});
+    return;
+  }
+  inputs_.add_named(key, whole);
+  inputs_.set_member({path, is_packed ? Member::Kind::packed : Member::Kind::plain, entry.begin,
+                      entry.bytes, file.identity()});
+}
+
+void ArchiveLister::finish() {
+  const std::string text = passed_over_.text();
+  if (!text.empty()) inputs_.add_note("members of tars passed over: " + text);
+}
+
+struct InputOpener::OpenTar {
+  OpenTar(std::string of, const std::shared_ptr<const InputFile>& file)
+      : path(std::move(of)), identity(file->identity()), reader(file, [this] { progress(); }) {}
+
+  std::string path;
+  FileIdentity identity;
+  std::function<void()> progress = [] {};  // of the call at hand
+  TarReader reader;
+  std::uint64_t at = 0;  // no entry before it comes any more
+};
+
+InputOpener::InputOpener() = default;
+InputOpener::~InputOpener() = default;
+
+InputFile InputOpener::open(const InputPlace& place, const std::function<void()>& progress) {
+  if (!place.member) return InputFile::open<AudioError>(place.path);
+  const Member& member = *place.member;
+  auto container = std::make_shared<const InputFile>(InputFile::open<AudioError>(member.container));
+  if (member.listed && *member.listed != container->identity()) {
+    throw AudioError(place.path, "",
+                     "is in a tar that another process has changed since its members were listed",
+                     "a file that stays as it is");
+  }
+  switch (member.kind) {
+    case Member::Kind::packed:
+      return open_packed(place, std::move(container), progress);
+    case Member::Kind::wav: {
+      const std::uint64_t bytes = wav_entry_bytes(*container, member.begin, place.path);
+      return InputFile::member(std::move(container), place.path, member.begin, bytes);
+    }
+    case Member::Kind::plain:
+      break;
+  }
+  return InputFile::member(std::move(container), place.path, member.begin, member.bytes);
+}
+
+InputFile InputOpener::open_packed(const InputPlace& place,
+                                   std::shared_ptr<const InputFile> container,
+                                   const std::function<void()>& progress) {
+  const Member& member = *place.member;
+  // A tar that failed, or is behind the member, is begun again.
+  const bool goes_on = tar_ && tar_->path == member.container &&
+                       tar_->identity == container->identity() && tar_->at <= member.begin;
+  auto tar = goes_on ? std::move(tar_) : nullptr;
+  tar_.reset();
+  if (!tar) tar = std::make_unique<OpenTar>(member.container, container);
+  tar->progress = progress;
+  while (const auto entry = tar->reader.next()) {
+    tar->at = entry->begin + 1;
+    if (entry->begin < member.begin) continue;
+    if (entry->begin > member.begin || entry->bytes != member.bytes) break;
+    std::string content = tar->reader.read(member.bytes);
+    if (content.size() != member.bytes) break;
+    tar->progress = [] {};
+    tar_ = std::move(tar);
+    return InputFile::member(std::move(container), place.path, std::move(content));
+  }
+  throw AudioError(place.path, "", "is no longer in its tar", "a file that stays as it is");
+}
+
+}  // namespace w2vbert::tool
