@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "audio/audio_limits.h"
+#include "audio/channel_mean.h"
+#include "audio/opened_audio.h"
 #include "checkpoint/safetensors_writer.h"
 #include "core/dtype.h"
 #include "core/one_core.h"
@@ -84,9 +86,15 @@ class ClipFeatures {
     return features_of_waveform(load_audio(path, audio_), path);
   }
 
-  // `samples` (S) on the CPU; `name` stands for a path in errors.
+  // The bytes of a file; `name` stands for its path in errors.
+  Clip read_bytes(std::string content, const std::string& name) const {
+    const auto file = InputFile::in_memory<AudioError>(name, std::move(content));
+    return features_of_waveform(load_audio(file, audio_, [] {}), name);
+  }
+
+  // `samples` (S) or (channels, S) on the CPU; `name` stands for a path in errors.
   Clip take_samples(const at::Tensor& samples, int sample_rate_hz, const std::string& name) const {
-    const at::Tensor values = samples.to(at::kFloat).contiguous();
+    const at::Tensor values = one_channel(samples.to(at::kFloat), name).contiguous();
     Waveform waveform;
     waveform.samples.assign(values.const_data_ptr<float>(),
                             values.const_data_ptr<float>() + values.numel());
@@ -107,6 +115,32 @@ class ClipFeatures {
   std::int64_t sampling_rate() const { return extractor_.config().sampling_rate; }
 
  private:
+  // (channels, S) -> (S), as a file's.
+  at::Tensor one_channel(const at::Tensor& samples, const std::string& name) const {
+    if (samples.dim() == 1) return samples;
+    const std::int64_t channels = samples.size(0);
+    if (channels < 1 || channels > AudioOptions::kMaxChannels) {
+      throw AudioError(name, "", "has " + std::to_string(channels) + " channels",
+                       "1 to " + std::to_string(AudioOptions::kMaxChannels));
+    }
+    if (audio_.channels == AudioOptions::Channels::first) return samples[0];
+    if (audio_.channels == AudioOptions::Channels::one) {
+      if (audio_.channel > channels) {
+        throw AudioError(name, "", "has " + std::to_string(channels) + " channels",
+                         "at least " + std::to_string(audio_.channel), "channels");
+      }
+      return samples[audio_.channel - 1];
+    }
+    const at::Tensor frames = samples.t().contiguous();  // (channels, S) -> (S, channels)
+    at::Tensor mean = at::empty({frames.size(0)}, at::kFloat);
+    auto* out = mean.mutable_data_ptr<float>();
+    const auto* in = frames.const_data_ptr<float>();
+    for (std::int64_t i = 0; i < frames.size(0); ++i) {
+      out[i] = mean_of_channels(in + i * channels, static_cast<int>(channels));
+    }
+    return mean;
+  }
+
   Clip features_of_waveform(const Waveform& waveform, const std::string& path) const {
     const at::NoGradGuard no_grad;
     const OneCore alone;  // the cores are the engine's
@@ -326,6 +360,14 @@ void bind_extraction(py::module_& module) {
       .def_readonly("note", &ClipFeatures::Clip::note);
   py::class_<ClipFeatures, std::shared_ptr<ClipFeatures>>(module, "ClipFeatures")
       .def("read_file", &ClipFeatures::read_file, py::arg("path"), no_gil)
+      .def(
+          "read_bytes",
+          [](const ClipFeatures& features, const py::bytes& content, const std::string& name) {
+            std::string bytes = content;
+            const py::gil_scoped_release released;
+            return features.read_bytes(std::move(bytes), name);
+          },
+          py::arg("content"), py::arg("name"))
       .def("take_samples", &ClipFeatures::take_samples, py::arg("samples"),
            py::arg("sample_rate_hz"), py::arg("name"), no_gil)
       .def_property_readonly("sampling_rate", &ClipFeatures::sampling_rate);

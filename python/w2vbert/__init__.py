@@ -18,6 +18,7 @@ from ._compatibility import check_environment
 
 check_environment()  # imports torch, whose libraries the extension needs
 
+from . import outputs  # noqa: E402
 from ._w2vbert import (  # noqa: E402
     AudioError,
     CheckpointError,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AudioError", "CheckpointError", "ConfigError", "Error", "Explanation", "Extracted", "Extractor",
            "FallbackWarning", "PartReport", "StorageError", "UsageError", "__version__", "accelerate", "explain",
-           "features", "repack", "restore"]
+           "features", "outputs", "repack", "restore"]
 
 
 def __getattr__(name: str) -> Any:

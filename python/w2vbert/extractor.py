@@ -6,8 +6,8 @@ import dataclasses
 import os
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Union
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, Union
 
 import numpy as np
 import torch
@@ -15,8 +15,16 @@ from torch import Tensor
 
 from . import _w2vbert
 
-Audio = Union[str, "os.PathLike[str]", np.ndarray, Tensor]
 
+class AudioDecoder(Protocol):
+    """What torchcodec's AudioDecoder has, and what the columns of datasets give."""
+
+    def get_all_samples(self) -> Any: ...
+
+
+Audio = Union[str, "os.PathLike[str]", np.ndarray, Tensor, Mapping[str, Any], AudioDecoder]
+
+_BYTES_PER_FRAME = 640  # of a file that is in memory already: at 16 kHz in 16 bits
 _MAX_AHEAD = 256  # clips that are asked for before their turn
 _FRAMES_PER_SECOND = 50
 _CORES_PER_READER = 8  # decoding and features take one core for about a hundred times real time
@@ -154,11 +162,15 @@ class Extractor:
         """What the model gives for each input, in their order, as soon as it is there.
 
         `inputs`: paths, or samples (S) in -1..1 as NumPy arrays or tensors, which are at `sampling_rate` (default: the
-        model's); or one of these. They may be endless: only some are read ahead of the model, as many as make two
-        batches, and at most 256 are asked for before their turn (an iterable that waits for an earlier result waits for
-        ever). An input that cannot be read or computed gives an Extracted with an `error`, and the others go on;
-        what the iterable `inputs` itself throws ends the iteration. Several iterations may run at once."""
-        if isinstance(inputs, (str, os.PathLike, np.ndarray, Tensor)):
+        model's), or what an Audio column of HuggingFace's datasets holds; or one of these. Such a column holds
+        {"bytes": those of a file or None, "path": of it} where it is not decoded, which gives the bits of the file;
+        decoded, {"array": samples (S) or (channels, S), "sampling_rate": Hz} or torchcodec's AudioDecoder, with a
+        rate of its own, whose channels are reduced as the extractor's `channels` say. They may be endless: only some
+        are read ahead of the model, as many as make two batches, and at most 256 are asked for before their turn (an
+        iterable that waits for an earlier result waits for ever). An input that cannot be read or computed gives an
+        Extracted with an `error`, and the others go on; what the iterable `inputs` itself throws ends the iteration.
+        Several iterations may run at once."""
+        if isinstance(inputs, (str, os.PathLike, np.ndarray, Tensor, Mapping)) or _is_decoder(inputs):
             inputs = [inputs]
         rate = self.sampling_rate if sampling_rate is None else sampling_rate
         if rate < 1:
@@ -265,9 +277,16 @@ class _Reading:
 
     def _frames_of(self, one: Any) -> int:
         """That samples will have, which are in memory before they are read; 0 for a file."""
+        rate = self._rate
+        if isinstance(one, Mapping):
+            if isinstance(one.get("bytes"), bytes):
+                return len(one["bytes"]) // _BYTES_PER_FRAME
+            if isinstance(one.get("sampling_rate"), int) and one["sampling_rate"] > 0:
+                rate = one["sampling_rate"]
+            one = one.get("array")
         if not isinstance(one, (np.ndarray, Tensor)) or not one.ndim:
             return 0
-        return one.shape[0] * _FRAMES_PER_SECOND // self._rate
+        return one.shape[-1] * _FRAMES_PER_SECOND // rate
 
     def close(self) -> None:
         with self._changed:
@@ -299,11 +318,54 @@ class _Reading:
             if isinstance(one, (str, os.PathLike)):
                 read.path = os.fspath(one)
                 read.clip = self._features.read_file(os.fsencode(one))
+            elif isinstance(one, Mapping):
+                self._read_row(read, one)
+            elif _is_decoder(one):
+                samples = one.get_all_samples()
+                read.clip = self._take(read, samples.data, samples.sample_rate)
             else:
-                read.clip = self._features.take_samples(_samples_of(one), self._rate, f"input {index}")
+                samples = _samples_of(one)
+                if samples.dim() != 1:
+                    raise ValueError(f"samples: shape {tuple(samples.shape)}, expected (S), of one channel")
+                read.clip = self._features.take_samples(samples, self._rate, f"input {index}")
         except Exception as error:
             read.error = error
         return read
+
+    def _read_row(self, read: _Read, row: Mapping[str, Any]) -> None:
+        """What a row of an Audio column of datasets holds."""
+        path = row.get("path")
+        if path is not None:
+            if not isinstance(path, (str, os.PathLike)):
+                raise TypeError(f"path: a {type(path).__name__}, expected a string or None")
+            read.path = os.fspath(path)
+        if row.get("array") is not None:
+            read.clip = self._take(read, row["array"], row.get("sampling_rate"))
+        elif row.get("bytes") is not None:
+            if not isinstance(row["bytes"], (bytes, bytearray, memoryview)):
+                raise TypeError(f"bytes: a {type(row['bytes']).__name__}, expected the bytes of a file")
+            read.clip = self._features.read_bytes(bytes(row["bytes"]), self._name_of(read))
+        elif read.path is not None:
+            read.clip = self._features.read_file(os.fsencode(read.path))
+        else:
+            keys = ", ".join(sorted(map(str, row)))
+            raise ValueError(f"an input has {keys or 'nothing'}, expected array and sampling_rate, bytes or path")
+
+    def _take(self, read: _Read, values: Any, rate: Any) -> _w2vbert.Clip:
+        if isinstance(rate, bool) or not isinstance(rate, (int, np.integer)):
+            raise TypeError(f"sampling_rate: {rate!r}, expected Hz")
+        samples = _samples_of(np.asarray(values, dtype=np.float32) if isinstance(values, list) else values)
+        if samples.dim() not in (1, 2):
+            raise ValueError(f"samples: shape {tuple(samples.shape)}, expected (S) or (channels, S)")
+        return self._features.take_samples(samples, int(rate), self._name_of(read))
+
+    @staticmethod
+    def _name_of(read: _Read) -> bytes:
+        return os.fsencode(f"input {read.index}" if read.path is None else read.path)
+
+
+def _is_decoder(one: Any) -> bool:
+    return callable(getattr(one, "get_all_samples", None))
 
 
 def _samples_of(one: Any) -> Tensor:
@@ -316,9 +378,8 @@ def _samples_of(one: Any) -> Tensor:
             raise TypeError(f"samples: {one.dtype}, expected floats in -1..1")
         samples = one.detach().cpu()
     else:
-        raise TypeError(f"an input is a {type(one).__name__}, expected a path, a NumPy array or a tensor")
-    if samples.dim() != 1:
-        raise ValueError(f"samples: shape {tuple(samples.shape)}, expected (S), of one channel")
+        raise TypeError(f"an input is a {type(one).__name__}, expected a path, a NumPy array, a tensor or what an "
+                        "Audio column of datasets holds")
     return samples
 
 

@@ -11,13 +11,13 @@
 
 #include "audio/audio_limits.h"
 #include "audio/audio_part.h"
+#include "audio/channel_mean.h"
 #include "audio/container.h"
 #include "audio/decoder.h"
 #include "audio/opened_audio.h"
 #include "audio/soxr_stream.h"
 #include "core/file.h"
 #include "core/memory.h"
-#include "core/pairwise_sum.h"
 #include "w2vbert/audio/resample.h"
 #include "w2vbert/core/error.h"
 
@@ -46,9 +46,7 @@ std::span<const float> reduce_channels(std::span<const float> interleaved, int c
     } else if (options.channels == AudioOptions::Channels::first) {
       out.push_back(values[0]);
     } else {
-      // librosa.to_mono: numpy.mean in float32.
-      out.push_back(pairwise_sum<float>(0, channels, [&](std::int64_t i) { return values[i]; }) /
-                    static_cast<float>(channels));
+      out.push_back(mean_of_channels(values, channels));
     }
   }
   return out;
