@@ -61,7 +61,8 @@ ROOMS = {
                    also=(("EMULATED_LIBRARIES={build}/tests/engine/cuda", "kernel_library_test"),)),
     "audio": room("resample_test", "audio_file_test"),
     "corpus": room("tool_test", filters={"tool_test": "AudioDirectory.*:InputList.*:Manifest*:*Partition*:"
-                                                      "StableHash.*:Base64.*:WorkerRequests.*:LhotseRows.*"}),
+                                                      "StableHash.*:Base64.*:WorkerRequests.*:LhotseRows.*:"
+                                                      "Archive*:WavEntries.*"}),
     "store": room("tool_test", filters={"tool_test": "Journal*:Records.*:NpyHeader.*:Shards.*:StatusOfARun.*:"
                                                      "*VerifiedRun.*:*FinishedOutputs.*:Fingerprint.*:Sha256.*:"
                                                      "OwnLines.*:LinesFile.*:Writable.*:Directory.*"}),
@@ -72,7 +73,9 @@ ROOMS = {
         ("PYTHONPATH={build}/python", "{root}/tests/python/" + script, *program, "--failfast")
         for script, *program in (("change_weights.py",), ("accelerate_models.py",),
                                  ("extract_as_program.py", "{build}/bin/w2vbert"),
-                                 ("features_as_transformers.py", "{build}/bin/w2vbert")))),
+                                 ("features_as_transformers.py", "{build}/bin/w2vbert"))) + (
+        ("PYTHONPATH={build}/python:{build}/datasets/site-packages", "{root}/tests/python/datasets_in_and_out.py",
+         "{build}/bin/w2vbert", "--failfast"),)),
 }
 
 MUTANTS = (
@@ -418,6 +421,34 @@ MUTANTS = (
            "size"),
 
     # tool/corpus
+    Mutant("core.members-from-the-beginning", "src/core/file.cpp", "static_cast<off_t>(begin_ + offset)",
+           "static_cast<off_t>(offset)"),
+    Mutant("core.members-to-the-end-of-their-file", "src/core/file.cpp", "container_ || content_ ? left : bytes",
+           "bytes"),
+    Mutant("corpus.members-keyed-to-their-last-dot", "src/tool/corpus/archive.cpp", "name.find('.', folders)",
+           "name.rfind('.')"),
+    Mutant("corpus.members-lead-elsewhere", "src/tool/corpus/archive.cpp", ' || component == ".."', ""),
+    Mutant("corpus.links-in-tars-are-files", "src/tool/corpus/tar_reader.cpp", 'entry.problem = "is a link";',
+           "entry.bytes = 0;"),
+    Mutant("corpus.cut-members-taken", "src/tool/corpus/archive.cpp", "!is_packed && entry.bytes > there", "false"),
+    Mutant("corpus.tars-without-an-end-mark", "src/tool/corpus/archive.cpp", "if (!tar.has_end_mark()) {",
+           "if (false) {"),
+    Mutant("corpus.first-of-two-tars", "src/tool/corpus/tar_reader.cpp",
+           '    check(lib_.archive_read_set_options(archive_.get(), "read_concatenated_archives"));\n', ""),
+    Mutant("corpus.tars-changed-since-they-were-listed", "src/tool/corpus/archive.cpp",
+           "if (member.listed && *member.listed != container->identity()) {", "if (false) {"),
+    Mutant("corpus.packed-tars-read-forward-alone", "src/tool/corpus/archive.cpp", " && tar_->at <= member.begin;",
+           ";"),
+    Mutant("corpus.tars-ignore-what-progress-throws", "src/tool/corpus/tar_reader.cpp",
+           "    if (interruption_) std::rethrow_exception(interruption_);\n", ""),
+    Mutant("corpus.wav-entries-of-streams", "src/tool/corpus/wav_entry.cpp",
+           "if (is_audio && (size == 0 || size >= kPlaceholderBytes)) {", "if (false) {"),
+    Mutant("corpus.wav-entries-with-even-audio", "src/tool/corpus/wav_entry.cpp",
+           "is_audio ? size : size + size % 2", "size + size % 2"),
+    Mutant("corpus.places-in-archives-in-any-list", "src/tool/corpus/manifest.cpp",
+           "format_has_archives() && colon > 0", "colon > 0"),
+    Mutant("corpus.tars-packed-apart", "src/tool/corpus/input_list.cpp",
+           "container > 0 && container == member(other).container &&", "container > 0 &&"),
     Mutant("corpus.requests-with-any-key", "src/tool/corpus/worker_request.cpp", "    check_keys();\n", ""),
     Mutant("corpus.ids-lost-with-a-bad-key", "src/tool/corpus/worker_request.cpp",
            "throw RequestError(id_, kind,", "throw RequestError({}, kind,"),
@@ -642,8 +673,8 @@ MUTANTS = (
     Mutant("run.short-clips-pass", "src/tool/run/clip_reader.cpp",
            "if (static_cast<std::int64_t>(samples.size()) < kMinSamples) {",
            "if (static_cast<std::int64_t>(samples.size()) + 1 < kMinSamples) {"),
-    Mutant("run.parts-of-the-last-file", "src/tool/run/clip_reader.cpp", "is_decoded = decoded.path == path &&",
-           "is_decoded = !decoded.path.empty() &&"),
+    Mutant("run.parts-of-the-last-file", "src/tool/run/clip_reader.cpp", "is_decoded = decoded.place.path == path &&",
+           "is_decoded = !decoded.place.path.empty() &&"),
     Mutant("run.channels-of-the-last-file", "src/tool/run/clip_reader.cpp",
            " && decoded.channel == channel;", ";"),
     Mutant("run.decoded-files-never-change", "src/tool/run/clip_reader.cpp",
@@ -756,6 +787,19 @@ MUTANTS = (
     Mutant("cli.lines-of-any-command-are-earlier-ones", "src/tool/cli/answer_file.cpp",
            " || answers != wanted.size()) return", ") return"),
     # python
+    Mutant("python.bytes-of-rows-unread", "python/w2vbert/extractor.py", 'elif row.get("bytes") is not None:',
+           "elif False:"),
+    Mutant("python.rates-of-rows-unread", "python/w2vbert/extractor.py",
+           "self._features.take_samples(samples, int(rate), self._name_of(read))",
+           "self._features.take_samples(samples, self._rate, self._name_of(read))"),
+    Mutant("python.channels-of-rows-all-the-first", "python/src/extraction.cpp",
+           "return samples[audio_.channel - 1];", "return samples[0];"),
+    Mutant("python.keys-of-tars-twice", "python/w2vbert/outputs.py", "                if name in keys:\n",
+           "                if False:\n"),
+    Mutant("python.half-a-tar-in-its-place", "python/w2vbert/outputs.py", "            if kind is None:\n",
+           "            if True:\n"),
+    Mutant("python.failed-rows-lost", "python/w2vbert/outputs.py", "some, waiting = waiting + some, []",
+           "some, waiting = some, []"),
     Mutant("python.versions-unseen", "python/src/weight_watch.cpp", "version_of(tensor) == version && ", ""),
     Mutant("python.values-unseen", "python/src/weight_watch.cpp", " && samples_of(tensor) == samples;", ";"),
     Mutant("python.addresses-unseen", "python/src/weight_watch.cpp",

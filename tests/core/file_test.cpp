@@ -97,6 +97,48 @@ TEST_F(InputFileTest, ReadsAnyPart) {
   EXPECT_EQ(read_whole(file, 3), "012");
 }
 
+TEST_F(InputFileTest, ReadsAMemberAsAFileOfItsOwn) {
+  write_text(directory_ / "a", "0123456789");
+  const auto container =
+      std::make_shared<const InputFile>(InputFile::open<ConfigError>(directory_ / "a"));
+  const InputFile member = InputFile::member(container, "a/x", 3, 4);
+  EXPECT_EQ(member.size(), 4U);
+  EXPECT_EQ(member.path(), "a/x");
+  EXPECT_EQ(member.path_on_disk(), directory_ / "a");
+  EXPECT_EQ(read_whole(member, 10), "3456");
+  std::string part(8, ' ');
+  EXPECT_EQ(member.read_some(1, part.data(), 8), 3);  // and not what stands behind it
+  EXPECT_EQ(part, "456     ");
+  EXPECT_EQ(member.read_some(9, part.data(), 8), 0);
+  EXPECT_THAT(message_of<ConfigError>([&] { member.read_at(1, part.data(), 4); }),
+              HasSubstr("a/x: ended while it was read"));
+  EXPECT_THAT(message_of<ConfigError>([&] { InputFile::member(container, "a/y", 8, 4); }),
+              HasSubstr("a/y: is cut: 2 of its 4 bytes are there"));
+  EXPECT_THAT(message_of<ConfigError>([&] { InputFile::member(container, "a/z", 11, 1); }),
+              HasSubstr("0 of its 1 bytes"));
+  const InputFile unpacked = InputFile::member(container, "a/u", "unpacked");
+  EXPECT_EQ(read_whole(unpacked, 20), "unpacked");
+  EXPECT_TRUE(member.is_in_place());
+  write_text(directory_ / "a", "changed, and longer");
+  EXPECT_FALSE(member.is_in_place());
+  EXPECT_THROW(member.check_unchanged(), ConfigError);
+  EXPECT_THROW(unpacked.check_unchanged(), ConfigError);
+}
+
+TEST_F(InputFileTest, ReadsWhatIsInMemory) {
+  const auto file = InputFile::in_memory<ConfigError>("input 3", "0123456789");
+  EXPECT_EQ(read_whole(file, 10), "0123456789");
+  std::string part(4, ' ');
+  file.read_at(6, part.data(), 4);
+  EXPECT_EQ(part, "6789");
+  EXPECT_THAT(message_of<ConfigError>([&] { file.read_at(7, part.data(), 4); }),
+              HasSubstr("input 3: ended while it was read"));
+  EXPECT_EQ(file.path_on_disk(), "");
+  EXPECT_EQ(file.descriptor(), -1);
+  EXPECT_TRUE(file.is_in_place());
+  file.check_unchanged();
+}
+
 TEST_F(InputFileTest, SaysThatItCouldNotExamineAFile) {
   write_text(directory_ / "a", "abc");
   error_of_looks = EIO;

@@ -406,12 +406,14 @@ InputList ClipOptions::inputs(OutputNames names) const {
     if (path.empty()) throw UsageError("", "", "an empty path", "the path of an audio file");
     has_archive_name(path) ? archives.add(path) : list.add(path);
   }
-  archives.finish();
   if (is_directory<UsageError>(manifest)) {
     read_audio_directory(manifest, list);
+  } else if (has_archive_name(manifest)) {
+    archives.add(manifest);
   } else if (!manifest.empty()) {
     read_manifest(manifest, manifest_format, list);
   }
+  archives.finish();
   if (channel == kEachChannel) {
     const std::vector<int> counts = count_all_channels(list, salvage);
     list.split_channels([&](std::size_t index) { return counts[index]; });

@@ -153,12 +153,16 @@ void ArchiveLister::finish() {
 }
 
 struct InputOpener::OpenTar {
-  OpenTar(std::string of, const std::shared_ptr<const InputFile>& file)
-      : path(std::move(of)), identity(file->identity()), reader(file, [this] { progress(); }) {}
+  OpenTar(std::string of, const std::shared_ptr<const InputFile>& file,
+          std::function<void()> of_the_call)
+      : path(std::move(of)),
+        identity(file->identity()),
+        progress(std::move(of_the_call)),
+        reader(file, [this] { progress(); }) {}
 
   std::string path;
   FileIdentity identity;
-  std::function<void()> progress = [] {};  // of the call at hand
+  std::function<void()> progress;  // of the call at hand
   TarReader reader;
   std::uint64_t at = 0;  // no entry before it comes any more
 };
@@ -197,8 +201,11 @@ InputFile InputOpener::open_packed(const InputPlace& place,
                        tar_->identity == container->identity() && tar_->at <= member.begin;
   auto tar = goes_on ? std::move(tar_) : nullptr;
   tar_.reset();
-  if (!tar) tar = std::make_unique<OpenTar>(member.container, container);
-  tar->progress = progress;
+  if (tar) {
+    tar->progress = progress;
+  } else {
+    tar = std::make_unique<OpenTar>(member.container, container, progress);
+  }
   while (const auto entry = tar->reader.next()) {
     tar->at = entry->begin + 1;
     if (entry->begin < member.begin) continue;

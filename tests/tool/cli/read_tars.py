@@ -364,6 +364,7 @@ class Tars(unittest.TestCase):
         self.assertEqual(set(outputs_of(each)), {
             "00-ch1.safetensors", "01-ch1.safetensors", "01-ch2.safetensors", "02-ch1.safetensors",
             "03-ch1.safetensors", "03-ch2.safetensors", "04-ch1.safetensors"})
+        self.assertEqual(len(outputs_of(self.extract("--manifest", path))), 5)
         shards = self.extract(path, "--shard-size", "2")
         self.assertEqual(len(outputs_of(shards)), 3)
         self.extract(path, "--shard-size", "2", output=shards)

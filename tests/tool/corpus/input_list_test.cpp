@@ -45,6 +45,49 @@ TEST(InputList, NamesInputsByTheirPathBelowTheCommonRoot) {
   EXPECT_THAT(names_of({"/a/1.wav", "/b/1.wav"}), ElementsAre("a/1", "b/1"));
 }
 
+TEST(InputList, NamesMembersByTheirKeysBesideFiles) {
+  InputList list("/work");
+  list.add("x/a/1.wav");
+  list.add_named("key", "x/b.tar/part/2.wav");
+  list.set_member({"x/b.tar", Member::Kind::packed, 512, 100, FileIdentity{1, 2, 3, 4}});
+  list.add_named("other", "x/b.tar/part/3.wav");
+  list.set_member({"x/b.tar", Member::Kind::packed, 1536, 200, FileIdentity{1, 2, 3, 4}});
+  list.add_named("third", "x/c.tar/4.wav");
+  list.set_member({"x/c.tar", Member::Kind::packed, 512, 300, FileIdentity{1, 3, 3, 4}});
+  list.add("x/d/5.wav");
+  list.finish();
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < list.size(); ++i) names.push_back(list.name(i));
+  EXPECT_THAT(names, ElementsAre("a/1", "key", "other", "third", "d/5"));
+  EXPECT_FALSE(list.place(0).member);
+  EXPECT_FALSE(list.place(4).member);
+  const InputPlace place = list.place(2);
+  EXPECT_EQ(place.path, "x/b.tar/part/3.wav");
+  EXPECT_EQ(place.path_on_disk(), "x/b.tar");
+  EXPECT_EQ(place.member->begin, 1536U);
+  EXPECT_EQ(place.member->bytes, 200U);
+  EXPECT_EQ(place.member->listed, (FileIdentity{1, 2, 3, 4}));
+  EXPECT_TRUE(list.are_packed_together(1, 2));
+  EXPECT_FALSE(list.are_packed_together(2, 3));
+  EXPECT_FALSE(list.are_packed_together(0, 4));
+}
+
+TEST(InputList, NamesMembersByTheirPathsWhereThatIsAsked) {
+  InputList list("/work");
+  list.set_naming(Naming::path);
+  list.add_named("key", "x/b.tar/part/2.wav");
+  list.add_named("key", "x/c.tar/part/2.wav");
+  list.finish();
+  EXPECT_EQ(list.name(0), "b.tar/part/2");
+  EXPECT_EQ(list.name(1), "c.tar/part/2");
+  InputList mixed("/work");
+  mixed.set_naming(Naming::id);
+  mixed.add_named("key", "x/b.tar/part/2.wav");
+  mixed.add("x/a.wav");
+  EXPECT_THAT(message_of<UsageError>([&] { mixed.finish(); }),
+              HasSubstr("has no names of its own"));
+}
+
 TEST(InputList, MakesAnInputOfEachChannel) {
   const auto split = [](InputList& list) {
     list.split_channels([&](std::size_t i) { return list.path(i) == "x/two.wav" ? 2 : 1; });

@@ -526,7 +526,7 @@ TEST_F(Manifest, ReadsCutsOfLhotseByTheirIds) {
 
 TEST_F(Manifest, ReadsKaldisSegmentsOfTheRecordingsBesideThem) {
   std::ofstream(folder_ + "wav.scp")
-      << "r1 a b.wav\nr2 sox x.mp3 -t wav - |\nr3 /c.wav\nr4 x.ark:1234\n";
+      << "r1 a b.wav\nr2 sox x.mp3 -t wav - |\nr3 /c.wav\nr4 x.ark:1234[0:9]\n";
   EXPECT_THAT(paths_of("u1 r1 0.5 1.75\nu2  r3\t0 -1\nu3 r3 1 2 1\n", "segments"),
               ElementsAre(folder_ + "a b.wav", "/c.wav", "/c.wav"));
   InputList list("/");
@@ -541,7 +541,7 @@ TEST_F(Manifest, ReadsKaldisSegmentsOfTheRecordingsBesideThem) {
   for (const auto& [row, problem] : std::vector<std::pair<std::string, std::string>>{
            {"u r9 0 1", "which the wav.scp does not have"},
            {"u r2 0 1", "is a command"},
-           {"u r4 0 1", "is a place in an archive"},
+           {"u r4 0 1", "which is a range of an entry"},
            {"u r1 1 1", "is no segment"},
            {"u r1 2 1", "is no segment"},
            {"u r1 -1 1", "is no segment"},
@@ -558,11 +558,26 @@ TEST_F(Manifest, ReadsKaldisSegmentsOfTheRecordingsBesideThem) {
   EXPECT_THAT(error_of("u1 r1 0 1\n", "segments"), HasSubstr("wav.scp: No such file"));
 }
 
-TEST_F(Manifest, NamesAPlaceInAnArchiveOfKaldi) {
-  EXPECT_THAT(paths_of("a x.ark:12\nb /b.wav\nc /d.ark\ne /f.ark:g\n", "wav.scp"),
-              ElementsAre("/b.wav", "/d.ark", "/f.ark:g"));
-  EXPECT_THAT(bad_rows_, ElementsAre(AllOf(HasSubstr("line 1: is a place in an archive"),
-                                           HasSubstr("wav-copy"))));
+TEST_F(Manifest, FindsPlacesInArchivesOfKaldi) {
+  const std::string rows =
+      "a x.ark:12\nb /b.wav\nc /d.ark\ne /f.ark:g\nf /x:y.ark:0\ng /h.ark:5[0:10]\ni /j[1]\n";
+  EXPECT_THAT(paths_of(rows, "wav.scp"), ElementsAre(folder_ + "x.ark:12", "/b.wav", "/d.ark",
+                                                     "/f.ark:g", "/x:y.ark:0", "/j[1]"));
+  EXPECT_THAT(bad_rows_, ElementsAre(HasSubstr("line 6: is a range of an entry")));
+  InputList list("/work");
+  read_manifest(folder_ + "wav.scp", {}, list);
+  const InputPlace place = list.place(0);
+  EXPECT_EQ(place.member->kind, Member::Kind::wav);
+  EXPECT_EQ(place.path_on_disk(), folder_ + "x.ark");
+  EXPECT_EQ(place.member->begin, 12U);
+  EXPECT_EQ(list.place(4).path_on_disk(), "/x:y.ark");
+  EXPECT_FALSE(list.place(1).member);
+  EXPECT_FALSE(list.place(3).member);
+  // In other lists a colon is a part of the name.
+  EXPECT_THAT(paths_of("/x.ark:12\n", "list.txt"), ElementsAre("/x.ark:12"));
+  list = InputList("/work");
+  read_manifest(folder_ + "list.txt", {}, list);
+  EXPECT_FALSE(list.place(0).member);
 }
 
 }  // namespace
