@@ -4,16 +4,21 @@ if(NOT SKBUILD OR Torch_DIR OR DEFINED ENV{Torch_DIR})
   return()
 endif()
 find_package(Python COMPONENTS Interpreter REQUIRED)
-# With build isolation torch cannot be imported, but the environment of the interpreter is still the one that has it.
-execute_process(
-  COMMAND "${Python_EXECUTABLE}" -c [[
-import importlib.util, pathlib, sysconfig
+# pip's build isolation hides torch by PYTHONPATH, which -E ignores: the interpreter is still that of the environment,
+# with what lies in it, in the system's packages or in the user's.
+foreach(_isolation IN ITEMS "" -E)
+  execute_process(
+    COMMAND "${Python_EXECUTABLE}" ${_isolation} -c [[
+import importlib.util, pathlib
 found = importlib.util.find_spec("torch")
-places = [pathlib.Path(found.origin).parent] if found and found.origin else []
-places += [pathlib.Path(sysconfig.get_path(name)) / "torch" for name in ("platlib", "purelib")]
-print(next((place.resolve().as_posix() for place in places if (place / "lib" / "libtorch_python.so").exists()), ""))
+place = pathlib.Path(found.origin).resolve().parent if found and found.origin else None
+print(place.as_posix() if place and (place / "lib" / "libtorch_python.so").exists() else "")
 ]]
-  OUTPUT_VARIABLE _torch OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+    OUTPUT_VARIABLE _torch OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+  if(_torch)
+    break()
+  endif()
+endforeach()
 if(NOT _torch)
   message(FATAL_ERROR "The environment of ${Python_EXECUTABLE} has no torch to build against: install torch first, then "
     "w2vbert with pip install --no-build-isolation.")

@@ -334,6 +334,41 @@ class Tars(unittest.TestCase):
                     output = self.extract(self.write(name, content), status=3)
                     self.assertEqual(set(outputs_of(output)), {"00.safetensors"})
 
+    def test_random_damage_gives_lines_and_no_more(self):
+        chance = random.Random(11)
+        folder = self.folder / "random"
+        folder.mkdir()
+        members = [(f"m{number}.wav", content) for number, (_, content) in enumerate(self.clips[:8:2])]
+        for number in range(120):
+            form = chance.choice((tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT))
+            long = [("x" * 120 + "/é.wav", members[0][1])] if form != tarfile.USTAR_FORMAT else []
+            tar = bytearray(tar_bytes([*members[:2], *long, *members[2:]], form))
+            with tarfile.open(fileobj=io.BytesIO(bytes(tar))) as listed:
+                offsets = [one.offset for one in listed]
+            for _ in range(chance.randrange(1, 5)):
+                at = chance.choice(offsets) + chance.randrange(3 * BLOCK)
+                tar[min(at, len(tar) - 1)] = chance.randrange(256)
+            if chance.random() < 0.3:
+                del tar[chance.randrange(len(tar)):]
+            packed = bytearray(gzip.compress(bytes(tar))) if number % 3 == 0 else tar
+            if number % 6 == 0:
+                packed[chance.randrange(len(packed))] ^= 1 << chance.randrange(8)
+            (folder / f"{number:03}{'.tar.gz' if number % 3 == 0 else '.tar'}").write_bytes(packed)
+        output = self.extract("--manifest", folder, "--name", "path", status=3)
+        self.assertGreater(len(outputs_of(output)), 100)
+        failures = lines_of(output / "failures.jsonl")
+        self.assertGreater(len(failures), 20)
+        for line in errors_of(self.stderr):
+            self.assertLess(len(line.encode()), 2048)
+            self.assertTrue(line.isprintable(), line)
+        # The bits of what is whole are those of the files.
+        plain = {f"m{number}": self.plain[name.split(".")[0] + ".safetensors"]
+                 for number, (name, _) in enumerate(self.clips[:8:2])}
+        digests = {safetensors.torch.load(content)["last_hidden_state"].numpy().tobytes() for content in plain.values()}
+        same = sum(safetensors.torch.load(content)["last_hidden_state"].numpy().tobytes() in digests
+                   for content in self.bytes_of(output).values())
+        self.assertGreater(same, 0.9 * len(outputs_of(output)))  # the others have a flipped sample
+
     def test_memory_does_not_grow_with_the_tar(self):
         def peak(path):
             code = ("import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stderr=2);"
@@ -371,4 +406,4 @@ class Tars(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1])
+    unittest.main(argv=[sys.argv[0], *sys.argv[2:]])
