@@ -431,6 +431,8 @@ MUTANTS = (
     Mutant("corpus.links-in-tars-are-files", "src/tool/corpus/tar_reader.cpp", 'entry.problem = "is a link";',
            "entry.bytes = 0;"),
     Mutant("corpus.cut-members-taken", "src/tool/corpus/archive.cpp", "!is_packed && entry.bytes > there", "false"),
+    Mutant("corpus.gzip-of-tars-unchecked", "src/tool/corpus/archive.cpp", "if (listing.is_packed && !tar->has_ended()) {",
+           "if (false) {"),
     Mutant("corpus.tars-without-an-end-mark", "src/tool/corpus/archive.cpp", "if (!tar.has_end_mark()) {",
            "if (false) {"),
     Mutant("corpus.first-of-two-tars", "src/tool/corpus/tar_reader.cpp",

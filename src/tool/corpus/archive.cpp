@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "audio/audio_names.h"
 #include "core/git_lfs.h"
@@ -60,49 +62,74 @@ std::uint64_t max_packed_bytes() {
   return std::min<std::uint64_t>(static_cast<std::uint64_t>(usable_memory()) / 8, kMax);
 }
 
+struct ArchiveLister::Listing {
+  std::vector<TarReader::Entry> entries;
+  FileIdentity identity;
+  bool is_packed = false;
+  std::string cut_member;  // of a compressed tar; "" for none
+  std::string problem;     // of the tar, behind those entries; "" for none
+  bool has_end_mark = true;
+};
+
+ArchiveLister::Listing ArchiveLister::list_members(const std::string& path) {
+  Listing listing;
+  std::optional<TarReader> tar;
+  bool is_whole = true;  // the last entry
+  try {
+    const auto file = std::make_shared<const InputFile>(InputFile::open<AudioError>(path));
+    listing.identity = file->identity();
+    if (is_git_lfs_pointer(*file)) {
+      listing.problem = std::string(kGitLfsProblem) + ", expected a tar";
+      return listing;
+    }
+    tar.emplace(file, [] {});
+    while (auto entry = tar->next()) {
+      listing.is_packed = tar->is_packed();
+      listing.entries.push_back(std::move(*entry));
+      is_whole = !listing.is_packed;
+      if (listing.is_packed) tar->skip();
+      is_whole = true;
+    }
+    file->check_unchanged();
+    listing.has_end_mark = tar->has_end_mark();
+    if (listing.entries.empty()) {
+      listing.problem = "holds no files, expected a tar with audio files";
+    }
+  } catch (const AudioError& error) {
+    const std::string prefix = quote_bytes(path) + ": ";
+    listing.problem = error.what();
+    if (listing.problem.starts_with(prefix)) listing.problem.erase(0, prefix.size());
+    if (listing.entries.empty()) return listing;
+    if (!is_whole) {
+      listing.cut_member = std::move(listing.entries.back().name);
+      listing.entries.pop_back();
+    }
+    if (listing.is_packed && !tar->has_ended()) {
+      listing.entries.clear();
+      listing.cut_member.clear();
+      listing.problem += "; what comes before may be damaged, too, and is not read";
+    } else {
+      listing.problem +=
+          "; behind " + std::to_string(listing.entries.size()) + " members that are there";
+    }
+  }
+  return listing;
+}
+
 void ArchiveLister::add(const std::string& path) {
   if (!is_built_with_libarchive()) {
     throw UsageError(path, "", "is a tar, which a build without libarchive does not read",
                      "a build with it (install libarchive-dev and configure anew), or the files "
                      "that are in it");
   }
-  std::size_t members = 0;
-  const auto bad = [&](const std::string& problem, const std::string& expected) {
-    inputs_.add_bad_row({path, "", problem + ", expected " + expected, /*is_folder=*/true});
-  };
-  try {
-    const auto file = std::make_shared<const InputFile>(InputFile::open<AudioError>(path));
-    if (is_git_lfs_pointer(*file)) return bad(kGitLfsProblem, "a tar");
-    TarReader tar(file, [] {});
-    while (const auto entry = tar.next()) {
-      ++members;
-      // What is behind its end is lost as well: the loop ends there.
-      const bool is_packed = tar.is_packed();
-      if (is_packed) {
-        try {
-          tar.skip();
-        } catch (const AudioError& error) {
-          add_bad_member(path, entry->name, "is cut or damaged");
-          throw;
-        }
-      }
-      add_member(path, *entry, *file, is_packed);
-    }
-    file->check_unchanged();
-    if (members == 0) return bad("holds no files", "a tar with audio files");
-    if (!tar.has_end_mark()) {
-      inputs_.add_note(quote_bytes(path) +
-                       ": has no end mark, and may have been cut behind its last member");
-    }
-  } catch (const AudioError& error) {
-    const std::string prefix = quote_bytes(path) + ": ";
-    std::string problem = error.what();
-    if (problem.starts_with(prefix)) problem.erase(0, prefix.size());
-    inputs_.add_bad_row(
-        {path, "",
-         problem + (members > 0 ? "; behind " + std::to_string(members) + " members that were there"
-                                : ""),
-         /*is_folder=*/true});
+  const Listing listing = list_members(path);
+  for (const TarReader::Entry& entry : listing.entries) add_member(path, entry, listing);
+  if (!listing.cut_member.empty()) add_bad_member(path, listing.cut_member, "is cut with its tar");
+  if (!listing.problem.empty()) {
+    inputs_.add_bad_row({path, "", listing.problem, /*is_folder=*/true});
+  } else if (!listing.has_end_mark) {
+    inputs_.add_note(quote_bytes(path) +
+                     ": has no end mark, and may have been cut behind its last member");
   }
 }
 
@@ -114,7 +141,8 @@ void ArchiveLister::add_bad_member(const std::string& path, std::string_view nam
 }
 
 void ArchiveLister::add_member(const std::string& path, const TarReader::Entry& entry,
-                               const InputFile& file, bool is_packed) {
+                               const Listing& listing) {
+  const bool is_packed = listing.is_packed;
   if (entry.is_folder) return;
   const std::string_view last = file_name(entry.name);
   // ".x.wav", "._x.wav" of a Mac; "__x__" (webdataset leaves these out as well).
@@ -124,7 +152,8 @@ void ArchiveLister::add_member(const std::string& path, const TarReader::Entry& 
   if (leads_elsewhere(entry.name)) {
     return add_bad_member(path, entry.name, "has a name that leads out of the tar");
   }
-  const std::uint64_t there = file.size() - std::min(entry.begin, file.size());
+  const std::uint64_t there =
+      listing.identity.bytes - std::min(entry.begin, listing.identity.bytes);
   if (!is_packed && entry.bytes > there) {
     return add_bad_member(path, entry.name,
                           "is cut: " + std::to_string(there) + " of its " +
@@ -144,7 +173,7 @@ void ArchiveLister::add_member(const std::string& path, const TarReader::Entry& 
   }
   inputs_.add_named(key, whole);
   inputs_.set_member({path, is_packed ? Member::Kind::packed : Member::Kind::plain, entry.begin,
-                      entry.bytes, file.identity()});
+                      entry.bytes, listing.identity});
 }
 
 void ArchiveLister::finish() {

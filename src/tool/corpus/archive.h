@@ -50,6 +50,8 @@ class TarReader {
   std::string read(std::uint64_t max_bytes);
   // Whether it is compressed; to be asked behind the first next().
   bool is_packed() const;
+  // Behind an error: whether the file had ended, so that it was cut rather than damaged.
+  bool has_ended() const;
   // Behind the end: whether a mark stood there.
   bool has_end_mark() const;
 
@@ -64,7 +66,8 @@ std::uint64_t max_packed_bytes();
 // Puts the audio files of tars into a list. The key of WebDataset, the name up to the first dot
 // behind the last slash, is the name of the output. Members with an audio file's name that cannot
 // be read (links, sparse files, names with "..", those beyond the end of a cut tar) are bad rows,
-// and so is a tar that cannot be read, or not to its end: the members before that are taken.
+// and so is a tar that cannot be read, or not to its end: the members before that are taken, but of
+// a compressed tar that is damaged rather than cut none, as its checksums are of all of it.
 class ArchiveLister {
  public:
   explicit ArchiveLister(InputList& inputs) : inputs_(inputs) {}
@@ -74,8 +77,9 @@ class ArchiveLister {
   void finish();
 
  private:
-  void add_member(const std::string& path, const TarReader::Entry& entry, const InputFile& file,
-                  bool is_packed);
+  struct Listing;
+  static Listing list_members(const std::string& path);
+  void add_member(const std::string& path, const TarReader::Entry& entry, const Listing& listing);
   void add_bad_member(const std::string& path, std::string_view name, const std::string& problem);
 
   InputList& inputs_;

@@ -37,7 +37,6 @@ struct Libarchive {
   W2VBERT_FUNCTION(archive_read_set_read_callback);
   W2VBERT_FUNCTION(archive_read_set_skip_callback);
   W2VBERT_FUNCTION(archive_read_support_filter_bzip2);
-  W2VBERT_FUNCTION(archive_read_support_filter_gzip);
   W2VBERT_FUNCTION(archive_read_support_filter_xz);
   W2VBERT_FUNCTION(archive_read_support_filter_zstd);
   W2VBERT_FUNCTION(archive_read_support_format_tar);

@@ -1,8 +1,9 @@
-#include <clocale>
+#include <zlib.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <clocale>
 #include <cstdlib>
 #include <exception>
 #include <span>
@@ -42,6 +43,55 @@ class PlainLocale {
   locale_t before_;
 };
 
+// What gzip has packed (RFC 1952), member after member. libarchive would not look at the checksums.
+class Gunzip {
+ public:
+  Gunzip() {
+    constexpr int kGzipAlone = 16 + MAX_WBITS;
+    if (::inflateInit2(&stream_, kGzipAlone) != Z_OK) throw std::bad_alloc();
+  }
+  ~Gunzip() { ::inflateEnd(&stream_); }
+  Gunzip(const Gunzip&) = delete;
+  Gunzip& operator=(const Gunzip&) = delete;
+
+  enum class Result { kBytes, kEnd, kCut, kDamaged };
+  // Fills `out`, of which `filled` bytes are then there. `more` gives the file's next bytes, valid
+  // until the next call; empty at its end.
+  template <class More>
+  Result fill(std::span<char> out, std::size_t& filled, const More& more) {
+    stream_.next_out = reinterpret_cast<Bytef*>(out.data());
+    stream_.avail_out = static_cast<uInt>(out.size());
+    while (stream_.avail_out > 0) {
+      if (stream_.avail_in == 0) {
+        const std::span<char> in = more();
+        if (in.empty()) {
+          filled = out.size() - stream_.avail_out;
+          if (filled > 0) return Result::kBytes;
+          return is_between_members_ ? Result::kEnd : Result::kCut;
+        }
+        stream_.next_in = reinterpret_cast<Bytef*>(in.data());
+        stream_.avail_in = static_cast<uInt>(in.size());
+      }
+      if (is_between_members_ && *stream_.next_in == 0) {  // zeros pad the end, as on tapes
+        ++stream_.next_in;
+        --stream_.avail_in;
+        continue;
+      }
+      const int state = ::inflate(&stream_, Z_NO_FLUSH);
+      if (state == Z_MEM_ERROR) throw std::bad_alloc();
+      if (state != Z_OK && state != Z_STREAM_END && state != Z_BUF_ERROR) return Result::kDamaged;
+      is_between_members_ = state == Z_STREAM_END;
+      if (is_between_members_) ::inflateReset(&stream_);
+    }
+    filled = out.size();
+    return Result::kBytes;
+  }
+
+ private:
+  z_stream stream_ = {};
+  bool is_between_members_ = false;
+};
+
 }  // namespace
 
 const Libarchive& libarchive() {
@@ -58,15 +108,19 @@ class TarReader::Stream {
   Stream(std::shared_ptr<const InputFile> file, std::function<void()> progress)
       : file_(std::move(file)),
         progress_(std::move(progress)),
-        block_(begins_as_tar() ? kPlainBlockBytes : kPackedBlockBytes),
+        block_(begins_with(257, "ustar") ? kPlainBlockBytes : kPackedBlockBytes),
         archive_(lib_.archive_read_new()) {
     if (!archive_) throw std::bad_alloc();
+    if (begins_with(0, "\x1F\x8B")) {
+      gunzip_.emplace();
+      packed_.resize(kPackedBlockBytes);
+    }
     const PlainLocale locale;
     // Where libarchive was built without one it runs a program, and says so: not wanted.
     check(lib_.archive_read_support_format_tar(archive_.get()));
     for (const auto support :
-         {lib_.archive_read_support_filter_gzip, lib_.archive_read_support_filter_zstd,
-          lib_.archive_read_support_filter_bzip2, lib_.archive_read_support_filter_xz}) {
+         {lib_.archive_read_support_filter_zstd, lib_.archive_read_support_filter_bzip2,
+          lib_.archive_read_support_filter_xz}) {
       check(support(archive_.get()));
     }
     check(lib_.archive_read_set_options(archive_.get(), "read_concatenated_archives"));
@@ -127,8 +181,9 @@ class TarReader::Stream {
   }
 
   bool is_packed() const {
-    return lib_.archive_filter_code(archive_.get(), 0) != ARCHIVE_FILTER_NONE;
+    return gunzip_ || lib_.archive_filter_code(archive_.get(), 0) != ARCHIVE_FILTER_NONE;
   }
+  bool has_ended() const { return has_ended_; }
   bool has_end_mark() const { return position() > end_; }
 
  private:
@@ -142,12 +197,11 @@ class TarReader::Stream {
         std::max<std::int64_t>(lib_.archive_filter_bytes(archive_.get(), 0), 0));
   }
 
-  bool begins_as_tar() const {
-    constexpr std::string_view kMagic = "ustar";
-    std::array<char, kMagic.size()> there{};
-    const auto got = file_->read_some(257, there.data(), there.size());
-    return got == static_cast<ssize_t>(there.size()) &&
-           std::string_view(there.data(), there.size()) == kMagic;
+  bool begins_with(std::uint64_t at, std::string_view magic) const {
+    std::array<char, 8> there{};
+    const auto got = file_->read_some(at, there.data(), magic.size());
+    return got == static_cast<ssize_t>(magic.size()) &&
+           std::string_view(there.data(), magic.size()) == magic;
   }
 
   [[noreturn]] void fail(const std::string& problem) const {
@@ -157,9 +211,6 @@ class TarReader::Stream {
   void check(int status) const {
     if (interruption_) std::rethrow_exception(interruption_);
     if (status == ARCHIVE_OK || status == ARCHIVE_WARN) return;
-    if (read_error_ != 0) {
-      fail(std::string("cannot be read: ") + std::generic_category().message(read_error_));
-    }
     const char* message = lib_.archive_error_string(archive_.get());
     fail(std::string("is damaged, or no tar: libarchive says ") +
          in_quotes(message ? message : "nothing"));
@@ -185,23 +236,36 @@ class TarReader::Stream {
 
   static la_ssize_t read_block(archive*, void* self, const void** bytes) {
     return guarded(self, [&](Stream& stream) -> la_ssize_t {
-      ssize_t got = -1;
-      do {
-        got = stream.file_->read_some(stream.at_, stream.block_.data(), stream.block_.size());
-      } while (got < 0 && errno == EINTR);
-      if (got < 0) {
-        stream.read_error_ = errno;
-        stream.lib_.archive_set_error(stream.archive_.get(), errno, "cannot be read");
-        return ARCHIVE_FATAL;
-      }
-      stream.at_ += static_cast<std::uint64_t>(got);
       *bytes = stream.block_.data();
-      return got;
+      if (!stream.gunzip_) return static_cast<la_ssize_t>(stream.read_into(stream.block_).size());
+      std::size_t filled = 0;
+      switch (stream.gunzip_->fill(stream.block_, filled,
+                                   [&] { return stream.read_into(stream.packed_); })) {
+        case Gunzip::Result::kCut:
+          stream.fail("is truncated: its gzip data do not end");
+        case Gunzip::Result::kDamaged:
+          stream.fail("is damaged: its gzip data end in an error");
+        default:
+          return static_cast<la_ssize_t>(filled);
+      }
     });
+  }
+
+  // The file's next bytes; none at its end.
+  std::span<char> read_into(std::vector<char>& block) {
+    ssize_t got = -1;
+    do {
+      got = file_->read_some(at_, block.data(), block.size());
+    } while (got < 0 && errno == EINTR);
+    if (got < 0) fail(std::string("cannot be read: ") + std::generic_category().message(errno));
+    at_ += static_cast<std::uint64_t>(got);
+    has_ended_ = got == 0;
+    return std::span(block).first(static_cast<std::size_t>(got));
   }
 
   static la_int64_t skip_bytes(archive*, void* self, la_int64_t wanted) {
     return guarded(self, [&](Stream& stream) -> la_int64_t {
+      if (stream.gunzip_) return 0;
       const std::uint64_t left = stream.file_->size() - std::min(stream.at_, stream.file_->size());
       const auto skipped =
           std::min(left, static_cast<std::uint64_t>(std::max<la_int64_t>(wanted, 0)));
@@ -213,10 +277,12 @@ class TarReader::Stream {
   const Libarchive& lib_ = libarchive();
   std::shared_ptr<const InputFile> file_;
   std::function<void()> progress_;
-  std::vector<char> block_;
-  std::uint64_t at_ = 0;   // in the file
-  std::uint64_t end_ = 0;  // of the last entry, in what is in the tar
-  int read_error_ = 0;
+  std::vector<char> block_;  // that libarchive has
+  std::optional<Gunzip> gunzip_;
+  std::vector<char> packed_;  // that it has
+  std::uint64_t at_ = 0;      // in the file
+  std::uint64_t end_ = 0;     // of the last entry, in what is in the tar
+  bool has_ended_ = false;
   std::exception_ptr interruption_;
   std::unique_ptr<archive, Free> archive_;  // last: it ends with a callback perhaps
 };
@@ -229,6 +295,7 @@ std::optional<TarReader::Entry> TarReader::next() { return stream_->next(); }
 void TarReader::skip() { stream_->skip(); }
 std::string TarReader::read(std::uint64_t max_bytes) { return stream_->read(max_bytes); }
 bool TarReader::is_packed() const { return stream_->is_packed(); }
+bool TarReader::has_ended() const { return stream_->has_ended(); }
 bool TarReader::has_end_mark() const { return stream_->has_end_mark(); }
 
 }  // namespace w2vbert::tool

@@ -19,6 +19,7 @@ std::optional<TarReader::Entry> TarReader::next() { return std::nullopt; }
 void TarReader::skip() {}
 std::string TarReader::read(std::uint64_t) { return {}; }
 bool TarReader::is_packed() const { return false; }
+bool TarReader::has_ended() const { return false; }
 bool TarReader::has_end_mark() const { return false; }
 
 }  // namespace w2vbert::tool
