@@ -31,7 +31,9 @@ ProtectedFiles sources_of(const AnswerOptions& options, const std::string& outpu
   if (options.clips.manifest != "-") sources.add(options.clips.manifest, "the manifest");
   const OutputPlace place(output);
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (const std::string path = inputs.path(i); place.is(path)) sources.add(path, "an input");
+    if (const std::string path = inputs.place(i).path_on_disk(); place.is(path)) {
+      sources.add(path, "an input");
+    }
   }
   add_model_files(sources, options.model.model, options.model.revision, options.model.lora);
   return sources;
