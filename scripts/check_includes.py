@@ -17,6 +17,7 @@ import sys
 LIBRARY = {
     "core": set(),
     "config": {"core"},
+    "ctc": {"core"},
     "audio": {"core"},
     "features": {"core", "config", "audio"},
     "nn": {"core", "config"},

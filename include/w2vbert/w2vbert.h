@@ -19,6 +19,7 @@
 #include "w2vbert/core/device.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/core/numpy_random.h"
+#include "w2vbert/ctc/forced_align.h"
 #include "w2vbert/engine/engine.h"
 #include "w2vbert/engine/fuse.h"
 #include "w2vbert/engine/precision.h"
