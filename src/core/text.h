@@ -35,6 +35,9 @@ void append_utf8(std::string& text, std::uint32_t code_point);
 // Python's str.lower(). Text that is not UTF-8 comes back as it is.
 std::string lower_case(std::string_view text);
 
+// Python's str.upper() of one character: one to three.
+std::u32string upper_case(std::uint32_t code_point);
+
 // "a, b, c".
 std::string comma_list(std::span<const std::string> words);
 
