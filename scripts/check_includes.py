@@ -31,7 +31,7 @@ TOOL = {
     "corpus": set(),
     "store": {"corpus"},
     "run": {"corpus", "store"},
-    "tasks": {"corpus", "store", "run"},
+    "tasks": {"formats", "corpus", "store", "run"},
     "parity": set(),
     "cli": {"formats", "corpus", "store", "run", "tasks", "parity"},
 }

@@ -6,6 +6,7 @@
 
 #include "tool/cli/answers.h"
 #include "tool/cli/commands.h"
+#include "tool/cli/timed_output.h"
 #include "tool/cli/timed_words.h"
 #include "tool/tasks/transcription.h"
 
@@ -14,14 +15,17 @@ namespace {
 
 struct TranscribeOptions : AnswerOptions {
   WindowOptions windows;
+  TimedOutput timed;
 };
 
-int run(const TranscribeOptions& options) {
-  options.clips.check_inputs();
+int run(const TranscribeOptions& given) {
+  given.clips.check_inputs();
+  TranscribeOptions options = given;
+  AnswerCommand command;
+  options.timed.apply(options, command);
   apply_threads(options.model.threads);
   const Transcription transcription(options.model.request(),
                                     {options.windows.chunk(), options.windows.stride()});
-  AnswerCommand command;
   command.members = {"text", "words"};
   command.warnings = transcription.warnings();
   command.windows = transcription.windows();
@@ -30,9 +34,14 @@ int run(const TranscribeOptions& options) {
   };
   command.answer = [&](const AnsweredClip& clip, const WindowTensors& ids) {
     ClipText text = transcription.text_of(clip, ids);
-    std::string line = on_one_line(text.text);
-    return Answer{{{"text", std::move(text.text)}, {"words", words_json(text.words)}},
-                  std::move(line)};
+    Answer answer;
+    answer.text = on_one_line(text.text);
+    answer.json = {{"text", std::move(text.text)}, {"words", words_json(text.words)}};
+    TimedTier& words = answer.tiers.emplace_back(TimedTier{"words", {}});
+    for (TimedWord& word : text.words) {
+      words.labels.push_back({std::move(word.word), word.start, word.end});
+    }
+    return answer;
   };
   return answer_clips(options, transcription.model(), command);
 }
@@ -45,6 +54,7 @@ Run add_transcribe(CLI::App& program) {
   const auto options = std::make_shared<TranscribeOptions>();
   options->add_inputs_to(command);
   options->windows.add_to(command);
+  options->timed.add_to(command);
   options->add_model_to(command,
                         "path, seconds, text, and words with their start and end in seconds");
   command.footer(
