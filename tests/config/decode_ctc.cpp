@@ -38,7 +38,7 @@ Json decode(const Wav2Vec2CTCTokenizer& tokenizer, const std::string& line) {
   }
 }
 
-// Of a JSON string: the ids, the texts of the tokens, and which are unknown.
+// What a text encodes to: the ids, the texts of the tokens, and which are unknown.
 Json encode(const Wav2Vec2CTCTokenizer& tokenizer, const std::string& text) {
   try {
     Json ids = Json::array(), sources = Json::array(), unknown = Json::array();

@@ -82,8 +82,9 @@ class ClipTexts {
     if (text_) return *text_;
     if (!file_.empty()) return lines_[inputs_->slot(index)];
     if (auto text = inputs_->text(index)) return std::move(*text);
-    throw UsageError("", "", "the list does not say what is said in it",
-                     "a \"text\" (or transcription, sentence, transcript) in its row, or --text-file");
+    throw UsageError(
+        "", "", "the list does not say what is said in it",
+        "a \"text\" (or transcription, sentence, transcript) in its row, or --text-file");
   }
 
  private:
@@ -140,7 +141,8 @@ int run(const AlignOptions& given) {
 
 Run add_align(CLI::App& program) {
   CLI::App& command = *program.add_subcommand(
-      "align", "Write when each word of a text is said, with a Wav2Vec2BertForCTC and its tokenizer");
+      "align",
+      "Write when each word of a text is said, with a Wav2Vec2BertForCTC and its tokenizer");
   const auto options = std::make_shared<AlignOptions>();
   options->add_inputs_to(command);
   add_value(
@@ -150,9 +152,10 @@ Run add_align(CLI::App& program) {
             "What is said: all of FILE for one audio file, else a line for each of them; without "
             "this and --text it is what the list says (text, transcription, sentence, transcript)");
   options->timed.add_to(command);
-  options->add_model_to(command,
-                        "path, seconds, and words and characters with their start and end in seconds "
-                        "and score");
+  options->add_model_to(
+      command,
+      "path, seconds, and words and characters with their start and end in seconds "
+      "and score");
   command.footer(
       "Example:\n  w2vbert align a.wav --model my-ctc-model --text \"what is said\" --format srt\n"
       "prints subtitles. The path is that of torchaudio's forced_align; a score is the mean "

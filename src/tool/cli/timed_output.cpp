@@ -82,22 +82,24 @@ class DocumentFiles {
 nlohmann::ordered_json timed_json(const std::vector<TimedText>& timed, const char* what) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const TimedText& one : timed) {
-    nlohmann::ordered_json& element =
-        list.emplace_back(nlohmann::ordered_json{{what, one.text}, {"start", one.start}, {"end", one.end}});
+    nlohmann::ordered_json& element = list.emplace_back(
+        nlohmann::ordered_json{{what, one.text}, {"start", one.start}, {"end", one.end}});
     if (one.score) element["score"] = *one.score;
   }
   return list;
 }
 
 void TimedOutput::add_to(CLI::App& command) {
-  add_value(command, kFormat, format_, timed_formats(),
-            "text: a line for each file; json: as --json; srt, vtt: subtitles; ctm: a line for each "
-            "word; textgrid: for Praat. Subtitles and TextGrids of several files, or any of the last "
-            "four, go to files of their own in the folder of --output (default: text)");
-  add_value(command, "--cue-characters", cue_characters_,
-            WholeNumber<std::size_t>{1, kMaxCueCharacters, "N"},
-            "Put words into a subtitle up to so many characters, 7 seconds, or a pause of a second; "
-            "1: a word each (default: 42)");
+  add_value(
+      command, kFormat, format_, timed_formats(),
+      "text: a line for each file; json: as --json; srt, vtt: subtitles; ctm: a line for each "
+      "word; textgrid: for Praat. Subtitles and TextGrids of several files, or any of the last "
+      "four, go to files of their own in the folder of --output (default: text)");
+  add_value(
+      command, "--cue-characters", cue_characters_,
+      WholeNumber<std::size_t>{1, kMaxCueCharacters, "N"},
+      "Put words into a subtitle up to so many characters, 7 seconds, or a pause of a second; "
+      "1: a word each (default: 42)");
 }
 
 std::string TimedOutput::document(const std::string& name, const AnsweredClip& clip,
@@ -138,9 +140,10 @@ void TimedOutput::apply(AnswerOptions& options, AnswerCommand& command) const {
   const bool is_one = options.clips.paths.size() == 1 && options.clips.manifest.empty() &&
                       options.clips.channel != kEachChannel;
   if (folder.empty() && format != TimedFormat::ctm && !is_one) {
-    throw UsageError("", kFormat,
-                     "is " + timed_formats().text(format) + ", a document for each file, of several",
-                     "--output DIR, or one audio file");
+    throw UsageError(
+        "", kFormat,
+        "is " + timed_formats().text(format) + ", a document for each file, of several",
+        "--output DIR, or one audio file");
   }
   const auto names = std::make_shared<const InputList*>();
   command.names_outputs = !folder.empty();

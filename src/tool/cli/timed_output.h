@@ -1,4 +1,5 @@
-// --format: what an answer has in time as subtitles or labels, on stdout or in a file for each clip.
+// --format: what an answer has in time as subtitles or labels, on stdout or in a file for each
+// clip.
 #pragma once
 
 #include <CLI/App.hpp>
@@ -30,7 +31,8 @@ class TimedOutput {
   std::optional<std::size_t> cue_characters_;
 };
 
-// [{`what`: ..., "start": ..., "end": ..., "score": ...}, ...], without a score where there is none.
+// [{`what`: ..., "start": ..., "end": ..., "score": ...}, ...], without a score where there is
+// none.
 nlohmann::ordered_json timed_json(const std::vector<TimedText>& timed, const char* what);
 
 }  // namespace w2vbert::tool

@@ -24,7 +24,7 @@ struct TimedText {
 
 // How words make subtitles.
 struct CueLimits {
-  // Of the words and the spaces between them; a word may be longer. A line of a subtitle has some
+  // Words and the spaces between them; a word may be longer. A line of a subtitle has some
   // 42; with 1 each word is a cue.
   std::size_t max_characters = 42;
   double max_seconds = 7;

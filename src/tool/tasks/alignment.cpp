@@ -33,7 +33,7 @@ struct Character {
   bool is_delimiter = false;
 };
 
-// Of a run of characters.
+// A run of characters as one text.
 TimedText timed(std::string text, std::span<const Character> characters,
                 const std::function<double(std::int64_t)>& time_of) {
   double probabilities = 0;
@@ -71,12 +71,12 @@ AlignedText Alignment::align(const AnsweredClip& clip, const WindowTensors& log_
   for (const auto& token : tokens) {
     const std::string source = text.substr(token.begin, token.end - token.begin);
     if (token.id == blank || token.id >= vocab_size) {
-      const std::string stands = token.is_unknown ? "unknown, for which the unk_token stands, " : "";
+      const std::string stands =
+          token.is_unknown ? "unknown, for which the unk_token stands, " : "";
       throw UsageError("", kText,
                        in_quotes(source) + " is " + stands + "token " + std::to_string(token.id) +
                            (token.id == blank ? ", the blank"
-                                              : ", of a model with " +
-                                                    std::to_string(vocab_size)),
+                                              : ", of a model with " + std::to_string(vocab_size)),
                        "characters that the model can say", kText);
     }
     if (token.is_unknown && std::find(aligned.unknown.begin(), aligned.unknown.end(), source) ==
@@ -94,9 +94,9 @@ AlignedText Alignment::align(const AnsweredClip& clip, const WindowTensors& log_
                          " frames",
                      "a frame for each, and one between two that are the same", kText);
   }
-  const ForcedAlignment alignment = forced_align(
-      std::span(kept.const_data_ptr<float>(), static_cast<std::size_t>(kept.numel())), vocab_size,
-      targets, blank);
+  const ForcedAlignment alignment =
+      forced_align(std::span(kept.const_data_ptr<float>(), static_cast<std::size_t>(kept.numel())),
+                   vocab_size, targets, blank);
   std::vector<float> probabilities = alignment.scores;
   for (float& value : probabilities) value = std::exp(value);
   const std::vector<TokenSpan> spans = merge_tokens(alignment.path, probabilities, blank);
@@ -112,8 +112,9 @@ AlignedText Alignment::align(const AnsweredClip& clip, const WindowTensors& log_
       character.end = token.end;
       character.first_frame = spans[i].start;
       const std::string* spelled = tokenizer.token(token.id);
-      character.is_delimiter = character.text == " " || (spelled && !token.is_unknown &&
-                                                        *spelled == tokenizer.word_delimiter_token);
+      character.is_delimiter =
+          character.text == " " ||
+          (spelled && !token.is_unknown && *spelled == tokenizer.word_delimiter_token);
     }
     Character& character = characters.back();
     character.end_frame = spans[i].end;
@@ -135,8 +136,8 @@ AlignedText Alignment::align(const AnsweredClip& clip, const WindowTensors& log_
       first = i;
     }
     if (i == characters.size()) break;
-    aligned.characters.push_back(timed(std::string(characters[i].text),
-                                       std::span(characters).subspan(i, 1), time_of));
+    aligned.characters.push_back(
+        timed(std::string(characters[i].text), std::span(characters).subspan(i, 1), time_of));
     if (characters[i].is_delimiter) {
       first = i + 1;
     } else {

@@ -13,8 +13,8 @@ namespace w2vbert::tool {
 
 // A clip's text in time. A character lasts from its first frame to the end of its last one, a word
 // from the begin of its first character to the end of its last one, none longer than the audio. A
-// score is the mean probability of its frames, blanks between characters left out, as in torchaudio's
-// tutorial of forced alignment.
+// score is the mean probability of its frames, blanks between characters left out, as in
+// torchaudio's tutorial of forced alignment.
 struct AlignedText {
   std::vector<TimedText> words;
   std::vector<TimedText> characters;  // spaces, too
