@@ -48,8 +48,8 @@ struct TimedTier {
 
 // What is said of one clip.
 struct Answer {
-  nlohmann::ordered_json json;  // the members of its line
-  std::string text;             // behind its path and a tab where lines are for people
+  nlohmann::ordered_json json;   // the members of its line
+  std::string text;              // behind its path and a tab where lines are for people
   std::vector<TimedTier> tiers;  // what --format writes; the first is that of formats with one
 };
 

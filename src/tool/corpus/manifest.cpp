@@ -30,7 +30,7 @@ constexpr std::size_t kMaxBadRowsBeforeAGoodOne = 10'000;
 // Voice's.
 constexpr std::array<std::string_view, 5> kPathKeys = {"audio_filepath", "audio_filename",
                                                        "file_name", "audio_file_name", "path"};
-// Of what is said: NeMo's, datasets', Common Voice's, and another usual one.
+// Names of what is said: NeMo's, datasets', Common Voice's, and another usual one.
 constexpr std::array<std::string_view, 4> kTextKeys = {"text", "transcription", "sentence",
                                                        "transcript"};
 constexpr std::string_view kScpRow = "a name, a blank and a path";
