@@ -17,7 +17,7 @@ import sys
 LIBRARY = {
     "core": set(),
     "config": {"core"},
-    "ctc": {"core"},
+    "ctc": {"core", "config"},
     "audio": {"core"},
     "features": {"core", "config", "audio"},
     "nn": {"core", "config"},

@@ -427,24 +427,6 @@ class TokenizerReader {
       additional_;  // reads the argument additional_special_tokens, if there is one
 };
 
-// Bytes of the space at the start of UTF-8 text, or 0.
-std::size_t space_length(std::string_view text) {
-  const std::size_t length = utf8_character_length(text);
-  return length > 0 && is_python_space(code_point(text.substr(0, length))) ? length : 0;
-}
-
-// Python's str.strip().
-std::string strip(std::string_view text) {
-  while (const std::size_t length = space_length(text)) text.remove_prefix(length);
-  while (!text.empty()) {
-    std::size_t last = text.size() - 1;
-    while (last > 0 && (static_cast<std::uint8_t>(text[last]) & 0xC0) == 0x80) --last;
-    if (space_length(text.substr(last)) == 0) break;
-    text = text.substr(0, last);
-  }
-  return std::string(text);
-}
-
 // Python's str.replace(): into a new text, for what moves in place with every hit takes the square
 // of the time.
 std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
@@ -564,7 +546,7 @@ Tokenizer::Output Tokenizer::decode(std::span<const std::int64_t> ids) const {
   }
   output.text.reserve(text_bytes);
   for (const Span& character : output.char_offsets) output.text += character.text;
-  output.text = strip(output.text);
+  output.text = std::string(strip(output.text));
   if (do_lower_case) output.text = lower_case(output.text);
   if (clean_up_tokenization_spaces) clean_up(output.text);
   output.word_offsets = words_of(output.char_offsets, replace_word_delimiter_char);

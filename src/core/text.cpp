@@ -20,6 +20,12 @@ bool is_control(std::string_view character) {
   return character.size() == 2 && first == 0xC2 && static_cast<std::uint8_t>(character[1]) < 0xA0;
 }
 
+bool is_space(std::uint32_t c) {  // Python's str.isspace()
+  return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 ||
+         c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
+         c == 0x205F || c == 0x3000;
+}
+
 }  // namespace
 
 // Unicode 15, table 3-7.
@@ -103,6 +109,36 @@ std::string hex_text(std::span<const unsigned char> bytes) {
     text += kHexDigits[byte & 0x0F];
   }
   return text;
+}
+
+std::size_t space_length(std::string_view text) {
+  const std::size_t length = utf8_character_length(text);
+  return length > 0 && is_space(code_point(text.substr(0, length))) ? length : 0;
+}
+
+std::string_view strip(std::string_view text) {
+  while (const std::size_t length = space_length(text)) text.remove_prefix(length);
+  while (!text.empty()) {
+    std::size_t last = text.size() - 1;
+    while (last > 0 && (static_cast<std::uint8_t>(text[last]) & 0xC0) == 0x80) --last;
+    if (space_length(text.substr(last)) == 0) break;
+    text = text.substr(0, last);
+  }
+  return text;
+}
+
+std::vector<std::string_view> split_at_blanks(std::string_view text) {
+  std::vector<std::string_view> words;
+  for (text = strip(text); !text.empty();) {
+    std::size_t end = 0;
+    while (end < text.size() && space_length(text.substr(end)) == 0) {
+      end += std::max<std::size_t>(utf8_character_length(text.substr(end)), 1);
+    }
+    words.push_back(text.substr(0, end));
+    text.remove_prefix(end);
+    while (const std::size_t length = space_length(text)) text.remove_prefix(length);
+  }
+  return words;
 }
 
 std::string comma_list(std::span<const std::string> words) {

@@ -38,6 +38,13 @@ std::string lower_case(std::string_view text);
 // Python's str.upper() of one character: one to three.
 std::u32string upper_case(std::uint32_t code_point);
 
+// Bytes of the blank (Python's str.isspace()) at the start of UTF-8 text, or 0.
+std::size_t space_length(std::string_view text);
+// Python's str.strip().
+std::string_view strip(std::string_view text);
+// Python's str.split().
+std::vector<std::string_view> split_at_blanks(std::string_view text);
+
 // "a, b, c".
 std::string comma_list(std::span<const std::string> words);
 

@@ -4,8 +4,8 @@ import importlib.util
 import sys
 
 SKIPPED = 77  # the exit status that CTest shows as such
-OPTIONAL = ("joblib", "peft", "praatio", "pyannote", "pyarrow", "pysubs2", "ray", "safetensors", "sklearn", "torch",
-            "torchaudio", "transformers")
+OPTIONAL = ("joblib", "kenlm", "peft", "praatio", "pyannote", "pyarrow", "pyctcdecode", "pysubs2", "ray", "safetensors",
+            "sklearn", "torch", "torchaudio", "transformers")
 
 
 def skip_where_absent(error):

@@ -1,6 +1,8 @@
 // w2vbert transcribe: audio files -> text.
+#include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -8,15 +10,112 @@
 #include "tool/cli/commands.h"
 #include "tool/cli/timed_output.h"
 #include "tool/cli/timed_words.h"
+#include "tool/cli/typed_options.h"
 #include "tool/tasks/transcription.h"
+#include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
 namespace {
 
+constexpr std::int64_t kMaxBeamWidth = 1 << 16;
+
+// --decoder beam, and what goes with it alone.
+class DecoderOptions {
+ public:
+  void add_to(CLI::App& command) {
+    add_value(
+        command, "--decoder", is_beam_search_, OneOf<bool>({{"greedy", false}, {"beam", true}}),
+        "How a text is made of the model's outputs: the most likely token of each frame, or a "
+        "beam search with a language model, as transformers' Wav2Vec2ProcessorWithLM decodes");
+    add(command, "--lm", lm_, "PATH",
+        "The beam search's language model: ARPA text, a binary file of KenLM, or a directory with "
+        "alphabet.json or attrs.json (default: the folder language_model of the model's directory, "
+        "if there is one)");
+    add(command, "--alpha", alpha_, AnyNumber{},
+        "Weight of the language model (default: that of its attrs.json, or 0.5)");
+    add(command, "--beta", beta_, AnyNumber{},
+        "What each word adds to a score (default: that of attrs.json, or 1.5)");
+    add(command, "--beam-width", beam_width_, WholeNumber<std::int64_t>{1, kMaxBeamWidth},
+        "Hypotheses that are kept at each frame (default: 100)");
+    add(command, "--hotwords", hotwords_, "FILE",
+        "Words that are more likely than the language model knows, one a line");
+    add(command, "--hotword-weight", hotword_weight_, AnyNumber{},
+        "What each of them adds to a score (default: 10)");
+    add(command, "--n-best", n_best_, WholeNumber<std::int64_t>{1, kMaxBeamWidth},
+        "Write the N best texts with their scores and words into a line of --json (default: the "
+        "best one alone)");
+  }
+
+  // Throws UsageError for an option that needs the beam search.
+  std::optional<BeamDecoding> beam() const {
+    if (!is_beam_search_) {
+      if (!first_given_.empty()) {
+        throw UsageError("", first_given_, "belongs to the beam search", "--decoder beam");
+      }
+      return std::nullopt;
+    }
+    BeamDecoding decoding;
+    decoding.lm = lm_;
+    decoding.alpha = alpha_;
+    decoding.beta = beta_;
+    decoding.hotwords = hotwords_;
+    if (beam_width_) decoding.search.beam_width = *beam_width_;
+    if (hotword_weight_) decoding.search.hotword_weight = *hotword_weight_;
+    if (n_best_) decoding.n_best = static_cast<std::size_t>(*n_best_);
+    return decoding;
+  }
+  bool tells_n_best() const { return n_best_.has_value(); }
+
+ private:
+  template <class Value, class Reader>
+  void add(CLI::App& command, const std::string& name, std::optional<Value>& value,
+           const Reader& read, const std::string& help) {
+    add_value(
+        command, name,
+        [this, name, read, &value](const std::string& text) {
+          if (first_given_.empty()) first_given_ = name;
+          value = read(name, text);
+        },
+        read.placeholder, help);
+  }
+  void add(CLI::App& command, const std::string& name, std::string& value,
+           const std::string& placeholder, const std::string& help) {
+    add_value(
+        command, name,
+        [this, name, &value](const std::string& text) {
+          if (first_given_.empty()) first_given_ = name;
+          value = text;
+        },
+        placeholder, help);
+  }
+
+  bool is_beam_search_ = false;
+  std::string lm_;
+  std::optional<double> alpha_;
+  std::optional<double> beta_;
+  std::optional<std::int64_t> beam_width_;
+  std::string hotwords_;
+  std::optional<double> hotword_weight_;
+  std::optional<std::int64_t> n_best_;
+  std::string first_given_;
+};
+
 struct TranscribeOptions : AnswerOptions {
   WindowOptions windows;
+  DecoderOptions decoder;
   TimedOutput timed;
 };
+
+nlohmann::ordered_json n_best_json(const std::vector<ScoredText>& texts) {
+  auto list = nlohmann::ordered_json::array();
+  for (const ScoredText& text : texts) {
+    list.push_back({{"text", text.text},
+                    {"logit_score", text.logit_score},
+                    {"lm_score", text.lm_score},
+                    {"words", words_json(text.words)}});
+  }
+  return list;
+}
 
 int run(const TranscribeOptions& given) {
   given.clips.check_inputs();
@@ -24,9 +123,10 @@ int run(const TranscribeOptions& given) {
   AnswerCommand command;
   options.timed.apply(options, command);
   apply_threads(options.model.threads);
-  const Transcription transcription(options.model.request(),
-                                    {options.windows.chunk(), options.windows.stride()});
-  command.members = {"text", "words"};
+  const Transcription transcription(
+      options.model.request(),
+      {options.windows.chunk(), options.windows.stride(), options.decoder.beam()});
+  command.members = {"text", "words", "n_best"};
   command.warnings = transcription.warnings();
   command.windows = transcription.windows();
   command.load = [&](LoadReport* report, const std::function<bool()>& interrupt_asked) {
@@ -34,9 +134,11 @@ int run(const TranscribeOptions& given) {
   };
   command.answer = [&](const AnsweredClip& clip, const WindowTensors& ids) {
     ClipText text = transcription.text_of(clip, ids);
+    std::string line = on_one_line(text.text);
     Answer answer;
-    answer.text = on_one_line(text.text);
     answer.json = {{"text", std::move(text.text)}, {"words", words_json(text.words)}};
+    answer.text = std::move(line);
+    if (options.decoder.tells_n_best()) answer.json["n_best"] = n_best_json(text.n_best);
     TimedTier& words = answer.tiers.emplace_back(TimedTier{"words", {}});
     for (TimedWord& word : text.words) {
       words.labels.push_back({std::move(word.word), word.start, word.end});
@@ -55,13 +157,16 @@ Run add_transcribe(CLI::App& program) {
   options->add_inputs_to(command);
   options->windows.add_to(command);
   options->timed.add_to(command);
+  options->decoder.add_to(command);
   options->add_model_to(command,
                         "path, seconds, text, and words with their start and end in seconds");
   command.footer(
       "Example:\n  w2vbert transcribe a.wav b.flac --model my-ctc-model\n"
       "prints each path, a tab and the text: that of greedy CTC decoding with the tokenizer in the "
-      "model's\ndirectory (vocab.json, tokenizer_config.json), as HuggingFace's processor decodes. "
-      "Exit status 3: some\nfiles failed.");
+      "model's\ndirectory (vocab.json, tokenizer_config.json), as HuggingFace's processor decodes, "
+      "or "
+      "with --decoder beam\nthat of its Wav2Vec2ProcessorWithLM. Exit status 3: some files "
+      "failed.");
   return [options] { return run(*options); };
 }
 

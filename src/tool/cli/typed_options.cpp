@@ -41,6 +41,12 @@ double positive_number(const std::string& option, const std::string& text, doubl
   return *number;
 }
 
+double any_number(const std::string& option, const std::string& text) {
+  const auto number = parse_number<double>(text);
+  if (!number) throw UsageError("", option, in_quotes(text) + " is no number", "a finite number");
+  return *number;
+}
+
 double number_from_zero(const std::string& option, const std::string& text, double max) {
   const auto number = parse_number<double>(text);
   if (!number || std::signbit(*number) || !(*number <= max)) {

@@ -54,6 +54,17 @@ struct PositiveNumber {
   std::string text(const double& value) const { return number_text(value); }
 };
 
+// A finite number of either sign.
+double any_number(const std::string& option, const std::string& text);
+struct AnyNumber {
+  std::string placeholder = "X";
+
+  double operator()(const std::string& option, const std::string& text) const {
+    return any_number(option, text);
+  }
+  std::string text(const double& value) const { return number_text(value); }
+};
+
 struct NumberFromZero {
   double max;
   std::string placeholder = "S";

@@ -3,17 +3,16 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <new>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "core/descriptor.h"
+#include "core/gzip.h"
 #include "core/open_file.h"
 #include "w2vbert/core/error.h"
 
@@ -83,66 +82,6 @@ class RawFile {
   std::vector<char> buffer_ = std::vector<char>(kBlockBytes);
 };
 
-constexpr std::string_view kGzipMark = "\x1F\x8B";
-
-// What zlib has to be given back.
-class Inflater {
- public:
-  Inflater() {
-    constexpr int kGzipAlone = 16 + MAX_WBITS;
-    if (::inflateInit2(&stream, kGzipAlone) != Z_OK) throw std::bad_alloc();
-  }
-  ~Inflater() { ::inflateEnd(&stream); }
-  Inflater(const Inflater&) = delete;
-  Inflater& operator=(const Inflater&) = delete;
-  z_stream stream = {};
-};
-
-// Takes what a gzip file (RFC 1952) holds, member after member, in blocks. `bytes`: its first ones.
-void read_compressed(RawFile& file, std::string_view bytes,
-                     const std::function<void(std::string_view bytes)>& take) {
-  Inflater inflater;
-  z_stream& stream = inflater.stream;
-  std::vector<char> out(kBlockBytes);
-  std::size_t filled = 0;
-  const auto flush = [&] {
-    if (filled > 0) take({out.data(), std::exchange(filled, 0)});
-  };
-  bool is_between_members = false;
-  for (; !bytes.empty(); bytes = file.next()) {
-    stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
-    stream.avail_in = static_cast<uInt>(bytes.size());
-    // More may come out when all has gone in.
-    for (bool is_full = false; stream.avail_in > 0 || is_full;) {
-      // Zeros pad the end, as on tapes.
-      while (is_between_members && stream.avail_in > 0 && *stream.next_in == 0) {
-        ++stream.next_in;
-        --stream.avail_in;
-      }
-      if (is_between_members && stream.avail_in == 0) break;
-      stream.next_out = reinterpret_cast<Bytef*>(out.data() + filled);
-      stream.avail_out = static_cast<uInt>(out.size() - filled);
-      const int state = ::inflate(&stream, Z_NO_FLUSH);
-      filled = out.size() - stream.avail_out;
-      is_full = stream.avail_out == 0;
-      if (is_full) flush();
-      is_between_members = state == Z_STREAM_END;
-      if (is_between_members) {
-        ::inflateReset(&stream);
-        is_full = false;
-      } else if (state == Z_MEM_ERROR) {
-        throw std::bad_alloc();
-      } else if (state != Z_OK && state != Z_BUF_ERROR) {
-        file.fail("is damaged: its gzip data end in an error");
-      } else if (state == Z_BUF_ERROR) {
-        break;  // it needs more
-      }
-    }
-  }
-  if (!is_between_members) file.fail("is truncated: its gzip data do not end");
-  flush();
-}
-
 }  // namespace
 
 void read_blocks(const std::string& path, std::string_view expected,
@@ -158,7 +97,12 @@ void read_blocks(const std::string& path, std::string_view expected,
     block(bytes);
   };
   std::string_view bytes = file.next();
-  if (bytes.starts_with(kGzipMark)) return read_compressed(file, bytes, take);
+  if (bytes.starts_with(kGzipMark)) {
+    GzipReader reader(bytes, [&] { return file.next(); });
+    while (!(bytes = reader.next()).empty()) take(bytes);
+    if (reader.problem()) file.fail(reader.problem());
+    return;
+  }
   for (; !bytes.empty(); bytes = file.next()) take(bytes);
 }
 

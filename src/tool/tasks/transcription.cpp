@@ -18,6 +18,7 @@ namespace {
 constexpr const char* kVocabularyFile = "vocab.json";
 
 at::Tensor best_ids(const at::Tensor& logits) { return logits.argmax(-1); }  // (T', V) -> (T')
+at::Tensor in_float32(const at::Tensor& logits) { return logits.to(at::kFloat); }
 
 }  // namespace
 
@@ -40,6 +41,11 @@ Transcription::Transcription(const ModelRequest& request, const TranscriptionOpt
                         ", the tokenizer's pad_token " + in_quotes(tokenizer_.pad_token) + " is " +
                         std::to_string(blank) +
                         ": the tokenizer's is taken for the blank, as transformers does");
+  }
+  if (options.beam) {
+    search_ = search_options(*options.beam);
+    n_best_ = options.beam->n_best;
+    decoder_ = make_decoder(*options.beam, model_.directory(), tokenizer_, *config.vocab_size);
   }
 }
 
@@ -65,22 +71,29 @@ std::vector<TimedWord> Transcription::timed_words(const Wav2Vec2CTCTokenizer::Ou
                                                   double audio_seconds) const {
   std::vector<TimedWord> words;
   for (const auto& word : output.word_offsets) {
-    // The last frame may stand for more than is left of the audio.
-    const auto time_of = [&](std::int64_t frames) {
-      return std::min(model_.seconds_of(frames), audio_seconds);
-    };
-    words.push_back({word.text, time_of(word.start_offset), time_of(word.end_offset)});
+    words.push_back(timed_word(word.text, word.start_offset, word.end_offset, audio_seconds));
   }
   return words;
 }
 
+TimedWord Transcription::timed_word(const std::string& word, std::int64_t start_frame,
+                                    std::int64_t end_frame, double audio_seconds) const {
+  // The last frame may stand for more than is left of the audio.
+  const auto time_of = [&](std::int64_t frames) {
+    return std::min(model_.seconds_of(std::max<std::int64_t>(frames, 0)), audio_seconds);
+  };
+  return {word, time_of(start_frame), time_of(end_frame)};
+}
+
+HeadModel::Reduction Transcription::reduction() const { return decoder_ ? in_float32 : best_ids; }
+
 std::vector<AnswerFunction> Transcription::load(
     LoadReport* report, const std::function<bool()>& interrupt_asked) const {
-  return model_.load(windows_, best_ids, report, interrupt_asked);
+  return model_.load(windows_, reduction(), report, interrupt_asked);
 }
 
 AnswerFunction Transcription::function(const HeadModel::Loaded& loaded) const {
-  return model_.function(loaded, windows_, best_ids);
+  return model_.function(loaded, windows_, reduction());
 }
 
 Wav2Vec2CTCTokenizer::Output Transcription::decode(const WindowTensors& ids,
@@ -90,10 +103,33 @@ Wav2Vec2CTCTokenizer::Output Transcription::decode(const WindowTensors& ids,
       std::span(kept.const_data_ptr<std::int64_t>(), static_cast<std::size_t>(kept.numel())));
 }
 
-ClipText Transcription::text_of(const AnsweredClip& clip, const WindowTensors& ids) const {
-  Wav2Vec2CTCTokenizer::Output output = decode(ids, clip.samples);
+ClipText Transcription::search(const AnsweredClip& clip, const WindowTensors& logits) const {
+  const at::Tensor kept =
+      kept_of_windows(logits, windows_, clip.samples, model_.samples_per_row()).contiguous();
+  auto hypotheses = decoder_->decode(
+      std::span(kept.const_data_ptr<float>(), static_cast<std::size_t>(kept.numel())), search_);
+  hypotheses.resize(std::min(hypotheses.size(), n_best_));
+  ClipText text{clip, "", {}, {}};
+  for (BeamHypothesis& hypothesis : hypotheses) {
+    ScoredText& scored = text.n_best.emplace_back();
+    for (const BeamHypothesis::Word& word : hypothesis.words) {
+      scored.words.push_back(
+          timed_word(word.text, word.start_frame, word.end_frame, clip.audio_seconds));
+    }
+    scored.text = std::move(hypothesis.text);
+    scored.logit_score = hypothesis.logit_score;
+    scored.lm_score = hypothesis.lm_score;
+  }
+  text.text = text.n_best.front().text;
+  text.words = text.n_best.front().words;
+  return text;
+}
+
+ClipText Transcription::text_of(const AnsweredClip& clip, const WindowTensors& answers) const {
+  if (decoder_) return search(clip, answers);
+  Wav2Vec2CTCTokenizer::Output output = decode(answers, clip.samples);
   std::vector<TimedWord> words = timed_words(output, clip.audio_seconds);
-  return {clip, std::move(output.text), std::move(words)};
+  return {clip, std::move(output.text), std::move(words), {}};
 }
 
 }  // namespace w2vbert::tool

@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "tool/run/answer_run.h"
 #include "tool/run/windows.h"
+#include "tool/tasks/beam_decoding.h"
 #include "tool/tasks/head_model.h"
 #include "tool/tasks/model_request.h"
 #include "w2vbert/checkpoint/load.h"
@@ -22,16 +24,26 @@ struct TimedWord {
   double end = 0;
 };
 
+// One of several texts that a beam search gives, with pyctcdecode's scores.
+struct ScoredText {
+  std::string text;
+  std::vector<TimedWord> words;
+  double logit_score = 0;
+  double lm_score = 0;
+};
+
 struct ClipText {
   AnsweredClip clip;
   std::string text;
   std::vector<TimedWord> words;
+  std::vector<ScoredText> n_best;  // of a beam search: the best first, which is the text
 };
 
 // How audio that is longer than `chunk_seconds` is cut, as HeadModel::windows does; 0: not at all.
 struct TranscriptionOptions {
   double chunk_seconds = 0;
   double stride_seconds = 0;
+  std::optional<BeamDecoding> beam;  // else greedy decoding
 };
 
 class Transcription {
@@ -44,8 +56,8 @@ class Transcription {
   const Wav2Vec2CTCTokenizer& tokenizer() const noexcept { return tokenizer_; }
   const std::vector<std::string>& warnings() const noexcept { return warnings_; }
 
-  // Loads the weights, as HeadModel::load. The functions give token ids, (T') long for each window:
-  // greedy decoding.
+  // Loads the weights, as HeadModel::load. The functions give token ids, (T') long for each window,
+  // and for a beam search logits, (T', V) float32.
   std::vector<AnswerFunction> load(LoadReport* report = nullptr,
                                    const std::function<bool()>& interrupt_asked = {}) const;
   AnswerFunction function(const HeadModel::Loaded& loaded) const;
@@ -57,14 +69,23 @@ class Transcription {
   // The words of a clip's output, which end with the audio.
   std::vector<TimedWord> timed_words(const Wav2Vec2CTCTokenizer::Output& output,
                                      double audio_seconds) const;
-  ClipText text_of(const AnsweredClip& clip, const WindowTensors& ids) const;
+  // `answers`: what a function gave. Of a beam search the text that HF's Wav2Vec2ProcessorWithLM
+  // gives for the logits. Throws as decode(), and UsageError for logits that are not finite.
+  ClipText text_of(const AnsweredClip& clip, const WindowTensors& answers) const;
 
  private:
   std::string tokenizer_directory();
+  HeadModel::Reduction reduction() const;
+  TimedWord timed_word(const std::string& word, std::int64_t start_frame, std::int64_t end_frame,
+                       double audio_seconds) const;
+  ClipText search(const AnsweredClip& clip, const WindowTensors& logits) const;
 
   HeadModel model_;
   Windows windows_;
   Wav2Vec2CTCTokenizer tokenizer_;
+  std::optional<BeamSearchDecoder> decoder_;
+  BeamSearchOptions search_;
+  std::size_t n_best_ = 1;
   std::vector<std::string> warnings_;
 };
 

@@ -64,8 +64,6 @@ class Reader : public ::testing::Test {
     }
   }
   at::Tensor features_of(const std::string& path) {
-    const OneCore
-        alone;  // as in the reader; ThreadSanitizer does not see what OpenMP's threads wait for
     const SeamlessM4TFeatureExtractor extractor(request_.features);
     return extractor({load_audio(path, request_.audio).samples}).input_features[0];
   }
@@ -75,6 +73,8 @@ class Reader : public ::testing::Test {
     return indices;
   }
   const TemporaryDirectory scratch_;
+  // As in the reader: ThreadSanitizer does not see what OpenMP's threads wait for.
+  OneCore alone_;
   ClipRunRequest request_;
 };
 
