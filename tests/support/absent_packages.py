@@ -4,7 +4,8 @@ import importlib.util
 import sys
 
 SKIPPED = 77  # the exit status that CTest shows as such
-OPTIONAL = ("kenlm", "peft", "pyarrow", "pyctcdecode", "ray", "safetensors", "torch", "transformers")
+OPTIONAL = ("joblib", "kenlm", "peft", "praatio", "pyannote", "pyarrow", "pyctcdecode", "pysubs2", "ray", "safetensors",
+            "sklearn", "torch", "torchaudio", "transformers")
 
 
 def skip_where_absent(error):

@@ -394,6 +394,7 @@ InputList ClipOptions::inputs(OutputNames names) const {
   InputList list(working_directory(), names);
   list.set_output_ending(shard_size ? "" : ending_of(output_format));
   if (naming) list.set_naming(*naming);
+  if (keep_texts) list.keep_texts();
   list.set_reserved(&is_name_of_record);
   for (const std::string& path : paths) {
     if (path.empty()) throw UsageError("", "", "an empty path", "the path of an audio file");
