@@ -27,12 +27,13 @@ LIBRARY = {
     "engine": {"core", "config", "nn", "models", "checkpoint"},
 }
 TOOL = {
+    "formats": set(),
     "corpus": set(),
     "store": {"corpus"},
     "run": {"corpus", "store"},
-    "tasks": {"corpus", "store", "run"},
+    "tasks": {"formats", "corpus", "store", "run"},
     "parity": set(),
-    "cli": {"corpus", "store", "run", "tasks", "parity"},
+    "cli": {"formats", "corpus", "store", "run", "tasks", "parity"},
 }
 
 TORCH = re.compile(r"^(torch|ATen|c10)/")

@@ -21,6 +21,7 @@
 #include "w2vbert/core/numpy_random.h"
 #include "w2vbert/ctc/beam_search.h"
 #include "w2vbert/ctc/ctc_alphabet.h"
+#include "w2vbert/ctc/forced_align.h"
 #include "w2vbert/ctc/ngram_model.h"
 #include "w2vbert/ctc/word_language_model.h"
 #include "w2vbert/engine/engine.h"

@@ -3,14 +3,17 @@
 #include <algorithm>
 #include <functional>
 #include <iterator>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string_view>
 #include <utility>
 
 #include "config/config_table.h"
+#include "config/ctc_text_encoder.h"
 #include "core/parse_number.h"
 #include "core/text.h"
+#include "w2vbert/core/error.h"
 
 namespace w2vbert {
 namespace {
@@ -100,20 +103,23 @@ class TokenizerReader {
         config_(config_path_) {}
 
   void read(Tokenizer& tokenizer, std::map<std::int64_t, std::string>& decoder,
-            std::map<std::int64_t, std::string>& added, const std::string& vocabulary_path) {
+            std::map<std::int64_t, std::string>& added,
+            std::shared_ptr<const CtcTextEncoder>& encoder, const std::string& vocabulary_path) {
     check_class();
     read_settings(tokenizer);
     read_special_tokens();
     const JsonValue* added_tokens = root_.find(kAddedTokens);
     if (added_tokens) {
-      read_added_tokens(*added_tokens, added);
+      read_added_tokens(*added_tokens);
     } else {
-      read_older_files(added);
+      read_older_files();
     }
+    for (const auto& [id, token] : added_) added.insert_or_assign(id, token.content);
     take_additional();
     read_vocabulary(vocabulary_path, decoder, tokenizer);
     choose_delimiter(tokenizer);
     const std::vector<std::string> special = all_special_tokens(tokenizer);
+    encoder = std::make_shared<const CtcTextEncoder>(vocabulary_, added_, special);
     add_missing(special, added);
     for (const auto* tokens : {&decoder, &added}) {
       for (const auto& [id, token] : *tokens) check_length(vocabulary_path, token);
@@ -143,6 +149,7 @@ class TokenizerReader {
     tokenizer.do_lower_case = config_.flag_or_null(root_, "do_lower_case", false);
     tokenizer.clean_up_tokenization_spaces =
         config_.flag_or_null(root_, "clean_up_tokenization_spaces", false);
+    tokenizer.split_special_tokens = config_.flag_or_null(root_, "split_special_tokens", false);
     if (const JsonValue* value = root_.find("replace_word_delimiter_char")) {
       const auto* text = value->get_if<std::string>();
       if (!text) config_.fail("replace_word_delimiter_char", value->describe(), "a string");
@@ -243,7 +250,7 @@ class TokenizerReader {
     return !negative || negative->value != 0;
   }
 
-  void read_added_tokens(const JsonValue& value, std::map<std::int64_t, std::string>& added) const {
+  void read_added_tokens(const JsonValue& value) {
     constexpr const char* kExpected = "an object of ids and tokens";
     const auto* tokens = value.get_if<JsonValue::Object>();
     if (!tokens) config_.fail(kAddedTokens, value.describe(), kExpected);
@@ -253,19 +260,22 @@ class TokenizerReader {
         config_.fail(kAddedTokens, "has the key " + describe(JsonScalar(std::string_view(id))),
                      kExpected);
       }
-      added[*number] = content_of(config_, kAddedTokens, token);
+      const std::string content = content_of(config_, kAddedTokens, token);
+      added_.emplace_back(*number, AddedToken{content, config_.flag_or_null(token, "lstrip", false),
+                                              config_.flag_or_null(token, "rstrip", false),
+                                              config_.flag_or_null(token, "single_word", false)});
     }
   }
 
   // Files of the time before added_tokens_decoder.
-  void read_older_files(std::map<std::int64_t, std::string>& added) {
+  void read_older_files() {
     const std::string map_path = join_path(directory_, "special_tokens_map.json");
     if (exists<ConfigError>(map_path)) read_special_tokens_map(map_path);
     const std::string added_path = join_path(directory_, "added_tokens.json");
     if (exists<ConfigError>(added_path)) {
       const JsonValue root = parse_config(read_config_text(added_path), added_path);
       read_ids(ConfigReader(added_path), root, [&](const std::string& token, std::int64_t id) {
-        added.insert_or_assign(id, token);
+        added_.emplace_back(id, AddedToken{.content = token});
       });
     }
     const std::string fast = join_path(directory_, "tokenizer.json");
@@ -333,6 +343,7 @@ class TokenizerReader {
     std::size_t hidden = 0;
     read_ids(reader, *vocabulary, [&](const std::string& token, std::int64_t id) {
       encoder_.insert(token);
+      vocabulary_.emplace_back(token, id);
       const auto [place, is_new] = decoder.try_emplace(id);
       if (!is_new && ++hidden == 1) {
         tokenizer.warnings.push_back(quote_bytes(path) + ": " + std::to_string(id) +
@@ -406,7 +417,9 @@ class TokenizerReader {
   std::string config_path_;
   ConfigReader config_;  // of it
   std::set<std::string, std::less<>>
-      encoder_;          // the tokens of vocab.json, also those without an id
+      encoder_;                     // the tokens of vocab.json, also those without an id
+  CtcTextEncoder::Ids vocabulary_;  // vocab.json
+  std::vector<std::pair<std::int64_t, AddedToken>> added_;  // as the files name them
   TokenDict arguments_;  // keys that end in _token, as __init__ gets them
   TokenDict model_specific_;
   std::optional<std::vector<std::string>> extra_;  // HF: the argument extra_special_tokens, a list
@@ -461,7 +474,7 @@ Tokenizer Tokenizer::from_pretrained(const std::string& directory, HfVersion hf_
   const std::string path = join_path(directory, "tokenizer_config.json");
   JsonValue config = parse_config(exists<ConfigError>(path) ? read_config_text(path) : "{}", path);
   TokenizerReader reader(directory, std::move(config), path, hf_version);
-  reader.read(tokenizer, tokenizer.decoder_, tokenizer.added_tokens_decoder_,
+  reader.read(tokenizer, tokenizer.decoder_, tokenizer.added_tokens_decoder_, tokenizer.encoder_,
               tokenizer.vocabulary_path_);
   return tokenizer;
 }
@@ -538,6 +551,33 @@ Tokenizer::Output Tokenizer::decode(std::span<const std::int64_t> ids) const {
   if (clean_up_tokenization_spaces) clean_up(output.text);
   output.word_offsets = words_of(output.char_offsets, replace_word_delimiter_char);
   return output;
+}
+
+std::vector<Tokenizer::EncodedToken> Tokenizer::encode(std::string_view text) const {
+  const std::optional<std::u32string> characters = utf32_of(text);
+  if (!characters) throw UsageError("", "text", in_quotes(text) + " is not UTF-8", "UTF-8");
+  std::vector<std::size_t> places;  // of each character, and of the end
+  places.reserve(characters->size() + 1);
+  std::size_t place = 0;
+  for (std::size_t i = 0; i < characters->size(); ++i) {
+    places.push_back(place);
+    place += utf8_character_length(text.substr(place));
+  }
+  places.push_back(place);
+  std::vector<EncodedToken> tokens;
+  if (!encoder_) return tokens;
+  for (const auto& token : encoder_->encode(
+           *characters, {unk_token, word_delimiter_token, do_lower_case, split_special_tokens})) {
+    const std::size_t begin = places[token.begin], end = places[token.end];
+    if (!token.id) {
+      throw ConfigError(vocabulary_path_, "",
+                        "has no token for " + in_quotes(text.substr(begin, end - begin)),
+                        "one, or the unk_token, which is " +
+                            (unk_token ? in_quotes(*unk_token) : std::string("null")));
+    }
+    tokens.push_back({*token.id, begin, end, token.is_unknown});
+  }
+  return tokens;
 }
 
 }  // namespace w2vbert

@@ -35,6 +35,9 @@ void append_utf8(std::string& text, std::uint32_t code_point);
 // Python's str.lower(). Text that is not UTF-8 comes back as it is.
 std::string lower_case(std::string_view text);
 
+// Python's str.upper() of one character: one to three.
+std::u32string upper_case(std::uint32_t code_point);
+
 // Bytes of the blank (Python's str.isspace()) at the start of UTF-8 text, or 0.
 std::size_t space_length(std::string_view text);
 // Python's str.strip().

@@ -1,6 +1,6 @@
 """Random tokenizers of CTC models, saved by transformers or written as older versions and other tools
-write them, and random ids: the decoded text, characters and words must be those of transformers, and
-lower case that of Python.
+write them, random ids and random texts: the decoded text, characters and words must be those of
+transformers, and so must a text's ids; lower and upper case must be those of Python.
 
 usage: decode_as_transformers.py DECODE_CTC [SEED [RELEASE]]   (exit 77: transformers is not installed; RELEASE: fails
 for another one of it)"""
@@ -25,6 +25,7 @@ except ImportError as error:
 
 TOKENIZERS = 360
 SEQUENCES = 30
+TEXTS = 30
 # The names of the list of special tokens that have no name of their own.
 NEWER, OLDER = "extra_special_tokens", "additional_special_tokens"
 TOKENS = [
@@ -112,6 +113,7 @@ def added_token(random, content, **more):
         "normalized": random.random() < 0.5,
         "rstrip": False,
         "single_word": False,
+        **{key: True for key in ("lstrip", "rstrip", "single_word") if random.random() < 0.2},
         **more,
     }
 
@@ -130,8 +132,8 @@ def written(random, directory):
             config[key] = None
     if random.random() < 0.3:
         config["add_bos_token"] = False
-    for key in ("do_lower_case", "clean_up_tokenization_spaces"):
-        if random.random() < 0.5:
+    for key in ("do_lower_case", "clean_up_tokenization_spaces", "split_special_tokens"):
+        if random.random() < (0.1 if key == "split_special_tokens" else 0.5):
             config[key] = random.choice([True, False, None])
     if random.random() < 0.5:
         for key in random.choice([[NEWER], [OLDER], [NEWER, OLDER], [OLDER, NEWER]]):
@@ -188,6 +190,36 @@ def sequence(random, tokenizer):
     return ids
 
 
+def text(random, tokenizer):
+    """Of tokens, parts of them, and characters that it does not have"""
+    tokens = [*tokenizer.get_vocab(), tokenizer.word_delimiter_token, *TOKENS]
+    words = ["", " ", "  ", "\t", "\u00df", "\u0149", "\ufb03", "x", "<p", "\U0001f600", "\n"]
+    parts = []
+    for _ in range(random.choice([0, 1, 3, 10, 30])):
+        part = random.choice(tokens if random.random() < 0.6 else words)
+        parts.append(part[: random.randint(0, len(part))] if random.random() < 0.1 else part)
+        if random.random() < 0.2:
+            parts.append(" ")
+    made = "".join(parts)
+    return random.choice([made, made, made.lower(), made.upper()])
+
+
+def encoding_problem(tokenizer, text, ours):
+    tokens = tokenizer.tokenize(text)
+    ids = tokenizer.convert_tokens_to_ids(tokens)
+    if None in ids:  # neither the token nor an unk_token
+        return None if "error" in ours else f"{ours}, transformers has {ids}"
+    if ours.get("ids") != ids or tokenizer(text).input_ids != ids:
+        return f"{ours}, transformers has {ids} and {tokenizer(text).input_ids}"
+    known = {*tokenizer.encoder, *tokenizer._added_tokens_encoder}
+    if ours["unknown"] != [token not in known for token in tokens]:
+        return f"{ours}: unknown are others of {tokens}"
+    for token, source in zip(tokens, ours["sources"], strict=True):
+        if source not in (token, " ") and not (tokenizer.do_lower_case and token in source.upper()):
+            return f"{source!r} as the source of {token!r}"
+    return None
+
+
 def expected(tokenizer, ids):
     try:
         output = tokenizer.decode(ids, output_char_offsets=True, output_word_offsets=True)
@@ -204,7 +236,7 @@ def run(*words, given):
     return subprocess.run([sys.argv[1], *map(str, words)], input=given.encode(), capture_output=True, check=False)
 
 
-def lower_case_problems():
+def case_problems():
     """Every character, and every one beside a capital sigma"""
     characters = map(chr, range(0x110000))
     if unicodedata.unidata_version != "14.0.0":
@@ -218,17 +250,20 @@ def lower_case_problems():
             lines += [f"{c}\u03a3", f"a{c}\u03a3", f"a\u03a3{c}", f"a\u03a3{c}b"]
     got = run("--lower", given="\n".join(lines) + "\n").stdout.decode().split("\n")[:-1]
     assert len(got) == len(lines), (len(got), len(lines))
-    wrong = [line for line, lowered in zip(lines, got, strict=True) if lowered != line.lower()]
-    return [f"lower case of {line!r}" for line in wrong[:20]], len(lines)
+    wrong = [f"lower case of {line!r}" for line, lowered in zip(lines, got, strict=True) if lowered != line.lower()]
+    got = run("--upper", given="\n".join(lines) + "\n").stdout.decode().split("\n")[:-1]
+    assert len(got) == len(lines), (len(got), len(lines))
+    wrong += [f"upper case of {line!r}" for line, upper in zip(lines, got, strict=True) if upper != line.upper()]
+    return wrong[:20], len(lines)
 
 
 def main():
     logging.set_verbosity_error()
     if len(sys.argv) > 3 and not transformers.__version__.startswith(f"{sys.argv[3]}."):
         sys.exit(f"transformers is {transformers.__version__}, expected {sys.argv[3]}")
-    problems, lines = lower_case_problems()
+    problems, lines = case_problems()
     generator = random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
-    compared = refused = words = 0
+    compared = refused = words = encoded = unknown = 0
     with tempfile.TemporaryDirectory() as root:
         for i in range(TOKENIZERS):
             directory = pathlib.Path(root) / str(i)
@@ -239,11 +274,21 @@ def main():
             tokenizer = AutoTokenizer.from_pretrained(directory)
             sequences = [sequence(generator, tokenizer) for _ in range(SEQUENCES)]
             lines_of_ids = "".join(" ".join(map(str, ids)) + "\n" for ids in sequences)
-            result = run(directory, transformers.__version__, given=lines_of_ids)
+            texts = [text(generator, tokenizer) for _ in range(TEXTS)]
+            lines_of_texts = "".join(json.dumps(text) + "\n" for text in texts)
+            result = run(directory, transformers.__version__, given=lines_of_ids + lines_of_texts)
             if result.returncode != 0:
                 problems.append(f"{files}: {result.stderr.decode()}")
                 continue
-            for ids, line in zip(sequences, result.stdout.decode().splitlines(), strict=True):
+            answers = result.stdout.decode().split("\n")[:-1]
+            for one, line in zip(texts, answers[SEQUENCES:], strict=True):
+                found = encoding_problem(tokenizer, one, json.loads(line))
+                encoded += 1
+                unknown += sum(json.loads(line).get("unknown", []))
+                if found:
+                    problems.append(f"{files}: {one!r}: {found}")
+                    break
+            for ids, line in zip(sequences, answers[:SEQUENCES], strict=True):
                 ours, theirs = json.loads(line), expected(tokenizer, ids)
                 refused += theirs is None
                 compared += 1
@@ -253,7 +298,8 @@ def main():
                     break
     print("\n".join(problems))
     print(
-        f"{lines} lines of text, {compared} sequences ({refused} refused, {words} words), {TOKENIZERS} tokenizers, "
+        f"{lines} lines of text, {compared} sequences ({refused} refused, {words} words), "
+        f"{encoded} texts ({unknown} unknown tokens), {TOKENIZERS} tokenizers, "
         f"{len(problems)} differences"
     )
     return 1 if problems else 0

@@ -6,9 +6,11 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/text.h"
+#include "support/error_message.h"
 #include "support/temporary_directory.h"
 #include "w2vbert/core/error.h"
 
@@ -290,6 +292,52 @@ TEST_F(Tokenizer, RefusesAModelThatItDoesNotFit) {
   EXPECT_NO_THROW(read().check_vocab_size(9));  // "<s>" and "</s>" are 7 and 8
   EXPECT_THROW(read().check_vocab_size(10), ConfigError);
   EXPECT_THROW(read().decode(std::vector<std::int64_t>{9}), ConfigError);
+}
+
+std::vector<std::int64_t> ids_of(const Wav2Vec2CTCTokenizer& tokenizer, std::string_view text) {
+  std::vector<std::int64_t> ids;
+  for (const auto& token : tokenizer.encode(text)) ids.push_back(token.id);
+  return ids;
+}
+
+TEST_F(Tokenizer, EncodesCharactersAndSpacesAndNamesWhatItDoesNotHave) {
+  const Wav2Vec2CTCTokenizer tokenizer = read();
+  EXPECT_THAT(ids_of(tokenizer, "A 'B"), ElementsAre(3, 2, 5, 4));
+  EXPECT_THAT(ids_of(tokenizer, ""), IsEmpty());
+  const auto tokens = tokenizer.encode("A\u00C9 ");
+  ASSERT_EQ(tokens.size(), 3U);
+  EXPECT_EQ(tokens[1].id, 1);
+  EXPECT_TRUE(tokens[1].is_unknown);
+  EXPECT_FALSE(tokens[0].is_unknown || tokens[2].is_unknown);
+  EXPECT_EQ(tokens[1].begin, 1U);  // bytes
+  EXPECT_EQ(tokens[1].end, 3U);
+  EXPECT_EQ(tokens[2].begin, 3U);
+}
+
+// Which take the spaces beside them, as special tokens that vocab.json does not have do not.
+TEST_F(Tokenizer, CutsTextsAtTokensOfSeveralCharacters) {
+  EXPECT_THAT(ids_of(read(), "A [PAD] B"), ElementsAre(3, 0, 4));
+  EXPECT_THAT(ids_of(read(), "A <s> B"), ElementsAre(3, 2, 7, 2, 4));
+  configure(R"(, "split_special_tokens": true)");
+  EXPECT_THAT(ids_of(read(), "A<s>"), ElementsAre(3, 1, 1, 1));
+}
+
+TEST_F(Tokenizer, EncodesUpperCaseWhereItDecodesLowerCase) {
+  EXPECT_THAT(ids_of(read(), "ab"), ElementsAre(1, 1));
+  configure(R"(, "do_lower_case": true)");
+  EXPECT_THAT(ids_of(read(), "ab A"), ElementsAre(3, 4, 2, 3));
+  const auto tokens = read().encode("\u00DF");  // "SS"
+  ASSERT_EQ(tokens.size(), 2U);
+  EXPECT_EQ(tokens[1].begin, 0U);
+  EXPECT_EQ(tokens[1].end, 2U);
+}
+
+TEST_F(Tokenizer, EncodesNoCharacterWithoutATokenAndNoBytesThatAreNotUtf8) {
+  write("tokenizer_config.json", R"({"pad_token": "[PAD]", "unk_token": null})");
+  EXPECT_THAT(message_of<ConfigError>([&] { read().encode("AxB"); }),
+              HasSubstr("vocab.json: has no token for \"x\", expected one, or the unk_token"));
+  EXPECT_THAT(message_of<UsageError>([&] { read().encode("A\xFF"); }),
+              HasSubstr("text: \"A\\xff\" is not UTF-8"));
 }
 
 TEST(LowerCase, IsPythons) {

@@ -54,6 +54,8 @@ void read_journal_of(const std::uint8_t* data, std::size_t size) try {
 }
 
 void read_npy(std::string_view head) {
+  const auto array = read_npy_head(head);
+  if (array && array->data_offset > head.size()) std::abort();
   const auto scan = scan_npy(head);
   if (!scan) return;
   if (scan->data_offset > head.size() || scan->file_bytes < scan->data_offset) std::abort();

@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdlib>
@@ -84,6 +85,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (output.text.size() > 3 * bytes) std::abort();
     for (const std::string& warning : tokenizer.warnings) w2vbert::check_message(warning);
     tokenizer.check_vocab_size(32);
+    // A text of its own files: ascending pieces of it, in order.
+    const std::string text(reinterpret_cast<const char*>(data), std::min<std::size_t>(size, 400));
+    std::size_t begin = 0;
+    for (const auto& token : tokenizer.encode(text)) {
+      if (token.begin < begin || token.end <= token.begin || token.end > text.size()) std::abort();
+      begin = token.begin;
+    }
+  } catch (const w2vbert::UsageError& error) {  // no UTF-8
+    w2vbert::check_message(error.what());
   } catch (const w2vbert::ConfigError& error) {
     w2vbert::check_message(error.what());
   }

@@ -89,14 +89,17 @@ double WindowOptions::stride() const {
 
 int answer_clips(const AnswerOptions& options, const HeadModel& model,
                  const AnswerCommand& command) {
-  const InputList inputs = options.clips.unnamed_inputs();
+  ClipOptions clips = options.clips;
+  clips.keep_texts = command.wants_texts;
+  const InputList inputs = command.names_outputs ? clips.inputs() : clips.unnamed_inputs();
   const PartitionChoice choice = options.clips.partition();
   // Each process writes a file of its own.
   const std::string output = choice.partition.labelled(options.clips.output);
   std::optional<AnswerFile> file;
-  if (!output.empty()) {
+  if (!output.empty() && !command.print) {
     file.emplace(output, sources_of(options, output, inputs), inputs, command.members);
   }
+  if (command.begin) command.begin(inputs, choice.partition);
   AnswerRunRequest request;
   request.partition = choice.partition;
   request.audio = options.clips.audio(model.features().sampling_rate);
@@ -139,6 +142,7 @@ int answer_clips(const AnswerOptions& options, const HeadModel& model,
       if (file) {
         file->add(clip.index, json_line_of(clip, answer.json));
       } else if (command.print) {
+        messages.clear();
         command.print(clip, answer);
       } else {
         messages.clear();
@@ -168,7 +172,7 @@ int answer_clips(const AnswerOptions& options, const HeadModel& model,
                    " of an earlier call, of clips that failed now");
     }
   }
-  messages.say(end_line(summary, output));
+  messages.say(end_line(summary, file ? output : ""));
   const int status = summary.stopped      ? kSignalBase + stop_signal()
                      : summary.failed > 0 ? kSomeInputsFailed
                                           : kDone;

@@ -10,6 +10,7 @@
 
 #include "tool/cli/answer_file.h"
 #include "tool/cli/options.h"
+#include "tool/formats/timed_text.h"
 #include "tool/run/answer_run.h"
 #include "tool/tasks/classification.h"
 #include "tool/tasks/head_model.h"
@@ -39,10 +40,17 @@ class WindowOptions {
   std::optional<double> given_stride_;
 };
 
+// Words, characters or segments of a clip.
+struct TimedTier {
+  std::string name;
+  std::vector<TimedText> labels;
+};
+
 // What is said of one clip.
 struct Answer {
-  nlohmann::ordered_json json;  // the members of its line
-  std::string text;             // behind its path and a tab where lines are for people
+  nlohmann::ordered_json json;   // the members of its line
+  std::string text;              // behind its path and a tab where lines are for people
+  std::vector<TimedTier> tiers;  // what --format writes; the first is that of formats with one
 };
 
 // How a command answers.
@@ -54,8 +62,12 @@ struct AnswerCommand {
                                             const std::function<bool()>& interrupt_asked)>
       load;
   std::function<Answer(const AnsweredClip&, const WindowTensors&)> answer;
-  // Instead of printing a line.
+  // Instead of printing a line, or writing it to --output.
   std::function<void(const AnsweredClip&, const Answer&)> print = {};
+  // Called with the inputs before the weights are loaded; they outlive the run.
+  std::function<void(const InputList&, const Partition&)> begin = {};
+  bool names_outputs = false;  // no two inputs may have one name
+  bool wants_texts = false;    // what the list says is said in each input
 };
 
 // softmax, sigmoid, none

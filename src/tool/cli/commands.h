@@ -17,6 +17,7 @@ using Run = std::function<int()>;
 Run add_features(CLI::App& program);
 Run add_extract(CLI::App& program);
 Run add_transcribe(CLI::App& program);
+Run add_align(CLI::App& program);
 Run add_classify(CLI::App& program);
 Run add_segment(CLI::App& program);
 Run add_embed(CLI::App& program);

@@ -40,6 +40,8 @@ struct ExtractOptions {
   std::optional<c10::ScalarType> output_dtype;
   std::optional<Preset> preset;
   std::optional<std::int64_t> pool;
+  std::string kmeans;
+  bool dedup_units = false;
 
   ExtractionOptions extraction() const {
     ExtractionOptions wanted;
@@ -47,6 +49,11 @@ struct ExtractOptions {
     wanted.stats = stats;
     if (preset) apply_preset(wanted);
     if (pool) wanted.pool = *pool;
+    if (dedup_units && kmeans.empty()) {
+      throw UsageError("", "--kmeans-dedup", "is given without --kmeans", "both");
+    }
+    wanted.kmeans = kmeans;
+    wanted.dedup_units = dedup_units;
     if (chunk_seconds) {
       wanted.chunk_seconds = *chunk_seconds;
       wanted.overlap_seconds = default_overlap_seconds(wanted.chunk_seconds);
@@ -66,6 +73,7 @@ struct ExtractOptions {
     ProtectedFiles files;
     add_model_files(files, model.model, model.revision, model.lora);
     files.add(stats, "the file of --stats");
+    files.add(kmeans, "the file of --kmeans");
     return files;
   }
 
@@ -124,7 +132,11 @@ int run_extract(const ExtractOptions& options) {
       throw UsageError("", "--output-format", "a .npy file holds one state",
                        "one number behind --states, or safetensors");
     }
-    if (extraction.output_dtype() == at::kBFloat16) {
+    if (options.dedup_units) {
+      throw UsageError("", "--output-format", "a .npy file holds the units or their counts",
+                       "safetensors, or no --kmeans-dedup");
+    }
+    if (extraction.output_dtype() == at::kBFloat16 && options.kmeans.empty()) {
       throw UsageError("", "--output-format", "NumPy has no bfloat16",
                        "--output-dtype float32 or float16, or safetensors");
     }
@@ -184,6 +196,12 @@ Run add_extract(CLI::App& program) {
           known);
   add_value(command, "--pool", options->pool, WholeNumber<std::int64_t>{1, kMaxPool},
             "Write the mean of each N frames (default: the preset's, else 1)");
+  add_value(command, "--kmeans", options->kmeans, "FILE",
+            "A .npy file of centres (K, C): write units (T), the number of the centre nearest to "
+            "each row of the one state, instead of it");
+  command.add_flag(
+      "--kmeans-dedup", options->dedup_units,
+      "Write runs of equal units once, with their counts of frames, instead of the mask");
   add_value(command, "--output-dtype", options->output_dtype, output_dtypes(),
             "Type of the states in the files (default: that of --dtype, float32 for int8)");
   add_value(

@@ -63,6 +63,7 @@ int run_program(const std::vector<std::string>& words) {
   commands["features"] = add_features(program);
   commands["extract"] = add_extract(program);
   commands["transcribe"] = add_transcribe(program);
+  commands["align"] = add_align(program);
   commands["classify"] = add_classify(program);
   commands["segment"] = add_segment(program);
   commands["embed"] = add_embed(program);

@@ -400,6 +400,7 @@ InputList ClipOptions::inputs(OutputNames names) const {
   InputList list(working_directory(), names);
   list.set_output_ending(shard_size ? "" : ending_of(output_format));
   if (naming) list.set_naming(*naming);
+  if (keep_texts) list.keep_texts();
   list.set_reserved(&is_name_of_record);
   ArchiveLister archives(list);
   for (const std::string& path : paths) {

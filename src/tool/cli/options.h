@@ -99,6 +99,7 @@ struct ClipOptions {
   std::optional<std::size_t> max_failures;
   bool allow_failures = false;
   bool verify = false;
+  bool keep_texts = false;  // in the inputs; no option of its own
 
   void add_to(CLI::App& command);            // all of it, of which these are parts
   void add_inputs_to(CLI::App& command);     // AUDIO, --manifest

@@ -8,6 +8,7 @@
 
 #include "tool/cli/answers.h"
 #include "tool/cli/commands.h"
+#include "tool/cli/timed_output.h"
 #include "tool/cli/timed_words.h"
 #include "tool/cli/typed_options.h"
 #include "tool/tasks/transcription.h"
@@ -102,6 +103,7 @@ class DecoderOptions {
 struct TranscribeOptions : AnswerOptions {
   WindowOptions windows;
   DecoderOptions decoder;
+  TimedOutput timed;
 };
 
 nlohmann::ordered_json n_best_json(const std::vector<ScoredText>& texts) {
@@ -115,13 +117,15 @@ nlohmann::ordered_json n_best_json(const std::vector<ScoredText>& texts) {
   return list;
 }
 
-int run(const TranscribeOptions& options) {
-  options.clips.check_inputs();
+int run(const TranscribeOptions& given) {
+  given.clips.check_inputs();
+  TranscribeOptions options = given;
+  AnswerCommand command;
+  options.timed.apply(options, command);
   apply_threads(options.model.threads);
   const Transcription transcription(
       options.model.request(),
       {options.windows.chunk(), options.windows.stride(), options.decoder.beam()});
-  AnswerCommand command;
   command.members = {"text", "words", "n_best"};
   command.warnings = transcription.warnings();
   command.windows = transcription.windows();
@@ -131,9 +135,14 @@ int run(const TranscribeOptions& options) {
   command.answer = [&](const AnsweredClip& clip, const WindowTensors& ids) {
     ClipText text = transcription.text_of(clip, ids);
     std::string line = on_one_line(text.text);
-    Answer answer{{{"text", std::move(text.text)}, {"words", words_json(text.words)}},
-                  std::move(line)};
+    Answer answer;
+    answer.json = {{"text", std::move(text.text)}, {"words", words_json(text.words)}};
+    answer.text = std::move(line);
     if (options.decoder.tells_n_best()) answer.json["n_best"] = n_best_json(text.n_best);
+    TimedTier& words = answer.tiers.emplace_back(TimedTier{"words", {}});
+    for (TimedWord& word : text.words) {
+      words.labels.push_back({std::move(word.word), word.start, word.end});
+    }
     return answer;
   };
   return answer_clips(options, transcription.model(), command);
@@ -147,6 +156,7 @@ Run add_transcribe(CLI::App& program) {
   const auto options = std::make_shared<TranscribeOptions>();
   options->add_inputs_to(command);
   options->windows.add_to(command);
+  options->timed.add_to(command);
   options->decoder.add_to(command);
   options->add_model_to(command,
                         "path, seconds, text, and words with their start and end in seconds");

@@ -122,6 +122,19 @@ bool InputList::are_packed_together(std::size_t index, std::size_t other) const 
          containers_[container - 1].kind == Member::Kind::packed;
 }
 
+void InputList::set_text(std::string_view text) {
+  if (!keeps_texts_) return;
+  while (texts_.ends.size() + 1 < size()) texts_.add("");
+  texts_.add(text);
+  has_text_.resize(size());
+  has_text_.back() = true;
+}
+
+std::optional<std::string> InputList::text(std::size_t index) const {
+  if (index >= has_text_.size() || !has_text_[index]) return std::nullopt;
+  return std::string(texts_[index]);
+}
+
 void InputList::add_bad_row(BadRow row) {
   if (!row.is_folder) inputs_before_.push_back(size());
   bad_rows_.push_back(std::move(row));
@@ -151,6 +164,7 @@ std::optional<InputSegment> InputList::segment(std::size_t index) const {
 
 void InputList::split_channels(const std::function<int(std::size_t index)>& channels_of) {
   InputList split(working_directory_, names_needed_);
+  split.keeps_texts_ = keeps_texts_;
   int channels = 0;
   auto row = inputs_before_.begin();
   for (std::size_t i = 0; i <= size(); ++i) {
@@ -173,6 +187,7 @@ void InputList::split_channels(const std::function<int(std::size_t index)>& chan
       if (i < segments_.size()) split.segments_.push_back(segments_[i]);
       if (i < members_.size()) split.members_.push_back(members_[i]);
       split.channels_.push_back(static_cast<std::uint8_t>(channel));
+      if (const auto said = text(i)) split.set_text(*said);
     }
   }
   paths_ = std::move(split.paths_);
@@ -180,6 +195,8 @@ void InputList::split_channels(const std::function<int(std::size_t index)>& chan
   segments_ = std::move(split.segments_);
   members_ = std::move(split.members_);
   channels_ = std::move(split.channels_);
+  texts_ = std::move(split.texts_);
+  has_text_ = std::move(split.has_text_);
   inputs_before_ = std::move(split.inputs_before_);
 }
 

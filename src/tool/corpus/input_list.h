@@ -88,6 +88,11 @@ class InputList {
   // Makes of the input that was added last a member of such a container, whose path that of the
   // input begins with.
   void set_member(Member member);
+  // What is said in the input that was added last, as the list has it. Kept where keep_texts() was
+  // called; the memory of a long list is better spent where nobody asks.
+  void set_text(std::string_view text);
+  void keep_texts() { keeps_texts_ = true; }
+  bool keeps_texts() const noexcept { return keeps_texts_; }
   // Whether an input is of the same file as the one before it: rows of one file mostly follow each
   // other.
   bool repeats_path(std::size_t index) const {
@@ -136,6 +141,8 @@ class InputList {
   std::optional<InputSegment> segment(std::size_t index) const;
   // From 1; nothing where the inputs were not split and the list does not say it.
   std::optional<int> channel(std::size_t index) const;
+  // Nothing where the list does not say it.
+  std::optional<std::string> text(std::size_t index) const;
   const std::vector<BadRow>& bad_rows() const noexcept { return bad_rows_; }
   // The place of an input among all rows, bad ones too: what it keeps when a bad row is mended.
   std::size_t slot(std::size_t index) const;
@@ -190,6 +197,9 @@ class InputList {
       channels_;  // of the inputs up to the last one that has one; 0 for those without
   std::vector<StoredMember> members_;  // of the inputs up to the last member
   std::vector<Member> containers_;     // what their members have in common
+  bool keeps_texts_ = false;
+  Strings texts_;               // of the inputs up to the last one that has one
+  std::vector<bool> has_text_;  // of the same
   std::vector<BadRow> bad_rows_;
   std::vector<std::size_t> inputs_before_;  // each bad row that has a slot; ascending
   std::vector<std::string> notes_;

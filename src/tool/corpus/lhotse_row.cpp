@@ -127,6 +127,20 @@ std::variant<LhotseRow, InputProblem> read_sources(
   return row;
 }
 
+// Nothing for a cut without a text.
+std::optional<std::string> text_of_supervisions(const JsonValue& cut) {
+  const JsonValue* supervisions = cut.find("supervisions");
+  const auto* list = supervisions ? supervisions->get_if<JsonValue::Array>() : nullptr;
+  if (!list) return std::nullopt;
+  std::optional<std::string> text;
+  for (const JsonValue& supervision : *list) {
+    const std::string* own = text_in(supervision, "text");
+    if (!own) continue;
+    text = text ? *text + " " + *own : *own;
+  }
+  return text;
+}
+
 // "MixedCut" and the like; "" where a row does not say it.
 std::string kind_of_row(const JsonValue& row) {
   const std::string* type = text_in(row, "type");
@@ -167,6 +181,7 @@ std::variant<LhotseRow, InputProblem> read_lhotse_row(const JsonValue& row) {
   if (!made) return read;
   made->id = *id;
   if (is_recording) return read;
+  made->text = text_of_supervisions(row);
 
   const auto rate = number_in(*recording, "sampling_rate");
   const auto start = number_in(row, "start"), duration = number_in(row, "duration");

@@ -15,7 +15,8 @@ struct LhotseRow {
   std::string id;
   std::string path;
   std::optional<InputSegment> segment = {};  // nothing for all of the recording
-  std::optional<int> channel = {};  // of the file, from 1; nothing where it is to be chosen
+  std::optional<int> channel = {};       // of the file, from 1; nothing where it is to be chosen
+  std::optional<std::string> text = {};  // of those supervisions that have one, spaces between them
 };
 
 // Whether a row is one of Lhotse's rather than of another manifest of JSON lines.

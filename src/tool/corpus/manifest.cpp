@@ -31,6 +31,9 @@ constexpr std::size_t kMaxBadRowsBeforeAGoodOne = 10'000;
 // Voice's.
 constexpr std::array<std::string_view, 5> kPathKeys = {"audio_filepath", "audio_filename",
                                                        "file_name", "audio_file_name", "path"};
+// Names of what is said: NeMo's, datasets', Common Voice's, and another usual one.
+constexpr std::array<std::string_view, 4> kTextKeys = {"text", "transcription", "sentence",
+                                                       "transcript"};
 constexpr std::string_view kScpRow = "a name, a blank and a path";
 constexpr std::string_view kCommonVoiceKey = "client_id";
 constexpr std::string_view kCommonVoiceFolder = "clips/";
@@ -209,6 +212,7 @@ class ManifestReader {
     } else {
       inputs_.add(whole);
     }
+    if (text_) inputs_.set_text(*text_);
     if (member) inputs_.set_member(std::move(*member));
   }
 
@@ -239,11 +243,14 @@ class ManifestReader {
     for (const std::string_view key : kPathKeys) {
       const auto found = std::find(fields.begin(), fields.end(), key);
       if (found == fields.end()) continue;
-      header_ =
-          Header{fields.size(), static_cast<std::size_t>(found - fields.begin()), folder_, {}, {}};
+      header_ = Header{
+          fields.size(), static_cast<std::size_t>(found - fields.begin()), folder_, {}, {}, {}};
       // A duration alone may be of any unit, and says how long the file is.
       header_->offset = field_of(fields, "offset");
       if (header_->offset) header_->duration = field_of(fields, "duration");
+      for (const std::string_view text : kTextKeys) {
+        if (!header_->text) header_->text = field_of(fields, text);
+      }
       return true;
     }
     return false;
@@ -261,7 +268,9 @@ class ManifestReader {
         !read_seconds(fields, header_->duration, "duration", duration)) {
       return;
     }
+    if (header_->text) text_ = fields[*header_->text];
     add_part(header_->folder, path, offset, duration);
+    text_.reset();
   }
 
   static std::optional<std::size_t> field_of(const std::vector<std::string>& header,
@@ -436,6 +445,7 @@ class ManifestReader {
   void add_json(std::string_view row) {
     std::string audio;
     std::optional<double> offset, duration;
+    text_.reset();
     try {
       const JsonValue object = JsonValue::parse(row, JsonDialect::kPythonNames);
       const JsonValue* path = nullptr;
@@ -448,6 +458,11 @@ class ManifestReader {
         return bad_row("has no path that is a string");
       }
       audio = *text;
+      for (const std::string_view key : kTextKeys) {
+        const JsonValue* said = object.find(key);
+        const auto* words = said && !text_ ? said->get_if<std::string>() : nullptr;
+        if (words) text_ = *words;
+      }
       if (!read_seconds(object, "offset", offset) || !read_seconds(object, "duration", duration)) {
         return;
       }
@@ -455,6 +470,7 @@ class ManifestReader {
       return bad_row(error.what());
     }
     add_part(folder_, audio, offset, duration);
+    text_.reset();
   }
 
   void add_lhotse(const JsonValue& object) {
@@ -463,7 +479,9 @@ class ManifestReader {
       return bad_row(bad->problem, bad->expected);
     }
     const auto& row = std::get<LhotseRow>(read);
+    text_ = row.text;
     add(folder_, row.path, row.id, row.segment, row.channel);
+    text_.reset();
   }
 
   // False: the row is bad. A key that is not there, or null, leaves `seconds` empty.
@@ -480,6 +498,7 @@ class ManifestReader {
     std::size_t path = 0;                         // which field it is
     std::string folder;                           // that relative paths count from
     std::optional<std::size_t> offset, duration;  // fields, in seconds
+    std::optional<std::size_t> text;              // which field it is
   };
 
   const std::string& path_;
@@ -497,6 +516,7 @@ class ManifestReader {
   std::optional<std::map<std::string, std::string>> recordings_;  // name -> path, of segments
   bool has_names_ = false;                                        // the rows that are good so far
   std::string place_;                                             // of the row at hand
+  std::optional<std::string> text_;                               // the same
   std::size_t good_rows_ = 0;
   std::size_t bad_rows_ = 0;  // before the first good one
   std::optional<UsageError> first_problem_;

@@ -33,7 +33,9 @@ ManifestFormat manifest_format_of(std::string_view path);
 // paths count from the manifest's folder, or from the working directory for "-"; behind a relative
 // root of a tsv from the working directory, as in fairseq. What begins with ~/ is below the home
 // directory. With an "offset" a row of jsonl is the segment from there, "duration" seconds long;
-// with a duration alone it is the beginning of the file, as NeMo reads it. A row that makes no
+// with a duration alone it is the beginning of the file, as NeMo reads it. What is said there is a
+// row's "text", "transcription", "sentence" or "transcript", the first that is there, or that of a
+// cut's supervisions; it is kept where the inputs keep texts. A row that makes no
 // sense becomes a bad row of `inputs`: no JSON, a cut that cannot be taken, no path or one that
 // cannot name an output, a wrong number of fields, a negative time, a command, NUL bytes, more than
 // kMaxManifestLineBytes. Read in blocks; what is compressed by gzip is taken as it comes out.

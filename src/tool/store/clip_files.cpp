@@ -57,7 +57,8 @@ std::string data_digest(const NamedTensors& tensors) {
 
 StagedFile stage_npy(const std::string& path, const at::Tensor& values) {
   const std::string header =
-      npy_header(static_cast<int>(values.element_size()), values.sizes().vec());
+      npy_header(static_cast<int>(values.element_size()), values.sizes().vec(),
+                 values.is_floating_point() ? 'f' : 'i');
   const std::array<std::span<const std::byte>, 2> pieces = {std::as_bytes(std::span(header)),
                                                             bytes_of(values)};
   return {path, pieces};

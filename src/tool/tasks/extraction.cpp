@@ -298,6 +298,16 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
     }
     stats_digest_ = sha.hex();
   }
+  if (!options.kmeans.empty()) {
+    if (states_.size() > 1) {
+      throw UsageError("", "kmeans", "is given for " + std::to_string(states_.size()) + " states",
+                       "one, as centres are of one", "kmeans");
+    }
+    const bool of_adapter = states_.empty() && config_.add_adapter;
+    kmeans_ = std::make_shared<const KMeans>(
+        options.kmeans, of_adapter ? config_.adapter_size() : config_.hidden_size);
+    dedup_units_ = options.dedup_units;
+  }
   if (output_dtype_ == computed_dtype()) output_dtype_.reset();  // the same outputs, the same run
   if (options.fingerprint) {
     model_identity_ = model_identity(directory_, model.weight_files);
@@ -348,6 +358,8 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
   if (!attention_mask_) fields.emplace_back("attention_mask", "none");
   if (states_.empty() && config_.add_adapter) fields.emplace_back("mask", "the adapter's");
   if (pool_ > 1) fields.emplace_back("pool", std::to_string(pool_));
+  if (kmeans_) fields.emplace_back("kmeans", kmeans_->digest());
+  if (dedup_units_) fields.emplace_back("kmeans_dedup", "true");
   if (output_dtype_) {
     fields.emplace_back("output_dtype", dtype_name(*output_dtype_));
   } else {
@@ -371,6 +383,8 @@ c10::ScalarType Extraction::computed_dtype() const {
 }
 
 std::vector<std::string> Extraction::tensor_names() const {
+  if (dedup_units_) return {"units", "counts"};
+  if (kmeans_) return {"units", "attention_mask"};
   std::vector<std::string> names;
   for (const std::int64_t state : states_)
     names.push_back("hidden_states." + std::to_string(state));
@@ -380,6 +394,7 @@ std::vector<std::string> Extraction::tensor_names() const {
 }
 
 std::vector<std::int64_t> Extraction::row_bytes() const {
+  if (kmeans_) return {sizeof(std::int64_t), sizeof(std::int64_t)};
   const bool of_adapter = states_.empty() && config_.add_adapter;
   const std::int64_t channels = of_adapter ? config_.adapter_size() : config_.hidden_size;
   std::vector<std::int64_t> bytes(
@@ -451,7 +466,8 @@ BatchFunction Extraction::function_on(std::shared_ptr<Engine> engine, c10::Devic
   const std::string setting = output_dtype_ ? "output_dtype" : "precision";
   const bool of_adapter = states_.empty() && config_.add_adapter;
   return [=, names = tensor_names(), chunking = chunking_, dtype = output_dtype(), config = config_,
-          masked = attention_mask_, pool = pool_](const std::vector<EngineClip>& clips) {
+          masked = attention_mask_, pool = pool_, kmeans = kmeans_,
+          dedup = dedup_units_](const std::vector<EngineClip>& clips) {
     const at::NoGradGuard no_grad;
     std::vector<EngineClip> inputs = clips;
     if (!masked) {
@@ -464,16 +480,18 @@ BatchFunction Extraction::function_on(std::shared_ptr<Engine> engine, c10::Devic
     const auto bad_of = [&](const at::Tensor& computed, const at::Tensor& wide,
                             const at::Tensor& narrow) {
       const at::Tensor bad = narrow.isfinite().logical_not();
-      return is_float16 ? bad : bad.logical_and((pool > 1 ? wide : computed).isfinite());
+      return is_float16 || kmeans ? bad : bad.logical_and((pool > 1 ? wide : computed).isfinite());
     };
     // A device is waited for once, when all is queued.
     std::vector<at::Tensor> stored, are_bad;
     for (const ClipStates& clip : states) {
       for (const at::Tensor& computed : clip.states) {
         const at::Tensor wide = widen(computed);
-        stored.push_back(wide.to(dtype));
-        if (is_float16 || converted) {
-          are_bad.push_back(bad_of(computed, wide, stored.back()).any());
+        const at::Tensor narrow = wide.to(dtype);
+        stored.push_back(kmeans ? kmeans->units(narrow) : narrow);
+        // What is not finite is near to no centre.
+        if (is_float16 || converted || kmeans) {
+          are_bad.push_back(bad_of(computed, wide, narrow).any());
         }
       }
     }
@@ -495,8 +513,15 @@ BatchFunction Extraction::function_on(std::shared_ptr<Engine> engine, c10::Devic
       if (!mask.defined()) mask = at::ones({clips[clip].input_features.size(0)}, at::kLong);
       for (std::size_t i = 0; i < wanted.size(); ++i, ++rows) {
         if (of_adapter) mask = adapted_mask(config, mask, states[clip].states[i].size(0));
+        if (dedup) {
+          UnitRuns runs = unit_runs(*rows);
+          outputs[clip].emplace_back(names[0], std::move(runs.units));
+          outputs[clip].emplace_back(names[1], std::move(runs.counts));
+          continue;
+        }
         outputs[clip].emplace_back(names[i], std::move(*rows));
       }
+      if (dedup) continue;
       outputs[clip].emplace_back(names.back(), pooled_mask(mask, pool).contiguous());
     }
     return outputs;

@@ -17,6 +17,7 @@
 #include "tool/run/chunking.h"
 #include "tool/run/clip_run.h"
 #include "tool/store/fingerprint.h"
+#include "tool/tasks/kmeans.h"
 #include "tool/tasks/model_identity.h"
 #include "tool/tasks/model_request.h"
 #include "w2vbert/audio/audio_file.h"
@@ -60,6 +61,8 @@ struct ExtractionOptions {
       output_dtype;            // of the states in the files; default: the precision's
   bool attention_mask = true;  // whether the model gets the extractor's
   std::int64_t pool = 1;       // frames whose mean is one row; what is left over at the end is cut
+  std::string kmeans;          // a .npy file of centres, whose numbers are written instead, or ""
+  bool dedup_units = false;    // runs of equal units as one, with their lengths
   std::string preset;          // that the options come from, for the record
   // Whether fingerprint() will be asked for, for which every byte of the model is read.
   bool fingerprint = true;
@@ -86,7 +89,8 @@ class Extraction {
   // Tensors of states in each output, and their type in the files.
   std::size_t states() const noexcept { return std::max<std::size_t>(1, states_.size()); }
   c10::ScalarType output_dtype() const;
-  // Names of the tensors in an output: the states in ascending order, and attention_mask.
+  // Names of the tensors in an output: the states in ascending order, or units, and attention_mask;
+  // or units and counts.
   std::vector<std::string> tensor_names() const;
   std::vector<std::int64_t> row_bytes() const;  // of each of them
   // Only with ExtractionOptions::fingerprint.
@@ -94,7 +98,8 @@ class Extraction {
 
   // Loads the weights. A function's tensors are last_hidden_state, or hidden_states.<n> for each
   // state, (T, C) in output_dtype, else in the precision's (what HF returns), whatever the
-  // statistics have; and attention_mask (T) int64. In one call of the engine there are
+  // statistics have, or units (T) int64 of such a state; and attention_mask (T) int64. Or, where
+  // runs are one, units and counts (U) int64 of all T frames. In one call of the engine there are
   // `batch_frames` frames at most, or one clip or chunk of one. `report`, when not null, gets what
   // loading found. The functions, one or more for each device, throw Interrupted soon after
   // `interrupt_asked` has become true.
@@ -136,6 +141,8 @@ class Extraction {
   std::optional<c10::ScalarType> output_dtype_;
   bool attention_mask_ = true;
   std::int64_t pool_ = 1;
+  std::shared_ptr<const KMeans> kmeans_;  // or null
+  bool dedup_units_ = false;
   std::string preset_;
   std::string model_identity_;
   std::string lora_identity_;  // empty without one

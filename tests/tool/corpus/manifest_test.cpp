@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <random>
 #include <string>
 #include <utility>
@@ -522,6 +523,40 @@ TEST_F(Manifest, ReadsCutsOfLhotseByTheirIds) {
   EXPECT_EQ(list.name(1), "y-ch2");
   EXPECT_EQ(list.name(2), "z-ch1");
   EXPECT_EQ(list.name(3), "z-ch2");
+}
+
+// Nothing for the others, and where nobody asks.
+TEST_F(Manifest, KeepsWhatRowsSayIsSaid) {
+  using Texts = std::vector<std::optional<std::string>>;
+  const auto texts_of = [&](const std::string& content, const std::string& name) {
+    std::ofstream(folder_ + name, std::ios::binary) << content;
+    InputList list("/"), forgetful("/");
+    list.keep_texts();
+    read_manifest(folder_ + name, std::nullopt, list);
+    read_manifest(folder_ + name, std::nullopt, forgetful);
+    Texts texts;
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      texts.push_back(list.text(i));
+      EXPECT_EQ(forgetful.text(i), std::nullopt);
+    }
+    return texts;
+  };
+  EXPECT_EQ(texts_of("file_name,transcription\n/a.wav,\"one, two\"\n/b.wav,\n", "a.csv"),
+            (Texts{"one, two", ""}));
+  EXPECT_EQ(texts_of("client_id\tpath\tsentence\nx\t/a.wav\tsaid\n", "a.tsv"), (Texts{"said"}));
+  EXPECT_EQ(
+      texts_of("{\"audio_filepath\": \"/a.wav\"}\n"
+               "{\"audio_filepath\": \"/b.wav\", \"text\": \"b\\u00e9\", \"sentence\": \"c\"}\n"
+               "{\"audio_filepath\": \"/c.wav\", \"text\": null}\n",
+               "a.jsonl"),
+      (Texts{std::nullopt, "b\u00E9", std::nullopt}));
+  EXPECT_EQ(texts_of(R"([{"id": "c", "type": "MonoCut", "channel": 0, "start": 0, "duration": 1,
+      "supervisions": [{"text": "one"}, {"speaker": "x"}, {"text": "two"}], "recording": {"id": "r",
+      "sampling_rate": 16000, "num_samples": 16000, "sources": [{"type": "file", "channels": [0],
+      "source": "/a.wav"}]}}])",
+                     "cuts.jsonl"),
+            (Texts{"one two"}));
+  EXPECT_EQ(texts_of("/a.wav\n", "a.txt"), (Texts{std::nullopt}));
 }
 
 TEST_F(Manifest, ReadsKaldisSegmentsOfTheRecordingsBesideThem) {

@@ -56,9 +56,39 @@ TEST(NpyHeader, IsNoneWhereAByteIsMissingOrAnother) {
   EXPECT_FALSE(scan_npy(with("(50, 1024)", "(-5, 1024)")).has_value());
   EXPECT_FALSE(scan_npy(with("False", "True ")).has_value());
   EXPECT_FALSE(scan_npy(with("<f4", ">f4")).has_value());
-  EXPECT_FALSE(scan_npy(with("<f4", "<i4")).has_value());
+  EXPECT_FALSE(scan_npy(with("<f4", "<u4")).has_value());
   // More bytes than can be counted.
   EXPECT_FALSE(scan_npy(npy_header(8, {4611686018427387904, 4})).has_value());
+}
+
+TEST(NpyHeader, IsOfIntegersToo) {
+  const std::string header = npy_header(8, {7}, 'i');
+  EXPECT_NE(header.find("'<i8'"), std::string::npos);
+  EXPECT_EQ(scan_npy(header)->file_bytes, header.size() + 56);
+}
+
+TEST(NpyHead, OfOtherProgramsIsReadInBothVersionsAndOrders) {
+  const std::string header = npy_header(4, {50, 1024});
+  const auto read = read_npy_head(header + "data");
+  ASSERT_TRUE(read.has_value());
+  EXPECT_EQ(read->descr, "<f4");
+  EXPECT_FALSE(read->fortran_order);
+  EXPECT_EQ(read->shape, (std::vector<std::int64_t>{50, 1024}));
+  EXPECT_EQ(read->data_offset, header.size());
+  EXPECT_EQ(read_npy_head(npy_header(8, {3}))->shape, (std::vector<std::int64_t>{3}));
+  std::string second("\x93NUMPY\x02\x00", 8);
+  const std::string text = "{'descr': '>f8', 'fortran_order': True, 'shape': (), }\n";
+  second += std::string{static_cast<char>(text.size()), 0, 0, 0} + text;
+  const auto wide = read_npy_head(second);
+  ASSERT_TRUE(wide.has_value());
+  EXPECT_EQ(wide->descr, ">f8");
+  EXPECT_TRUE(wide->fortran_order && wide->shape.empty());
+  EXPECT_EQ(wide->data_offset, second.size());
+  for (std::size_t size = 0; size < header.size(); ++size) {
+    EXPECT_FALSE(read_npy_head(header.substr(0, size)).has_value()) << size;
+  }
+  std::string odd = header;
+  EXPECT_FALSE(read_npy_head(odd.replace(odd.find("(50"), 3, "(-5")).has_value());
 }
 
 }  // namespace

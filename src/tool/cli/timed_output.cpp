@@ -1,0 +1,168 @@
+#include "tool/cli/timed_output.h"
+
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "core/descriptor.h"
+#include "core/durable_file.h"
+#include "core/file.h"
+#include "tool/cli/console.h"
+#include "tool/store/writable.h"
+#include "w2vbert/core/error.h"
+
+namespace w2vbert::tool {
+namespace {
+
+constexpr const char* kFormat = "--format";
+constexpr std::size_t kMaxCueCharacters = 10'000;
+
+OneOf<TimedFormat> timed_formats() {
+  return OneOf<TimedFormat>({{"text", TimedFormat::text},
+                             {"json", TimedFormat::json},
+                             {"srt", TimedFormat::srt},
+                             {"vtt", TimedFormat::vtt},
+                             {"ctm", TimedFormat::ctm},
+                             {"textgrid", TimedFormat::textgrid}});
+}
+
+const char* ending_of(TimedFormat format) {
+  switch (format) {
+    case TimedFormat::srt:
+      return ".srt";
+    case TimedFormat::vtt:
+      return ".vtt";
+    case TimedFormat::ctm:
+      return ".ctm";
+    default:
+      return ".TextGrid";
+  }
+}
+
+// A file for each clip in one folder. What is there already stays: people correct subtitles.
+class DocumentFiles {
+ public:
+  DocumentFiles(std::string folder, std::string ending)
+      : folder_(std::move(folder)), ending_(std::move(ending)) {}
+
+  // That the folder can be written and that no file of the partition is there. Throws StorageError.
+  void look(const InputList& inputs, const Partition& partition) const {
+    make_directories(folder_);
+    (void)try_directory(folder_);
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (!partition.holds(inputs.name(i))) continue;
+      const std::string path = path_of(inputs.name(i));
+      struct stat status {};
+      if (::lstat(path.c_str(), &status) == 0) {
+        throw StorageError(path, "", "is there already", "another folder, or a file less");
+      }
+      if (!means_absent(errno)) fail_storage(path, "cannot be looked at", errno);
+    }
+  }
+
+  void write(const std::string& name, const std::string& text) const {
+    const std::string path = path_of(name);
+    make_directories(parent_path(path));
+    OutputFile file(path, "output", {}, [](const std::string&) { return false; });
+    file.put(StagedFile(path, text));
+  }
+
+ private:
+  std::string path_of(const std::string& name) const { return join_path(folder_, name + ending_); }
+
+  std::string folder_;
+  std::string ending_;
+};
+
+}  // namespace
+
+nlohmann::ordered_json timed_json(const std::vector<TimedText>& timed, const char* what) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const TimedText& one : timed) {
+    nlohmann::ordered_json& element = list.emplace_back(
+        nlohmann::ordered_json{{what, one.text}, {"start", one.start}, {"end", one.end}});
+    if (one.score) element["score"] = *one.score;
+  }
+  return list;
+}
+
+void TimedOutput::add_to(CLI::App& command) {
+  add_value(
+      command, kFormat, format_, timed_formats(),
+      "text: a line for each file; json: as --json; srt, vtt: subtitles; ctm: a line for each "
+      "word; textgrid: for Praat. Subtitles and TextGrids of several files, or any of the last "
+      "four, go to files of their own in the folder of --output (default: text)");
+  add_value(
+      command, "--cue-characters", cue_characters_,
+      WholeNumber<std::size_t>{1, kMaxCueCharacters, "N"},
+      "Put words into a subtitle up to so many characters, 7 seconds, or a pause of a second; "
+      "1: a word each (default: 42)");
+}
+
+std::string TimedOutput::document(const std::string& name, const AnsweredClip& clip,
+                                  const Answer& answer) const {
+  const std::vector<TimedText>& words = answer.tiers.front().labels;
+  CueLimits limits;
+  if (cue_characters_) limits.max_characters = *cue_characters_;
+  switch (*format_) {
+    case TimedFormat::srt:
+      return srt_text(cues_of(words, limits));
+    case TimedFormat::vtt:
+      return vtt_text(cues_of(words, limits));
+    case TimedFormat::ctm:
+      return ctm_text(name, clip.channel.value_or(1), words);
+    default: {
+      std::vector<LabelTier> tiers;
+      for (const TimedTier& tier : answer.tiers) tiers.push_back({tier.name, tier.labels});
+      return textgrid_text(tiers, clip.audio_seconds);
+    }
+  }
+}
+
+void TimedOutput::apply(AnswerOptions& options, AnswerCommand& command) const {
+  const TimedFormat format =
+      format_.value_or(options.output.json ? TimedFormat::json : TimedFormat::text);
+  const bool is_subtitles = format == TimedFormat::srt || format == TimedFormat::vtt;
+  if (options.output.json && format != TimedFormat::json) {
+    throw UsageError("", "--json", "is given beside --format " + timed_formats().text(format),
+                     "one of the two");
+  }
+  if (cue_characters_ && !is_subtitles) {
+    throw UsageError("", "--cue-characters", "is given without subtitles",
+                     "--format srt or --format vtt");
+  }
+  options.output.json = format == TimedFormat::json;
+  if (format == TimedFormat::text || format == TimedFormat::json) return;
+  const std::string folder = options.clips.output;
+  const bool is_one = options.clips.paths.size() == 1 && options.clips.manifest.empty() &&
+                      options.clips.channel != kEachChannel;
+  if (folder.empty() && format != TimedFormat::ctm && !is_one) {
+    throw UsageError(
+        "", kFormat,
+        "is " + timed_formats().text(format) + ", a document for each file, of several",
+        "--output DIR, or one audio file");
+  }
+  const auto names = std::make_shared<const InputList*>();
+  command.names_outputs = !folder.empty();
+  if (folder.empty()) {
+    command.begin = [names](const InputList& inputs, const Partition&) { *names = &inputs; };
+    command.print = [*this, names](const AnsweredClip& clip, const Answer& answer) {
+      print_result(document((*names)->name(clip.index), clip, answer));
+    };
+    return;
+  }
+  const auto files = std::make_shared<const DocumentFiles>(folder, ending_of(format));
+  command.begin = [names, files](const InputList& inputs, const Partition& partition) {
+    *names = &inputs;
+    files->look(inputs, partition);
+  };
+  command.print = [*this, names, files](const AnsweredClip& clip, const Answer& answer) {
+    const std::string name = (*names)->name(clip.index);
+    files->write(name, document(name, clip, answer));
+  };
+}
+
+}  // namespace w2vbert::tool

@@ -1,0 +1,38 @@
+// --format: what an answer has in time as subtitles or labels, on stdout or in a file for each
+// clip.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tool/cli/answers.h"
+#include "tool/formats/timed_text.h"
+
+namespace w2vbert::tool {
+
+enum class TimedFormat { text, json, srt, vtt, ctm, textgrid };
+
+class TimedOutput {
+ public:
+  void add_to(CLI::App& command);  // --format, --cue-characters
+  // Makes `command` print a document for each clip, or write it to a file in the folder of
+  // --output; for text and json its lines stay. Throws UsageError for options that do not go
+  // together.
+  void apply(AnswerOptions& options, AnswerCommand& command) const;
+
+ private:
+  std::string document(const std::string& name, const AnsweredClip& clip,
+                       const Answer& answer) const;
+
+  std::optional<TimedFormat> format_;
+  std::optional<std::size_t> cue_characters_;
+};
+
+// [{`what`: ..., "start": ..., "end": ..., "score": ...}, ...], without a score where there is
+// none.
+nlohmann::ordered_json timed_json(const std::vector<TimedText>& timed, const char* what);
+
+}  // namespace w2vbert::tool
