@@ -41,7 +41,7 @@ class NgramModel {
   /// both. What it is, is told by its bytes. Sizes are checked against the file before anything is
   /// allocated, and each entry before the first score. Of an n-gram that stands twice the first one
   /// counts. Throws ConfigError with path and place: damaged, not such a file, an order below 2 or
-  /// above kMaxOrder, a probability above 1 or that is not finite, no <s> or </s> in ARPA text.
+  /// above kMaxOrder, a probability above 1 or that is not finite, no `<s>` or `</s>` in ARPA text.
   static NgramModel load(const std::string& path);
   /// The same of a file's content that is in memory; `path` is for messages.
   static NgramModel parse(std::string_view bytes, const std::string& path);
@@ -49,7 +49,7 @@ class NgramModel {
   int order() const;  ///< words of the longest n-grams
   /// "ARPA", "probing", "trie", ..., for messages.
   const std::string& kind() const;
-  /// The number of a word (UTF-8); 0, <unk>, for one that is not in the model.
+  /// The number of a word (UTF-8); 0, `<unk>`, for one that is not in the model.
   std::uint32_t word_id(std::string_view word) const;
   bool contains(std::string_view word) const { return word_id(word) != 0; }
   State begin_sentence() const;                   ///< KenLM: BeginSentenceWrite

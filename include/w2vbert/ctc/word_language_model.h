@@ -19,7 +19,7 @@ class WordLanguageModel {
     double alpha = 0.5;               ///< weight of the n-gram model
     double beta = 1.5;                ///< for each word
     double unk_score_offset = -10.0;  ///< log10, for a word that is not known
-    bool score_boundary = true;  ///< the text is a sentence: it begins with <s>, ends with </s>
+    bool score_boundary = true;  ///< the text is a sentence: it begins with `<s>`, ends with `</s>`
   };
 
   /// `unigrams`: the known words, of which those that the model does not have are left out; empty:

@@ -99,7 +99,7 @@ int run(const AlignOptions& given) {
   ClipTexts texts(given);
   AlignOptions options = given;
   AnswerCommand command;
-  command.members = {"words", "characters"};
+  command.members = {{"words", "characters"}};
   options.timed.apply(options, command);
   apply_threads(options.model.threads);
   const Alignment alignment(options.model.request());

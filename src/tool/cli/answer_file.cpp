@@ -36,16 +36,19 @@ std::optional<double> number_in(const JsonValue& value) {
   return std::nullopt;
 }
 
-// A number, or an object of strings and numbers: a word with its times, a label with its score.
-// JSON has null for NaN.
+bool is_plain(const JsonValue& value) {
+  return !value.get_if<JsonValue::Object>() && !value.get_if<JsonValue::Array>();
+}
+
+// A number, or an object of strings and numbers and of lists of such: a word with its times, a
+// label with its score, a text with its words. JSON has null for NaN.
 bool is_element(const JsonValue& value) {
-  const auto is_plain = [](const JsonValue& one) {
-    return !one.get_if<JsonValue::Object>() && !one.get_if<JsonValue::Array>();
-  };
   const auto* members = value.get_if<JsonValue::Object>();
   if (!members) return is_plain(value) && !value.get_if<std::string>();
-  return std::all_of(members->begin(), members->end(),
-                     [&](const auto& member) { return is_plain(member.second); });
+  return std::all_of(members->begin(), members->end(), [](const auto& member) {
+    const auto* list = member.second.template get_if<JsonValue::Array>();
+    return list ? std::all_of(list->begin(), list->end(), is_element) : is_plain(member.second);
+  });
 }
 
 // Nothing for a line that this program has not written: one with a member more, for example.
@@ -63,12 +66,12 @@ std::optional<EarlierLine> parse_line(std::string_view text, const AnswerMembers
     if (name == "path" && string) {
       has_path = true;
       line.path = unescaped_name(*string);
-    } else if (wanted.contains(name)) {
+    } else if (wanted.each.contains(name) || wanted.some.contains(name)) {
       if (name == "text" ? !string
                          : !list || !std::all_of(list->begin(), list->end(), is_element)) {
         return std::nullopt;
       }
-      ++answers;
+      if (wanted.each.contains(name)) ++answers;
     } else if (name == "seconds" && number) {
       has_seconds = true;
       line.seconds = *number;
@@ -80,7 +83,7 @@ std::optional<EarlierLine> parse_line(std::string_view text, const AnswerMembers
       return std::nullopt;
     }
   }
-  if (!has_path || !has_seconds || answers != wanted.size()) return std::nullopt;
+  if (!has_path || !has_seconds || answers != wanted.each.size()) return std::nullopt;
   line.text = std::string(text) + "\n";
   return line;
 } catch (const JsonError&) {

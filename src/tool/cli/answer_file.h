@@ -19,7 +19,10 @@ namespace w2vbert::tool {
 std::string json_line_of(const AnsweredClip& clip, const nlohmann::ordered_json& answer);
 
 // The members of an answer, and what each is: "text" a string, the others arrays.
-using AnswerMembers = std::set<std::string, std::less<>>;
+struct AnswerMembers {
+  std::set<std::string, std::less<>> each = {};  // line has them
+  std::set<std::string, std::less<>> some = {};  // lines have them, and some have not
+};
 
 // The file of `--output`: the lines of all clips in the list's order, written whole at the end. An
 // input that fails keeps its line of an earlier call, for a failure says nothing of what is

@@ -131,7 +131,7 @@ int run(const EmbedOptions& options) {
   const Embedding embedding(options.model.request(), options.embedding());
   if (!options.clips.output.empty()) return write_files(options, embedding);
   AnswerCommand command;
-  command.members = {"embedding"};
+  command.members = {{"embedding"}};
   command.load = [&](LoadReport* report, const std::function<bool()>& interrupt_asked) {
     return embedding.load(report, interrupt_asked);
   };

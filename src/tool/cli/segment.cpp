@@ -56,7 +56,7 @@ int run(const SegmentOptions& options) {
   const HeadModel model(options.model.request(), Head::audio_frame_classification);
   const SegmentationOptions wanted = segmentation(options, model.config());
   AnswerCommand command;
-  command.members = {"segments"};
+  command.members = {{"segments"}};
   command.windows = model.windows(options.windows.chunk(), options.windows.stride());
   command.load = [&](LoadReport* report, const std::function<bool()>& interrupt_asked) {
     const auto scores = [&](const at::Tensor& logits) {

@@ -126,7 +126,7 @@ int run(const TranscribeOptions& given) {
   const Transcription transcription(
       options.model.request(),
       {options.windows.chunk(), options.windows.stride(), options.decoder.beam()});
-  command.members = {"text", "words", "n_best"};
+  command.members = {{"text", "words"}, {"n_best"}};
   command.warnings = transcription.warnings();
   command.windows = transcription.windows();
   command.load = [&](LoadReport* report, const std::function<bool()>& interrupt_asked) {

@@ -49,7 +49,7 @@ class AnswerLines : public ::testing::Test {
     for (const std::string_view path : done) list.add(path);
     for (const std::string_view path : failed) list.add(path);
     list.finish();
-    AnswerFile file(path_, {}, list, {"text", "words"});
+    AnswerFile file(path_, {}, list, {{"text", "words"}});
     for (std::size_t index = 0; index < list.size(); ++index) {
       if (index < done.size()) {
         file.add(index, line_of(list.path(index)));
@@ -90,22 +90,32 @@ TEST_F(AnswerLines, AreReplacedWhereTheyAreOfTheSameCommandAlone) {
     AnswerFile(path_, {}, list, std::move(members));
   };
   write_text(path_, answers_of({"/in/a"}));
-  EXPECT_NO_THROW(begin({"text", "words"}));
-  EXPECT_THROW(begin({"text"}), StorageError);                     // one member more
-  EXPECT_THROW(begin({"text", "words", "labels"}), StorageError);  // one member less
+  EXPECT_NO_THROW(begin({{"text", "words"}}));
+  EXPECT_THROW(begin({{"text"}}), StorageError);                     // one member more
+  EXPECT_THROW(begin({{"text", "words", "labels"}}), StorageError);  // one member less
+  // With a member that some lines have, also a list of texts with their words.
+  const AnswerMembers with_n_best{{"text"}, {"n_best"}};
+  for (
+      const char* const line :
+      {R"({"path": "/a", "seconds": 1, "text": "x"})",
+       R"({"path": "/a", "seconds": 1, "text": "x", "n_best": [{"text": "x", "words": [{"word": "x"}]}]})"}) {
+    write_text(path_, std::string(line) + "\n");
+    EXPECT_NO_THROW(begin(with_n_best)) << line;
+    EXPECT_THROW(begin({{"n_best"}}), StorageError) << line;
+  }
   for (const char* const line :
        {R"({"path": "/a", "seconds": 1, "labels": [{"label": "x", "score": 0.5}]})",
         R"({"path": "/a", "seconds": 1, "labels": []})",
         R"({"path": "/a", "seconds": 1, "labels": [0.5, 1, -2, null]})"}) {
     write_text(path_, std::string(line) + "\n");
-    EXPECT_NO_THROW(begin({"labels"})) << line;
+    EXPECT_NO_THROW(begin({{"labels"}})) << line;
   }
   for (const char* const line : {R"({"path": "/a", "seconds": 1, "labels": "x"})",
                                  R"({"path": "/a", "seconds": 1, "labels": [["x"]]})",
                                  R"({"path": "/a", "seconds": 1, "labels": [{"label": {}}]})",
                                  R"({"path": "/a", "labels": []})"}) {
     write_text(path_, std::string(line) + "\n");
-    EXPECT_THROW(begin({"labels"}), StorageError) << line;
+    EXPECT_THROW(begin({{"labels"}}), StorageError) << line;
   }
 }
 
