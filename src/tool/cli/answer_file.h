@@ -21,7 +21,7 @@ std::string json_line_of(const AnsweredClip& clip, const nlohmann::ordered_json&
 // The members of an answer, and what each is: "text" a string, the others arrays.
 struct AnswerMembers {
   std::set<std::string, std::less<>> each = {};  // line has them
-  std::set<std::string, std::less<>> some = {};  // lines have them, and some have not
+  std::set<std::string, std::less<>> some = {};  // lines have them, others do without
 };
 
 // The file of `--output`: the lines of all clips in the list's order, written whole at the end. An
