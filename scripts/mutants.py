@@ -791,7 +791,7 @@ MUTANTS = (
     Mutant("run.windows-keep-what-comes-behind", "src/tool/run/windows.cpp", "all - part(window.right)", "all"),
     Mutant("run.windows-of-too-few-samples", "src/tool/run/windows.cpp", " && end - begin >= min_samples;", ";"),
     Mutant("cli.lines-of-any-command-are-earlier-ones", "src/tool/cli/answer_file.cpp",
-           " || answers != wanted.size()) return", ") return"),
+           " || answers != wanted.each.size()) return", ") return"),
     # python
     Mutant("python.bytes-of-rows-unread", "python/w2vbert/extractor.py", 'elif row.get("bytes") is not None:',
            "elif False:"),
