@@ -51,7 +51,7 @@ double number_from_zero(const std::string& option, const std::string& text, doub
   const auto number = parse_number<double>(text);
   if (!number || std::signbit(*number) || !(*number <= max)) {
     throw UsageError("", option, in_quotes(text) + " is out of range or no number",
-                     "a number from 0 to " + number_text(max));
+                     "a number from 0 to " + std::to_string(static_cast<std::int64_t>(max)));
   }
   return *number;
 }
