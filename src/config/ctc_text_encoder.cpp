@@ -7,29 +7,6 @@
 
 namespace w2vbert {
 
-std::optional<std::u32string> utf32_of(std::string_view text) {
-  std::u32string characters;
-  while (!text.empty()) {
-    const std::size_t length = utf8_character_length(text);
-    if (length == 0) return std::nullopt;
-    characters += static_cast<char32_t>(code_point(text.substr(0, length)));
-    text.remove_prefix(length);
-  }
-  return characters;
-}
-
-std::string utf8_of(std::u32string_view text) {
-  std::string bytes;
-  for (const char32_t character : text) append_utf8(bytes, character);
-  return bytes;
-}
-
-bool is_python_space(std::uint32_t c) {
-  return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 ||
-         c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
-         c == 0x205F || c == 0x3000;
-}
-
 TokenTrie::TokenTrie(const std::set<std::u32string>& tokens) {
   for (const std::u32string& token : tokens) {
     if (!token.empty()) tokens_.push_back(token);
@@ -200,7 +177,7 @@ std::vector<CtcTextEncoder::Piece> CtcTextEncoder::pieces_of(const std::u32strin
     Piece& piece = pieces.emplace_back();
     for (; begin < end; ++begin) piece.push_back({text[begin], begin});
   }
-  const auto is_space = [](const Character& c) { return is_python_space(c.value); };
+  const auto is_blank = [](const Character& c) { return is_space(c.value); };
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     std::u32string content;
     for (const Character& character : pieces[i]) content += character.value;
@@ -214,9 +191,9 @@ std::vector<CtcTextEncoder::Piece> CtcTextEncoder::pieces_of(const std::u32strin
     const bool in_word_left = !left.empty() && left.back().value != U' ';
     const bool in_word_right = !right.empty() && right.front().value != U' ';
     if (token.rstrip)
-      right.erase(right.begin(), std::find_if_not(right.begin(), right.end(), is_space));
+      right.erase(right.begin(), std::find_if_not(right.begin(), right.end(), is_blank));
     if (token.lstrip) {
-      left.erase(std::find_if_not(left.rbegin(), left.rend(), is_space).base(), left.end());
+      left.erase(std::find_if_not(left.rbegin(), left.rend(), is_blank).base(), left.end());
     }
     if (!token.single_word) continue;
     Piece own;

@@ -88,11 +88,4 @@ class CtcTextEncoder {
   TokenTrie trie_;
 };
 
-// The characters of UTF-8 text; nothing for other bytes.
-std::optional<std::u32string> utf32_of(std::string_view text);
-std::string utf8_of(std::u32string_view text);
-
-// Python's str.isspace() of one character.
-bool is_python_space(std::uint32_t code_point);
-
 }  // namespace w2vbert

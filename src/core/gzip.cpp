@@ -49,6 +49,7 @@ std::string_view GzipReader::next() {
     } else if (state != Z_OK && state != Z_BUF_ERROR) {
       problem_ = "is damaged: its gzip data end in an error";
       is_at_end_ = true;
+      return {};  // the checksum of what is in the block is wrong, perhaps
     }
   }
   return {block_.data(), block_.size() - stream_->avail_out};

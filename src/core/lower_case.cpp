@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -49,13 +50,9 @@ std::string lower_case(std::string_view text) {
     for (char& c : lowered) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
     return lowered;
   }
-  std::u32string characters;
-  for (std::string_view rest = text; !rest.empty();) {
-    const std::size_t length = utf8_character_length(rest);
-    if (length == 0) return std::string(text);
-    characters += static_cast<char32_t>(code_point(rest.substr(0, length)));
-    rest.remove_prefix(length);
-  }
+  const std::optional<std::u32string> decoded = utf32_of(text);
+  if (!decoded) return std::string(text);
+  const std::u32string& characters = *decoded;
   std::string lowered;
   for (std::size_t i = 0; i < characters.size(); ++i) {
     const std::uint32_t value = characters[i];

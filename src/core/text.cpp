@@ -20,12 +20,6 @@ bool is_control(std::string_view character) {
   return character.size() == 2 && first == 0xC2 && static_cast<std::uint8_t>(character[1]) < 0xA0;
 }
 
-bool is_space(std::uint32_t c) {  // Python's str.isspace()
-  return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 ||
-         c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
-         c == 0x205F || c == 0x3000;
-}
-
 }  // namespace
 
 // Unicode 15, table 3-7.
@@ -109,6 +103,29 @@ std::string hex_text(std::span<const unsigned char> bytes) {
     text += kHexDigits[byte & 0x0F];
   }
   return text;
+}
+
+std::optional<std::u32string> utf32_of(std::string_view text) {
+  std::u32string characters;
+  while (!text.empty()) {
+    const std::size_t length = utf8_character_length(text);
+    if (length == 0) return std::nullopt;
+    characters += static_cast<char32_t>(code_point(text.substr(0, length)));
+    text.remove_prefix(length);
+  }
+  return characters;
+}
+
+std::string utf8_of(std::u32string_view text) {
+  std::string bytes;
+  for (const char32_t character : text) append_utf8(bytes, character);
+  return bytes;
+}
+
+bool is_space(std::uint32_t c) {
+  return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 ||
+         c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
+         c == 0x205F || c == 0x3000;
 }
 
 std::size_t space_length(std::string_view text) {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -38,7 +39,13 @@ std::string lower_case(std::string_view text);
 // Python's str.upper() of one character: one to three.
 std::u32string upper_case(std::uint32_t code_point);
 
-// Bytes of the blank (Python's str.isspace()) at the start of UTF-8 text, or 0.
+// The characters of UTF-8 text; nothing for other bytes.
+std::optional<std::u32string> utf32_of(std::string_view text);
+std::string utf8_of(std::u32string_view text);
+
+// Python's str.isspace() of one character.
+bool is_space(std::uint32_t code_point);
+// Bytes of the blank at the start of UTF-8 text, or 0.
 std::size_t space_length(std::string_view text);
 // Python's str.strip().
 std::string_view strip(std::string_view text);

@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from accelerated import AcceleratedTest, random_inputs, random_model, w2vbert
+from random_parameters import let_tokens_take_turns
 
 TOKENS = ["[PAD]", "|", *"ABCDEFGH'"]
 
@@ -43,10 +44,7 @@ class UnchangedCode(AcceleratedTest):
         Wav2Vec2BertProcessor(SeamlessM4TFeatureExtractor(padding_value=1.0), tokenizer).save_pretrained(folder)
         model = random_model(50, "Wav2Vec2BertForCTC", vocab_size=len(tokenizer), pad_token_id=0, hidden_size=80,
                              num_attention_heads=5, num_hidden_layers=3, add_adapter=False)
-        with torch.no_grad():  # so that the tokens take turns
-            model.lm_head.weight.normal_()
-            for layer in model.wav2vec2_bert.encoder.layers:
-                layer.conv_module.pointwise_conv2.weight.mul_(20)
+        let_tokens_take_turns(model)
         model.save_pretrained(folder)
 
     def test_a_pipeline_of_speech_recognition(self):

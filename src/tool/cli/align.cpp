@@ -15,6 +15,7 @@
 #include "tool/cli/answers.h"
 #include "tool/cli/commands.h"
 #include "tool/cli/console.h"
+#include "tool/cli/timed_json.h"
 #include "tool/cli/timed_output.h"
 #include "tool/tasks/alignment.h"
 #include "w2vbert/core/error.h"

@@ -4,8 +4,8 @@
 
 #include <cerrno>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <utility>
+#include <vector>
 
 #include "core/descriptor.h"
 #include "core/durable_file.h"
@@ -78,16 +78,6 @@ class DocumentFiles {
 };
 
 }  // namespace
-
-nlohmann::ordered_json timed_json(const std::vector<TimedText>& timed, const char* what) {
-  nlohmann::ordered_json list = nlohmann::ordered_json::array();
-  for (const TimedText& one : timed) {
-    nlohmann::ordered_json& element = list.emplace_back(
-        nlohmann::ordered_json{{what, one.text}, {"start", one.start}, {"end", one.end}});
-    if (one.score) element["score"] = *one.score;
-  }
-  return list;
-}
 
 void TimedOutput::add_to(CLI::App& command) {
   add_value(

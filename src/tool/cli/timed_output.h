@@ -3,10 +3,8 @@
 #pragma once
 
 #include <CLI/App.hpp>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "tool/cli/answers.h"
 #include "tool/formats/timed_text.h"
@@ -30,9 +28,5 @@ class TimedOutput {
   std::optional<TimedFormat> format_;
   std::optional<std::size_t> cue_characters_;
 };
-
-// [{`what`: ..., "start": ..., "end": ..., "score": ...}, ...], without a score where there is
-// none.
-nlohmann::ordered_json timed_json(const std::vector<TimedText>& timed, const char* what);
 
 }  // namespace w2vbert::tool

@@ -8,8 +8,8 @@
 
 #include "tool/cli/answers.h"
 #include "tool/cli/commands.h"
+#include "tool/cli/timed_json.h"
 #include "tool/cli/timed_output.h"
-#include "tool/cli/timed_words.h"
 #include "tool/cli/typed_options.h"
 #include "tool/tasks/transcription.h"
 #include "w2vbert/core/error.h"
@@ -112,7 +112,7 @@ nlohmann::ordered_json n_best_json(const std::vector<ScoredText>& texts) {
     list.push_back({{"text", text.text},
                     {"logit_score", text.logit_score},
                     {"lm_score", text.lm_score},
-                    {"words", words_json(text.words)}});
+                    {"words", timed_json(text.words, "word")}});
   }
   return list;
 }
@@ -136,13 +136,10 @@ int run(const TranscribeOptions& given) {
     ClipText text = transcription.text_of(clip, ids);
     std::string line = on_one_line(text.text);
     Answer answer;
-    answer.json = {{"text", std::move(text.text)}, {"words", words_json(text.words)}};
+    answer.json = {{"text", std::move(text.text)}, {"words", timed_json(text.words, "word")}};
     answer.text = std::move(line);
     if (options.decoder.tells_n_best()) answer.json["n_best"] = n_best_json(text.n_best);
-    TimedTier& words = answer.tiers.emplace_back(TimedTier{"words", {}});
-    for (TimedWord& word : text.words) {
-      words.labels.push_back({std::move(word.word), word.start, word.end});
-    }
+    answer.tiers = {{"words", std::move(text.words)}};
     return answer;
   };
   return answer_clips(options, transcription.model(), command);

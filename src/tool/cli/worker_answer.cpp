@@ -9,7 +9,7 @@
 
 #include "core/dtype.h"
 #include "core/escaped_name.h"
-#include "tool/cli/timed_words.h"
+#include "tool/cli/timed_json.h"
 #include "tool/corpus/base64.h"
 #include "tool/store/json_text.h"
 
@@ -54,7 +54,7 @@ std::string json_line_of(const WorkerAnswer& answer) {
   line["frames"] = answer.frames;
   if (request.want == WorkerRequest::Want::text) {
     line["text"] = answer.text;
-    line["words"] = words_json(answer.words);
+    line["words"] = timed_json(answer.words, "word");
   } else {
     const bool in_file = !request.output.empty();
     if (in_file) line["output"] = escaped_name(request.output);

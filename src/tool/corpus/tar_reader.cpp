@@ -1,15 +1,14 @@
-#include <zlib.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <clocale>
 #include <cstdlib>
 #include <exception>
-#include <span>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "core/gzip.h"
 #include "core/text.h"
 #include "tool/corpus/archive.h"
 #include "tool/corpus/libarchive.h"
@@ -43,55 +42,6 @@ class PlainLocale {
   locale_t before_;
 };
 
-// What gzip has packed (RFC 1952), member after member. libarchive would not look at the checksums.
-class Gunzip {
- public:
-  Gunzip() {
-    constexpr int kGzipAlone = 16 + MAX_WBITS;
-    if (::inflateInit2(&stream_, kGzipAlone) != Z_OK) throw std::bad_alloc();
-  }
-  ~Gunzip() { ::inflateEnd(&stream_); }
-  Gunzip(const Gunzip&) = delete;
-  Gunzip& operator=(const Gunzip&) = delete;
-
-  enum class Result { kBytes, kEnd, kCut, kDamaged };
-  // Fills `out`, of which `filled` bytes are then there. `more` gives the file's next bytes, valid
-  // until the next call; empty at its end.
-  template <class More>
-  Result fill(std::span<char> out, std::size_t& filled, const More& more) {
-    stream_.next_out = reinterpret_cast<Bytef*>(out.data());
-    stream_.avail_out = static_cast<uInt>(out.size());
-    while (stream_.avail_out > 0) {
-      if (stream_.avail_in == 0) {
-        const std::span<char> in = more();
-        if (in.empty()) {
-          filled = out.size() - stream_.avail_out;
-          if (filled > 0) return Result::kBytes;
-          return is_between_members_ ? Result::kEnd : Result::kCut;
-        }
-        stream_.next_in = reinterpret_cast<Bytef*>(in.data());
-        stream_.avail_in = static_cast<uInt>(in.size());
-      }
-      if (is_between_members_ && *stream_.next_in == 0) {  // zeros pad the end, as on tapes
-        ++stream_.next_in;
-        --stream_.avail_in;
-        continue;
-      }
-      const int state = ::inflate(&stream_, Z_NO_FLUSH);
-      if (state == Z_MEM_ERROR) throw std::bad_alloc();
-      if (state != Z_OK && state != Z_STREAM_END && state != Z_BUF_ERROR) return Result::kDamaged;
-      is_between_members_ = state == Z_STREAM_END;
-      if (is_between_members_) ::inflateReset(&stream_);
-    }
-    filled = out.size();
-    return Result::kBytes;
-  }
-
- private:
-  z_stream stream_ = {};
-  bool is_between_members_ = false;
-};
-
 }  // namespace
 
 const Libarchive& libarchive() {
@@ -111,9 +61,9 @@ class TarReader::Stream {
         block_(begins_with(257, "ustar") ? kPlainBlockBytes : kPackedBlockBytes),
         archive_(lib_.archive_read_new()) {
     if (!archive_) throw std::bad_alloc();
-    if (begins_with(0, "\x1F\x8B")) {
-      gunzip_.emplace();
-      packed_.resize(kPackedBlockBytes);
+    // libarchive would not look at gzip's checksums.
+    if (begins_with(0, kGzipMark)) {
+      gunzip_ = std::make_unique<GzipReader>("", [this] { return next_block(); });
     }
     const PlainLocale locale;
     // Where libarchive was built without one it runs a program, and says so: not wanted.
@@ -236,31 +186,25 @@ class TarReader::Stream {
 
   static la_ssize_t read_block(archive*, void* self, const void** bytes) {
     return guarded(self, [&](Stream& stream) -> la_ssize_t {
-      *bytes = stream.block_.data();
-      if (!stream.gunzip_) return static_cast<la_ssize_t>(stream.read_into(stream.block_).size());
-      std::size_t filled = 0;
-      switch (stream.gunzip_->fill(stream.block_, filled,
-                                   [&] { return stream.read_into(stream.packed_); })) {
-        case Gunzip::Result::kCut:
-          stream.fail("is truncated: its gzip data do not end");
-        case Gunzip::Result::kDamaged:
-          stream.fail("is damaged: its gzip data end in an error");
-        default:
-          return static_cast<la_ssize_t>(filled);
+      const std::string_view block = stream.gunzip_ ? stream.gunzip_->next() : stream.next_block();
+      if (block.empty() && stream.gunzip_ && stream.gunzip_->problem()) {
+        stream.fail(stream.gunzip_->problem());
       }
+      *bytes = block.data();
+      return static_cast<la_ssize_t>(block.size());
     });
   }
 
-  // The file's next bytes; none at its end.
-  std::span<char> read_into(std::vector<char>& block) {
+  // The file's next bytes, valid until the next call; none at its end.
+  std::string_view next_block() {
     ssize_t got = -1;
     do {
-      got = file_->read_some(at_, block.data(), block.size());
+      got = file_->read_some(at_, block_.data(), block_.size());
     } while (got < 0 && errno == EINTR);
     if (got < 0) fail(std::string("cannot be read: ") + std::generic_category().message(errno));
     at_ += static_cast<std::uint64_t>(got);
     has_ended_ = got == 0;
-    return std::span(block).first(static_cast<std::size_t>(got));
+    return {block_.data(), static_cast<std::size_t>(got)};
   }
 
   static la_int64_t skip_bytes(archive*, void* self, la_int64_t wanted) {
@@ -277,11 +221,10 @@ class TarReader::Stream {
   const Libarchive& lib_ = libarchive();
   std::shared_ptr<const InputFile> file_;
   std::function<void()> progress_;
-  std::vector<char> block_;  // that libarchive has
-  std::optional<Gunzip> gunzip_;
-  std::vector<char> packed_;  // that it has
-  std::uint64_t at_ = 0;      // in the file
-  std::uint64_t end_ = 0;     // of the last entry, in what is in the tar
+  std::vector<char> block_;  // of the file
+  std::unique_ptr<GzipReader> gunzip_;
+  std::uint64_t at_ = 0;   // in the file
+  std::uint64_t end_ = 0;  // of the last entry, in what is in the tar
   bool has_ended_ = false;
   std::exception_ptr interruption_;
   std::unique_ptr<archive, Free> archive_;  // last: it ends with a callback perhaps

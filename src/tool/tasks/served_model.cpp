@@ -44,7 +44,7 @@ ServedModel::ServedModel(const ModelRequest& request)
   }
 }
 
-std::vector<TimedWord> ServedModel::timed_words(const Wav2Vec2CTCTokenizer::Output& text,
+std::vector<TimedText> ServedModel::timed_words(const Wav2Vec2CTCTokenizer::Output& text,
                                                 double audio_seconds) const {
   return transcription_->timed_words(text, audio_seconds);
 }

@@ -43,7 +43,7 @@ class ServedModel {
     return extraction_.batch_frames(seconds);
   }
   // The words of a clip's text.
-  std::vector<TimedWord> timed_words(const Wav2Vec2CTCTokenizer::Output& text,
+  std::vector<TimedText> timed_words(const Wav2Vec2CTCTokenizer::Output& text,
                                      double audio_seconds) const;
 
   // Loads the weights, once. `interrupt_asked` as Extraction::load.

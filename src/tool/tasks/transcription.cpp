@@ -67,16 +67,16 @@ std::string Transcription::tokenizer_directory() {
   return directory;
 }
 
-std::vector<TimedWord> Transcription::timed_words(const Wav2Vec2CTCTokenizer::Output& output,
+std::vector<TimedText> Transcription::timed_words(const Wav2Vec2CTCTokenizer::Output& output,
                                                   double audio_seconds) const {
-  std::vector<TimedWord> words;
+  std::vector<TimedText> words;
   for (const auto& word : output.word_offsets) {
     words.push_back(timed_word(word.text, word.start_offset, word.end_offset, audio_seconds));
   }
   return words;
 }
 
-TimedWord Transcription::timed_word(const std::string& word, std::int64_t start_frame,
+TimedText Transcription::timed_word(const std::string& word, std::int64_t start_frame,
                                     std::int64_t end_frame, double audio_seconds) const {
   // The last frame may stand for more than is left of the audio.
   const auto time_of = [&](std::int64_t frames) {
@@ -128,7 +128,7 @@ ClipText Transcription::search(const AnsweredClip& clip, const WindowTensors& lo
 ClipText Transcription::text_of(const AnsweredClip& clip, const WindowTensors& answers) const {
   if (decoder_) return search(clip, answers);
   Wav2Vec2CTCTokenizer::Output output = decode(answers, clip.samples);
-  std::vector<TimedWord> words = timed_words(output, clip.audio_seconds);
+  std::vector<TimedText> words = timed_words(output, clip.audio_seconds);
   return {clip, std::move(output.text), std::move(words), {}};
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "tool/formats/timed_text.h"
 #include "tool/run/answer_run.h"
 #include "tool/run/windows.h"
 #include "tool/tasks/beam_decoding.h"
@@ -17,17 +18,10 @@
 
 namespace w2vbert::tool {
 
-// A word and when it was said, in seconds from the clip's start.
-struct TimedWord {
-  std::string word;
-  double start = 0;
-  double end = 0;
-};
-
 // One of several texts that a beam search gives, with pyctcdecode's scores.
 struct ScoredText {
   std::string text;
-  std::vector<TimedWord> words;
+  std::vector<TimedText> words;
   double logit_score = 0;
   double lm_score = 0;
 };
@@ -35,7 +29,7 @@ struct ScoredText {
 struct ClipText {
   AnsweredClip clip;
   std::string text;
-  std::vector<TimedWord> words;
+  std::vector<TimedText> words;
   std::vector<ScoredText> n_best;  // of a beam search: the best first, which is the text
 };
 
@@ -67,7 +61,7 @@ class Transcription {
   // counts, also one of padding. Throws ConfigError as Wav2Vec2CTCTokenizer::decode.
   Wav2Vec2CTCTokenizer::Output decode(const WindowTensors& ids, std::int64_t samples) const;
   // The words of a clip's output, which end with the audio.
-  std::vector<TimedWord> timed_words(const Wav2Vec2CTCTokenizer::Output& output,
+  std::vector<TimedText> timed_words(const Wav2Vec2CTCTokenizer::Output& output,
                                      double audio_seconds) const;
   // `answers`: what a function gave. Of a beam search the text that HF's Wav2Vec2ProcessorWithLM
   // gives for the logits. Throws as decode(), and UsageError for logits that are not finite.
@@ -76,7 +70,7 @@ class Transcription {
  private:
   std::string tokenizer_directory();
   HeadModel::Reduction reduction() const;
-  TimedWord timed_word(const std::string& word, std::int64_t start_frame, std::int64_t end_frame,
+  TimedText timed_word(const std::string& word, std::int64_t start_frame, std::int64_t end_frame,
                        double audio_seconds) const;
   ClipText search(const AnsweredClip& clip, const WindowTensors& logits) const;
 

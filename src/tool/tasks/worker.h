@@ -30,7 +30,7 @@ struct WorkerAnswer {
   NamedTensors tensors = {};
   // Text.
   std::string text = {};
-  std::vector<TimedWord> words = {};
+  std::vector<TimedText> words = {};
 };
 
 struct WorkerOptions {

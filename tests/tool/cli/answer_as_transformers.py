@@ -29,7 +29,7 @@ from transformers.utils import logging
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "support")]
 from pytorch_setup import prepare_pytorch  # noqa: E402
-from random_parameters import widen  # noqa: E402
+from random_parameters import let_tokens_take_turns, widen  # noqa: E402
 from recorded_speech import read_first_channel, recordings  # noqa: E402
 
 PROGRAM = pathlib.Path(sys.argv[1]).resolve()
@@ -308,10 +308,7 @@ class Answers(unittest.TestCase):
             tokenizer.save_pretrained(folder)
             model = widen(Wav2Vec2BertForCTC(Wav2Vec2BertConfig(
                 **SMALL, **settings, vocab_size=len(tokenizer), pad_token_id=0))).eval()
-            with torch.no_grad():
-                model.lm_head.weight.normal_(std=1.0)
-                for layer in model.wav2vec2_bert.encoder.layers:
-                    layer.conv_module.pointwise_conv2.weight.mul_(20)
+            let_tokens_take_turns(model)
             model.save_pretrained(folder)
             SeamlessM4TFeatureExtractor().save_pretrained(folder)
             recognizer = pipeline("automatic-speech-recognition", model=model, tokenizer=tokenizer,

@@ -34,7 +34,7 @@ try:
 except ImportError as error:
     skip_where_absent(error)
 from pytorch_setup import prepare_pytorch  # noqa: E402
-from random_parameters import widen  # noqa: E402
+from random_parameters import let_tokens_take_turns, widen  # noqa: E402
 from recorded_speech import read_first_channel, recordings  # noqa: E402
 
 PROGRAM = pathlib.Path(sys.argv[1]).resolve()
@@ -62,11 +62,9 @@ def save_model(folder, config, kind, rng):
     Wav2Vec2ProcessorWithLM(extractor, tokenizer, decoder).save_pretrained(folder)
     model = widen(Wav2Vec2BertForCTC(Wav2Vec2BertConfig(
         **SMALL, **config, vocab_size=len(VOCABULARY), pad_token_id=tokenizer.pad_token_id))).eval()
-    with torch.no_grad():  # so that the tokens take turns
-        model.lm_head.weight.normal_(std=1.0)
+    let_tokens_take_turns(model)
+    with torch.no_grad():
         model.lm_head.bias[VOCABULARY.index("|")] += 8
-        for layer in model.wav2vec2_bert.encoder.layers:
-            layer.conv_module.pointwise_conv2.weight.mul_(20)
     model.save_pretrained(folder)
 
 

@@ -25,7 +25,7 @@ from transformers.utils import logging
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "support")]
 from pytorch_setup import prepare_pytorch  # noqa: E402
-from random_parameters import widen  # noqa: E402
+from random_parameters import let_tokens_take_turns, widen  # noqa: E402
 from recorded_speech import read_first_channel, recordings  # noqa: E402
 
 PROGRAM = pathlib.Path(sys.argv[1]).resolve()
@@ -58,10 +58,7 @@ def save_model(folder, config, settings, with_processor):
         extractor.save_pretrained(folder)
     model = widen(Wav2Vec2BertForCTC(Wav2Vec2BertConfig(
         **SMALL, **config, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id))).eval()
-    with torch.no_grad():  # so that the tokens take turns
-        model.lm_head.weight.normal_(std=1.0)
-        for layer in model.wav2vec2_bert.encoder.layers:
-            layer.conv_module.pointwise_conv2.weight.mul_(20)
+    let_tokens_take_turns(model)
     model.save_pretrained(folder)
 
 
