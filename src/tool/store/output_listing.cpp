@@ -18,7 +18,7 @@ FolderEntry::Kind kind_of(const dirent& entry, DIR* folder) {
   if (type == DT_UNKNOWN) {  // some file systems do not say it here
     struct stat status {};
     if (::fstatat(::dirfd(folder), entry.d_name, &status, AT_SYMLINK_NOFOLLOW) == 0) {
-      type = IFTODT(status.st_mode);
+      type = static_cast<unsigned char>(IFTODT(status.st_mode));
     }
   }
   if (type == DT_REG) return FolderEntry::Kind::kFile;
