@@ -28,6 +28,7 @@ constexpr std::uint64_t kMaxTextFileBytes = 64 << 20;
 struct AlignOptions : AnswerOptions {
   std::optional<std::string> text;
   std::string text_file;
+  WindowOptions windows;
   TimedOutput timed;
 };
 
@@ -103,7 +104,8 @@ int run(const AlignOptions& given) {
   command.members = {{"words", "characters"}};
   options.timed.apply(options, command);
   apply_threads(options.model.threads);
-  const Alignment alignment(options.model.request());
+  const Alignment alignment(options.model.request(),
+                            {options.windows.chunk(), options.windows.stride(), {}});
   command.warnings = alignment.warnings();
   command.windows = alignment.windows();
   command.wants_texts = !options.text && options.text_file.empty();
@@ -131,6 +133,7 @@ int run(const AlignOptions& given) {
       if (!answer.text.empty()) answer.text += '\t';
       answer.text += fmt::format("{:.2f}-{:.2f} {}", word.start, word.end, on_one_line(word.text));
     }
+    answer.timed = aligned.words;
     answer.tiers = {{"words", std::move(aligned.words)},
                     {"characters", std::move(aligned.characters)}};
     return answer;
@@ -152,7 +155,8 @@ Run add_align(CLI::App& program) {
   add_value(command, "--text-file", options->text_file, "FILE",
             "What is said: all of FILE for one audio file, else a line for each of them; without "
             "this and --text it is what the list says (text, transcription, sentence, transcript)");
-  options->timed.add_to(command);
+  options->windows.add_to(command);
+  options->timed.add_to_words(command);
   options->add_model_to(
       command,
       "path, seconds, and words and characters with their start and end in seconds "

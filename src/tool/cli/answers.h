@@ -40,7 +40,7 @@ class WindowOptions {
   std::optional<double> given_stride_;
 };
 
-// Words, characters or segments of a clip.
+// Words, characters or segments of a clip that do not overlap.
 struct TimedTier {
   std::string name;
   std::vector<TimedText> labels;
@@ -50,7 +50,8 @@ struct TimedTier {
 struct Answer {
   nlohmann::ordered_json json;   // the members of its line
   std::string text;              // behind its path and a tab where lines are for people
-  std::vector<TimedTier> tiers;  // what --format writes; the first is that of formats with one
+  std::vector<TimedText> timed;  // words or segments: what --format writes
+  std::vector<TimedTier> tiers;  // the same and more, for a format that has tiers
 };
 
 // How a command answers.

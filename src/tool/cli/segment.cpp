@@ -2,15 +2,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "core/text.h"
 #include "tool/cli/answers.h"
 #include "tool/cli/commands.h"
+#include "tool/cli/timed_output.h"
 #include "tool/tasks/segmentation.h"
 #include "w2vbert/core/error.h"
 
@@ -26,6 +29,7 @@ struct SegmentOptions : AnswerOptions {
   double max_gap_seconds = 0;
   double min_seconds = 0;
   std::string labels;
+  TimedOutput timed;
 };
 
 SegmentationOptions segmentation(const SegmentOptions& options, const Wav2Vec2BertConfig& config) {
@@ -50,13 +54,35 @@ SegmentationOptions segmentation(const SegmentOptions& options, const Wav2Vec2Be
   return wanted;
 }
 
-int run(const SegmentOptions& options) {
-  options.clips.check_inputs();
+// A tier of all segments; where those of two labels may overlap, one for each label.
+std::vector<TimedTier> tiers_of(const std::vector<TimedText>& segments,
+                                const Wav2Vec2BertConfig& config,
+                                const SegmentationOptions& options) {
+  const bool may_overlap =
+      options.function == ScoreFunction::sigmoid || options.max_gap_seconds > 0;
+  if (!may_overlap) return {{"segments", segments}};
+  std::vector<TimedTier> tiers;
+  std::set<std::string> named;  // two numbers may have one label
+  for (std::int64_t id = 0; id < config.num_labels; ++id) {
+    const std::string label = label_of(config, id);
+    if (!options.labels.empty() && !options.labels.contains(label)) continue;
+    if (!named.insert(label).second) continue;
+    TimedTier& tier = tiers.emplace_back(TimedTier{label, {}});
+    std::copy_if(segments.begin(), segments.end(), std::back_inserter(tier.labels),
+                 [&](const TimedText& segment) { return segment.text == label; });
+  }
+  return tiers;
+}
+
+int run(const SegmentOptions& given) {
+  given.clips.check_inputs();
+  SegmentOptions options = given;
+  AnswerCommand command;
+  command.members = {{"segments"}};
+  options.timed.apply(options, command);
   apply_threads(options.model.threads);
   const HeadModel model(options.model.request(), Head::audio_frame_classification);
   const SegmentationOptions wanted = segmentation(options, model.config());
-  AnswerCommand command;
-  command.members = {{"segments"}};
   command.windows = model.windows(options.windows.chunk(), options.windows.stride());
   command.load = [&](LoadReport* report, const std::function<bool()>& interrupt_asked) {
     const auto scores = [&](const at::Tensor& logits) {
@@ -78,7 +104,9 @@ int run(const SegmentOptions& options) {
       if (!answer.text.empty()) answer.text += '\t';
       answer.text +=
           fmt::format("{:.2f}-{:.2f} {}", segment.start, segment.end, on_one_line(segment.label));
+      answer.timed.push_back({segment.label, segment.start, segment.end, segment.score});
     }
+    answer.tiers = tiers_of(answer.timed, model.config(), wanted);
     return answer;
   };
   return answer_clips(options, model, command);
@@ -104,6 +132,7 @@ Run add_segment(CLI::App& program) {
   add_value(command, "--labels", options->labels, "A,B,...",
             "Write segments of these labels alone (default: of all)");
   options->windows.add_to(command);
+  options->timed.add_to_segments(command);
   options->add_model_to(
       command, "path, seconds, and segments with their start and end in seconds, label and score");
   command.footer(

@@ -20,13 +20,32 @@ namespace {
 constexpr const char* kFormat = "--format";
 constexpr std::size_t kMaxCueCharacters = 10'000;
 
-OneOf<TimedFormat> timed_formats() {
+OneOf<TimedFormat> word_formats() {
   return OneOf<TimedFormat>({{"text", TimedFormat::text},
                              {"json", TimedFormat::json},
                              {"srt", TimedFormat::srt},
                              {"vtt", TimedFormat::vtt},
                              {"ctm", TimedFormat::ctm},
                              {"textgrid", TimedFormat::textgrid}});
+}
+
+OneOf<TimedFormat> segment_formats() {
+  return OneOf<TimedFormat>({{"text", TimedFormat::text},
+                             {"json", TimedFormat::json},
+                             {"rttm", TimedFormat::rttm},
+                             {"textgrid", TimedFormat::textgrid},
+                             {"audacity", TimedFormat::audacity}});
+}
+
+std::string name_of(TimedFormat format) {
+  return format == TimedFormat::rttm || format == TimedFormat::audacity
+             ? segment_formats().text(format)
+             : word_formats().text(format);
+}
+
+// Of lines that say which clip they are of.
+bool names_clips(TimedFormat format) {
+  return format == TimedFormat::ctm || format == TimedFormat::rttm;
 }
 
 const char* ending_of(TimedFormat format) {
@@ -37,6 +56,10 @@ const char* ending_of(TimedFormat format) {
       return ".vtt";
     case TimedFormat::ctm:
       return ".ctm";
+    case TimedFormat::rttm:
+      return ".rttm";
+    case TimedFormat::audacity:
+      return ".txt";
     default:
       return ".TextGrid";
   }
@@ -79,9 +102,9 @@ class DocumentFiles {
 
 }  // namespace
 
-void TimedOutput::add_to(CLI::App& command) {
+void TimedOutput::add_to_words(CLI::App& command) {
   add_value(
-      command, kFormat, format_, timed_formats(),
+      command, kFormat, format_, word_formats(),
       "text: a line for each file; json: as --json; srt, vtt: subtitles; ctm: a line for each "
       "word; textgrid: for Praat. Subtitles and TextGrids of several files, or any of the last "
       "four, go to files of their own in the folder of --output (default: text)");
@@ -92,18 +115,29 @@ void TimedOutput::add_to(CLI::App& command) {
       "1: a word each (default: 42)");
 }
 
+void TimedOutput::add_to_segments(CLI::App& command) {
+  add_value(command, kFormat, format_, segment_formats(),
+            "text: a line for each file; json: as --json; rttm: a line for each segment, as "
+            "diarization has them; textgrid: for Praat; audacity: a label track. TextGrids and "
+            "label tracks of several files, or any of the last three, go to files of their own in "
+            "the folder of --output (default: text)");
+}
+
 std::string TimedOutput::document(const std::string& name, const AnsweredClip& clip,
                                   const Answer& answer) const {
-  const std::vector<TimedText>& words = answer.tiers.front().labels;
   CueLimits limits;
   if (cue_characters_) limits.max_characters = *cue_characters_;
   switch (*format_) {
     case TimedFormat::srt:
-      return srt_text(cues_of(words, limits));
+      return srt_text(cues_of(answer.timed, limits));
     case TimedFormat::vtt:
-      return vtt_text(cues_of(words, limits));
+      return vtt_text(cues_of(answer.timed, limits));
     case TimedFormat::ctm:
-      return ctm_text(name, clip.channel.value_or(1), words);
+      return ctm_text(name, clip.channel.value_or(1), answer.timed);
+    case TimedFormat::rttm:
+      return rttm_text(name, clip.channel.value_or(1), answer.timed);
+    case TimedFormat::audacity:
+      return audacity_text(answer.timed);
     default: {
       std::vector<LabelTier> tiers;
       for (const TimedTier& tier : answer.tiers) tiers.push_back({tier.name, tier.labels});
@@ -117,8 +151,7 @@ void TimedOutput::apply(AnswerOptions& options, AnswerCommand& command) const {
       format_.value_or(options.output.json ? TimedFormat::json : TimedFormat::text);
   const bool is_subtitles = format == TimedFormat::srt || format == TimedFormat::vtt;
   if (options.output.json && format != TimedFormat::json) {
-    throw UsageError("", "--json", "is given beside --format " + timed_formats().text(format),
-                     "one of the two");
+    throw UsageError("", "--json", "is given beside --format " + name_of(format), "one of the two");
   }
   if (cue_characters_ && !is_subtitles) {
     throw UsageError("", "--cue-characters", "is given without subtitles",
@@ -129,11 +162,10 @@ void TimedOutput::apply(AnswerOptions& options, AnswerCommand& command) const {
   const std::string folder = options.clips.output;
   const bool is_one = options.clips.paths.size() == 1 && options.clips.manifest.empty() &&
                       options.clips.channel != kEachChannel;
-  if (folder.empty() && format != TimedFormat::ctm && !is_one) {
-    throw UsageError(
-        "", kFormat,
-        "is " + timed_formats().text(format) + ", a document for each file, of several",
-        "--output DIR, or one audio file");
+  if (folder.empty() && !names_clips(format) && !is_one) {
+    throw UsageError("", kFormat,
+                     "is " + name_of(format) + ", a document for each file, of several",
+                     "--output DIR, or one audio file");
   }
   const auto names = std::make_shared<const InputList*>();
   command.names_outputs = !folder.empty();

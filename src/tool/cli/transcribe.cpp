@@ -139,6 +139,7 @@ int run(const TranscribeOptions& given) {
     answer.json = {{"text", std::move(text.text)}, {"words", timed_json(text.words, "word")}};
     answer.text = std::move(line);
     if (options.decoder.tells_n_best()) answer.json["n_best"] = n_best_json(text.n_best);
+    answer.timed = text.words;
     answer.tiers = {{"words", std::move(text.words)}};
     return answer;
   };
@@ -153,7 +154,7 @@ Run add_transcribe(CLI::App& program) {
   const auto options = std::make_shared<TranscribeOptions>();
   options->add_inputs_to(command);
   options->windows.add_to(command);
-  options->timed.add_to(command);
+  options->timed.add_to_words(command);
   options->decoder.add_to(command);
   options->add_model_to(command,
                         "path, seconds, text, and words with their start and end in seconds");

@@ -141,6 +141,8 @@ std::string clock_line(const TimedText& cue, char point) {
   return clock_text(start, point) + " --> " + clock_text(end, point) + "\n";
 }
 
+bool has_score(const TimedText& timed) { return timed.score && !std::isnan(*timed.score); }
+
 // Six digits behind the point.
 std::string score_text(double score) {
   const std::int64_t value = std::llround(std::abs(score) * 1e6);
@@ -199,7 +201,7 @@ std::string ctm_text(std::string_view name, int channel, std::span<const TimedTe
     const auto [start, end] = interval_of(word);
     text += begin + seconds_text(start) + " " + seconds_text(end - start) + " " +
             field_of(word.text, "");
-    if (word.score) text += " " + score_text(*word.score);
+    if (has_score(word)) text += " " + score_text(*word.score);
     text += "\n";
   }
   return text;
@@ -257,7 +259,7 @@ std::string rttm_text(std::string_view name, int channel, std::span<const TimedT
     const auto [start, end] = interval_of(segment);
     text += begin + seconds_text(start) + " " + seconds_text(end - start) + " <NA> <NA> " +
             field_of(segment.text, "\"") + " " +
-            (segment.score ? score_text(*segment.score) : "<NA>") + " <NA>\n";
+            (has_score(segment) ? score_text(*segment.score) : std::string(kNothing)) + " <NA>\n";
   }
   return text;
 }

@@ -174,6 +174,33 @@ class Alignment(unittest.TestCase):
                     self.same(line["words"], words, SCORE_TOLERANCE["fused"])
         self.assertGreater(same, 0.9 * len(lines))
 
+    def test_chunks_are_those_of_transcribe(self):
+        processor, model = self.load("plain")
+        chunk, stride = 32000, 5120  # samples, a multiple of a row's
+        text = "A BAD CAB"
+        for clip in (self.folder / "odd.wav", self.folder / "long.wav"):
+            samples = transcription.read_first_channel(clip)
+            kept = []
+            for begin in range(0, len(samples), chunk - 2 * stride):
+                part = samples[begin:begin + chunk]
+                is_last = begin + chunk >= len(samples)
+                inputs = processor(audio=part, sampling_rate=16000, return_tensors="pt")
+                with torch.no_grad():
+                    rows = model(**inputs).logits[0]
+                end = len(rows) if is_last else round(len(part) / 320) - stride // 320
+                kept.append(rows[stride // 320 if begin else 0:end])
+                if is_last:
+                    break
+            self.assertGreater(len(kept), 1)
+            (line,), _ = self.align("plain", [clip], "--text", text, "--engine", "reference", "--chunk-seconds", 2,
+                                    "--stride-seconds", 0.32)
+            words, characters, _ = self.expected(processor.tokenizer, torch.cat(kept).log_softmax(-1)[None], text, 1,
+                                                 line["seconds"])
+            self.same(line["words"], words, SCORE_TOLERANCE["reference"])
+            self.same(line["characters"], characters, SCORE_TOLERANCE["reference"])
+            (whole,), _ = self.align("plain", [clip], "--text", text, "--engine", "reference")
+            self.assertNotEqual(whole, line)
+
     def test_lists_say_what_is_said(self):
         listed = self.folder / "list.jsonl"
         clips = [self.folder / "odd.wav", self.folder / "long.wav", self.folder / "odd.wav"]

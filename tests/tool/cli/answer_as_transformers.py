@@ -66,7 +66,9 @@ def lines_of(*words, status=0):
     return [json.loads(line) for line in run(*words, "--json", "--quiet", status=status).stdout.splitlines()]
 
 
-class Answers(unittest.TestCase):
+class Clips(unittest.TestCase):
+    """Recorded speech and noise in a folder of their own"""
+
     @classmethod
     def setUpClass(cls):
         logging.disable_progress_bar()
@@ -89,6 +91,8 @@ class Answers(unittest.TestCase):
     def inputs_of(self, samples):
         return SeamlessM4TFeatureExtractor()(samples, sampling_rate=RATE, return_tensors="pt")
 
+
+class Answers(Clips):
     def test_classify_gives_the_pipelines_labels_and_scores(self):
         for name, settings in CLASSIFIERS.items():
             folder = self.folder / f"classify-{name}"

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,8 @@ using ::testing::Field;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using Words = std::vector<TimedText>;
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 TEST(Cues, AreWordsAsFarAsTheyFitAndGoTogether) {
   const Words words = {{"one", 0, 0.2}, {"two", 0.3, 0.5}, {"three", 0.6, 0.8}, {"four", 2, 2.2}};
@@ -48,14 +51,14 @@ TEST(Subtitles, HoldNoArrowsAndNoBlankLines) {
 }
 
 TEST(Ctm, HasFieldsWithoutSpaces) {
-  const Words words = {{"new york", 0.02, 0.5, 0.25}, {"", 1, 1.2}};
+  const Words words = {{"new york", 0.02, 0.5, 0.25}, {"", 1, 1.2, kNan}};
   EXPECT_EQ(ctm_text(";;a b", 2, words),
             "\\x3b\\x3ba\\x20b 2 0.020 0.480 new\\x20york 0.250000\n\\x3b\\x3ba\\x20b 2 1.000 "
             "0.200 <NA>\n");
 }
 
 TEST(Rttm, HasFieldsWithoutSpacesAndQuotes) {
-  const Words segments = {{"a \"b\"", 0.5, 2, -0.5}, {"<NA>", 2, 3}};
+  const Words segments = {{"a \"b\"", 0.5, 2, -0.5}, {"<NA>", 2, 3, kNan}};
   EXPECT_EQ(rttm_text("x", 1, segments),
             "SPEAKER x 1 0.500 1.500 <NA> <NA> a\\x20\\x22b\\x22 -0.500000 <NA>\n"
             "SPEAKER x 1 2.000 1.000 <NA> <NA> \\x3cNA> <NA> <NA>\n");
