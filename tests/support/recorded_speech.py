@@ -20,6 +20,11 @@ def recordings():
     return [path for path in RECORDED if path.exists()]
 
 
+def all_recordings():
+    """These and what else lies in their folders."""
+    return sorted(other for path in recordings() for other in path.parent.glob("*.wav"))
+
+
 def read_first_channel(path):
     """The first channel of an audio file at 16 kHz, float32 (S)."""
     samples, rate = soundfile.read(path, dtype="float32", always_2d=True)

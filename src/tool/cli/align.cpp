@@ -6,24 +6,23 @@
 #include <optional>
 #include <set>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
-#include "core/file.h"
 #include "core/text.h"
 #include "tool/cli/answers.h"
 #include "tool/cli/commands.h"
 #include "tool/cli/console.h"
 #include "tool/cli/timed_json.h"
 #include "tool/cli/timed_output.h"
+#include "tool/corpus/line_file.h"
 #include "tool/tasks/alignment.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
 namespace {
 
-constexpr std::uint64_t kMaxTextFileBytes = 64 << 20;
+constexpr std::size_t kMaxTextFileBytes = 64 << 20;
 
 struct AlignOptions : AnswerOptions {
   std::optional<std::string> text;
@@ -31,23 +30,6 @@ struct AlignOptions : AnswerOptions {
   WindowOptions windows;
   TimedOutput timed;
 };
-
-// The lines of a file without their ends.
-std::vector<std::string> lines_of(const std::string& path) {
-  const std::string content = read_small_file<UsageError>(path, kMaxTextFileBytes);
-  std::string_view left = content;
-  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-  if (left.starts_with(kByteOrderMark)) left.remove_prefix(kByteOrderMark.size());
-  std::vector<std::string> lines;
-  while (!left.empty()) {
-    const std::size_t end = std::min(left.find('\n'), left.size());
-    std::string_view line = left.substr(0, end);
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    lines.emplace_back(line);
-    left.remove_prefix(std::min(end + 1, left.size()));
-  }
-  return lines;
-}
 
 // The text of each input: of --text, of a line of --text-file, or of the list.
 class ClipTexts {
@@ -59,7 +41,9 @@ class ClipTexts {
     if (!text_ && file_.empty() && options.clips.manifest.empty()) {
       throw UsageError("", "--text", "is missing", "what is said, or --text-file FILE");
     }
-    if (!file_.empty()) lines_ = lines_of(file_);
+    if (file_.empty()) return;
+    options.clips.check_is_another_input("--text-file", file_);
+    lines_ = read_lines(file_, "what is said, as text", kMaxTextFileBytes);
   }
 
   void begin(const InputList& inputs) {
@@ -153,7 +137,8 @@ Run add_align(CLI::App& program) {
       command, "--text", [options](const std::string& text) { options->text = text; }, "TEXT",
       "What is said, in each file: as the tokenizer spells it");
   add_value(command, "--text-file", options->text_file, "FILE",
-            "What is said: all of FILE for one audio file, else a line for each of them; without "
+            "What is said, - for the standard input: all of FILE for one audio file, else a line "
+            "for each of them; without "
             "this and --text it is what the list says (text, transcription, sentence, transcript)");
   options->windows.add_to(command);
   options->timed.add_to_words(command);

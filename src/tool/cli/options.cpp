@@ -392,6 +392,12 @@ void ClipOptions::check_inputs() const {
   (void)partition();
 }
 
+void ClipOptions::check_is_another_input(const char* option, const std::string& path) const {
+  if (path != "-" || manifest != "-") return;
+  throw UsageError("", option, "is the standard input, and so is --manifest",
+                   "one of the two in a file");
+}
+
 InputList ClipOptions::inputs() const { return inputs(OutputNames::kNeeded); }
 
 InputList ClipOptions::unnamed_inputs() const { return inputs(OutputNames::kUnneeded); }

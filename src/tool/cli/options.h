@@ -114,6 +114,9 @@ struct ClipOptions {
   int reading_threads_beside_model(c10::Device device) const;  // where the model runs
   void check() const;                                          // which options go together
   void check_inputs() const;                                   // the same without --output
+  // Throws UsageError where `path`, the value of `option`, and the list are both the standard
+  // input.
+  void check_is_another_input(const char* option, const std::string& path) const;
 
  private:
   InputList inputs(OutputNames names) const;

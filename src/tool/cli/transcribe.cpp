@@ -38,7 +38,8 @@ class DecoderOptions {
     add(command, "--beam-width", beam_width_, WholeNumber<std::int64_t>{1, kMaxBeamWidth},
         "Hypotheses that are kept at each frame (default: 100)");
     add(command, "--hotwords", hotwords_, "FILE",
-        "Words that are more likely than the language model knows, one a line");
+        "Words that are more likely than the language model knows, one a line, - for the standard "
+        "input");
     add(command, "--hotword-weight", hotword_weight_, AnyNumber{},
         "What each of them adds to a score (default: 10)");
     add(command, "--n-best", n_best_, WholeNumber<std::int64_t>{1, kMaxBeamWidth},
@@ -64,6 +65,7 @@ class DecoderOptions {
     if (n_best_) decoding.n_best = static_cast<std::size_t>(*n_best_);
     return decoding;
   }
+  const std::string& hotwords() const { return hotwords_; }
   bool tells_n_best() const { return n_best_.has_value(); }
 
  private:
@@ -119,6 +121,7 @@ nlohmann::ordered_json n_best_json(const std::vector<ScoredText>& texts) {
 
 int run(const TranscribeOptions& given) {
   given.clips.check_inputs();
+  given.clips.check_is_another_input("--hotwords", given.decoder.hotwords());
   TranscribeOptions options = given;
   AnswerCommand command;
   options.timed.apply(options, command);

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -132,6 +133,22 @@ void LineSplitter::add(std::string_view block) {
 
 void LineSplitter::finish() {
   if (!unfinished_.empty()) end_line();
+}
+
+std::vector<std::string> read_lines(const std::string& path, std::string_view expected,
+                                    std::size_t max_bytes) {
+  std::vector<std::string> lines;
+  LineSplitter splitter(max_bytes, [&](const Line& line) { lines.emplace_back(line.bytes); });
+  std::size_t size = 0;
+  read_blocks(path, expected, [&](std::string_view bytes) {
+    size += bytes.size();
+    if (size > max_bytes) {
+      throw UsageError(path, "", "has more than " + std::to_string(max_bytes) + " bytes", expected);
+    }
+    splitter.add(bytes);
+  });
+  splitter.finish();
+  return lines;
 }
 
 }  // namespace w2vbert::tool

@@ -5,6 +5,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace w2vbert::tool {
 
@@ -38,5 +39,10 @@ class LineSplitter {
   bool is_cut_ = false;
   std::size_t number_ = 1;
 };
+
+// The lines of a file of at most `max_bytes`, unpacked, as read_blocks() gives it. Throws as it
+// does, and for more.
+std::vector<std::string> read_lines(const std::string& path, std::string_view expected,
+                                    std::size_t max_bytes);
 
 }  // namespace w2vbert::tool

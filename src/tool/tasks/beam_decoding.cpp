@@ -7,6 +7,7 @@
 #include "checkpoint/missing_weights.h"
 #include "core/file.h"
 #include "core/text.h"
+#include "tool/corpus/line_file.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -14,7 +15,7 @@ namespace {
 
 constexpr const char* kAlphabet = "alphabet.json";
 constexpr const char* kLanguageModel = "language_model";
-constexpr std::uint64_t kMaxHotwordsBytes = 16 << 20;
+constexpr std::size_t kMaxHotwordsBytes = 16 << 20;
 
 // HF: the tokens in the order of their ids, as its guide gives them to build_ctcdecoder; in lower
 // case where the tokenizer's text is.
@@ -99,16 +100,15 @@ BeamSearchDecoder make_decoder(const BeamDecoding& decoding, const std::string& 
 BeamSearchOptions search_options(const BeamDecoding& decoding) {
   BeamSearchOptions options = decoding.search;
   if (decoding.hotwords.empty()) return options;
-  const std::string text = read_small_file<UsageError>(decoding.hotwords, kMaxHotwordsBytes);
-  std::string_view rest = text;
-  for (std::size_t line = 1; !rest.empty(); ++line) {
-    const std::size_t end = std::min(rest.find('\n'), rest.size());
-    const std::string_view hotword = strip(rest.substr(0, end));
-    rest.remove_prefix(std::min(end + 1, rest.size()));
+  std::size_t number = 0;
+  for (const std::string& line :
+       read_lines(decoding.hotwords, "a hotword a line", kMaxHotwordsBytes)) {
+    ++number;
+    const std::string_view hotword = strip(line);
     for (std::string_view characters = hotword; !characters.empty();) {
       const std::size_t length = utf8_character_length(characters);
       if (length == 0) {
-        throw UsageError(decoding.hotwords, "line " + std::to_string(line), "is not UTF-8");
+        throw UsageError(decoding.hotwords, "line " + std::to_string(number), "is not UTF-8");
       }
       characters.remove_prefix(length);
     }

@@ -4,6 +4,7 @@ align in every --format, and what is refused.
 
     align_as_torchaudio.py PROGRAM"""
 
+import gzip
 import json
 import pathlib
 import subprocess
@@ -216,6 +217,10 @@ class Alignment(unittest.TestCase):
         whole = self.folder / "whole.txt"  # all of it is of the one file
         whole.write_text("\ufeffA BAD\n\nCAB\n")
         self.assertEqual(self.align("plain", [clips[0]], "--text-file", whole)[0], lines[:1])
+        piped = subprocess.run([str(transcription.PROGRAM), "align", str(clips[0]), "--model",
+                                str(self.folder / "plain"), "--threads", str(THREADS), "--json", "--text-file", "-"],
+                               input=gzip.compress(whole.read_bytes()), capture_output=True, check=True)
+        self.assertEqual(json.loads(piped.stdout), lines[0])
 
     def test_formats_say_the_same(self):
         (line,), _ = self.align("plain", [self.folder / "odd.wav"], "--text", "A BAD CAB")
@@ -246,6 +251,8 @@ class Alignment(unittest.TestCase):
         odd, model = self.folder / "odd.wav", ["--model", self.folder / "plain"]
         one = self.folder / "one.txt"
         one.write_text("A\n")
+        wide = self.folder / "wide.txt"
+        wide.write_text("A\n", encoding="utf-16")
         for words, said in (
             (["align", odd, *model], "--text: is missing"),
             (["align", odd, *model, "--text", "A", "--text-file", one], "--text-file: is given beside --text"),
@@ -257,6 +264,11 @@ class Alignment(unittest.TestCase):
             (["align", odd, *model, "--text", "A", "--cue-characters", "3"], "--cue-characters: is given without"),
             (["align", odd, *model, "--text", "A", "--format", "rttm"], "--format"),
             (["transcribe", odd, odd, *model, "--format", "textgrid"], "--format: is textgrid"),
+            (["align", "--manifest", "-", *model, "--text-file", "-"],
+             "--text-file: is the standard input, and so is --manifest"),
+            (["transcribe", "--manifest", "-", *model, "--decoder", "beam", "--hotwords", "-"],
+             "--hotwords: is the standard input, and so is --manifest"),
+            (["align", odd, *model, "--text-file", wide], f"{wide}: is UTF-16, not UTF-8"),
         ):
             with self.subTest(said):
                 self.assertIn(said, self.error_of(*words))

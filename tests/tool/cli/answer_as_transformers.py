@@ -1,7 +1,9 @@
 """Runs classify, segment and embed on small random models that transformers saves here, on recorded speech, noise and
 a list with bad rows, and compares with transformers' pipeline and models; and transcribe in windows with its pipeline.
 
-    answer_as_transformers.py PROGRAM"""
+    answer_as_transformers.py PROGRAM [--many]
+
+With --many on all recordings that are installed, whole, and on 30 clips of noise from 0.1 to 8 s."""
 
 import json
 import pathlib
@@ -30,9 +32,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "support")]
 from pytorch_setup import prepare_pytorch  # noqa: E402
 from random_parameters import let_tokens_take_turns, widen  # noqa: E402
-from recorded_speech import read_first_channel, recordings  # noqa: E402
+from recorded_speech import all_recordings, read_first_channel, recordings  # noqa: E402
 
 PROGRAM = pathlib.Path(sys.argv[1]).resolve()
+MANY = "--many" in sys.argv[2:]
 THREADS = 2
 RATE = 16000
 SMALL = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64,
@@ -81,8 +84,13 @@ class Clips(unittest.TestCase):
         torch.manual_seed(0)
         cls.clips = {}
         generator = numpy.random.default_rng(0)
-        sounds = [read_first_channel(path)[: 4 * RATE] for path in recordings()]
-        sounds += [0.1 * generator.standard_normal(samples) for samples in (5600, 40007)]
+        if MANY:
+            sounds = [read_first_channel(path) for path in all_recordings()]
+            lengths = generator.integers(RATE // 10, 8 * RATE, size=30)
+        else:
+            sounds = [read_first_channel(path)[: 4 * RATE] for path in recordings()]
+            lengths = (5600, 40007)
+        sounds += [0.1 * generator.standard_normal(samples) for samples in lengths]
         for number, samples in enumerate(sounds):
             path = cls.folder / f"{number}.wav"
             soundfile.write(path, samples, RATE, subtype="FLOAT")

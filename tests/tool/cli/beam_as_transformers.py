@@ -4,6 +4,7 @@ of the processor and of the pipeline.
 
     beam_as_transformers.py PROGRAM"""
 
+import gzip
 import json
 import logging
 import pathlib
@@ -145,8 +146,8 @@ class BeamSearch(unittest.TestCase):
             self.assertGreater(said, 2 * len(self.clips))  # the models are not silent
 
     def test_weights_width_and_hotwords_count_as_there(self):
-        hotwords = self.folder / "hotwords.txt"
-        hotwords.write_text("gab\n\nhe cd\r\n")
+        hotwords = self.folder / "hotwords.txt.gz"
+        hotwords.write_bytes(gzip.compress(b"\xef\xbb\xbfgab\n\nhe cd\r\n"))
         lines = self.transcribe(self.folder / "plain", "--n-best", N_BEST, "--alpha", 0.9, "--beta", -0.5,
                                 "--beam-width", 20, "--hotwords", hotwords, "--hotword-weight", 4)
         processor = Wav2Vec2ProcessorWithLM.from_pretrained(self.folder / "plain")
