@@ -36,7 +36,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, SeamlessM4TFeatureExtractor
 from transformers.activations import ACT2FN
 
-from pytorch_setup import prepare_pytorch
+from pytorch_setup import into_own_memory, prepare_pytorch
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BASE = "Wav2Vec2BertModel"
@@ -74,12 +74,6 @@ def what_is_lacking(settings, attn_implementation):
         if settings.get(key, "swish") not in ACT2FN:
             return f"the activation {settings[key]}"
     return None
-
-
-def own_memory(model):
-    """Parameters in memory of their own: a mapped file is aligned differently, which can change bits."""
-    for parameter in model.parameters():
-        parameter.data = parameter.data.clone()
 
 
 def tensors_of(output):
@@ -170,7 +164,7 @@ def export(model, inputs, path, metadata, device="cpu", grad=False, train=False,
            gradient_checkpointing=False, seed=0):
     """`inputs`: what the model's forward takes, None for what is not given. `grad`: in grad mode, where
     PyTorch picks other kernels, and with gradients."""
-    own_memory(model)
+    into_own_memory(model)
     model.to(device).train(train)
     if gradient_checkpointing:
         # The older name warns since 5.23, and up to 5.22 there is no other.

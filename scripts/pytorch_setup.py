@@ -28,6 +28,14 @@ def warm_up_mkl_vml():
             function(torch.full((1,), 0.5, dtype=dtype))
 
 
+def into_own_memory(model):
+    """Moves the parameters out of the mapped file in which from_pretrained leaves them, at any offset: alignment
+    changes the bits of some products. Returns the model."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+    return model
+
+
 class RoundedDepthwiseConv1d(torch.autograd.Function):
     """A float16 depthwise convolution without oneDNN's float16 kernel, which LibTorch may build for ever."""
 

@@ -79,9 +79,7 @@ class Alignment(unittest.TestCase):
 
     def load(self, name):
         folder = self.folder / name
-        model = Wav2Vec2BertForCTC.from_pretrained(folder).eval()
-        for parameter in model.parameters():  # from the mapped file into memory of its own
-            parameter.data = parameter.data.clone()
+        model = transcription.into_own_memory(Wav2Vec2BertForCTC.from_pretrained(folder)).eval()
         if MODELS[name][2]:
             return Wav2Vec2BertProcessor.from_pretrained(folder), model
         return Wav2Vec2BertProcessor(SeamlessM4TFeatureExtractor.from_pretrained(folder),

@@ -34,7 +34,7 @@ try:
     )
 except ImportError as error:
     skip_where_absent(error)
-from pytorch_setup import prepare_pytorch  # noqa: E402
+from pytorch_setup import into_own_memory, prepare_pytorch  # noqa: E402
 from random_parameters import let_tokens_take_turns, widen  # noqa: E402
 from recorded_speech import read_first_channel, recordings  # noqa: E402
 
@@ -95,9 +95,7 @@ class BeamSearch(unittest.TestCase):
     @classmethod
     def load(cls, name):
         folder = cls.folder / name
-        model = Wav2Vec2BertForCTC.from_pretrained(folder).eval()
-        for parameter in model.parameters():  # from the mapped file into memory of its own
-            parameter.data = parameter.data.clone()
+        model = into_own_memory(Wav2Vec2BertForCTC.from_pretrained(folder)).eval()
         return Wav2Vec2ProcessorWithLM.from_pretrained(folder), model
 
     def run_program(self, model, *words):

@@ -32,7 +32,7 @@ from transformers.utils import logging
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "support")]
-from pytorch_setup import prepare_pytorch  # noqa: E402
+from pytorch_setup import into_own_memory, prepare_pytorch  # noqa: E402
 from random_parameters import widen  # noqa: E402
 from recorded_speech import read_first_channel, recordings  # noqa: E402
 
@@ -93,11 +93,8 @@ class Comparison(unittest.TestCase):
                         for stem in cls.clips}
 
     def load(self, dtype, attention):
-        model = Wav2Vec2BertModel.from_pretrained(self.folder / "whole", dtype=dtype,
-                                                  attn_implementation=attention).eval()
-        for parameter in model.parameters():  # from the mapped file into memory of its own
-            parameter.data = parameter.data.clone()
-        return model
+        return into_own_memory(Wav2Vec2BertModel.from_pretrained(self.folder / "whole", dtype=dtype,
+                                                                 attn_implementation=attention)).eval()
 
     def test_features_are_those_of_the_feature_extractor(self):
         for stem, path in self.clips.items():
@@ -275,9 +272,7 @@ class Comparison(unittest.TestCase):
             )
             for dtype in (torch.float32, torch.bfloat16, torch.float16):
                 name = str(dtype).removeprefix("torch.")
-                model = head.from_pretrained(folder, dtype=dtype).eval()
-                for parameter in model.parameters():  # from the mapped file into memory of its own
-                    parameter.data = parameter.data.clone()
+                model = into_own_memory(head.from_pretrained(folder, dtype=dtype)).eval()
                 with torch.no_grad():
                     expected = model(features.to(dtype), attention_mask=mask, labels=given)
                 for engine in ("reference", "fused"):

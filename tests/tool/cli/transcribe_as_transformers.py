@@ -24,7 +24,7 @@ from transformers.utils import logging
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "support")]
-from pytorch_setup import prepare_pytorch  # noqa: E402
+from pytorch_setup import into_own_memory, prepare_pytorch  # noqa: E402
 from random_parameters import let_tokens_take_turns, widen  # noqa: E402
 from recorded_speech import read_first_channel, recordings  # noqa: E402
 
@@ -119,9 +119,7 @@ class Transcription(unittest.TestCase):
 
     def load(self, name, dtype=torch.float32):
         folder = self.folder / name
-        model = Wav2Vec2BertForCTC.from_pretrained(folder, dtype=dtype).eval()
-        for parameter in model.parameters():  # from the mapped file into memory of its own
-            parameter.data = parameter.data.clone()
+        model = into_own_memory(Wav2Vec2BertForCTC.from_pretrained(folder, dtype=dtype)).eval()
         if MODELS[name][2]:
             return Wav2Vec2BertProcessor.from_pretrained(folder), model
         return Wav2Vec2BertProcessor(SeamlessM4TFeatureExtractor.from_pretrained(folder),
