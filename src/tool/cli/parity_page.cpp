@@ -5,12 +5,11 @@
 #include <cctype>
 #include <cmath>
 
-#include "core/file.h"
 #include "core/text.h"
+#include "tool/cli/html.h"
 #include "tool/cli/parity_pictures.h"
 #include "tool/cli/parity_report.h"
 #include "tool/cli/parity_words.h"
-#include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
 namespace {
@@ -96,32 +95,19 @@ constexpr const char* kStyle =
     ".good{color:#1e8449}.bad{color:#b03a2e}svg text{font-size:11px;fill:#333}"
     "details{margin:.3em 0}summary{cursor:pointer}";
 
-// Tells whose page it is, too.
-constexpr std::string_view kPageBegin =
-    "<!doctype html><html lang='en'><meta charset='utf-8'>"
-    "<meta name='generator' content='w2vbert parity'><title>parity: ";
-
 }  // namespace
-
-bool is_parity_page(const std::string& path) {
-  const auto file = InputFile::open<StorageError>(path);
-  std::string begin(kPageBegin.size(), '\0');
-  if (file.size() < begin.size()) return false;
-  file.read_at(0, begin.data(), begin.size());
-  return begin == kPageBegin;
-}
 
 std::string parity_html(const ParityResult& result, const ParityPaths& paths) {
   const auto layers = layers_of(result);
   const auto ours = ours_with_version(result);
   std::string html = fmt::format(
-      "{8}{0}</title><style>{1}</style>\n"
+      "{8}<title>parity: {0}</title><style>{1}</style>\n"
       "<h1>Parity of {0}</h1><p class='verdict {2}'>{3}</p><p>{4}. Tolerance: {5} ({6}).</p>\n"
       "{9}<p>Reference: {7}{10}</p>\n",
       html_text(title_of(paths)), kStyle, result.within() ? "good" : "bad",
       html_text(verdict(result)), html_text(count_text(result)),
       html_text(tolerance_text(result.tolerance)), html_text(result.tolerance.reason),
-      html_text(paths.reference), kPageBegin, diagnosis_html(result),
+      html_text(paths.reference), page_begin("parity"), diagnosis_html(result),
       paths.dump.empty() ? "" : ". Dump: " + html_text(paths.dump));
   html += fmt::format("<h2>Both sides</h2><table><tr><th>setting<th>PyTorch<th>{}</tr>\n",
                       our_side(result));
