@@ -7,6 +7,7 @@
 
 #include "core/text.h"
 #include "tool/cli/html.h"
+#include "tool/cli/page_files.h"
 #include "tool/cli/parity_pictures.h"
 #include "tool/cli/parity_report.h"
 #include "tool/cli/parity_words.h"
@@ -83,18 +84,6 @@ const std::string& title_of(const ParityPaths& paths) {
   return paths.dump.empty() ? paths.model : paths.dump;
 }
 
-constexpr const char* kStyle =
-    "body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:920px;color:#222}"
-    "table{border-collapse:collapse;margin:.5em 0 1.5em}"
-    "td,th{padding:1px 10px 1px "
-    "0;text-align:right;font-variant-numeric:tabular-nums;border-bottom:1px solid #eee}"
-    "td:first-child,th:first-child{text-align:left;font-family:ui-monospace,monospace;font-size:12."
-    "5px}"
-    ".outside td{color:#b03a2e;font-weight:600}.verdict{font-size:1.25em;font-weight:600}"
-    ".diagnosis{font-size:1.1em;border-left:4px solid #b03a2e;padding:.3em .8em;background:#faf3f2}"
-    ".good{color:#1e8449}.bad{color:#b03a2e}svg text{font-size:11px;fill:#333}"
-    "details{margin:.3em 0}summary{cursor:pointer}";
-
 }  // namespace
 
 std::string parity_html(const ParityResult& result, const ParityPaths& paths) {
@@ -104,7 +93,7 @@ std::string parity_html(const ParityResult& result, const ParityPaths& paths) {
       "{8}<title>parity: {0}</title><style>{1}</style>\n"
       "<h1>Parity of {0}</h1><p class='verdict {2}'>{3}</p><p>{4}. Tolerance: {5} ({6}).</p>\n"
       "{9}<p>Reference: {7}{10}</p>\n",
-      html_text(title_of(paths)), kStyle, result.within() ? "good" : "bad",
+      html_text(title_of(paths)), kParityStyle, result.within() ? "good" : "bad",
       html_text(verdict(result)), html_text(count_text(result)),
       html_text(tolerance_text(result.tolerance)), html_text(result.tolerance.reason),
       html_text(paths.reference), page_begin("parity"), diagnosis_html(result),
