@@ -268,11 +268,12 @@ function visibleOf(texts) {
 function drawTexts(context, width, height, texts) {
   context.font = "13px system-ui, sans-serif";
   context.textBaseline = "middle";
+  const [colour, textColour] = [style("--word"), style("--text")]; // asked for once: it takes its time
   for (const [text, start, end, score] of visibleOf(texts)) {
     const left = xOf(start, width), right = Math.max(left + 2, xOf(end, width));
-    context.fillStyle = `rgba(${style("--word")}, ${0.1 + 0.34 * (score ?? 0.5)})`;
+    context.fillStyle = `rgba(${colour}, ${0.1 + 0.34 * (score ?? 0.5)})`;
     context.fillRect(left, 2, right - left - 0.5, height - 4);
-    context.fillStyle = style("--text");
+    context.fillStyle = textColour;
     const from = Math.max(0, left) + 2, to = Math.min(width, right) - 2;
     textWithin(context, text, from, height / 2, to - from);
   }
@@ -282,13 +283,15 @@ function drawTexts(context, width, height, texts) {
 function drawCharacters(context, width, height, texts) {
   context.font = "13px ui-monospace, monospace";
   context.textBaseline = "middle";
+  const [colour, textColour] = [style("--word"), style("--text")];
   const visible = visibleOf(texts);
   visible.forEach(([text, start, end, score], i) => {
     const left = xOf(start, width), right = Math.max(left + 1.5, xOf(end, width));
-    context.fillStyle = `rgba(${style("--word")}, ${0.1 + 0.34 * (score ?? 0.5)})`;
+    context.fillStyle = `rgba(${colour}, ${0.1 + 0.34 * (score ?? 0.5)})`;
     context.fillRect(left, 2, right - left, height - 4);
-    context.fillStyle = style("--text");
     const next = i + 1 < visible.length ? xOf(visible[i + 1][1], width) : width;
+    if (next - left < 5) return; // no room for any
+    context.fillStyle = textColour;
     const shown = text === " " ? "␣" : text;
     if (context.measureText(shown).width < next - left) context.fillText(shown, left + 1, height / 2);
   });
