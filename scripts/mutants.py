@@ -68,6 +68,8 @@ ROOMS = {
                                                      "*VerifiedRun.*:*FinishedOutputs.*:Fingerprint.*:Sha256.*:"
                                                      "OwnLines.*:LinesFile.*:Writable.*:Directory.*"}),
     "cli": room("tool_test", filters={"tool_test": "AnswerLines.*:WorkerAnswers.*:AnswerPrinter.*"}),
+    "view": Room(("w2vbert_cli",), tuple(("{root}/tests/tool/cli/" + script, "{build}/bin/w2vbert", "--failfast")
+                                         for script in ("view_as_transformers.py", "view_in_chromium.py"))),
     "run": room("tool_test", filters={"tool_test": "Reader.*:Windows.*:Requests.*:OutputWriter.*:Chunks.*:MessageOf.*:"
                                                    "LocalProcess.*:GpusOf.*"}),
     "python": Room(("w2vbert_python", "w2vbert_cli"), tuple(
@@ -792,6 +794,37 @@ MUTANTS = (
     Mutant("run.windows-of-too-few-samples", "src/tool/run/windows.cpp", " && end - begin >= min_samples;", ";"),
     Mutant("cli.lines-of-any-command-are-earlier-ones", "src/tool/cli/answer_file.cpp",
            " || answers != wanted.each.size()) return", ") return"),
+    # view
+    Mutant("view.the-least-is-the-greatest", "src/tool/tasks/grid.cpp", "of.amin(-1)", "of.amax(-1)"),
+    Mutant("view.nan-is-a-low-value", "src/tool/tasks/grid.cpp", "static_cast<double>(Grid::kNotFinite))", "0.0)"),
+    Mutant("view.energy-is-another-norm", "src/tool/tasks/recording_view.cpp", ".square().mean(-1).sqrt()",
+           ".abs().mean(-1)"),
+    Mutant("view.chunks-are-kept-whole", "src/tool/tasks/recording_view.cpp",
+           "kept_of(at::stack(energies, 1).cpu(), window, frame)", "at::stack(energies, 1).cpu()"),
+    Mutant("view.the-first-labels-have-curves", "src/tool/tasks/recording_view.cpp",
+           "std::get<0>(std::get<1>(scores.mean(0).topk(kMaxCurves)).sort())", "at::arange(kMaxCurves)"),
+    Mutant("view.parts-overlap", "src/tool/tasks/recording_view.cpp",
+           "static_cast<double>(chunk.window.end - chunk.window.right)", "static_cast<double>(chunk.window.end)"),
+    Mutant("view.long-recordings-stay-whole", "src/tool/cli/view.cpp", "kMaxWholeSeconds = 300",
+           "kMaxWholeSeconds = 302"),
+    Mutant("view.the-task-is-the-classs", "src/tool/cli/view.cpp", "viewer(request, options.head)",
+           "viewer(request, {})"),
+    Mutant("view.the-recording-is-written-over", "src/tool/cli/view.cpp",
+           '  sources.add(options.path, "the input");\n', ""),
+    Mutant("view.texts-end-the-script", "src/tool/cli/view_page.cpp", 'text += "\\\\u003c";', "text += c;"),
+    Mutant("view.the-audio-is-quieter", "src/tool/cli/view_page.cpp", "sample * 32768.0F", "sample * 32767.0F"),
+    Mutant("view.codes-are-of-255", "src/tool/cli/page/view.js", "(code / MAX_CODE) * (this", "(code / 255) * (this"),
+    Mutant("view.the-cursor-stays", "src/tool/cli/page/view.js", "cursor.style.left = `", "cursor.style.right = `"),
+    Mutant("view.audio-is-not-sought", "src/tool/cli/page/view.js",
+           "  if (isPlayable) audio.currentTime = position;\n", ""),
+    Mutant("view.rows-upside-down", "src/tool/cli/page/view.js",
+           "const bin = Math.floor((1 - y) * mels.rows);", "const bin = Math.floor(y * mels.rows);"),
+    Mutant("view.cells-are-markup", "src/tool/cli/page/view.js", "made.textContent = text;", "made.innerHTML = text;"),
+    Mutant("view.space-is-taken-from-buttons", "src/tool/cli/page/view.js",
+           '(isBusy && event.key === " ") || ', ""),
+    Mutant("view.too-wide-for-a-telephone", "src/tool/cli/page/view.css", "#tracks { position",
+           "#tracks { min-width: 500px; position"),
+
     # python
     Mutant("python.bytes-of-rows-unread", "python/w2vbert/extractor.py", 'elif row.get("bytes") is not None:',
            "elif False:"),

@@ -69,11 +69,12 @@ void AnswerOptions::add_model_to(CLI::App& command, const std::string& json) {
   add_quiet(command, output.quiet);
 }
 
-void WindowOptions::add_to(CLI::App& command) {
+void WindowOptions::add_to(CLI::App& command, const std::string& by_default) {
   add_value(command, "--chunk-seconds", given_chunk_, PositiveNumber{kMaxSeconds},
             "Cut longer audio into chunks of S seconds, each with features of its own, as "
             "transformers' pipelines cut it: memory and time then grow with the length alone "
-            "(default: whole)");
+            "(default: " +
+                by_default + ")");
   add_value(command, "--stride-seconds", given_stride_, NumberFromZero{kMaxSeconds},
             "What is heard at either end of a chunk and not kept (default: a sixth of a chunk)");
 }

@@ -31,7 +31,7 @@ struct AnswerOptions {
 // --chunk-seconds and --stride-seconds: windows as HF's pipelines cut them.
 class WindowOptions {
  public:
-  void add_to(CLI::App& command);
+  void add_to(CLI::App& command, const std::string& by_default = "whole");
   double chunk() const;   // 0: whole
   double stride() const;  // at either end; throws UsageError for one without chunks
 

@@ -21,6 +21,7 @@ Run add_align(CLI::App& program);
 Run add_classify(CLI::App& program);
 Run add_segment(CLI::App& program);
 Run add_embed(CLI::App& program);
+Run add_view(CLI::App& program);
 Run add_worker(CLI::App& program);
 Run add_forward(CLI::App& program);
 Run add_inspect(CLI::App& program);

@@ -67,6 +67,7 @@ int run_program(const std::vector<std::string>& words) {
   commands["classify"] = add_classify(program);
   commands["segment"] = add_segment(program);
   commands["embed"] = add_embed(program);
+  commands["view"] = add_view(program);
   commands["worker"] = add_worker(program);
   commands["forward"] = add_forward(program);
   commands["inspect"] = add_inspect(program);

@@ -15,6 +15,7 @@
 #include "tool/cli/commands.h"
 #include "tool/cli/console.h"
 #include "tool/cli/exit_status.h"
+#include "tool/cli/html.h"
 #include "tool/cli/options.h"
 #include "tool/cli/parity_report.h"
 #include "tool/parity/dump.h"
@@ -86,7 +87,8 @@ std::optional<OutputFile> page_of(const ParityOptionsGiven& given, ProtectedFile
   if (!given.model.model.empty()) {
     add_model_files(sources, given.model.model, given.model.revision, given.model.lora);
   }
-  page.emplace(given.report, "report", sources, is_parity_page);
+  page.emplace(given.report, "report", sources,
+               [](const std::string& path) { return is_page_of("parity", path); });
   return page;
 }
 

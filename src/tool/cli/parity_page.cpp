@@ -5,12 +5,12 @@
 #include <cctype>
 #include <cmath>
 
-#include "core/file.h"
 #include "core/text.h"
+#include "tool/cli/html.h"
+#include "tool/cli/page_files.h"
 #include "tool/cli/parity_pictures.h"
 #include "tool/cli/parity_report.h"
 #include "tool/cli/parity_words.h"
-#include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
 namespace {
@@ -84,44 +84,19 @@ const std::string& title_of(const ParityPaths& paths) {
   return paths.dump.empty() ? paths.model : paths.dump;
 }
 
-constexpr const char* kStyle =
-    "body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:920px;color:#222}"
-    "table{border-collapse:collapse;margin:.5em 0 1.5em}"
-    "td,th{padding:1px 10px 1px "
-    "0;text-align:right;font-variant-numeric:tabular-nums;border-bottom:1px solid #eee}"
-    "td:first-child,th:first-child{text-align:left;font-family:ui-monospace,monospace;font-size:12."
-    "5px}"
-    ".outside td{color:#b03a2e;font-weight:600}.verdict{font-size:1.25em;font-weight:600}"
-    ".diagnosis{font-size:1.1em;border-left:4px solid #b03a2e;padding:.3em .8em;background:#faf3f2}"
-    ".good{color:#1e8449}.bad{color:#b03a2e}svg text{font-size:11px;fill:#333}"
-    "details{margin:.3em 0}summary{cursor:pointer}";
-
-// Tells whose page it is, too.
-constexpr std::string_view kPageBegin =
-    "<!doctype html><html lang='en'><meta charset='utf-8'>"
-    "<meta name='generator' content='w2vbert parity'><title>parity: ";
-
 }  // namespace
-
-bool is_parity_page(const std::string& path) {
-  const auto file = InputFile::open<StorageError>(path);
-  std::string begin(kPageBegin.size(), '\0');
-  if (file.size() < begin.size()) return false;
-  file.read_at(0, begin.data(), begin.size());
-  return begin == kPageBegin;
-}
 
 std::string parity_html(const ParityResult& result, const ParityPaths& paths) {
   const auto layers = layers_of(result);
   const auto ours = ours_with_version(result);
   std::string html = fmt::format(
-      "{8}{0}</title><style>{1}</style>\n"
+      "{8}<title>parity: {0}</title><style>{1}</style>\n"
       "<h1>Parity of {0}</h1><p class='verdict {2}'>{3}</p><p>{4}. Tolerance: {5} ({6}).</p>\n"
       "{9}<p>Reference: {7}{10}</p>\n",
-      html_text(title_of(paths)), kStyle, result.within() ? "good" : "bad",
+      html_text(title_of(paths)), kParityStyle, result.within() ? "good" : "bad",
       html_text(verdict(result)), html_text(count_text(result)),
       html_text(tolerance_text(result.tolerance)), html_text(result.tolerance.reason),
-      html_text(paths.reference), kPageBegin, diagnosis_html(result),
+      html_text(paths.reference), page_begin("parity"), diagnosis_html(result),
       paths.dump.empty() ? "" : ". Dump: " + html_text(paths.dump));
   html += fmt::format("<h2>Both sides</h2><table><tr><th>setting<th>PyTorch<th>{}</tr>\n",
                       our_side(result));

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/text.h"
+#include "tool/cli/html.h"
 #include "tool/cli/parity_words.h"
 
 namespace w2vbert::tool {
@@ -92,29 +92,6 @@ constexpr const char* kModuleColour = "#2471a3";
 constexpr const char* kOutsideColour = "#e67e22";
 
 }  // namespace
-
-std::string html_text(std::string_view text, std::size_t limit) {
-  std::string result;
-  for (const char c : quote_bytes(text, limit)) {
-    switch (c) {
-      case '&':
-        result += "&amp;";
-        break;
-      case '<':
-        result += "&lt;";
-        break;
-      case '>':
-        result += "&gt;";
-        break;
-      case '"':
-        result += "&quot;";
-        break;
-      default:
-        result += c;
-    }
-  }
-  return result;
-}
 
 std::vector<Layer> layers_of(const ParityResult& result) {
   std::vector<Layer> layers;

@@ -1,17 +1,12 @@
 // The pictures of the page of `w2vbert parity`, as SVG.
 #pragma once
 
-#include <cstddef>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "tool/parity/parity.h"
 
 namespace w2vbert::tool {
-
-// Text for HTML, cut to `limit` bytes.
-std::string html_text(std::string_view text, std::size_t limit = 400);
 
 struct Layer {
   std::string title;                      // "encoder.layers.0"

@@ -18,8 +18,6 @@ std::string parity_json(const ParityResult& result, const ParityPaths& paths);
 // One page with everything in it: the verdict, settings and versions of both sides, how the error
 // grows from layer to layer and over the frames of each, every module, the worst elements.
 std::string parity_html(const ParityResult& result, const ParityPaths& paths);
-// Whether a file is such a page.
-bool is_parity_page(const std::string& path);
 
 // "conv_module: largest difference 0.31 (12 of 1776 values), expected at most 0": why `row` is
 // outside.

@@ -20,8 +20,6 @@
 namespace w2vbert::tool {
 namespace {
 
-constexpr double kSigmoidThreshold = 0.5;  // HF's documentation of audio frame classification
-
 struct SegmentOptions : AnswerOptions {
   WindowOptions windows;
   std::optional<ScoreFunction> function;
@@ -33,12 +31,8 @@ struct SegmentOptions : AnswerOptions {
 };
 
 SegmentationOptions segmentation(const SegmentOptions& options, const Wav2Vec2BertConfig& config) {
-  SegmentationOptions wanted;
-  const ScoreFunction usual = score_function_of(config);
-  wanted.function =
-      options.function.value_or(usual == ScoreFunction::none ? ScoreFunction::softmax : usual);
-  const bool is_sigmoid = wanted.function == ScoreFunction::sigmoid;
-  wanted.threshold = options.threshold.value_or(is_sigmoid ? kSigmoidThreshold : 0);
+  SegmentationOptions wanted = usual_segmentation(config, options.function);
+  if (options.threshold) wanted.threshold = *options.threshold;
   wanted.max_gap_seconds = options.max_gap_seconds;
   wanted.min_seconds = options.min_seconds;
   if (options.labels.empty()) return wanted;

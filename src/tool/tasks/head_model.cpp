@@ -71,6 +71,19 @@ EngineClip part_of(const EngineClip& clip, std::int64_t begin, std::int64_t rows
 
 }  // namespace
 
+Head head_of(const Wav2Vec2BertConfig& config) {
+  if (config.architectures.empty()) return Head::pooling;
+  for (const auto& [head, its] : head_classes()) {
+    if (config.architectures.front() == its.name) return head;
+  }
+  return Head::pooling;
+}
+
+const char* class_of(Head head) {
+  const auto found = head_classes().find(head);
+  return found == head_classes().end() ? "Wav2Vec2BertModel" : found->second.name;
+}
+
 HeadModel::HeadModel(ModelRequest request, Head head, const PooledStates& pooled)
     : request_(std::move(request)), head_(head), pooled_(pooled) {
   directory_ = resolve_model(request_.model, request_.revision).path;

@@ -28,6 +28,12 @@ enum class Head {
   pooling,  // of the states of any model
 };
 
+// The head of the class that config.json names, Head::pooling for one without a head, and where no
+// class is named.
+Head head_of(const Wav2Vec2BertConfig& config);
+// HF's class with that head; of Head::pooling the class without one.
+const char* class_of(Head head);
+
 // How states become one vector: over the frames that the mask counts.
 enum class Pooling {
   mean,      // (T, C) -> (C)

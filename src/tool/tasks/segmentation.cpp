@@ -8,6 +8,8 @@
 namespace w2vbert::tool {
 namespace {
 
+constexpr double kSigmoidThreshold = 0.5;  // HF's documentation of audio frame classification
+
 struct Frames {
   std::int64_t begin, end;
 };
@@ -37,6 +39,16 @@ at::Tensor labelled(const at::Tensor& scores, const SegmentationOptions& options
 }
 
 }  // namespace
+
+SegmentationOptions usual_segmentation(const Wav2Vec2BertConfig& config,
+                                       std::optional<ScoreFunction> function) {
+  SegmentationOptions options;
+  const ScoreFunction usual = score_function_of(config);
+  options.function =
+      function.value_or(usual == ScoreFunction::none ? ScoreFunction::softmax : usual);
+  options.threshold = options.function == ScoreFunction::sigmoid ? kSigmoidThreshold : 0;
+  return options;
+}
 
 std::vector<Segment> segments_of(const at::Tensor& scores, const Wav2Vec2BertConfig& config,
                                  const SegmentationOptions& options, double frame_seconds,

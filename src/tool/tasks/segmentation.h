@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -24,6 +25,12 @@ struct SegmentationOptions {
   double min_seconds = 0;
   std::set<std::string> labels;  // the others' segments are left out; empty: all
 };
+
+// What `segment` does unless other things are asked for: the function of the config's problem_type,
+// softmax for a regression, and with a sigmoid the threshold of HF's documentation. `function`:
+// another one.
+SegmentationOptions usual_segmentation(const Wav2Vec2BertConfig& config,
+                                       std::optional<ScoreFunction> function = {});
 
 // From `start` to `end`, in seconds from the clip's start.
 struct Segment {

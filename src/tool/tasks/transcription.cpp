@@ -69,11 +69,16 @@ std::string Transcription::tokenizer_directory() {
 
 std::vector<TimedText> Transcription::timed_words(const Wav2Vec2CTCTokenizer::Output& output,
                                                   double audio_seconds) const {
-  std::vector<TimedText> words;
-  for (const auto& word : output.word_offsets) {
-    words.push_back(timed_word(word.text, word.start_offset, word.end_offset, audio_seconds));
+  return timed(output.word_offsets, audio_seconds);
+}
+
+std::vector<TimedText> Transcription::timed(std::span<const Wav2Vec2CTCTokenizer::Span> spans,
+                                            double audio_seconds) const {
+  std::vector<TimedText> texts;
+  for (const auto& span : spans) {
+    texts.push_back(timed_word(span.text, span.start_offset, span.end_offset, audio_seconds));
   }
-  return words;
+  return texts;
 }
 
 TimedText Transcription::timed_word(const std::string& word, std::int64_t start_frame,

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -63,6 +64,9 @@ class Transcription {
   // The words of a clip's output, which end with the audio.
   std::vector<TimedText> timed_words(const Wav2Vec2CTCTokenizer::Output& output,
                                      double audio_seconds) const;
+  // Any spans of it, such as its characters.
+  std::vector<TimedText> timed(std::span<const Wav2Vec2CTCTokenizer::Span> spans,
+                               double audio_seconds) const;
   // `answers`: what a function gave. Of a beam search the text that HF's Wav2Vec2ProcessorWithLM
   // gives for the logits. Throws as decode(), and UsageError for logits that are not finite.
   ClipText text_of(const AnsweredClip& clip, const WindowTensors& answers) const;
