@@ -112,16 +112,6 @@ at::Tensor adapted_mask(const Wav2Vec2BertConfig& config, const at::Tensor& mask
   return at::arange(rows).lt(length).to(mask.scalar_type());
 }
 
-// HF's features (T, F), normalised by the variance over n fbank frames where they are by n - 1. An
-// odd last frame is masked.
-at::Tensor with_population_variance(const EngineClip& clip, std::int64_t stride) {
-  const std::int64_t rows = clip.input_features.size(0);
-  const at::Tensor& mask = clip.attention_mask;
-  const bool is_whole = !mask.defined() || mask[rows - 1].item<bool>();
-  const auto frames = static_cast<double>(stride * rows - (is_whole ? 0 : stride - 1));
-  return clip.input_features * std::sqrt(frames / (frames - 1));
-}
-
 // torch: functional.interpolate, nearest: (T, C) -> (round(rows), C), with Python's round().
 at::Tensor nearest_rows(const at::Tensor& rows, double wanted) {
   const auto count = static_cast<std::int64_t>(std::nearbyint(wanted));
@@ -509,12 +499,11 @@ BatchFunction Extraction::function_on(std::shared_ptr<Engine> engine, c10::Devic
     steps.deviation = at::sqrt(var_.to(device));
   }
   steps.pool = pool_;
-  bool is_masked = true, is_of_population = false;
+  bool is_masked = true;
   if (preset_ != nullptr) {
     steps.layer_norm = preset_->layer_norm;
     steps.rows_per_second = preset_->rows_per_second;
     is_masked = preset_->attention_mask;
-    is_of_population = preset_->population_variance;
   }
   // The model's own NaN and infinities are stored; what is made of its states adds none. Those of
   // a model in float16 mostly come from values beyond it.
@@ -523,13 +512,12 @@ BatchFunction Extraction::function_on(std::shared_ptr<Engine> engine, c10::Devic
   const std::string setting = output_dtype_ ? "output_dtype" : "precision";
   return [=, compute = compute_states(std::move(engine)), names = tensor_names(),
           chunking = chunking_, dtype = output_dtype(), config = config_, kmeans = kmeans_,
-          dedup = dedup_units_, of_adapter = is_of_adapter(), count = outputs_.size(),
-          stride = features_.stride](const std::vector<EngineClip>& clips) {
+          dedup = dedup_units_, of_adapter = is_of_adapter(),
+          count = outputs_.size()](const std::vector<EngineClip>& clips) {
     const at::NoGradGuard no_grad;
     std::vector<EngineClip> inputs = clips;
-    for (EngineClip& clip : inputs) {
-      if (is_of_population) clip.input_features = with_population_variance(clip, stride);
-      if (!is_masked) clip.attention_mask = at::Tensor();
+    if (!is_masked) {
+      for (EngineClip& clip : inputs) clip.attention_mask = at::Tensor();
     }
     const auto states = states_in_chunks(compute, inputs, chunking, batch_frames);
     const auto widen = [&](std::size_t clip, const at::Tensor& computed) {

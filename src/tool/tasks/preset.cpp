@@ -121,7 +121,6 @@ const std::vector<Preset>& presets() {
       {.name = "audiotoken",
        .summary = "audiotoken, semantic_m: state 19 after a LayerNorm (--kmeans: its tokens)",
        .audio = audiotoken(),
-       .population_variance = true,
        .states = "19",
        .layer_norm = true},
   };

@@ -19,8 +19,6 @@ struct Preset {
   std::string_view summary;    // for the help
   AudioOptions audio;          // the way from the file to what the feature extractor gets
   bool attention_mask = true;  // whether the model gets the extractor's
-  // Whether features are normalised by the variance over n frames, where HF's has n - 1.
-  bool population_variance = false;
   std::string_view states;     // as --states has them
   bool stats = false;          // whether (x - mean) / sqrt(var) follows; then --stats is needed
   bool layer_norm = false;     // of each row, without weights
