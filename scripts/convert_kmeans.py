@@ -5,6 +5,8 @@ state_dict saved by torch.
     python scripts/convert_kmeans.py km_500.bin centres.npy
     python scripts/convert_kmeans.py centres.pt centres.npy [--key NAME]
 
+and the codebook of a VectorQuantize (vector_quantize_pytorch), which is (1, K, C): --key _codebook.embed.
+
 A file of torch is read with weights_only: no code in it runs. A file of joblib is a pickle that can run anything: it is
 read with --trust alone, for files whose origin you trust, and needs joblib and scikit-learn."""
 
@@ -40,12 +42,12 @@ def main():
     parser.add_argument("--key", help="of the centres in a dict")
     parser.add_argument("--trust", action="store_true", help="read a file of joblib, which can run any code")
     arguments = parser.parse_args()
-    is_torch = arguments.pickle.suffix in (".pt", ".pth", ".ckpt")
+    is_torch = arguments.pickle.suffix in (".pt", ".pth", ".ckpt") or arguments.key is not None
     if not is_torch and not arguments.trust:
         sys.exit(f"error: {arguments.pickle}: may run any code when it is read, expected --trust for a file you trust")
     try:
         centres = centres_of_torch(arguments.pickle, arguments.key) if is_torch else centres_of_joblib(arguments.pickle)
-        centres = np.ascontiguousarray(centres)
+        centres = np.ascontiguousarray(centres[0] if centres.ndim == 3 and len(centres) == 1 else centres)
     except Exception as error:  # whatever unpickling throws
         sys.exit(f"error: {arguments.pickle}: {error}")
     if centres.ndim != 2 or centres.dtype not in (np.float32, np.float64):

@@ -49,26 +49,6 @@ Value checked(const std::optional<Value>& value, const char* setting, const std:
   throw UsageError("", setting, in_quotes(text) + " is unknown", expected, setting);
 }
 
-AudioOptions::Resampler resampler_of(const std::string& name) {
-  std::optional<AudioOptions::Resampler> resampler;
-  if (name == "soxr") resampler = AudioOptions::Resampler::soxr;
-  if (name == "sinc") resampler = AudioOptions::Resampler::sinc;
-  return checked(resampler, "resampler", name, "\"soxr\" or \"sinc\"");
-}
-
-void set_channels(AudioOptions& audio, const std::string& text) {
-  if (text == "first" || text == "mix" || text == "mean") {
-    audio.channels = text == "first" ? AudioOptions::Channels::first : AudioOptions::Channels::mix;
-    return;
-  }
-  auto number = text == "second" ? std::optional<int>(2) : parse_number<int>(text);
-  if (number && (*number < 1 || *number > AudioOptions::kMaxChannels)) number.reset();
-  audio.channels = AudioOptions::Channels::one;
-  audio.channel = checked(
-      number, "channels", text,
-      "first, second, mean or a number from 1 to " + std::to_string(AudioOptions::kMaxChannels));
-}
-
 // Turns audio into what the model gets of it. Its calls may be made on several threads at once.
 class ClipFeatures {
  public:
@@ -76,9 +56,8 @@ class ClipFeatures {
       : audio_(std::move(audio)), extractor_(features) {}
 
   struct Clip {
-    at::Tensor input_features;      // (T, F)
-    OptionalTensor attention_mask;  // (T)
-    double seconds = 0;             // of audio, after resampling
+    EngineClip features;
+    double seconds = 0;  // of audio, after resampling
     std::string note;
   };
 
@@ -98,7 +77,8 @@ class ClipFeatures {
     Waveform waveform;
     waveform.samples.assign(values.const_data_ptr<float>(),
                             values.const_data_ptr<float>() + values.numel());
-    waveform.sample_rate_hz = sample_rate_hz;
+    waveform.sample_rate_hz = waveform.source_sample_rate_hz = sample_rate_hz;
+    waveform.source_samples = values.numel();
     if (sample_rate_hz < kMinRateHz || sample_rate_hz > kMaxRateHz) {
       throw AudioError(name, "", "has " + std::to_string(sample_rate_hz) + " Hz",
                        std::to_string(kMinRateHz) + " to " + std::to_string(kMaxRateHz));
@@ -144,8 +124,7 @@ class ClipFeatures {
   Clip features_of_waveform(const Waveform& waveform, const std::string& path) const {
     const at::NoGradGuard no_grad;
     const OneCore alone;  // the cores are the engine's
-    EngineClip clip = tool::features_of(waveform, extractor_, path);
-    return {std::move(clip.input_features), optional_of(std::move(clip.attention_mask)),
+    return {tool::features_of(waveform, extractor_, path),
             static_cast<double>(waveform.samples.size()) / waveform.sample_rate_hz, waveform.note};
   }
 
@@ -157,39 +136,39 @@ class ClipFeatures {
 class Extraction {
  public:
   struct Settings {
-    std::string model, revision, device, dtype, engine, states, stats, preset, resampler, channels,
+    std::string model, revision, device, dtype, engine, states, state_weights, stats, preset,
         prefix, lora, lora_prefix;
-    std::optional<std::string> attn_implementation, output_dtype;
-    bool lenient = false, salvage = false;
+    std::optional<std::string> attn_implementation, output_dtype, pool, resampler, channels;
+    bool lenient = false, salvage = false, softmax = true;
     std::optional<double> max_seconds, batch_seconds, chunk_seconds, overlap_seconds;
-    std::optional<std::int64_t> pool;
   };
 
   explicit Extraction(const Settings& settings)
-      : preset_(preset_of(settings)),
-        extraction_(request_of(settings), options_of(settings, preset_)),
+      : extraction_(request_of(settings), options_of(settings)),
         batch_frames_(extraction_.batch_frames(settings.batch_seconds)),
         function_(extraction_.load(batch_frames_, &report_).front()),
         runner_(function_, batch_frames_) {
     AudioOptions audio;
     audio.target_sample_rate_hz = static_cast<int>(extraction_.features().sampling_rate);
-    audio.resampler = resampler_of(settings.resampler);
-    set_channels(audio, settings.channels);
+    const tool::BesidePreset given = beside_preset(settings);
+    audio.resampler = given.resampler.value_or(audio.resampler);
+    if (given.channels) {
+      audio.channels = given.channels->channels;
+      audio.channel = given.channels->channel;
+    }
     audio.salvage = settings.salvage;
     audio.max_seconds = settings.max_seconds.value_or(0);
-    if (preset_ != nullptr) audio = with_way_of(*preset_, audio);
+    if (!settings.preset.empty()) audio = with_way_of(tool::preset_named(settings.preset), audio);
     features_ = std::make_shared<const ClipFeatures>(audio, extraction_.features());
   }
 
-  using Clip = std::pair<at::Tensor, OptionalTensor>;
   using Result = tool::BatchRunner<NamedTensors>::Result;
 
   // One result for each clip: its tensors or what went wrong with it.
-  std::vector<Result> run(const std::vector<Clip>& clips) {
+  std::vector<Result> run(const std::vector<ClipFeatures::Clip>& clips) {
     std::vector<EngineClip> inputs;
     inputs.reserve(clips.size());
-    for (const auto& [features, mask] : clips)
-      inputs.push_back({features, mask.value_or(at::Tensor())});
+    for (const ClipFeatures::Clip& clip : clips) inputs.push_back(clip.features);
     const std::lock_guard<std::mutex> lock(mutex_);
     return runner_.run(inputs);
   }
@@ -208,15 +187,13 @@ class Extraction {
   }
 
  private:
-  static const tool::Preset* preset_of(const Settings& settings) {
-    if (settings.preset.empty()) return nullptr;
-    std::string known;
-    for (const tool::Preset& preset : tool::presets()) {
-      if (preset.name == settings.preset) return &preset;
-      known += (known.empty() ? "" : ", ") + std::string(preset.name);
+  static tool::BesidePreset beside_preset(const Settings& settings) {
+    tool::BesidePreset given{settings.states, settings.state_weights, settings.stats, {}, {}};
+    if (settings.resampler) given.resampler = tool::parse_resampler(*settings.resampler);
+    if (settings.channels) {
+      given.channels = tool::parse_channels(*settings.channels, tool::EachChannel::refused);
     }
-    throw UsageError("", "preset", in_quotes(settings.preset) + " is unknown", "one of " + known,
-                     "preset");
+    return given;
   }
 
   static tool::ModelRequest request_of(const Settings& settings) {
@@ -236,33 +213,18 @@ class Extraction {
     return request;
   }
 
-  static tool::ExtractionOptions options_of(const Settings& settings, const tool::Preset* preset) {
+  static tool::ExtractionOptions options_of(const Settings& settings) {
     tool::ExtractionOptions options;
     options.fingerprint = false;
     options.states = settings.states;
+    options.state_weights = settings.state_weights;
+    options.softmax = settings.softmax;
     options.stats = settings.stats;
-    if (preset != nullptr) {
-      if (!settings.states.empty() && settings.states != std::to_string(preset->state)) {
-        throw UsageError("", "states", "are not those of the preset",
-                         std::to_string(preset->state) + ", or no preset", "states");
-      }
-      if (preset->stats && settings.stats.empty()) {
-        throw UsageError("", "stats", "are not given, the preset needs them",
-                         "a safetensors file with mean and var", "stats");
-      }
-      if (!preset->stats && !settings.stats.empty()) {
-        throw UsageError("", "stats", "are given, the preset stores the states as they are",
-                         "one of the two", "stats");
-      }
+    if (!settings.preset.empty()) {
+      check_beside(tool::preset_named(settings.preset), beside_preset(settings));
       options.preset = settings.preset;
-      options.states = std::to_string(preset->state);
-      options.attention_mask = preset->attention_mask;
-      options.pool = preset->pool;
     }
-    if (settings.pool) options.pool = *settings.pool;
-    if (options.pool < 1) {
-      throw UsageError("", "pool", std::to_string(options.pool), "1 or more", "pool");
-    }
+    if (settings.pool) options.pool = tool::parse_pool(*settings.pool);
     if (settings.overlap_seconds && !settings.chunk_seconds) {
       throw UsageError("", "overlap_seconds", "is given without chunk_seconds", "both",
                        "overlap_seconds");
@@ -279,10 +241,9 @@ class Extraction {
           dtype_of(checked(known ? precision : std::nullopt, "output_dtype", *settings.output_dtype,
                            "float32, bfloat16 or float16"));
     }
-    return options;
+    return with_weighted_sum(std::move(options));
   }
 
-  const tool::Preset* preset_;
   tool::Extraction extraction_;
   std::int64_t batch_frames_;
   LoadReport report_;
@@ -298,7 +259,7 @@ std::unique_ptr<Extraction> make_extraction(const Extraction::Settings& settings
 }
 
 // A dictionary, or the exception.
-py::list run(Extraction& extraction, const std::vector<Extraction::Clip>& clips) {
+py::list run(Extraction& extraction, const std::vector<ClipFeatures::Clip>& clips) {
   std::vector<Extraction::Result> results;
   {
     const py::gil_scoped_release no_gil;
@@ -354,8 +315,9 @@ void bind_extraction(py::module_& module) {
   module.def("libav_version", [] { return libav_version(); });
 
   py::class_<ClipFeatures::Clip>(module, "Clip")
-      .def_readonly("input_features", &ClipFeatures::Clip::input_features)
-      .def_readonly("attention_mask", &ClipFeatures::Clip::attention_mask)
+      .def_property_readonly(
+          "frames",
+          [](const ClipFeatures::Clip& clip) { return clip.features.input_features.size(0); })
       .def_readonly("seconds", &ClipFeatures::Clip::seconds)
       .def_readonly("note", &ClipFeatures::Clip::note);
   py::class_<ClipFeatures, std::shared_ptr<ClipFeatures>>(module, "ClipFeatures")
@@ -381,6 +343,8 @@ void bind_extraction(py::module_& module) {
       .def_readwrite("dtype", &Settings::dtype)
       .def_readwrite("engine", &Settings::engine)
       .def_readwrite("states", &Settings::states)
+      .def_readwrite("state_weights", &Settings::state_weights)
+      .def_readwrite("softmax", &Settings::softmax)
       .def_readwrite("stats", &Settings::stats)
       .def_readwrite("preset", &Settings::preset)
       .def_readwrite("resampler", &Settings::resampler)

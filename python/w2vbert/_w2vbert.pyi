@@ -30,8 +30,7 @@ class Adapter:
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor: ...
 
 class Clip:
-    input_features: Tensor
-    attention_mask: Tensor | None
+    frames: int
     seconds: float
     note: str
 
@@ -48,10 +47,12 @@ class ExtractionSettings:
     dtype: str
     engine: str
     states: str
+    state_weights: str | bytes
+    softmax: bool
     stats: str | bytes
     preset: str
-    resampler: str
-    channels: str
+    resampler: str | None
+    channels: str | None
     prefix: str
     lora: str | bytes
     lora_prefix: str
@@ -63,7 +64,7 @@ class ExtractionSettings:
     batch_seconds: float | None
     chunk_seconds: float | None
     overlap_seconds: float | None
-    pool: int | None
+    pool: str | None
 
 class Extraction:
     features: ClipFeatures
@@ -75,7 +76,7 @@ class Extraction:
     output_dtype: str
     output_width: int
     def __init__(self, settings: ExtractionSettings) -> None: ...
-    def run(self, clips: list[tuple[Tensor, Tensor | None]]) -> list[dict[str, Tensor] | Exception]: ...
+    def run(self, clips: list[Clip]) -> list[dict[str, Tensor] | Exception]: ...
 
 class FeatureExtractor:
     def __init__(self, config: str) -> None: ...

@@ -79,19 +79,24 @@ class Extractor:
 
     @classmethod
     def from_pretrained(
-        cls, model: str | os.PathLike[str], *, states: int | Sequence[int] | str | None = None, dtype: str = "float32",
+        cls, model: str | os.PathLike[str], *, states: int | Sequence[int | str] | str | None = None,
+        state_weights: str | os.PathLike[str] | None = None, softmax: bool = True, dtype: str = "float32",
         output_dtype: str | None = None, engine: str = "fused", device: str = "cpu", threads: int | None = None,
         readers: int | None = None, batch_seconds: float | None = None, chunk_seconds: float | None = None,
         overlap_seconds: float | None = None, stats: str | os.PathLike[str] | None = None, preset: str | None = None,
-        pool: int | None = None, resampler: str = "soxr", channels: str | int = "first", salvage: bool = False,
-        max_seconds: float | None = None, attn_implementation: str | None = None, revision: str | None = None,
-        prefix: str | None = None, lora: str | os.PathLike[str] | None = None, lora_prefix: str | None = None,
-        lenient: bool = False,
+        pool: int | str | None = None, resampler: str | None = None, channels: str | int | None = None,
+        salvage: bool = False, max_seconds: float | None = None, attn_implementation: str | None = None,
+        revision: str | None = None, prefix: str | None = None, lora: str | os.PathLike[str] | None = None,
+        lora_prefix: str | None = None, lenient: bool = False,
     ) -> Extractor:
         """Loads a model directory, or a Hub id that is in the local cache; never the network.
 
         The arguments are the options of `w2vbert extract`, with underscores (docs/commands.md, docs/corpus.md).
-        `states`: a number, several, or "all", as HuggingFace numbers hidden_states; None: last_hidden_state.
+        `states`: a number, several, or "all", as HuggingFace numbers hidden_states, or what `--states` takes, as
+        "mean:12-18"; None: last_hidden_state. `state_weights`: a file with the weights of a weighted sum, "weighted"
+        among the states, which is what is given where `states` are None; `softmax`: whether their softmax is taken.
+        `pool`: frames whose mean is one row, "mean" or "mean+std": one row a clip. `resampler` and `channels`: "soxr"
+        and "first", or the preset's.
         `threads`: of LibTorch, which the whole process shares; None: as they are. `readers`: threads that read audio.
 
         Throws CheckpointError, ConfigError or UsageError, which say what is wrong with which file or setting."""
@@ -102,8 +107,10 @@ class Extractor:
         settings.output_dtype = None if output_dtype is None else _name_of_dtype(output_dtype)
         settings.batch_seconds = batch_seconds
         settings.chunk_seconds, settings.overlap_seconds = chunk_seconds, overlap_seconds
-        settings.stats, settings.preset, settings.pool = _path(stats), _text(preset), pool
-        settings.resampler, settings.channels = resampler, str(channels)
+        settings.state_weights, settings.softmax = _path(state_weights), softmax
+        settings.stats, settings.preset = _path(stats), _text(preset)
+        settings.pool = None if pool is None else str(pool)
+        settings.resampler, settings.channels = resampler, None if channels is None else str(channels)
         settings.salvage, settings.max_seconds = salvage, max_seconds
         settings.attn_implementation, settings.revision, settings.prefix = (
             attn_implementation, _text(revision), _text(prefix))
@@ -114,6 +121,8 @@ class Extractor:
                 raise _w2vbert.UsageError(f"{name}: {seconds}, expected a number above 0")
         if overlap_seconds is not None and not 0 <= overlap_seconds < float("inf"):
             raise _w2vbert.UsageError(f"overlap_seconds: {overlap_seconds}, expected a number from 0 on")
+        if not softmax and state_weights is None:
+            raise _w2vbert.UsageError("softmax: is False without state_weights, expected both or neither")
         for name, count in (("threads", threads), ("readers", readers)):
             if count is not None and count < 1:
                 raise _w2vbert.UsageError(f"{name}: {count}, expected 1 or more")
@@ -140,7 +149,8 @@ class Extractor:
 
     @property
     def state_names(self) -> list[str]:
-        """Of the states that extract() gives: "last_hidden_state" or "hidden_states.<n>"."""
+        """Of the states that extract() gives: "last_hidden_state", "hidden_states.<n>" or "hidden_states.mean.<n>-<n>"
+        (docs/corpus.md)."""
         return [name for name in self._extraction.tensor_names if name != "attention_mask"]
 
     @property
@@ -189,7 +199,7 @@ class Extractor:
             reading.close()
 
     def _compute(self, batch: list[_Read]) -> Iterator[Extracted]:
-        clips = [(read.clip.input_features, read.clip.attention_mask) for read in batch if read.clip is not None]
+        clips = [read.clip for read in batch if read.clip is not None]
         results = iter(self._extraction.run(clips)) if clips else iter(())
         for read in batch:
             extracted = Extracted(read.index, read.path)
@@ -214,7 +224,7 @@ class _Read:
 
     @property
     def frames(self) -> int:
-        return 0 if self.clip is None else self.clip.input_features.shape[0]
+        return 0 if self.clip is None else self.clip.frames
 
 
 class _Reading:
@@ -383,14 +393,15 @@ def _samples_of(one: Any) -> Tensor:
     return samples
 
 
-def _text_of_states(states: int | Sequence[int] | str | None) -> str:
+def _text_of_states(states: int | Sequence[int | str] | str | None) -> str:
     if states is None:
         return ""
     if isinstance(states, (str, int)):
         return str(states)
     if not states:
         raise _w2vbert.UsageError("states: is empty, expected numbers, \"all\", or None for last_hidden_state")
-    return ",".join(map(str, states))
+    # Behind "mean:" all belongs to it.
+    return ",".join(sorted(map(str, states), key=lambda one: not one.isdigit()))
 
 
 def _name_of_dtype(dtype: str | torch.dtype) -> str:

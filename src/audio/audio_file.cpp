@@ -259,6 +259,20 @@ class ResampledSamples : public Samples {
   std::optional<SoxrStream> stream_;
 };
 
+// torch: (wav - wav.mean()) / (1e-8 + wav.std()), here in float64.
+void normalize(std::vector<float>& samples) {
+  constexpr double kEpsilon = 1e-8;
+  const auto count = static_cast<double>(samples.size());
+  double sum = 0, squares = 0;
+  for (const float sample : samples) sum += sample;
+  const double mean = sum / count;
+  for (const float sample : samples) squares += (sample - mean) * (sample - mean);
+  const double deviation = samples.size() > 1 ? std::sqrt(squares / (count - 1)) : 0;
+  for (float& sample : samples) {
+    sample = static_cast<float>((sample - mean) / (kEpsilon + deviation));
+  }
+}
+
 void check_has_rate(const Waveform& waveform, const std::string& path) {
   if (waveform.sample_rate_hz >= 1) return;
   throw AudioError(path, "", "has samples at " + std::to_string(waveform.sample_rate_hz) + " Hz",
@@ -331,6 +345,10 @@ Waveform resample_audio(Waveform waveform, const AudioOptions& options, const st
       case AudioOptions::Resampler::sinc_transform:
         waveform.samples =
             resample_sinc(samples, waveform.sample_rate_hz, rate, path, SincFilter::transform);
+        break;
+      case AudioOptions::Resampler::julius:
+        waveform.samples =
+            resample_sinc(samples, waveform.sample_rate_hz, rate, path, SincFilter::julius);
     }
     waveform.sample_rate_hz = rate;
   };
@@ -345,10 +363,14 @@ Waveform resample_audio(Waveform waveform, const AudioOptions& options, const st
     }
   }
   resample(options.target_sample_rate_hz, options.resampler);
+  if (options.normalize) normalize(waveform.samples);
+  if (options.padding != AudioOptions::Padding::none) {
+    constexpr std::size_t kFrame = 320;
+    waveform.samples.resize((waveform.samples.size() / kFrame + 1) * kFrame);
+  }
   if (options.padding == AudioOptions::Padding::xcodec2) {
-    constexpr std::size_t kFrame = 320, kSide = 160;
-    const std::size_t padded = (waveform.samples.size() / kFrame + 1) * kFrame;
-    waveform.samples.resize(padded + kSide);
+    constexpr std::size_t kSide = 160;
+    waveform.samples.resize(waveform.samples.size() + kSide);
     waveform.samples.insert(waveform.samples.begin(), kSide, 0.0f);
   }
   return waveform;

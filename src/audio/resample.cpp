@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numbers>
 #include <numeric>
+#include <vector>
 
 #include "audio/soxr_stream.h"
 #include "core/mkl_vml.h"
@@ -13,9 +14,10 @@
 namespace w2vbert {
 namespace {
 
-// torchaudio: functional.resample
-constexpr std::int64_t kLowpassFilterWidth = 6;
-constexpr double kRolloff = 0.99;
+// Zero crossings on either side, and where the filter ends. torchaudio: functional.resample;
+// julius: ResampleFrac.
+constexpr std::int64_t kLowpassFilterWidth = 6, kJuliusZeros = 24;
+constexpr double kRolloff = 0.99, kJuliusRolloff = 0.945;
 // 64 MiB of float32; building it takes about ten times that.
 constexpr std::int64_t kMaxSincValues = std::int64_t{1} << 24;
 
@@ -26,12 +28,15 @@ struct SincShape {
   double base_freq;
 };
 
-SincShape sinc_shape(int from_hz, int to_hz) {
+SincShape sinc_shape(int from_hz, int to_hz, SincFilter filter) {
+  const bool is_julius = filter == SincFilter::julius;
+  const std::int64_t zeros = is_julius ? kJuliusZeros : kLowpassFilterWidth;
   const auto gcd = std::gcd(from_hz, to_hz);
   SincShape shape{from_hz / gcd, to_hz / gcd, 0, 0.0};
-  shape.base_freq = static_cast<double>(std::min(shape.orig_freq, shape.new_freq)) * kRolloff;
+  shape.base_freq = static_cast<double>(std::min(shape.orig_freq, shape.new_freq)) *
+                    (is_julius ? kJuliusRolloff : kRolloff);
   shape.width = static_cast<std::int64_t>(
-      std::ceil(static_cast<double>(kLowpassFilterWidth * shape.orig_freq) / shape.base_freq));
+      std::ceil(static_cast<double>(zeros * shape.orig_freq) / shape.base_freq));
   return shape;
 }
 
@@ -64,6 +69,22 @@ at::Tensor sinc_kernels(const SincShape& shape, SincFilter filter) {
   return kernels.to(torch::kFloat);
 }
 
+// julius: ResampleFrac._init_kernels -> (new_freq, 1, 2 * width + orig_freq)
+at::Tensor julius_kernels(const SincShape& shape) {
+  warm_up_mkl_vml();
+  const auto idx = torch::arange(-shape.width, shape.width + shape.orig_freq, torch::kFloat)
+                       .view({1, 1, -1})
+                       .div(shape.orig_freq);
+  // Python divides in float64.
+  const auto phases =
+      torch::arange(0, -shape.new_freq, -1, torch::kDouble).view({-1, 1, 1}) / shape.new_freq;
+  auto t = phases.to(torch::kFloat) + idx;
+  t.mul_(shape.base_freq).clamp_(-kJuliusZeros, kJuliusZeros).mul_(std::numbers::pi);
+  const auto window = torch::cos(t / kJuliusZeros / 2).pow(2);
+  const auto kernels = torch::where(t == 0, torch::ones({}, t.options()), t.sin() / t) * window;
+  return kernels / kernels.sum(-1, /*keepdim=*/true);
+}
+
 }  // namespace
 
 std::vector<float> resample_soxr(std::span<const float> samples, int from_hz, int to_hz,
@@ -82,7 +103,7 @@ std::vector<float> resample_sinc(std::span<const float> samples, int from_hz, in
                                  const std::string& path, SincFilter filter) {
   check_rates(from_hz, to_hz, path);
   if (from_hz == to_hz) return {samples.begin(), samples.end()};
-  const SincShape shape = sinc_shape(from_hz, to_hz);
+  const SincShape shape = sinc_shape(from_hz, to_hz, filter);
   const std::int64_t values = shape.new_freq * (2 * shape.width + shape.orig_freq);
   if (values > kMaxSincValues) {
     throw AudioError(path, "",
@@ -94,18 +115,22 @@ std::vector<float> resample_sinc(std::span<const float> samples, int from_hz, in
   if (samples.empty()) return {};
 
   const c10::InferenceMode no_graph;
-  const auto kernels = sinc_kernels(shape, filter);
+  const bool is_julius = filter == SincFilter::julius;
+  const auto kernels = is_julius ? julius_kernels(shape) : sinc_kernels(shape, filter);
   // torchaudio: _apply_sinc_resample_kernel
   const auto length = static_cast<std::int64_t>(samples.size());
   auto waveform =
       torch::from_blob(const_cast<float*>(samples.data()), {1, 1, length}, torch::kFloat);
-  waveform = torch::constant_pad_nd(waveform, {shape.width, shape.width + shape.orig_freq});
+  const std::vector<std::int64_t> padding = {shape.width, shape.width + shape.orig_freq};
+  waveform = is_julius ? torch::replication_pad1d(waveform, padding)
+                       : torch::constant_pad_nd(waveform, padding);
   auto resampled = torch::conv1d(waveform, kernels, {}, shape.orig_freq);  // (1, new_freq, N)
   resampled = resampled.transpose(1, 2).reshape({-1});                     // (N * new_freq)
-  // HF's torchaudio rounds the length on its way through a float32 tensor.
+  // Both round the length on its way through a float32 tensor.
   const auto quotient = static_cast<float>(static_cast<double>(shape.new_freq * length) /
                                            static_cast<double>(shape.orig_freq));
-  const auto target_length = static_cast<std::int64_t>(std::ceil(quotient));
+  const auto target_length =
+      static_cast<std::int64_t>(is_julius ? std::floor(quotient) : std::ceil(quotient));
   const float* out = resampled.const_data_ptr<float>();
   return {out, out + std::min(target_length, resampled.size(0))};
 }

@@ -21,6 +21,7 @@
 #include "engine/ragged_batch.h"
 #include "engine/row_blocks.h"
 #include "engine/scratch_buffer.h"
+#include "engine/state_sums.h"
 #include "w2vbert/engine/engine.h"
 
 namespace w2vbert {
@@ -423,6 +424,31 @@ std::vector<FusedEncoder::Step> FusedEncoder::profile() const {
 
 std::vector<at::Tensor> FusedEncoder::forward(const std::vector<Clip>& clips,
                                               const std::vector<std::int64_t>& states, Input kind) {
+  for (std::size_t i = 0; i < states.size(); ++i) {
+    TORCH_CHECK_VALUE(states[i] >= 0 && states[i] <= impl_->config.num_hidden_layers &&
+                          (i == 0 || states[i] > states[i - 1]),
+                      "states: ", states, ", expected ascending numbers from 0 to ",
+                      impl_->config.num_hidden_layers);
+  }
+  std::vector<at::Tensor> results;
+  run(clips, states.empty() ? -1 : states.back(), states.size(), kind,
+      [&](std::int64_t number, const at::Tensor& rows) {
+        if (states[results.size()] == number) results.push_back(rows.clone());
+      });
+  return results;
+}
+
+std::vector<at::Tensor> FusedEncoder::forward_sums(const std::vector<Clip>& clips,
+                                                   const std::vector<StateSum>& sums, Input kind) {
+  check_sums(sums, impl_->config.num_hidden_layers);
+  StateSums added(sums);
+  run(clips, added.last(), sums.size(), kind,
+      [&](std::int64_t number, const at::Tensor& rows) { added.add(number, rows); });
+  return added.take();
+}
+
+void FusedEncoder::run(const std::vector<Clip>& clips, std::int64_t last, std::size_t matrices,
+                       Input kind, const TakeState& take) {
   Impl& impl = *impl_;
   const bool projected = kind == Input::projected;
   const std::lock_guard<std::mutex> lock(impl.mutex);
@@ -455,19 +481,14 @@ std::vector<at::Tensor> FusedEncoder::forward(const std::vector<Clip>& clips,
   }
   const std::int64_t rows = batch.rows();
   const std::int64_t width = impl.channels();
-  for (std::size_t i = 0; i < states.size(); ++i) {
-    TORCH_CHECK_VALUE(states[i] >= 0 && states[i] <= impl.config.num_hidden_layers &&
-                          (i == 0 || states[i] > states[i - 1]),
-                      "states: ", states, ", expected ascending numbers from 0 to ",
-                      impl.config.num_hidden_layers);
-  }
-  std::vector<at::Tensor> results;
   if (rows == 0) {
-    results.assign(states.size(), at::empty({0, width}, at::kFloat));
-    return results;
+    for (std::int64_t state = 0; state <= last; ++state) {
+      take(state, at::empty({0, width}, at::kFloat));
+    }
+    return;
   }
 
-  impl.check_memory(batch, states.size(), projected);
+  impl.check_memory(batch, matrices, projected);
   if (impl.packs_for(rows)) impl.pack_weights();
 
   float* hidden_states = reserve_rows(impl.hidden, rows, width);
@@ -486,17 +507,12 @@ std::vector<at::Tensor> FusedEncoder::forward(const std::vector<Clip>& clips,
       [&](std::int64_t row) { std::fill_n(hidden_states + row * width, width, 0.0f); });
   impl.done("feature projection", projected ? 0 : flops_of(impl.projection, rows));
 
-  std::size_t next = 0;
-  for (std::int64_t state = 0; next < states.size(); ++state) {
+  for (std::int64_t state = 0; state <= last; ++state) {
     if (state > 0) impl.run_layer(static_cast<std::size_t>(state - 1), batch, hidden_states);
-    if (states[next] == state) {
-      results.push_back(at::from_blob(hidden_states, {rows, width}, at::kFloat).clone());
-      ++next;
-      impl.done("copying states");
-    }
+    take(state, at::from_blob(hidden_states, {rows, width}, at::kFloat));
+    impl.done("copying states");
   }
   impl.has_run = true;
-  return results;
 }
 
 }  // namespace w2vbert

@@ -12,6 +12,7 @@
 
 #include "engine/weight_scope.h"
 #include "w2vbert/config/wav2vec2_bert_config.h"
+#include "w2vbert/engine/engine.h"
 #include "w2vbert/engine/precision.h"
 
 namespace w2vbert {
@@ -108,6 +109,10 @@ class FusedEncoder {
   std::vector<at::Tensor> forward(const std::vector<Clip>& clips,
                                   const std::vector<std::int64_t>& states,
                                   Input kind = Input::features);
+  // The same of sums, as Engine::compute_sums() says, in float32: in the memory of as many states.
+  std::vector<at::Tensor> forward_sums(const std::vector<Clip>& clips,
+                                       const std::vector<StateSum>& sums,
+                                       Input kind = Input::features);
 
   // Seconds that the forwards so far have spent, by step; filled while `set_profiling(true)`.
   struct Step {
@@ -119,6 +124,13 @@ class FusedEncoder {
   std::vector<Step> profile() const;
 
  private:
+  // Gets hidden_states[number] of all rows (sum of T, C), which the next layer overwrites.
+  using TakeState = std::function<void(std::int64_t number, const at::Tensor& rows)>;
+  // Runs the layers up to the state `last` (-1: not one), and gives each state on the way to
+  // `take`, which makes `matrices` of their size of them. Throws as forward().
+  void run(const std::vector<Clip>& clips, std::int64_t last, std::size_t matrices, Input kind,
+           const TakeState& take);
+
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -26,10 +26,7 @@ FusedEngine::FusedEngine(Wav2Vec2BertModel model)
 
 std::int64_t FusedEngine::num_hidden_layers() const { return model_->config.num_hidden_layers; }
 
-std::vector<ClipStates> FusedEngine::compute(const std::vector<EngineClip>& clips,
-                                             const std::vector<StateId>& wanted) {
-  const WantedStates which = sort_out(wanted, num_hidden_layers());
-  const at::NoGradGuard no_grad;
+std::vector<FusedEncoder::Clip> FusedEngine::inputs_of(const std::vector<EngineClip>& clips) const {
   std::vector<FusedEncoder::Clip> inputs;
   inputs.reserve(clips.size());
   for (const EngineClip& clip : clips) {
@@ -37,6 +34,14 @@ std::vector<ClipStates> FusedEngine::compute(const std::vector<EngineClip>& clip
     const at::Tensor& mask = clip.attention_mask;
     inputs.push_back({clip.input_features.cpu(), mask.defined() ? mask.cpu() : mask});
   }
+  return inputs;
+}
+
+std::vector<ClipStates> FusedEngine::compute(const std::vector<EngineClip>& clips,
+                                             const std::vector<StateId>& wanted) {
+  const WantedStates which = sort_out(wanted, num_hidden_layers());
+  const at::NoGradGuard no_grad;
+  const std::vector<FusedEncoder::Clip> inputs = inputs_of(clips);
   const std::vector<at::Tensor> rows =
       encoder_.forward(inputs, which.ascending);  // (sum of T, C) each
 
@@ -58,6 +63,25 @@ std::vector<ClipStates> FusedEngine::compute(const std::vector<EngineClip>& clip
       }
       // Its own memory: a view would keep the whole batch's.
       states.push_back(state.to(output_, /*non_blocking=*/false, /*copy=*/clips.size() > 1));
+    }
+    begin += frames;
+  }
+  return results;
+}
+
+std::vector<ClipStates> FusedEngine::compute_sums(const std::vector<EngineClip>& clips,
+                                                  const std::vector<StateSum>& sums) {
+  const at::NoGradGuard no_grad;
+  const std::vector<at::Tensor> rows = encoder_.forward_sums(inputs_of(clips), sums);
+  std::vector<ClipStates> results(clips.size());
+  std::int64_t begin = 0;
+  for (std::size_t i = 0; i < clips.size(); ++i) {
+    const std::int64_t frames = clips[i].input_features.size(0);
+    for (const at::Tensor& sum : rows) {
+      // Its own memory: a view would keep the whole batch's.
+      results[i].states.push_back(sum.narrow(0, begin, frames)
+                                      .to(output_, /*non_blocking=*/false,
+                                          /*copy=*/clips.size() > 1));
     }
     begin += frames;
   }

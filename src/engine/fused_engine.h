@@ -24,6 +24,8 @@ class FusedEngine : public Engine {
   std::int64_t num_hidden_layers() const override;
   std::vector<ClipStates> compute(const std::vector<EngineClip>& clips,
                                   const std::vector<StateId>& wanted) override;
+  std::vector<ClipStates> compute_sums(const std::vector<EngineClip>& clips,
+                                       const std::vector<StateSum>& sums) override;
   // Between the steps of a layer.
   void interrupt_when(std::function<bool()> asked) override {
     encoder_.interrupt_when(std::move(asked));
@@ -32,6 +34,8 @@ class FusedEngine : public Engine {
   FusedEncoder& encoder() { return encoder_; }
 
  private:
+  std::vector<FusedEncoder::Clip> inputs_of(const std::vector<EngineClip>& clips) const;
+
   Wav2Vec2BertModel model_;
   FusedEncoder& encoder_;  // the model's
   c10::ScalarType output_;

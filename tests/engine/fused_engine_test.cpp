@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cmath>
 #include <exception>
 #include <functional>
 #include <limits>
@@ -118,6 +119,67 @@ TEST(FusedEngine, GivesAClipTheSameBitsInAnyCompanyAndOnAnyNumberOfThreads) {
       }
     }
   }
+}
+
+// Sums of one state, of some and of all, with weights and without.
+std::vector<StateSum> some_sums(std::int64_t layers) {
+  std::vector<StateSum> sums = {{{0}, {}}, {{layers}, {}}, {{1, layers}, {0.25, -3}}, {{}, {}}};
+  for (std::int64_t number = 0; number <= layers; ++number) sums.back().numbers.push_back(number);
+  return sums;
+}
+
+TEST(FusedEngine, AddsStatesUpAsTheyPass) {
+  for (unsigned seed = 0; seed < 8; ++seed) {
+    std::mt19937 random(seed);
+    auto config = random_config(random);
+    config.num_hidden_layers = 3;
+    auto model = model_of(config, seed);
+    const auto clips = random_clips(random, config.feature_projection_input_dim);
+    const auto sums = some_sums(config.num_hidden_layers);
+    const auto mirror = ReferenceEngine(model).compute_sums(clips, sums);
+    FusedEngine engine = fused_engine(std::move(model));
+    const auto fused = engine.compute_sums(clips, sums);
+    const auto states = engine.compute(clips, all_states(config.num_hidden_layers));
+    ASSERT_THAT(fused, SizeIs(clips.size()));
+    for (std::size_t clip = 0; clip < clips.size(); ++clip) {
+      const auto number_of = [](const StateId& id) {
+        return id.is_last_hidden_state() ? -1 : id.number();
+      };
+      std::vector<torch::Tensor> by_number(static_cast<std::size_t>(config.num_hidden_layers + 1));
+      const auto ids = all_states(config.num_hidden_layers);
+      for (std::size_t i = 0; i < ids.size(); ++i) {
+        if (number_of(ids[i]) < 0) continue;
+        by_number[static_cast<std::size_t>(number_of(ids[i]))] = states[clip].states[i];
+      }
+      const auto& got = fused[clip].states;
+      ASSERT_THAT(got, SizeIs(sums.size()));
+      EXPECT_TRUE(torch::equal(got[0], by_number[0]));
+      EXPECT_TRUE(torch::equal(got[1], by_number[3]));
+      EXPECT_TRUE(torch::equal(got[2], by_number[1] * 0.25 + by_number[3] * -3));
+      EXPECT_TRUE(
+          torch::equal(got[3], (by_number[0] + by_number[1] + by_number[2] + by_number[3]) / 4));
+      for (std::size_t i = 0; i < sums.size(); ++i) {
+        EXPECT_LT(difference(got[i], mirror[clip].states[i]), 4 * kTolerance)
+            << "seed " << seed << ", clip " << clip << ", sum " << i;
+      }
+    }
+  }
+}
+
+TEST(FusedEngine, RefusesSumsThatAreNone) {
+  const auto config = small_engine_config();
+  FusedEngine engine = fused_engine(model_of(config, 3));
+  std::mt19937 random(3);
+  const std::vector<EngineClip> clips = {random_clip(random, 5, 160)};
+  const std::int64_t beyond = config.num_hidden_layers + 1;
+  EXPECT_THROW(engine.compute_sums(clips, {{{beyond}, {}}}), UsageError);
+  EXPECT_THROW(engine.compute_sums(clips, {{{-1, 1}, {}}}), UsageError);
+  for (const StateSum& sum : std::vector<StateSum>{
+           {{}, {}}, {{1, 0}, {}}, {{1, 1}, {}}, {{0, 1}, {1}}, {{0}, {std::nan("")}}}) {
+    EXPECT_THAT(value_error_of([&] { engine.compute_sums(clips, {sum}); }),
+                HasSubstr("a sum of states: "));
+  }
+  EXPECT_THAT(engine.compute_sums(clips, {{{0, 1}, {}}}), SizeIs(1));
 }
 
 // In every precision, also where the processor has no instructions for it.
@@ -929,6 +991,35 @@ TEST(FusedEncoder, KnowsTheMemoryThatAForwardTakes) {
       }
     }
   }
+}
+#endif
+
+#ifndef __SANITIZE_ADDRESS__
+TEST(FusedEncoder, AddsStatesUpInTheMemoryOfOne) {
+  constexpr std::int64_t kWidth = 128, kLayers = 12, kFrames = 20000;
+  auto config = small_engine_config();
+  config.hidden_size = kWidth;
+  config.intermediate_size = 2 * kWidth;
+  config.num_hidden_layers = kLayers;
+  FusedEncoder encoder = FusedEncoder::from(
+      {std::make_shared<ModuleWeights>(*model_of(config, 22)), ""}, config, Precision::float32);
+  const auto clips = clips_of(std::vector<std::int64_t>(40, kFrames / 40));
+  StateSum all;
+  for (std::int64_t number = 0; number <= kLayers; ++number) all.numbers.push_back(number);
+  encoder.forward_sums(clips, {all});  // its matrices stay
+  const auto taken_by = [&](const StateSum& sum) {
+    if (!forget_peak()) return std::int64_t{-1};
+    const std::int64_t before = resident("VmRSS");
+    encoder.forward_sums(clips, {sum});
+    return resident("VmHWM") - before;
+  };
+  const std::int64_t of_one = taken_by({{kLayers}, {}}), of_all = taken_by(all);
+  all.weights.assign(all.numbers.size(), 0.5);
+  const std::int64_t weighted = taken_by(all);
+  if (of_one < 0) GTEST_SKIP() << "the peak cannot be reset here";
+  const std::int64_t state_bytes = kFrames * kWidth * 4;
+  EXPECT_LT(of_all, of_one + state_bytes / 2);
+  EXPECT_LT(weighted, of_one + state_bytes / 2);
 }
 #endif
 

@@ -42,6 +42,7 @@ class Extraction(unittest.TestCase):
         cls.model = cls.folder / "model"
         save_small_model(cls.model, num_hidden_layers=3)
         save_small_model(cls.folder / "adapter", add_adapter=True)
+        np.save(cls.folder / "weights.npy", np.array([0.5, -1, 2, 0.25], np.float32))
         write_clips(cls.folder / "clips", 7)
         cls.paths = sorted((cls.folder / "clips").rglob("*.wav"))
         for number, path in enumerate(recordings()):
@@ -80,6 +81,13 @@ class Extraction(unittest.TestCase):
                 ({"states": [0, 2]}, ["--states", "0,2"]),
                 ({"states": "all", "dtype": "bfloat16"}, ["--states", "all", "--dtype", "bfloat16"]),
                 ({"states": 1, "engine": "reference"}, ["--states", "1", "--engine", "reference"]),
+                ({"states": "mean:0-2"}, ["--states", "mean:0-2"]),
+                ({"states": ["mean:1-2", 3]}, ["--states", "3,mean:1-2"]),
+                ({"states": "weighted", "state_weights": self.folder / "weights.npy"},
+                 ["--state-weights", str(self.folder / "weights.npy")]),
+                ({"state_weights": self.folder / "weights.npy", "softmax": False, "pool": "mean+std"},
+                 ["--state-weights", str(self.folder / "weights.npy"), "--no-softmax", "--pool", "mean+std"]),
+                ({"states": 2, "pool": "mean"}, ["--states", "2", "--pool", "mean"]),
                 ({"output_dtype": torch.float16, "pool": 3}, ["--output-dtype", "float16", "--pool", "3"]),
                 ({"chunk_seconds": 0.2, "overlap_seconds": 0.04, "batch_seconds": 0.5},
                  ["--chunk-seconds", "0.2", "--overlap-seconds", "0.04"]),
@@ -89,6 +97,55 @@ class Extraction(unittest.TestCase):
             self.assert_same(extractor, self.program_outputs(*options))
         adapter = self.folder / "adapter"
         self.assert_same(w2vbert.Extractor.from_pretrained(adapter), self.program_outputs(model=adapter))
+
+    def test_presets_are_those_of_the_program(self):
+        deep = self.folder / "deep"
+        save_small_model(deep, num_hidden_layers=24)
+        weights = ["--state-weights", "w.npy"]
+        for preset in ("audiotoken", "neucodec", "sidon"):
+            self.assert_same(w2vbert.Extractor.from_pretrained(deep, preset=preset),
+                             self.program_outputs("--preset", preset, model=deep))
+        by_time = self.program_outputs("--preset", "tribev2", model=deep, status=3)  # one is too short for a row
+        for clip in w2vbert.Extractor.from_pretrained(deep, preset="tribev2").extract(self.paths):
+            if self.name_of(clip.path) not in by_time:
+                self.assertRegex(str(clip.error), "takes no row of so short a clip")
+                continue
+            for name, tensor in by_time[self.name_of(clip.path)].items():
+                self.assertTrue(torch.equal(clip.tensors[name], tensor), name)
+        samples = 0.1 * np.random.default_rng(3).standard_normal(20000, np.float32)
+        soundfile.write(self.folder / "of.wav", samples, 8000, subtype="FLOAT")
+        extractor = w2vbert.Extractor.from_pretrained(deep, preset="tribev2")
+        (of_file,) = extractor.extract(self.folder / "of.wav")
+        (of_samples,) = extractor.extract(samples, sampling_rate=8000)
+        for name, tensor in of_file.states.items():
+            self.assertEqual(len(tensor), round(2.5 * 2))
+            self.assertTrue(torch.equal(of_samples.states[name], tensor))
+        agreeing = w2vbert.Extractor.from_pretrained(deep, preset="sidon", resampler="soxr", channels="mix", states=8)
+        self.assert_same(agreeing, self.program_outputs("--preset", "sidon", model=deep))
+        slow = self.folder / "slow"
+        save_small_model(slow, num_hidden_layers=24)
+        config = slow / "preprocessor_config.json"
+        config.write_text(config.read_text().replace("16000", "8000"))
+        # Each rule is the program's, but for the names of its options.
+        for settings, options, words in (
+                ({"preset": "sidon", "channels": "first"}, ["--channels", "first"], "channels: is not what"),
+                ({"preset": "sidon", "resampler": "sinc"}, ["--resampler", "sinc"], "resampler: is not what"),
+                ({"preset": "sidon", "states": 3}, ["--states", "3"], "states: is not what"),
+                ({"preset": "sidon", "stats": "s.st"}, ["--stats", "s.st"], "stats: is given"),
+                ({"preset": "sidon", "state_weights": "w.npy"}, weights, "state.weights: is not what"),
+                ({"preset": "maskgct"}, [], "stats: is not given"),
+                ({"preset": "tribev2", "pool": 2}, ["--pool", "2"], "pool: is given"),
+                ({"preset": "sidon", "model": slow}, [], "preset: sidon is for models of 16000 Hz")):
+            model = settings.pop("model", deep)
+            with self.subTest(words):
+                with self.assertRaisesRegex(w2vbert.UsageError, words):
+                    w2vbert.Extractor.from_pretrained(model, **settings)
+                result = subprocess.run(
+                    [str(PROGRAM), "extract", str(self.paths[0]), "--model", str(model), "--output",
+                     str(self.folder / "refused"), "--preset", settings["preset"], *options],
+                    capture_output=True, text=True)
+                self.assertEqual(result.returncode, 2, result.stderr)
+                self.assertRegex(result.stderr, words)
 
     def test_one_input_and_its_states(self):
         extractor = w2vbert.Extractor.from_pretrained(str(self.model), states=2)
@@ -248,7 +305,10 @@ class Extraction(unittest.TestCase):
                 ({"engine": "slow"}, w2vbert.UsageError, "slow"), ({"channels": "left"}, w2vbert.UsageError, "left"),
                 ({"resampler": "x"}, w2vbert.UsageError, "soxr"), ({"batch_seconds": 0}, w2vbert.UsageError, "above 0"),
                 ({"threads": 0}, w2vbert.UsageError, "threads"), ({"pool": 0}, w2vbert.UsageError, "pool"),
-                ({"preset": "none"}, w2vbert.UsageError, "one of "), ({"device": "gpu"}, w2vbert.UsageError, "gpu"),
+                ({"preset": "none"}, w2vbert.UsageError, "one of "),
+                ({"pool": "median"}, w2vbert.UsageError, "median"), ({"channels": "each"}, w2vbert.UsageError, "each"),
+                ({"states": "weighted"}, w2vbert.UsageError, "state_weights"),
+                ({"softmax": False}, w2vbert.UsageError, "softmax"), ({"device": "gpu"}, w2vbert.UsageError, "gpu"),
                 ({"overlap_seconds": 1}, w2vbert.UsageError, "without chunk_seconds"),
                 ({"output_dtype": "int8"}, w2vbert.UsageError, "float16"),
                 ({"stats": "/nowhere"}, w2vbert.CheckpointError, "/nowhere")):

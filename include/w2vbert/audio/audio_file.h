@@ -13,6 +13,7 @@ struct AudioOptions {
     soxr,            ///< soxr HQ, what librosa >= 0.10 does
     sinc,            ///< torchaudio.functional.resample with its defaults
     sinc_transform,  ///< torchaudio.transforms.Resample with its defaults
+    julius,          ///< julius.ResampleFrac with its defaults
   };
   enum class Channels {
     first,  ///< as HF's feature extractor
@@ -25,16 +26,20 @@ struct AudioOptions {
     none,
     /// Zeros to the next multiple of 320 samples, 320 of them where it is one; 160 on each side.
     xcodec2,
+    /// Zeros to the next multiple of 320 samples, 320 of them where it is one.
+    neucodec,
   };
 
   int target_sample_rate_hz = 16000;
   Resampler resampler = Resampler::soxr;
   /// Where audio takes a way round: first to this rate (0: not), then so many seconds of it (0:
-  /// all), then to the target, then padded. Negative rates, and seconds that are negative or NaN,
-  /// are an AudioError.
+  /// all), then to the target, then normalised and padded. Negative rates, and seconds that are
+  /// negative or NaN, are an AudioError.
   int first_sample_rate_hz = 0;
   Resampler first_resampler = Resampler::soxr;
   double first_seconds = 0;
+  /// (x - mean) / (std + 1e-8) over the clip, with torch.std's deviation.
+  bool normalize = false;
   Padding padding = Padding::none;
   Channels channels = Channels::first;
   int channel = 1;  ///< for Channels::one, from 1; a file that does not have it is an AudioError

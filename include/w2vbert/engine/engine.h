@@ -25,6 +25,7 @@ struct EngineClip {
   at::Tensor input_features;  ///< (T, F), T > 0, of any float type
   /// (T), 0 or 1, of a boolean, integer or float type; undefined: all frames are valid
   at::Tensor attention_mask;
+  double seconds = 0;  ///< of the audio that it is of, or 0: engines do not look at it
 };
 
 /// One of the states that a model gives for a clip.
@@ -45,6 +46,14 @@ class StateId {
  private:
   constexpr StateId() = default;
   std::optional<std::int64_t> number_;
+};
+
+/// A weighted sum of hidden_states, or their mean, which is made while the layers run: it takes the
+/// memory of one state, however many are added.
+struct StateSum {
+  /// As HF numbers hidden_states, ascending, each once, one at least.
+  std::vector<std::int64_t> numbers;
+  std::vector<double> weights;  ///< one for each number, finite; empty: the mean
 };
 
 /// One clip's states.
@@ -106,6 +115,15 @@ class Engine {
   /// EngineClip says.
   virtual std::vector<ClipStates> compute(const std::vector<EngineClip>& clips,
                                           const std::vector<StateId>& wanted) = 0;
+
+  /// The same of sums: (T, C) of dtype_of(precision) each. They are added in float32 (float64 where
+  /// the states are) in the numbers' order, `sum += weight * state`, and rounded at the end; a mean
+  /// is the plain sum over the count, and that of one state is the state, to the last bit. Throws
+  /// UsageError for numbers that the model does not have, c10::ValueError for numbers that do not
+  /// ascend and weights that are not as many. This one adds what compute() gives, which holds all
+  /// of the states at once: so the reference engine does it.
+  virtual std::vector<ClipStates> compute_sums(const std::vector<EngineClip>& clips,
+                                               const std::vector<StateSum>& sums);
 
   /// `asked` is called every now and then while compute() is at work, on its thread; true ends it
   /// with Interrupted. An empty function ends the asking. A compute() that has begun keeps the

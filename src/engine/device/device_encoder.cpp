@@ -7,6 +7,7 @@
 #include "engine/device/aten_ops.h"
 #include "engine/device/device_layers.h"
 #include "engine/engine_inputs.h"
+#include "engine/state_sums.h"
 #include "w2vbert/engine/engine.h"
 #include "w2vbert/nn/encoder_layer.h"
 
@@ -139,6 +140,36 @@ RaggedLayout DeviceEncoder::layout_of(const std::vector<RaggedLength>& clips) co
 std::vector<at::Tensor> DeviceEncoder::forward(const at::Tensor& input, const RaggedLayout& layout,
                                                const std::vector<std::int64_t>& states, Input kind,
                                                const std::function<bool()>& interrupted) const {
+  std::vector<at::Tensor> results;
+  const std::int64_t last = states.empty() ? -1 : states.back();
+  run(input, layout, last, kind, interrupted,
+      [&](std::int64_t number, const at::Tensor& hidden_states) {
+        if (states[results.size()] != number) return;
+        // A layer writes into its input.
+        results.push_back(hidden_states.to(impl_->dtype, /*non_blocking=*/false,
+                                           /*copy=*/number != last));
+      });
+  return results;
+}
+
+std::vector<at::Tensor> DeviceEncoder::forward_sums(
+    const at::Tensor& input, const RaggedLayout& layout, const std::vector<StateSum>& sums,
+    Input kind, const std::function<bool()>& interrupted) const {
+  check_sums(sums, impl_->config.num_hidden_layers);
+  const at::NoGradGuard no_grad;
+  StateSums added(sums);
+  run(input, layout, added.last(), kind, interrupted,
+      [&](std::int64_t number, const at::Tensor& hidden_states) {
+        added.add(number, hidden_states);
+      });
+  std::vector<at::Tensor> results = added.take();
+  for (at::Tensor& sum : results) sum = sum.to(impl_->dtype);
+  return results;
+}
+
+void DeviceEncoder::run(const at::Tensor& input, const RaggedLayout& layout, std::int64_t last,
+                        Input kind, const std::function<bool()>& interrupted,
+                        const TakeState& take) const {
   const Impl& impl = *impl_;
   const at::NoGradGuard no_grad;
   const auto check = [&] {
@@ -155,20 +186,13 @@ std::vector<at::Tensor> DeviceEncoder::forward(const at::Tensor& input, const Ra
   if (layout.padded_rows().defined()) hidden_states.masked_fill_(layout.padded_rows(), 0.0);
   check();
 
-  std::vector<at::Tensor> results;
-  std::size_t next = 0;
-  for (std::int64_t state = 0; next < states.size(); ++state) {
+  for (std::int64_t state = 0; state <= last; ++state) {
     if (state > 0) {
       hidden_states = impl.run_layer(impl.layers.at(static_cast<std::size_t>(state - 1)),
                                      std::move(hidden_states), layout, check);
     }
-    if (states[next] != state) continue;
-    ++next;
-    // A layer writes into its input.
-    const bool is_last = next == states.size();
-    results.push_back(hidden_states.to(impl.dtype, /*non_blocking=*/false, /*copy=*/!is_last));
+    take(state, hidden_states);
   }
-  return results;
 }
 
 }  // namespace w2vbert

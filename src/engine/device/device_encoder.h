@@ -14,6 +14,7 @@
 #include "engine/device/device_ops.h"
 #include "engine/device/ragged_layout.h"
 #include "w2vbert/config/wav2vec2_bert_config.h"
+#include "w2vbert/engine/engine.h"
 #include "w2vbert/models/wav2vec2_bert_model.h"
 
 namespace w2vbert {
@@ -63,8 +64,17 @@ class DeviceEncoder {
   std::vector<at::Tensor> forward(const at::Tensor& input, const RaggedLayout& layout,
                                   const std::vector<std::int64_t>& states, Input kind,
                                   const std::function<bool()>& interrupted = {}) const;
+  // The same of sums, as Engine::compute_sums() says.
+  std::vector<at::Tensor> forward_sums(const at::Tensor& input, const RaggedLayout& layout,
+                                       const std::vector<StateSum>& sums, Input kind,
+                                       const std::function<bool()>& interrupted = {}) const;
 
  private:
+  // Gets hidden_states[number] (R, C) float32, which the next layer overwrites.
+  using TakeState = std::function<void(std::int64_t number, const at::Tensor& hidden_states)>;
+  void run(const at::Tensor& input, const RaggedLayout& layout, std::int64_t last, Input kind,
+           const std::function<bool()>& interrupted, const TakeState& take) const;
+
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

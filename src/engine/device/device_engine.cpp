@@ -30,6 +30,24 @@ at::Tensor rows_of(const std::vector<EngineClip>& clips, const RaggedLayout& lay
   return on_cpu ? upload(rows, device) : rows;
 }
 
+// How long the clips are, and which of their frames count.
+std::vector<RaggedLength> lengths_of(const std::vector<EngineClip>& clips, std::int64_t width) {
+  std::vector<RaggedLength> lengths;
+  for (const EngineClip& clip : clips) {
+    check_clip(clip, width);
+    const at::Tensor& mask = clip.attention_mask;
+    lengths.push_back({clip.input_features.size(0), mask.defined() ? mask.cpu() : mask});
+  }
+  return lengths;
+}
+
+// The clip's own rows (T, C) of (R, C), in their own memory: a view would keep the whole batch's.
+at::Tensor rows_of_clip(const at::Tensor& rows, const RaggedLayout& layout, std::size_t clip,
+                        std::int64_t frames) {
+  const at::Tensor of_clip = rows.narrow(0, layout.begin_of(clip), frames);
+  return frames == layout.rows() ? of_clip : of_clip.clone();
+}
+
 DeviceEncoder& device_encoder_in(Wav2Vec2BertModelImpl& model) {
   DeviceEncoder* const encoder = device_encoder_of(model);
   TORCH_CHECK_VALUE(encoder != nullptr, "the device engine: the model has no device encoder");
@@ -50,12 +68,8 @@ std::vector<ClipStates> DeviceEngine::compute(const std::vector<EngineClip>& cli
   const WantedStates which = sort_out(wanted, num_hidden_layers());
   if (clips.empty()) return {};
   const at::NoGradGuard no_grad;
-  std::vector<RaggedLength> lengths;
-  for (const EngineClip& clip : clips) {
-    check_clip(clip, model_->config.feature_projection_input_dim);
-    const at::Tensor& mask = clip.attention_mask;
-    lengths.push_back({clip.input_features.size(0), mask.defined() ? mask.cpu() : mask});
-  }
+  const std::vector<RaggedLength> lengths =
+      lengths_of(clips, model_->config.feature_projection_input_dim);
   const RaggedLayout layout = encoder_.layout_of(lengths);
   const bool wants_last = std::any_of(wanted.begin(), wanted.end(), [](const StateId& state) {
     return state.is_last_hidden_state();
@@ -78,12 +92,28 @@ std::vector<ClipStates> DeviceEngine::compute(const std::vector<EngineClip>& cli
       }
       const auto found =
           std::lower_bound(which.ascending.begin(), which.ascending.end(), which.numbers[entry]);
-      const at::Tensor state =
-          rows[static_cast<std::size_t>(found - which.ascending.begin())].narrow(
-              0, layout.begin_of(clip), lengths[clip].frames);
-      // Its own memory: a view would keep the whole batch's.
       results[clip].states.push_back(
-          clips.size() > 1 || layout.rows() != layout.clip_rows() ? state.clone() : state);
+          rows_of_clip(rows[static_cast<std::size_t>(found - which.ascending.begin())], layout,
+                       clip, lengths[clip].frames));
+    }
+  }
+  return results;
+}
+
+std::vector<ClipStates> DeviceEngine::compute_sums(const std::vector<EngineClip>& clips,
+                                                   const std::vector<StateSum>& sums) {
+  if (clips.empty()) return {};
+  const at::NoGradGuard no_grad;
+  const std::vector<RaggedLength> lengths =
+      lengths_of(clips, model_->config.feature_projection_input_dim);
+  const RaggedLayout layout = encoder_.layout_of(lengths);
+  const std::vector<at::Tensor> rows =
+      encoder_.forward_sums(rows_of(clips, layout, encoder_.device()), layout, sums,
+                            DeviceEncoder::Input::features, interrupt_.get());
+  std::vector<ClipStates> results(clips.size());
+  for (std::size_t clip = 0; clip < clips.size(); ++clip) {
+    for (const at::Tensor& sum : rows) {
+      results[clip].states.push_back(rows_of_clip(sum, layout, clip, lengths[clip].frames));
     }
   }
   return results;

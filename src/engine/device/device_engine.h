@@ -24,6 +24,8 @@ class DeviceEngine : public Engine {
   std::int64_t num_hidden_layers() const override;
   std::vector<ClipStates> compute(const std::vector<EngineClip>& clips,
                                   const std::vector<StateId>& wanted) override;
+  std::vector<ClipStates> compute_sums(const std::vector<EngineClip>& clips,
+                                       const std::vector<StateSum>& sums) override;
   // Between the steps of a layer.
   void interrupt_when(std::function<bool()> asked) override { interrupt_.set(std::move(asked)); }
 

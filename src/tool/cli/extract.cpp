@@ -24,8 +24,6 @@
 namespace w2vbert::tool {
 namespace {
 
-constexpr std::int64_t kMaxPool = 1000;
-
 struct ExtractOptions {
   // That the options were declared in: tells an option that was given from one that was not.
   const CLI::App* command = nullptr;
@@ -33,22 +31,29 @@ struct ExtractOptions {
   ModelOptions model;
   OutputOptions output;
   std::string states;
+  std::string state_weights;
+  bool no_softmax = false;
   std::string stats;
   std::optional<double> batch_seconds;
   std::optional<double> chunk_seconds;
   std::optional<double> overlap_seconds;
   std::optional<c10::ScalarType> output_dtype;
   std::optional<Preset> preset;
-  std::optional<std::int64_t> pool;
+  std::optional<RowPooling> pool;
   std::string kmeans;
   bool dedup_units = false;
 
   ExtractionOptions extraction() const {
     ExtractionOptions wanted;
     wanted.states = states;
+    wanted.state_weights = state_weights;
+    wanted.softmax = !no_softmax;
     wanted.stats = stats;
-    if (preset) apply_preset(wanted);
-    if (pool) wanted.pool = *pool;
+    if (preset) {
+      check_beside(*preset, beside_preset());
+      wanted.preset = preset->name;
+    }
+    wanted.pool = pool;
     if (dedup_units && kmeans.empty()) {
       throw UsageError("", "--kmeans-dedup", "is given without --kmeans", "both");
     }
@@ -65,47 +70,25 @@ struct ExtractOptions {
       wanted.overlap_seconds = *overlap_seconds;
     }
     wanted.output_dtype = output_dtype;
-    return wanted;
+    return with_weighted_sum(std::move(wanted));
   }
 
   // What is read besides the clips.
   ProtectedFiles sources() const {
     ProtectedFiles files;
     add_model_files(files, model.model, model.revision, model.lora);
+    files.add(state_weights, "the file of --state-weights");
     files.add(stats, "the file of --stats");
     files.add(kmeans, "the file of --kmeans");
     return files;
   }
 
  private:
-  // Throws UsageError for an option that was given beside the preset and says another thing.
-  void check_against_preset(const char* option, bool agrees, const std::string& preset_says) const {
-    if (agrees || command->get_option(option)->count() == 0) return;
-    throw UsageError("", option, "is not what --preset " + std::string(preset->name) + " does",
-                     preset_says + ", or no --preset");
-  }
-
-  void apply_preset(ExtractionOptions& wanted) const {
-    const std::string name(preset->name);
-    const std::string state = std::to_string(preset->state);
-    check_against_preset("--states", states == state, state);
-    check_against_preset(
-        "--resampler", clips.resampler == preset->audio.resampler,
-        preset->audio.resampler == AudioOptions::Resampler::soxr ? "soxr" : "no --resampler");
-    check_against_preset("--channels", clips.channels == preset->audio.channels, "mix");
-    if (preset->stats && stats.empty()) {
-      throw UsageError("", "--stats", "is not given, --preset " + name + " needs it",
-                       "a safetensors file with mean and var (scripts/convert_stats.py makes one)");
-    }
-    if (!preset->stats && !stats.empty()) {
-      throw UsageError("", "--stats",
-                       "is given, --preset " + name + " stores the states as they are",
-                       "one of the two");
-    }
-    wanted.preset = name;
-    wanted.states = state;
-    wanted.attention_mask = preset->attention_mask;
-    wanted.pool = preset->pool;
+  BesidePreset beside_preset() const {
+    BesidePreset given{states, state_weights, stats, {}, {}};
+    if (command->get_option("--resampler")->count() > 0) given.resampler = clips.resampler;
+    if (command->get_option("--channels")->count() > 0) given.channels = clips.channels;
+    return given;
   }
 };
 
@@ -145,15 +128,7 @@ int run_extract(const ExtractOptions& options) {
   ClipRunRequest request;
   request.features = extraction.features();
   request.audio = options.clips.audio(request.features.sampling_rate);
-  if (options.preset) {
-    request.audio = with_way_of(*options.preset, request.audio);
-    if (request.features.sampling_rate != request.audio.target_sample_rate_hz) {
-      throw UsageError("", "--preset",
-                       "is for models of 16000 Hz, this one has " +
-                           std::to_string(request.features.sampling_rate) + " Hz",
-                       "another model");
-    }
-  }
+  if (options.preset) request.audio = with_way_of(*options.preset, request.audio);
   request.reading_threads = options.clips.reading_threads_beside_model(extraction.device());
   request.tensor_names = extraction.tensor_names();
   request.row_bytes = extraction.row_bytes();
@@ -180,9 +155,12 @@ Run add_extract(CLI::App& program) {
   const auto options = std::make_shared<ExtractOptions>();
   options->command = &command;
   options->clips.add_to(command);
-  add_value(command, "--states", options->states, "N,N,...|all",
+  add_value(command, "--states", options->states, "N,N-N,...|all|mean:N-N|weighted:N-N",
             "Write hidden_states.<n> (T, C), numbered as HuggingFace numbers them, instead of "
-            "last_hidden_state; layers past the highest are not computed");
+            "last_hidden_state; those behind mean: as one, hidden_states.mean.<numbers>, and those "
+            "behind weighted: as a sum with --state-weights; layers past the highest are not "
+            "computed");
+  add_state_weights(command, options->state_weights, options->no_softmax);
   add_value(command, "--stats", options->stats, "FILE",
             "A safetensors file with mean and var (C): write (x - mean) / sqrt(var)");
   std::string known;
@@ -194,8 +172,11 @@ Run add_extract(CLI::App& program) {
       "Do what a project does, from the audio file to what it takes from the encoder; options that "
       "say another thing (--states, --stats, --resampler, --channels) are refused:" +
           known);
-  add_value(command, "--pool", options->pool, WholeNumber<std::int64_t>{1, kMaxPool},
-            "Write the mean of each N frames (default: the preset's, else 1)");
+  add_value(
+      command, "--pool", [options](const std::string& text) { options->pool = parse_pool(text); },
+      "N|mean|mean+std",
+      "Write the mean of each N frames (default: the preset's, else 1), or of each clip one row: "
+      "the mean of the frames that the mask counts, or it and behind it the standard deviation");
   add_value(command, "--kmeans", options->kmeans, "FILE",
             "A .npy file of centres (K, C): write units (T), the number of the centre nearest to "
             "each row of the one state, instead of it");

@@ -73,29 +73,6 @@ std::vector<c10::Device> parse_devices(const std::string& text) {
   return devices;
 }
 
-// Reads --channels.
-void read_channels(const std::string& text, ClipOptions& options) {
-  using Channels = AudioOptions::Channels;
-  const auto number = parse_number<int>(text);
-  options.channel = 1;
-  if (text == "first" || text == "1") {
-    options.channels = Channels::first;
-  } else if (text == "mean" || text == "mix") {
-    options.channels = Channels::mix;
-  } else if (text == "second" || text == "each") {
-    options.channels = Channels::one;
-    options.channel = text == "each" ? kEachChannel : 2;
-  } else if (number && *number > 1 && *number <= AudioOptions::kMaxChannels &&
-             std::to_string(*number) == text) {
-    options.channels = Channels::one;
-    options.channel = *number;
-  } else {
-    throw UsageError("", "--channels", in_quotes(text) + " is unknown",
-                     "first, second, mean, each or a number from 1 to " +
-                         std::to_string(AudioOptions::kMaxChannels));
-  }
-}
-
 // A file that cannot be read fails once, when it is its turn.
 int channels_of_file(InputOpener& opener, const InputPlace& place, bool salvage) {
   AudioOptions options;
@@ -349,13 +326,22 @@ void ClipOptions::add_partition_to(CLI::App& command) {
   add_value(command, "--shard-index", shard_index, "I", "... this one, from 0");
 }
 
+void add_state_weights(CLI::App& command, std::string& file, bool& no_softmax) {
+  add_value(command, "--state-weights", file, "FILE",
+            "A .npy or safetensors file with a weight for each state of the weighted sum, all of "
+            "them unless weighted:N-N says which; the softmax of the weights is taken, as "
+            "HuggingFace's and s3prl's weighted sums are learned");
+  command.add_flag("--no-softmax", no_softmax, "Take the weights of --state-weights as they are");
+}
+
 void ClipOptions::add_audio_to(CLI::App& command) {
   using Resampler = AudioOptions::Resampler;
   add_value(command, "--resampler", resampler,
             OneOf<Resampler>({{"soxr", Resampler::soxr}, {"sinc", Resampler::sinc}}),
             "For other sample rates: soxr HQ (what librosa does) or torchaudio's windowed sinc");
   add_value(
-      command, "--channels", [this](const std::string& text) { read_channels(text, *this); },
+      command, "--channels",
+      [this](const std::string& text) { channels = parse_channels(text, EachChannel::allowed); },
       "first|second|mean|N|each",
       "Of several channels the first, as HuggingFace does, the second, the Nth, their mean (also "
       "mix), or each as a clip of its own, whose output's name ends in -ch1, -ch2 ... (default: "
@@ -421,7 +407,7 @@ InputList ClipOptions::inputs(OutputNames names) const {
     read_manifest(manifest, manifest_format, list);
   }
   archives.finish();
-  if (channel == kEachChannel) {
+  if (channels.channel == kEachChannel) {
     const std::vector<int> counts = count_all_channels(list, salvage);
     list.split_channels([&](std::size_t index) { return counts[index]; });
   }
@@ -433,8 +419,8 @@ AudioOptions ClipOptions::audio(std::int64_t sampling_rate) const {
   AudioOptions audio;
   audio.target_sample_rate_hz = static_cast<int>(sampling_rate);
   audio.resampler = resampler;
-  audio.channels = channels;
-  audio.channel = channel;
+  audio.channels = channels.channels;
+  audio.channel = channels.channel;
   audio.salvage = salvage;
   if (max_seconds) audio.max_seconds = *max_seconds;
   return audio;

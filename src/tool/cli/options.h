@@ -76,14 +76,16 @@ void add_threads(CLI::App& command, std::optional<int>& threads, const std::stri
 // called before any work.
 void apply_threads(std::optional<int> threads);
 
+// --state-weights and --no-softmax.
+void add_state_weights(CLI::App& command, std::string& file, bool& no_softmax);
+
 // The audio files, how they are read, and which of them this process does.
 struct ClipOptions {
   std::vector<std::string> paths;
   std::string manifest;
   std::string output;
   AudioOptions::Resampler resampler = AudioOptions::Resampler::soxr;
-  AudioOptions::Channels channels = AudioOptions::Channels::first;
-  int channel = 1;  // for Channels::one; kEachChannel
+  ChannelChoice channels;
   bool salvage = false;
   std::optional<double> max_seconds;
   std::optional<ManifestFormat> manifest_format;

@@ -161,7 +161,7 @@ void TimedOutput::apply(AnswerOptions& options, AnswerCommand& command) const {
   if (format == TimedFormat::text || format == TimedFormat::json) return;
   const std::string folder = options.clips.output;
   const bool is_one = options.clips.paths.size() == 1 && options.clips.manifest.empty() &&
-                      options.clips.channel != kEachChannel;
+                      options.clips.channels.channel != kEachChannel;
   if (folder.empty() && !names_clips(format) && !is_one) {
     throw UsageError("", kFormat,
                      "is " + name_of(format) + ", a document for each file, of several",

@@ -68,7 +68,7 @@ void check(const ViewOptions& options) {
   if (options.clips.output.empty()) {
     throw UsageError("", "--output", "is not given", "the name of a page, such as page.html");
   }
-  if (options.clips.channel == kEachChannel) {
+  if (options.clips.channels.channel == kEachChannel) {
     throw UsageError("", "--channels", "is each", "one channel, or their mean: a page shows one");
   }
   (void)options.windows.stride();

@@ -29,6 +29,8 @@ constexpr std::size_t kMaxRequestBytes = 1 << 30;  // what is parsed is in memor
 struct WorkerCommand {
   ClipOptions clips;
   ModelOptions model;
+  std::string state_weights;
+  bool no_softmax = false;
   std::optional<double> batch_seconds;
   std::size_t max_waiting = kDefaultWaiting;
   std::size_t max_request_bytes = kDefaultRequestBytes;
@@ -37,12 +39,12 @@ struct WorkerCommand {
 };
 
 int run_worker(const WorkerCommand& command) {
-  if (command.clips.channel == kEachChannel) {
+  if (command.clips.channels.channel == kEachChannel) {
     throw UsageError("", "--channels", "each makes several clips of a request",
                      "first, second, mean or a number; a request names its channel as well");
   }
   apply_threads(command.model.threads);
-  ServedModel model(command.model.request());
+  ServedModel model(command.model.request(), {command.state_weights, !command.no_softmax});
   Messages messages(command.quiet);
   for (const std::string& warning : model.warnings()) messages.say(warning);
   WorkerOptions options;
@@ -99,6 +101,7 @@ Run add_worker(CLI::App& program) {
       "each, with states, features or text");
   const auto options = std::make_shared<WorkerCommand>();
   options->clips.add_audio_to(command);
+  add_state_weights(command, options->state_weights, options->no_softmax);
   add_value(command, "--max-waiting", options->max_waiting, WholeNumber<std::size_t>{1, 1'000'000},
             "Read no further request while N are without an answer");
   add_value(command, "--max-request-bytes", options->max_request_bytes,

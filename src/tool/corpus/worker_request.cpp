@@ -143,7 +143,7 @@ class RequestReader {
     const JsonValue* value = find("states");
     if (!value) return "";
     constexpr std::string_view kStatesExpected =
-        "\"all\", a number, or numbers with commas between them in a string or an array";
+        "a number, an array of numbers, or a string as --states takes it";
     if (const auto* number = value->get_if<std::uint64_t>()) return std::to_string(*number);
     if (const auto* word = value->get_if<std::string>(); word && !word->empty()) return *word;
     const auto* list = value->get_if<JsonValue::Array>();

@@ -27,7 +27,8 @@ struct WorkerRequest {
   std::optional<int> channel = {};       // of the file, from 1
   std::optional<Waveform> samples = {};  // in the place of a file
   Want want = Want::states;
-  std::string states = {};  // "17,24" or "all", as extract's --states; "": last_hidden_state
+  std::string states =
+      {};  // "17,24", "all" or "mean:12-18", as extract's --states; "": last_hidden_state
   std::string output = {};  // the file to write, or "": into the answer
 };
 

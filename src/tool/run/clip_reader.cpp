@@ -87,6 +87,9 @@ EngineClip features_of(const Waveform& waveform, const SeamlessM4TFeatureExtract
   EngineClip clip;
   clip.input_features = joined(rows);
   if (!masks.empty()) clip.attention_mask = joined(masks);
+  clip.seconds = waveform.source_sample_rate_hz > 0
+                     ? static_cast<double>(waveform.source_samples) / waveform.source_sample_rate_hz
+                     : static_cast<double>(samples.size()) / waveform.sample_rate_hz;
   return clip;
 }
 

@@ -6,8 +6,8 @@
 
 namespace w2vbert::tool {
 
-std::vector<ClipStates> states_in_chunks(Engine& engine, const std::vector<EngineClip>& clips,
-                                         const std::vector<StateId>& wanted,
+std::vector<ClipStates> states_in_chunks(const ComputeStates& compute,
+                                         const std::vector<EngineClip>& clips,
                                          const Chunking& chunking, std::int64_t batch_frames) {
   struct ClipChunk {
     std::size_t clip;
@@ -22,7 +22,7 @@ std::vector<ClipStates> states_in_chunks(Engine& engine, const std::vector<Engin
   struct CutState {
     std::vector<at::Tensor> parts;
   };
-  std::vector<std::vector<CutState>> kept(clips.size(), std::vector<CutState>(wanted.size()));
+  std::vector<std::vector<CutState>> kept(clips.size());
   for (std::size_t begin = 0; begin < chunks.size();) {
     std::vector<EngineClip> batch;
     std::size_t end = begin;
@@ -35,11 +35,13 @@ std::vector<ClipStates> states_in_chunks(Engine& engine, const std::vector<Engin
                            ? clips[clip].attention_mask.slice(0, chunk.begin, chunk.end)
                            : at::Tensor()});
     }
-    const std::vector<ClipStates> computed = engine.compute(batch, wanted);
+    const std::vector<ClipStates> computed = compute(batch);
     for (std::size_t i = begin; i < end; ++i) {
       const auto& [clip, chunk] = chunks[i];
-      for (std::size_t state = 0; state < wanted.size(); ++state) {
-        const at::Tensor& rows = computed[i - begin].states[state];
+      const std::vector<at::Tensor>& states = computed[i - begin].states;
+      kept[clip].resize(states.size());
+      for (std::size_t state = 0; state < states.size(); ++state) {
+        const at::Tensor& rows = states[state];
         const bool whole = chunk.keep_end - chunk.keep_begin == chunk.end - chunk.begin;
         kept[clip][state].parts.push_back(
             whole ? rows

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "tool/run/chunking.h"
@@ -11,11 +12,14 @@
 
 namespace w2vbert::tool {
 
-// For each clip and each of `wanted` the rows (T, C), as Engine::compute gives them: those of a
-// long clip are its chunks', put together again. In one call of the engine there are `batch_frames`
-// frames at most, or one chunk. Throws what the engine throws.
-std::vector<ClipStates> states_in_chunks(Engine& engine, const std::vector<EngineClip>& clips,
-                                         const std::vector<StateId>& wanted,
+// What gives the same number of states (T, C) for each clip, as Engine::compute does.
+using ComputeStates = std::function<std::vector<ClipStates>(const std::vector<EngineClip>&)>;
+
+// For each clip the states (T, C) that `compute` gives: those of a long clip are its chunks', put
+// together again. In one call there are `batch_frames` frames at most, or one chunk. Throws what
+// `compute` throws.
+std::vector<ClipStates> states_in_chunks(const ComputeStates& compute,
+                                         const std::vector<EngineClip>& clips,
                                          const Chunking& chunking, std::int64_t batch_frames);
 
 }  // namespace w2vbert::tool

@@ -75,7 +75,7 @@ Fingerprint Embedding::fingerprint(const AudioOptions& audio) const {
   fingerprint.fields.emplace_back("model", model_identity_);
   std::string vector = "xvector";
   if (options_.pooled) {
-    vector = options_.pooled->pooling == Pooling::mean ? "mean" : "mean+std";
+    vector = name_of(options_.pooled->pooling);
     vector += options_.pooled->state ? " of " + std::to_string(*options_.pooled->state)
                                      : " of last_hidden_state";
   }

@@ -12,14 +12,12 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "core/padding_mask.h"
-#include "core/parse_number.h"
 #include "core/text.h"
 #include "engine/device/device_copies.h"
 #include "engine/kernels/narrow_products.h"
 #include "models/statistics.h"
 #include "tool/run/failure.h"
 #include "tool/store/sha256.h"
-#include "tool/tasks/chunked_states.h"
 #include "tool/tasks/model_identity.h"
 #include "w2vbert/checkpoint/checkpoint.h"
 #include "w2vbert/checkpoint/model_directory.h"
@@ -36,27 +34,6 @@ constexpr double kMinBatchSeconds = 5;
 constexpr double kPaddedBatchSeconds = 120;  // where it does not fit, batches are halved
 // Raised when the same request would give other bytes.
 constexpr const char* kOutputFormat = "3";
-
-std::string states_name(const std::vector<std::int64_t>& states) {
-  if (states.empty()) return "last_hidden_state";
-  std::string name;
-  for (const std::int64_t state : states) {
-    if (!name.empty()) name += ',';
-    name += std::to_string(state);
-  }
-  return name;
-}
-
-std::string channels_name(const AudioOptions& audio) {
-  switch (audio.channels) {
-    case AudioOptions::Channels::first:
-      return "first";
-    case AudioOptions::Channels::mix:
-      return "mix";
-    default:
-      return audio.channel == kEachChannel ? "each" : std::to_string(audio.channel);
-  }
-}
 
 std::string numbers_of(const SeamlessM4TFeatureExtractorConfig& features) {
   return "num_mel_bins=" + std::to_string(features.num_mel_bins) +
@@ -135,48 +112,17 @@ at::Tensor adapted_mask(const Wav2Vec2BertConfig& config, const at::Tensor& mask
   return at::arange(rows).lt(length).to(mask.scalar_type());
 }
 
-// (T, C) -> (T', C), the mean of each `pool` rows; what is left over at the end is cut.
-at::Tensor pooled(const at::Tensor& rows, std::int64_t pool) {
-  if (pool == 1) return rows;
-  if (rows.size(0) < pool) {
-    throw UsageError("", "pool", std::to_string(pool) + " frames make one row",
-                     "at most the clip's " + std::to_string(rows.size(0)), "pool");
+// torch: functional.interpolate, nearest: (T, C) -> (round(rows), C), with Python's round().
+at::Tensor nearest_rows(const at::Tensor& rows, double wanted) {
+  const auto count = static_cast<std::int64_t>(std::nearbyint(wanted));
+  if (count < 1) {
+    throw UsageError("", "preset", "takes no row of so short a clip", "a longer one", "preset");
   }
-  return at::avg_pool1d(rows.t().unsqueeze(0), {pool}, {pool})[0].t();
-}
-
-// (T) -> (T'): 1 for the rows all of whose frames are valid.
-at::Tensor pooled_mask(const at::Tensor& mask, std::int64_t pool) {
-  if (pool == 1) return mask;
-  const std::int64_t rows = mask.size(0) / pool;
-  return mask.slice(0, 0, rows * pool).reshape({rows, pool}).amin(1);
+  if (count == rows.size(0)) return rows;
+  return at::upsample_nearest1d(rows.t().unsqueeze(0), {count})[0].t();  // (1, C, T)
 }
 
 }  // namespace
-
-std::vector<std::int64_t> parse_states(const std::string& text, std::int64_t num_hidden_layers) {
-  std::vector<std::int64_t> states;
-  if (text == "all") {
-    for (std::int64_t state = 0; state <= num_hidden_layers; ++state) states.push_back(state);
-    return states;
-  }
-  const std::string range = "0 to " + std::to_string(num_hidden_layers);
-  for (const std::string& word : split(text, ',')) {
-    const auto state = parse_number<std::int64_t>(word);
-    if (!state || (*state == 0 && word.front() == '-')) {
-      throw UsageError("", "states", in_quotes(word) + " is no number",
-                       "\"all\", or numbers from " + range + " with commas between them", "states");
-    }
-    if (*state < 0 || *state > num_hidden_layers) {
-      throw UsageError("", "states", quote_bytes(word) + " is not one of the model's", range,
-                       "states");
-    }
-    states.push_back(*state);
-  }
-  std::sort(states.begin(), states.end());
-  states.erase(std::unique(states.begin(), states.end()), states.end());
-  return states;
-}
 
 SeamlessM4TFeatureExtractorConfig feature_settings(const std::string& model,
                                                    const std::string& revision) {
@@ -189,25 +135,19 @@ SeamlessM4TFeatureExtractorConfig feature_settings(const std::string& model,
 
 void add_audio(Fingerprint& fingerprint, const AudioOptions& audio) {
   auto& fields = fingerprint.fields;
-  const auto name = [](AudioOptions::Resampler resampler) {
-    switch (resampler) {
-      case AudioOptions::Resampler::soxr:
-        return "soxr";
-      case AudioOptions::Resampler::sinc:
-        return "sinc";
-      default:
-        return "sinc_transform";
-    }
-  };
-  fields.emplace_back("resampler", name(audio.resampler));
+  fields.emplace_back("resampler", resampler_name(audio.resampler));
   if (audio.first_sample_rate_hz > 0) {
-    fields.emplace_back("first_resampler", std::string(name(audio.first_resampler)) + " to " +
+    fields.emplace_back("first_resampler", resampler_name(audio.first_resampler) + " to " +
                                                std::to_string(audio.first_sample_rate_hz));
   }
   if (audio.first_seconds > 0) {
     fields.emplace_back("first_seconds", std::to_string(audio.first_seconds));
   }
-  if (audio.padding == AudioOptions::Padding::xcodec2) fields.emplace_back("padding", "xcodec2");
+  if (audio.normalize) fields.emplace_back("normalize_audio", "true");
+  if (audio.padding != AudioOptions::Padding::none) {
+    const bool is_xcodec2 = audio.padding == AudioOptions::Padding::xcodec2;
+    fields.emplace_back("padding", is_xcodec2 ? "xcodec2" : "neucodec");
+  }
   fields.emplace_back("channels", channels_name(audio));
   // Only then: other runs keep the fingerprint that they have always had.
   if (audio.salvage) fields.emplace_back("salvage", "true");
@@ -249,12 +189,28 @@ Fingerprint features_fingerprint(const SeamlessM4TFeatureExtractorConfig& featur
   return fingerprint;
 }
 
+ExtractionOptions with_weighted_sum(ExtractionOptions options) {
+  if (options.state_weights.empty()) {
+    if (options.softmax) return options;
+    throw UsageError("", "no_softmax", "is given without weights of states", "both", "no_softmax");
+  }
+  if (options.states.empty()) options.states = "weighted";
+  if (options.states.find("weighted") == std::string::npos) {
+    throw UsageError("", "state_weights", "is given, no weighted sum is among the states",
+                     "weighted:0-24 for example, or no states", "state_weights");
+  }
+  return options;
+}
+
 Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
     : request_(std::move(request)),
       output_dtype_(options.output_dtype.value_or(dtype_of(request_.precision))),
-      attention_mask_(options.attention_mask),
-      pool_(options.pool),
-      preset_(options.preset) {
+      preset_(options.preset.empty() ? nullptr : &preset_named(options.preset)) {
+  if (preset_ != nullptr && preset_->rows_per_second > 0 && options.pool && options.pool->on()) {
+    throw UsageError("", "pool", "is given, preset " + options.preset + " takes rows by their time",
+                     "one of the two", "pool");
+  }
+  pool_ = options.pool.value_or(RowPooling{.frames = preset_ != nullptr ? preset_->pool : 1});
   const ModelDirectory model = resolve_model(request_.model, request_.revision);
   directory_ = model.path;
   watched_.add_model(directory_, model.weight_files);
@@ -262,50 +218,26 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
   config_ = load_config(request_, directory_);
   engine_ = choose_engine(request_, config_);
   features_ = load_features(config_, directory_);
-  choose_states(options.states);
-  if (options.chunk_seconds > 0) {
-    if (states_.empty() && config_.add_adapter) {
-      throw UsageError("", "chunk_seconds", "cannot cut what an adapter makes of a clip",
-                       "states to be requested, which are the encoder's", "chunk_seconds");
-    }
-    const double frame_seconds = 1 / features_.frame_rate_hz();
-    if (options.chunk_seconds < frame_seconds) {
-      throw UsageError("", "chunk_seconds",
-                       number_text(options.chunk_seconds) + " seconds are less than a frame",
-                       number_text(frame_seconds) + " or more", "chunk_seconds");
-    }
-    chunking_.frames = features_.frames_of(options.chunk_seconds);
-    chunking_.overlap =
-        static_cast<std::int64_t>(options.overlap_seconds * features_.frame_rate_hz());
-    if (chunking_.overlap >= chunking_.frames) {
-      throw UsageError("", "overlap_seconds",
-                       "is as long as a chunk, of " + std::to_string(chunking_.frames) + " frames",
-                       "less than --chunk-seconds", "overlap_seconds");
-    }
+  if (preset_ != nullptr && features_.sampling_rate != preset_->audio.target_sample_rate_hz) {
+    throw UsageError("", "preset",
+                     options.preset + " is for models of " +
+                         std::to_string(preset_->audio.target_sample_rate_hz) +
+                         " Hz, this one's feature extractor has " +
+                         std::to_string(features_.sampling_rate) + " Hz",
+                     "another model, or no preset", "preset");
   }
-  if (!options.stats.empty()) {
-    const Checkpoint file = open_statistics(options.stats);
-    // The states are the encoder's; only last_hidden_state is what an adapter makes of them.
-    const bool of_adapter = states_.empty() && config_.add_adapter;
-    const std::int64_t channels = of_adapter ? config_.adapter_size() : config_.hidden_size;
-    mean_ = read_statistic(file, "mean", channels, Statistic::mean);
-    var_ = read_statistic(file, "var", channels, Statistic::variance);
-    Sha256 sha;
-    for (const at::Tensor& value : {mean_, var_}) {
-      const at::Tensor wide = value.to(at::kDouble);  // holds every float type's values exactly
-      sha.add(std::string(c10::toString(value.scalar_type())) + ":");
-      sha.add(std::span(static_cast<const std::byte*>(wide.const_data_ptr()), wide.nbytes()));
-    }
-    stats_digest_ = sha.hex();
+  if (!options.state_weights.empty()) {
+    state_weights_ = std::make_shared<const StateWeights>(options.state_weights, options.softmax);
   }
+  choose_states(preset_ != nullptr ? std::string(preset_->states) : options.states);
+  if (options.chunk_seconds > 0) choose_chunks(options);
+  if (!options.stats.empty()) read_stats(options.stats);
   if (!options.kmeans.empty()) {
-    if (states_.size() > 1) {
-      throw UsageError("", "kmeans", "is given for " + std::to_string(states_.size()) + " states",
+    if (outputs_.size() > 1) {
+      throw UsageError("", "kmeans", "is given for " + std::to_string(outputs_.size()) + " states",
                        "one, as centres are of one", "kmeans");
     }
-    const bool of_adapter = states_.empty() && config_.add_adapter;
-    kmeans_ = std::make_shared<const KMeans>(
-        options.kmeans, of_adapter ? config_.adapter_size() : config_.hidden_size);
+    kmeans_ = std::make_shared<const KMeans>(options.kmeans, pool_.width(channels()));
     dedup_units_ = options.dedup_units;
   }
   if (output_dtype_ == computed_dtype()) output_dtype_.reset();  // the same outputs, the same run
@@ -316,28 +248,84 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
   watched_.check();
 }
 
-void Extraction::choose_states(const std::string& states) {
-  states_.clear();
-  if (!states.empty()) {
-    try {
-      states_ = parse_states(states, config_.num_hidden_layers);
-    } catch (const UsageError&) {
-      if (preset_.empty()) throw;
-      throw UsageError("", "preset",
-                       preset_ + " takes state " + states + ", the model's last is " +
-                           std::to_string(config_.num_hidden_layers),
-                       "a model with more layers", "preset");
-    }
+void Extraction::choose_chunks(const ExtractionOptions& options) {
+  if (is_of_adapter()) {
+    throw UsageError("", "chunk_seconds", "cannot cut what an adapter makes of a clip",
+                     "states to be requested, which are the encoder's", "chunk_seconds");
   }
+  const double frame_seconds = 1 / features_.frame_rate_hz();
+  if (options.chunk_seconds < frame_seconds) {
+    throw UsageError("", "chunk_seconds",
+                     number_text(options.chunk_seconds) + " seconds are less than a frame",
+                     number_text(frame_seconds) + " or more", "chunk_seconds");
+  }
+  chunking_.frames = features_.frames_of(options.chunk_seconds);
+  chunking_.overlap =
+      static_cast<std::int64_t>(options.overlap_seconds * features_.frame_rate_hz());
+  if (chunking_.overlap >= chunking_.frames) {
+    throw UsageError("", "overlap_seconds",
+                     "is as long as a chunk, of " + std::to_string(chunking_.frames) + " frames",
+                     "less than --chunk-seconds", "overlap_seconds");
+  }
+}
+
+void Extraction::read_stats(const std::string& path) {
+  const Checkpoint file = open_statistics(path);
+  mean_ = read_statistic(file, "mean", channels(), Statistic::mean);
+  var_ = read_statistic(file, "var", channels(), Statistic::variance);
+  Sha256 sha;
+  for (const at::Tensor& value : {mean_, var_}) {
+    const at::Tensor wide = value.to(at::kDouble);  // holds every float type's values exactly
+    sha.add(std::string(c10::toString(value.scalar_type())) + ":");
+    sha.add(std::span(static_cast<const std::byte*>(wide.const_data_ptr()), wide.nbytes()));
+  }
+  stats_digest_ = sha.hex();
+}
+
+// The states are the encoder's; only last_hidden_state is what an adapter makes of them.
+std::int64_t Extraction::channels() const noexcept {
+  return is_of_adapter() ? config_.adapter_size() : config_.hidden_size;
+}
+
+bool Extraction::has(StateOutput::Kind kind) const noexcept {
+  return std::any_of(outputs_.begin(), outputs_.end(),
+                     [&](const StateOutput& output) { return output.kind == kind; });
+}
+
+bool Extraction::has_sums() const noexcept {
+  return has(StateOutput::Kind::mean) || has(StateOutput::Kind::weighted);
+}
+
+void Extraction::choose_states(const std::string& states) {
+  try {
+    outputs_ = parse_states(states, config_.num_hidden_layers);
+  } catch (const UsageError&) {
+    if (preset_ == nullptr) throw;
+    const bool is_number = states.find(':') == std::string::npos;
+    throw UsageError("", "preset",
+                     std::string(preset_->name) + " takes " + (is_number ? "state " : "") + states +
+                         ", the model's last is " + std::to_string(config_.num_hidden_layers),
+                     "a model with more layers", "preset");
+  }
+  const auto has_last = [&](const StateOutput& output) {
+    return !output.states.empty() && output.states.back() == config_.num_hidden_layers;
+  };
   // The states here are the encoder's, whose bits no release of transformers changes.
-  const bool wants_tied = !states_.empty() && states_.back() == config_.num_hidden_layers &&
-                          config_.add_adapter && config_.ties_last_hidden_state();
-  if (wants_tied) {
-    const std::string setting = preset_.empty() ? "states" : "preset";
+  if (std::any_of(outputs_.begin(), outputs_.end(), has_last) && config_.add_adapter &&
+      config_.ties_last_hidden_state()) {
+    const std::string setting = preset_ == nullptr ? "states" : "preset";
     throw UsageError("", setting,
-                     "state " + std::to_string(states_.back()) +
+                     "state " + std::to_string(config_.num_hidden_layers) +
                          " is what the adapter makes of it in a model with tie_last_hidden_states",
                      "states before it, or none, which gives last_hidden_state", setting);
+  }
+  for (const StateOutput& output : outputs_) {
+    if (output.kind != StateOutput::Kind::weighted) continue;
+    if (!state_weights_) {
+      throw UsageError("", "state_weights", "is not given, the states have a weighted sum",
+                       "a .npy or safetensors file of weights", "state_weights");
+    }
+    (void)state_weights_->of(output.states.size());
   }
 }
 
@@ -351,13 +339,18 @@ Fingerprint Extraction::fingerprint(const AudioOptions& audio) const {
   Fingerprint fingerprint = fingerprint_of("extract");
   auto& fields = fingerprint.fields;
   fields.emplace_back("model", model_identity_);
-  fields.emplace_back("states", states_name(states_));
+  fields.emplace_back("states", text_of(outputs_));
+  if (has(StateOutput::Kind::weighted)) {
+    fields.emplace_back("state_weights", state_weights_->digest());
+  }
   fields.emplace_back("stats", stats_digest_.empty() ? "none" : stats_digest_);
   add_computation(fingerprint, request_, engine_, config_, lora_identity_);
-  if (!preset_.empty()) fields.emplace_back("preset", preset_);
-  if (!attention_mask_) fields.emplace_back("attention_mask", "none");
-  if (states_.empty() && config_.add_adapter) fields.emplace_back("mask", "the adapter's");
-  if (pool_ > 1) fields.emplace_back("pool", std::to_string(pool_));
+  if (preset_ != nullptr) {
+    fields.emplace_back("preset", preset_->name);
+    if (!preset_->attention_mask) fields.emplace_back("attention_mask", "none");
+  }
+  if (is_of_adapter()) fields.emplace_back("mask", "the adapter's");
+  if (pool_.on()) fields.emplace_back("pool", pool_.text());
   if (kmeans_) fields.emplace_back("kmeans", kmeans_->digest());
   if (dedup_units_) fields.emplace_back("kmeans_dedup", "true");
   if (output_dtype_) {
@@ -386,19 +379,16 @@ std::vector<std::string> Extraction::tensor_names() const {
   if (dedup_units_) return {"units", "counts"};
   if (kmeans_) return {"units", "attention_mask"};
   std::vector<std::string> names;
-  for (const std::int64_t state : states_)
-    names.push_back("hidden_states." + std::to_string(state));
-  if (names.empty()) names.emplace_back("last_hidden_state");
+  for (const StateOutput& output : outputs_) names.push_back(output.name());
   names.emplace_back("attention_mask");
   return names;
 }
 
 std::vector<std::int64_t> Extraction::row_bytes() const {
   if (kmeans_) return {sizeof(std::int64_t), sizeof(std::int64_t)};
-  const bool of_adapter = states_.empty() && config_.add_adapter;
-  const std::int64_t channels = of_adapter ? config_.adapter_size() : config_.hidden_size;
   std::vector<std::int64_t> bytes(
-      states(), channels * static_cast<std::int64_t>(c10::elementSize(output_dtype())));
+      states(),
+      pool_.width(channels()) * static_cast<std::int64_t>(c10::elementSize(output_dtype())));
   bytes.push_back(sizeof(std::int64_t));  // attention_mask
   return bytes;
 }
@@ -411,15 +401,15 @@ std::int64_t Extraction::batch_frames(std::optional<double> seconds) const {
   if (engine_.kind == EngineKind::device) {
     return frames_on_devices(request_, config_, features_,
                              {.dtype = dtype_of(request_.precision),
-                              .states = states(),
+                              // Sums are float32 while they grow.
+                              .states = has_sums() ? 2 * states() : states(),
                               .output_dtype = output_dtype(),
                               .at_once = batches_at_once(engine_)});
   }
   // Rows of the engine's matrices, and of each state: in the engine's hands, the clip's and the
   // writer's.
   const std::int64_t row_bytes = 4 * config_.hidden_size;
-  const auto states = static_cast<std::int64_t>(std::max<std::size_t>(1, states_.size()));
-  const std::int64_t frame_bytes = (8 + 3 * states) * row_bytes;
+  const std::int64_t frame_bytes = (8 + 3 * static_cast<std::int64_t>(states())) * row_bytes;
   return std::clamp(usable_memory() / 4 / functions() / frame_bytes,
                     features_.frames_of(kMinBatchSeconds), features_.frames_of(kBatchSeconds));
 }
@@ -453,40 +443,102 @@ std::shared_ptr<Engine> Extraction::load_on(const ModelRequest& request, LoadRep
   return engine;
 }
 
+ComputeStates Extraction::compute_states(std::shared_ptr<Engine> engine) const {
+  if (!has_sums()) {
+    std::vector<StateId> wanted;
+    for (const StateOutput& output : outputs_) {
+      wanted.push_back(is_last_hidden_state() ? StateId::last_hidden_state()
+                                              : StateId(output.states.front()));
+    }
+    return [engine = std::move(engine), wanted](const std::vector<EngineClip>& clips) {
+      return engine->compute(clips, wanted);
+    };
+  }
+  std::vector<StateSum> sums;
+  for (const StateOutput& output : outputs_) {
+    sums.push_back({output.states, output.kind == StateOutput::Kind::weighted
+                                       ? state_weights_->of(output.states.size())
+                                       : std::vector<double>{}});
+  }
+  return [engine = std::move(engine), sums](const std::vector<EngineClip>& clips) {
+    return engine->compute_sums(clips, sums);
+  };
+}
+
+// What is made of the states of a clip, on the device where they are.
+struct Extraction::Steps {
+  at::Tensor mean, deviation;  // undefined without statistics
+  bool layer_norm = false;
+  RowPooling pool;
+  double rows_per_second = 0;
+
+  // `clip` is what the model got, `counted` as counted_rows() has it.
+  at::Tensor run(const at::Tensor& computed, const EngineClip& clip,
+                 const at::Tensor& counted) const {
+    at::Tensor rows = mean.defined() ? (computed - mean) / deviation : computed;
+    if (layer_norm) rows = at::layer_norm(rows, {rows.size(1)});
+    rows = pooled_rows(rows, counted, pool);
+    return rows_per_second > 0 ? nearest_rows(rows, clip.seconds * rows_per_second) : rows;
+  }
+  at::Tensor mask(const at::Tensor& mask, const EngineClip& clip) const {
+    const at::Tensor of_rows = pooled_mask(mask, pool);
+    if (rows_per_second == 0) return of_rows.contiguous();
+    return nearest_rows(of_rows.unsqueeze(1).to(at::kFloat), clip.seconds * rows_per_second)
+        .squeeze(1)
+        .to(mask.scalar_type());
+  }
+  // Whether there is a row for each of the states'.
+  bool keeps_rows() const { return !pool.on() && rows_per_second == 0; }
+};
+
 BatchFunction Extraction::function_on(std::shared_ptr<Engine> engine, c10::Device device,
                                       std::int64_t batch_frames) const {
-  std::vector<StateId> wanted(states_.begin(), states_.end());
-  if (wanted.empty()) wanted.push_back(StateId::last_hidden_state());
-  const at::Tensor mean = mean_.defined() ? mean_.to(device) : at::Tensor();
-  const at::Tensor deviation = var_.defined() ? at::sqrt(var_.to(device)) : at::Tensor();
+  Steps steps;
+  if (mean_.defined()) {
+    steps.mean = mean_.to(device);
+    steps.deviation = at::sqrt(var_.to(device));
+  }
+  steps.pool = pool_;
+  bool is_masked = true;
+  if (preset_ != nullptr) {
+    steps.layer_norm = preset_->layer_norm;
+    steps.rows_per_second = preset_->rows_per_second;
+    is_masked = preset_->attention_mask;
+  }
   // The model's own NaN and infinities are stored; what is made of its states adds none. Those of
   // a model in float16 mostly come from values beyond it.
-  const bool converted = mean.defined() || output_dtype_;
+  const bool converted = steps.mean.defined() || output_dtype_ || steps.layer_norm;
   const bool is_float16 = request_.precision == Precision::float16;
   const std::string setting = output_dtype_ ? "output_dtype" : "precision";
-  const bool of_adapter = states_.empty() && config_.add_adapter;
-  return [=, names = tensor_names(), chunking = chunking_, dtype = output_dtype(), config = config_,
-          masked = attention_mask_, pool = pool_, kmeans = kmeans_,
-          dedup = dedup_units_](const std::vector<EngineClip>& clips) {
+  return [=, compute = compute_states(std::move(engine)), names = tensor_names(),
+          chunking = chunking_, dtype = output_dtype(), config = config_, kmeans = kmeans_,
+          dedup = dedup_units_, of_adapter = is_of_adapter(),
+          count = outputs_.size()](const std::vector<EngineClip>& clips) {
     const at::NoGradGuard no_grad;
     std::vector<EngineClip> inputs = clips;
-    if (!masked) {
+    if (!is_masked) {
       for (EngineClip& clip : inputs) clip.attention_mask = at::Tensor();
     }
-    const auto states = states_in_chunks(*engine, inputs, wanted, chunking, batch_frames);
-    const auto widen = [&](const at::Tensor& computed) {
-      return pooled(mean.defined() ? (computed - mean) / deviation : computed, pool);
+    const auto states = states_in_chunks(compute, inputs, chunking, batch_frames);
+    const auto widen = [&](std::size_t clip, const at::Tensor& computed) {
+      const at::Tensor counted =
+          steps.pool.of_clip
+              ? counted_rows(config, inputs[clip].attention_mask, computed.size(0), !of_adapter)
+              : at::Tensor();
+      return steps.run(computed, inputs[clip], counted);
     };
     const auto bad_of = [&](const at::Tensor& computed, const at::Tensor& wide,
                             const at::Tensor& narrow) {
       const at::Tensor bad = narrow.isfinite().logical_not();
-      return is_float16 || kmeans ? bad : bad.logical_and((pool > 1 ? wide : computed).isfinite());
+      return is_float16 || kmeans
+                 ? bad
+                 : bad.logical_and((steps.keeps_rows() ? computed : wide).isfinite());
     };
     // A device is waited for once, when all is queued.
     std::vector<at::Tensor> stored, are_bad;
-    for (const ClipStates& clip : states) {
-      for (const at::Tensor& computed : clip.states) {
-        const at::Tensor wide = widen(computed);
+    for (std::size_t clip = 0; clip < states.size(); ++clip) {
+      for (const at::Tensor& computed : states[clip].states) {
+        const at::Tensor wide = widen(clip, computed);
         const at::Tensor narrow = wide.to(dtype);
         stored.push_back(kmeans ? kmeans->units(narrow) : narrow);
         // What is not finite is near to no centre.
@@ -498,10 +550,11 @@ BatchFunction Extraction::function_on(std::shared_ptr<Engine> engine, c10::Devic
     if (!are_bad.empty()) stored.push_back(at::stack(are_bad));
     stored = download(stored);
     if (!are_bad.empty() && stored.back().any().item<bool>()) {
-      for (const ClipStates& clip : states) {
-        for (std::size_t i = 0; i < wanted.size(); ++i) {
-          const at::Tensor wide = widen(clip.states[i]);
-          check_range(bad_of(clip.states[i], wide, wide.to(dtype)), wide, dtype, names[i], setting);
+      for (std::size_t clip = 0; clip < states.size(); ++clip) {
+        for (std::size_t i = 0; i < count; ++i) {
+          const at::Tensor& computed = states[clip].states[i];
+          const at::Tensor wide = widen(clip, computed);
+          check_range(bad_of(computed, wide, wide.to(dtype)), wide, dtype, names[i], setting);
         }
       }
     }
@@ -511,7 +564,7 @@ BatchFunction Extraction::function_on(std::shared_ptr<Engine> engine, c10::Devic
       // HF: without a mask all frames count.
       at::Tensor mask = clips[clip].attention_mask;
       if (!mask.defined()) mask = at::ones({clips[clip].input_features.size(0)}, at::kLong);
-      for (std::size_t i = 0; i < wanted.size(); ++i, ++rows) {
+      for (std::size_t i = 0; i < count; ++i, ++rows) {
         if (of_adapter) mask = adapted_mask(config, mask, states[clip].states[i].size(0));
         if (dedup) {
           UnitRuns runs = unit_runs(*rows);
@@ -519,10 +572,10 @@ BatchFunction Extraction::function_on(std::shared_ptr<Engine> engine, c10::Devic
           outputs[clip].emplace_back(names[1], std::move(runs.counts));
           continue;
         }
-        outputs[clip].emplace_back(names[i], std::move(*rows));
+        outputs[clip].emplace_back(names[i], rows->contiguous());
       }
       if (dedup) continue;
-      outputs[clip].emplace_back(names.back(), pooled_mask(mask, pool).contiguous());
+      outputs[clip].emplace_back(names.back(), steps.mask(mask, clips[clip]));
     }
     return outputs;
   };

@@ -17,9 +17,15 @@
 #include "tool/run/chunking.h"
 #include "tool/run/clip_run.h"
 #include "tool/store/fingerprint.h"
+#include "tool/tasks/audio_choice.h"
+#include "tool/tasks/chunked_states.h"
 #include "tool/tasks/kmeans.h"
 #include "tool/tasks/model_identity.h"
 #include "tool/tasks/model_request.h"
+#include "tool/tasks/pooling.h"
+#include "tool/tasks/preset.h"
+#include "tool/tasks/state_output.h"
+#include "tool/tasks/state_weights.h"
 #include "w2vbert/audio/audio_file.h"
 #include "w2vbert/checkpoint/load.h"
 #include "w2vbert/config/seamless_m4t_feature_extractor_config.h"
@@ -28,16 +34,9 @@
 
 namespace w2vbert::tool {
 
-// "all" (0 to num_hidden_layers) or numbers between commas -> sorted, each once. Throws UsageError
-// for anything else, and for a state beyond the last layer.
-std::vector<std::int64_t> parse_states(const std::string& text, std::int64_t num_hidden_layers);
-
 // HF's feature extractor settings: of a model, or the class's defaults for "".
 SeamlessM4TFeatureExtractorConfig feature_settings(const std::string& model,
                                                    const std::string& revision = "");
-
-// AudioOptions::channel where each channel is a clip of its own, whose number the input list knows.
-inline constexpr int kEachChannel = 0;
 
 // What runs depend on: of any command; of how audio is read; of how a model computes.
 Fingerprint fingerprint_of(const char* command);
@@ -52,21 +51,26 @@ Fingerprint features_fingerprint(const SeamlessM4TFeatureExtractorConfig& featur
 
 // What is made of the clips.
 struct ExtractionOptions {
-  std::string states;  // as parse_states takes them, or "" for last_hidden_state
-  std::string stats;   // a safetensors file with mean and var (C), or ""
+  std::string states;         // as parse_states takes them, or "" for last_hidden_state
+  std::string state_weights;  // a file as StateWeights takes it, of a weighted sum, or ""
+  bool softmax = true;        // whether its softmax weights
+  std::string stats;          // a safetensors file with mean and var (C), or ""
   // Long clips go through the model in chunks of so many seconds, which overlap; 0: whole.
   double chunk_seconds = 0;
   double overlap_seconds = 0;
   std::optional<c10::ScalarType>
-      output_dtype;            // of the states in the files; default: the precision's
-  bool attention_mask = true;  // whether the model gets the extractor's
-  std::int64_t pool = 1;       // frames whose mean is one row; what is left over at the end is cut
-  std::string kmeans;          // a .npy file of centres, whose numbers are written instead, or ""
-  bool dedup_units = false;    // runs of equal units as one, with their lengths
-  std::string preset;          // that the options come from, for the record
+      output_dtype;                // of the states in the files; default: the precision's
+  std::optional<RowPooling> pool;  // default: the preset's, else none
+  std::string kmeans;        // a .npy file of centres, whose numbers are written instead, or ""
+  bool dedup_units = false;  // runs of equal units as one, with their lengths
+  std::string preset;        // a name of presets(), whose steps are followed, or ""
   // Whether fingerprint() will be asked for, for which every byte of the model is read.
   bool fingerprint = true;
 };
+
+// The options with what they imply: a file of weights asks for the weighted sum of all states where
+// it says nothing of states. Throws UsageError for weights without a sum.
+ExtractionOptions with_weighted_sum(ExtractionOptions options);
 
 // How much chunks overlap where nobody says it.
 inline constexpr double kOverlapSeconds = 2;
@@ -87,7 +91,7 @@ class Extraction {
   // How many functions load() gives, which run at the same time.
   std::int64_t functions() const noexcept { return request_.devices() * batches_at_once(engine_); }
   // Tensors of states in each output, and their type in the files.
-  std::size_t states() const noexcept { return std::max<std::size_t>(1, states_.size()); }
+  std::size_t states() const noexcept { return outputs_.size(); }
   c10::ScalarType output_dtype() const;
   // Names of the tensors in an output: the states in ascending order, or units, and attention_mask;
   // or units and counts.
@@ -96,8 +100,8 @@ class Extraction {
   // Only with ExtractionOptions::fingerprint.
   Fingerprint fingerprint(const AudioOptions& audio) const;
 
-  // Loads the weights. A function's tensors are last_hidden_state, or hidden_states.<n> for each
-  // state, (T, C) in output_dtype, else in the precision's (what HF returns), whatever the
+  // Loads the weights. A function's tensors are named as StateOutput::name says, (T, C) in
+  // output_dtype, else in the precision's (what HF returns), whatever the
   // statistics have, or units (T) int64 of such a state; and attention_mask (T) int64. Or, where
   // runs are one, units and counts (U) int64 of all T frames. In one call of the engine there are
   // `batch_frames` frames at most, or one clip or chunk of one. `report`, when not null, gets what
@@ -124,6 +128,17 @@ class Extraction {
  private:
   c10::ScalarType computed_dtype() const;  // what it is without --output-dtype
   void choose_states(const std::string& states);
+  void choose_chunks(const ExtractionOptions& options);
+  void read_stats(const std::string& path);
+  bool is_last_hidden_state() const noexcept {
+    return outputs_.front().kind == StateOutput::Kind::last_hidden_state;
+  }
+  bool has(StateOutput::Kind kind) const noexcept;
+  bool has_sums() const noexcept;
+  bool is_of_adapter() const noexcept { return is_last_hidden_state() && config_.add_adapter; }
+  std::int64_t channels() const noexcept;  // of a state
+  ComputeStates compute_states(std::shared_ptr<Engine> engine) const;
+  struct Steps;
   std::shared_ptr<Engine> load_on(const ModelRequest& request, LoadReport* report,
                                   const std::function<bool()>& interrupt_asked) const;
   BatchFunction function_on(std::shared_ptr<Engine> engine, c10::Device device,
@@ -134,16 +149,16 @@ class Extraction {
   Wav2Vec2BertConfig config_;
   SeamlessM4TFeatureExtractorConfig features_;
   EngineChoice engine_;
-  std::vector<std::int64_t> states_;  // empty: last_hidden_state
-  at::Tensor mean_, var_;             // (C), undefined without statistics
+  std::vector<StateOutput> outputs_;                   // one at least
+  std::shared_ptr<const StateWeights> state_weights_;  // or null
+  at::Tensor mean_, var_;                              // (C), undefined without statistics
   std::string stats_digest_;
   Chunking chunking_;
   std::optional<c10::ScalarType> output_dtype_;
-  bool attention_mask_ = true;
-  std::int64_t pool_ = 1;
+  RowPooling pool_;
   std::shared_ptr<const KMeans> kmeans_;  // or null
   bool dedup_units_ = false;
-  std::string preset_;
+  const Preset* preset_ = nullptr;  // or null
   std::string model_identity_;
   std::string lora_identity_;  // empty without one
   WatchedFiles watched_;       // what the fingerprint is of

@@ -18,7 +18,6 @@
 #include "w2vbert/checkpoint/model_directory.h"
 #include "w2vbert/core/error.h"
 #include "w2vbert/features/seamless_m4t_feature_extractor.h"
-#include "w2vbert/models/output_lengths.h"
 #include "w2vbert/models/wav2vec2_bert_for_audio_frame_classification.h"
 #include "w2vbert/models/wav2vec2_bert_for_ctc.h"
 #include "w2vbert/models/wav2vec2_bert_for_sequence_classification.h"
@@ -208,19 +207,8 @@ HeadModel::Loaded HeadModel::load_pooling(const ModelRequest& request, LoadRepor
   result.head = [config = config_, pooling = pooled_.pooling,
                  of_encoder = pooled_.state.has_value()](const std::vector<at::Tensor>& states,
                                                          const at::Tensor& mask) {
-    at::Tensor rows = states.front();  // (T, C)
-    if (mask.defined()) {
-      const at::Tensor masks = mask.to(rows.device()).unsqueeze(0);
-      const at::Tensor counted =  // of an adapter's frames: (1, T) -> (T')
-          of_encoder ? masks[0].to(at::kBool)
-                     : get_feature_vector_attention_mask(config, rows.size(0), masks)[0];
-      rows = rows.index({counted});
-    }
-    const at::Tensor mean = rows.mean(0);
-    if (pooling == Pooling::mean) return mean;
-    TORCH_CHECK_VALUE(rows.size(0) > 1, "has ", rows.size(0),
-                      " frames, expected 2 at least for a deviation");
-    return at::cat({mean, rows.std(0)});
+    const at::Tensor& rows = states.front();  // (T, C)
+    return pooled_vector(rows, counted_rows(config, mask, rows.size(0), of_encoder), pooling);
   };
   if (report) *report = std::move(loaded.report);
   return result;

@@ -13,6 +13,7 @@
 #include "tool/run/answer_run.h"
 #include "tool/run/windows.h"
 #include "tool/tasks/model_request.h"
+#include "tool/tasks/pooling.h"
 #include "w2vbert/checkpoint/load.h"
 #include "w2vbert/config/seamless_m4t_feature_extractor_config.h"
 #include "w2vbert/config/wav2vec2_bert_config.h"
@@ -34,11 +35,6 @@ Head head_of(const Wav2Vec2BertConfig& config);
 // HF's class with that head; of Head::pooling the class without one.
 const char* class_of(Head head);
 
-// How states become one vector: over the frames that the mask counts.
-enum class Pooling {
-  mean,      // (T, C) -> (C)
-  mean_std,  // -> (2C): and the deviation behind it, torch.std's
-};
 struct PooledStates {
   Pooling pooling = Pooling::mean;
   std::optional<std::int64_t> state;  // number among hidden_states; else last_hidden_state

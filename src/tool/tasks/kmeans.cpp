@@ -2,14 +2,11 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <cstddef>
 #include <span>
 
-#include "core/file.h"
-#include "core/text.h"
-#include "tool/store/npy_header.h"
 #include "tool/store/sha256.h"
+#include "tool/tasks/npy_tensor.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -19,45 +16,20 @@ constexpr const char* kSetting = "kmeans";
 constexpr std::int64_t kMaxCentres = std::int64_t{1} << 24;
 constexpr std::int64_t kRowsAtOnce = 4096;  // of which the distances are made
 
-[[noreturn]] void refuse(const std::string& path, const std::string& problem,
-                         const std::string& expected) {
-  throw CheckpointError(path, "", problem, expected, kSetting);
-}
-
 at::Tensor read_centres(const std::string& path, std::int64_t channels) {
-  const std::string expected =
-      "a .npy file of float32 or float64 centres of shape (K, " + std::to_string(channels) +
-      "), as scripts/convert_kmeans.py makes one of joblib's and fairseq's";
-  const auto file = InputFile::open<CheckpointError>(path);
-  std::string head(static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), kMaxNpyHeadBytes)),
-                   '\0');
-  file.read_at(0, head.data(), head.size());
-  const auto array = read_npy_head(head);
-  if (!array) refuse(path, "is no .npy file", expected);
-  const bool is_wide = array->descr == "<f8";
-  const bool fits = (is_wide || array->descr == "<f4") && array->shape.size() == 2 &&
-                    array->shape[0] > 0 && array->shape[0] <= kMaxCentres &&
-                    array->shape[1] == channels;
-  if (!fits) {
-    refuse(path,
-           "has the type " + quote_bytes(array->descr, 20) + " and the shape " +
-               shape_text(array->shape),
-           expected);
-  }
-  const std::uint64_t bytes = static_cast<std::uint64_t>(array->shape[0]) *
-                              static_cast<std::uint64_t>(channels) * (is_wide ? 8 : 4);
-  if (file.size() - array->data_offset != bytes) {
-    refuse(path, "has " + std::to_string(file.size() - array->data_offset) + " bytes of values",
-           std::to_string(bytes) + " for the shape " + shape_text(array->shape));
-  }
-  std::vector<std::int64_t> shape = array->shape;
-  if (array->fortran_order) std::swap(shape[0], shape[1]);
-  const at::Tensor stored = at::empty(shape, is_wide ? at::kDouble : at::kFloat);
-  file.read_at(array->data_offset, stored.mutable_data_ptr(), bytes);
   const at::Tensor centres =
-      (array->fortran_order ? stored.t() : stored).to(at::kDouble).contiguous();
+      read_npy(path, kSetting,
+               "a .npy file of float32 or float64 centres of shape (K, " +
+                   std::to_string(channels) +
+                   "), as scripts/convert_kmeans.py makes one of joblib's and fairseq's",
+               [&](const NpyArray& array) {
+                 return (array.descr == "<f4" || array.descr == "<f8") && array.shape.size() == 2 &&
+                        array.shape[0] > 0 && array.shape[0] <= kMaxCentres &&
+                        array.shape[1] == channels;
+               })
+          .to(at::kDouble);
   if (!centres.isfinite().all().item<bool>()) {
-    refuse(path, "has a value that is not finite", "finite ones");
+    throw CheckpointError(path, "", "has a value that is not finite", "finite ones", kSetting);
   }
   return centres;
 }

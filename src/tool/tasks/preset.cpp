@@ -1,5 +1,8 @@
 #include "tool/tasks/preset.h"
 
+#include "core/text.h"
+#include "w2vbert/core/error.h"
+
 namespace w2vbert::tool {
 namespace {
 
@@ -47,21 +50,91 @@ AudioOptions xcodec2() {
   return audio;
 }
 
+// torchaudio.load, transforms.Resample, and zeros to the next multiple of 320 samples
+AudioOptions neucodec() {
+  AudioOptions audio = librosa();
+  audio.resampler = Resampler::sinc_transform;
+  audio.padding = AudioOptions::Padding::neucodec;
+  return audio;
+}
+
+// soundfile.read, julius.ResampleFrac, the mean of the channels, and that normalised
+AudioOptions tribev2() {
+  AudioOptions audio = librosa();
+  audio.resampler = Resampler::julius;
+  audio.normalize = true;
+  return audio;
+}
+
+// torchaudio.load, the mean of the channels, transforms.Resample
+AudioOptions audiotoken() {
+  AudioOptions audio = librosa();
+  audio.resampler = Resampler::sinc_transform;
+  return audio;
+}
+
 }  // namespace
 
 const std::vector<Preset>& presets() {
   static const std::vector<Preset> all = {
-      {"indextts2", "IndexTTS-2, speaker prompt: state 17, normalised", indextts2_speaker(), true,
-       17, true, 1},
-      {"indextts2-emotion", "IndexTTS-2, emotion prompt: state 17, normalised", indextts2_emotion(),
-       true, 17, true, 1},
-      {"maskgct", "MaskGCT: state 17, normalised", librosa(), true, 17, true, 1},
-      {"dualcodec", "DualCodec: state 17, normalised, mean of 4 frames (--pool 2: 25 Hz)",
-       dualcodec(), true, 17, true, 4},
-      {"xcodec2", "X-Codec2: state 16, padded, no mask", xcodec2(), false, 16, false, 1},
-      {"sidon", "Sidon: state 8, with its adapter (lora)", librosa(), true, 8, false, 1},
+      {.name = "indextts2",
+       .summary = "IndexTTS-2, speaker prompt: state 17, normalised",
+       .audio = indextts2_speaker(),
+       .states = "17",
+       .stats = true},
+      {.name = "indextts2-emotion",
+       .summary = "IndexTTS-2, emotion prompt: state 17, normalised",
+       .audio = indextts2_emotion(),
+       .states = "17",
+       .stats = true},
+      {.name = "maskgct",
+       .summary = "MaskGCT: state 17, normalised",
+       .audio = librosa(),
+       .states = "17",
+       .stats = true},
+      {.name = "dualcodec",
+       .summary = "DualCodec: state 17, normalised, mean of 4 frames (--pool 2: 25 Hz)",
+       .audio = dualcodec(),
+       .states = "17",
+       .stats = true,
+       .pool = 4},
+      {.name = "xcodec2",
+       .summary = "X-Codec2: state 16, padded, no mask",
+       .audio = xcodec2(),
+       .attention_mask = false,
+       .states = "16"},
+      {.name = "sidon",
+       .summary = "Sidon: state 8, with its adapter (lora)",
+       .audio = librosa(),
+       .states = "8"},
+      {.name = "neucodec",
+       .summary = "NeuCodec: state 16, padded, no mask",
+       .audio = neucodec(),
+       .attention_mask = false,
+       .states = "16"},
+      {.name = "tribev2",
+       .summary = "TRIBE v2: means of states 12 to 17 and 18 to 24 at 2 Hz, no mask",
+       .audio = tribev2(),
+       .attention_mask = false,
+       .states = "mean:12-17,mean:18-24",
+       .rows_per_second = 2},
+      {.name = "audiotoken",
+       .summary = "audiotoken, semantic_m: state 19 after a LayerNorm (--kmeans: its tokens)",
+       .audio = audiotoken(),
+       .states = "19",
+       .layer_norm = true},
   };
   return all;
+}
+
+const Preset& preset_named(const std::string& name) {
+  std::vector<std::string> known;
+  for (const Preset& preset : presets()) {
+    if (preset.name == name) return preset;
+    known.emplace_back(preset.name);
+  }
+  throw UsageError("", "preset", in_quotes(name) + " is unknown", "one of " + comma_list(known),
+                   "preset");
 }
 
 AudioOptions with_way_of(const Preset& preset, AudioOptions audio) {
@@ -72,8 +145,36 @@ AudioOptions with_way_of(const Preset& preset, AudioOptions audio) {
   audio.first_resampler = way.first_resampler;
   audio.first_seconds = way.first_seconds;
   audio.padding = way.padding;
+  audio.normalize = way.normalize;
   audio.channels = way.channels;
   return audio;
+}
+
+void check_beside(const Preset& preset, const BesidePreset& given) {
+  const std::string name(preset.name);
+  const auto refuse = [&](const char* setting, const std::string& problem,
+                          const std::string& expected) {
+    throw UsageError("", setting, problem, expected, setting);
+  };
+  const auto check = [&](const char* setting, bool agrees, const std::string& preset_says) {
+    if (agrees) return;
+    refuse(setting, "is not what --preset " + name + " does", preset_says + ", or no --preset");
+  };
+  const AudioOptions& audio = preset.audio;
+  check("states", given.states.empty() || given.states == preset.states,
+        std::string(preset.states));
+  check("state_weights", given.state_weights.empty(), "no --state-weights");
+  check("resampler", !given.resampler || *given.resampler == audio.resampler,
+        audio.resampler == Resampler::soxr ? "soxr" : "no --resampler");
+  check("channels", !given.channels || given.channels->channels == audio.channels, "mix");
+  if (preset.stats && given.stats.empty()) {
+    refuse("stats", "is not given, --preset " + name + " needs it",
+           "a safetensors file with mean and var (scripts/convert_stats.py makes one)");
+  }
+  if (!preset.stats && !given.stats.empty()) {
+    refuse("stats", "is given, --preset " + name + " stores the states as they are",
+           "one of the two");
+  }
 }
 
 }  // namespace w2vbert::tool

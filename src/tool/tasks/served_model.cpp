@@ -20,16 +20,21 @@ std::vector<MadeOfClip> features_alone(const std::vector<EngineClip>& clips) {
   return made;
 }
 
-ExtractionOptions without_fingerprint() {
+ExtractionOptions options_of(const SumWeights& weights) {
+  if (!weights.softmax && weights.state_weights.empty()) {
+    throw UsageError("", "no_softmax", "is given without weights of states", "both", "no_softmax");
+  }
   ExtractionOptions options;
+  options.state_weights = weights.state_weights;
+  options.softmax = weights.softmax;
   options.fingerprint = false;
   return options;
 }
 
 }  // namespace
 
-ServedModel::ServedModel(const ModelRequest& request)
-    : extraction_(request, without_fingerprint()) {
+ServedModel::ServedModel(const ModelRequest& request, const SumWeights& weights)
+    : extraction_(request, options_of(weights)) {
   const std::vector<std::string>& classes = extraction_.config().architectures;
   if (classes.empty() || classes.front() != kCtcClass) {
     why_no_text_ = "the model is no " + std::string(kCtcClass);

@@ -24,13 +24,19 @@ struct MadeOfClip {
   Wav2Vec2CTCTokenizer::Output text = {};
 };
 
+// How a weighted sum of states is made, where one is asked for: as ExtractionOptions has it.
+struct SumWeights {
+  std::string state_weights = {};
+  bool softmax = true;
+};
+
 class ServedModel {
  public:
   using Function = std::function<std::vector<MadeOfClip>(const std::vector<EngineClip>&)>;
 
-  // Reads configs and the tokenizer, no weights. A Wav2Vec2BertForCTC whose tokenizer is not there
-  // gives no text. Throws ConfigError, CheckpointError, UsageError.
-  explicit ServedModel(const ModelRequest& request);
+  // Reads configs and the tokenizer, no weights but those of sums. A Wav2Vec2BertForCTC whose
+  // tokenizer is not there gives no text. Throws ConfigError, CheckpointError, UsageError.
+  explicit ServedModel(const ModelRequest& request, const SumWeights& weights = {});
 
   const SeamlessM4TFeatureExtractorConfig& features() const noexcept {
     return extraction_.features();

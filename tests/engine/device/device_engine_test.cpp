@@ -62,6 +62,32 @@ TEST(DeviceEngine, GivesTheMirrorsStatesForRandomConfigsAndRaggedBatches) {
   RecordProperty("largest_difference", ::testing::PrintToString(largest));
 }
 
+TEST(DeviceEngine, AddsStatesUpAsTheyPass) {
+  for (unsigned seed = 0; seed < 8; ++seed) {
+    std::mt19937 random(seed);
+    auto config = random_device_config(random);
+    config.num_hidden_layers = 3;
+    auto model = model_of(config, seed);
+    const auto clips = random_device_clips(random, config.feature_projection_input_dim);
+    const std::vector<StateSum> sums = {{{2}, {}}, {{0, 1, 3}, {}}, {{1, 2}, {0.5, -2}}};
+    const auto mirror = ReferenceEngine(model).compute_sums(clips, sums);
+    DeviceEngine engine = device_engine(std::move(model));
+    const auto got = engine.compute_sums(clips, sums);
+    const auto states = engine.compute(clips, {0, 1, 2, 3});
+    ASSERT_THAT(got, SizeIs(clips.size()));
+    for (std::size_t clip = 0; clip < clips.size(); ++clip) {
+      const auto& of = states[clip].states;
+      EXPECT_TRUE(torch::equal(got[clip].states[0], of[2]));
+      EXPECT_TRUE(torch::equal(got[clip].states[1], (of[0] + of[1] + of[3]) / 3));
+      EXPECT_TRUE(torch::equal(got[clip].states[2], of[1] * 0.5 + of[2] * -2));
+      for (std::size_t i = 0; i < sums.size(); ++i) {
+        EXPECT_LT(difference(got[clip].states[i], mirror[clip].states[i]), 4 * kTolerance)
+            << "seed " << seed << ", clip " << clip << ", sum " << i;
+      }
+    }
+  }
+}
+
 class DeviceEngineIn : public ::testing::TestWithParam<Precision> {};
 
 TEST_P(DeviceEngineIn, IsNoFurtherFromFloat32ThanTheMirrorIs) {

@@ -352,13 +352,15 @@ class Presets : public Extract {
  protected:
   void SetUp() override {
     Extract::SetUp();
-    make_small_model(model_, R"("num_hidden_layers": 18)");
+    make_small_model(model_, R"("num_hidden_layers": 24)");
     write_safetensors(stats_,
                       {{"mean", at::zeros(kSmallHiddenSize)}, {"var", at::ones(kSmallHiddenSize)}});
   }
   Words preset(const std::string& name, const Words& more = {}) const {
     Words all = one(a_, {"--preset", name});
-    if (name != "sidon" && name != "xcodec2") all = with(all, {"--stats", stats_});
+    if (name.starts_with("indextts2") || name == "maskgct" || name == "dualcodec") {
+      all = with(all, {"--stats", stats_});
+    }
     return with(all, more);
   }
   std::string stats_ = scratch_ / "stats.safetensors";
@@ -381,6 +383,10 @@ TEST_F(Presets, TakeOptionsThatSayWhatTheyDoAndRefuseOthers) {
                                    {"indextts2", "--resampler", "soxr", false},
                                    {"indextts2", "--resampler", "sinc", false},
                                    {"xcodec2", "--channels", "first", false},
+                                   {"neucodec", "--resampler", "sinc", false},
+                                   {"tribev2", "--states", "mean:12-17,mean:18-24", true},
+                                   {"tribev2", "--states", "mean:12-18", false},
+                                   {"sidon", "--state-weights", stats_, false},
                                    {"sidon", "--states", "8", true},
                                    {"sidon", "--stats", stats_, false}};
   for (const Case& tried : cases) {
@@ -395,7 +401,8 @@ TEST_F(Presets, TakeOptionsThatSayWhatTheyDoAndRefuseOthers) {
 }
 
 TEST_F(Presets, AreFollowedWithoutOptionsBesideThem) {
-  for (const char* name : {"maskgct", "dualcodec", "indextts2", "xcodec2", "sidon"}) {
+  for (const char* name : {"maskgct", "dualcodec", "indextts2", "xcodec2", "sidon", "neucodec",
+                           "tribev2", "audiotoken"}) {
     out_ = scratch_ / name;
     const Result result = run_program(preset(name));
     EXPECT_EQ(result.status, 0) << name << ": " << result.err;
