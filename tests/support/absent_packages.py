@@ -4,7 +4,7 @@ import importlib.util
 import sys
 
 SKIPPED = 77  # the exit status that CTest shows as such
-OPTIONAL = ("datasets", "joblib", "kenlm", "peft", "praatio", "pyannote", "pyarrow", "pyctcdecode", "pysubs2", "ray",
+OPTIONAL = ("datasets", "joblib", "julius", "kenlm", "peft", "praatio", "pyannote", "pyarrow", "pyctcdecode", "pysubs2", "ray",
             "safetensors", "sklearn", "torch", "torchaudio", "torchcodec", "transformers", "webdataset")
 
 
