@@ -4,8 +4,8 @@ import importlib.util
 import sys
 
 SKIPPED = 77  # the exit status that CTest shows as such
-OPTIONAL = ("datasets", "joblib", "julius", "kenlm", "peft", "praatio", "pyannote", "pyarrow", "pyctcdecode", "pysubs2", "ray",
-            "safetensors", "sklearn", "torch", "torchaudio", "torchcodec", "transformers", "webdataset")
+OPTIONAL = ("datasets", "joblib", "julius", "kenlm", "peft", "praatio", "pyannote", "pyarrow", "pyctcdecode", "pysubs2",
+            "ray", "safetensors", "sklearn", "torch", "torchaudio", "torchcodec", "transformers", "webdataset")
 
 
 def skip_where_absent(error):

@@ -43,7 +43,7 @@ std::string name_of(TimedFormat format) {
              : word_formats().text(format);
 }
 
-// Of lines that say which clip they are of.
+// Whether a line says which clip it is of.
 bool names_clips(TimedFormat format) {
   return format == TimedFormat::ctm || format == TimedFormat::rttm;
 }
