@@ -400,8 +400,8 @@ def _text_of_states(states: int | Sequence[int | str] | str | None) -> str:
         return str(states)
     if not states:
         raise _w2vbert.UsageError("states: is empty, expected numbers, \"all\", or None for last_hidden_state")
-    # Behind "mean:" all belongs to it.
-    return ",".join(sorted(map(str, states), key=lambda one: not one.isdigit()))
+    # Behind "mean:" and "weighted:" all belongs to the sum.
+    return ",".join(sorted(map(str, states), key=lambda one: one.startswith(("mean", "weighted"))))
 
 
 def _name_of_dtype(dtype: str | torch.dtype) -> str:

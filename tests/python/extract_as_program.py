@@ -83,6 +83,7 @@ class Extraction(unittest.TestCase):
                 ({"states": 1, "engine": "reference"}, ["--states", "1", "--engine", "reference"]),
                 ({"states": "mean:0-2"}, ["--states", "mean:0-2"]),
                 ({"states": ["mean:1-2", 3]}, ["--states", "3,mean:1-2"]),
+                ({"states": ["mean:1-2", "0-1", "all"]}, ["--states", "all,mean:1-2"]),
                 ({"states": "weighted", "state_weights": self.folder / "weights.npy"},
                  ["--state-weights", str(self.folder / "weights.npy")]),
                 ({"state_weights": self.folder / "weights.npy", "softmax": False, "pool": "mean+std"},

@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -23,6 +24,7 @@ namespace w2vbert::tool {
 namespace {
 
 constexpr std::size_t kMaxTextFileBytes = 64 << 20;
+constexpr std::size_t kMaxLines = 8 << 20;  // which take a quarter of a gigabyte
 
 struct AlignOptions : AnswerOptions {
   std::optional<std::string> text;
@@ -43,7 +45,13 @@ class ClipTexts {
     }
     if (file_.empty()) return;
     options.clips.check_is_another_input("--text-file", file_);
-    lines_ = read_lines(file_, "what is said, as text", kMaxTextFileBytes);
+    read_lines(file_, "what is said, as text", kMaxTextFileBytes, [&](std::string_view line) {
+      if (lines_.size() == kMaxLines) {
+        throw UsageError(file_, "", "has more than " + std::to_string(kMaxLines) + " lines",
+                         "one for each input");
+      }
+      lines_.emplace_back(line);
+    });
   }
 
   void begin(const InputList& inputs) {

@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/text.h"
@@ -48,22 +50,33 @@ SegmentationOptions segmentation(const SegmentOptions& options, const Wav2Vec2Be
   return wanted;
 }
 
+TimedText timed(const Segment& segment) {
+  return {segment.label, segment.start, segment.end, segment.score};
+}
+
 // A tier of all segments; where those of two labels may overlap, one for each label.
-std::vector<TimedTier> tiers_of(const std::vector<TimedText>& segments,
+std::vector<TimedTier> tiers_of(const std::vector<Segment>& segments,
                                 const Wav2Vec2BertConfig& config,
                                 const SegmentationOptions& options) {
   const bool may_overlap =
       options.function == ScoreFunction::sigmoid || options.max_gap_seconds > 0;
-  if (!may_overlap) return {{"segments", segments}};
+  if (!may_overlap) {
+    TimedTier all{"segments", {}};
+    std::transform(segments.begin(), segments.end(), std::back_inserter(all.labels), timed);
+    return {all};
+  }
   std::vector<TimedTier> tiers;
-  std::set<std::string> named;  // two numbers may have one label
+  std::map<std::int64_t, std::size_t> tier_of;  // by the label's number
+  std::set<std::string> named;
   for (std::int64_t id = 0; id < config.num_labels; ++id) {
-    const std::string label = label_of(config, id);
+    std::string label = label_of(config, id);
     if (!options.labels.empty() && !options.labels.contains(label)) continue;
-    if (!named.insert(label).second) continue;
-    TimedTier& tier = tiers.emplace_back(TimedTier{label, {}});
-    std::copy_if(segments.begin(), segments.end(), std::back_inserter(tier.labels),
-                 [&](const TimedText& segment) { return segment.text == label; });
+    if (!named.insert(label).second) label += " (" + std::to_string(id) + ")";
+    tier_of[id] = tiers.size();
+    tiers.push_back({std::move(label), {}});
+  }
+  for (const Segment& segment : segments) {
+    tiers[tier_of.at(segment.label_id)].labels.push_back(timed(segment));
   }
   return tiers;
 }
@@ -89,8 +102,9 @@ int run(const SegmentOptions& given) {
     auto& segments = answer.json["segments"] = nlohmann::ordered_json::array();
     const at::Tensor kept =
         kept_of_windows(scores, command.windows, clip.samples, model.samples_per_row());
-    for (const Segment& segment :
-         segments_of(kept, model.config(), wanted, model.seconds_of(1), clip.audio_seconds)) {
+    const std::vector<Segment> found =
+        segments_of(kept, model.config(), wanted, model.seconds_of(1), clip.audio_seconds);
+    for (const Segment& segment : found) {
       segments.push_back({{"start", segment.start},
                           {"end", segment.end},
                           {"label", segment.label},
@@ -98,9 +112,9 @@ int run(const SegmentOptions& given) {
       if (!answer.text.empty()) answer.text += '\t';
       answer.text +=
           fmt::format("{:.2f}-{:.2f} {}", segment.start, segment.end, on_one_line(segment.label));
-      answer.timed.push_back({segment.label, segment.start, segment.end, segment.score});
+      answer.timed.push_back(timed(segment));
     }
-    answer.tiers = tiers_of(answer.timed, model.config(), wanted);
+    if (options.timed.has_tiers()) answer.tiers = tiers_of(found, model.config(), wanted);
     return answer;
   };
   return answer_clips(options, model, command);

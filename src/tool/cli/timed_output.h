@@ -15,8 +15,9 @@ enum class TimedFormat { text, json, srt, vtt, ctm, textgrid, rttm, audacity };
 
 class TimedOutput {
  public:
-  void add_to_words(CLI::App& command);     // --format, --cue-characters
-  void add_to_segments(CLI::App& command);  // --format
+  void add_to_words(CLI::App& command);                                // --format, --cue-characters
+  void add_to_segments(CLI::App& command);                             // --format
+  bool has_tiers() const { return format_ == TimedFormat::textgrid; }  // Answer::tiers are written
   // Makes `command` print a document for each clip, or write it to a file in the folder of
   // --output; for text and json its lines stay. Throws UsageError for options that do not go
   // together.

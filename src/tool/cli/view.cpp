@@ -41,8 +41,9 @@ constexpr double kMaxWholeSeconds = 300;
 constexpr double kUsualChunkSeconds = 60;
 constexpr double kUsualStrideSeconds = 10;
 constexpr double kUsualPlaybackSeconds = 600;
-// Browsers take no text of more than half a gigabyte: this is 307 MB of it.
+// Browsers take no text of more than half a gigabyte: this is 307 MB of it at 16,000 Hz.
 constexpr double kMaxPlaybackSeconds = 7200;
+constexpr std::size_t kMaxPlaybackSamples = 7200 * 16000;
 
 struct ViewOptions {
   std::string path;
@@ -96,7 +97,11 @@ std::string channel_text(const AudioOptions& audio, const Waveform& waveform) {
   return all + fmt::format("channel {}", audio.channel);
 }
 
-std::string playback_text(const ViewOptions& options, double seconds) {
+std::string playback_text(const ViewOptions& options, const Waveform& waveform, double seconds) {
+  if (waveform.samples.size() > kMaxPlaybackSamples) {
+    return fmt::format("The audio is not in this page: it has {} samples, more than {}.",
+                       waveform.samples.size(), kMaxPlaybackSamples);
+  }
   if (seconds <= options.playback_seconds) return "";
   return fmt::format(
       "The audio is not in this page: it is longer than the {} s of --playback-seconds.",
@@ -123,6 +128,7 @@ std::string answer_text(const RecordingView& view) {
   if (view.has_words) return count(view.words.size(), "word");
   if (view.num_labels > 0) return count(view.segments.size(), "segment");
   if (view.embedding_size > 0) return fmt::format("an embedding of {}", view.embedding_size);
+  if (view.parts.size() > 1) return count(view.parts.size(), "labelled chunk");
   if (!view.parts.empty()) return "label " + quote_bytes(view.parts.front().labels.front().label);
   return count(static_cast<std::size_t>(view.energies.rows), "state");
 }
@@ -165,7 +171,7 @@ int run(const ViewOptions& options) {
   ViewPage page;
   page.title = std::string(file_name(options.path));
   page.summary = fmt::format("{:.2f} s; {}, {}", view.seconds, class_name, answer_text(view));
-  page.playback = playback_text(options, seconds);
+  page.playback = playback_text(options, waveform, seconds);
   if (page.playback.empty()) page.audio = &waveform;
   page.facts = {
       {"recording", quote_bytes(options.path, 1000)},

@@ -135,10 +135,9 @@ void LineSplitter::finish() {
   if (!unfinished_.empty()) end_line();
 }
 
-std::vector<std::string> read_lines(const std::string& path, std::string_view expected,
-                                    std::size_t max_bytes) {
-  std::vector<std::string> lines;
-  LineSplitter splitter(max_bytes, [&](const Line& line) { lines.emplace_back(line.bytes); });
+void read_lines(const std::string& path, std::string_view expected, std::size_t max_bytes,
+                const std::function<void(std::string_view line)>& line) {
+  LineSplitter splitter(max_bytes, [&](const Line& one) { line(one.bytes); });
   std::size_t size = 0;
   read_blocks(path, expected, [&](std::string_view bytes) {
     size += bytes.size();
@@ -148,7 +147,6 @@ std::vector<std::string> read_lines(const std::string& path, std::string_view ex
     splitter.add(bytes);
   });
   splitter.finish();
-  return lines;
 }
 
 }  // namespace w2vbert::tool

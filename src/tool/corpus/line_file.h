@@ -5,7 +5,6 @@
 #include <functional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace w2vbert::tool {
 
@@ -40,9 +39,9 @@ class LineSplitter {
   std::size_t number_ = 1;
 };
 
-// The lines of a file of at most `max_bytes`, unpacked, as read_blocks() gives it. Throws as it
-// does, and for more.
-std::vector<std::string> read_lines(const std::string& path, std::string_view expected,
-                                    std::size_t max_bytes);
+// Calls line(bytes) for each line of a file of at most `max_bytes`, unpacked, as read_blocks()
+// gives it. Throws as it does, and for more.
+void read_lines(const std::string& path, std::string_view expected, std::size_t max_bytes,
+                const std::function<void(std::string_view line)>& line);
 
 }  // namespace w2vbert::tool

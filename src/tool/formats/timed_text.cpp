@@ -141,7 +141,10 @@ std::string clock_line(const TimedText& cue, char point) {
   return clock_text(start, point) + " --> " + clock_text(end, point) + "\n";
 }
 
-bool has_score(const TimedText& timed) { return timed.score && !std::isnan(*timed.score); }
+bool has_score(const TimedText& timed) {
+  constexpr double kHighest = 9e12;  // in millionths, which score_text() counts in 64 bits
+  return timed.score && std::abs(*timed.score) < kHighest;
+}
 
 // Six digits behind the point.
 std::string score_text(double score) {

@@ -19,7 +19,7 @@ struct TimedText {
   std::string text;
   double start = 0;
   double end = 0;
-  std::optional<double> score = std::nullopt;  // NaN is written as none
+  std::optional<double> score = std::nullopt;  // NaN and infinities are written as none
 };
 
 // How words make subtitles.

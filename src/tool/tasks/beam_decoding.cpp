@@ -101,8 +101,7 @@ BeamSearchOptions search_options(const BeamDecoding& decoding) {
   BeamSearchOptions options = decoding.search;
   if (decoding.hotwords.empty()) return options;
   std::size_t number = 0;
-  for (const std::string& line :
-       read_lines(decoding.hotwords, "a hotword a line", kMaxHotwordsBytes)) {
+  const auto add = [&](std::string_view line) {
     ++number;
     const std::string_view hotword = strip(line);
     for (std::string_view characters = hotword; !characters.empty();) {
@@ -113,7 +112,8 @@ BeamSearchOptions search_options(const BeamDecoding& decoding) {
       characters.remove_prefix(length);
     }
     if (!hotword.empty()) options.hotwords.emplace_back(hotword);
-  }
+  };
+  read_lines(decoding.hotwords, "a hotword a line", kMaxHotwordsBytes, add);
   return options;
 }
 

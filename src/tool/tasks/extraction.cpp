@@ -10,6 +10,7 @@
 #include "checkpoint/safetensors_header.h"
 #include "core/dtype.h"
 #include "core/file.h"
+#include "core/float_types.h"
 #include "core/memory.h"
 #include "core/padding_mask.h"
 #include "core/text.h"
@@ -67,7 +68,7 @@ at::Tensor read_statistic(const Checkpoint& file, const std::string& name, std::
   const CheckpointTensor* tensor = file.find(name);
   if (!tensor) throw CheckpointError(file.path(), name, "is missing", shape, kStats);
   at::Tensor value = file.read(name);
-  if (!value.is_floating_point() || value.dim() != 1 || value.size(0) != channels) {
+  if (!is_plain_float(value.scalar_type()) || value.dim() != 1 || value.size(0) != channels) {
     throw CheckpointError(
         file.path(), name,
         "has dtype " + tensor->dtype_name + " and shape " + shape_text(value.sizes()), shape,

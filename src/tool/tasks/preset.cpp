@@ -158,22 +158,22 @@ void check_beside(const Preset& preset, const BesidePreset& given) {
   };
   const auto check = [&](const char* setting, bool agrees, const std::string& preset_says) {
     if (agrees) return;
-    refuse(setting, "is not what --preset " + name + " does", preset_says + ", or no --preset");
+    refuse(setting, "is not what the preset " + name + " does", preset_says + ", or no preset");
   };
   const AudioOptions& audio = preset.audio;
   check("states", given.states.empty() || given.states == preset.states,
         std::string(preset.states));
-  check("state_weights", given.state_weights.empty(), "no --state-weights");
+  check("state_weights", given.state_weights.empty(), "none");
   check("resampler", !given.resampler || *given.resampler == audio.resampler,
-        audio.resampler == Resampler::soxr ? "soxr" : "no --resampler");
-  check("channels", !given.channels || given.channels->channels == audio.channels, "mix");
+        audio.resampler == Resampler::soxr ? "soxr" : "none");
+  check("channels", !given.channels || given.channels->channels == audio.channels,
+        channels_name(audio));
   if (preset.stats && given.stats.empty()) {
-    refuse("stats", "is not given, --preset " + name + " needs it",
+    refuse("stats", "is not given, the preset " + name + " needs it",
            "a safetensors file with mean and var (scripts/convert_stats.py makes one)");
   }
   if (!preset.stats && !given.stats.empty()) {
-    refuse("stats", "is given, --preset " + name + " stores the states as they are",
-           "one of the two");
+    refuse("stats", "is given, the preset " + name + " has no statistics", "one of the two");
   }
 }
 

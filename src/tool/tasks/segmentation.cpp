@@ -74,7 +74,7 @@ std::vector<Segment> segments_of(const at::Tensor& scores, const Wav2Vec2BertCon
       }
     }
     for (const Frames& run : joined) {
-      Segment segment{time_of(run.begin), time_of(run.end), label,
+      Segment segment{time_of(run.begin), time_of(run.end), label, id,
                       wide.select(1, id).slice(0, run.begin, run.end).mean().item<double>()};
       // A frame of padding may lie behind the audio.
       const double seconds = segment.end - segment.start;

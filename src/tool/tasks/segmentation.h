@@ -37,6 +37,7 @@ struct Segment {
   double start = 0;
   double end = 0;
   std::string label;
+  std::int64_t label_id = 0;
   double score = 0;  // the mean of the label's scores over its frames, of closed gaps as well
 };
 

@@ -75,17 +75,22 @@ class StateReader {
   std::int64_t layers_;
 };
 
-// The sum that `word` begins, which is left without it: "" where that was all.
-std::optional<StateOutput::Kind> take_sum(std::string& word) {
+// The sum that a word begins.
+struct SumBegun {
+  StateOutput::Kind kind;
+  bool is_of_all;  // the word has no colon: no number behind it belongs to the sum
+};
+// It is taken off `word`, which is left with the sum's first states.
+std::optional<SumBegun> take_sum(std::string& word) {
   for (const auto kind : {StateOutput::Kind::mean, StateOutput::Kind::weighted}) {
     const std::string name = word_of(kind);
     if (word == name) {
       word = "all";
-      return kind;
+      return SumBegun{kind, true};
     }
     if (word.starts_with(name + ":")) {
       word.erase(0, name.size() + 1);
-      return kind;
+      return SumBegun{kind, false};
     }
   }
   return std::nullopt;
@@ -114,15 +119,21 @@ std::vector<StateOutput> parse_states(const std::string& text, std::int64_t num_
   if (text.empty()) return {{}};
   const StateReader reader(num_hidden_layers);
   std::vector<StateOutput> outputs;
+  bool is_in_sum = false;
   for (std::string& word : split(text, ',')) {
-    if (const auto sum = take_sum(word)) outputs.push_back({*sum});
+    const auto sum = take_sum(word);
+    if (sum) {
+      outputs.push_back({sum->kind});
+      is_in_sum = true;
+    }
     for (const std::int64_t number : reader.numbers_of(word)) {
-      if (outputs.empty() || !outputs.back().is_sum()) {
-        outputs.push_back({StateOutput::Kind::state, {number}});
-      } else {
+      if (is_in_sum) {
         outputs.back().states.push_back(number);
+      } else {
+        outputs.push_back({StateOutput::Kind::state, {number}});
       }
     }
+    if (sum && sum->is_of_all) is_in_sum = false;
   }
   for (StateOutput& output : outputs) sort_each_once(output.states);
   sort_each_once(outputs);

@@ -22,10 +22,10 @@ struct StateOutput {
 };
 
 // What stands between commas: a number, a range "12-18" or "all" (0 to num_hidden_layers). Those
-// behind "mean:" or "weighted:" are of one mean or one weighted sum, up to the next such word,
-// which by itself stands for all; the others are outputs of their own. "": last_hidden_state. The
-// result is sorted, each once. Throws UsageError for anything else, for a state beyond the last
-// layer, and for two weighted sums.
+// behind "mean:" or "weighted:" are of one mean or one weighted sum, up to the next such word; the
+// others are outputs of their own. "mean" and "weighted" without a colon are the sums of all. "":
+// last_hidden_state. The result is sorted, each once. Throws UsageError for anything else, for a
+// state beyond the last layer, and for two weighted sums.
 std::vector<StateOutput> parse_states(const std::string& text, std::int64_t num_hidden_layers);
 
 // "12,mean:12-18": the same for every way to ask for the same.

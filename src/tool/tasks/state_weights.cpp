@@ -8,6 +8,7 @@
 
 #include "checkpoint/safetensors_header.h"
 #include "core/file.h"
+#include "core/float_types.h"
 #include "core/text.h"
 #include "tool/store/sha256.h"
 #include "tool/tasks/npy_tensor.h"
@@ -52,7 +53,7 @@ at::Tensor read_tensor_of_weights(const std::string& path) {
                           kWeightsSetting);
   }
   const at::Tensor value = file.read(name);
-  if (!value.is_floating_point()) {
+  if (!is_plain_float(value.scalar_type())) {
     throw CheckpointError(path, name, "has dtype " + tensor.dtype_name, kExpectedWeights,
                           kWeightsSetting);
   }
@@ -69,22 +70,26 @@ at::Tensor read_weights(const std::string& path) {
 }  // namespace
 
 StateWeights::StateWeights(std::string path, bool softmax) : path_(std::move(path)) {
-  at::Tensor values = read_weights(path_);
-  const at::Tensor bad = values.isfinite().logical_not().nonzero();
+  at::Tensor values = read_weights(path_).contiguous();
+  const at::Tensor bad = values.to(at::kFloat).isfinite().logical_not().nonzero();
   if (bad.numel() > 0) {
     const auto index = bad[0][0].item<std::int64_t>();
     throw CheckpointError(
         path_, "",
         "holds " + number_text(values[index].item<double>()) + " at index " + std::to_string(index),
-        "finite numbers", kWeightsSetting);
+        "numbers that are finite in float32", kWeightsSetting);
   }
+  // The stored values count, for a softmax rounds as the CPU at hand does.
+  Sha256 sha;
+  const std::string how =
+      std::string(at::toString(values.scalar_type())) + (softmax ? " softmax " : " as they are ");
+  sha.add(std::as_bytes(std::span(how)));
+  sha.add({static_cast<const std::byte*>(values.const_data_ptr()), values.nbytes()});
+  digest_ = sha.hex();
   if (softmax) values = at::softmax(values, 0);
   const at::Tensor wide = values.to(at::kDouble).contiguous();
   const auto* const begin = wide.const_data_ptr<double>();
   weights_.assign(begin, begin + wide.numel());
-  Sha256 sha;
-  sha.add(std::as_bytes(std::span(weights_)));
-  digest_ = sha.hex();
 }
 
 std::vector<double> StateWeights::of(std::size_t states) const {

@@ -79,6 +79,23 @@ class Segments(answers.Clips):
                              for entry in tier.entries]
                     self.assertEqual(found, times_of(wanted))
 
+    def test_labels_of_one_name_have_tiers_of_their_own(self):
+        folder, labels = self.folder / "equal", {0: "x", 1: "x", 2: "y"}
+        model = answers.widen(Wav2Vec2BertForAudioFrameClassification(Wav2Vec2BertConfig(
+            **answers.SMALL, id2label=labels, label2id={"x": 1, "y": 2})))
+        model.classifier.weight.data.normal_(std=1.0)
+        model.eval().save_pretrained(folder)
+        answers.SeamlessM4TFeatureExtractor().save_pretrained(folder)
+        words = [next(iter(self.clips)), "--model", folder, "--function", "sigmoid"]
+        segments = answers.lines_of("segment", *words)[0]["segments"]
+        path = folder / "clip.TextGrid"
+        path.write_text(answers.run("segment", *words, "--format", "textgrid").stdout)
+        grid = textgrid.openTextgrid(str(path), False, reportingMode="error")
+        self.assertEqual(list(grid.tierNames), ["x", "x (1)", "y"])
+        found = [(round(1000 * entry.start), round(1000 * entry.end), entry.label)
+                 for tier in grid.tiers for entry in tier.entries]
+        self.assertEqual(sorted(found), sorted(times_of(segments)))
+
     def test_audacity_has_a_line_for_each(self):
         folder = self.folder / "tracks"
         answers.run("segment", *self.words["sigmoid"], "--format", "audacity", "--output", folder)

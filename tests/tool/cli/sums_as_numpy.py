@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import transcribe_as_transformers as transcription  # in this folder; takes the same PROGRAM
 from safetensors.numpy import load_file, save_file
+from safetensors.torch import save_file as save_tensors
 from transformers.utils import logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
@@ -257,16 +258,19 @@ class Sums(unittest.TestCase):
     def test_what_does_not_fit_is_refused_by_name(self):
         bad = {"short": self.weights[:-1], "wide": self.weights[None], "whole": np.arange(7), "none": self.weights[:0],
                "nan": np.where(np.arange(7) == 3, np.nan, self.weights),
-               "inf": np.where(np.arange(7) == 2, np.inf, self.weights)}
+               "inf": np.where(np.arange(7) == 2, np.inf, self.weights),
+               "large": np.where(np.arange(7) == 1, 1e39, self.weights.astype(np.float64))}
         for name, values in bad.items():
             np.save(self.folder / f"{name}.npy", values)
         save_file({"a": self.weights, "b": self.weights}, self.folder / "two.safetensors")
         save_file({"weights": np.stack([self.weights] * 2)}, self.folder / "flat.safetensors")
         torch.save(torch.from_numpy(self.weights), self.folder / "pickle.pt")
+        save_tensors({"weights": torch.ones(7).to(torch.float8_e4m3fn)}, self.folder / "small.safetensors")
         (self.folder / "cut.npy").write_bytes((self.folder / "weights.npy").read_bytes()[:-2])
         for name, said in (("short.npy", "has 6 weights, expected 7"), ("wide.npy", "the shape (1, 7)"),
                            ("whole.npy", "the type <i8"), ("none.npy", "the shape (0)"),
                            ("nan.npy", "holds nan at index 3"), ("inf.npy", "holds inf at index 2"),
+                           ("large.npy", "holds 1e+39 at index 1"), ("small.safetensors", "has dtype F8_E4M3"),
                            ("two.safetensors", "has 2 tensors"), ("flat.safetensors", "weights: has the shape (2, 7)"),
                            ("pickle.pt", "is a pickle"), ("cut.npy", "bytes of values"), ("absent.npy", "absent.npy")):
             with self.subTest(name):
@@ -286,7 +290,7 @@ class Sums(unittest.TestCase):
                             (["--no-softmax"], "--no-softmax: is given without"),
                             (["--pool", "median"], "--pool: \"median\" is unknown"),
                             (["--pool", "0"], "--pool: \"0\""),
-                            (["--preset", "xcodec2", *weights], "--state-weights: is not what --preset xcodec2"),
+                            (["--preset", "xcodec2", *weights], "--state-weights: is not what the preset xcodec2"),
                             (["--states", "mean:1-2,mean:3", "--output-format", "npy"], "holds one state"),
                             (["--states", "1,mean:1-2", "--kmeans", "x.npy"], "--kmeans: is given for 2")):
             with self.subTest(said):

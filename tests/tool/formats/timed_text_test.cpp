@@ -17,6 +17,7 @@ using ::testing::Not;
 using Words = std::vector<TimedText>;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 TEST(Cues, AreWordsAsFarAsTheyFitAndGoTogether) {
   const Words words = {{"one", 0, 0.2}, {"two", 0.3, 0.5}, {"three", 0.6, 0.8}, {"four", 2, 2.2}};
@@ -58,10 +59,11 @@ TEST(Ctm, HasFieldsWithoutSpaces) {
 }
 
 TEST(Rttm, HasFieldsWithoutSpacesAndQuotes) {
-  const Words segments = {{"a \"b\"", 0.5, 2, -0.5}, {"<NA>", 2, 3, kNan}};
+  const Words segments = {{"a \"b\"", 0.5, 2, -0.5}, {"<NA>", 2, 3, kNan}, {"c", 3, 4, -kInfinity}};
   EXPECT_EQ(rttm_text("x", 1, segments),
             "SPEAKER x 1 0.500 1.500 <NA> <NA> a\\x20\\x22b\\x22 -0.500000 <NA>\n"
-            "SPEAKER x 1 2.000 1.000 <NA> <NA> \\x3cNA> <NA> <NA>\n");
+            "SPEAKER x 1 2.000 1.000 <NA> <NA> \\x3cNA> <NA> <NA>\n"
+            "SPEAKER x 1 3.000 1.000 <NA> <NA> c <NA> <NA>\n");
 }
 
 TEST(TextGrid, CoversTheWholeTimeWithoutOverlaps) {

@@ -36,9 +36,10 @@ TEST(StateOutputs, HaveTheNamesOfWhatIsAsked) {
   EXPECT_THAT(names_of("mean"), ElementsAre("hidden_states.mean.0-24"));
   EXPECT_THAT(names_of("mean:all"), ElementsAre("hidden_states.mean.0-24"));
   EXPECT_THAT(names_of("mean:5"), ElementsAre("hidden_states.mean.5"));
-  EXPECT_THAT(names_of("17,mean:18-24,mean:12-17,3,weighted"),
-              ElementsAre("hidden_states.17", "hidden_states.mean.3,12-17",
+  EXPECT_THAT(names_of("17,mean:18-24,mean:12-17,3,weighted,5"),
+              ElementsAre("hidden_states.5", "hidden_states.17", "hidden_states.mean.3,12-17",
                           "hidden_states.mean.18-24", "hidden_states.weighted.0-24"));
+  EXPECT_THAT(names_of("mean,17"), ElementsAre("hidden_states.17", "hidden_states.mean.0-24"));
 }
 
 TEST(StateOutputs, AreTheSameHoweverTheyAreAsked) {
