@@ -395,7 +395,7 @@ TEST_F(Presets, TakeOptionsThatSayWhatTheyDoAndRefuseOthers) {
     EXPECT_EQ(result.status, tried.agrees ? 0 : 2) << out_ << ": " << result.err;
     if (tried.agrees) continue;
     EXPECT_THAT(result.errors(), ElementsAre(AllOf(HasSubstr(tried.option + ": "),
-                                                   HasSubstr("--preset " + tried.preset))));
+                                                   HasSubstr("preset " + tried.preset))));
     EXPECT_THAT(files_in(out_), IsEmpty());
   }
 }
