@@ -805,7 +805,7 @@ MUTANTS = (
     Mutant("view.energy-is-another-norm", "src/tool/tasks/recording_view.cpp", ".square().mean(-1).sqrt()",
            ".abs().mean(-1)"),
     Mutant("view.chunks-are-kept-whole", "src/tool/tasks/recording_view.cpp",
-           "kept_of(at::stack(energies, 1).cpu(), window, frame)", "at::stack(energies, 1).cpu()"),
+           "kept_of_window(at::stack(energies, 1).cpu(), window, frame)", "at::stack(energies, 1).cpu()"),
     Mutant("view.the-first-labels-have-curves", "src/tool/tasks/recording_view.cpp",
            "std::get<0>(std::get<1>(scores.mean(0).topk(kMaxCurves)).sort())", "at::arange(kMaxCurves)"),
     Mutant("view.parts-overlap", "src/tool/tasks/recording_view.cpp",

@@ -27,6 +27,8 @@ std::string hex_text(std::span<const unsigned char> bytes);
 // forms, surrogates, anything above U+10FFFF.
 std::size_t utf8_character_length(std::string_view bytes);
 
+bool is_utf8(std::string_view text);
+
 // The code point of a character that utf8_character_length() finds whole.
 std::uint32_t code_point(std::string_view character);
 

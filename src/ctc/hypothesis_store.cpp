@@ -52,12 +52,8 @@ void narrow(const std::vector<std::string>& words, std::size_t& begin, std::size
 HotwordScorer::HotwordScorer(const std::vector<std::string>& hotwords, double weight)
     : weight_(weight) {
   for (const std::string& hotword : hotwords) {
-    for (std::string_view rest = hotword; !rest.empty();) {
-      const std::size_t length = utf8_character_length(rest);
-      if (length == 0) {
-        throw UsageError("hotwords", in_quotes(hotword), "is not UTF-8", "", "hotwords");
-      }
-      rest.remove_prefix(length);
+    if (!is_utf8(hotword)) {
+      throw UsageError("hotwords", in_quotes(hotword), "is not UTF-8", "", "hotwords");
     }
     for (const std::string_view word : split_at_blanks(hotword)) words_.emplace_back(word);
   }

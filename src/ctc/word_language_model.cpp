@@ -140,11 +140,7 @@ WordLanguageModel WordLanguageModel::from_directory(const std::string& directory
   const Settings settings = read_settings(join_path(directory, kAttributes));
   const std::string unigrams_path = join_path(directory, kUnigrams);
   const std::string text = read_small_file<ConfigError>(unigrams_path, kMaxUnigramsBytes);
-  for (std::string_view rest = text; !rest.empty();) {
-    const std::size_t length = utf8_character_length(rest);
-    if (length == 0) throw ConfigError(unigrams_path, "", "is not UTF-8");
-    rest.remove_prefix(length);
-  }
+  if (!is_utf8(text)) throw ConfigError(unigrams_path, "", "is not UTF-8");
   return {NgramModel::load(join_path(directory, model)), lines_of(text), settings};
 }
 

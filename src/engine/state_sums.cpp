@@ -47,18 +47,16 @@ void StateSums::add(std::int64_t number, const at::Tensor& state) {
     const auto found = std::lower_bound(numbers.begin(), numbers.end(), number);
     if (found == numbers.end() || *found != number) continue;
     at::Tensor& sum = added_[i];
-    const bool is_wide = state.scalar_type() == at::kDouble;
+    const auto dtype = state.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
     if (weights.empty() && !sum.defined()) {
-      sum = state.to(is_wide ? at::kDouble : at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+      sum = state.to(dtype, /*non_blocking=*/false, /*copy=*/true);
       continue;
     }
-    if (!sum.defined()) {
-      sum = at::zeros(state.sizes(), state.options().dtype(is_wide ? at::kDouble : at::kFloat));
-    }
+    if (!sum.defined()) sum = at::zeros(state.sizes(), state.options().dtype(dtype));
     // A fused multiply-add would round otherwise at the end of a row of vectors than within it.
     for (std::int64_t first = 0; first < state.size(0); first += kRowsOfProduct) {
       const std::int64_t rows = std::min(kRowsOfProduct, state.size(0) - first);
-      const at::Tensor part = state.narrow(0, first, rows).to(sum.scalar_type());
+      const at::Tensor part = state.narrow(0, first, rows).to(dtype);
       sum.narrow(0, first, rows)
           .add_(weights.empty()
                     ? part

@@ -9,23 +9,21 @@
 #include <numbers>
 
 #include "core/pairwise_sum.h"
+#include "features/mel_scale.h"
 
 namespace w2vbert {
 namespace {
 
-constexpr std::int64_t kFrameLength = 400;  // samples
+constexpr std::int64_t kFrameLength = SeamlessM4TFeatureExtractorConfig::kFrameLength;
 constexpr std::int64_t kHopLength = SeamlessM4TFeatureExtractorConfig::kHopLength;
 constexpr std::int64_t kFftLength = 512;
 constexpr std::int64_t kBins = kFftLength / 2 + 1;
 constexpr double kPreemphasis = 0.97;
-constexpr double kMinFrequency = 20.0;  // Hz
 constexpr double kMelFloor = 1.192092955078125e-07;
 constexpr float kVarianceFloor = 1e-7F;
 constexpr float kSampleScale = 32768.0F;       // Kaldi: 16-bit integers
 constexpr std::int64_t kFramesPerBlock = 128;  // fbank frames: a few hundred KiB a thread
 constexpr std::int64_t kLanes = 8;             // fbank frames side by side, for the vector units
-
-double hertz_to_mel(double frequency) { return 1127.0 * std::log(1.0 + frequency / 700.0); }
 
 // HF: window_function(400, "povey", periodic=False), which numpy makes of np.hanning.
 std::vector<double> povey_window() {
@@ -87,13 +85,7 @@ SeamlessM4TFeatureExtractor::SeamlessM4TFeatureExtractor(SeamlessM4TFeatureExtra
   config_.validate();
   // HF: mel_filter_bank(norm=None, mel_scale="kaldi", triangularize_in_mel_space=True).
   const auto mels = config_.num_mel_bins;
-  const double low = hertz_to_mel(kMinFrequency);
-  const std::int64_t max_frequency = config_.sampling_rate / 2;  // HF: sampling_rate // 2
-  const double high = hertz_to_mel(static_cast<double>(max_frequency));
-  std::vector<double> edges(static_cast<std::size_t>(mels) + 2);
-  const double step = (high - low) / static_cast<double>(mels + 1);  // numpy.linspace
-  for (std::size_t i = 0; i < edges.size(); ++i) edges[i] = static_cast<double>(i) * step + low;
-  edges.back() = high;
+  const std::vector<double> edges = mel_edges(config_);
   const double bin_width = static_cast<double>(config_.sampling_rate) / kFftLength;
   for (std::size_t mel = 0; mel < static_cast<std::size_t>(mels); ++mel) {
     MelFilter filter;
@@ -124,7 +116,7 @@ at::Tensor SeamlessM4TFeatureExtractor::log_mel(std::span<const float> clip) con
   const auto samples = static_cast<std::int64_t>(clip.size());
   TORCH_CHECK_VALUE(samples >= kFrameLength - kHopLength, "clips: ", samples,
                     " samples, expected at least ", kFrameLength - kHopLength);
-  const auto fbank_frames = (samples - kFrameLength + kHopLength) / kHopLength;
+  const auto fbank_frames = SeamlessM4TFeatureExtractorConfig::fbank_frames_of(samples);
   const auto mels = config_.num_mel_bins;
   auto features = at::empty({mels, fbank_frames}, at::kFloat);
   float* const out = features.mutable_data_ptr<float>();

@@ -20,6 +20,11 @@ struct SeamlessM4TFeatureExtractorConfig {
 
   /// HF: filter-bank frames begin every so many samples, whatever the sampling rate.
   static constexpr std::int64_t kHopLength = 160;
+  /// HF: samples of a filter-bank frame. A shorter clip has no frame.
+  static constexpr std::int64_t kFrameLength = 400;
+  static constexpr std::int64_t fbank_frames_of(std::int64_t samples) {
+    return (samples - kFrameLength + kHopLength) / kHopLength;
+  }
   /// Rows of input_features for each second of audio.
   double frame_rate_hz() const;
   /// ... for `seconds` of it, rounded; 1 at least.

@@ -50,10 +50,6 @@ SegmentationOptions segmentation(const SegmentOptions& options, const Wav2Vec2Be
   return wanted;
 }
 
-TimedText timed(const Segment& segment) {
-  return {segment.label, segment.start, segment.end, segment.score};
-}
-
 // A tier of all segments; where those of two labels may overlap, one for each label.
 std::vector<TimedTier> tiers_of(const std::vector<Segment>& segments,
                                 const Wav2Vec2BertConfig& config,
@@ -62,7 +58,7 @@ std::vector<TimedTier> tiers_of(const std::vector<Segment>& segments,
       options.function == ScoreFunction::sigmoid || options.max_gap_seconds > 0;
   if (!may_overlap) {
     TimedTier all{"segments", {}};
-    std::transform(segments.begin(), segments.end(), std::back_inserter(all.labels), timed);
+    std::transform(segments.begin(), segments.end(), std::back_inserter(all.labels), timed_text);
     return {all};
   }
   std::vector<TimedTier> tiers;
@@ -76,7 +72,7 @@ std::vector<TimedTier> tiers_of(const std::vector<Segment>& segments,
     tiers.push_back({std::move(label), {}});
   }
   for (const Segment& segment : segments) {
-    tiers[tier_of.at(segment.label_id)].labels.push_back(timed(segment));
+    tiers[tier_of.at(segment.label_id)].labels.push_back(timed_text(segment));
   }
   return tiers;
 }
@@ -112,7 +108,7 @@ int run(const SegmentOptions& given) {
       if (!answer.text.empty()) answer.text += '\t';
       answer.text +=
           fmt::format("{:.2f}-{:.2f} {}", segment.start, segment.end, on_one_line(segment.label));
-      answer.timed.push_back(timed(segment));
+      answer.timed.push_back(timed_text(segment));
     }
     if (options.timed.has_tiers()) answer.tiers = tiers_of(found, model.config(), wanted);
     return answer;

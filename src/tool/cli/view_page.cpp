@@ -76,9 +76,7 @@ Json data_json(const ViewPage& page, const RecordingView& view,
   }
   if (view.num_labels > 0) {
     std::vector<TimedText> segments;
-    for (const Segment& segment : view.segments) {
-      segments.push_back({segment.label, segment.start, segment.end, segment.score});
-    }
+    for (const Segment& segment : view.segments) segments.push_back(timed_text(segment));
     data["segments"] = texts_json(segments);
     data["curveLabels"] = view.curve_labels;
     data["curves"] = grid_json(view.curves);
@@ -136,12 +134,7 @@ std::vector<std::byte> wav_of(const Waveform& waveform) {
 std::string policy_hash(std::string_view content) {
   Sha256 sha;
   sha.add(content);
-  const std::string hex = sha.hex();
-  std::vector<std::byte> digest;
-  for (std::size_t i = 0; i < hex.size(); i += 2) {
-    digest.push_back(static_cast<std::byte>(std::stoi(hex.substr(i, 2), nullptr, 16)));
-  }
-  return "'sha256-" + base64_text(digest) + "'";
+  return "'sha256-" + base64_text(sha.bytes()) + "'";
 }
 
 }  // namespace

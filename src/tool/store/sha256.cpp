@@ -42,11 +42,18 @@ void Sha256::add(std::span<const std::byte> bytes) {
 
 void Sha256::add(std::string_view text) { add(std::as_bytes(std::span(text))); }
 
-std::string Sha256::hex() {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+std::vector<std::byte> Sha256::bytes() {
+  std::vector<std::byte> digest(EVP_MAX_MD_SIZE);
   unsigned int size = 0;
-  require(EVP_DigestFinal_ex(context_of(context_.get()), digest.data(), &size));
-  return hex_text(std::span(digest).first(size));
+  require(EVP_DigestFinal_ex(context_of(context_.get()),
+                             reinterpret_cast<unsigned char*>(digest.data()), &size));
+  digest.resize(size);
+  return digest;
+}
+
+std::string Sha256::hex() {
+  const std::vector<std::byte> digest = bytes();
+  return hex_text({reinterpret_cast<const unsigned char*>(digest.data()), digest.size()});
 }
 
 }  // namespace w2vbert::tool

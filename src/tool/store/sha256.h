@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace w2vbert::tool {
 
@@ -21,7 +22,8 @@ class Sha256 {
 
   void add(std::span<const std::byte> bytes);
   void add(std::string_view text);
-  // The digest in 64 lower-case hexadecimal digits; nothing may be added afterwards.
+  // The digest, or it in 64 lower-case hexadecimal digits; nothing may be added afterwards.
+  std::vector<std::byte> bytes();
   std::string hex();
 
  private:

@@ -104,12 +104,8 @@ BeamSearchOptions search_options(const BeamDecoding& decoding) {
   const auto add = [&](std::string_view line) {
     ++number;
     const std::string_view hotword = strip(line);
-    for (std::string_view characters = hotword; !characters.empty();) {
-      const std::size_t length = utf8_character_length(characters);
-      if (length == 0) {
-        throw UsageError(decoding.hotwords, "line " + std::to_string(number), "is not UTF-8");
-      }
-      characters.remove_prefix(length);
+    if (!is_utf8(hotword)) {
+      throw UsageError(decoding.hotwords, "line " + std::to_string(number), "is not UTF-8");
     }
     if (!hotword.empty()) options.hotwords.emplace_back(hotword);
   };

@@ -7,9 +7,7 @@
 #include <memory>
 #include <utility>
 
-#include "checkpoint/safetensors_header.h"
 #include "core/dtype.h"
-#include "core/file.h"
 #include "core/float_types.h"
 #include "core/memory.h"
 #include "core/padding_mask.h"
@@ -20,6 +18,7 @@
 #include "tool/run/failure.h"
 #include "tool/store/sha256.h"
 #include "tool/tasks/model_identity.h"
+#include "tool/tasks/option_checkpoint.h"
 #include "w2vbert/checkpoint/checkpoint.h"
 #include "w2vbert/checkpoint/model_directory.h"
 #include "w2vbert/core/error.h"
@@ -46,21 +45,6 @@ std::string numbers_of(const SeamlessM4TFeatureExtractorConfig& features) {
 }
 
 constexpr const char* kStats = "stats";
-
-Checkpoint open_statistics(const std::string& path) {
-  // The projects publish their statistics as pickles.
-  if (!is_directory<CheckpointError>(path) && is_pickle(InputFile::open<CheckpointError>(path))) {
-    throw CheckpointError(path, "", "is a pickle (PyTorch .pt), which is never read",
-                          "a safetensors file with mean and var, as scripts/convert_stats.py makes "
-                          "one of it",
-                          kStats);
-  }
-  try {
-    return Checkpoint::open(path);
-  } catch (const CheckpointError& error) {
-    throw CheckpointError("", "", error.what(), "", kStats);
-  }
-}
 
 at::Tensor read_statistic(const Checkpoint& file, const std::string& name, std::int64_t channels,
                           Statistic statistic) {
@@ -191,10 +175,7 @@ Fingerprint features_fingerprint(const SeamlessM4TFeatureExtractorConfig& featur
 }
 
 ExtractionOptions with_weighted_sum(ExtractionOptions options) {
-  if (options.state_weights.empty()) {
-    if (options.softmax) return options;
-    throw UsageError("", "no_softmax", "is given without weights of states", "both", "no_softmax");
-  }
+  if (options.state_weights.empty()) return options;
   if (options.states.empty()) options.states = "weighted";
   if (options.states.find("weighted") == std::string::npos) {
     throw UsageError("", "state_weights", "is given, no weighted sum is among the states",
@@ -210,6 +191,9 @@ Extraction::Extraction(ModelRequest request, const ExtractionOptions& options)
   if (preset_ != nullptr && preset_->rows_per_second > 0 && options.pool && options.pool->on()) {
     throw UsageError("", "pool", "is given, preset " + options.preset + " takes rows by their time",
                      "one of the two", "pool");
+  }
+  if (!options.softmax && options.state_weights.empty()) {
+    throw UsageError("", "no_softmax", "is given without weights of states", "both", "no_softmax");
   }
   pool_ = options.pool.value_or(RowPooling{.frames = preset_ != nullptr ? preset_->pool : 1});
   const ModelDirectory model = resolve_model(request_.model, request_.revision);
@@ -271,7 +255,11 @@ void Extraction::choose_chunks(const ExtractionOptions& options) {
 }
 
 void Extraction::read_stats(const std::string& path) {
-  const Checkpoint file = open_statistics(path);
+  // The projects publish their statistics as pickles.
+  const Checkpoint file =
+      open_checkpoint_of(kStats, path,
+                         "a safetensors file with mean and var, as scripts/convert_stats.py makes "
+                         "one of it");
   mean_ = read_statistic(file, "mean", channels(), Statistic::mean);
   var_ = read_statistic(file, "var", channels(), Statistic::variance);
   Sha256 sha;

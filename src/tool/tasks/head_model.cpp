@@ -288,6 +288,11 @@ AnswerFunction HeadModel::function(const Loaded& loaded, const Windows& windows,
   };
 }
 
+at::Tensor kept_of_window(const at::Tensor& rows, const Window& window, double samples_per_row) {
+  const Kept kept = kept_rows(window, rows.size(0), samples_per_row);
+  return rows.narrow(0, kept.begin, kept.end - kept.begin);
+}
+
 at::Tensor kept_of_windows(const WindowTensors& of_windows, const Windows& windows,
                            std::int64_t samples, double samples_per_row) {
   if (!windows.on()) return of_windows.front();
@@ -297,8 +302,7 @@ at::Tensor kept_of_windows(const WindowTensors& of_windows, const Windows& windo
                         cut.size());
   std::vector<at::Tensor> kept;
   for (std::size_t i = 0; i < cut.size(); ++i) {
-    const Kept rows = kept_rows(cut[i], of_windows[i].size(0), samples_per_row);
-    kept.push_back(of_windows[i].narrow(0, rows.begin, rows.end - rows.begin));
+    kept.push_back(kept_of_window(of_windows[i], cut[i], samples_per_row));
   }
   return at::cat(kept);
 }

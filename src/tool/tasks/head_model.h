@@ -104,8 +104,11 @@ class HeadModel {
   EngineChoice engine_;
 };
 
-// What is kept of the windows of a clip of `samples` samples, one behind the other: of each (T') or
-// (T', N) -> (T'') or (T'', N). A clip that is whole as it is.
+// What is kept of one window's rows: (T') or (T', N) -> (T'') or (T'', N).
+at::Tensor kept_of_window(const at::Tensor& rows, const Window& window, double samples_per_row);
+
+// What is kept of the windows of a clip of `samples` samples, one behind the other: a clip that is
+// whole as it is.
 at::Tensor kept_of_windows(const WindowTensors& of_windows, const Windows& windows,
                            std::int64_t samples, double samples_per_row);
 

@@ -7,6 +7,7 @@
 #include <span>
 #include <utility>
 
+#include "features/mel_scale.h"
 #include "tool/run/clip_reader.h"
 #include "w2vbert/features/seamless_m4t_feature_extractor.h"
 
@@ -29,34 +30,21 @@ double samples_per_frame(const SeamlessM4TFeatureExtractorConfig& features) {
   return static_cast<double>(SeamlessM4TFeatureExtractorConfig::kHopLength * features.stride);
 }
 
-// The filter bank's middles. HF: mel_filter_bank(mel_scale="kaldi") from 20 Hz to half the rate.
+// The filter bank's middles, in Hz.
 std::vector<int> middles_of_mels(const SeamlessM4TFeatureExtractorConfig& features) {
-  constexpr double kMinFrequency = 20;
-  const auto mel_of = [](double hertz) { return 1127 * std::log(1 + hertz / 700); };
-  const double low = mel_of(kMinFrequency);
-  const std::int64_t max_frequency = features.sampling_rate / 2;  // HF: sampling_rate // 2
-  const double high = mel_of(static_cast<double>(max_frequency));
+  const std::vector<double> edges = mel_edges(features);
   std::vector<int> middles;
-  for (std::int64_t bin = 1; bin <= features.num_mel_bins; ++bin) {
-    const double mel = low + (high - low) * static_cast<double>(bin) /
-                                 static_cast<double>(features.num_mel_bins + 1);
-    middles.push_back(static_cast<int>(std::lround(700 * (std::exp(mel / 1127) - 1))));
+  for (std::size_t i = 1; i + 1 < edges.size(); ++i) {
+    middles.push_back(static_cast<int>(std::lround(mel_to_hertz(edges[i]))));
   }
   return middles;
-}
-
-// What is kept of a chunk's rows, of `samples_per_row` samples each.
-at::Tensor kept_of(const at::Tensor& rows, const Window& window, double samples_per_row) {
-  const Kept kept = kept_rows(window, rows.size(0), samples_per_row);
-  return rows.narrow(0, kept.begin, kept.end - kept.begin);
 }
 
 // (T, stride * num_mel_bins) -> (fbank frames, num_mel_bins), without those that are padding.
 at::Tensor fbank_frames_of(const at::Tensor& input_features, const Window& window,
                            const SeamlessM4TFeatureExtractorConfig& features) {
-  constexpr std::int64_t kFrameLength = 400;  // samples; HF: SeamlessM4TFeatureExtractor's window
-  constexpr std::int64_t kHop = SeamlessM4TFeatureExtractorConfig::kHopLength;
-  const std::int64_t there = 1 + (window.end - window.begin - kFrameLength) / kHop;
+  const std::int64_t there =
+      SeamlessM4TFeatureExtractorConfig::fbank_frames_of(window.end - window.begin);
   const Kept kept = kept_rows(window, input_features.size(0), samples_per_frame(features));
   const std::int64_t end = std::min(kept.end * features.stride, there);
   const std::int64_t begin = std::min(kept.begin * features.stride, end);
@@ -86,11 +74,12 @@ std::vector<std::string> RecordingViewer::warnings() const {
 
 void RecordingViewer::load(LoadReport* report) { loaded_ = model().load_engine(report, {}); }
 
-RecordingViewer::Chunk RecordingViewer::compute(const Waveform& part, const Window& window,
-                                                const std::string& path) const {
+RecordingViewer::Chunk RecordingViewer::compute(
+    const Waveform& part, const Window& window, const std::string& path,
+    const SeamlessM4TFeatureExtractor& extractor) const {
   const Wav2Vec2BertConfig& config = model().config();
   const SeamlessM4TFeatureExtractorConfig& features = model().features();
-  const EngineClip clip = features_of(part, SeamlessM4TFeatureExtractor(features), path);
+  const EngineClip clip = features_of(part, extractor, path);
   std::vector<StateId> wanted;
   for (std::int64_t n = 0; n <= config.num_hidden_layers; ++n) wanted.emplace_back(n);
   const std::size_t encoder_states = wanted.size();
@@ -107,7 +96,7 @@ RecordingViewer::Chunk RecordingViewer::compute(const Waveform& part, const Wind
   for (std::size_t n = 0; n < encoder_states; ++n) {
     energies.push_back(states[n].to(at::kFloat).square().mean(-1).sqrt());  // (T, C) -> (T)
   }
-  chunk.energies = kept_of(at::stack(energies, 1).cpu(), window, frame);
+  chunk.energies = kept_of_window(at::stack(energies, 1).cpu(), window, frame);
   if (head_ == Head::pooling) return chunk;
 
   states.erase(states.begin(), states.begin() + static_cast<std::ptrdiff_t>(encoder_states));
@@ -117,13 +106,13 @@ RecordingViewer::Chunk RecordingViewer::compute(const Waveform& part, const Wind
       // HF takes the greatest logit; softmax may round two of them to one value.
       const at::Tensor ids = output.argmax(-1);  // (T', V) -> (T')
       const at::Tensor probabilities = output.to(at::kFloat).softmax(-1).amax(-1);  // -> (T')
-      chunk.ids = kept_of(ids.cpu(), window, model().samples_per_row());
-      chunk.probabilities = kept_of(probabilities.cpu(), window, model().samples_per_row());
+      chunk.ids = kept_of_window(ids.cpu(), window, model().samples_per_row());
+      chunk.probabilities = kept_of_window(probabilities.cpu(), window, model().samples_per_row());
       break;
     }
     case Head::audio_frame_classification:
-      chunk.scores = kept_of(scores_of(output, usual_segmentation(config).function).cpu(), window,
-                             model().samples_per_row());
+      chunk.scores = kept_of_window(scores_of(output, usual_segmentation(config).function).cpu(),
+                                    window, model().samples_per_row());
       break;
     case Head::sequence_classification:
       chunk.scores = scores_of(output, score_function_of(config)).cpu();
@@ -146,18 +135,19 @@ RecordingView RecordingViewer::view(
   const std::vector<Window> cut = windows_of(static_cast<std::int64_t>(waveform.samples.size()),
                                              windows, SeamlessM4TFeatureExtractor::kMinSamples);
   view.chunks = cut.size();
+  const SeamlessM4TFeatureExtractor extractor(features);
   std::vector<Chunk> chunks;
   for (const Window& window : cut) {
     progress(chunks.size(), cut.size());
     if (cut.size() == 1) {
-      chunks.push_back(compute(waveform, window, path));
+      chunks.push_back(compute(waveform, window, path, extractor));
       continue;
     }
     Waveform part;
     part.samples.assign(waveform.samples.begin() + window.begin,
                         waveform.samples.begin() + window.end);
     part.sample_rate_hz = waveform.sample_rate_hz;
-    chunks.push_back(compute(part, window, path));
+    chunks.push_back(compute(part, window, path, extractor));
   }
   progress(cut.size(), cut.size());
 

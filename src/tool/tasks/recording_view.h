@@ -17,6 +17,7 @@
 #include "tool/tasks/transcription.h"
 #include "w2vbert/audio/waveform.h"
 #include "w2vbert/checkpoint/load.h"
+#include "w2vbert/features/seamless_m4t_feature_extractor.h"
 
 namespace w2vbert::tool {
 
@@ -92,7 +93,8 @@ class RecordingViewer {
  private:
   // One chunk's, cut to what is kept of it.
   struct Chunk;
-  Chunk compute(const Waveform& part, const Window& window, const std::string& path) const;
+  Chunk compute(const Waveform& part, const Window& window, const std::string& path,
+                const SeamlessM4TFeatureExtractor& extractor) const;
   void add_words(RecordingView& view, const std::vector<Chunk>& chunks) const;
   void add_segments(RecordingView& view, const std::vector<Chunk>& chunks) const;
 

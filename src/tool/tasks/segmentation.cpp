@@ -50,6 +50,10 @@ SegmentationOptions usual_segmentation(const Wav2Vec2BertConfig& config,
   return options;
 }
 
+TimedText timed_text(const Segment& segment) {
+  return {segment.label, segment.start, segment.end, segment.score};
+}
+
 std::vector<Segment> segments_of(const at::Tensor& scores, const Wav2Vec2BertConfig& config,
                                  const SegmentationOptions& options, double frame_seconds,
                                  double audio_seconds) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "tool/formats/timed_text.h"
 #include "tool/tasks/classification.h"
 #include "w2vbert/config/wav2vec2_bert_config.h"
 
@@ -40,6 +41,8 @@ struct Segment {
   std::int64_t label_id = 0;
   double score = 0;  // the mean of the label's scores over its frames, of closed gaps as well
 };
+
+TimedText timed_text(const Segment& segment);
 
 // HF has no pipeline for frames; its documentation takes a sigmoid and 0.5 for several labels at
 // once, projects take the best label of a frame. `scores` (T, N) as scores_of gives them; a frame

@@ -21,9 +21,6 @@ std::vector<MadeOfClip> features_alone(const std::vector<EngineClip>& clips) {
 }
 
 ExtractionOptions options_of(const SumWeights& weights) {
-  if (!weights.softmax && weights.state_weights.empty()) {
-    throw UsageError("", "no_softmax", "is given without weights of states", "both", "no_softmax");
-  }
   ExtractionOptions options;
   options.state_weights = weights.state_weights;
   options.softmax = weights.softmax;

@@ -6,13 +6,12 @@
 #include <span>
 #include <utility>
 
-#include "checkpoint/safetensors_header.h"
 #include "core/file.h"
 #include "core/float_types.h"
 #include "core/text.h"
 #include "tool/store/sha256.h"
 #include "tool/tasks/npy_tensor.h"
-#include "w2vbert/checkpoint/checkpoint.h"
+#include "tool/tasks/option_checkpoint.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -22,20 +21,9 @@ constexpr const char* kWeightsSetting = "state_weights";
 constexpr std::int64_t kMaxWeights = 1 << 16;
 constexpr const char* kExpectedWeights = "a vector of floats, one for each state of the sum";
 
-Checkpoint open_weights(const std::string& path) {
-  if (!is_directory<CheckpointError>(path) && is_pickle(InputFile::open<CheckpointError>(path))) {
-    throw CheckpointError(path, "", "is a pickle (PyTorch .pt), which is never read",
-                          "a .npy or safetensors file of the weights", kWeightsSetting);
-  }
-  try {
-    return Checkpoint::open(path);
-  } catch (const CheckpointError& error) {
-    throw CheckpointError("", "", error.what(), "", kWeightsSetting);
-  }
-}
-
 at::Tensor read_tensor_of_weights(const std::string& path) {
-  const Checkpoint file = open_weights(path);
+  const Checkpoint file =
+      open_checkpoint_of(kWeightsSetting, path, "a .npy or safetensors file of the weights");
   std::string name;
   if (file.tensors().size() == 1) name = file.tensors().begin()->name;
   for (const char* known : {"layer_weights", "weights"}) {

@@ -19,6 +19,8 @@ from torchaudio.functional import forced_align, merge_tokens
 from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertForCTC, Wav2Vec2BertProcessor, Wav2Vec2CTCTokenizer
 from transformers.utils import logging
 
+from chunks import logits_in_chunks
+
 MODELS = transcription.MODELS
 THREADS = transcription.THREADS
 TEXTS = ["A BAD CAB", "FACE", "a bad cab", "thAth 'HE'", "B  B", " EGG ", "AxA"]
@@ -179,17 +181,9 @@ class Alignment(unittest.TestCase):
         text = "A BAD CAB"
         for clip in (self.folder / "odd.wav", self.folder / "long.wav"):
             samples = transcription.read_first_channel(clip)
-            kept = []
-            for begin in range(0, len(samples), chunk - 2 * stride):
-                part = samples[begin:begin + chunk]
-                is_last = begin + chunk >= len(samples)
-                inputs = processor(audio=part, sampling_rate=16000, return_tensors="pt")
-                with torch.no_grad():
-                    rows = model(**inputs).logits[0]
-                end = len(rows) if is_last else round(len(part) / 320) - stride // 320
-                kept.append(rows[stride // 320 if begin else 0:end])
-                if is_last:
-                    break
+            kept = logits_in_chunks(
+                model, lambda part: processor(audio=part, sampling_rate=16000, return_tensors="pt"), samples, chunk,
+                stride)
             self.assertGreater(len(kept), 1)
             (line,), _ = self.align("plain", [clip], "--text", text, "--engine", "reference", "--chunk-seconds", 2,
                                     "--stride-seconds", 0.32)

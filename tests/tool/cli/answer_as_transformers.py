@@ -30,6 +30,7 @@ from transformers.utils import logging
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "support")]
+from chunks import logits_in_chunks  # noqa: E402
 from pytorch_setup import into_own_memory, prepare_pytorch  # noqa: E402
 from random_parameters import let_tokens_take_turns, widen  # noqa: E402
 from recorded_speech import all_recordings, read_first_channel, recordings  # noqa: E402
@@ -54,10 +55,21 @@ SEGMENTERS = {"softmax": {**LABELS, "use_weighted_layer_sum": True},
 FUSED = 1e-4
 
 
-def save(model, folder):
-    widen(model).eval().save_pretrained(folder)
+def write(model, folder):
+    model.eval().save_pretrained(folder)
     SeamlessM4TFeatureExtractor().save_pretrained(folder)
     return model
+
+
+def save(model, folder):
+    return write(widen(model), folder)
+
+
+def save_segmenter(config, folder):
+    """A random one whose labels take turns"""
+    model = widen(Wav2Vec2BertForAudioFrameClassification(config))
+    model.classifier.weight.data.normal_(std=1.0)
+    return write(model, folder)
 
 
 def run(*words, status=0):
@@ -164,10 +176,7 @@ class Answers(Clips):
     def test_segment_gives_what_the_models_frames_say(self):
         for name, settings in SEGMENTERS.items():
             folder = self.folder / f"segment-{name}"
-            model = save(Wav2Vec2BertForAudioFrameClassification(Wav2Vec2BertConfig(**SMALL, **settings)), folder)
-            with torch.no_grad():  # so that labels take turns
-                model.classifier.weight.normal_(std=1.0)
-            model.save_pretrained(folder)
+            model = save_segmenter(Wav2Vec2BertConfig(**SMALL, **settings), folder)
             is_sigmoid = name == "sigmoid"
             found = 0
             for options, threshold, gap, shortest in (
@@ -190,10 +199,7 @@ class Answers(Clips):
 
     def test_segment_takes_some_labels(self):
         folder = self.folder / "segment-labels"
-        model = save(Wav2Vec2BertForAudioFrameClassification(Wav2Vec2BertConfig(**SMALL, num_labels=3)), folder)
-        with torch.no_grad():
-            model.classifier.weight.normal_(std=1.0)
-        model.save_pretrained(folder)
+        save_segmenter(Wav2Vec2BertConfig(**SMALL, num_labels=3), folder)
         path = next(iter(self.clips))
         whole, = lines_of("segment", path, "--model", folder)
         some, = lines_of("segment", path, "--model", folder, "--labels", "LABEL_0,LABEL_2")
@@ -204,24 +210,10 @@ class Answers(Clips):
 
     def test_segment_in_windows_joins_what_each_gives(self):
         folder = self.folder / "segment-windows"
-        model = save(Wav2Vec2BertForAudioFrameClassification(Wav2Vec2BertConfig(**SMALL, num_labels=3)), folder)
-        with torch.no_grad():
-            model.classifier.weight.normal_(std=1.0)
-        model.save_pretrained(folder)
+        model = save_segmenter(Wav2Vec2BertConfig(**SMALL, num_labels=3), folder)
         chunk, stride = 2 * RATE, RATE // 2
         for path, samples in self.clips.items():
-            kept = []
-            for begin in range(0, len(samples), chunk - 2 * stride):
-                part = samples[begin:begin + chunk]
-                is_last = begin + chunk >= len(samples)
-                if len(part) > (stride if begin else 0):
-                    with torch.no_grad():
-                        logits = model(**self.inputs_of(part)).logits[0]
-                    end = round(len(part) / 320) - (0 if is_last else stride // 320)
-                    kept.append(logits[(stride // 320 if begin else 0):end])
-                if is_last:
-                    break
-            best = torch.cat(kept).argmax(-1).tolist()
+            best = torch.cat(logits_in_chunks(model, self.inputs_of, samples, chunk, stride)).argmax(-1).tolist()
             line, = lines_of("segment", path, "--model", folder, "--engine", "reference", "--chunk-seconds", "2",
                              "--stride-seconds", "0.5")
             given = [None] * len(best)

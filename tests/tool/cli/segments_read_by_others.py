@@ -8,7 +8,7 @@ import sys
 import unittest
 
 import answer_as_transformers as answers  # in this folder; takes the same PROGRAM; finds tests/support
-from transformers import Wav2Vec2BertConfig, Wav2Vec2BertForAudioFrameClassification
+from transformers import Wav2Vec2BertConfig
 
 from absent_packages import skip_where_absent
 
@@ -33,11 +33,7 @@ class Segments(answers.Clips):
     def setUpClass(cls):
         super().setUpClass()
         for name, settings in answers.SEGMENTERS.items():
-            model = Wav2Vec2BertForAudioFrameClassification(Wav2Vec2BertConfig(**answers.SMALL, **settings))
-            answers.widen(model)
-            model.classifier.weight.data.normal_(std=1.0)  # so that labels take turns
-            model.eval().save_pretrained(cls.folder / name)
-            answers.SeamlessM4TFeatureExtractor().save_pretrained(cls.folder / name)
+            answers.save_segmenter(Wav2Vec2BertConfig(**answers.SMALL, **settings), cls.folder / name)
         cls.words = {name: [*cls.clips, "--model", cls.folder / ("sigmoid" if name == "sigmoid" else "softmax"), *more]
                      for name, more in OPTIONS.items()}
 
@@ -81,11 +77,8 @@ class Segments(answers.Clips):
 
     def test_labels_of_one_name_have_tiers_of_their_own(self):
         folder, labels = self.folder / "equal", {0: "x", 1: "x", 2: "y"}
-        model = answers.widen(Wav2Vec2BertForAudioFrameClassification(Wav2Vec2BertConfig(
-            **answers.SMALL, id2label=labels, label2id={"x": 1, "y": 2})))
-        model.classifier.weight.data.normal_(std=1.0)
-        model.eval().save_pretrained(folder)
-        answers.SeamlessM4TFeatureExtractor().save_pretrained(folder)
+        answers.save_segmenter(
+            Wav2Vec2BertConfig(**answers.SMALL, id2label=labels, label2id={"x": 1, "y": 2}), folder)
         words = [next(iter(self.clips)), "--model", folder, "--function", "sigmoid"]
         segments = answers.lines_of("segment", *words)[0]["segments"]
         path = folder / "clip.TextGrid"
