@@ -162,9 +162,9 @@ class Extraction {
     features_ = std::make_shared<const ClipFeatures>(audio, extraction_.features());
   }
 
-  using Result = tool::BatchRunner<NamedTensors>::Result;
+  using Result = tool::BatchRunner<tool::ClipTensors>::Result;
 
-  // One result for each clip: its tensors or what went wrong with it.
+  // One result for each clip: what is made of it, or what went wrong with it.
   std::vector<Result> run(const std::vector<ClipFeatures::Clip>& clips) {
     std::vector<EngineClip> inputs;
     inputs.reserve(clips.size());
@@ -248,7 +248,7 @@ class Extraction {
   std::int64_t batch_frames_;
   LoadReport report_;
   tool::BatchFunction function_;
-  tool::BatchRunner<NamedTensors> runner_;
+  tool::BatchRunner<tool::ClipTensors> runner_;
   std::mutex mutex_;
   std::shared_ptr<const ClipFeatures> features_;
 };
@@ -258,7 +258,7 @@ std::unique_ptr<Extraction> make_extraction(const Extraction::Settings& settings
   return std::make_unique<Extraction>(settings);
 }
 
-// A dictionary, or the exception.
+// A dictionary and a note (tool::ClipTensors), or the exception.
 py::list run(Extraction& extraction, const std::vector<ClipFeatures::Clip>& clips) {
   std::vector<Extraction::Result> results;
   {
@@ -272,8 +272,8 @@ py::list run(Extraction& extraction, const std::vector<ClipFeatures::Clip>& clip
       continue;
     }
     py::dict tensors;
-    for (auto& [name, tensor] : result.output) tensors[py::str(name)] = std::move(tensor);
-    all.append(std::move(tensors));
+    for (auto& [name, tensor] : result.output.tensors) tensors[py::str(name)] = std::move(tensor);
+    all.append(py::make_tuple(std::move(tensors), result.output.note));
   }
   return all;
 }

@@ -39,7 +39,7 @@ class Extracted:
     path: str | None  # None for samples
     tensors: dict[str, Tensor] = dataclasses.field(default_factory=dict)  # as `w2vbert extract` names them
     seconds: float = 0.0  # of audio, after resampling
-    note: str = ""  # what was odd about the file, or lost of it; mostly ""
+    note: str = ""  # what was odd about the file or its states, or lost of it; mostly ""
     error: Exception | None = None  # then there are no tensors
 
     @property
@@ -206,12 +206,15 @@ class Extractor:
             if read.clip is None:
                 extracted.error = read.error
             else:
-                extracted.seconds, extracted.note = read.clip.seconds, read.clip.note
+                extracted.seconds = read.clip.seconds
+                notes = [read.clip.note]
                 result = next(results)
                 if isinstance(result, Exception):
                     extracted.error = result
                 else:
-                    extracted.tensors = result
+                    extracted.tensors, note = result
+                    notes.append(note)
+                extracted.note = "; ".join(filter(None, notes))
             yield extracted
 
 

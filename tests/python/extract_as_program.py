@@ -5,6 +5,7 @@
 import itertools
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ try:
     import numpy as np
     import soundfile
     import torch
-    from safetensors.torch import load_file
+    from safetensors.torch import load_file, save_file
 except ImportError as absent:
     skip_where_absent(absent)
 import w2vbert  # noqa: E402
@@ -227,6 +228,18 @@ class Extraction(unittest.TestCase):
         self.assertIsNone(clips[1].error)
         for clip in clips[::2]:
             self.assertIsInstance(clip.error, w2vbert.UsageError)
+
+    def test_states_that_are_nan_are_told(self):
+        folder = self.folder / "nan"
+        shutil.copytree(self.model, folder)
+        tensors = load_file(folder / "model.safetensors")
+        tensors["encoder.layers.1.final_layer_norm.bias"][3] = float("nan")
+        save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+        notes = []
+        for states in ("1", "1,2"):
+            (clip,) = w2vbert.Extractor.from_pretrained(folder, states=states).extract(self.paths[0])
+            notes.append(clip.note)
+        self.assertEqual(notes, ["", "the model gives NaN or infinity: hidden_states.2"])
 
     def test_endless_inputs_are_read_as_they_are_needed(self):
         taken = 0

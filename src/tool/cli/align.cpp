@@ -150,6 +150,7 @@ Run add_align(CLI::App& program) {
             "this and --text it is what the list says (text, transcription, sentence, transcript)");
   options->windows.add_to(command);
   options->timed.add_to_words(command);
+  options->clips.add_naming_to(command);
   options->add_model_to(
       command,
       "path, seconds, and words and characters with their start and end in seconds "

@@ -54,7 +54,7 @@ std::string on_one_line(const std::string& text) { return quote_bytes(text, 4 * 
 void AnswerOptions::add_inputs_to(CLI::App& command) {
   clips.add_inputs_to(command);
   add_value(
-      command, "--output", clips.output, "FILE",
+      command, "--output", clips.output, OutputPath{"FILE"},
       "Write the lines of --json there once all is done, instead of printing; lines of an "
       "earlier call are replaced, but for those of inputs that fail now; any other file is left as "
       "it is; a share of the inputs goes to FILE with its number before the ending");

@@ -136,7 +136,7 @@ AudioNotes::AudioNotes(const AudioOptions& audio, Messages& messages)
     : audio_(audio), messages_(messages) {}
 
 void AudioNotes::note(const std::string& path, const std::string& note) {
-  if (noted_.insert(path).second) messages_.say(quote_bytes(path) + ": " + note);
+  if (noted_.insert(path + '\0' + note).second) messages_.say(quote_bytes(path) + ": " + note);
 }
 
 void AudioNotes::count_channels(int channels) {

@@ -41,10 +41,10 @@ int run_features(const FeaturesOptions& options) {
   }
   request.prepare = [] {
     return std::vector<BatchFunction>{[](const std::vector<EngineClip>& clips) {
-      std::vector<NamedTensors> outputs;
+      std::vector<ClipTensors> outputs;
       outputs.reserve(clips.size());
       for (const EngineClip& clip : clips) {
-        NamedTensors& output = outputs.emplace_back();
+        NamedTensors& output = outputs.emplace_back().tensors;
         output.emplace_back("input_features", clip.input_features);
         if (clip.attention_mask.defined()) {
           output.emplace_back("attention_mask", clip.attention_mask);

@@ -77,7 +77,7 @@ Run add_forward(CLI::App& program) {
       "input_features (B, T, 160); optional attention_mask (B, T), mask_time_indices (B, T), and "
       "labels for the classes that have a loss; or those of one clip without B, as features writes "
       "them");
-  add_value(command, "--output", options->output, "OUT.safetensors",
+  add_value(command, "--output", options->output, OutputPath{"OUT.safetensors"},
             "Gets HuggingFace's output fields under their names; those of an earlier call are "
             "replaced, any other file is left as it is");
   command.add_flag("--output-hidden-states", options->output_hidden_states,

@@ -2,9 +2,21 @@
 
 #include "core/file.h"
 #include "core/text.h"
+#include "tool/store/sha256.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
+namespace {
+
+constexpr std::string_view kSealBegin = "<!-- sha256 ";
+
+std::string seal_of(std::string_view page) {
+  Sha256 sha;
+  sha.add(page);
+  return std::string(kSealBegin) + sha.hex() + " -->\n";
+}
+
+}  // namespace
 
 std::string html_text(std::string_view text, std::size_t limit) {
   std::string result;
@@ -38,13 +50,21 @@ std::string page_begin(const std::string& command) {
          command + "'>";
 }
 
+std::string sealed_page(std::string page) {
+  page += seal_of(page);
+  return page;
+}
+
 bool is_page_of(const std::string& command, const std::string& path) {
-  const std::string expected = page_begin(command);
   const auto file = InputFile::open<StorageError>(path);
-  std::string begin(expected.size(), '\0');
-  if (file.size() < begin.size()) return false;
-  file.read_at(0, begin.data(), begin.size());
-  return begin == expected;
+  std::string page(page_begin(command).size(), '\0');
+  if (file.size() < page.size()) return false;
+  file.read_at(0, page.data(), page.size());
+  if (page != page_begin(command)) return false;
+  page.resize(file.size());
+  file.read_at(0, page.data(), page.size());
+  const std::size_t seal = page.rfind(kSealBegin);
+  return seal != std::string::npos && page.substr(seal) == seal_of(page.substr(0, seal));
 }
 
 }  // namespace w2vbert::tool

@@ -13,7 +13,10 @@ std::string html_text(std::string_view text, std::size_t limit = 400);
 
 // A page up to its title, which tells which command wrote it: "parity", "view".
 std::string page_begin(const std::string& command);
-// Whether the file begins so. Throws StorageError where it cannot be read.
+// The page and a comment with its digest, by which it is known again.
+std::string sealed_page(std::string page);
+// Whether the file begins so and is as sealed_page() made it: one that somebody has edited since is
+// theirs. Throws StorageError where it cannot be read.
 bool is_page_of(const std::string& command, const std::string& path);
 
 }  // namespace w2vbert::tool

@@ -6,6 +6,7 @@
 #include <exception>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tool/cli/command_line.h"
@@ -20,12 +21,15 @@
 namespace w2vbert::tool {
 namespace {
 
-// Spells file names so that CLI11 2.1 takes them for such: to it "[a,b]" is a list of values, and
-// behind "--" it hands the words of a command that has some already to the program.
-std::vector<std::string> with_plain_paths(const std::vector<std::string>& words) {
-  std::vector<std::string> plain;
+// Stands before a word that CLI11 2.1 must not read: to it "[a,b]" is a list of values, and behind
+// "--" it hands the words of a command that has some already to the program. No argument of a
+// process can hold this byte.
+constexpr char kAsItStands = '\0';
+
+std::vector<std::string> marked(const std::vector<std::string>& words) {
+  std::vector<std::string> result;
   bool only_paths = false;
-  for (const std::string& word : words) {
+  for (std::string word : words) {
     if (word == "--" && !only_paths) {
       only_paths = true;
       continue;
@@ -33,10 +37,21 @@ std::vector<std::string> with_plain_paths(const std::vector<std::string>& words)
     const std::size_t start = !only_paths && word.starts_with("--") ? word.find('=') + 1 : 0;
     const bool is_list = word.size() >= start + 2 && word[start] == '[' && word.back() == ']';
     const bool is_option = only_paths && word.starts_with('-');
-    plain.push_back(is_list || is_option ? word.substr(0, start) + "./" + word.substr(start)
-                                         : word);
+    if (is_list || is_option) word.insert(start, 1, kAsItStands);
+    result.push_back(std::move(word));
   }
-  return plain;
+  return result;
+}
+
+void take_marks_off(CLI::App& app) {
+  for (CLI::Option* option : app.get_options()) {
+    if (option->get_items_expected_max() == 0) continue;  // a flag
+    option->transform([](std::string value) {
+      if (value.starts_with(kAsItStands)) value.erase(0, 1);
+      return value;
+    });
+  }
+  for (CLI::App* command : app.get_subcommands({})) take_marks_off(*command);
 }
 
 void print_help(const CLI::App& program) {
@@ -78,7 +93,8 @@ int run_program(const std::vector<std::string>& words) {
   commands["doctor"] = add_doctor(program);
 
   check_words(program, words);
-  std::vector<std::string> reversed = with_plain_paths(words);
+  take_marks_off(program);
+  std::vector<std::string> reversed = marked(words);
   std::reverse(reversed.begin(), reversed.end());  // CLI11 takes them from the back
   try {
     program.parse(reversed);

@@ -259,7 +259,8 @@ void apply_threads(std::optional<int> threads) {
 
 void ClipOptions::add_to(CLI::App& command) {
   add_inputs_to(command);
-  add_value(command, "--output", output, "DIR", "Directory for the outputs, made if need be");
+  add_value(command, "--output", output, OutputPath{"DIR"},
+            "Directory for the outputs, made if need be");
   add_value(
       command, "--output-format", output_format,
       OneOf<OutputFormat>({{"safetensors", OutputFormat::safetensors}, {"npy", OutputFormat::npy}}),
@@ -268,13 +269,7 @@ void ClipOptions::add_to(CLI::App& command) {
   add_value(command, "--shard-size", shard_size, WholeNumber<std::size_t>{1, kMaxClipsInShard},
             "Put N inputs into each file, shard-00000.safetensors and so on, with an index of JSON "
             "lines beside it: the N first rows of the list, the N next ... (default: a file each)");
-  add_value(
-      command, "--name", naming,
-      OneOf<Naming>({{"path", Naming::path}, {"stem", Naming::stem}, {"id", Naming::id}}),
-      "What outputs are named after: the path below the deepest folder that holds all inputs, the "
-      "file name alone, or the name that the list gives (default: id where the list has names, "
-      "else "
-      "path)");
+  add_naming_to(command);
   add_audio_to(command);
   add_partition_to(command);
   add_readers_to(command);
@@ -285,6 +280,15 @@ void ClipOptions::add_to(CLI::App& command) {
                    "Exit with 0 although some files failed: for launchers that would start anew");
   command.add_flag("--verify", verify,
                    "Read finished outputs whole and redo those that are damaged");
+}
+
+void ClipOptions::add_naming_to(CLI::App& command) {
+  add_value(
+      command, "--name", naming,
+      OneOf<Naming>({{"path", Naming::path}, {"stem", Naming::stem}, {"id", Naming::id}}),
+      "What outputs are named after: the path below the deepest folder that holds all inputs, the "
+      "file name alone, or the name that the list gives (default: id where the list has names, "
+      "else path)");
 }
 
 void ClipOptions::add_readers_to(CLI::App& command) {

@@ -108,6 +108,7 @@ struct ClipOptions {
   void add_partition_to(CLI::App& command);  // --partition, --num-shards, --shard-index
   void add_readers_to(CLI::App& command);    // --readers, --read-timeout
   void add_audio_to(CLI::App& command);      // --resampler, --channels, --salvage ...
+  void add_naming_to(CLI::App& command);     // --name
   InputList inputs() const;
   InputList unnamed_inputs() const;  // whose outputs need no names: two may be of one name
   AudioOptions audio(std::int64_t sampling_rate) const;

@@ -125,7 +125,7 @@ std::string parity_html(const ParityResult& result, const ParityPaths& paths) {
   html += html_rows(modules_title(result), result.modules) +
           html_rows(chain_title(result), result.chain) +
           html_rows(kGradientsTitle, result.gradients);
-  return html + "</html>\n";
+  return sealed_page(html + "</html>\n");
 }
 
 }  // namespace w2vbert::tool

@@ -1,5 +1,6 @@
 // w2vbert segment: audio files -> intervals with a label.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <iterator>
@@ -8,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -40,12 +42,21 @@ SegmentationOptions segmentation(const SegmentOptions& options, const Wav2Vec2Be
   if (options.labels.empty()) return wanted;
   std::vector<std::string> known;
   for (std::int64_t id = 0; id < config.num_labels; ++id) known.push_back(label_of(config, id));
-  for (const std::string& label : split(options.labels, ',')) {
-    if (std::find(known.begin(), known.end(), label) == known.end()) {
-      throw UsageError("", "--labels", in_quotes(label) + " is no label of the model",
+  const std::vector<std::string> parts = split(options.labels, ',');
+  for (std::size_t begin = 0; begin < parts.size();) {
+    // A label may have commas of its own: the longest that is one.
+    std::size_t end = parts.size();
+    std::string label;
+    for (; end > begin; --end) {
+      label = fmt::format("{}", fmt::join(std::span(parts).subspan(begin, end - begin), ","));
+      if (std::find(known.begin(), known.end(), label) != known.end()) break;
+    }
+    if (end == begin) {
+      throw UsageError("", "--labels", in_quotes(parts[begin]) + " is no label of the model",
                        comma_list(known));
     }
     wanted.labels.insert(label);
+    begin = end;
   }
   return wanted;
 }
@@ -137,6 +148,7 @@ Run add_segment(CLI::App& program) {
             "Write segments of these labels alone (default: of all)");
   options->windows.add_to(command);
   options->timed.add_to_segments(command);
+  options->clips.add_naming_to(command);
   options->add_model_to(
       command, "path, seconds, and segments with their start and end in seconds, label and score");
   command.footer(

@@ -157,8 +157,17 @@ void TimedOutput::apply(AnswerOptions& options, AnswerCommand& command) const {
     throw UsageError("", "--cue-characters", "is given without subtitles",
                      "--format srt or --format vtt");
   }
+  if (format_ == TimedFormat::text && !options.clips.output.empty()) {
+    throw UsageError("", "--output", "is given beside --format text", "--format json, its lines");
+  }
   options.output.json = format == TimedFormat::json;
-  if (format == TimedFormat::text || format == TimedFormat::json) return;
+  if (format == TimedFormat::text || format == TimedFormat::json) {
+    if (options.clips.naming) {
+      throw UsageError("", "--name", "is given without documents, whose names it chooses",
+                       kFormat + std::string(" and one of its others"));
+    }
+    return;
+  }
   const std::string folder = options.clips.output;
   const bool is_one = options.clips.paths.size() == 1 && options.clips.manifest.empty() &&
                       options.clips.channels.channel != kEachChannel;
@@ -168,7 +177,7 @@ void TimedOutput::apply(AnswerOptions& options, AnswerCommand& command) const {
                      "--output DIR, or one audio file");
   }
   const auto names = std::make_shared<const InputList*>();
-  command.names_outputs = !folder.empty();
+  command.names_outputs = !folder.empty() || names_clips(format);
   if (folder.empty()) {
     command.begin = [names](const InputList& inputs, const Partition&) { *names = &inputs; };
     command.print = [*this, names](const AnsweredClip& clip, const Answer& answer) {

@@ -158,6 +158,7 @@ Run add_transcribe(CLI::App& program) {
   options->add_inputs_to(command);
   options->windows.add_to(command);
   options->timed.add_to_words(command);
+  options->clips.add_naming_to(command);
   options->decoder.add_to(command);
   options->add_model_to(command,
                         "path, seconds, text, and words with their start and end in seconds");

@@ -56,6 +56,14 @@ double number_from_zero(const std::string& option, const std::string& text, doub
   return *number;
 }
 
+std::string path_to_write(const std::string& option, const std::string& text) {
+  if (text == "-") {
+    throw UsageError("", option, "is -, the standard output, which takes no files",
+                     "a path; ./- for one of this name");
+  }
+  return text;
+}
+
 std::size_t place_among(const std::vector<std::string>& words, const std::string& option,
                         const std::string& text) {
   const auto found = std::find(words.begin(), words.end(), text);

@@ -106,6 +106,17 @@ class OneOf {
   std::vector<Value> values_;
 };
 
+// A path to write to. Throws UsageError for "-", as no command writes its files to the standard
+// output.
+std::string path_to_write(const std::string& option, const std::string& text);
+struct OutputPath {
+  std::string placeholder;  // FILE, DIR
+
+  std::string operator()(const std::string& option, const std::string& text) const {
+    return path_to_write(option, text);
+  }
+};
+
 // Words that are their own values.
 OneOf<std::string> one_of(const std::vector<std::string>& words);
 

@@ -166,6 +166,7 @@ int run(const ViewOptions& options) {
       });
   const double compute_seconds = watch.seconds();
   messages.clear();
+  for (const std::string& note : view.notes) messages.say(quote_bytes(options.path) + ": " + note);
 
   const std::string class_name = class_of(viewer.head());
   ViewPage page;
@@ -189,6 +190,7 @@ int run(const ViewOptions& options) {
       {"written by", fmt::format("w2vbert {}, which follows transformers {}", version(),
                                  name_of(request.hf_version))}};
   if (!waveform.note.empty()) page.facts.insert(page.facts.begin() + 2, {"note", waveform.note});
+  for (const std::string& note : view.notes) page.facts.push_back({"note", note});
   const std::string html = view_html(page, view, model.features());
   output.put(StagedFile(output.path(), html));
 
@@ -230,7 +232,7 @@ Run add_view(CLI::App& program) {
   command.add_option("AUDIO", options->path, "An audio file: WAV, FLAC, Ogg, MP3 and others")
       ->type_name("");
   add_value(
-      command, "--output", options->clips.output, "PAGE.html",
+      command, "--output", options->clips.output, OutputPath{"PAGE.html"},
       "The page, which needs nothing else; one of an earlier call is replaced, any other file "
       "is left as it is");
   add_value(command, "--task", options->head, tasks(),

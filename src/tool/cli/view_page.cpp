@@ -144,12 +144,13 @@ std::string view_html(const ViewPage& page, const RecordingView& view,
   const std::string policy =
       fmt::format("default-src 'none'; media-src blob:; script-src {}; style-src {}",
                   policy_hash(kViewScript), policy_hash(kViewStyle));
-  return page_begin("view") +
-         fmt::format(fmt::runtime(kViewHtml), fmt::arg("policy", policy),
-                     fmt::arg("title", html_text(page.title)), fmt::arg("style", kViewStyle),
-                     fmt::arg("data", json_for_html(data_json(page, view, features))),
-                     fmt::arg("wav", page.audio ? base64_text(wav_of(*page.audio)) : ""),
-                     fmt::arg("script", kViewScript));
+  return sealed_page(
+      page_begin("view") +
+      fmt::format(fmt::runtime(kViewHtml), fmt::arg("policy", policy),
+                  fmt::arg("title", html_text(page.title)), fmt::arg("style", kViewStyle),
+                  fmt::arg("data", json_for_html(data_json(page, view, features))),
+                  fmt::arg("wav", page.audio ? base64_text(wav_of(*page.audio)) : ""),
+                  fmt::arg("script", kViewScript)));
 }
 
 }  // namespace w2vbert::tool

@@ -27,9 +27,19 @@ bool is_control(char c) {
   return static_cast<unsigned char>(c) < 0x20 && c != '\t' && c != '\r' && c != '\x1b';
 }
 
+// UTF-16 without its mark: Latin letters have a NUL each, all on one side.
+bool looks_like_utf16(std::string_view block) {
+  std::size_t nuls[2] = {0, 0};
+  for (std::size_t i = 0; i < block.size(); ++i) nuls[i % 2] += block[i] == '\0' ? 1 : 0;
+  const auto [few, many] = std::minmax(nuls[0], nuls[1]);
+  return few == 0 && 4 * many > block.size();
+}
+
 // What the first block of a file shows it to be, if that is no text.
 const char* binary_kind(std::string_view block) {
-  if (block.starts_with("\xFF\xFE") || block.starts_with("\xFE\xFF")) return "is UTF-16, not UTF-8";
+  if (block.starts_with("\xFF\xFE") || block.starts_with("\xFE\xFF") || looks_like_utf16(block)) {
+    return "is UTF-16, not UTF-8";
+  }
   std::size_t lines = 0;
   std::size_t binary_lines = 0;
   while (!block.empty()) {

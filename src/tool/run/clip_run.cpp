@@ -66,7 +66,7 @@ class Progress {
   ClipRunSummary& summary_;
 };
 
-Output output_of(const ReadClip& clip, BatchRunner<NamedTensors>::Result result,
+Output output_of(const ReadClip& clip, BatchRunner<ClipTensors>::Result result,
                  const InputList& inputs, const Outputs& outputs) {
   Output output;
   output.index = clip.index;
@@ -75,7 +75,7 @@ Output output_of(const ReadClip& clip, BatchRunner<NamedTensors>::Result result,
   report.name = inputs.name(clip.index);
   report.output = outputs.path_of(clip.index);
   report.compute_seconds = clip.feature_seconds + result.seconds;
-  output.tensors = std::move(result.output);
+  output.tensors = std::move(result.output.tensors);
   return output;
 }
 
@@ -121,15 +121,17 @@ ClipRunSummary run_clips(const InputList& inputs, const ClipRunRequest& request,
 
   OutputWriter writer(*outputs);
   const Stopwatch watch;
-  const BatchesRun run = run_batches<NamedTensors>(
+  const BatchesRun run = run_batches<ClipTensors>(
       functions, request.batch_frames, reader, [&] { return progress.must_stop(); },
       [&](const ReadClip& clip, const char* stage, const std::exception_ptr& failure) {
         progress.failed(failure_of(inputs.path(clip.index), stage, failure));
         writer.skip(clip.index);
         return !progress.must_stop();
       },
-      [&](const ReadClip& clip, BatchRunner<NamedTensors>::Result result) {
-        if (!clip.note.empty()) events.noted(inputs.path(clip.index), clip.note);
+      [&](const ReadClip& clip, BatchRunner<ClipTensors>::Result result) {
+        for (const std::string& note : {clip.note, result.output.note}) {
+          if (!note.empty()) events.noted(inputs.path(clip.index), note);
+        }
         writer.add(output_of(clip, std::move(result), inputs, *outputs));
       },
       [&] { progress.written(writer.take_written()); });

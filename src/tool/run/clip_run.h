@@ -29,9 +29,16 @@
 
 namespace w2vbert::tool {
 
-// From the features of some clips to the tensors of each one's output file, contiguous and on the
-// CPU. What a clip gives does not depend on the others.
-using BatchFunction = std::function<std::vector<NamedTensors>(const std::vector<EngineClip>&)>;
+// What is made of a clip: the tensors of its output file, contiguous and on the CPU, and what the
+// user should be told of them, if anything.
+struct ClipTensors {
+  NamedTensors tensors;
+  std::string note;
+};
+
+// From the features of some clips to what is made of each. What a clip gives does not depend on the
+// others.
+using BatchFunction = std::function<std::vector<ClipTensors>(const std::vector<EngineClip>&)>;
 
 struct ClipRunRequest {
   AudioOptions audio;
@@ -78,7 +85,7 @@ struct ClipRunEvents {
   std::function<void(const ClipRunPlan&)> planned = [](const ClipRunPlan&) {};
   std::function<void(const ClipReport&)> finished = [](const ClipReport&) {};
   std::function<void(const ClipFailure&)> failed = [](const ClipFailure&) {};
-  // What was odd about a file, or lost of it; for each of its clips.
+  // What was odd about a file or what was made of it, or lost of it; for each of its clips.
   std::function<void(const std::string& path, const std::string& note)> noted =
       [](const std::string&, const std::string&) {};
 };

@@ -16,11 +16,17 @@ class DeviceError : public Error {
   using Error::Error;
 };
 
-// What was computed does not fit into the type that it is to be stored in.
+// What was computed does not fit into the type that it is to be stored in, or is no number that an
+// answer can be made of.
 class RangeError : public Error {
  public:
   using Error::Error;
 };
+
+// What a RangeError expects of a model whose values are NaN or infinite.
+inline constexpr const char* kFiniteValues =
+    "finite values; `w2vbert inspect` tells which weights are not, and --dtype float32 has the "
+    "widest range";
 
 struct Description {
   // not_found, not_a_file, unreadable, audio, memory, range, model, internal; of a worker's

@@ -15,7 +15,7 @@
 namespace w2vbert::tool {
 namespace {
 
-constexpr const char* kText = "text";
+constexpr const char* kText = "text";  // a file, a list or an option has it
 
 at::Tensor log_probabilities(const at::Tensor& logits) {  // (T', V)
   return at::log_softmax(logits.to(at::kFloat), -1);
@@ -64,7 +64,7 @@ AlignedText Alignment::align(const AnsweredClip& clip, const WindowTensors& log_
   const Wav2Vec2CTCTokenizer& tokenizer = transcription_.tokenizer();
   const std::int64_t blank = tokenizer.pad_token_id();
   const auto tokens = tokenizer.encode(text);
-  if (tokens.empty()) throw UsageError("", kText, "is empty", "what is said in the clip", kText);
+  if (tokens.empty()) throw UsageError("", kText, "is empty", "what is said in the clip");
   AlignedText aligned;
   std::vector<std::int64_t> targets;
   std::int64_t repeats = 0;
@@ -77,7 +77,7 @@ AlignedText Alignment::align(const AnsweredClip& clip, const WindowTensors& log_
                        in_quotes(source) + " is " + stands + "token " + std::to_string(token.id) +
                            (token.id == blank ? ", the blank"
                                               : ", of a model with " + std::to_string(vocab_size)),
-                       "characters that the model can say", kText);
+                       "characters that the model can say");
     }
     if (token.is_unknown && std::find(aligned.unknown.begin(), aligned.unknown.end(), source) ==
                                 aligned.unknown.end()) {
@@ -92,7 +92,7 @@ AlignedText Alignment::align(const AnsweredClip& clip, const WindowTensors& log_
                      "has " + std::to_string(length) + " tokens, " + std::to_string(repeats) +
                          " of them as the one before, in a clip of " + std::to_string(frames) +
                          " frames",
-                     "a frame for each, and one between two that are the same", kText);
+                     "a frame for each, and one between two that are the same");
   }
   const ForcedAlignment alignment =
       forced_align(std::span(kept.const_data_ptr<float>(), static_cast<std::size_t>(kept.numel())),

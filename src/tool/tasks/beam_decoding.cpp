@@ -105,7 +105,8 @@ BeamSearchOptions search_options(const BeamDecoding& decoding) {
     ++number;
     const std::string_view hotword = strip(line);
     if (!is_utf8(hotword)) {
-      throw UsageError(decoding.hotwords, "line " + std::to_string(number), "is not UTF-8");
+      throw UsageError(decoding.hotwords, "line " + std::to_string(number), "is not UTF-8", "",
+                       "hotwords");
     }
     if (!hotword.empty()) options.hotwords.emplace_back(hotword);
   };

@@ -60,9 +60,9 @@ std::vector<BatchFunction> Embedding::load_for_files(
   std::vector<BatchFunction> functions;
   for (const AnswerFunction& vectors_of : load(report, interrupt_asked)) {
     functions.push_back([vectors_of](const std::vector<EngineClip>& clips) {
-      std::vector<NamedTensors> outputs;
+      std::vector<ClipTensors> outputs;
       for (const WindowTensors& vectors : vectors_of(clips)) {
-        outputs.push_back({{"embedding", vectors.front().contiguous()}});
+        outputs.push_back({{{"embedding", vectors.front().contiguous()}}, ""});
       }
       return outputs;
     });

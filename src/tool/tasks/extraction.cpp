@@ -97,11 +97,13 @@ at::Tensor adapted_mask(const Wav2Vec2BertConfig& config, const at::Tensor& mask
   return at::arange(rows).lt(length).to(mask.scalar_type());
 }
 
-// torch: functional.interpolate, nearest: (T, C) -> (round(rows), C), with Python's round().
-at::Tensor nearest_rows(const at::Tensor& rows, double wanted) {
-  const auto count = static_cast<std::int64_t>(std::nearbyint(wanted));
+// torch: functional.interpolate, nearest: (T, C) -> (round(seconds * rows_per_second), C), with
+// Python's round().
+at::Tensor nearest_rows(const at::Tensor& rows, double seconds, double rows_per_second) {
+  const auto count = static_cast<std::int64_t>(std::nearbyint(seconds * rows_per_second));
   if (count < 1) {
-    throw UsageError("", "preset", "takes no row of so short a clip", "a longer one", "preset");
+    throw UsageError("", "preset", "takes no row of " + number_text(seconds) + " s",
+                     "more than " + number_text(0.5 / rows_per_second) + " s", "preset");
   }
   if (count == rows.size(0)) return rows;
   return at::upsample_nearest1d(rows.t().unsqueeze(0), {count})[0].t();  // (1, C, T)
@@ -467,12 +469,12 @@ struct Extraction::Steps {
     at::Tensor rows = mean.defined() ? (computed - mean) / deviation : computed;
     if (layer_norm) rows = at::layer_norm(rows, {rows.size(1)});
     rows = pooled_rows(rows, counted, pool);
-    return rows_per_second > 0 ? nearest_rows(rows, clip.seconds * rows_per_second) : rows;
+    return rows_per_second > 0 ? nearest_rows(rows, clip.seconds, rows_per_second) : rows;
   }
   at::Tensor mask(const at::Tensor& mask, const EngineClip& clip) const {
     const at::Tensor of_rows = pooled_mask(mask, pool);
     if (rows_per_second == 0) return of_rows.contiguous();
-    return nearest_rows(of_rows.unsqueeze(1).to(at::kFloat), clip.seconds * rows_per_second)
+    return nearest_rows(of_rows.unsqueeze(1).to(at::kFloat), clip.seconds, rows_per_second)
         .squeeze(1)
         .to(mask.scalar_type());
   }
@@ -494,9 +496,8 @@ BatchFunction Extraction::function_on(std::shared_ptr<Engine> engine, c10::Devic
     steps.rows_per_second = preset_->rows_per_second;
     is_masked = preset_->attention_mask;
   }
-  // The model's own NaN and infinities are stored; what is made of its states adds none. Those of
-  // a model in float16 mostly come from values beyond it.
-  const bool converted = steps.mean.defined() || output_dtype_ || steps.layer_norm;
+  // The model's own NaN and infinities are stored and told; what is made of its states adds none.
+  // Those of a model in float16 mostly come from values beyond it.
   const bool is_float16 = request_.precision == Precision::float16;
   const std::string setting = output_dtype_ ? "output_dtype" : "precision";
   return [=, compute = compute_states(std::move(engine)), names = tensor_names(),
@@ -524,21 +525,21 @@ BatchFunction Extraction::function_on(std::shared_ptr<Engine> engine, c10::Devic
                  : bad.logical_and((steps.keeps_rows() ? computed : wide).isfinite());
     };
     // A device is waited for once, when all is queued.
-    std::vector<at::Tensor> stored, are_bad;
+    std::vector<at::Tensor> stored, extremes;
     for (std::size_t clip = 0; clip < states.size(); ++clip) {
       for (const at::Tensor& computed : states[clip].states) {
         const at::Tensor wide = widen(clip, computed);
         const at::Tensor narrow = wide.to(dtype);
         stored.push_back(kmeans ? kmeans->units(narrow) : narrow);
-        // What is not finite is near to no centre.
-        if (is_float16 || converted || kmeans) {
-          are_bad.push_back(bad_of(computed, wide, narrow).any());
-        }
+        // NaN is the greatest and the least value of what has it.
+        const auto [least, greatest] = at::aminmax(narrow);
+        extremes.push_back(at::stack({least, greatest}));
       }
     }
-    if (!are_bad.empty()) stored.push_back(at::stack(are_bad));
+    stored.push_back(at::stack(extremes));
     stored = download(stored);
-    if (!are_bad.empty() && stored.back().any().item<bool>()) {
+    const at::Tensor all_finite = stored.back().isfinite().all(-1);  // of each tensor stored
+    if (!all_finite.all().item<bool>()) {
       for (std::size_t clip = 0; clip < states.size(); ++clip) {
         for (std::size_t i = 0; i < count; ++i) {
           const at::Tensor& computed = states[clip].states[i];
@@ -547,24 +548,29 @@ BatchFunction Extraction::function_on(std::shared_ptr<Engine> engine, c10::Devic
         }
       }
     }
-    std::vector<NamedTensors> outputs(clips.size());
+    std::vector<ClipTensors> outputs(clips.size());
     auto rows = stored.begin();
+    std::int64_t place = 0;  // of `rows`
     for (std::size_t clip = 0; clip < clips.size(); ++clip) {
       // HF: without a mask all frames count.
       at::Tensor mask = clips[clip].attention_mask;
       if (!mask.defined()) mask = at::ones({clips[clip].input_features.size(0)}, at::kLong);
-      for (std::size_t i = 0; i < count; ++i, ++rows) {
+      NamedTensors& tensors = outputs[clip].tensors;
+      std::vector<std::string> odd;
+      for (std::size_t i = 0; i < count; ++i, ++rows, ++place) {
+        if (!all_finite[place].item<bool>()) odd.push_back(names[i]);
         if (of_adapter) mask = adapted_mask(config, mask, states[clip].states[i].size(0));
         if (dedup) {
           UnitRuns runs = unit_runs(*rows);
-          outputs[clip].emplace_back(names[0], std::move(runs.units));
-          outputs[clip].emplace_back(names[1], std::move(runs.counts));
+          tensors.emplace_back(names[0], std::move(runs.units));
+          tensors.emplace_back(names[1], std::move(runs.counts));
           continue;
         }
-        outputs[clip].emplace_back(names[i], rows->contiguous());
+        tensors.emplace_back(names[i], rows->contiguous());
       }
+      if (!odd.empty()) outputs[clip].note = "the model gives NaN or infinity: " + comma_list(odd);
       if (dedup) continue;
-      outputs[clip].emplace_back(names.back(), steps.mask(mask, clips[clip]));
+      tensors.emplace_back(names.back(), steps.mask(mask, clips[clip]));
     }
     return outputs;
   };

@@ -234,6 +234,7 @@ HeadModel::Loaded HeadModel::load_on(const ModelRequest& request, LoadReport* re
       loaded = load_pooling(request, report);
       break;
   }
+  loaded.kind = head_;
   loaded.engine->interrupt_when(interrupt_asked);
   return loaded;
 }
@@ -272,11 +273,17 @@ AnswerFunction HeadModel::function(const Loaded& loaded, const Windows& windows,
         together.push_back(*part++);
       } while (part != parts.end() && frames + part->input_features.size(0) <= batch_frames);
       const std::vector<ClipStates> states = loaded.engine->compute(together, loaded.states);
-      std::vector<at::Tensor> on_device;
+      std::vector<at::Tensor> on_device, have_answers;
       for (std::size_t i = 0; i < states.size(); ++i) {
-        on_device.push_back(reduction(loaded.head(states[i].states, together[i].attention_mask)));
+        const at::Tensor output = loaded.head(states[i].states, together[i].attention_mask);
+        on_device.push_back(reduction(output));
+        have_answers.push_back(has_answer(output, loaded.kind));
       }
-      for (at::Tensor& tensor : download(on_device)) reduced.push_back(std::move(tensor));
+      on_device.push_back(at::stack(have_answers));
+      std::vector<at::Tensor> downloaded = download(on_device);
+      check_has_answer(downloaded.back(), loaded.kind);
+      downloaded.pop_back();
+      for (at::Tensor& tensor : downloaded) reduced.push_back(std::move(tensor));
     }
     std::vector<WindowTensors> answers;
     auto next = reduced.begin();
@@ -286,6 +293,20 @@ AnswerFunction HeadModel::function(const Loaded& loaded, const Windows& windows,
     }
     return answers;
   };
+}
+
+const char* name_of_output(Head head) {
+  return head == Head::xvector || head == Head::pooling ? "embeddings" : "logits";
+}
+
+at::Tensor has_answer(const at::Tensor& output, Head head) {
+  const bool is_vector = head == Head::xvector || head == Head::pooling;
+  return (is_vector ? output : output.amax(-1)).isfinite().all();
+}
+
+void check_has_answer(const at::Tensor& has, Head head, const std::string& path) {
+  if (has.all().item<bool>()) return;
+  throw RangeError(path, name_of_output(head), "hold NaN or infinity", kFiniteValues);
 }
 
 at::Tensor kept_of_window(const at::Tensor& rows, const Window& window, double samples_per_row) {

@@ -71,8 +71,9 @@ class HeadModel {
   using Reduction = std::function<at::Tensor(const at::Tensor&)>;
 
   // Loads the weights. `report`, when not null, gets what loading found. The functions, one or more
-  // for each device, throw Interrupted soon after `interrupt_asked` has become true. What a window
-  // gives on a CPU is what HF's class gives for it alone.
+  // for each device, throw Interrupted soon after `interrupt_asked` has become true, and RangeError
+  // where the head gives NaN or infinity, which nothing can be made of. What a window gives on a
+  // CPU is what HF's class gives for it alone.
   std::vector<AnswerFunction> load(const Windows& windows, const Reduction& reduction,
                                    LoadReport* report = nullptr,
                                    const std::function<bool()>& interrupt_asked = {}) const;
@@ -81,6 +82,7 @@ class HeadModel {
   struct Loaded {
     std::shared_ptr<Engine> engine;
     std::vector<StateId> states;  // that the head wants
+    Head kind = Head::pooling;
     // states of one clip (T, C) and its mask (T) or undefined -> what Reduction takes
     std::function<at::Tensor(const std::vector<at::Tensor>&, const at::Tensor&)> head;
   };
@@ -103,6 +105,14 @@ class HeadModel {
   SeamlessM4TFeatureExtractorConfig features_;
   EngineChoice engine_;
 };
+
+// Whether a head's output says something (bool, on its device): each row of logits has a finite
+// maximum, so that -infinity may stand for what is never said; each value of an embedding is
+// finite.
+at::Tensor has_answer(const at::Tensor& output, Head head);
+const char* name_of_output(Head head);  // logits, embeddings
+// Throws RangeError for one that does not; `path`: whose it is, where that is known.
+void check_has_answer(const at::Tensor& has, Head head, const std::string& path = "");
 
 // What is kept of one window's rows: (T') or (T', N) -> (T'') or (T'', N).
 at::Tensor kept_of_window(const at::Tensor& rows, const Window& window, double samples_per_row);

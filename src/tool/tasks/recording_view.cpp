@@ -22,6 +22,7 @@ struct RecordingViewer::Chunk {
   at::Tensor probabilities;  // (T') of those ids
   at::Tensor scores;         // (T, num_labels) of frames, or (num_labels)
   at::Tensor embedding;      // (E)
+  bool has_answer = true;    // else there are none of the last four
 };
 
 namespace {
@@ -101,6 +102,8 @@ RecordingViewer::Chunk RecordingViewer::compute(
 
   states.erase(states.begin(), states.begin() + static_cast<std::ptrdiff_t>(encoder_states));
   const at::Tensor output = loaded_.head(states, clip.attention_mask);
+  chunk.has_answer = has_answer(output, head_).item<bool>();
+  if (!chunk.has_answer) return chunk;
   switch (head_) {
     case Head::ctc: {
       // HF takes the greatest logit; softmax may round two of them to one value.
@@ -161,7 +164,17 @@ RecordingView RecordingViewer::view(
   const double frame = samples_per_frame(features);
   view.log_mel = grid_of(at::cat(log_mel).t(), SeamlessM4TFeatureExtractorConfig::kHopLength / rate,
                          kMaxPictureColumns);
-  view.energies = grid_of(at::cat(energies).t(), frame / rate, kMaxPictureColumns);
+  const at::Tensor energy = at::cat(energies);  // (T, L + 1)
+  view.energies = grid_of(energy.t(), frame / rate, kMaxPictureColumns);
+  if (const at::Tensor odd = energy.isfinite().all(0).logical_not().nonzero(); odd.numel() > 0) {
+    view.notes.push_back("the model gives NaN or infinity from state " +
+                         std::to_string(odd[0].item<std::int64_t>()) + " on");
+  }
+  if (!std::all_of(chunks.begin(), chunks.end(), [](const Chunk& c) { return c.has_answer; })) {
+    view.notes.push_back("no answer: " + std::string(name_of_output(head_)) +
+                         " hold NaN or infinity");
+    return view;
+  }
   switch (head_) {
     case Head::ctc:
       add_words(view, chunks);

@@ -42,6 +42,8 @@ struct PartAnswer {
 struct RecordingView {
   double seconds = 0;
   std::size_t chunks = 1;
+  // What is NaN or infinite, in words; without answers where that is the head's output.
+  std::vector<std::string> notes;
 
   Grid waveform;          // the least and the greatest sample of each column
   Grid log_mel;           // (num_mel_bins, fbank frames) as the model gets them

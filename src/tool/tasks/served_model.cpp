@@ -83,10 +83,11 @@ ServedModel::Choice ServedModel::choose(WorkerRequest::Want want, const std::str
   const Extraction extraction = extraction_.with_states(states);
   const std::int64_t frames = extraction.batch_frames(batch_seconds);
   return {[states_of = extraction.function(engine_, frames)](const std::vector<EngineClip>& clips) {
-            std::vector<NamedTensors> outputs = states_of(clips);
+            std::vector<ClipTensors> outputs = states_of(clips);
             std::vector<MadeOfClip> made(outputs.size());
             for (std::size_t i = 0; i < outputs.size(); ++i) {
-              made[i].tensors = std::move(outputs[i]);
+              made[i].tensors = std::move(outputs[i].tensors);
+              made[i].note = std::move(outputs[i].note);
             }
             return made;
           },

@@ -22,6 +22,7 @@ namespace w2vbert::tool {
 struct MadeOfClip {
   NamedTensors tensors = {};  // of states and features, on the CPU
   Wav2Vec2CTCTokenizer::Output text = {};
+  std::string note = {};  // ClipTensors::note
 };
 
 // How a weighted sum of states is made, where one is asked for: as ExtractionOptions has it.

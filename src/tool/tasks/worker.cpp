@@ -97,7 +97,8 @@ class AnswerSink : public OutputSink {
   void add_note(std::size_t turn, const std::string& note) {
     if (note.empty()) return;
     const std::lock_guard lock(mutex_);
-    notes_[turn] = note;
+    std::string& noted = notes_[turn];
+    noted += (noted.empty() ? "" : "; ") + note;
   }
 
  private:
@@ -243,6 +244,7 @@ class Computation {
       return answers_.add(std::move(answer));
     }
     sink_.add_note(clip.index, clip.note);
+    sink_.add_note(clip.index, made.note);
     Output output;
     output.index = clip.index;
     output.report = report_of(clip);

@@ -239,12 +239,22 @@ class Alignment(unittest.TestCase):
             # What is there stays.
             self.assertIn("is there already", self.error_of(*words, status=5))
 
+    def test_a_text_is_taken_as_it_is_written(self):
+        for text in ("[A B]", "[A]", "[A,B]"):
+            for option in (["--text", text], [f"--text={text}"]):
+                (line,), _ = self.align("plain", [self.folder / "odd.wav"], *option)
+                self.assertEqual("".join(one["character"] for one in line["characters"]), text)
+
     def test_what_does_not_fit_is_refused_by_name(self):
         odd, model = self.folder / "odd.wav", ["--model", self.folder / "plain"]
         one = self.folder / "one.txt"
         one.write_text("A\n")
         wide = self.folder / "wide.txt"
         wide.write_text("A\n", encoding="utf-16")
+        unmarked = self.folder / "unmarked.txt"
+        unmarked.write_text("A BAD CAB\n", encoding="utf-16-be")
+        bytes_of_words = self.folder / "bytes.txt"
+        bytes_of_words.write_bytes(b"a\nb\xff\n")
         for words, said in (
             (["align", odd, *model], "--text: is missing"),
             (["align", odd, *model, "--text", "A", "--text-file", one], "--text-file: is given beside --text"),
@@ -261,11 +271,15 @@ class Alignment(unittest.TestCase):
             (["transcribe", "--manifest", "-", *model, "--decoder", "beam", "--hotwords", "-"],
              "--hotwords: is the standard input, and so is --manifest"),
             (["align", odd, *model, "--text-file", wide], f"{wide}: is UTF-16, not UTF-8"),
+            (["align", odd, *model, "--text-file", unmarked], f"{unmarked}: is UTF-16, not UTF-8"),
+            (["transcribe", odd, *model, "--decoder", "beam", "--hotwords", bytes_of_words],
+             f"{bytes_of_words}: line 2: is not UTF-8 (--hotwords)"),
+            (["transcribe", odd, odd, *model, "--format", "ctm"], 'gives the output name "odd" as'),
         ):
             with self.subTest(said):
                 self.assertIn(said, self.error_of(*words))
         one.write_text("\n")
-        self.assertIn(f"{odd}: --text: is empty", self.error_of("align", odd, *model, "--text-file", one, status=3))
+        self.assertIn(f"{odd}: text: is empty", self.error_of("align", odd, *model, "--text-file", one, status=3))
         for text, said in (("A[PAD]", '"[PAD]" is token 0, the blank'),
                            ("A" * 4000, "has 4000 tokens, 3999 of them as the one before"),
                            ("A\udcff", "is not UTF-8")):

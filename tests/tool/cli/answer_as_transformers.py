@@ -7,6 +7,7 @@ With --many on all recordings that are installed, whole, and on 30 clips of nois
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -208,6 +209,21 @@ class Answers(Clips):
         self.assertIn('"LABEL_9" is no label of the model', run(
             "segment", path, "--model", folder, "--labels", "LABEL_9", status=2).stderr)
 
+    def test_segment_takes_labels_as_they_are_written(self):
+        folder, names = self.folder / "odd-labels", ["[noise]", "a", "a,b", "[a", "b]"]
+        save_segmenter(Wav2Vec2BertConfig(**SMALL, id2label=dict(enumerate(names)),
+                                          label2id={name: i for i, name in enumerate(names)}), folder)
+        words = ["segment", *self.clips, "--model", folder, "--function", "sigmoid"]
+        everything = lines_of(*words)
+        for labels, wanted in (("[noise]", {"[noise]"}), ("[a,b]", {"[a", "b]"}), ("a,b", {"a,b"}),
+                               ("a,[noise],a,b", {"a", "[noise]", "a,b"})):
+            for option in (["--labels", labels], [f"--labels={labels}"]):
+                for line, whole in zip(lines_of(*words, *option), everything, strict=True):
+                    self.assertEqual(line["segments"],
+                                     [segment for segment in whole["segments"] if segment["label"] in wanted])
+        self.assertEqual({segment["label"] for line in everything for segment in line["segments"]}, set(names))
+        self.assertIn('--labels: "b" is no label', run(*words, "--labels", "a,b,b", status=2).stderr)
+
     def test_segment_in_windows_joins_what_each_gives(self):
         folder = self.folder / "segment-windows"
         model = save_segmenter(Wav2Vec2BertConfig(**SMALL, num_labels=3), folder)
@@ -292,6 +308,49 @@ class Answers(Clips):
             self.assertIn("is Wav2Vec2BertForXVector", error)
             self.assertIn(wanted, error)
             self.assertIn("`w2vbert embed` runs", error)
+
+    def test_what_is_nan_or_infinite_is_no_answer(self):
+        """And fails its clip; -infinity for one label is an answer, as in transformers."""
+        def spoiled(model_class, parameter, value, **settings):
+            folder = self.folder / "spoiled"
+            model = widen(model_class(Wav2Vec2BertConfig(**SMALL, **settings)))
+            model.get_parameter(parameter).data[1] = value
+            write(model, folder)
+            (folder / "vocab.json").write_text(json.dumps({"[PAD]": 0, "|": 1, "A": 2, "[UNK]": 3}))
+            (folder / "tokenizer_config.json").write_text(json.dumps(
+                {"pad_token": "[PAD]", "unk_token": "[UNK]", "word_delimiter_token": "|"}))
+            return folder
+
+        path, other = list(self.clips)[:2]
+        vectors = self.folder / "no-vectors"
+        for model_class, parameter, what, commands, settings in (
+                (Wav2Vec2BertForSequenceClassification, "classifier.bias", "logits", (["classify"],), LABELS),
+                (Wav2Vec2BertForAudioFrameClassification, "classifier.bias", "logits",
+                 (["segment"], ["segment", "--chunk-seconds", 1], ["segment", "--function", "sigmoid"]), LABELS),
+                (Wav2Vec2BertForCTC, "lm_head.bias", "logits",
+                 (["transcribe"], ["transcribe", "--decoder", "beam"], ["align", "--text", "A"]),
+                 {"vocab_size": 4, "pad_token_id": 0}),
+                (Wav2Vec2BertForXVector, "feature_extractor.bias", "embeddings",
+                 (["embed"], ["embed", "--compare"], ["embed", "--output", vectors]), {}),
+                (Wav2Vec2BertModel, "encoder.layers.2.final_layer_norm.bias", "embeddings",
+                 (["embed", "--pool", "mean"],), {})):
+            for value in (float("nan"), float("inf"), -float("inf")):
+                if value == -float("inf") and what == "logits":
+                    continue
+                folder = spoiled(model_class, parameter, value, **settings)
+                for words in commands:
+                    with self.subTest(words, value=value):
+                        done = run(*words, path, other, "--model", folder, status=3)
+                        self.assertEqual(done.stdout, "")
+                        for clip in (path, other):
+                            self.assertIn(f"error: {clip}: {what}: hold NaN or infinity", done.stderr)
+                        self.assertEqual(list(vectors.glob("*.safetensors")), [])
+                        shutil.rmtree(vectors, ignore_errors=True)
+        folder = spoiled(Wav2Vec2BertForSequenceClassification, "classifier.bias", -float("inf"), **LABELS)
+        line, = lines_of("classify", path, "--model", folder, "--engine", "reference")
+        wanted = classifier_of(folder)(self.clips[path].copy())
+        self.assertEqual(line["labels"], wanted)
+        self.assertEqual(wanted[-1], {"label": "sad, or so", "score": 0.0})
 
     def test_a_list_with_bad_rows_is_answered_but_for_them(self):
         folder = self.folder / "rows"

@@ -296,6 +296,18 @@ class Conversation(unittest.TestCase):
                 known = isinstance(request, dict) and len(json.dumps(requests[number])) <= 4000 and "id" not in request
                 self.assertEqual(answer["id"], number if known else None)
 
+    def test_states_that_are_nan_are_told(self):
+        folder = self.scratch() / "nan"
+        shutil.copytree(self.folder / "model", folder)
+        tensors = safetensors.torch.load_file(folder / "model.safetensors")
+        tensors["encoder.layers.1.final_layer_norm.bias"][3] = float("nan")
+        safetensors.torch.save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+        bad, good = self.converse({"path": self.clips[0], "states": "1,2"}, {"path": self.clips[0], "states": "1"},
+                                  model=folder)
+        self.assertEqual(bad["note"], "the model gives NaN or infinity: hidden_states.2")
+        self.assertTrue(numpy.isnan(values_of(bad)["hidden_states.2"][:, 3]).all())
+        self.assertNotIn("note", good)
+
     def test_blank_lines_and_a_last_one_without_end(self):
         worker = Worker(self.folder)
         worker.process.stdin.write(b"\n  \r\n" + json.dumps({"path": self.clips[0], "id": "a"}).encode() + b"\r\n\n"

@@ -268,7 +268,7 @@ TEST_F(Extract, FailsAClipWhoseStatesAreBeyondTheTypeOfItsFile) {
   EXPECT_EQ(run_program(one(a_)).status, 0);
 }
 
-TEST_F(Extract, StoresTheModelsOwnNan) {
+TEST_F(Extract, StoresAndTellsTheModelsOwnNan) {
   change_tensors(model_ + "/model.safetensors", [](auto& tensors) {
     tensors.at("encoder.layers.2.final_layer_norm.bias")[3] =
         std::numeric_limits<float>::quiet_NaN();
@@ -277,7 +277,9 @@ TEST_F(Extract, StoresTheModelsOwnNan) {
   });
   for (const Words& more : {Words{}, {"--output-dtype", "float16"}, {"--dtype", "bfloat16"}}) {
     out_ += '1';
-    ASSERT_EQ(run_program(one(a_, more)).status, 0);
+    const auto result = run_program(one(a_, more));
+    ASSERT_EQ(result.status, 0);
+    EXPECT_THAT(result.err, HasSubstr("a.wav: the model gives NaN or infinity: last_hidden_state"));
     const auto state = tensors_of(out_ + "/a.safetensors").at("last_hidden_state");
     EXPECT_TRUE(state.select(1, 3).isnan().all().item<bool>());
     EXPECT_TRUE(state.select(1, 4).isinf().all().item<bool>());

@@ -61,6 +61,19 @@ class Segments(answers.Clips):
                          for time, _, label in read[clip].itertracks(yield_label=True)] if segments else []
                 self.assertEqual(sorted(found), sorted(times_of(segments)))
 
+    def test_recordings_of_one_name_are_told_apart(self):
+        """In RTTM, whose lines of all files stand together."""
+        folders = [self.folder / "one", self.folder / "two"]
+        clips = []
+        for folder, clip in zip(folders, self.clips, strict=False):
+            folder.mkdir()
+            clips.append(folder / "same.wav")
+            clips[-1].write_bytes(clip.read_bytes())
+        words = ["segment", *clips, "--model", self.folder / "softmax", "--format", "rttm"]
+        names = {line.split(" ")[1] for line in answers.run(*words).stdout.splitlines()}
+        self.assertEqual(names, {"one/same", "two/same"})
+        self.assertIn('gives the output name "same" as', answers.run(*words, "--name", "stem", status=2).stderr)
+
     def test_textgrids_have_a_tier_for_each_label_that_may_overlap(self):
         for name, words in self.words.items():
             folder = self.folder / f"grids {name}"
@@ -116,6 +129,10 @@ class Segments(answers.Clips):
             (["--format", "rttm", "--json"], "--json: is given beside --format rttm", 2),
             (["--format", "srt"], "--format", 2),
             (["--format", "rttm", "--output", there], "is there already", 5),
+            (["--format", "rttm", next(iter(self.clips))], 'gives the output name "0" as', 2),
+            (["--format", "text", "--output", there / "lines"], "--output: is given beside --format text", 2),
+            (["--format", "json", "--output", "-"], "--output: is -, the standard output", 2),
+            (["--name", "stem"], "--name: is given without documents", 2),
         ):
             there.mkdir(exist_ok=True)
             (there / "0.rttm").write_text("mine")

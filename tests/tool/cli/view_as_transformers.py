@@ -288,6 +288,20 @@ class Views(unittest.TestCase):
         values, _ = self.view("infinite", "--engine", "reference").grid("energies")
         self.assertEqual(numpy.isfinite(values).all(1).tolist(), [True, True, False, False])
         self.assertTrue(numpy.isnan(values[2:]).all())
+        told = run(self.clip, "--model", folder, "--output", self.folder / "infinite.html").stderr
+        self.assertIn(f"{self.clip}: the model gives NaN or infinity from state 2 on", told)
+
+    def test_a_head_without_an_answer_leaves_the_states(self):
+        folder = self.folder / "silent"
+        shutil.copytree(self.folder / "ctc", folder)
+        tensors = load_file(folder / "model.safetensors")
+        tensors["lm_head.bias"][1] = float("inf")
+        save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+        page = self.folder / "silent.html"
+        told = run(self.clip, "--model", folder, "--output", page).stderr
+        self.assertIn(f"{self.clip}: no answer: logits hold NaN or infinity", told)
+        self.assertNotIn('"words"', page.read_text())
+        self.assertIn("no answer: logits hold NaN or infinity", page.read_text())
 
     def test_a_channel_is_chosen_as_elsewhere(self):
         both = self.folder / "both.wav"
@@ -319,6 +333,7 @@ class Views(unittest.TestCase):
                 ((silence, *model, *output), 3, "short.wav: has 500 samples"),
                 ((self.clip, "--model", self.folder / "absent", *output), 4, "absent"),
                 ((self.clip, *model, "--output", self.folder), 5, "is no regular file"),
+                ((self.clip, *model, "--output", "-"), 2, "--output: is -, the standard output"),
                 ((self.clip, *model, "--output", self.folder / "none" / "page.html"), 5, "none")):
             with self.subTest(told):
                 done = run(*words, status=status)
@@ -337,7 +352,11 @@ class Views(unittest.TestCase):
         config = self.folder / "encoder" / "config.json"
         foreign = self.folder / "foreign.html"
         foreign.write_text(page.read_text().replace("w2vbert view", "w2vbert parity", 1))
-        for output, status, told in ((self.clip, 2, "is the input as well"), (linked, 2, "is the input as well"),
+        edited, cut = self.folder / "edited.html", self.folder / "cut.html"
+        edited.write_text(page.read_text().replace("</h1>", " and a word of mine</h1>", 1))
+        cut.write_bytes(page.read_bytes()[:-100])
+        for output, status, told in ((edited, 5, "is there already"), (cut, 5, "is there already"),
+                                     (self.clip, 2, "is the input as well"), (linked, 2, "is the input as well"),
                                      (config, 2, "is the model's as well"), (foreign, 5, "is there already")):
             before = output.read_bytes()
             done = run(self.clip, *model, output, status=status)
