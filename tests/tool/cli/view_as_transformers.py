@@ -212,8 +212,11 @@ class Views(unittest.TestCase):
         self.assertEqual([label for label, _ in part["labels"]], [label["label"] for label in labels])
         for (_, score), label in zip(part["labels"], labels, strict=True):
             self.assertAlmostEqual(score, label["score"], 6)
-        chunks = self.view("classifier", "--chunk-seconds", 0.6, "--stride-seconds", 0.1).data["parts"]
+        self.assertEqual(page.facts["answer"], f"label {labels[0]['label']}")
+        page = self.view("classifier", "--chunk-seconds", 0.6, "--stride-seconds", 0.1)
+        chunks = page.data["parts"]
         self.assertGreater(len(chunks), 2)
+        self.assertEqual(page.facts["answer"], f"{len(chunks)} labelled chunks")
         self.assertEqual([chunk["start"] for chunk in chunks[1:]], [chunk["end"] for chunk in chunks[:-1]])
 
     def test_an_embedding_is_told_by_its_length(self):
