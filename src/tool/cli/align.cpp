@@ -4,7 +4,6 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -13,7 +12,6 @@
 #include "core/text.h"
 #include "tool/cli/answers.h"
 #include "tool/cli/commands.h"
-#include "tool/cli/console.h"
 #include "tool/cli/timed_json.h"
 #include "tool/cli/timed_output.h"
 #include "tool/corpus/line_file.h"
@@ -109,16 +107,13 @@ int run(const AlignOptions& given) {
   command.load = [&](LoadReport* report, const std::function<bool()>& interrupt_asked) {
     return alignment.load(report, interrupt_asked);
   };
-  Messages messages(options.output.quiet);
-  std::set<std::string> told;
   command.answer = [&](const AnsweredClip& clip, const WindowTensors& log_probs) {
     AlignedText aligned = alignment.align(clip, log_probs, texts.of(clip.index));
-    for (const std::string& unknown : aligned.unknown) {
-      if (!told.insert(unknown).second) continue;
-      messages.say(quote_bytes(clip.path) + ": the model does not know " + in_quotes(unknown) +
-                   ": its token for unknown characters is aligned instead");
-    }
     Answer answer;
+    for (const std::string& unknown : aligned.unknown) {
+      answer.notes.push_back("the model does not know " + in_quotes(unknown) +
+                             ": its token for unknown characters is aligned instead");
+    }
     answer.json = {{"words", timed_json(aligned.words, "word")},
                    {"characters", timed_json(aligned.characters, "character")}};
     for (const TimedText& word : aligned.words) {

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "core/text.h"
@@ -135,11 +136,15 @@ int answer_clips(const AnswerOptions& options, const HeadModel& model,
     messages.error(failure.message);
     show_progress();
   };
+  std::set<std::string> told;
   const auto answering = [&](const AnsweredClip& clip, const WindowTensors& tensors) {
     return [&, clip, answer = command.answer(clip, tensors)] {
       ++done;
       if (!clip.note.empty()) notes.note(clip.path, clip.note);
       notes.count_channels(clip.source_channels);
+      for (const std::string& note : answer.notes) {
+        if (told.insert(note).second) messages.say(quote_bytes(clip.path) + ": " + note);
+      }
       if (file) {
         file->add(clip.index, json_line_of(clip, answer.json));
       } else if (command.print) {

@@ -48,10 +48,11 @@ struct TimedTier {
 
 // What is said of one clip.
 struct Answer {
-  nlohmann::ordered_json json;   // the members of its line
-  std::string text;              // behind its path and a tab where lines are for people
-  std::vector<TimedText> timed;  // words or segments: what --format writes
-  std::vector<TimedTier> tiers;  // the same and more, for a format that has tiers
+  nlohmann::ordered_json json;     // the members of its line
+  std::string text;                // behind its path and a tab where lines are for people
+  std::vector<TimedText> timed;    // words or segments: what --format writes
+  std::vector<TimedTier> tiers;    // the same and more, for a format that has tiers
+  std::vector<std::string> notes;  // told behind the path of the first clip that has them
 };
 
 // How a command answers.
@@ -62,6 +63,7 @@ struct AnswerCommand {
   std::function<std::vector<AnswerFunction>(LoadReport* report,
                                             const std::function<bool()>& interrupt_asked)>
       load;
+  // Called for several clips at the same time.
   std::function<Answer(const AnsweredClip&, const WindowTensors&)> answer;
   // Instead of printing a line, or writing it to --output.
   std::function<void(const AnsweredClip&, const Answer&)> print = {};

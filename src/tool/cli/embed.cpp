@@ -1,6 +1,7 @@
 // w2vbert embed: audio files -> a vector each.
 #include <fmt/format.h>
 
+#include <array>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -96,25 +97,31 @@ nlohmann::ordered_json numbers_of(const at::Tensor& vector) {
 
 // Both vectors, one line of what they have in common.
 int compare(const EmbedOptions& options, const Embedding& embedding, AnswerCommand command) {
-  if (options.clips.paths.size() != 2) {
-    throw UsageError("", "--compare",
-                     "is given with " + std::to_string(options.clips.paths.size()) + " audio files",
-                     "two");
-  }
-  std::vector<at::Tensor> vectors;
-  command.answer = [&](const AnsweredClip&, const WindowTensors& vector) {
-    vectors.push_back(vector.front());
+  std::array<at::Tensor, 2> vectors;
+  std::array<std::string, 2> paths;
+  command.begin = [&](const InputList& inputs, const Partition& partition) {
+    // A tar has several, and so has a file whose channels are each a clip.
+    if (inputs.size() != vectors.size()) {
+      throw UsageError("", "--compare", "is given with " + count(inputs.size(), "clip"), "two");
+    }
+    if (partition.count > 1) {
+      throw UsageError("", "--compare", "is given with a share of the clips", "no --partition");
+    }
+  };
+  command.answer = [&](const AnsweredClip& clip, const WindowTensors& vector) {
+    vectors.at(clip.index) = vector.front();
+    paths.at(clip.index) = clip.path;
     return Answer{};
   };
   command.print = [](const AnsweredClip&, const Answer&) {};
   const int status = answer_clips(options, embedding.model(), command);
-  if (status != kDone || vectors.size() != 2) return status;
+  if (status != kDone || !vectors[0].defined() || !vectors[1].defined()) return status;
   const double cosine = cosine_of(vectors[0].to(at::kFloat), vectors[1].to(at::kFloat));
   const double threshold = options.threshold.value_or(kUsualThreshold);
   const bool is_same = cosine >= threshold;
   if (options.output.json) {
-    print_result(json_line({{"a", escaped_name(options.clips.paths[0])},
-                            {"b", escaped_name(options.clips.paths[1])},
+    print_result(json_line({{"a", escaped_name(paths[0])},
+                            {"b", escaped_name(paths[1])},
                             {"cosine", cosine},
                             {"threshold", threshold},
                             {"same", is_same}}));

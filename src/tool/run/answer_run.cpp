@@ -1,5 +1,7 @@
 #include "tool/run/answer_run.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <climits>
 #include <exception>
@@ -60,6 +62,35 @@ AnswerSummary answer_clips(const InputList& inputs, const AnswerRunRequest& requ
     failed(failure_of(inputs.path(clip.index), stage, failure), clip.index);
     return true;
   };
+  struct Computed {
+    AnsweredClip clip;
+    WindowTensors tensors;
+    std::function<void()> tell = {};
+    std::exception_ptr failure = {};
+  };
+  std::vector<Computed> batch;
+  const auto answer_batch = [&] {
+    const auto size = static_cast<std::int64_t>(batch.size());
+    at::parallel_for(0, size, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        Computed& one = batch[static_cast<std::size_t>(i)];
+        try {
+          one.tell = answer(one.clip, one.tensors);
+        } catch (...) {
+          one.failure = std::current_exception();
+        }
+      }
+    });
+    for (const Computed& one : std::exchange(batch, {})) {
+      if (one.failure) {
+        failed(failure_of(one.clip.path, "model", one.failure), one.clip.index);
+        continue;
+      }
+      ++summary.done;
+      summary.audio_seconds += one.clip.audio_seconds;
+      one.tell();
+    }
+  };
   const BatchesRun run = run_batches<WindowTensors>(
       functions, request.batch_frames, reader,
       [&] {
@@ -68,19 +99,9 @@ AnswerSummary answer_clips(const InputList& inputs, const AnswerRunRequest& requ
       },
       clip_failed,
       [&](const ReadClip& read, BatchRunner<WindowTensors>::Result result) {
-        const AnsweredClip clip = answered(read, inputs);
-        std::function<void()> tell;
-        try {
-          tell = answer(clip, result.output);
-        } catch (const std::exception&) {
-          clip_failed(read, "model", std::current_exception());
-          return;
-        }
-        ++summary.done;
-        summary.audio_seconds += clip.audio_seconds;
-        tell();
+        batch.push_back({answered(read, inputs), std::move(result.output)});
       },
-      [] {});
+      answer_batch);
   if (run.interrupted) summary.stopped = true;
   summary.elapsed_seconds = watch.seconds();
   summary.hanging_readers = reader.hanging();

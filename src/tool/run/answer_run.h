@@ -52,6 +52,7 @@ struct AnsweredClip {
 };
 
 // Makes the answer of a clip, which fails with what that throws; the result tells of the answer.
+// Those of a batch are made at the same time, on several threads, and told of one after the other.
 using Answering = std::function<std::function<void()>(const AnsweredClip&, const WindowTensors&)>;
 
 struct AnswerEvents {

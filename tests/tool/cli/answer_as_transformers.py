@@ -259,6 +259,17 @@ class Answers(Clips):
             cosine = torch.nn.CosineSimilarity(dim=-1)(wanted[0], wanted[1]).item()
             self.assertEqual(compared, {"a": str(a), "b": str(b), "cosine": cosine, "threshold": 0.7,
                                         "same": cosine >= 0.7})
+            both = self.folder / f"both-{name}.wav"
+            shorter = min(len(self.clips[a]), len(self.clips[b]))
+            soundfile.write(both, numpy.stack([self.clips[a][:shorter], self.clips[b][:shorter]], 1), RATE,
+                            subtype="FLOAT")
+            each, = lines_of("embed", both, "--channels", "each", "--model", folder, "--compare")
+            self.assertEqual((each["a"], each["b"]), (str(both), str(both)))
+            self.assertLess(each["cosine"], 0.9999)
+            for words, said in (([a], "is given with 1 clip"), ([a, both, "--channels", "each"], "is given with 3 clips"),
+                                ([a, b, "--partition", "0/2"], "is given with a share of the clips")):
+                self.assertIn(f"--compare: {said}",
+                              run("embed", *words, "--model", folder, "--compare", status=2).stderr)
 
     def test_embed_pools_the_states_of_any_model(self):
         for name, settings in {"plain": {}, "adapter": {"add_adapter": True, "output_hidden_size": 32}}.items():

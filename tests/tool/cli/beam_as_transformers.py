@@ -183,6 +183,19 @@ class BeamSearch(unittest.TestCase):
                                             build_ctcdecoder(VOCABULARY))
         self.compare("plain", self.transcribe(plain, "--n-best", N_BEST), processor)
 
+    def test_texts_made_at_the_same_time_are_those_made_one_by_one(self):
+        outputs = []
+        for threads in (1, 4):
+            for more in ([], ["--format", "ctm", "--name", "path"]):
+                clips = [*self.clips] * (1 if more else 8)
+                result = subprocess.run(
+                    [str(PROGRAM), "transcribe", *map(str, clips), "--model", str(self.folder / "plain"), "--decoder",
+                     "beam", "--threads", str(threads), *(more or ["--json"])], capture_output=True, text=True)
+                self.assertEqual(result.returncode, 0, result.stderr)
+                outputs.append(result.stdout)
+        self.assertEqual(outputs[:2], outputs[2:])
+        self.assertEqual(len(outputs[0].splitlines()), 8 * len(self.clips))
+
     def test_what_does_not_fit_is_one_line(self):
         def refused(status, message, *words, model="plain"):
             result = self.run_program(self.folder / model, *words)
