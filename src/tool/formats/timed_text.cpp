@@ -205,7 +205,7 @@ std::string ctm_text(std::string_view name, int channel, std::span<const TimedTe
     text += begin + seconds_text(start) + " " + seconds_text(end - start) + " " +
             field_of(word.text, "");
     if (has_score(word)) text += " " + score_text(*word.score);
-    text += "\n";
+    text += '\n';
   }
   return text;
 }

@@ -57,7 +57,7 @@ std::int64_t frames_on_devices(const ModelRequest& request, const Wav2Vec2BertCo
   }
   // What is downloaded waits in the host's memory: of each batch on a device, of one more that has
   // been computed, and in the writer.
-  const auto functions = static_cast<std::int64_t>(request.devices()) * batches.at_once;
+  const std::int64_t functions = request.devices() * batches.at_once;
   const auto state_bytes = static_cast<std::int64_t>(batches.states) * config.hidden_size *
                            static_cast<std::int64_t>(c10::elementSize(batches.output_dtype));
   frames = std::min(frames, usable_memory() / 4 / (3 * functions) / state_bytes);

@@ -50,7 +50,7 @@ at::Tensor read_npy(const std::string& path, const char* setting, const std::str
   }
   std::vector<std::int64_t> shape = array->shape;
   if (array->fortran_order) std::reverse(shape.begin(), shape.end());
-  const at::Tensor stored = at::empty(shape, *dtype);
+  at::Tensor stored = at::empty(shape, *dtype);
   file.read_at(array->data_offset, stored.mutable_data_ptr(), bytes);
   if (!array->fortran_order) return stored;
   std::vector<std::int64_t> order(shape.size());

@@ -35,7 +35,7 @@ at::Tensor counted_rows(const Wav2Vec2BertConfig& config, const at::Tensor& mask
 
 at::Tensor pooled_vector(const at::Tensor& rows, const at::Tensor& counted, Pooling pooling) {
   const at::Tensor kept = counted.defined() ? rows.index({counted.to(rows.device())}) : rows;
-  const at::Tensor mean = kept.mean(0);
+  at::Tensor mean = kept.mean(0);
   if (pooling == Pooling::mean) return mean;
   TORCH_CHECK_VALUE(kept.size(0) > 1, "has ", kept.size(0),
                     " frames, expected 2 at least for a deviation");

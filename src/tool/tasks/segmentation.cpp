@@ -32,7 +32,7 @@ std::vector<Frames> runs_of(const at::Tensor& is_in) {
 
 // (T, N): which labels a frame belongs to.
 at::Tensor labelled(const at::Tensor& scores, const SegmentationOptions& options) {
-  const at::Tensor high = scores.ge(options.threshold);
+  at::Tensor high = scores.ge(options.threshold);
   if (options.function == ScoreFunction::sigmoid) return high;
   const at::Tensor best = scores.argmax(-1, /*keepdim=*/true);  // (T, 1)
   return at::zeros_like(high).scatter_(1, best, true).logical_and(high);
