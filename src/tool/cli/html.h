@@ -15,8 +15,8 @@ std::string html_text(std::string_view text, std::size_t limit = 400);
 std::string page_begin(const std::string& command);
 // The page and a comment with its digest, by which it is known again.
 std::string sealed_page(std::string page);
-// Whether the file begins so and is as sealed_page() made it: one that somebody has edited since is
-// theirs. Throws StorageError where it cannot be read.
+// Whether the file begins so and is as sealed_page() made it: a page that was edited since is a
+// file of its own. Throws StorageError where it cannot be read.
 bool is_page_of(const std::string& command, const std::string& path);
 
 }  // namespace w2vbert::tool

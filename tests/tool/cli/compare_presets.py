@@ -201,7 +201,7 @@ class Presets(unittest.TestCase):
         soundfile.write(short, numpy.zeros(3000), 16000)
         result = self.run_program(short, "short", "--preset", "tribev2")
         self.assertEqual(result.returncode, 3, result.stderr)
-        self.assertIn("takes no row of so short a clip", result.stderr)
+        self.assertIn("takes no row of 0.1875 s, expected more than 0.25 s", result.stderr)
 
     def test_audiotoken(self):
         got = self.extract("audiotoken")
