@@ -20,8 +20,9 @@ struct SeamlessM4TFeatureExtractorConfig {
 
   /// HF: filter-bank frames begin every so many samples, whatever the sampling rate.
   static constexpr std::int64_t kHopLength = 160;
-  /// HF: samples of a filter-bank frame. A shorter clip has no frame.
+  /// HF: samples of a filter-bank frame.
   static constexpr std::int64_t kFrameLength = 400;
+  /// HF: how many frames a clip of so many samples has, at least kFrameLength.
   static constexpr std::int64_t fbank_frames_of(std::int64_t samples) {
     return (samples - kFrameLength + kHopLength) / kHopLength;
   }

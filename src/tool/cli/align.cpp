@@ -12,6 +12,7 @@
 #include "core/text.h"
 #include "tool/cli/answers.h"
 #include "tool/cli/commands.h"
+#include "tool/cli/format.h"
 #include "tool/cli/timed_json.h"
 #include "tool/cli/timed_output.h"
 #include "tool/corpus/line_file.h"
@@ -66,7 +67,7 @@ class ClipTexts {
       lines_ = {whole};
     }
     if (lines_.size() == rows) return;
-    throw UsageError(file_, "", "has " + std::to_string(lines_.size()) + " lines",
+    throw UsageError(file_, "", "has " + count(lines_.size(), "line"),
                      "a line for each of " + std::to_string(rows) + " inputs");
   }
 

@@ -36,6 +36,7 @@ int run(const ClassifyOptions& options) {
     Answer answer;
     auto& labels = answer.json["labels"] = nlohmann::ordered_json::array();
     const at::Tensor scores = scores_of(logits.front(), function);
+    check_finite(scores.isfinite(), "scores", model.request().precision);
     for (const ScoredLabel& scored : highest_labels(scores, model.config(), options.top)) {
       labels.push_back({{"label", scored.label}, {"score", scored.score}});
       if (!answer.text.empty()) answer.text += '\t';

@@ -110,8 +110,9 @@ class RunProgress {
   void show(Messages& messages) const {
     std::string remark = "clips";
     const double seconds = watch_.seconds();
+    // What matters less is last: it is left out where the terminal is narrow.
+    if (failed_ > 0) remark += fmt::format(", {} failed", failed_);
     if (done_ > 0) {
-      remark += ", " + duration(audio_seconds_) + " of audio, " + speed(audio_seconds_, seconds);
       const std::size_t left = to_do_ - std::min(to_do_, done_ + failed_);
       if (left > 0) {
         remark +=
@@ -119,8 +120,9 @@ class RunProgress {
             duration(seconds * static_cast<double>(left) / static_cast<double>(done_ + failed_)) +
             " left";
       }
+      remark +=
+          ", " + speed(audio_seconds_, seconds) + ", " + duration(audio_seconds_) + " of audio";
     }
-    if (failed_ > 0) remark += fmt::format(", {} failed", failed_);
     messages.progress(done_ + failed_, to_do_, remark);
   }
 

@@ -21,12 +21,18 @@ constexpr auto kBarInterval = std::chrono::milliseconds(100);
 constexpr auto kLineInterval = std::chrono::seconds(30);
 constexpr std::size_t kBarCells = 24;
 
-std::size_t terminal_width() {
+std::optional<std::size_t> width_of(int descriptor) {
   winsize size{};
-  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+  if (::ioctl(descriptor, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return std::nullopt;
+  return size.ws_col;
 }
 
 }  // namespace
+
+std::size_t result_width() {
+  constexpr std::size_t kLeast = 40, kMost = 100;
+  return std::clamp(width_of(STDOUT_FILENO).value_or(kMost), kLeast, kMost);
+}
 
 void open_standard_descriptors() {
   for (int descriptor = STDIN_FILENO; descriptor <= STDERR_FILENO; ++descriptor) {
@@ -114,7 +120,12 @@ void Messages::progress(std::size_t done, std::size_t total, std::string_view re
   std::string bar = "[";
   bar.append(cells, '#').append(kBarCells - cells, '.').append("] ");
   bar.append(counts).append(" ").append(remark);
-  bar.resize(std::min(bar.size(), terminal_width() - 1));
+  const std::size_t width = width_of(STDERR_FILENO).value_or(80) - 1;
+  if (bar.size() > width) {
+    // A part of the remark is left out whole, unless it is the first.
+    const std::size_t comma = bar.rfind(", ", width);
+    bar.resize(comma == std::string::npos ? width : comma);
+  }
   (void)try_write_all(STDERR_FILENO, "\r" + bar + "\x1b[K");
   bar_shown_ = true;
 }

@@ -19,6 +19,8 @@ struct ReaderGone : std::exception {};
 
 // For commands whose result is what they print. Throws StorageError, or ReaderGone.
 void print_result(std::string_view text);
+// Columns of the terminal behind stdout, 40 to 100; 100 for a file or a pipe.
+std::size_t result_width();
 // For commands whose exit status is the verdict, and is out before what they print: a reader that
 // goes away early does not change it. Throws StorageError.
 void print_verdict(std::string_view text);

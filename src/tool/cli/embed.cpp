@@ -105,7 +105,7 @@ int compare(const EmbedOptions& options, const Embedding& embedding, AnswerComma
       throw UsageError("", "--compare", "is given with " + count(inputs.size(), "clip"), "two");
     }
     if (partition.count > 1) {
-      throw UsageError("", "--compare", "is given with a share of the clips", "no --partition");
+      throw UsageError("", "--compare", "is given with a share of the clips", "all of them");
     }
   };
   command.answer = [&](const AnsweredClip& clip, const WindowTensors& vector) {
@@ -171,7 +171,7 @@ Run add_embed(CLI::App& program) {
             "last_hidden_state)");
   command.add_flag("--normalize", options->normalize, "Give each vector the length 1");
   command.add_flag("--compare", options->compare,
-                   "Of two files: print the cosine of their vectors, and whether it reaches "
+                   "Of two clips: print the cosine of their vectors, and whether it reaches "
                    "--threshold");
   add_value(
       command, "--threshold", options->threshold, NumberFromZero{1, "P"},

@@ -1,5 +1,8 @@
 #include "tool/cli/html.h"
 
+#include <algorithm>
+#include <cstdint>
+
 #include "core/file.h"
 #include "core/text.h"
 #include "tool/store/sha256.h"
@@ -10,11 +13,7 @@ namespace {
 
 constexpr std::string_view kSealBegin = "<!-- sha256 ";
 
-std::string seal_of(std::string_view page) {
-  Sha256 sha;
-  sha.add(page);
-  return std::string(kSealBegin) + sha.hex() + " -->\n";
-}
+std::string seal_of(Sha256& page) { return std::string(kSealBegin) + page.hex() + " -->\n"; }
 
 }  // namespace
 
@@ -51,20 +50,29 @@ std::string page_begin(const std::string& command) {
 }
 
 std::string sealed_page(std::string page) {
-  page += seal_of(page);
-  return page;
+  Sha256 sha;
+  sha.add(page);
+  return page += seal_of(sha);
 }
 
 bool is_page_of(const std::string& command, const std::string& path) {
+  const std::string begin = page_begin(command);
+  const std::size_t seal_bytes = sealed_page("").size();
   const auto file = InputFile::open<StorageError>(path);
-  std::string page(page_begin(command).size(), '\0');
-  if (file.size() < page.size()) return false;
-  file.read_at(0, page.data(), page.size());
-  if (page != page_begin(command)) return false;
-  page.resize(file.size());
-  file.read_at(0, page.data(), page.size());
-  const std::size_t seal = page.rfind(kSealBegin);
-  return seal != std::string::npos && page.substr(seal) == seal_of(page.substr(0, seal));
+  if (file.size() < begin.size() + seal_bytes) return false;
+  const auto read = [&](std::uint64_t offset, std::uint64_t bytes) {
+    std::string text(static_cast<std::size_t>(bytes), '\0');
+    file.read_at(offset, text.data(), bytes);
+    return text;
+  };
+  if (read(0, begin.size()) != begin) return false;
+  const std::uint64_t end = file.size() - seal_bytes;
+  constexpr std::uint64_t kPieceBytes = 1 << 20;
+  Sha256 sha;
+  for (std::uint64_t offset = 0; offset < end; offset += kPieceBytes) {
+    sha.add(read(offset, std::min(kPieceBytes, end - offset)));
+  }
+  return read(end, seal_bytes) == seal_of(sha);
 }
 
 }  // namespace w2vbert::tool

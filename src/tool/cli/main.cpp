@@ -13,6 +13,7 @@
 #include "tool/cli/commands.h"
 #include "tool/cli/console.h"
 #include "tool/cli/exit_status.h"
+#include "tool/cli/help_text.h"
 #include "tool/cli/last_words.h"
 #include "tool/cli/signals.h"
 #include "w2vbert/core/error.h"
@@ -56,7 +57,9 @@ void take_marks_off(CLI::App& app) {
 
 void print_help(const CLI::App& program) {
   const auto chosen = program.get_subcommands();
-  print_result(chosen.empty() ? program.help() : chosen.front()->help(program.get_name()));
+  const std::string help =
+      chosen.empty() ? program.help() : chosen.front()->help(program.get_name());
+  print_result(fitted(help, result_width()));
 }
 
 bool is_help_asked(const CLI::App& program) {

@@ -225,7 +225,7 @@ Run add_parity(CLI::App& program) {
   command.add_flag("--ignore-padding", given->ignore_padding,
                    "Take the masked frames of the dump as PyTorch's");
   add_value(
-      command, "--report", given->report, "OUT.html",
+      command, "--report", given->report, OutputPath{"OUT.html"},
       "Write a page with pictures, the worst elements and both sides' settings; an earlier page is "
       "replaced, any other file is left as it is");
   add_value(

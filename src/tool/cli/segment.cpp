@@ -110,7 +110,7 @@ int run(const SegmentOptions& given) {
     const at::Tensor kept =
         kept_of_windows(scores, command.windows, clip.samples, model.samples_per_row());
     const std::vector<Segment> found =
-        segments_of(kept, model.config(), wanted, model.seconds_of(1), clip.audio_seconds);
+        segments_of(kept, model.config(), wanted, model.frames_per_second(), clip.audio_seconds);
     for (const Segment& segment : found) {
       segments.push_back({{"start", segment.start},
                           {"end", segment.end},

@@ -65,6 +65,18 @@ const char* ending_of(TimedFormat format) {
   }
 }
 
+// --output is a folder of documents, or a file of JSON lines: not one document.
+void check_ending(const std::string& output, TimedFormat format) {
+  for (const TimedFormat other : {TimedFormat::srt, TimedFormat::vtt, TimedFormat::ctm,
+                                  TimedFormat::rttm, TimedFormat::textgrid}) {
+    if (!output.ends_with(ending_of(other))) continue;
+    throw UsageError("", "--output", "is " + quote_bytes(output) + ", a document's name",
+                     format == other
+                         ? "a folder for documents; one goes to the standard output (> FILE)"
+                         : "--format " + name_of(other) + " > FILE, or another name");
+  }
+}
+
 // A file for each clip in one folder. What is there already stays: people correct subtitles.
 class DocumentFiles {
  public:
@@ -80,7 +92,7 @@ class DocumentFiles {
       const std::string path = path_of(inputs.name(i));
       struct stat status {};
       if (::lstat(path.c_str(), &status) == 0) {
-        throw StorageError(path, "", "is there already", "another folder, or a file less");
+        throw StorageError(path, "", "is there already", "another folder, or that file elsewhere");
       }
       if (!means_absent(errno)) fail_storage(path, "cannot be looked at", errno);
     }
@@ -158,26 +170,27 @@ void TimedOutput::apply(AnswerOptions& options, AnswerCommand& command) const {
                      "--format srt or --format vtt");
   }
   if (format_ == TimedFormat::text && !options.clips.output.empty()) {
-    throw UsageError("", "--output", "is given beside --format text", "--format json, its lines");
+    throw UsageError("", "--output", "is given beside --format text",
+                     "--format json, whose lines go there");
   }
   options.output.json = format == TimedFormat::json;
-  if (format == TimedFormat::text || format == TimedFormat::json) {
-    if (options.clips.naming) {
-      throw UsageError("", "--name", "is given without documents, whose names it chooses",
-                       kFormat + std::string(" and one of its others"));
-    }
-    return;
-  }
+  check_ending(options.clips.output, format);
+  const bool is_lines = format == TimedFormat::text || format == TimedFormat::json;
   const std::string folder = options.clips.output;
+  command.names_outputs = !is_lines && (!folder.empty() || names_clips(format));
+  if (options.clips.naming && !command.names_outputs) {
+    throw UsageError("", "--name", "is given where nothing has a name",
+                     "documents in a folder (--output), or lines with names (rttm, ctm)");
+  }
+  if (is_lines) return;
   const bool is_one = options.clips.paths.size() == 1 && options.clips.manifest.empty() &&
                       options.clips.channels.channel != kEachChannel;
   if (folder.empty() && !names_clips(format) && !is_one) {
     throw UsageError("", kFormat,
-                     "is " + name_of(format) + ", a document for each file, of several",
+                     "is " + name_of(format) + ", a document for each file, and there are several",
                      "--output DIR, or one audio file");
   }
   const auto names = std::make_shared<const InputList*>();
-  command.names_outputs = !folder.empty() || names_clips(format);
   if (folder.empty()) {
     command.begin = [names](const InputList& inputs, const Partition&) { *names = &inputs; };
     command.print = [*this, names](const AnsweredClip& clip, const Answer& answer) {

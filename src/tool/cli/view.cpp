@@ -212,6 +212,7 @@ int run(const ViewOptions& options) {
                        {"states", view.energies.rows},
                        {"words", view.words.size()},
                        {"segments", view.segments.size()},
+                       {"notes", view.notes},
                        {"with_audio", page.audio != nullptr},
                        {"bytes", html.size()},
                        {"load_seconds", load_seconds},

@@ -32,7 +32,7 @@ bool looks_like_utf16(std::string_view block) {
   std::size_t nuls[2] = {0, 0};
   for (std::size_t i = 0; i < block.size(); ++i) nuls[i % 2] += block[i] == '\0' ? 1 : 0;
   const auto [few, many] = std::minmax(nuls[0], nuls[1]);
-  return few == 0 && 4 * many > block.size();
+  return block.size() >= 4 && few == 0 && 4 * many > block.size();
 }
 
 // What the first block of a file shows it to be, if that is no text.

@@ -117,7 +117,12 @@ Description describe(std::exception_ptr exception, const std::string& path) noex
     } catch (const Interrupted&) {
       return {"interrupted", with_path(path, "was not done, the program is ending")};
     } catch (const AudioError& error) {
-      return {path.empty() ? "audio" : kind_of_file(path), message_of(error)};
+      const std::string kind = path.empty() ? "audio" : kind_of_file(path);
+      const bool is_directory = kind == "not_a_file" && message_of(error).ends_with("a directory");
+      return {kind, message_of(error) +
+                        (is_directory ? ", expected an audio file (--manifest takes those in a "
+                                        "directory)"
+                                      : "")};
     } catch (const Error& error) {
       const char* const kind = dynamic_cast<const RangeError*>(&error) ? "range" : "model";
       return {kind, error.path().empty() ? with_path(path, message_of(error)) : message_of(error)};

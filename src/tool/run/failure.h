@@ -23,11 +23,6 @@ class RangeError : public Error {
   using Error::Error;
 };
 
-// What a RangeError expects of a model whose values are NaN or infinite.
-inline constexpr const char* kFiniteValues =
-    "finite values; `w2vbert inspect` tells which weights are not, and --dtype float32 has the "
-    "widest range";
-
 struct Description {
   // not_found, not_a_file, unreadable, audio, memory, range, model, internal; of a worker's
   // request also json, request and interrupted

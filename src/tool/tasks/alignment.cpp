@@ -89,9 +89,9 @@ AlignedText Alignment::align(const AnsweredClip& clip, const WindowTensors& log_
   const auto length = static_cast<std::int64_t>(targets.size());
   if (frames < length + repeats) {
     throw UsageError("", kText,
-                     "has " + std::to_string(length) + " tokens, " + std::to_string(repeats) +
-                         " of them as the one before, in a clip of " + std::to_string(frames) +
-                         " frames",
+                     "is too long for the clip: " + std::to_string(length) + " tokens, " +
+                         std::to_string(repeats) + " of them as the one before, in " +
+                         std::to_string(frames) + " frames",
                      "a frame for each, and one between two that are the same");
   }
   const ForcedAlignment alignment =

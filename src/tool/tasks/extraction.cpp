@@ -17,6 +17,7 @@
 #include "models/statistics.h"
 #include "tool/run/failure.h"
 #include "tool/store/sha256.h"
+#include "tool/tasks/finite_values.h"
 #include "tool/tasks/model_identity.h"
 #include "tool/tasks/option_checkpoint.h"
 #include "w2vbert/checkpoint/checkpoint.h"
@@ -531,17 +532,16 @@ BatchFunction Extraction::function_on(std::shared_ptr<Engine> engine, c10::Devic
         const at::Tensor wide = widen(clip, computed);
         const at::Tensor narrow = wide.to(dtype);
         stored.push_back(kmeans ? kmeans->units(narrow) : narrow);
-        // NaN is the greatest and the least value of what has it.
-        const auto [least, greatest] = at::aminmax(narrow);
-        extremes.push_back(at::stack({least, greatest}));
+        extremes.push_back(extremes_of(narrow));
       }
     }
     stored.push_back(at::stack(extremes));
     stored = download(stored);
-    const at::Tensor all_finite = stored.back().isfinite().all(-1);  // of each tensor stored
-    if (!all_finite.all().item<bool>()) {
+    const at::Tensor finite = are_finite(stored.back());  // each of the tensors stored
+    if (!finite.all().item<bool>()) {
       for (std::size_t clip = 0; clip < states.size(); ++clip) {
         for (std::size_t i = 0; i < count; ++i) {
+          if (finite[static_cast<std::int64_t>(clip * count + i)].item<bool>()) continue;
           const at::Tensor& computed = states[clip].states[i];
           const at::Tensor wide = widen(clip, computed);
           check_range(bad_of(computed, wide, wide.to(dtype)), wide, dtype, names[i], setting);
@@ -558,7 +558,7 @@ BatchFunction Extraction::function_on(std::shared_ptr<Engine> engine, c10::Devic
       NamedTensors& tensors = outputs[clip].tensors;
       std::vector<std::string> odd;
       for (std::size_t i = 0; i < count; ++i, ++rows, ++place) {
-        if (!all_finite[place].item<bool>()) odd.push_back(names[i]);
+        if (!finite[place].item<bool>()) odd.push_back(names[i]);
         if (of_adapter) mask = adapted_mask(config, mask, states[clip].states[i].size(0));
         if (dedup) {
           UnitRuns runs = unit_runs(*rows);

@@ -14,6 +14,7 @@
 #include "engine/device/device_copies.h"
 #include "models/head.h"
 #include "tool/run/clip_reader.h"
+#include "tool/tasks/finite_values.h"
 #include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/checkpoint/model_directory.h"
 #include "w2vbert/core/error.h"
@@ -32,15 +33,35 @@ constexpr double kHeadBatchSeconds = 60;
 struct HeadClass {
   const char* name;
   const char* command;
+  const char* parameters;  // what the names of some of the head's begin with, which no other has
 };
 const std::map<Head, HeadClass>& head_classes() {
   static const std::map<Head, HeadClass> classes = {
-      {Head::ctc, {"Wav2Vec2BertForCTC", "transcribe"}},
-      {Head::sequence_classification, {"Wav2Vec2BertForSequenceClassification", "classify"}},
-      {Head::audio_frame_classification, {"Wav2Vec2BertForAudioFrameClassification", "segment"}},
-      {Head::xvector, {"Wav2Vec2BertForXVector", "embed"}},
+      {Head::ctc, {"Wav2Vec2BertForCTC", "transcribe", "lm_head."}},
+      {Head::sequence_classification,
+       {"Wav2Vec2BertForSequenceClassification", "classify", "classifier."}},
+      {Head::audio_frame_classification,
+       {"Wav2Vec2BertForAudioFrameClassification", "segment", "classifier."}},
+      {Head::xvector, {"Wav2Vec2BertForXVector", "embed", "tdnn."}},
   };
   return classes;
+}
+
+// The encoder alone, as it is published: neither its checkpoint nor an adapter has the head.
+void check_has_head(const ModelRequest& request, const ModelDirectory& model,
+                    const Wav2Vec2BertConfig& config, Head head) {
+  constexpr const char* kEncoder = "Wav2Vec2BertModel";
+  if (config.architectures.empty() || config.architectures.front() != kEncoder) return;
+  if (!request.lora.empty() || request.lenient) return;
+  const HeadClass& wanted = head_classes().at(head);
+  for (const CheckpointTensor& tensor : Checkpoint::open(model.path).tensors()) {
+    if (tensor.name.find(wanted.parameters) != std::string::npos) return;
+  }
+  throw ConfigError(join_path(model.path, "config.json"), "architectures",
+                    std::string("is ") + kEncoder + ", which has no head",
+                    std::string(wanted.name) + ", or an adapter that brings one (--lora)" +
+                        (head == Head::xvector ? ", or --pool mean for its states'" : "") +
+                        "; `w2vbert extract` runs a " + kEncoder);
 }
 
 // A checkpoint without a head's class may get the head from an adapter, and loading tells what is
@@ -85,9 +106,13 @@ const char* class_of(Head head) {
 
 HeadModel::HeadModel(ModelRequest request, Head head, const PooledStates& pooled)
     : request_(std::move(request)), head_(head), pooled_(pooled) {
-  directory_ = resolve_model(request_.model, request_.revision).path;
+  const ModelDirectory model = resolve_model(request_.model, request_.revision);
+  directory_ = model.path;
   config_ = load_config(request_, directory_);
-  if (head != Head::pooling) check_class(config_, join_path(directory_, "config.json"), head);
+  if (head != Head::pooling) {
+    check_class(config_, join_path(directory_, "config.json"), head);
+    check_has_head(request_, model, config_, head);
+  }
   if (pooled_.state && (*pooled_.state < 0 || *pooled_.state > config_.num_hidden_layers)) {
     throw UsageError("", "state", std::to_string(*pooled_.state) + " is not there",
                      "0 to " + std::to_string(config_.num_hidden_layers), "state");
@@ -249,7 +274,7 @@ AnswerFunction HeadModel::function(const Loaded& loaded, const Windows& windows,
     window_rows =
         features_of(silence, SeamlessM4TFeatureExtractor(features_), "").input_features.size(0);
   }
-  return [loaded, reduction, window_rows,
+  return [loaded, reduction, window_rows, precision = request_.precision,
           batch_frames = batch_frames()](const std::vector<EngineClip>& clips) {
     const at::NoGradGuard no_grad;
     std::vector<EngineClip> parts;
@@ -273,15 +298,15 @@ AnswerFunction HeadModel::function(const Loaded& loaded, const Windows& windows,
         together.push_back(*part++);
       } while (part != parts.end() && frames + part->input_features.size(0) <= batch_frames);
       const std::vector<ClipStates> states = loaded.engine->compute(together, loaded.states);
-      std::vector<at::Tensor> on_device, have_answers;
+      std::vector<at::Tensor> on_device, extremes;
       for (std::size_t i = 0; i < states.size(); ++i) {
         const at::Tensor output = loaded.head(states[i].states, together[i].attention_mask);
         on_device.push_back(reduction(output));
-        have_answers.push_back(has_answer(output, loaded.kind));
+        extremes.push_back(extremes_of(deciding_values(output, loaded.kind)));
       }
-      on_device.push_back(at::stack(have_answers));
+      on_device.push_back(at::stack(extremes));
       std::vector<at::Tensor> downloaded = download(on_device);
-      check_has_answer(downloaded.back(), loaded.kind);
+      check_finite(are_finite(downloaded.back()), name_of_output(loaded.kind), precision);
       downloaded.pop_back();
       for (at::Tensor& tensor : downloaded) reduced.push_back(std::move(tensor));
     }
@@ -299,14 +324,18 @@ const char* name_of_output(Head head) {
   return head == Head::xvector || head == Head::pooling ? "embeddings" : "logits";
 }
 
-at::Tensor has_answer(const at::Tensor& output, Head head) {
+at::Tensor deciding_values(const at::Tensor& output, Head head) {
   const bool is_vector = head == Head::xvector || head == Head::pooling;
-  return (is_vector ? output : output.amax(-1)).isfinite().all();
+  return is_vector ? output : output.amax(-1);
 }
 
-void check_has_answer(const at::Tensor& has, Head head, const std::string& path) {
-  if (has.all().item<bool>()) return;
-  throw RangeError(path, name_of_output(head), "hold NaN or infinity", kFiniteValues);
+void check_finite(const at::Tensor& finite, const char* output, Precision precision) {
+  if (finite.all().item<bool>()) return;
+  const bool is_narrow = precision == Precision::float16;
+  throw RangeError("", output, "hold NaN or infinity",
+                   is_narrow ? "finite values, or a wider type than float16"
+                             : "finite values, as finite weights give them",
+                   is_narrow ? "precision" : "");
 }
 
 at::Tensor kept_of_window(const at::Tensor& rows, const Window& window, double samples_per_row) {

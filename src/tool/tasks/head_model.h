@@ -60,6 +60,9 @@ class HeadModel {
   // How much audio an output frame of the model stands for. HF: inputs_to_logits_ratio over the
   // sampling rate, for the models that have one.
   double seconds_of(std::int64_t frames) const;
+  double frames_per_second() const {
+    return static_cast<double>(features_.sampling_rate) / samples_per_row();
+  }
   // HF: inputs_to_logits_ratio.
   double samples_per_row() const;
   // Windows of so many seconds, of which `stride_seconds` at either end are not kept, in HF's
@@ -106,13 +109,12 @@ class HeadModel {
   EngineChoice engine_;
 };
 
-// Whether a head's output says something (bool, on its device): each row of logits has a finite
-// maximum, so that -infinity may stand for what is never said; each value of an embedding is
-// finite.
-at::Tensor has_answer(const at::Tensor& output, Head head);
+// What has to be finite for a head's output to say something (finite_values.h): the maximum of each
+// row of logits, so that -infinity may stand for what is never said; each value of an embedding.
+at::Tensor deciding_values(const at::Tensor& output, Head head);
 const char* name_of_output(Head head);  // logits, embeddings
-// Throws RangeError for one that does not; `path`: whose it is, where that is known.
-void check_has_answer(const at::Tensor& has, Head head, const std::string& path = "");
+// Throws RangeError for `finite`, one bool or several, of which one is false.
+void check_finite(const at::Tensor& finite, const char* output, Precision precision);
 
 // What is kept of one window's rows: (T') or (T', N) -> (T'') or (T'', N).
 at::Tensor kept_of_window(const at::Tensor& rows, const Window& window, double samples_per_row);

@@ -9,6 +9,7 @@
 
 #include "features/mel_scale.h"
 #include "tool/run/clip_reader.h"
+#include "tool/tasks/finite_values.h"
 #include "w2vbert/features/seamless_m4t_feature_extractor.h"
 
 namespace w2vbert::tool {
@@ -18,6 +19,7 @@ struct RecordingViewer::Chunk {
   Window window;             // in samples
   at::Tensor log_mel;        // (fbank frames, num_mel_bins)
   at::Tensor energies;       // (T, L + 1)
+  at::Tensor finite_states;  // (L + 1) bool
   at::Tensor ids;            // (T') int64, of CTC
   at::Tensor probabilities;  // (T') of those ids
   at::Tensor scores;         // (T, num_labels) of frames, or (num_labels)
@@ -93,16 +95,18 @@ RecordingViewer::Chunk RecordingViewer::compute(
   Chunk chunk;
   chunk.window = window;
   chunk.log_mel = fbank_frames_of(clip.input_features, window, features);
-  std::vector<at::Tensor> energies;
+  std::vector<at::Tensor> energies, extremes;
   for (std::size_t n = 0; n < encoder_states; ++n) {
+    extremes.push_back(extremes_of(states[n]));
     energies.push_back(states[n].to(at::kFloat).square().mean(-1).sqrt());  // (T, C) -> (T)
   }
   chunk.energies = kept_of_window(at::stack(energies, 1).cpu(), window, frame);
+  chunk.finite_states = are_finite(at::stack(extremes).cpu());
   if (head_ == Head::pooling) return chunk;
 
   states.erase(states.begin(), states.begin() + static_cast<std::ptrdiff_t>(encoder_states));
   const at::Tensor output = loaded_.head(states, clip.attention_mask);
-  chunk.has_answer = has_answer(output, head_).item<bool>();
+  chunk.has_answer = are_finite(extremes_of(deciding_values(output, head_)).cpu()).item<bool>();
   if (!chunk.has_answer) return chunk;
   switch (head_) {
     case Head::ctc: {
@@ -156,19 +160,21 @@ RecordingView RecordingViewer::view(
 
   view.waveform = peaks_of(waveform.samples, waveform.sample_rate_hz, kMaxPeakColumns);
   view.mels = middles_of_mels(features);
-  std::vector<at::Tensor> log_mel, energies;
+  std::vector<at::Tensor> log_mel, energies, finite_states;
   for (Chunk& chunk : chunks) {
     log_mel.push_back(std::move(chunk.log_mel));
     energies.push_back(std::move(chunk.energies));
+    finite_states.push_back(std::move(chunk.finite_states));
   }
   const double frame = samples_per_frame(features);
   view.log_mel = grid_of(at::cat(log_mel).t(), SeamlessM4TFeatureExtractorConfig::kHopLength / rate,
                          kMaxPictureColumns);
-  const at::Tensor energy = at::cat(energies);  // (T, L + 1)
-  view.energies = grid_of(energy.t(), frame / rate, kMaxPictureColumns);
-  if (const at::Tensor odd = energy.isfinite().all(0).logical_not().nonzero(); odd.numel() > 0) {
-    view.notes.push_back("the model gives NaN or infinity from state " +
-                         std::to_string(odd[0].item<std::int64_t>()) + " on");
+  view.energies = grid_of(at::cat(energies).t(), frame / rate, kMaxPictureColumns);
+  if (const at::Tensor odd = at::stack(finite_states).all(0).logical_not().nonzero();
+      odd.size(0) > 0) {
+    view.notes.push_back("the model gives NaN or infinity in " + std::to_string(odd.size(0)) +
+                         (odd.size(0) == 1 ? " state: " : " states, the first of them ") +
+                         std::to_string(odd[0][0].item<std::int64_t>()));
   }
   if (!std::all_of(chunks.begin(), chunks.end(), [](const Chunk& c) { return c.has_answer; })) {
     view.notes.push_back("no answer: " + std::string(name_of_output(head_)) +
@@ -240,8 +246,8 @@ void RecordingViewer::add_segments(RecordingView& view, const std::vector<Chunk>
   std::vector<at::Tensor> parts;
   for (const Chunk& chunk : chunks) parts.push_back(chunk.scores);
   const at::Tensor scores = at::cat(parts);  // (T, num_labels)
-  view.segments =
-      segments_of(scores, config, usual_segmentation(config), model().seconds_of(1), view.seconds);
+  view.segments = segments_of(scores, config, usual_segmentation(config),
+                              model().frames_per_second(), view.seconds);
   view.num_labels = scores.size(1);
   // Those that are likely somewhere, in the model's order.
   at::Tensor shown = at::arange(view.num_labels);

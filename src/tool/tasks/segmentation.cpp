@@ -55,12 +55,12 @@ TimedText timed_text(const Segment& segment) {
 }
 
 std::vector<Segment> segments_of(const at::Tensor& scores, const Wav2Vec2BertConfig& config,
-                                 const SegmentationOptions& options, double frame_seconds,
+                                 const SegmentationOptions& options, double frames_per_second,
                                  double audio_seconds) {
   const at::Tensor wide = scores.to(at::kDouble);
   const at::Tensor is_in = labelled(wide, options);
   const auto time_of = [&](std::int64_t frame) {
-    return std::min(static_cast<double>(frame) * frame_seconds, audio_seconds);
+    return std::min(static_cast<double>(frame) / frames_per_second, audio_seconds);
   };
   std::vector<Segment> segments;
   for (std::int64_t id = 0; id < wide.size(1); ++id) {
@@ -68,9 +68,9 @@ std::vector<Segment> segments_of(const at::Tensor& scores, const Wav2Vec2BertCon
     if (!options.labels.empty() && !options.labels.contains(label)) continue;
     std::vector<Frames> joined;
     for (const Frames& run : runs_of(is_in.select(1, id))) {
-      const bool is_near =
-          !joined.empty() && static_cast<double>(run.begin - joined.back().end) * frame_seconds <=
-                                 options.max_gap_seconds;
+      const bool is_near = !joined.empty() &&
+                           static_cast<double>(run.begin - joined.back().end) / frames_per_second <=
+                               options.max_gap_seconds;
       if (is_near) {
         joined.back().end = run.end;
       } else {

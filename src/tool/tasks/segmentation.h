@@ -49,7 +49,7 @@ TimedText timed_text(const Segment& segment);
 // is `frame_seconds` long, the last ones end with the audio. In the order of their starts, then of
 // the labels' numbers.
 std::vector<Segment> segments_of(const at::Tensor& scores, const Wav2Vec2BertConfig& config,
-                                 const SegmentationOptions& options, double frame_seconds,
+                                 const SegmentationOptions& options, double frames_per_second,
                                  double audio_seconds);
 
 }  // namespace w2vbert::tool

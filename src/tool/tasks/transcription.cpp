@@ -46,6 +46,9 @@ Transcription::Transcription(const ModelRequest& request, const TranscriptionOpt
     search_ = search_options(*options.beam);
     n_best_ = options.beam->n_best;
     decoder_ = make_decoder(*options.beam, model_.directory(), tokenizer_, *config.vocab_size);
+    if (!decoder_->language_model()) {
+      warnings_.emplace_back("the beam search has no language model");
+    }
   }
 }
 

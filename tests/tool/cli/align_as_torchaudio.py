@@ -258,7 +258,7 @@ class Alignment(unittest.TestCase):
         for words, said in (
             (["align", odd, *model], "--text: is missing"),
             (["align", odd, *model, "--text", "A", "--text-file", one], "--text-file: is given beside --text"),
-            (["align", odd, odd, *model, "--text-file", one], "has 1 lines, expected a line for each of 2"),
+            (["align", odd, odd, *model, "--text-file", one], "has 1 line, expected a line for each of 2"),
             (["align", odd, *model, "--text-file", self.folder / "none.txt"], "none.txt"),
             (["align", odd, odd, *model, "--text", "A", "--format", "srt"], "--format: is srt"),
             (["align", odd, *model, "--text", "A", "--format", "srt", "--json"],
@@ -281,7 +281,7 @@ class Alignment(unittest.TestCase):
         one.write_text("\n")
         self.assertIn(f"{odd}: text: is empty", self.error_of("align", odd, *model, "--text-file", one, status=3))
         for text, said in (("A[PAD]", '"[PAD]" is token 0, the blank'),
-                           ("A" * 4000, "has 4000 tokens, 3999 of them as the one before"),
+                           ("A" * 4000, "is too long for the clip: 4000 tokens, 3999 of them as the one before"),
                            ("A\udcff", "is not UTF-8")):
             with self.subTest(said):
                 error = self.error_of("align", odd, *model, "--text", text, status=3)

@@ -163,12 +163,12 @@ class Answers(Clips):
                 frames = [int(row.argmax()) == label and float(row[label]) >= threshold for row in scores]
             runs = []
             for frame, is_in in enumerate(frames):
-                if is_in and runs and (frame - runs[-1][1]) * 0.02 <= gap:
+                if is_in and runs and (frame - runs[-1][1]) / 50 <= gap:
                     runs[-1][1] = frame + 1
                 elif is_in:
                     runs.append([frame, frame + 1])
             for begin, end in runs:
-                start, stop = min(begin * 0.02, seconds), min(end * 0.02, seconds)
+                start, stop = min(begin / 50, seconds), min(end / 50, seconds)
                 if stop > start and stop - start >= shortest:
                     segments.append((start, stop, LABELS["id2label"][label],
                                      float(scores[begin:end, label].double().mean())))
@@ -234,10 +234,11 @@ class Answers(Clips):
                              "--stride-seconds", "0.5")
             given = [None] * len(best)
             for segment in line["segments"]:
-                for frame in range(round(segment["start"] / 0.02), min(len(best), int(-(-segment["end"] // 0.02)))):
+                first, end = round(segment["start"] * 50), int(-(-round(segment["end"] * 50, 6) // 1))
+                for frame in range(first, min(len(best), end)):
                     given[frame] = int(segment["label"][-1])
             seconds = len(samples) / RATE
-            wanted = [label if frame * 0.02 < seconds else None for frame, label in enumerate(best)]
+            wanted = [label if frame / 50 < seconds else None for frame, label in enumerate(best)]
             self.assertEqual(given[:-1], wanted[:-1])
 
     def test_embed_gives_the_x_vectors(self):
@@ -265,8 +266,13 @@ class Answers(Clips):
                             subtype="FLOAT")
             each, = lines_of("embed", both, "--channels", "each", "--model", folder, "--compare")
             self.assertEqual((each["a"], each["b"]), (str(both), str(both)))
-            self.assertLess(each["cosine"], 0.9999)
-            for words, said in (([a], "is given with 1 clip"), ([a, both, "--channels", "each"], "is given with 3 clips"),
+            halves = [self.folder / f"half-{name}-{channel}.wav" for channel in range(2)]
+            for half, clip in zip(halves, (a, b), strict=True):
+                soundfile.write(half, self.clips[clip][:shorter], RATE, subtype="FLOAT")
+            alone, = lines_of("embed", *halves, "--model", folder, "--compare")
+            self.assertEqual(each["cosine"], alone["cosine"])
+            for words, said in (([a], "is given with 1 clip"),
+                                ([a, both, "--channels", "each"], "is given with 3 clips"),
                                 ([a, b, "--partition", "0/2"], "is given with a share of the clips")):
                 self.assertIn(f"--compare: {said}",
                               run("embed", *words, "--model", folder, "--compare", status=2).stderr)

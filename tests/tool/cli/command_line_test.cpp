@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "support/program.h"
 #include "support/temporary_directory.h"
@@ -43,10 +44,39 @@ TEST(CommandLine, ExplainsEveryLevelWithAnExample) {
   }
 }
 
+TEST(CommandLine, ExplainsInLinesThatFit) {
+  for (const std::string& command : kCommands) {
+    const Result result = run_program({command, "--help"});
+    std::istringstream lines(result.out);
+    bool is_example = false;
+    for (std::string line; std::getline(lines, line);) {
+      if (line == "Example:") is_example = true;
+      // An example stays one line, to be copied.
+      if (!is_example || !line.starts_with("  ")) {
+        EXPECT_LE(line.size(), 100U) << line;
+      }
+      EXPECT_FALSE(line.ends_with(' ')) << line;
+    }
+    EXPECT_TRUE(is_example) << command;
+  }
+  // The explanations below each other, the words of a paragraph in one.
+  EXPECT_THAT(run_program({"align", "--help"}).out,
+              AllOf(HasSubstr("\n                              "),
+                    HasSubstr("forced_align; a score is the mean probability of")));
+}
+
 TEST(CommandLine, ExplainsEvenBesideAWrongValue) {
   const Result result = run_program({"extract", "--threads", "0", "--dtype", "int4", "--help"});
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("Example:\n  w2vbert extract"));
+}
+
+// The words of a help text, wherever its lines end.
+std::string on_one_line(const std::string& help) {
+  std::istringstream words(help);
+  std::string line;
+  for (std::string word; words >> word;) line += (line.empty() ? "" : " ") + word;
+  return line;
 }
 
 TEST(CommandLine, ShowsTheTypeAndTheDefaultOfAnOption) {
@@ -58,11 +88,11 @@ TEST(CommandLine, ShowsTheTypeAndTheDefaultOfAnOption) {
         "(default: fused)", "--attn-implementation eager|sdpa", "else sdpa)", "--threads N",
         "--hf-version X.Y", "(default: 5.24)", "--read-timeout S", "(default: 60)",
         "--manifest-format list|tsv|csv|jsonl|scp|segments", "--preset NAME"}) {
-    EXPECT_THAT(extract.out, HasSubstr(text));
+    EXPECT_THAT(on_one_line(extract.out), HasSubstr(text));
   }
   const Result bench = run_program({"bench", "--help"});
   for (const char* text : {"--batch B", "(default: 1)", "--rounds N", "(default: 5)"}) {
-    EXPECT_THAT(bench.out, HasSubstr(text));
+    EXPECT_THAT(on_one_line(bench.out), HasSubstr(text));
   }
 }
 

@@ -124,15 +124,15 @@ class Segments(answers.Clips):
     def test_what_does_not_fit_is_refused(self):
         words, there = self.words["softmax"], self.folder / "there"
         for more, said, status in (
-            (["--format", "audacity"], "--format: is audacity, a document for each file, of several", 2),
-            (["--format", "textgrid"], "--format: is textgrid, a document for each file, of several", 2),
+            (["--format", "audacity"], "--format: is audacity, a document for each file, and there are several", 2),
+            (["--format", "textgrid"], "--format: is textgrid, a document for each file, and there are several", 2),
             (["--format", "rttm", "--json"], "--json: is given beside --format rttm", 2),
             (["--format", "srt"], "--format", 2),
             (["--format", "rttm", "--output", there], "is there already", 5),
             (["--format", "rttm", next(iter(self.clips))], 'gives the output name "0" as', 2),
             (["--format", "text", "--output", there / "lines"], "--output: is given beside --format text", 2),
             (["--format", "json", "--output", "-"], "--output: is -, the standard output", 2),
-            (["--name", "stem"], "--name: is given without documents", 2),
+            (["--name", "stem"], "--name: is given where nothing has a name", 2),
         ):
             there.mkdir(exist_ok=True)
             (there / "0.rttm").write_text("mine")

@@ -508,7 +508,8 @@ TEST_F(Transcribe, RefusesAModelWithoutATokenizerOrAHead) {
                  [](auto& tensors) { tensors.erase("lm_head.weight"); });
   expect_error(words(), 4, HasSubstr("lm_head.weight"));
   make_small_model(scratch_ / "bare");
-  expect_error({"transcribe", a_, "--model", scratch_ / "bare"}, 4, HasSubstr("vocab_size"));
+  expect_error({"transcribe", a_, "--model", scratch_ / "bare"}, 4,
+               HasSubstr("is Wav2Vec2BertModel, which has no head, expected Wav2Vec2BertForCTC"));
 }
 
 TEST_F(Transcribe, RefusesWordsThatMakeNoSense) {

@@ -292,7 +292,7 @@ class Views(unittest.TestCase):
         self.assertEqual(numpy.isfinite(values).all(1).tolist(), [True, True, False, False])
         self.assertTrue(numpy.isnan(values[2:]).all())
         told = run(self.clip, "--model", folder, "--output", self.folder / "infinite.html").stderr
-        self.assertIn(f"{self.clip}: the model gives NaN or infinity from state 2 on", told)
+        self.assertIn(f"{self.clip}: the model gives NaN or infinity in 2 states, the first of them 2", told)
 
     def test_a_head_without_an_answer_leaves_the_states(self):
         folder = self.folder / "silent"
