@@ -22,16 +22,18 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json json_of(const ClipReport& clip) {
-  return {{"path", escaped_name(clip.path)},
-          {"name", escaped_name(clip.name)},
-          {"output", escaped_name(clip.output)},
-          {"frames", clip.frames},
-          {"source_sample_rate_hz", clip.source_sample_rate_hz},
-          {"source_channels", clip.source_channels},
-          {"audio_seconds", clip.audio_seconds},
-          {"read_seconds", clip.read_seconds},
-          {"compute_seconds", clip.compute_seconds},
-          {"write_seconds", clip.write_seconds}};
+  Json told = {{"path", escaped_name(clip.path)},
+               {"name", escaped_name(clip.name)},
+               {"output", escaped_name(clip.output)},
+               {"frames", clip.frames},
+               {"source_sample_rate_hz", clip.source_sample_rate_hz},
+               {"source_channels", clip.source_channels},
+               {"audio_seconds", clip.audio_seconds},
+               {"read_seconds", clip.read_seconds},
+               {"compute_seconds", clip.compute_seconds},
+               {"write_seconds", clip.write_seconds}};
+  if (!clip.note.empty()) told["note"] = clip.note;
+  return told;
 }
 
 Json json_of(const ClipFailure& failure) {

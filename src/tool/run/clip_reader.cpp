@@ -49,6 +49,7 @@ ClipReport report_of(const ReadClip& clip) {
   report.input = clip.input;
   report.audio_seconds = clip.audio_seconds();
   report.read_seconds = clip.read_seconds;
+  report.note = clip.note;
   return report;
 }
 

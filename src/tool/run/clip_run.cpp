@@ -75,6 +75,7 @@ Output output_of(const ReadClip& clip, BatchRunner<ClipTensors>::Result result,
   report.name = inputs.name(clip.index);
   report.output = outputs.path_of(clip.index);
   report.compute_seconds = clip.feature_seconds + result.seconds;
+  report.add_note(result.output.note);
   output.tensors = std::move(result.output.tensors);
   return output;
 }

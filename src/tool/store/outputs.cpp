@@ -1,10 +1,13 @@
 #include "tool/store/outputs.h"
 
+#include "core/text.h"
 #include "tool/store/clip_files.h"
 #include "tool/store/output_scan.h"
 #include "tool/store/output_shards.h"
 
 namespace w2vbert::tool {
+
+constexpr std::size_t kMaxNoteBytes = 1000;
 
 void add_clip_metadata(SafetensorsMetadata& metadata, const ClipReport& report,
                        const std::string& frame_rate_hz) {
@@ -14,6 +17,7 @@ void add_clip_metadata(SafetensorsMetadata& metadata, const ClipReport& report,
   metadata.emplace_back("sample_rate_hz", std::to_string(report.sample_rate_hz));
   metadata.emplace_back("source_sample_rate_hz", std::to_string(report.source_sample_rate_hz));
   metadata.emplace_back("source_channels", std::to_string(report.source_channels));
+  if (!report.note.empty()) metadata.emplace_back("note", quote_bytes(report.note, kMaxNoteBytes));
 }
 
 void add_input_metadata(SafetensorsMetadata& metadata, const InputIdentity& input) {

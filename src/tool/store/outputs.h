@@ -31,6 +31,11 @@ struct ClipReport {
   double compute_seconds = 0;  // features, and of the model's batch this clip's part by its frames
   double write_seconds = 0;
   InputIdentity input = {};
+  std::string note = {};  // what was odd about the file or its tensors; mostly ""
+
+  void add_note(const std::string& more) {
+    note += (note.empty() || more.empty() ? "" : "; ") + more;
+  }
 };
 
 // What was made of one clip.

@@ -82,7 +82,10 @@ std::vector<Segment> segments_of(const at::Tensor& scores, const Wav2Vec2BertCon
                       wide.select(1, id).slice(0, run.begin, run.end).mean().item<double>()};
       // A frame of padding may lie behind the audio.
       const double seconds = segment.end - segment.start;
-      if (seconds > 0 && seconds >= options.min_seconds) segments.push_back(std::move(segment));
+      constexpr double kRounding = 1e-9;  // a difference of times is not to the last bit
+      if (seconds > 0 && seconds + kRounding >= options.min_seconds) {
+        segments.push_back(std::move(segment));
+      }
     }
   }
   std::stable_sort(segments.begin(), segments.end(),

@@ -79,7 +79,7 @@ class AnswerSink : public OutputSink {
     answer.asked = source_.take(output.index);
     answer.frames = output.report.frames;
     answer.audio_seconds = output.report.audio_seconds;
-    answer.note = take_note(output.index);
+    answer.note = output.report.note;
     try {
       if (!answer.asked.request.output.empty()) put_in_place(answer.asked.request.output, output);
       answer.tensors = std::move(output.tensors);
@@ -94,20 +94,7 @@ class AnswerSink : public OutputSink {
   void skip(std::size_t) override {}
   void finish() override {}
 
-  void add_note(std::size_t turn, const std::string& note) {
-    if (note.empty()) return;
-    const std::lock_guard lock(mutex_);
-    std::string& noted = notes_[turn];
-    noted += (noted.empty() ? "" : "; ") + note;
-  }
-
  private:
-  std::string take_note(std::size_t turn) {
-    const std::lock_guard lock(mutex_);
-    auto found = notes_.extract(turn);
-    return found ? std::move(found.mapped()) : "";
-  }
-
   void put_in_place(const std::string& path, const Output& output) {
     clean_folder_of(path);
     SafetensorsMetadata metadata = {{"command", "worker"}, {"w2vbert", version()}};
@@ -135,21 +122,15 @@ class AnswerSink : public OutputSink {
   RequestSource& source_;
   const std::string frame_rate_hz_;
   std::mutex mutex_;
-  std::map<std::size_t, std::string> notes_;  // by turn
-  std::set<std::string> folders_;             // that have been cleaned
+  std::set<std::string> folders_;  // that have been cleaned
 };
 
 // Runs batches of clips for which the same is wanted.
 class Computation {
  public:
   Computation(const ServedModel& model, const WorkerOptions& options, RequestSource& source,
-              Answers& answers, AnswerSink& sink, OutputWriter& writer)
-      : model_(model),
-        options_(options),
-        source_(source),
-        answers_(answers),
-        sink_(sink),
-        writer_(writer) {}
+              Answers& answers, OutputWriter& writer)
+      : model_(model), options_(options), source_(source), answers_(answers), writer_(writer) {}
 
   void run(std::vector<ReadClip> batch, const std::function<bool()>& must_stop) {
     using Wanted = std::pair<WorkerRequest::Want, std::string>;
@@ -243,11 +224,10 @@ class Computation {
       answer.text = std::move(made.text.text);
       return answers_.add(std::move(answer));
     }
-    sink_.add_note(clip.index, clip.note);
-    sink_.add_note(clip.index, made.note);
     Output output;
     output.index = clip.index;
     output.report = report_of(clip);
+    output.report.add_note(made.note);
     output.tensors = std::move(made.tensors);
     writer_.add(std::move(output));
   }
@@ -256,7 +236,6 @@ class Computation {
   const WorkerOptions& options_;
   RequestSource& source_;
   Answers& answers_;
-  AnswerSink& sink_;
   OutputWriter& writer_;
   std::map<std::pair<WorkerRequest::Want, std::string>, std::unique_ptr<Runner>> runners_;
 };
@@ -279,7 +258,7 @@ WorkerSummary serve(const std::shared_ptr<RequestSource>& source, const ServedMo
   Answers answers(events, *source, summary);
   AnswerSink sink(answers, *source, reading.features.frame_rate_hz());
   OutputWriter writer(sink);
-  Computation computation(model, options, *source, answers, sink, writer);
+  Computation computation(model, options, *source, answers, writer);
   const auto must_stop = [&] { return events.stop_requested() || source->is_output_gone(); };
   for (;;) {
     std::vector<ReadClip> batch = reader.next_batch(batch_frames);

@@ -169,7 +169,7 @@ class Answers(Clips):
                     runs.append([frame, frame + 1])
             for begin, end in runs:
                 start, stop = min(begin / 50, seconds), min(end / 50, seconds)
-                if stop > start and stop - start >= shortest:
+                if stop > start and round(stop - start, 9) >= shortest:
                     segments.append((start, stop, LABELS["id2label"][label],
                                      float(scores[begin:end, label].double().mean())))
         return sorted(segments, key=lambda segment: segment[0])
@@ -182,7 +182,9 @@ class Answers(Clips):
             found = 0
             for options, threshold, gap, shortest in (
                     ([], 0.5 if is_sigmoid else 0, 0, 0),
-                    (["--threshold", "0.6", "--close-gaps", "0.05", "--min-duration", "0.07"], 0.6, 0.05, 0.07)):
+                    (["--threshold", "0.6", "--close-gaps", "0.05", "--min-duration", "0.07"], 0.6, 0.05, 0.07),
+                    *((["--min-duration", str(least)], 0.5 if is_sigmoid else 0, 0, least)
+                      for least in (0.02, 0.06, 0.12, 0.14))):  # what has that length stays
                 lines = lines_of("segment", *self.clips, "--model", folder, "--engine", "reference", *options)
                 for line, samples in zip(lines, self.clips.values(), strict=True):
                     with torch.no_grad():

@@ -280,6 +280,8 @@ TEST_F(Extract, StoresAndTellsTheModelsOwnNan) {
     const auto result = run_program(one(a_, more));
     ASSERT_EQ(result.status, 0);
     EXPECT_THAT(result.err, HasSubstr("a.wav: the model gives NaN or infinity: last_hidden_state"));
+    EXPECT_THAT(content_of(out_ + "/a.safetensors"),
+                HasSubstr(R"("note":"the model gives NaN or infinity: last_hidden_state")"));
     const auto state = tensors_of(out_ + "/a.safetensors").at("last_hidden_state");
     EXPECT_TRUE(state.select(1, 3).isnan().all().item<bool>());
     EXPECT_TRUE(state.select(1, 4).isinf().all().item<bool>());

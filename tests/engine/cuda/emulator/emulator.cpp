@@ -8,6 +8,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <unordered_map>
 #include <unordered_set>
@@ -630,6 +631,9 @@ void multiply_float16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)
 
 void launch(dim3 grid, unsigned threads, std::size_t shared_bytes,
             const std::function<void()>& kernel) {
+  // Batches run on several threads at once; on a GPU their launches wait for each other in streams.
+  static std::mutex launching;
+  const std::lock_guard lock(launching);
   auto& m = machine();
   gridDim = grid;
   blockDim = {threads, 1, 1};
