@@ -5,7 +5,6 @@
 import itertools
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,13 +20,13 @@ try:
     import numpy as np
     import soundfile
     import torch
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 except ImportError as absent:
     skip_where_absent(absent)
 import w2vbert  # noqa: E402
 from recorded_speech import recordings  # noqa: E402
 from run_directories import write_clips  # noqa: E402
-from small_model import save_small_model  # noqa: E402
+from small_model import copy_with_value, save_small_model  # noqa: E402
 
 PROGRAM = pathlib.Path(sys.argv[1]).resolve()
 THREADS = 2
@@ -231,10 +230,7 @@ class Extraction(unittest.TestCase):
 
     def test_states_that_are_nan_are_told(self):
         folder = self.folder / "nan"
-        shutil.copytree(self.model, folder)
-        tensors = load_file(folder / "model.safetensors")
-        tensors["encoder.layers.1.final_layer_norm.bias"][3] = float("nan")
-        save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+        copy_with_value(self.model, folder, "encoder.layers.1.final_layer_norm.bias", 3, float("nan"))
         notes = []
         for states in ("1", "1,2"):
             (clip,) = w2vbert.Extractor.from_pretrained(folder, states=states).extract(self.paths[0])

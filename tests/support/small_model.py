@@ -1,8 +1,10 @@
 """Small seeded model directories, as transformers saves them."""
 
 import json
+import shutil
 
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     SeamlessM4TFeatureExtractor,
     Wav2Vec2BertConfig,
@@ -26,6 +28,14 @@ def save_small_model(folder, **sizes):
     model.save_pretrained(folder)
     extractor.save_pretrained(folder)
     return model, extractor
+
+
+def copy_with_value(model, folder, name, index, value):
+    """The directory `model` as `folder`, but for one value of the parameter `name`."""
+    shutil.copytree(model, folder)
+    tensors = load_file(folder / "model.safetensors")
+    tensors[name][index] = value
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
 
 
 def save_small_ctc_model(folder):

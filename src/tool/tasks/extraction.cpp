@@ -537,11 +537,14 @@ BatchFunction Extraction::function_on(std::shared_ptr<Engine> engine, c10::Devic
     }
     stored.push_back(at::stack(extremes));
     stored = download(stored);
-    const at::Tensor finite = are_finite(stored.back());  // each of the tensors stored
+    const at::Tensor finite = are_finite(stored.back());
+    const auto is_finite = [&](std::size_t clip, std::size_t i) {
+      return finite[static_cast<std::int64_t>(clip * count + i)].item<bool>();
+    };
     if (!finite.all().item<bool>()) {
       for (std::size_t clip = 0; clip < states.size(); ++clip) {
         for (std::size_t i = 0; i < count; ++i) {
-          if (finite[static_cast<std::int64_t>(clip * count + i)].item<bool>()) continue;
+          if (is_finite(clip, i)) continue;
           const at::Tensor& computed = states[clip].states[i];
           const at::Tensor wide = widen(clip, computed);
           check_range(bad_of(computed, wide, wide.to(dtype)), wide, dtype, names[i], setting);
@@ -550,15 +553,14 @@ BatchFunction Extraction::function_on(std::shared_ptr<Engine> engine, c10::Devic
     }
     std::vector<ClipTensors> outputs(clips.size());
     auto rows = stored.begin();
-    std::int64_t place = 0;  // of `rows`
     for (std::size_t clip = 0; clip < clips.size(); ++clip) {
       // HF: without a mask all frames count.
       at::Tensor mask = clips[clip].attention_mask;
       if (!mask.defined()) mask = at::ones({clips[clip].input_features.size(0)}, at::kLong);
       NamedTensors& tensors = outputs[clip].tensors;
       std::vector<std::string> odd;
-      for (std::size_t i = 0; i < count; ++i, ++rows, ++place) {
-        if (!finite[place].item<bool>()) odd.push_back(names[i]);
+      for (std::size_t i = 0; i < count; ++i, ++rows) {
+        if (!is_finite(clip, i)) odd.push_back(names[i]);
         if (of_adapter) mask = adapted_mask(config, mask, states[clip].states[i].size(0));
         if (dedup) {
           UnitRuns runs = unit_runs(*rows);

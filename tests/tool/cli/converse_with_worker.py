@@ -26,7 +26,7 @@ import torch
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 from run_directories import lines_of, outputs_of, stamp, temporaries_of, write_clips  # noqa: E402
-from small_model import save_small_ctc_model, save_small_model  # noqa: E402
+from small_model import copy_with_value, save_small_ctc_model, save_small_model  # noqa: E402
 
 PROGRAM = pathlib.Path(sys.argv[1]).resolve()
 CLIPS = 6
@@ -298,10 +298,7 @@ class Conversation(unittest.TestCase):
 
     def test_states_that_are_nan_are_told(self):
         folder = self.scratch() / "nan"
-        shutil.copytree(self.folder / "model", folder)
-        tensors = safetensors.torch.load_file(folder / "model.safetensors")
-        tensors["encoder.layers.1.final_layer_norm.bias"][3] = float("nan")
-        safetensors.torch.save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+        copy_with_value(self.folder / "model", folder, "encoder.layers.1.final_layer_norm.bias", 3, float("nan"))
         bad, good = self.converse({"path": self.clips[0], "states": "1,2"}, {"path": self.clips[0], "states": "1"},
                                   model=folder)
         self.assertEqual(bad["note"], "the model gives NaN or infinity: hidden_states.2")

@@ -22,10 +22,9 @@ import transformers
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "support")]
-from safetensors.torch import load_file, save_file  # noqa: E402
-
 from pytorch_setup import prepare_pytorch  # noqa: E402
 from recorded_speech import FRONT_CENTER, read_first_channel  # noqa: E402
+from small_model import copy_with_value  # noqa: E402
 from view_page import CLASSES, EVIL, ViewPage, save_model  # noqa: E402
 
 PROGRAM = pathlib.Path(sys.argv[1]).resolve()
@@ -284,10 +283,8 @@ class Views(unittest.TestCase):
 
     def test_values_that_are_not_finite_are_told_apart(self):
         folder = self.folder / "infinite"
-        shutil.copytree(self.folder / "encoder", folder)
-        tensors = load_file(folder / "model.safetensors")
-        tensors["encoder.layers.1.ffn1.intermediate_dense.bias"][0] = float("nan")
-        save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+        copy_with_value(self.folder / "encoder", folder, "encoder.layers.1.ffn1.intermediate_dense.bias", 0,
+                        float("nan"))
         values, _ = self.view("infinite", "--engine", "reference").grid("energies")
         self.assertEqual(numpy.isfinite(values).all(1).tolist(), [True, True, False, False])
         self.assertTrue(numpy.isnan(values[2:]).all())
@@ -296,10 +293,7 @@ class Views(unittest.TestCase):
 
     def test_a_head_without_an_answer_leaves_the_states(self):
         folder = self.folder / "silent"
-        shutil.copytree(self.folder / "ctc", folder)
-        tensors = load_file(folder / "model.safetensors")
-        tensors["lm_head.bias"][1] = float("inf")
-        save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+        copy_with_value(self.folder / "ctc", folder, "lm_head.bias", 1, float("inf"))
         page = self.folder / "silent.html"
         told = run(self.clip, "--model", folder, "--output", page).stderr
         self.assertIn(f"{self.clip}: no answer: logits hold NaN or infinity", told)
