@@ -9,7 +9,6 @@
 #include <string_view>
 #include <utility>
 
-#include "core/durable_file.h"
 #include "core/escaped_name.h"
 #include "core/file.h"
 #include "core/json.h"
@@ -23,11 +22,12 @@ using Json = nlohmann::ordered_json;
 
 // What a line says of its clip.
 struct EarlierLine {
-  std::string path;
-  std::optional<double> offset_seconds;
-  std::optional<std::uint64_t> channel;
+  JsonValue json;
+  std::string path = {};
+  std::optional<double> offset_seconds = {};
+  std::optional<std::uint64_t> channel = {};
   double seconds = 0;
-  std::string text;  // the line itself
+  std::string text = {};  // the line itself
 };
 
 std::optional<double> number_in(const JsonValue& value) {
@@ -36,76 +36,37 @@ std::optional<double> number_in(const JsonValue& value) {
   return std::nullopt;
 }
 
-bool is_plain(const JsonValue& value) {
-  return !value.get_if<JsonValue::Object>() && !value.get_if<JsonValue::Array>();
-}
-
-// A number, or an object of strings and numbers and of lists of such: a word with its times, a
-// label with its score, a text with its words. JSON has null for NaN.
-bool is_element(const JsonValue& value) {
-  const auto* members = value.get_if<JsonValue::Object>();
-  if (!members) return is_plain(value) && !value.get_if<std::string>();
-  return std::all_of(members->begin(), members->end(), [](const auto& member) {
-    const auto* list = member.second.template get_if<JsonValue::Array>();
-    return list ? std::all_of(list->begin(), list->end(), is_element) : is_plain(member.second);
-  });
-}
-
-// Nothing for a line that this program has not written: one with a member more, for example.
-std::optional<EarlierLine> parse_line(std::string_view text, const AnswerMembers& wanted) try {
-  const JsonValue value = JsonValue::parse(text);
-  const auto* members = value.get_if<JsonValue::Object>();
-  if (!members) return std::nullopt;
-  EarlierLine line;
-  bool has_path = false, has_seconds = false;
-  std::size_t answers = 0;
-  for (const auto& [name, member] : *members) {
-    const auto* string = member.get_if<std::string>();
-    const std::optional<double> number = number_in(member);
-    const auto* list = member.get_if<JsonValue::Array>();
-    if (name == "path" && string) {
-      has_path = true;
-      line.path = unescaped_name(*string);
-    } else if (wanted.each.contains(name) || wanted.some.contains(name)) {
-      if (name == "text" ? !string
-                         : !list || !std::all_of(list->begin(), list->end(), is_element)) {
-        return std::nullopt;
-      }
-      if (wanted.each.contains(name)) ++answers;
-    } else if (name == "seconds" && number) {
-      has_seconds = true;
-      line.seconds = *number;
-    } else if (name == "offset" && number) {
-      line.offset_seconds = number;
-    } else if (const auto* channel = member.get_if<std::uint64_t>(); name == "channel" && channel) {
-      line.channel = *channel;
-    } else {
-      return std::nullopt;
-    }
+// Nothing for a line that tells of no clip.
+std::optional<EarlierLine> parse_line(std::string_view text) try {
+  EarlierLine line{JsonValue::parse(text)};
+  const JsonValue* path = line.json.find("path");
+  const JsonValue* seconds = line.json.find("seconds");
+  const auto* path_text = path ? path->get_if<std::string>() : nullptr;
+  const std::optional<double> number = seconds ? number_in(*seconds) : std::nullopt;
+  if (!path_text || !number) return std::nullopt;
+  line.path = unescaped_name(*path_text);
+  line.seconds = *number;
+  if (const JsonValue* offset = line.json.find("offset")) line.offset_seconds = number_in(*offset);
+  const JsonValue* channel = line.json.find("channel");
+  if (const auto* value = channel ? channel->get_if<std::uint64_t>() : nullptr) {
+    line.channel = *value;
   }
-  if (!has_path || !has_seconds || answers != wanted.each.size()) return std::nullopt;
   line.text = std::string(text) + "\n";
   return line;
 } catch (const JsonError&) {
   return std::nullopt;
 }
 
-// Calls line(text) for each line until it returns false; returns whether it never did.
+// Calls line(text) for each line.
 template <class Function>
-bool for_each_line(const std::string& path, const Function& line) {
+void for_each_line(const std::string& path, const Function& line) {
   const std::string text =
       read_small_file<StorageError>(path, std::numeric_limits<std::uint64_t>::max());
   for (std::string_view left = text; !left.empty();) {
     const std::size_t end = std::min(left.find('\n'), left.size() - 1);
-    if (left[end] != '\n' || !line(left.substr(0, end))) return false;
+    line(left.substr(0, end));
     left.remove_prefix(end + 1);
   }
-  return true;
-}
-
-bool has_such_lines(const std::string& path, const AnswerMembers& members) {
-  return for_each_line(
-      path, [&](std::string_view line) { return parse_line(line, members).has_value(); });
 }
 
 // Whether a line is of the segment `wanted` of its file, as far as it tells.
@@ -126,12 +87,11 @@ std::string json_line_of(const AnsweredClip& clip, const Json& answer) {
   return json_line(line);
 }
 
-AnswerFile::AnswerFile(std::string path, const ProtectedFiles& sources, const InputList& inputs,
-                       AnswerMembers members)
+AnswerFile::AnswerFile(const std::string& path, const ProtectedFiles& sources,
+                       const InputList& inputs, Fingerprint run, StillAsked still_asked)
     : inputs_(inputs),
-      members_(std::move(members)),
-      output_(std::move(path), "output", sources,
-              [kept = members_](const std::string& there) { return has_such_lines(there, kept); }),
+      still_asked_(std::move(still_asked)),
+      output_(path, "output", sources, std::move(run)),
       lines_(inputs.size() + 1) {}
 
 void AnswerFile::add(std::size_t index, std::string line) { lines_[index + 1] = std::move(line); }
@@ -157,6 +117,7 @@ std::size_t AnswerFile::keep_earlier_lines() {
   std::vector<bool> has_earlier(inputs_.size());
   const auto is_wanted = [&](const EarlierLine& line, std::size_t index) {
     if (!is_of_segment(line, inputs_.segment(index))) return false;
+    if (still_asked_ && !still_asked_(index, line.json)) return false;
     const auto channel = inputs_.channel(index);
     if (channel.has_value() != line.channel.has_value()) return false;
     if (!channel || *line.channel == static_cast<std::uint64_t>(*channel)) {
@@ -169,8 +130,8 @@ std::size_t AnswerFile::keep_earlier_lines() {
   std::size_t kept = 0;
   std::size_t place = 0;  // in lines_: behind what stood before it in the earlier call
   for_each_line(output_.path(), [&](std::string_view text) {
-    const std::optional<EarlierLine> line = parse_line(text, members_);
-    if (!line) return true;
+    const std::optional<EarlierLine> line = parse_line(text);
+    if (!line) return;
     const auto [begin, end] = indexes.equal_range(line->path);
     const auto found = std::find_if(
         begin, end, [&](const auto& candidate) { return is_wanted(*line, candidate.second); });
@@ -181,10 +142,9 @@ std::size_t AnswerFile::keep_earlier_lines() {
             ? std::any_of(folders.begin(), folders.end(),
                           [&](const auto& folder) { return line->path.starts_with(folder); })
             : found != end && failed_.contains(found->second);
-    if (!is_kept) return true;
+    if (!is_kept) return;
     lines_[place] += line->text;
     ++kept;
-    return true;
   });
   return kept;
 }
@@ -193,7 +153,7 @@ std::size_t AnswerFile::write() {
   const std::size_t kept = keep_earlier_lines();
   std::string text;
   for (const std::string& line : lines_) text += line;
-  output_.put(StagedFile(output_.path(), text));
+  output_.put(text);
   return kept;
 }
 

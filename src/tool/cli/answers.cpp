@@ -40,6 +40,15 @@ ProtectedFiles sources_of(const AnswerOptions& options, const std::string& outpu
   return sources;
 }
 
+FingerprintFields fields_of(const AnswerCommand& command) {
+  FingerprintFields fields = command.fields();
+  if (command.windows.on()) {
+    fields.emplace_back("window_samples", std::to_string(command.windows.samples));
+    fields.emplace_back("stride_samples", std::to_string(command.windows.left));
+  }
+  return fields;
+}
+
 std::string end_line(const AnswerSummary& summary, const std::string& output) {
   std::string line =
       summary_line(summary.done, summary.failed, summary.audio_seconds, summary.elapsed_seconds);
@@ -57,8 +66,9 @@ void AnswerOptions::add_inputs_to(CLI::App& command) {
   add_value(
       command, "--output", clips.output, OutputPath{"FILE"},
       "Write the lines of --json there once all is done, instead of printing; lines of an "
-      "earlier call are replaced, but for those of inputs that fail now; any other file is left as "
-      "it is; a share of the inputs goes to FILE with its number before the ending");
+      "earlier call of the same run are replaced, but for those of inputs that fail now; another "
+      "run's file, any other, and one that was changed since are left as they are; FILE.run.json "
+      "tells them apart; a share of the inputs goes to FILE with its number before the ending");
   clips.add_audio_to(command);
   clips.add_partition_to(command);
   clips.add_readers_to(command);
@@ -97,14 +107,16 @@ int answer_clips(const AnswerOptions& options, const HeadModel& model,
   const PartitionChoice choice = options.clips.partition();
   // Each process writes a file of its own.
   const std::string output = choice.partition.labelled(options.clips.output);
+  AnswerRunRequest request;
+  request.audio = options.clips.audio(model.features().sampling_rate);
   std::optional<AnswerFile> file;
   if (!output.empty() && !command.print) {
-    file.emplace(output, sources_of(options, output, inputs), inputs, command.members);
+    file.emplace(output, sources_of(options, output, inputs), inputs,
+                 model.fingerprint(command.name, fields_of(command), request.audio),
+                 command.still_asked);
   }
   if (command.begin) command.begin(inputs, choice.partition);
-  AnswerRunRequest request;
   request.partition = choice.partition;
-  request.audio = options.clips.audio(model.features().sampling_rate);
   request.features = model.features();
   request.windows = command.windows;
   request.batch_frames = model.batch_frames();

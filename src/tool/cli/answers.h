@@ -57,7 +57,10 @@ struct Answer {
 
 // How a command answers.
 struct AnswerCommand {
-  AnswerMembers members;
+  const char* name = "";  // of the command
+  // What its answers depend on beside the model, the audio and the windows.
+  std::function<FingerprintFields()> fields = [] { return FingerprintFields(); };
+  StillAsked still_asked = {};
   std::vector<std::string> warnings;  // that are told first
   Windows windows;
   std::function<std::vector<AnswerFunction>(LoadReport* report,

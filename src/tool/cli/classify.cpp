@@ -27,7 +27,13 @@ int run(const ClassifyOptions& options) {
   const HeadModel model(options.model.request(), Head::sequence_classification);
   const ScoreFunction function = options.function.value_or(score_function_of(model.config()));
   AnswerCommand command;
-  command.members = {{"labels"}};
+  command.name = "classify";
+  command.fields = [&] {
+    return FingerprintFields{
+        {"function", score_functions(/*with_none=*/true).text(function)},
+        {"top", options.top ? std::to_string(*options.top) : "all"},
+    };
+  };
   command.load = [&](LoadReport* report, const std::function<bool()>& interrupt_asked) {
     const auto logits = [](const at::Tensor& of_clip) { return of_clip; };
     return model.load({}, logits, report, interrupt_asked);

@@ -54,7 +54,6 @@ struct EmbedOptions : AnswerOptions {
     EmbeddingOptions wanted;
     if (pooling) wanted.pooled = PooledStates{*pooling, state};
     wanted.normalize = normalize;
-    wanted.fingerprint = !clips.output.empty();
     return wanted;
   }
 };
@@ -138,7 +137,6 @@ int run(const EmbedOptions& options) {
   const Embedding embedding(options.model.request(), options.embedding());
   if (!options.clips.output.empty()) return write_files(options, embedding);
   AnswerCommand command;
-  command.members = {{"embedding"}};
   command.load = [&](LoadReport* report, const std::function<bool()>& interrupt_asked) {
     return embedding.load(report, interrupt_asked);
   };

@@ -92,11 +92,20 @@ int run(const SegmentOptions& given) {
   given.clips.check_inputs();
   SegmentOptions options = given;
   AnswerCommand command;
-  command.members = {{"segments"}};
+  command.name = "segment";
   options.timed.apply(options, command);
   apply_threads(options.model.threads);
   const HeadModel model(options.model.request(), Head::audio_frame_classification);
   const SegmentationOptions wanted = segmentation(options, model.config());
+  command.fields = [&] {
+    return FingerprintFields{
+        {"function", score_functions(/*with_none=*/false).text(wanted.function)},
+        {"threshold", number_text(wanted.threshold)},
+        {"close_gaps", number_text(wanted.max_gap_seconds)},
+        {"min_duration", number_text(wanted.min_seconds)},
+        {"labels", wanted.labels.empty() ? "all" : comma_list(std::vector<std::string>(wanted.labels.begin(), wanted.labels.end()))},
+    };
+  };
   command.windows = model.windows(options.windows.chunk(), options.windows.stride());
   command.load = [&](LoadReport* report, const std::function<bool()>& interrupt_asked) {
     const auto scores = [&](const at::Tensor& logits) {

@@ -129,7 +129,12 @@ int run(const TranscribeOptions& given) {
   const Transcription transcription(
       options.model.request(),
       {options.windows.chunk(), options.windows.stride(), options.decoder.beam()});
-  command.members = {{"text", "words"}, {"n_best"}};
+  command.name = "transcribe";
+  command.fields = [&] {
+    FingerprintFields fields = transcription.fingerprint_fields();
+    if (options.decoder.tells_n_best()) fields.emplace_back("n_best", "told");
+    return fields;
+  };
   command.warnings = transcription.warnings();
   command.windows = transcription.windows();
   command.load = [&](LoadReport* report, const std::function<bool()>& interrupt_asked) {

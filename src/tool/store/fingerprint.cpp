@@ -13,8 +13,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-const std::string* find(const std::vector<std::pair<std::string, std::string>>& fields,
-                        const std::string& name) {
+const std::string* find(const FingerprintFields& fields, const std::string& name) {
   for (const auto& [field, value] : fields) {
     if (field == name) return &value;
   }
@@ -29,7 +28,7 @@ const std::string* find(const std::vector<std::pair<std::string, std::string>>& 
   throw UsageError(
       path, field,
       "the outputs here were made with " + shown(there) + ", this run asks for " + shown(asked),
-      "the same run, or another output directory");
+      "the same run, or another place for the outputs");
 }
 
 }  // namespace
@@ -71,6 +70,14 @@ Fingerprint parse_run_record(std::string_view text, const std::string& path) {
     }
     if (*digest_text != fingerprint.digest()) {
       throw bad("holds a fingerprint that its fields do not give");
+    }
+    const JsonValue* notes = record.find("notes");
+    const auto* notes_members = notes ? notes->get_if<JsonValue::Object>() : nullptr;
+    if (!notes_members) return fingerprint;
+    for (const auto& [name, value] : *notes_members) {
+      if (const auto* text_of = value.get_if<std::string>()) {
+        fingerprint.notes.emplace_back(name, *text_of);
+      }
     }
     return fingerprint;
   } catch (const JsonError& error) {

@@ -22,8 +22,6 @@
 namespace w2vbert::tool {
 namespace {
 
-constexpr std::uint64_t kMaxRecordBytes = 1 << 20;
-
 // A record that the system cannot read.
 struct RecordUnreadable : StorageError {
   RecordUnreadable(const std::string& path, const std::string& key, std::string_view problem)
@@ -49,7 +47,7 @@ Fingerprint read_run_record(const std::string& directory) {
   if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
     throw RecordUnreadable(path, "", "is no regular file");
   }
-  return parse_run_record(read_small_file<UsageError, RecordUnreadable>(path, kMaxRecordBytes),
+  return parse_run_record(read_small_file<UsageError, RecordUnreadable>(path, kMaxRunRecordBytes),
                           path);
 }
 

@@ -30,6 +30,10 @@ class Alignment {
   const Windows& windows() const noexcept { return transcription_.windows(); }
   const std::vector<std::string>& warnings() const noexcept { return transcription_.warnings(); }
 
+  FingerprintFields fingerprint_fields() const { return transcription_.fingerprint_fields(); }
+  // What AlignedText::characters of `text` spell. Throws as align() for the text alone.
+  std::string spelled(const std::string& text) const;
+
   // Loads the weights, as HeadModel::load. The functions give logarithms of probabilities, float32
   // (T', V), for each window.
   std::vector<AnswerFunction> load(LoadReport* report = nullptr,

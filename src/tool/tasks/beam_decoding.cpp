@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "checkpoint/missing_weights.h"
+#include "core/directory_entries.h"
 #include "core/file.h"
 #include "core/text.h"
 #include "tool/corpus/line_file.h"
@@ -95,6 +96,27 @@ BeamSearchDecoder make_decoder(const BeamDecoding& decoding, const std::string& 
   set(decoding.alpha, &WordLanguageModel::Settings::alpha, "alpha");
   set(decoding.beta, &WordLanguageModel::Settings::beta, "beta");
   return BeamSearchDecoder(std::move(*alphabet), std::move(language_model));
+}
+
+std::vector<std::string> decoder_files(const BeamDecoding& decoding,
+                                       const std::string& model_directory) {
+  std::vector<std::string> files;
+  const auto add = [&](const std::string& path) {
+    if (exists<ConfigError>(path) && !is_directory<ConfigError>(path)) files.push_back(path);
+  };
+  const auto add_all = [&](const std::string& directory) {
+    if (!is_directory<ConfigError>(directory)) return;
+    for (const std::string& name : names_in(directory)) add(join_path(directory, name));
+  };
+  add(join_path(model_directory, kAlphabet));
+  if (decoding.lm.empty()) {
+    add_all(join_path(model_directory, kLanguageModel));
+  } else {
+    add(decoding.lm);
+    add_all(decoding.lm);
+    add_all(join_path(decoding.lm, kLanguageModel));
+  }
+  return files;
 }
 
 BeamSearchOptions search_options(const BeamDecoding& decoding) {

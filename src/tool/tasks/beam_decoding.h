@@ -30,6 +30,10 @@ struct BeamDecoding {
 BeamSearchDecoder make_decoder(const BeamDecoding& decoding, const std::string& model_directory,
                                const Wav2Vec2CTCTokenizer& tokenizer, std::int64_t vocab_size);
 
+// The files that make_decoder() reads, as far as they are there.
+std::vector<std::string> decoder_files(const BeamDecoding& decoding,
+                                       const std::string& model_directory);
+
 // decoding.search with the hotwords of the file. Throws UsageError.
 BeamSearchOptions search_options(const BeamDecoding& decoding);
 

@@ -4,8 +4,6 @@
 
 #include <utility>
 
-#include "tool/tasks/extraction.h"
-#include "w2vbert/checkpoint/model_directory.h"
 
 namespace w2vbert::tool {
 namespace {
@@ -27,15 +25,7 @@ double cosine_of(const at::Tensor& a, const at::Tensor& b) {
 }
 
 Embedding::Embedding(const ModelRequest& request, const EmbeddingOptions& options)
-    : options_(options), model_(model_of(request, options)) {
-  if (!options.fingerprint) return;
-  const ModelDirectory model = resolve_model(request.model, request.revision);
-  watched_.add_model(model.path, model.weight_files);
-  if (!request.lora.empty()) watched_.add_lora(request.lora);
-  model_identity_ = model_identity(model.path, model.weight_files);
-  if (!request.lora.empty()) lora_identity_ = lora_identity(request.lora);
-  watched_.check();
-}
+    : options_(options), model_(model_of(request, options)) {}
 
 std::int64_t Embedding::size() const {
   const Wav2Vec2BertConfig& config = model_.config();
@@ -50,9 +40,7 @@ std::vector<AnswerFunction> Embedding::load(LoadReport* report,
   const auto vector_of = [normalizes = options_.normalize](const at::Tensor& vector) {
     return normalizes ? normalized(vector) : vector;
   };
-  std::vector<AnswerFunction> functions = model_.load({}, vector_of, report, interrupt_asked);
-  watched_.check();
-  return functions;
+  return model_.load({}, vector_of, report, interrupt_asked);
 }
 
 std::vector<BatchFunction> Embedding::load_for_files(
@@ -71,19 +59,15 @@ std::vector<BatchFunction> Embedding::load_for_files(
 }
 
 Fingerprint Embedding::fingerprint(const AudioOptions& audio) const {
-  Fingerprint fingerprint = fingerprint_of("embed");
-  fingerprint.fields.emplace_back("model", model_identity_);
   std::string vector = "xvector";
   if (options_.pooled) {
     vector = name_of(options_.pooled->pooling);
     vector += options_.pooled->state ? " of " + std::to_string(*options_.pooled->state)
                                      : " of last_hidden_state";
   }
-  fingerprint.fields.emplace_back("embedding", vector);
-  fingerprint.fields.emplace_back("normalize", options_.normalize ? "true" : "false");
-  add_computation(fingerprint, model_.request(), model_.engine(), model_.config(), lora_identity_);
-  add_audio(fingerprint, audio);
-  return fingerprint;
+  return model_.fingerprint(
+      "embed", {{"embedding", vector}, {"normalize", options_.normalize ? "true" : "false"}},
+      audio);
 }
 
 }  // namespace w2vbert::tool

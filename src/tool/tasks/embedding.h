@@ -11,15 +11,13 @@
 #include "tool/run/clip_run.h"
 #include "tool/store/fingerprint.h"
 #include "tool/tasks/head_model.h"
-#include "tool/tasks/model_identity.h"
 
 namespace w2vbert::tool {
 
 struct EmbeddingOptions {
   // How states become the vector, of any model; absent: by the head of a Wav2Vec2BertForXVector.
   std::optional<PooledStates> pooled;
-  bool normalize = false;    // to a length of 1
-  bool fingerprint = false;  // whether fingerprint() will be asked for
+  bool normalize = false;  // to a length of 1
 };
 
 // HF: torch.nn.functional.normalize over the last dimension.
@@ -41,15 +39,12 @@ class Embedding {
   // The same for a run into a directory: a tensor "embedding" for each clip.
   std::vector<BatchFunction> load_for_files(LoadReport* report,
                                             const std::function<bool()>& interrupt_asked) const;
-  // Only with EmbeddingOptions::fingerprint.
+  // As HeadModel's.
   Fingerprint fingerprint(const AudioOptions& audio) const;
 
  private:
   EmbeddingOptions options_;
   HeadModel model_;
-  std::string model_identity_;
-  std::string lora_identity_;  // empty without one
-  WatchedFiles watched_;       // what the fingerprint is of
 };
 
 }  // namespace w2vbert::tool

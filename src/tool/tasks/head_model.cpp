@@ -14,6 +14,7 @@
 #include "engine/device/device_copies.h"
 #include "models/head.h"
 #include "tool/run/clip_reader.h"
+#include "tool/tasks/extraction.h"
 #include "tool/tasks/finite_values.h"
 #include "w2vbert/checkpoint/from_pretrained.h"
 #include "w2vbert/checkpoint/model_directory.h"
@@ -108,6 +109,9 @@ HeadModel::HeadModel(ModelRequest request, Head head, const PooledStates& pooled
     : request_(std::move(request)), head_(head), pooled_(pooled) {
   const ModelDirectory model = resolve_model(request_.model, request_.revision);
   directory_ = model.path;
+  weight_files_ = model.weight_files;
+  watched_.add_model(directory_, weight_files_);
+  if (!request_.lora.empty()) watched_.add_lora(request_.lora);
   config_ = load_config(request_, directory_);
   if (head != Head::pooling) {
     check_class(config_, join_path(directory_, "config.json"), head);
@@ -164,6 +168,19 @@ Windows HeadModel::windows(double chunk_seconds, double stride_seconds) const {
   return windows;
 }
 
+Fingerprint HeadModel::fingerprint(const char* command, const FingerprintFields& own,
+                                   const AudioOptions& audio) const {
+  Fingerprint fingerprint = fingerprint_of(command);
+  auto& fields = fingerprint.fields;
+  fields.emplace_back("model", model_identity(directory_, weight_files_));
+  fields.insert(fields.end(), own.begin(), own.end());
+  const std::string lora = request_.lora.empty() ? "" : lora_identity(request_.lora);
+  add_computation(fingerprint, request_, engine_, config_, lora);
+  add_audio(fingerprint, audio);
+  watched_.check();
+  return fingerprint;
+}
+
 std::int64_t HeadModel::batch_frames() const {
   if (engine_.kind != EngineKind::device) return features_.frames_of(kHeadBatchSeconds);
   return frames_on_devices(request_, config_, features_,
@@ -176,10 +193,12 @@ std::int64_t HeadModel::batch_frames() const {
 std::vector<AnswerFunction> HeadModel::load(const Windows& windows, const Reduction& reduction,
                                             LoadReport* report,
                                             const std::function<bool()>& interrupt_asked) const {
-  return load_on_devices<AnswerFunction>(
+  std::vector<AnswerFunction> functions = load_on_devices<AnswerFunction>(
       request_, engine_, report, [&](const ModelRequest& request, LoadReport* of_first) {
         return function(load_on(request, of_first, interrupt_asked), windows, reduction);
       });
+  watched_.check();
+  return functions;
 }
 
 HeadModel::Loaded HeadModel::load_engine(LoadReport* report,

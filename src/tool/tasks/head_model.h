@@ -12,6 +12,8 @@
 
 #include "tool/run/answer_run.h"
 #include "tool/run/windows.h"
+#include "tool/store/fingerprint.h"
+#include "tool/tasks/model_identity.h"
 #include "tool/tasks/model_request.h"
 #include "tool/tasks/pooling.h"
 #include "w2vbert/checkpoint/load.h"
@@ -69,6 +71,11 @@ class HeadModel {
   // rounding to rows; 0 for the whole clip. Throws UsageError.
   Windows windows(double chunk_seconds, double stride_seconds) const;
 
+  // What the answers of `command` depend on: `own`, what is its own, stands behind the model. Reads
+  // every byte of the model. load() throws CheckpointError where that is another one by then.
+  Fingerprint fingerprint(const char* command, const FingerprintFields& own,
+                          const AudioOptions& audio) const;
+
   // What is made on the device of what the head gives for one window, before it is copied to the
   // CPU: logits (T', V) of CTC, (num_labels), (T, num_labels), or an embedding (E).
   using Reduction = std::function<at::Tensor(const at::Tensor&)>;
@@ -107,6 +114,8 @@ class HeadModel {
   Wav2Vec2BertConfig config_;
   SeamlessM4TFeatureExtractorConfig features_;
   EngineChoice engine_;
+  std::vector<std::string> weight_files_;
+  WatchedFiles watched_;
 };
 
 // What has to be finite for a head's output to say something (finite_values.h): the maximum of each

@@ -111,11 +111,7 @@ std::string file_digest(const InputFile& file, const std::string& head) {
   return sha.hex();
 }
 
-// Checks the file's header and adds all of the file.
-void add_weights(Sha256& sha, const std::string& path) {
-  const auto file = InputFile::open<CheckpointError, StorageError>(path);
-  const std::string head = read_safetensors_head(file);
-  (void)parse_safetensors_header(head, file.size(), path);
+std::string remembered_digest(const InputFile& file, const std::string& head) {
   const DigestCache remembered(file);
   std::string digest = remembered.read();
   if (digest.empty()) {
@@ -123,7 +119,15 @@ void add_weights(Sha256& sha, const std::string& path) {
     file.check_unchanged();
     remembered.write(digest);
   }
-  sha.add(digest);
+  return digest;
+}
+
+// Checks the file's header and adds all of the file.
+void add_weights(Sha256& sha, const std::string& path) {
+  const auto file = InputFile::open<CheckpointError, StorageError>(path);
+  const std::string head = read_safetensors_head(file);
+  (void)parse_safetensors_header(head, file.size(), path);
+  sha.add(remembered_digest(file, head));
 }
 
 void add_text(Sha256& sha, const std::string& text) {
@@ -171,6 +175,21 @@ std::string model_identity(const std::string& model_directory,
              exists(path) ? read_small_file<ConfigError, StorageError>(path, kMaxConfigBytes) : "");
   }
   for (const std::string& path : weight_files) add_weights(sha, path);
+  return sha.hex();
+}
+
+std::string files_identity(const std::vector<std::string>& paths) {
+  Sha256 sha;
+  for (const std::string& path : paths) {
+    add_text(sha, std::string(file_name(path)));
+    if (!exists(path)) {
+      add_text(sha, "");
+      continue;
+    }
+    const auto file = InputFile::open<ConfigError, StorageError>(path);
+    const bool is_small = file.size() < kDigestBlockBytes;
+    add_text(sha, is_small ? file_digest(file, "") : remembered_digest(file, ""));
+  }
   return sha.hex();
 }
 

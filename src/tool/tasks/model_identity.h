@@ -16,13 +16,12 @@ class WatchedFiles {
  public:
   void add_model(const std::string& model_directory, const std::vector<std::string>& weight_files);
   void add_lora(const std::string& directory);
+  void add(const std::string& path);
 
   // Throws CheckpointError for a file that is not the one that it was when it was added.
   void check() const;
 
  private:
-  void add(const std::string& path);
-
   std::vector<std::pair<std::string, std::optional<FileIdentity>>> files_;  // or nothing there
 };
 
@@ -33,6 +32,10 @@ class WatchedFiles {
 // CheckpointError, and StorageError for what cannot be read.
 std::string model_identity(const std::string& model_directory,
                            const std::vector<std::string>& weight_files);
+
+// SHA-256 over the names and the digests, kept as those are, of other files that a run reads, with
+// nothing for one that is not there. Throws ConfigError, StorageError.
+std::string files_identity(const std::vector<std::string>& paths);
 
 // The same of a PEFT adapter, a directory or a Hub id. Throws also for one that cannot be merged
 // into any model.

@@ -3,11 +3,13 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <array>
 #include <span>
 #include <utility>
 
 #include "core/file.h"
 #include "core/text.h"
+#include "tool/store/sha256.h"
 #include "w2vbert/checkpoint/lora.h"
 #include "w2vbert/checkpoint/model_directory.h"
 #include "w2vbert/core/error.h"
@@ -16,6 +18,8 @@ namespace w2vbert::tool {
 namespace {
 
 constexpr const char* kVocabularyFile = "vocab.json";
+constexpr std::array kTokenizerFiles = {kVocabularyFile, "tokenizer_config.json",
+                                        "special_tokens_map.json", "added_tokens.json"};
 
 at::Tensor best_ids(const at::Tensor& logits) { return logits.argmax(-1); }  // (T', V) -> (T')
 at::Tensor in_float32(const at::Tensor& logits) { return logits.to(at::kFloat); }
@@ -31,7 +35,15 @@ Transcription::Transcription(const ModelRequest& request, const TranscriptionOpt
     throw ConfigError(config_path, "vocab_size", "is null",
                       "the size of the vocabulary of a Wav2Vec2BertForCTC");
   }
-  tokenizer_ = Wav2Vec2CTCTokenizer::from_pretrained(tokenizer_directory(), request.hf_version);
+  const std::string directory = tokenizer_directory();
+  for (const char* const file : kTokenizerFiles) files_.push_back(join_path(directory, file));
+  if (options.beam) {
+    for (std::string& path : decoder_files(*options.beam, model_.directory())) {
+      files_.push_back(std::move(path));
+    }
+  }
+  for (const std::string& path : files_) watched_.add(path);
+  tokenizer_ = Wav2Vec2CTCTokenizer::from_pretrained(directory, request.hf_version);
   tokenizer_.check_vocab_size(*config.vocab_size);
   warnings_.insert(warnings_.end(), tokenizer_.warnings.begin(), tokenizer_.warnings.end());
   const std::int64_t blank = tokenizer_.pad_token_id();
@@ -94,6 +106,26 @@ TimedText Transcription::timed_word(const std::string& word, std::int64_t start_
 }
 
 HeadModel::Reduction Transcription::reduction() const { return decoder_ ? in_float32 : best_ids; }
+
+FingerprintFields Transcription::fingerprint_fields() const {
+  FingerprintFields fields = {{"decoding_files", files_identity(files_)},
+                              {"hf_version", name_of(model_.request().hf_version)}};
+  watched_.check();
+  if (!decoder_) return fields;
+  fields.emplace_back("decoder", "beam");
+  if (const auto& language_model = decoder_->language_model()) {
+    fields.emplace_back("alpha", number_text(language_model->settings.alpha));
+    fields.emplace_back("beta", number_text(language_model->settings.beta));
+  }
+  fields.emplace_back("beam_width", std::to_string(search_.beam_width));
+  fields.emplace_back("texts", std::to_string(n_best_));
+  if (search_.hotwords.empty()) return fields;
+  Sha256 sha;
+  for (const std::string& hotword : search_.hotwords) sha.add(hotword + "\n");
+  fields.emplace_back("hotwords", sha.hex());
+  fields.emplace_back("hotword_weight", number_text(search_.hotword_weight));
+  return fields;
+}
 
 std::vector<AnswerFunction> Transcription::load(
     LoadReport* report, const std::function<bool()>& interrupt_asked) const {

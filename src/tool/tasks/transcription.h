@@ -11,8 +11,10 @@
 #include "tool/formats/timed_text.h"
 #include "tool/run/answer_run.h"
 #include "tool/run/windows.h"
+#include "tool/store/fingerprint.h"
 #include "tool/tasks/beam_decoding.h"
 #include "tool/tasks/head_model.h"
+#include "tool/tasks/model_identity.h"
 #include "tool/tasks/model_request.h"
 #include "w2vbert/checkpoint/load.h"
 #include "w2vbert/config/wav2vec2_ctc_tokenizer.h"
@@ -51,6 +53,10 @@ class Transcription {
   const Wav2Vec2CTCTokenizer& tokenizer() const noexcept { return tokenizer_; }
   const std::vector<std::string>& warnings() const noexcept { return warnings_; }
 
+  // What a text depends on beside the model and the windows. Reads every byte of the tokenizer's
+  // files and the language model. Throws CheckpointError where one is another one by now.
+  FingerprintFields fingerprint_fields() const;
+
   // Loads the weights, as HeadModel::load. The functions give token ids, (T') long for each window,
   // and for a beam search logits, (T', V) float32.
   std::vector<AnswerFunction> load(LoadReport* report = nullptr,
@@ -85,6 +91,8 @@ class Transcription {
   BeamSearchOptions search_;
   std::size_t n_best_ = 1;
   std::vector<std::string> warnings_;
+  std::vector<std::string> files_;  // that decoding depends on
+  WatchedFiles watched_;            // the same
 };
 
 }  // namespace w2vbert::tool

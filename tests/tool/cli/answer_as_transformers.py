@@ -383,9 +383,17 @@ class Answers(Clips):
         self.assertEqual([line["path"] for line in whole], [str(path) for path in self.clips])
         run(*words, "--output", output, status=3)
         self.assertEqual([json.loads(line) for line in output.read_text().splitlines()], whole)
-        # Another command's lines are no earlier result.
-        output.write_text(output.read_text().replace('"labels"', '"segments"'))
-        self.assertIn("labels.jsonl", run(*words, "--output", output, status=5).stderr)
+        # Of another run, and what somebody has corrected.
+        before = output.read_bytes()
+        for other in (["--top", "1"], ["--function", "sigmoid"], ["--channels", "each"], ["--dtype", "bfloat16"]):
+            self.assertIn("the outputs here were made with", run(*words, *other, "--output", output, status=2).stderr)
+            self.assertEqual(output.read_bytes(), before)
+        run(*words, "--readers", "2", "--output", output, status=3)
+        self.assertEqual(output.read_bytes(), before)
+        corrected = before.replace(b'"label"', b'"Label"', 1)
+        output.write_bytes(corrected)
+        self.assertIn("was changed since", run(*words, "--output", output, status=5).stderr)
+        self.assertEqual(output.read_bytes(), corrected)
 
     def test_transcribe_in_windows_gives_the_pipelines_text(self):
         vocabulary = {token: index for index, token in enumerate(["[PAD]", "|", *"ABCDEFGH'", "[UNK]"])}

@@ -329,6 +329,48 @@ TEST_F(Transcribe, KeepsTheLinesOfAllChannelsOfAFileThatFails) {
   EXPECT_EQ(content_of(out_), before);
 }
 
+TEST_F(Transcribe, LeavesTheFileOfAnotherRun) {
+  ASSERT_EQ(run_program(words({"--output", out_})).status, 0);
+  const std::string before = content_of(out_);
+  for (const Words& other :
+       {Words{"--decoder", "beam"}, Words{"--chunk-seconds", "0.5"}, Words{"--dtype", "bfloat16"},
+        Words{"--hf-version", "5.23"}, Words{"--channels", "each"}}) {
+    Words all = words({"--output", out_});
+    all.insert(all.end(), other.begin(), other.end());
+    expect_error(all, 2, HasSubstr("the outputs here were made with"));
+    EXPECT_EQ(content_of(out_), before);
+  }
+  ASSERT_EQ(run_program(words({"--output", out_, "--readers", "3"})).status, 0);
+  // Another tokenizer: other texts of the same weights.
+  const std::string vocabulary = model_ + "/vocab.json", kept = content_of(vocabulary);
+  std::ofstream(vocabulary, std::ios::app) << "\n";
+  expect_error(words({"--output", out_}), 2, HasSubstr("decoding_files"));
+  std::ofstream(vocabulary) << kept;
+  EXPECT_EQ(run_program(words({"--output", out_})).status, 0);
+  EXPECT_EQ(content_of(out_), before);
+  // What somebody has corrected.
+  std::ofstream(out_, std::ios::app) << "\n";
+  expect_error(words({"--output", out_}), 5, HasSubstr("was changed since"));
+  EXPECT_EQ(content_of(out_), before + "\n");
+}
+
+TEST_F(Transcribe, KeepsALineOfAlignWhereItsTextIsTheSame) {
+  const auto align = [&](const std::string& of_a, const std::string& of_b) {
+    std::ofstream(scratch_ / "texts") << of_a << "\n" << of_b << "\n";
+    return run_program({"align", a_, b_, "--text-file", scratch_ / "texts", "--model", model_,
+                        "--threads", "1", "--output", out_});
+  };
+  Result result = align("ab", "ba");
+  ASSERT_EQ(result.status, 0) << result.err;
+  const std::vector<std::string> before = lines_of(content_of(out_));
+  ASSERT_THAT(before, SizeIs(2));
+  fs::rename(b_, scratch_ / "gone");
+  EXPECT_EQ(align("ba", "ba").status, 3);
+  EXPECT_THAT(lines_of(content_of(out_)), ElementsAre(::testing::Ne(before[0]), before[1]));
+  EXPECT_EQ(align("ba", "ab").status, 3);
+  EXPECT_THAT(lines_of(content_of(out_)), SizeIs(1));
+}
+
 TEST_F(Transcribe, KeepsTheLinesOfAFolderThatCannotBeListed) {
   if (::geteuid() == 0) GTEST_SKIP() << "root may list every folder";
   const Words all = {"transcribe", "--manifest", scratch_ / "clips", "--model", model_,
