@@ -38,6 +38,10 @@ using SoundFile = std::unique_ptr<SNDFILE, decltype(&sf_close)>;
 // libsndfile's sentence without its full stop.
 std::string reason_of(const char* text) {
   std::string reason = text;
+  // libsndfile: SFE_BAD_SF_INFO, of a header that it has read
+  if (reason.find("SF_INFO") != std::string::npos) {
+    return "its header has no sample rate, no channels or no samples";
+  }
   reason.erase(reason.find_last_not_of(". \n") + 1);
   return reason;
 }

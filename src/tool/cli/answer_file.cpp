@@ -88,22 +88,49 @@ std::string json_line_of(const AnsweredClip& clip, const Json& answer) {
 }
 
 AnswerFile::AnswerFile(const std::string& path, const ProtectedFiles& sources,
-                       const InputList& inputs, Fingerprint run, StillAsked still_asked)
+                       const InputList& inputs, const Fingerprint& run, StillAsked still_asked)
     : inputs_(inputs),
       still_asked_(std::move(still_asked)),
-      output_(path, "output", sources, std::move(run)),
-      lines_(inputs.size() + 1) {}
+      output_(path, "output", sources, run),
+      records_(path, sources, inputs, run.digest()),
+      lines_(inputs.size() + 1),
+      answered_(inputs.size()) {}
 
-void AnswerFile::add(std::size_t index, std::string line) { lines_[index + 1] = std::move(line); }
+std::size_t AnswerFile::take_answered(const Partition& partition) {
+  std::size_t taken = 0;
+  for (std::size_t index = 0; index < inputs_.size(); ++index) {
+    if (!partition.holds(inputs_.name(index))) continue;
+    const auto found = records_.find(index);
+    if (!found || (still_asked_ && !still_asked_(index, JsonValue::parse(found->line)))) continue;
+    const std::string line = found->line + "\n";
+    if (found->origin == EarlierAnswer::kOfInput) {
+      lines_[index + 1] = line;
+      answered_[index] = true;
+      ++taken;
+    } else {
+      earlier_[index] = found->origin == EarlierAnswer::kUnknown ? line : "";
+    }
+  }
+  return taken;
+}
 
-void AnswerFile::add_failed(std::size_t index) { failed_.insert(index); }
+void AnswerFile::add(const AnsweredClip& clip, const Answer& answer) {
+  std::string line = json_line_of(clip, answer.json);
+  records_.add({clip.input, clip.channel, line.substr(0, line.size() - 1)});
+  lines_[clip.index + 1] = std::move(line);
+}
+
+void AnswerFile::add(const ClipFailure& failure, std::optional<std::size_t> index) {
+  if (index) failed_.insert(*index);
+  records_.add(failure);
+}
 
 std::size_t AnswerFile::keep_earlier_lines() {
   std::vector<std::string> folders;  // that could not be listed: their files are not in the list
   for (const BadRow& row : inputs_.bad_rows()) {
     if (row.place.empty()) folders.push_back(join_path(row.path, ""));
   }
-  if ((failed_.empty() && folders.empty()) || !exists(output_.path())) return 0;
+  if (failed_.empty() && folders.empty()) return 0;
   // The inputs of each path, in the list's order: of a list that may be long, those that are asked
   // about.
   std::multimap<std::string, std::size_t> indexes;
@@ -115,6 +142,14 @@ std::size_t AnswerFile::keep_earlier_lines() {
     }
   }
   std::vector<bool> has_earlier(inputs_.size());
+  std::size_t kept = 0;
+  for (const auto& [index, line] : earlier_) {
+    if (!failed_.contains(index)) continue;
+    has_earlier[index] = true;
+    lines_[index + 1] = line;
+    kept += line.empty() ? 0 : 1;
+  }
+  if (!exists(output_.path())) return kept;
   const auto is_wanted = [&](const EarlierLine& line, std::size_t index) {
     if (!is_of_segment(line, inputs_.segment(index))) return false;
     if (still_asked_ && !still_asked_(index, line.json)) return false;
@@ -127,7 +162,6 @@ std::size_t AnswerFile::keep_earlier_lines() {
     const bool is_last = index + 1 == inputs_.size() || inputs_.path(index + 1) != line.path;
     return is_last && *line.channel > static_cast<std::uint64_t>(*channel);
   };
-  std::size_t kept = 0;
   std::size_t place = 0;  // in lines_: behind what stood before it in the earlier call
   for_each_line(output_.path(), [&](std::string_view text) {
     const std::optional<EarlierLine> line = parse_line(text);
@@ -149,7 +183,8 @@ std::size_t AnswerFile::keep_earlier_lines() {
   return kept;
 }
 
-std::size_t AnswerFile::write() {
+std::size_t AnswerFile::finish() {
+  records_.synchronise();
   const std::size_t kept = keep_earlier_lines();
   std::string text;
   for (const std::string& line : lines_) text += line;

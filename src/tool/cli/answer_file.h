@@ -4,14 +4,19 @@
 
 #include <cstddef>
 #include <functional>
+#include <map>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "core/json.h"
+#include "tool/cli/answer.h"
 #include "tool/corpus/input_list.h"
+#include "tool/corpus/partition.h"
 #include "tool/run/answer_run.h"
+#include "tool/store/answer_records.h"
 #include "tool/store/fingerprint.h"
 #include "tool/store/recorded_file.h"
 #include "tool/store/writable.h"
@@ -25,20 +30,25 @@ std::string json_line_of(const AnsweredClip& clip, const nlohmann::ordered_json&
 // now, beside its path, segment and channel.
 using StillAsked = std::function<bool(std::size_t index, const JsonValue& line)>;
 
-// The file of `--output`: the lines of all clips in the list's order, written whole at the end. An
-// input that fails keeps its line of an earlier call of the same run, for a failure says nothing of
-// what is finished, and so do the files of a folder that could not be listed; lines of inputs that
-// are not in the list any more go.
-class AnswerFile {
+// The file of `--output`: the lines of all clips in the list's order, written whole at the end.
+// Beside it are the record of the run (recorded_file.h) and those of the answers
+// (answer_records.h).
+//
+// An input that fails keeps its line of an earlier call of the same run, for a failure says nothing
+// of what is finished, and so do the files of a folder that could not be listed; lines of inputs
+// that are not in the list any more go.
+class AnswerFile : public KeptAnswers {
  public:
-  // Throws as RecordedFile does. `inputs` outlives it.
+  // Throws as RecordedFile and AnswerRecords do. `inputs` outlives it.
   AnswerFile(const std::string& path, const ProtectedFiles& sources, const InputList& inputs,
-             Fingerprint run, StillAsked still_asked = {});
+             const Fingerprint& run, StillAsked still_asked = {});
 
-  void add(std::size_t index, std::string line);  // of json_line_of
-  void add_failed(std::size_t index);             // into the input list
-  // Returns how many lines of the earlier call are kept. Throws StorageError.
-  std::size_t write();
+  std::size_t take_answered(const Partition& partition) override;
+  bool is_answered(std::size_t index) const override { return answered_[index]; }
+  void begin() override { records_.begin(); }
+  void add(const AnsweredClip& clip, const Answer& answer) override;
+  void add(const ClipFailure& failure, std::optional<std::size_t> index) override;
+  std::size_t finish() override;
 
  private:
   std::size_t keep_earlier_lines();
@@ -46,9 +56,13 @@ class AnswerFile {
   const InputList& inputs_;
   const StillAsked still_asked_;
   RecordedFile output_;
+  AnswerRecords records_;
   // The first string, and one for each input: its line, and behind it the earlier lines of files in
   // folders that could not be listed.
   std::vector<std::string> lines_;
+  std::vector<bool> answered_;  // by an earlier call
+  // What the journal has of inputs that cannot be read now; "" of a file that is another one.
+  std::map<std::size_t, std::string> earlier_;
   std::set<std::size_t> failed_;
 };
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstddef>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -49,12 +50,20 @@ FingerprintFields fields_of(const AnswerCommand& command) {
   return fields;
 }
 
-std::string end_line(const AnswerSummary& summary, const std::string& output) {
+std::string answered_before(const std::string& output, std::size_t clips) {
+  return quote_bytes(output) + ": " + count(clips, "clip") + (clips == 1 ? " was" : " were") +
+         " answered by an earlier call";
+}
+
+// `is_file`: of lines, which is written at the end.
+std::string end_line(const AnswerSummary& summary, const std::string& output, bool is_file) {
   std::string line =
       summary_line(summary.done, summary.failed, summary.audio_seconds, summary.elapsed_seconds);
-  if (summary.stopped) line += "; stopped by a signal";
-  if (summary.stopped && !output.empty()) line += ", " + quote_bytes(output) + " is not written";
-  return line;
+  if (!summary.stopped) return line;
+  line += "; stopped by a signal";
+  if (output.empty()) return line;
+  if (is_file) line += ", " + quote_bytes(output) + " is not written";
+  return line + ": the same command again does the rest";
 }
 
 }  // namespace
@@ -109,11 +118,12 @@ int answer_clips(const AnswerOptions& options, const HeadModel& model,
   const std::string output = choice.partition.labelled(options.clips.output);
   AnswerRunRequest request;
   request.audio = options.clips.audio(model.features().sampling_rate);
-  std::optional<AnswerFile> file;
-  if (!output.empty() && !command.print) {
-    file.emplace(output, sources_of(options, output, inputs), inputs,
-                 model.fingerprint(command.name, fields_of(command), request.audio),
-                 command.still_asked);
+  std::unique_ptr<KeptAnswers> kept;
+  if (!output.empty()) {
+    const Fingerprint run = model.fingerprint(command.name, fields_of(command), request.audio);
+    kept = command.keep ? command.keep(inputs, run)
+                        : std::make_unique<AnswerFile>(output, sources_of(options, output, inputs),
+                                                       inputs, run, command.still_asked);
   }
   if (command.begin) command.begin(inputs, choice.partition);
   request.partition = choice.partition;
@@ -144,7 +154,7 @@ int answer_clips(const AnswerOptions& options, const HeadModel& model,
   };
   events.failed = [&](const ClipFailure& failure, std::optional<std::size_t> index) {
     ++failed;
-    if (file && index) file->add_failed(*index);
+    if (kept) kept->add(failure, index);
     messages.error(failure.message);
     show_progress();
   };
@@ -157,8 +167,8 @@ int answer_clips(const AnswerOptions& options, const HeadModel& model,
       for (const std::string& note : answer.notes) {
         if (told.insert(note).second) messages.say(quote_bytes(clip.path) + ": " + note);
       }
-      if (file) {
-        file->add(clip.index, json_line_of(clip, answer.json));
+      if (kept) {
+        kept->add(clip, answer);
       } else if (command.print) {
         messages.clear();
         command.print(clip, answer);
@@ -177,6 +187,12 @@ int answer_clips(const AnswerOptions& options, const HeadModel& model,
     say_engine(model.engine(), messages);
     return functions;
   };
+  if (kept) {
+    const std::size_t answered = kept->take_answered(choice.partition);
+    request.is_answered = [&](std::size_t index) { return kept->is_answered(index); };
+    if (answered > 0) messages.say(answered_before(output, answered));
+    kept->begin();
+  }
   AnswerSummary summary;
   try {
     summary = answer_clips(inputs, request, load, answering, events);
@@ -184,13 +200,13 @@ int answer_clips(const AnswerOptions& options, const HeadModel& model,
     return failed > 0 ? kSomeInputsFailed : kDone;
   }
   notes.say_channels();
-  if (file && !summary.stopped) {
-    if (const std::size_t kept = file->write(); kept > 0) {
-      messages.say(quote_bytes(output) + ": keeps " + count(kept, "line") +
+  if (kept && !summary.stopped) {
+    if (const std::size_t lines = kept->finish(); lines > 0) {
+      messages.say(quote_bytes(output) + ": keeps " + count(lines, "line") +
                    " of an earlier call, of clips that failed now");
     }
   }
-  messages.say(end_line(summary, file ? output : ""));
+  messages.say(end_line(summary, kept ? output : "", !command.keep));
   const int status = summary.stopped      ? kSignalBase + stop_signal()
                      : summary.failed > 0 ? kSomeInputsFailed
                                           : kDone;

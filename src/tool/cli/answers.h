@@ -3,14 +3,14 @@
 
 #include <CLI/App.hpp>
 #include <functional>
-#include <nlohmann/json.hpp>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "tool/cli/answer.h"
 #include "tool/cli/answer_file.h"
 #include "tool/cli/options.h"
-#include "tool/formats/timed_text.h"
 #include "tool/run/answer_run.h"
 #include "tool/tasks/classification.h"
 #include "tool/tasks/head_model.h"
@@ -40,21 +40,6 @@ class WindowOptions {
   std::optional<double> given_stride_;
 };
 
-// Words, characters or segments of a clip that do not overlap.
-struct TimedTier {
-  std::string name;
-  std::vector<TimedText> labels;
-};
-
-// What is said of one clip.
-struct Answer {
-  nlohmann::ordered_json json;     // the members of its line
-  std::string text;                // behind its path and a tab where lines are for people
-  std::vector<TimedText> timed;    // words or segments: what --format writes
-  std::vector<TimedTier> tiers;    // the same and more, for a format that has tiers
-  std::vector<std::string> notes;  // told behind the path of the first clip that has them
-};
-
 // How a command answers.
 struct AnswerCommand {
   const char* name = "";  // of the command
@@ -68,8 +53,10 @@ struct AnswerCommand {
       load;
   // Called for several clips at the same time.
   std::function<Answer(const AnsweredClip&, const WindowTensors&)> answer;
-  // Instead of printing a line, or writing it to --output.
+  // Instead of printing a line.
   std::function<void(const AnsweredClip&, const Answer&)> print = {};
+  // Where answers are kept, instead of in a file of lines at --output.
+  std::function<std::unique_ptr<KeptAnswers>(const InputList&, const Fingerprint&)> keep = {};
   // Called with the inputs before the weights are loaded; they outlive the run.
   std::function<void(const InputList&, const Partition&)> begin = {};
   bool names_outputs = false;  // no two inputs may have one name

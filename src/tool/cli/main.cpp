@@ -68,6 +68,14 @@ bool is_help_asked(const CLI::App& program) {
          (!chosen.empty() && chosen.front()->get_help_ptr()->count() > 0);
 }
 
+// `w2vbert help COMMAND` as `w2vbert COMMAND --help`.
+std::vector<std::string> with_help_as_option(std::vector<std::string> words) {
+  if (words.empty() || words.front() != "help") return words;
+  words.erase(words.begin());
+  words.emplace_back("--help");
+  return words;
+}
+
 int run_program(const std::vector<std::string>& words) {
   CLI::App program("HuggingFace's Wav2Vec2-BERT (w2v-BERT 2.0): speech in, hidden states out.",
                    "w2vbert");
@@ -129,7 +137,7 @@ int main(int argc, char** argv) {
   ignore_write_signals();
   say_last_words();
   try {
-    return end_with(run_program({argv + std::min(argc, 1), argv + argc}));
+    return end_with(run_program(with_help_as_option({argv + std::min(argc, 1), argv + argc})));
   } catch (...) {
     const ExitResult result = exit_result_of(std::current_exception());
     if (!result.message.empty()) print_error(result.message);

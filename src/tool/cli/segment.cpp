@@ -103,7 +103,9 @@ int run(const SegmentOptions& given) {
         {"threshold", number_text(wanted.threshold)},
         {"close_gaps", number_text(wanted.max_gap_seconds)},
         {"min_duration", number_text(wanted.min_seconds)},
-        {"labels", wanted.labels.empty() ? "all" : comma_list(std::vector<std::string>(wanted.labels.begin(), wanted.labels.end()))},
+        {"labels", wanted.labels.empty() ? "all"
+                                         : comma_list(std::vector<std::string>(
+                                               wanted.labels.begin(), wanted.labels.end()))},
     };
   };
   command.windows = model.windows(options.windows.chunk(), options.windows.stride());

@@ -51,6 +51,13 @@ Json json_of(const RunStatus& status) {
           {"workers", workers}};
 }
 
+// Before how long ago its journal was written.
+const char* state_of(const WorkerStatus& worker) {
+  if (worker.alive) return "running, its last line is there for";
+  const bool is_done = worker.finished + worker.done + worker.failed >= worker.inputs;
+  return is_done ? "done for" : "silent for";
+}
+
 std::string text_of(const RunStatus& status) {
   std::string text = count(status.outputs, "output");
   if (status.outputs > status.inputs && status.inputs > 0) {  // there have been other lists
@@ -61,18 +68,18 @@ std::string text_of(const RunStatus& status) {
   }
   text += fmt::format(", {} failed, {} of audio\n", status.failed, duration(status.audio_seconds));
   for (const auto& [field, value] : status.run.fields) {
+    if (value.empty()) continue;
     text += fmt::format("  {:<20} {}\n", quote_bytes(field), quote_bytes(value));
   }
   if (status.workers.empty()) return text;
   text += fmt::format("\n  {:<14} {:>9} {:>9} {:>9} {:>7} {:>9}  {}\n", "share", "inputs", "before",
                       "done", "failed", "audio", "worker");
   for (const WorkerStatus& worker : status.workers) {
-    text += fmt::format("  {:<14} {:>9} {:>9} {:>9} {:>7} {:>9}  {} {}, {} for {}\n",
+    text += fmt::format("  {:<14} {:>9} {:>9} {:>9} {:>7} {:>9}  {} {}, {} {}\n",
                         worker.partition.empty() ? "all" : quote_bytes(worker.partition),
                         worker.inputs, worker.finished, worker.done, worker.failed,
                         duration(worker.audio_seconds), quote_bytes(worker.host), worker.pid,
-                        worker.alive ? "running, its last line is there" : "silent",
-                        duration(worker.silent_seconds));
+                        state_of(worker), duration(worker.silent_seconds));
   }
   return text;
 }

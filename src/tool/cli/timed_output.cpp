@@ -1,17 +1,11 @@
 #include "tool/cli/timed_output.h"
 
-#include <sys/stat.h>
-
-#include <cerrno>
 #include <memory>
-#include <utility>
+#include <string>
 #include <vector>
 
-#include "core/descriptor.h"
-#include "core/durable_file.h"
-#include "core/file.h"
 #include "tool/cli/console.h"
-#include "tool/store/writable.h"
+#include "tool/cli/document_files.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -76,41 +70,6 @@ void check_ending(const std::string& output, TimedFormat format) {
                          : "--format " + name_of(other) + " > FILE, or another name");
   }
 }
-
-// A file for each clip in one folder. What is there already stays: people correct subtitles.
-class DocumentFiles {
- public:
-  DocumentFiles(std::string folder, std::string ending)
-      : folder_(std::move(folder)), ending_(std::move(ending)) {}
-
-  // That the folder can be written and that no file of the partition is there. Throws StorageError.
-  void look(const InputList& inputs, const Partition& partition) const {
-    make_directories(folder_);
-    (void)try_directory(folder_);
-    for (std::size_t i = 0; i < inputs.size(); ++i) {
-      if (!partition.holds(inputs.name(i))) continue;
-      const std::string path = path_of(inputs.name(i));
-      struct stat status {};
-      if (::lstat(path.c_str(), &status) == 0) {
-        throw StorageError(path, "", "is there already", "another folder, or that file elsewhere");
-      }
-      if (!means_absent(errno)) fail_storage(path, "cannot be looked at", errno);
-    }
-  }
-
-  void write(const std::string& name, const std::string& text) const {
-    const std::string path = path_of(name);
-    make_directories(parent_path(path));
-    OutputFile file(path, "output", {}, [](const std::string&) { return false; });
-    file.put(StagedFile(path, text));
-  }
-
- private:
-  std::string path_of(const std::string& name) const { return join_path(folder_, name + ending_); }
-
-  std::string folder_;
-  std::string ending_;
-};
 
 }  // namespace
 
@@ -190,22 +149,27 @@ void TimedOutput::apply(AnswerOptions& options, AnswerCommand& command) const {
                      "is " + name_of(format) + ", a document for each file, and there are several",
                      "--output DIR, or one audio file");
   }
-  const auto names = std::make_shared<const InputList*>();
-  if (folder.empty()) {
-    command.begin = [names](const InputList& inputs, const Partition&) { *names = &inputs; };
-    command.print = [*this, names](const AnsweredClip& clip, const Answer& answer) {
-      print_result(document((*names)->name(clip.index), clip, answer));
+  if (!folder.empty()) {
+    command.keep = [*this, format, folder, &command](const InputList& inputs,
+                                                     const Fingerprint& run) {
+      Fingerprint of_documents = run;
+      of_documents.fields.emplace_back("format", name_of(format));
+      if (cue_characters_) {
+        of_documents.fields.emplace_back("cue_characters", std::to_string(*cue_characters_));
+      }
+      return std::make_unique<DocumentFiles>(
+          folder, ending_of(format), inputs, of_documents,
+          [*this](const std::string& name, const AnsweredClip& clip, const Answer& answer) {
+            return document(name, clip, answer);
+          },
+          command.still_asked);
     };
     return;
   }
-  const auto files = std::make_shared<const DocumentFiles>(folder, ending_of(format));
-  command.begin = [names, files](const InputList& inputs, const Partition& partition) {
-    *names = &inputs;
-    files->look(inputs, partition);
-  };
-  command.print = [*this, names, files](const AnsweredClip& clip, const Answer& answer) {
-    const std::string name = (*names)->name(clip.index);
-    files->write(name, document(name, clip, answer));
+  const auto names = std::make_shared<const InputList*>();
+  command.begin = [names](const InputList& inputs, const Partition&) { *names = &inputs; };
+  command.print = [*this, names](const AnsweredClip& clip, const Answer& answer) {
+    print_result(document((*names)->name(clip.index), clip, answer));
   };
 }
 

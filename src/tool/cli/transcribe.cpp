@@ -125,10 +125,16 @@ int run(const TranscribeOptions& given) {
   TranscribeOptions options = given;
   AnswerCommand command;
   options.timed.apply(options, command);
+  std::optional<BeamDecoding> beam = options.decoder.beam();
+  const bool has_lines = !command.keep && !command.print;
+  const bool has_json = has_lines && (options.output.json || !options.clips.output.empty());
+  if (options.decoder.tells_n_best() && !has_json) {
+    throw UsageError("", "--n-best", "is given where each clip has one text", "--json or --output");
+  }
   apply_threads(options.model.threads);
   const Transcription transcription(
       options.model.request(),
-      {options.windows.chunk(), options.windows.stride(), options.decoder.beam()});
+      {options.windows.chunk(), options.windows.stride(), std::move(beam)});
   command.name = "transcribe";
   command.fields = [&] {
     FingerprintFields fields = transcription.fingerprint_fields();

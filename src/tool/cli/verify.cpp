@@ -39,7 +39,7 @@ void print_verification(const VerifyOptions& options, const Verification& result
       counts += fmt::format(", {} not known to be this run's", count(result.foreign, "file"));
     }
     print_verdict(
-        fmt::format("{}; {:.2f} GB in {}\n", counts, result.gigabytes, duration(seconds)));
+        fmt::format("{}; {} in {}\n", counts, size_text(result.gigabytes), duration(seconds)));
   }
 }
 

@@ -25,6 +25,7 @@ AnsweredClip answered(const ReadClip& read, const InputList& inputs) {
   clip.channel = inputs.channel(read.index);
   clip.source_channels = read.source_channels;
   clip.note = read.note;
+  clip.input = read.input;
   clip.samples = read.samples;
   clip.audio_seconds = read.audio_seconds();
   return clip;
@@ -42,16 +43,20 @@ AnswerSummary answer_clips(const InputList& inputs, const AnswerRunRequest& requ
   };
   std::vector<std::size_t> pending;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (request.partition.holds(inputs.name(i))) pending.push_back(i);
+    if (request.partition.holds(inputs.name(i)) && !request.is_answered(i)) pending.push_back(i);
   }
   const std::vector<ClipFailure> bad_rows = bad_rows_of(inputs, request.partition);
   events.planned(pending.size() + bad_rows.size());
+  if (pending.empty()) {
+    for (const ClipFailure& row : bad_rows) failed(row);
+    return summary;
+  }
   ClipRunRequest reading;
   reading.audio = request.audio;
   reading.features = request.features;
   reading.windows = request.windows;
   reading.read_timeout_seconds = request.read_timeout_seconds;
-  const auto clips = static_cast<int>(std::clamp<std::size_t>(pending.size(), 1, INT_MAX));
+  const auto clips = static_cast<int>(std::min<std::size_t>(pending.size(), INT_MAX));
   ClipReader reader(inputs, pending, reading, std::min(request.reading_threads, clips),
                     2 * request.batch_frames * request.functions, ClipOrder::as_listed);
   const std::vector<AnswerFunction> functions = load();
@@ -74,6 +79,7 @@ AnswerSummary answer_clips(const InputList& inputs, const AnswerRunRequest& requ
     at::parallel_for(0, size, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         Computed& one = batch[static_cast<std::size_t>(i)];
+        if (events.stop_requested()) continue;  // a beam search takes its time
         try {
           one.tell = answer(one.clip, one.tensors);
         } catch (...) {
@@ -85,6 +91,10 @@ AnswerSummary answer_clips(const InputList& inputs, const AnswerRunRequest& requ
       if (one.failure) {
         failed(failure_of(one.clip.path, "model", one.failure), one.clip.index);
         continue;
+      }
+      if (!one.tell) {
+        summary.stopped = true;
+        break;  // what is told is told in the list's order
       }
       ++summary.done;
       summary.audio_seconds += one.clip.audio_seconds;

@@ -14,6 +14,7 @@
 #include "tool/corpus/input_list.h"
 #include "tool/corpus/partition.h"
 #include "tool/run/windows.h"
+#include "tool/store/input_identity.h"
 #include "tool/store/run_directory.h"
 #include "w2vbert/audio/audio_file.h"
 #include "w2vbert/config/seamless_m4t_feature_extractor_config.h"
@@ -37,6 +38,8 @@ struct AnswerRunRequest {
   std::int64_t functions = 1;     // how many there will be
   int reading_threads = 1;
   double read_timeout_seconds = 60;
+  // Inputs that are not read: they have been answered before.
+  std::function<bool(std::size_t index)> is_answered = [](std::size_t) { return false; };
 };
 
 // Which clip an answer is of.
@@ -47,6 +50,7 @@ struct AnsweredClip {
   std::optional<int> channel;           // of the file, from 1, where each is a clip of its own
   int source_channels = 0;
   std::string note;          // Waveform::note
+  InputIdentity input;       // the file that it was read from
   std::int64_t samples = 0;  // after resampling
   double audio_seconds = 0;  // of them
 };
@@ -61,7 +65,7 @@ struct AnswerEvents {
   // `index`: into the input list; nothing for a row that names no input.
   std::function<void(const ClipFailure&, std::optional<std::size_t> index)> failed =
       [](const ClipFailure&, std::optional<std::size_t>) {};
-  // Asked between two batches; true ends the work.
+  // Asked between two batches and, by several threads, before each answer; true ends the work.
   std::function<bool()> stop_requested = [] { return false; };
 };
 
@@ -76,8 +80,8 @@ struct AnswerSummary {
 
 // Answers the inputs of the partition and tells of each in the list's order; one that cannot be
 // read, computed or answered is told of when that is known. `load` makes the functions, while
-// another thread reads the first clips. Throws what ends a run: what `load` throws,
-// CheckpointError, DeviceError.
+// another thread reads the first clips; not where there is none to read. Throws what ends a run:
+// what `load` throws, CheckpointError, DeviceError.
 AnswerSummary answer_clips(const InputList& inputs, const AnswerRunRequest& request,
                            const std::function<std::vector<AnswerFunction>()>& load,
                            const Answering& answer, const AnswerEvents& events);

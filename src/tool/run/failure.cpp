@@ -26,6 +26,11 @@ bool is_regular(const std::string& path) {
   return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
 }
 
+bool is_directory_at(const std::string& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
 // The file on the disk: of a member (InputPlace::path) its container where that is there.
 std::string path_on_disk(const std::string& path) {
   for (std::size_t slash = path.find('/', 1); slash != std::string::npos;
@@ -118,11 +123,11 @@ Description describe(std::exception_ptr exception, const std::string& path) noex
       return {"interrupted", with_path(path, "was not done, the program is ending")};
     } catch (const AudioError& error) {
       const std::string kind = path.empty() ? "audio" : kind_of_file(path);
-      const bool is_directory = kind == "not_a_file" && message_of(error).ends_with("a directory");
-      return {kind, message_of(error) +
-                        (is_directory ? ", expected an audio file (--manifest takes those in a "
-                                        "directory)"
-                                      : "")};
+      return {kind,
+              message_of(error) + (is_directory_at(path)
+                                       ? ", expected an audio file (--manifest takes those in a "
+                                         "directory)"
+                                       : "")};
     } catch (const Error& error) {
       const char* const kind = dynamic_cast<const RangeError*>(&error) ? "range" : "model";
       return {kind, error.path().empty() ? with_path(path, message_of(error)) : message_of(error)};

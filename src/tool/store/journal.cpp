@@ -1,13 +1,8 @@
 #include "tool/store/journal.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string_view>
@@ -17,7 +12,6 @@
 #include "core/directory_entries.h"
 #include "core/escaped_name.h"
 #include "core/file_blocks.h"
-#include "core/file_lock.h"
 #include "core/json.h"
 #include "core/resolved_path.h"
 #include "core/stable_hash.h"
@@ -32,7 +26,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::size_t kMaxLineBytes = 1 << 20;
-constexpr std::uint64_t kReadBytes = 1 << 16;
 constexpr std::string_view kJournal = "journal";
 constexpr std::string_view kFailures = "failures";
 constexpr std::string_view kEnding = ".jsonl";
@@ -65,40 +58,6 @@ std::vector<PartitionFile> files_in(const std::string& directory, std::string_vi
   return files;
 }
 
-// Where the last whole line ends.
-off_t end_of_lines(int descriptor, off_t size, const std::string& path) {
-  constexpr off_t kBlockBytes = 4096;
-  std::array<char, kBlockBytes> block{};
-  while (size > 0) {
-    const off_t begin = std::max<off_t>(size - kBlockBytes, 0);
-    const auto bytes = std::span(block).first(static_cast<std::size_t>(size - begin));
-    if (read_at(descriptor, begin, bytes, path) < bytes.size()) {
-      throw StorageError(path, "", "was cut short by another process while it was read",
-                         "a journal to which lines are added only");
-    }
-    const std::size_t end = std::string_view(bytes.data(), bytes.size()).rfind('\n');
-    if (end != std::string_view::npos) return begin + static_cast<off_t>(end) + 1;
-    size = begin;
-  }
-  return 0;
-}
-
-// Other processes may add to the same journal: one cuts or adds at a time, as far as the file
-// system has locks.
-class Locked {
- public:
-  // Throws LockWaitEnded.
-  Locked(const Descriptor& file, const std::string& path) : file_(file) {
-    (void)lock_exclusively(file_.number(), path);
-  }
-  ~Locked() { ::flock(file_.number(), LOCK_UN); }
-  Locked(const Locked&) = delete;
-  Locked& operator=(const Locked&) = delete;
-
- private:
-  const Descriptor& file_;
-};
-
 // 0 for what is no number, and for one that the type does not hold.
 template <class Number>
 Number number_of(const JsonValue& object, std::string_view name) {
@@ -129,6 +88,8 @@ std::string name_in(const JsonValue& object, std::string_view name) {
   return unescaped_name(text_of(object, name));
 }
 
+}  // namespace
+
 Json json_of(const InputIdentity& input) {
   Json object = {{"path", escaped_name(input.path)},
                  {"resolved", escaped_name(input.resolved)},
@@ -151,7 +112,7 @@ Json json_of(const InputIdentity& input) {
   return object;
 }
 
-InputIdentity input_of(const JsonValue& object) {
+InputIdentity input_in(const JsonValue& object) {
   InputIdentity input;
   input.path = name_in(object, "path");
   input.resolved = name_in(object, "resolved");
@@ -177,10 +138,12 @@ InputIdentity input_of(const JsonValue& object) {
   return input;
 }
 
+namespace {
+
 JournalEntry entry_of(const JsonValue& value) {
   JournalEntry entry{name_in(value, "name"), number_of<std::int64_t>(value, "frames"),
                      number_of<double>(value, "audio_seconds"), text_of(value, "sha256")};
-  if (const JsonValue* input = value.find("input")) entry.input = input_of(*input);
+  if (const JsonValue* input = value.find("input")) entry.input = input_in(*input);
   entry.fingerprint = text_of(value, "fingerprint");
   entry.generation = number_of<std::uint64_t>(value, "generation");
   const JsonValue* outdated = value.find("outdated");
@@ -200,32 +163,11 @@ JournalBegin begin_of(const JsonValue& value) {
   return begin;
 }
 
-// Calls line(text, its offset in the file) for each line that has an end. A line that is too long
-// to be a journal's is left out.
-void for_each_line(const InputFile& file,
-                   const std::function<void(std::string_view, std::uint64_t)>& line) {
-  std::string text;
-  std::uint64_t begin = 0;
-  std::uint64_t read = 0;
-  for_each_block(file, 0, file.size(), kReadBytes, [&](std::span<const std::byte> block) {
-    read += block.size();
-    std::string_view rest = as_text(block);
-    for (std::size_t end = rest.find('\n'); end != std::string_view::npos; end = rest.find('\n')) {
-      text += rest.substr(0, end);
-      rest.remove_prefix(end + 1);
-      if (text.size() <= kMaxLineBytes) line(text, begin);
-      text.clear();
-      begin = read - rest.size();
-    }
-    if (text.size() <= kMaxLineBytes) text += rest;
-  });
-}
-
 // Calls line(what stands there, offset, bytes) for each line of a journal that is JSON.
 void for_each_json_line(
     const InputFile& file,
     const std::function<void(const JsonValue&, std::uint64_t, std::size_t)>& line) {
-  for_each_line(file, [&](std::string_view text, std::uint64_t offset) {
+  for_each_line(file, kMaxLineBytes, [&](std::string_view text, std::uint64_t offset) {
     try {
       line(JsonValue::parse(text), offset, text.size());
     } catch (const JsonError&) {
@@ -239,19 +181,9 @@ InputFile open_journal(const std::string& path) { return InputFile::open<Storage
 }  // namespace
 
 Journal::Journal(std::string path, std::uint64_t generation, std::string fingerprint)
-    : path_(std::move(path)),
-      generation_(generation),
+    : generation_(generation),
       fingerprint_(std::move(fingerprint)),
-      descriptor_(open_lines(path_, LinesKind::kJournal, O_RDWR | O_CREAT | O_APPEND)) {
-  const Locked locked(descriptor_, path_);
-  const int file = descriptor_.number();
-  struct stat status {};
-  if (::fstat(file, &status) != 0) fail_storage(path_, "cannot be looked at", errno);
-  const off_t end = end_of_lines(file, status.st_size, path_);
-  if (end != status.st_size && ::ftruncate(file, end) != 0) {
-    fail_storage(path_, "cannot be cut", errno);
-  }
-}
+      lines_(std::move(path), LinesKind::kJournal) {}
 
 void Journal::begin(std::size_t inputs, std::size_t finished) {
   Json line = {{"inputs", inputs},           {"finished", finished},
@@ -259,7 +191,7 @@ void Journal::begin(std::size_t inputs, std::size_t finished) {
                {"boot", this_kernel().boot}, {"pid_namespace", this_kernel().pid_namespace},
                {"generation", generation_}};
   if (!fingerprint_.empty()) line["fingerprint"] = fingerprint_;
-  append(json_line(line));
+  lines_.append(json_line(line));
 }
 
 void Journal::add(const JournalEntry& entry) {
@@ -271,25 +203,7 @@ void Journal::add(const JournalEntry& entry) {
   if (!fingerprint_.empty()) line["fingerprint"] = fingerprint_;
   if (entry.input.is_known()) line["input"] = json_of(entry.input);
   if (entry.is_outdated) line["outdated"] = true;
-  append(json_line(line));
-}
-
-void Journal::append(const std::string& line) {
-  const Locked locked(descriptor_, path_);
-  // Lines of a file without a name are lost with this process, and with them what its outputs are.
-  if (!is_in_place(descriptor_, path_)) {
-    throw StorageError(path_, "", "was removed or replaced during the run",
-                       "the file that this run has begun");
-  }
-  struct stat before {};
-  const bool known = ::fstat(descriptor_.number(), &before) == 0;
-  try {
-    write_all(descriptor_.number(), line, path_);
-  } catch (...) {
-    // Half a line would spoil the next one.
-    if (known && ::ftruncate(descriptor_.number(), before.st_size) != 0) (void)descriptor_.close();
-    throw;
-  }
+  lines_.append(json_line(line));
 }
 
 void read_journal(const std::string& path, const std::function<void(const JournalBegin&)>& begin,

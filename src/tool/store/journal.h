@@ -7,17 +7,19 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include "core/descriptor.h"
 #include "core/file.h"
 #include "core/host_name.h"
+#include "core/json.h"
 #include "tool/corpus/partition.h"
 #include "tool/store/input_identity.h"
+#include "tool/store/lines_file.h"
 
 namespace w2vbert::tool {
 
@@ -42,7 +44,7 @@ bool may_be_of(const Line& line, std::string_view run) {
   return line.fingerprint.empty() || line.fingerprint == run;
 }
 
-// Appends lines of JSON to a file; each is written in one piece. Outputs are in their place before
+// Appends lines of JSON to a file. Outputs are in their place before
 // their line is, so a line that is lost with a machine costs nothing but itself.
 class Journal {
  public:
@@ -58,13 +60,15 @@ class Journal {
   void add(const JournalEntry& entry);
 
  private:
-  void append(const std::string& line);
-
-  std::string path_;
   std::uint64_t generation_;
   std::string fingerprint_;
-  Descriptor descriptor_;
+  AppendedLines lines_;
 };
+
+// An input as a journal has it. `object`: what json_of() gave; anything else gives one that is not
+// known.
+nlohmann::ordered_json json_of(const InputIdentity& input);
+InputIdentity input_in(const JsonValue& object);
 
 // What a worker says of itself when it begins.
 struct JournalBegin {

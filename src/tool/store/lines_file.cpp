@@ -9,9 +9,12 @@
 #include <array>
 #include <cerrno>
 #include <initializer_list>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "core/file.h"
+#include "core/file_blocks.h"
 #include "core/file_lock.h"
 #include "core/json.h"
 #include "core/open_file.h"
@@ -38,6 +41,9 @@ Shape shape_of(LinesKind kind) {
               {{"inputs", "finished", "pid"}, {"name", "frames", "audio_seconds"}}};
     case LinesKind::kFailures:
       return {"a list of failures of this program's", {{"path", "stage", "kind", "message"}}};
+    case LinesKind::kAnswers:
+      return {"a journal of answers of this program's",
+              {{"fingerprint", "digest", "input", "line"}}};
     default:
       return {"an index of this program's", {{"name", "shard", "frames"}}};
   }
@@ -106,6 +112,42 @@ bool is_damaged(std::string_view begin, const Shape& shape) {
   });
 }
 
+constexpr std::uint64_t kReadBytes = 1 << 16;
+
+// Where the last whole line ends.
+off_t end_of_lines(int descriptor, off_t size, const std::string& path) {
+  constexpr off_t kBlockBytes = 4096;
+  std::array<char, kBlockBytes> block{};
+  while (size > 0) {
+    const off_t begin = std::max<off_t>(size - kBlockBytes, 0);
+    const auto bytes = std::span(block).first(static_cast<std::size_t>(size - begin));
+    if (read_at(descriptor, begin, bytes, path) < bytes.size()) {
+      throw StorageError(path, "", "was cut short by another process while it was read",
+                         "a journal to which lines are added only");
+    }
+    const std::size_t end = std::string_view(bytes.data(), bytes.size()).rfind('\n');
+    if (end != std::string_view::npos) return begin + static_cast<off_t>(end) + 1;
+    size = begin;
+  }
+  return 0;
+}
+
+// Other processes may add to the same file: one cuts or adds at a time, as far as the file
+// system has locks.
+class Locked {
+ public:
+  // Throws LockWaitEnded.
+  Locked(const Descriptor& file, const std::string& path) : file_(file) {
+    (void)lock_exclusively(file_.number(), path);
+  }
+  ~Locked() { ::flock(file_.number(), LOCK_UN); }
+  Locked(const Locked&) = delete;
+  Locked& operator=(const Locked&) = delete;
+
+ private:
+  const Descriptor& file_;
+};
+
 }  // namespace
 
 bool is_own_lines(std::string_view begin, LinesKind kind) {
@@ -149,6 +191,54 @@ bool is_in_place(const Descriptor& file, const std::string& path) {
   if (::lstat(path.c_str(), &there) == 0) return inode_of(there) == inode_of(opened);
   if (errno != ENOENT) fail_storage(path, "cannot be looked at", errno);
   return false;
+}
+
+void for_each_line(const InputFile& file, std::size_t max_line_bytes,
+                   const std::function<void(std::string_view, std::uint64_t)>& line) {
+  std::string text;
+  std::uint64_t begin = 0;
+  std::uint64_t read = 0;
+  for_each_block(file, 0, file.size(), kReadBytes, [&](std::span<const std::byte> block) {
+    read += block.size();
+    std::string_view rest = as_text(block);
+    for (std::size_t end = rest.find('\n'); end != std::string_view::npos; end = rest.find('\n')) {
+      text += rest.substr(0, end);
+      rest.remove_prefix(end + 1);
+      if (text.size() <= max_line_bytes) line(text, begin);
+      text.clear();
+      begin = read - rest.size();
+    }
+    if (text.size() <= max_line_bytes) text += rest;
+  });
+}
+
+AppendedLines::AppendedLines(std::string path, LinesKind kind)
+    : path_(std::move(path)), file_(open_lines(path_, kind, O_RDWR | O_CREAT | O_APPEND)) {
+  const Locked locked(file_, path_);
+  struct stat status {};
+  if (::fstat(file_.number(), &status) != 0) fail_storage(path_, "cannot be looked at", errno);
+  const off_t end = end_of_lines(file_.number(), status.st_size, path_);
+  if (end != status.st_size && ::ftruncate(file_.number(), end) != 0) {
+    fail_storage(path_, "cannot be cut", errno);
+  }
+}
+
+void AppendedLines::append(std::string_view line) {
+  const Locked locked(file_, path_);
+  // Lines of a file without a name are lost with this process, and with them what its outputs are.
+  if (!is_in_place(file_, path_)) {
+    throw StorageError(path_, "", "was removed or replaced during the run",
+                       "the file that this run has begun");
+  }
+  struct stat before {};
+  const bool known = ::fstat(file_.number(), &before) == 0;
+  try {
+    write_all(file_.number(), line, path_);
+  } catch (...) {
+    // Half a line would spoil the next one.
+    if (known && ::ftruncate(file_.number(), before.st_size) != 0) (void)file_.close();
+    throw;
+  }
 }
 
 FailureLines::~FailureLines() {

@@ -1,19 +1,22 @@
-// The files of JSON lines that a run keeps beside its outputs: journals, failures, indexes of
-// shards.
+// The files of JSON lines that a run keeps beside its outputs: journals, also of answers, failures,
+// indexes of shards.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "core/descriptor.h"
 #include "core/durable_file.h"
+#include "core/file.h"
 #include "core/stopwatch.h"
 
 namespace w2vbert::tool {
 
-enum class LinesKind { kJournal, kFailures, kIndex };
+enum class LinesKind { kJournal, kFailures, kIndex, kAnswers };
 
 // Whether the begin of a file is what this program writes into such a file. The first line decides,
 // also where one byte of it has changed; nothing, zeros (which a power cut leaves), and the begin
@@ -34,6 +37,26 @@ bool is_in_place(const Descriptor& file, const std::string& path);
 inline void check_lines(const std::string& path, LinesKind kind) {
   (void)open_lines(path, kind, /*O_RDONLY*/ 0);
 }
+
+// Calls line(text, its offset in the file) for each line that has an end, but for those of more
+// than `max_line_bytes`. Throws as the file does.
+void for_each_line(const InputFile& file, std::size_t max_line_bytes,
+                   const std::function<void(std::string_view text, std::uint64_t offset)>& line);
+
+// Adds lines to a file, each in one piece; other processes may add to it, too.
+class AppendedLines {
+ public:
+  // Opens the file, or makes it, and cuts off a last line that was not finished. Throws as
+  // open_lines(), and below StorageError.
+  AppendedLines(std::string path, LinesKind kind);
+
+  const std::string& path() const noexcept { return path_; }
+  void append(std::string_view line);  // with its line break
+
+ private:
+  std::string path_;
+  Descriptor file_;
+};
 
 // The failures of the runs that go on with one file of them, or of the last one. Each line is
 // written as it comes, so that a kill loses none of them; they are made durable together, for a

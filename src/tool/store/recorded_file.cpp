@@ -18,15 +18,8 @@ constexpr const char* kDigest = "sha256";
 constexpr const char* kDigestBefore = "sha256_before";
 constexpr std::string_view kElsewhere = "the name of another file, or that file elsewhere";
 
-std::string digest_of(std::string_view text) {
-  Sha256 sha;
-  sha.add(text);
-  return sha.hex();
-}
-
 std::string digest_of_file(const std::string& path) {
-  return digest_of(
-      read_small_file<StorageError>(path, std::numeric_limits<std::uint64_t>::max()));
+  return sha256_of(read_small_file<StorageError>(path, std::numeric_limits<std::uint64_t>::max()));
 }
 
 }  // namespace
@@ -82,7 +75,8 @@ RecordedFile::RecordedFile(const std::string& path, const std::string& setting,
 
 void RecordedFile::put(std::string_view text) {
   Fingerprint run = run_;
-  next_digest_ = digest_of(text);
+  next_digest_ = sha256_of(text);
+  if (next_digest_ == digest_ && digest_of_file(path()) == digest_) return;
   run.notes.emplace_back(kDigest, next_digest_);
   if (!digest_.empty()) run.notes.emplace_back(kDigestBefore, digest_);
   next_record_ = run_record(run);

@@ -24,8 +24,8 @@ class RecordedFile {
                Fingerprint run);
 
   const std::string& path() const noexcept { return file_.path(); }
-  // Throws StorageError. A call that ends in between leaves the file that was there as one of this
-  // run.
+  // What is there with the same bytes stays as it is. Throws StorageError. A call that ends in
+  // between leaves the file that was there as one of this run.
   void put(std::string_view text);
 
  private:
@@ -40,7 +40,7 @@ class RecordedFile {
   bool is_as_recorded(const std::string& path);
 
   Fingerprint run_;
-  std::string digest_;  // of what is there, or ""
+  std::string digest_;                     // of what is there, or ""
   std::string next_record_, next_digest_;  // of what put() writes
   OutputFile record_;
   OutputFile file_;

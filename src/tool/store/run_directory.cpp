@@ -288,12 +288,14 @@ void RunDirectory::check_may_be_replaced(std::string_view name,
                    "another output directory");
 }
 
-void RunDirectory::record(const ClipFailure& failure) {
+std::string failure_line(const ClipFailure& failure) {
   const nlohmann::ordered_json line = {{"path", escaped_name(failure.path)},
                                        {"stage", failure.stage},
                                        {"kind", failure.kind},
                                        {"message", failure.message}};
-  failures_.add(json_line(line));
+  return json_line(line);
 }
+
+void RunDirectory::record(const ClipFailure& failure) { failures_.add(failure_line(failure)); }
 
 }  // namespace w2vbert::tool

@@ -41,6 +41,9 @@ inline constexpr std::string_view kRunRecordName = "run.json";
 // it cannot be read or is no file.
 Fingerprint read_run_record(const std::string& directory);
 
+// A line of a list of failures.
+std::string failure_line(const ClipFailure& failure);
+
 // The failure of a row of a manifest.
 ClipFailure failure_of(const BadRow& row);
 

@@ -56,4 +56,10 @@ std::string Sha256::hex() {
   return hex_text({reinterpret_cast<const unsigned char*>(digest.data()), digest.size()});
 }
 
+std::string sha256_of(std::string_view text) {
+  Sha256 sha;
+  sha.add(text);
+  return sha.hex();
+}
+
 }  // namespace w2vbert::tool

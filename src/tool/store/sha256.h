@@ -13,6 +13,9 @@ namespace w2vbert::tool {
 // Whether that may be what Sha256::hex() gives.
 bool is_sha256(std::string_view text);
 
+// As Sha256::hex() of `text` alone.
+std::string sha256_of(std::string_view text);
+
 class Sha256 {
  public:
   Sha256();

@@ -4,7 +4,6 @@
 
 #include <utility>
 
-
 namespace w2vbert::tool {
 namespace {
 

@@ -3,7 +3,9 @@
 #include <ATen/ATen.h>
 
 #include <cstddef>
+#include <map>
 #include <span>
+#include <string_view>
 
 #include "tool/store/sha256.h"
 #include "tool/tasks/npy_tensor.h"
@@ -41,6 +43,16 @@ KMeans::KMeans(const std::string& path, std::int64_t channels) {
   Sha256 sha;
   sha.add(std::span(static_cast<const std::byte*>(centres.const_data_ptr()), centres.nbytes()));
   digest_ = sha.hex();
+  // What a product gives for equal columns depends on where they stand.
+  std::map<std::string_view, std::int64_t> firsts;
+  first_equal_ = at::arange(centres.size(0));
+  const auto bytes_of_one = static_cast<std::size_t>(centres.size(1)) * sizeof(double);
+  const at::Tensor without_minus_zero = centres + 0.0;
+  const auto* const bytes = static_cast<const char*>(without_minus_zero.const_data_ptr());
+  for (std::int64_t i = 0; i < centres.size(0); ++i) {
+    const std::string_view one(bytes + static_cast<std::size_t>(i) * bytes_of_one, bytes_of_one);
+    first_equal_[i] = firsts.emplace(one, i).first->second;
+  }
   norms_ = centres.square().sum(1);
   minus_twice_ = (-2 * centres).t();
 }
@@ -48,9 +60,11 @@ KMeans::KMeans(const std::string& path, std::int64_t channels) {
 at::Tensor KMeans::units(const at::Tensor& states) const {
   const at::Tensor norms = norms_.to(states.device());
   const at::Tensor minus_twice = minus_twice_.to(states.device());
+  const at::Tensor first_equal = first_equal_.to(states.device());
   std::vector<at::Tensor> units;
   for (const at::Tensor& rows : states.split(kRowsAtOnce)) {
-    units.push_back(at::addmm(norms, rows.to(at::kDouble), minus_twice).argmin(1));
+    const at::Tensor nearest = at::addmm(norms, rows.to(at::kDouble), minus_twice).argmin(1);
+    units.push_back(first_equal.index_select(0, nearest));
   }
   return at::cat(units);
 }

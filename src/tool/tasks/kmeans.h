@@ -28,6 +28,7 @@ class KMeans {
  private:
   at::Tensor minus_twice_;  // (C, K) double: -2 centres
   at::Tensor norms_;        // (K) double
+  at::Tensor first_equal_;  // (K) int64: the first centre with the same values
   std::string digest_;
 };
 

@@ -234,10 +234,25 @@ class Alignment(unittest.TestCase):
                      *more, "--format", "textgrid", "--output", folder]
             result = self.run_program(*words)
             self.assertEqual((result.returncode, result.stdout), (0, ""), result.stderr)
-            self.assertEqual(sorted(path.name for path in folder.iterdir()), ["long.TextGrid", "odd.TextGrid"])
+            documents = {path.name: path.read_bytes() for path in sorted(folder.glob("*.TextGrid"))}
+            self.assertEqual(list(documents), ["long.TextGrid", "odd.TextGrid"])
             self.assertIn(f"size = {tiers}\n", (folder / "odd.TextGrid").read_text())
-            # What is there stays.
-            self.assertIn("is there already", self.error_of(*words, status=5))
+            # The same call again does what is missing, and what somebody has corrected stays.
+            (folder / "long.TextGrid").unlink()
+            self.assertIn("1 clip was answered by an earlier call", self.run_program(*words).stderr)
+            self.assertEqual({path.name: path.read_bytes() for path in sorted(folder.glob("*.TextGrid"))}, documents)
+            if command == "align":
+                other = [word if word != "A BAD CAB" else "A BAD" for word in words]
+                self.assertNotIn("answered", self.run_program(*other).stderr)
+                self.assertNotEqual((folder / "odd.TextGrid").read_bytes(), documents["odd.TextGrid"])
+                self.run_program(*words)
+                self.assertEqual((folder / "odd.TextGrid").read_bytes(), documents["odd.TextGrid"])
+            (folder / "odd.TextGrid").write_bytes(documents["odd.TextGrid"].replace(b"xmax = 1", b"xmax = 2", 1) + b"\n")
+            self.assertIn("odd.TextGrid: is there already", self.error_of(*words, status=5))
+            (folder / "odd.TextGrid").unlink()
+            for records in folder.glob(".TextGrid.*"):
+                records.unlink()
+            self.assertIn("long.TextGrid: is there already", self.error_of(*words, status=5))
 
     def test_a_text_is_taken_as_it_is_written(self):
         for text in ("[A B]", "[A]", "[A,B]"):

@@ -27,9 +27,15 @@ AnsweredClip clip_of(const std::string& path) {
   return clip;
 }
 
-std::string line_of(const std::string& path) {
+Answer answer_of(const std::string& path) {
+  Answer answer;
   const auto words = nlohmann::ordered_json::array({{{"word", "of"}, {"start", 0}, {"end", 0.5}}});
-  return json_line_of(clip_of(path), {{"text", "of " + path}, {"words", words}});
+  answer.json = {{"text", "of " + path}, {"words", words}};
+  return answer;
+}
+
+std::string line_of(const std::string& path) {
+  return json_line_of(clip_of(path), answer_of(path).json);
 }
 
 std::string answers_of(std::initializer_list<const char*> paths) {
@@ -50,14 +56,18 @@ class AnswerLines : public ::testing::Test {
     for (const std::string_view path : failed) list.add(path);
     list.finish();
     AnswerFile file(path_, {}, list, {{{"model", "a"}}}, std::move(still_asked));
+    file.begin();
     for (std::size_t index = 0; index < list.size(); ++index) {
       if (index < done.size()) {
-        file.add(index, line_of(list.path(index)));
+        AnsweredClip clip = clip_of(list.path(index));
+        clip.index = index;
+        clip.input.path = clip.path;
+        file.add(clip, answer_of(clip.path));
       } else {
-        file.add_failed(index);
+        file.add({list.path(index), "read", "audio", "is none"}, index);
       }
     }
-    return file.write();
+    return file.finish();
   }
 
   TemporaryDirectory scratch_;

@@ -207,6 +207,8 @@ class BeamSearch(unittest.TestCase):
         for option, value in {"--lm": "x", "--alpha": 1, "--beta": 1, "--beam-width": 5, "--hotwords": "x",
                               "--hotword-weight": 1, "--n-best": 2}.items():
             refused(2, f"{option}: belongs to the beam search, expected --decoder beam", option, value)
+        refused(2, "--n-best: is given where each clip has one text, expected --json or --output", "--decoder", "beam",
+                "--n-best", "2")
         refused(2, "--decoder beam", "--n-best", 2, "--decoder", "greedy")
         refused(2, "--beam-width", "--decoder", "beam", "--beam-width", 0)
         refused(2, "--alpha", "--decoder", "beam", "--alpha", "nan")

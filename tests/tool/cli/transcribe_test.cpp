@@ -3,6 +3,7 @@
 #include <torch/utils.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -25,6 +26,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
 
@@ -352,6 +354,64 @@ TEST_F(Transcribe, LeavesTheFileOfAnotherRun) {
   std::ofstream(out_, std::ios::app) << "\n";
   expect_error(words({"--output", out_}), 5, HasSubstr("was changed since"));
   EXPECT_EQ(content_of(out_), before + "\n");
+}
+
+// A call that was ended has written no file yet.
+TEST_F(Transcribe, GoesOnWithWhatAnEarlierCallHasAnswered) {
+  const auto transcribed = [&](int status) {
+    Result result = run_program(words({"--output", out_}));
+    EXPECT_EQ(result.status, status) << result.err;
+    return result.err;
+  };
+  const std::string lines = run_program(words({"--json"})).out;
+  fs::rename(b_, scratch_ / "gone");
+  EXPECT_THAT(transcribed(3), Not(HasSubstr("earlier call")));
+  EXPECT_THAT(content_of(out_ + ".failures.jsonl"), HasSubstr("\"kind\":\"not_found\""));
+  fs::remove(out_);
+  fs::rename(scratch_ / "gone", b_);
+  EXPECT_THAT(transcribed(0), HasSubstr("1 clip was answered by an earlier call"));
+  EXPECT_EQ(content_of(out_), lines);
+  EXPECT_FALSE(fs::exists(out_ + ".failures.jsonl"));
+  const auto written = fs::last_write_time(out_);
+  EXPECT_THAT(transcribed(0),
+              AllOf(HasSubstr("2 clips were answered"), HasSubstr("0 clips done, 0 failed")));
+  EXPECT_EQ(fs::last_write_time(out_), written);
+
+  // The same bytes at another time, and another clip.
+  fs::last_write_time(a_, fs::last_write_time(a_) + std::chrono::hours(1));
+  write_clip(b_, 12345, 7);
+  EXPECT_THAT(transcribed(0), HasSubstr("1 clip was answered"));
+  EXPECT_EQ(content_of(out_), run_program(words({"--json"})).out);
+  EXPECT_NE(content_of(out_), lines);
+  // One that is another one now and cannot be read has no line any more.
+  std::ofstream(b_) << "no audio";
+  EXPECT_THAT(transcribed(3), Not(HasSubstr("keeps")));
+  EXPECT_THAT(lines_of(content_of(out_)), ElementsAre(lines_of(lines)[0]));
+}
+
+TEST_F(Transcribe, TakesNoAnswerThatIsNotAsItWasWritten) {
+  const std::string journal = out_ + ".journal.jsonl";
+  ASSERT_EQ(run_program(words({"--output", out_})).status, 0);
+  const std::string before = content_of(out_), kept = content_of(journal);
+  fs::remove(out_);
+  const auto taken = [&](const std::string& text) {
+    std::ofstream(journal) << text;
+    const Result result = run_program(words({"--output", out_}));
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(content_of(out_), before);
+    fs::remove(out_);
+    return result.err;
+  };
+  EXPECT_THAT(taken(kept), HasSubstr("2 clips were answered"));
+  std::string changed = kept;
+  changed.replace(changed.find("\"text\":\"") + 8, 1, "*");
+  EXPECT_THAT(taken(changed), HasSubstr("1 clip was answered"));
+  EXPECT_THAT(taken(kept.substr(0, kept.size() - 3)), HasSubstr("1 clip was answered"));
+  EXPECT_THAT(taken(kept + std::string(4096, '\0')), HasSubstr("2 clips were answered"));
+  EXPECT_THAT(taken(""), Not(HasSubstr("answered")));
+  std::ofstream(journal) << "Dear diary,\n";
+  expect_error(words({"--output", out_}), 5, HasSubstr("out.jsonl.journal.jsonl"));
+  EXPECT_EQ(content_of(journal), "Dear diary,\n");
 }
 
 TEST_F(Transcribe, KeepsALineOfAlignWhereItsTextIsTheSame) {

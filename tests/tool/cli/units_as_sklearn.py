@@ -118,6 +118,14 @@ class Units(unittest.TestCase):
         self.assertEqual(other.returncode, 2)
         self.assertIn("kmeans", other.stderr)
 
+    def test_of_equal_centres_the_first_counts(self):
+        several = np.concatenate([self.kmeans.cluster_centers_[::step] for step in (1, -1, 1, -1, 1)])
+        np.save(self.folder / "several.npy", several)
+        units = self.extract("several", "--states", "2", "--kmeans", self.folder / "several.npy")
+        alone = self.extract("alone", "--states", "2", "--kmeans", self.folder / "centres.npy")
+        for name, tensors in alone.items():
+            np.testing.assert_array_equal(units[name]["units"], tensors["units"])
+
     def test_models_of_joblib_and_torch_are_converted(self):
         every = np.concatenate(list(self.states.values()))[: 20 * CENTRES]
         joblib.dump(MiniBatchKMeans(CENTRES, n_init=1, random_state=0, max_iter=2).fit(every), self.folder / "km.bin")
