@@ -105,7 +105,7 @@ void DocumentFiles::add(const AnsweredClip& clip, const Answer& answer) {
     return replaced != replaced_.end() && digest_of_file(there) == replaced->second;
   });
   StagedFile staged(path, text);
-  // First: a document without a record would be somebody's own.
+  // First: a document without a record would be the user's own.
   std::string record = json_line(line);
   record.pop_back();
   records_.add({clip.input, clip.channel, std::move(record)});

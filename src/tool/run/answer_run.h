@@ -80,8 +80,8 @@ struct AnswerSummary {
 
 // Answers the inputs of the partition and tells of each in the list's order; one that cannot be
 // read, computed or answered is told of when that is known. `load` makes the functions, while
-// another thread reads the first clips; not where there is none to read. Throws what ends a run:
-// what `load` throws, CheckpointError, DeviceError.
+// another thread reads the first clips; it is not called without any to read. Throws what ends a
+// run: what `load` throws, CheckpointError, DeviceError.
 AnswerSummary answer_clips(const InputList& inputs, const AnswerRunRequest& request,
                            const std::function<std::vector<AnswerFunction>()>& load,
                            const Answering& answer, const AnswerEvents& events);

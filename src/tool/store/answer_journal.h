@@ -19,7 +19,7 @@ struct JournalAnswer {
   std::string line;            // without its line break
 };
 
-// Of several runs. It holds places in the file, not the answers.
+// A file of the answers of several runs. The object holds places in it, not the answers.
 class AnswerJournal {
  public:
   // Reads what is there. `run`: the fingerprint of this one. Throws as open_lines(), and

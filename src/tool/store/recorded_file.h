@@ -15,7 +15,7 @@ namespace w2vbert::tool {
 std::string record_path_of(const std::string& path);
 
 // The record says which run has written the file, and its bytes: what another run has written, and
-// what somebody has changed since, is never replaced.
+// what was changed since, is never replaced.
 class RecordedFile {
  public:
   // Throws as OutputFile for the file and for its record; also StorageError for a file with

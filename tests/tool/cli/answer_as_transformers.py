@@ -383,7 +383,7 @@ class Answers(Clips):
         self.assertEqual([line["path"] for line in whole], [str(path) for path in self.clips])
         run(*words, "--output", output, status=3)
         self.assertEqual([json.loads(line) for line in output.read_text().splitlines()], whole)
-        # Of another run, and what somebody has corrected.
+        # Another run leaves it, and a corrected one is left.
         before = output.read_bytes()
         for other in (["--top", "1"], ["--function", "sigmoid"], ["--channels", "each"], ["--dtype", "bfloat16"]):
             self.assertIn("the outputs here were made with", run(*words, *other, "--output", output, status=2).stderr)

@@ -64,7 +64,7 @@ class AnswerLines : public ::testing::Test {
         clip.input.path = clip.path;
         file.add(clip, answer_of(clip.path));
       } else {
-        file.add({list.path(index), "read", "audio", "is none"}, index);
+        file.add({list.path(index), "read", "audio", "is no audio file"}, index);
       }
     }
     return file.finish();

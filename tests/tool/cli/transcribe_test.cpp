@@ -350,7 +350,7 @@ TEST_F(Transcribe, LeavesTheFileOfAnotherRun) {
   std::ofstream(vocabulary) << kept;
   EXPECT_EQ(run_program(words({"--output", out_})).status, 0);
   EXPECT_EQ(content_of(out_), before);
-  // What somebody has corrected.
+  // A corrected file.
   std::ofstream(out_, std::ios::app) << "\n";
   expect_error(words({"--output", out_}), 5, HasSubstr("was changed since"));
   EXPECT_EQ(content_of(out_), before + "\n");

@@ -24,7 +24,7 @@ class Recorded : public ::testing::Test {
   RecordedFile open(const Fingerprint& run = kRun) { return {path_, "output", {}, run}; }
   void put(const std::string& text, const Fingerprint& run = kRun) { open(run).put(text); }
   template <class ErrorClass>
-  std::string refusal(const Fingerprint& run = kRun) {
+  std::string error_of(const Fingerprint& run = kRun) {
     try {
       open(run);
     } catch (const ErrorClass& error) {
@@ -52,7 +52,7 @@ TEST_F(Recorded, IsReplacedByTheSameRun) {
 TEST_F(Recorded, OfAnotherRunStays) {
   put("one\n");
   const std::string record = read_text(record_);
-  EXPECT_THAT(refusal<UsageError>({{{"model", "b"}, {"dtype", "float32"}}}),
+  EXPECT_THAT(error_of<UsageError>({{{"model", "b"}, {"dtype", "float32"}}}),
               ::testing::AllOf(HasSubstr("model"), HasSubstr("\"a\""), HasSubstr("\"b\"")));
   EXPECT_EQ(read_text(path_), "one\n");
   EXPECT_EQ(read_text(record_), record);
@@ -68,7 +68,7 @@ TEST_F(Recorded, OfAnotherRunStays) {
 TEST_F(Recorded, ThatWasChangedStays) {
   put("one\n");
   write_text(path_, "onE\n");
-  EXPECT_THAT(refusal<StorageError>(), HasSubstr("was changed since"));
+  EXPECT_THAT(error_of<StorageError>(), HasSubstr("was changed since"));
   EXPECT_EQ(read_text(path_), "onE\n");
   write_text(path_, "one\n");
   put("two\n");
@@ -76,7 +76,7 @@ TEST_F(Recorded, ThatWasChangedStays) {
 
 TEST_F(Recorded, WithoutARecordStays) {
   write_text(path_, "mine\n");
-  EXPECT_THAT(refusal<StorageError>(), HasSubstr("text.jsonl.run.json"));
+  EXPECT_THAT(error_of<StorageError>(), HasSubstr("text.jsonl.run.json"));
   EXPECT_EQ(read_text(path_), "mine\n");
   EXPECT_FALSE(std::filesystem::exists(record_));
 }
@@ -84,13 +84,13 @@ TEST_F(Recorded, WithoutARecordStays) {
 TEST_F(Recorded, LeavesAnotherProgramsFileInTheRecordsPlace) {
   for (const char* const text : {"{}", "mine", R"({"fingerprint": "x", "fields": {}})"}) {
     write_text(record_, text);
-    EXPECT_THAT(refusal<StorageError>(), HasSubstr("text.jsonl.run.json"));
+    EXPECT_THAT(error_of<StorageError>(), HasSubstr("text.jsonl.run.json"));
     EXPECT_EQ(read_text(record_), text);
     EXPECT_FALSE(std::filesystem::exists(path_));
   }
   std::filesystem::remove(record_);
   std::filesystem::create_symlink(scratch_ / "elsewhere", record_);
-  EXPECT_THAT(refusal<StorageError>(), HasSubstr("link"));
+  EXPECT_THAT(error_of<StorageError>(), HasSubstr("link"));
 }
 
 TEST_F(Recorded, IsKnownAfterACallThatEndedBetweenRecordAndFile) {
@@ -104,7 +104,7 @@ TEST_F(Recorded, IsKnownAfterACallThatEndedBetweenRecordAndFile) {
   put("four\n");
   // What was there two calls ago is not known any more.
   std::filesystem::copy(former, path_, std::filesystem::copy_options::overwrite_existing);
-  EXPECT_THAT(refusal<StorageError>(), HasSubstr("was changed since"));
+  EXPECT_THAT(error_of<StorageError>(), HasSubstr("was changed since"));
 }
 
 TEST_F(Recorded, OfTwoAtOnceTheFirstStays) {
