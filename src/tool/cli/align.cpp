@@ -87,19 +87,6 @@ class ClipTexts {
   const InputList* inputs_ = nullptr;
 };
 
-// What the characters of a line spell.
-std::string spelled_in(const JsonValue& line) {
-  std::string spelled;
-  const JsonValue* characters = line.find("characters");
-  const auto* list = characters ? characters->get_if<JsonValue::Array>() : nullptr;
-  if (!list) return spelled;
-  for (const JsonValue& character : *list) {
-    const JsonValue* text = character.find("character");
-    if (const auto* value = text ? text->get_if<std::string>() : nullptr) spelled += *value;
-  }
-  return spelled;
-}
-
 int run(const AlignOptions& given) {
   given.clips.check_inputs();
   ClipTexts texts(given);
@@ -113,11 +100,11 @@ int run(const AlignOptions& given) {
   command.warnings = alignment.warnings();
   command.windows = alignment.windows();
   command.fields = [&] { return alignment.fingerprint_fields(); };
-  command.still_asked = [&](std::size_t index, const JsonValue& line) {
+  command.asked = [&](std::size_t index) {
     try {
-      return spelled_in(line) == alignment.spelled(texts.of(index));
-    } catch (const Error&) {  // no text any more, or one that cannot be aligned
-      return false;
+      return texts.of(index);
+    } catch (const UsageError&) {  // which is told when it is aligned
+      return std::string();
     }
   };
   command.wants_texts = !options.text && options.text_file.empty();

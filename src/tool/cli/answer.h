@@ -41,7 +41,7 @@ class KeptAnswers {
   // first. Throws StorageError, here and below.
   virtual std::size_t take_answered(const Partition& partition) = 0;
   virtual bool is_answered(std::size_t index) const = 0;
-  // To be called before the first of the next two.
+  // To be called before the first of the next two, and before the model is loaded.
   virtual void begin() = 0;
   virtual void add(const AnsweredClip& clip, const Answer& answer) = 0;
   // `index`: into the input list, if there is one.

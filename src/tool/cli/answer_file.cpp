@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -22,7 +21,6 @@ using Json = nlohmann::ordered_json;
 
 // What a line says of its clip.
 struct EarlierLine {
-  JsonValue json;
   std::string path = {};
   std::optional<double> offset_seconds = {};
   std::optional<std::uint64_t> channel = {};
@@ -38,16 +36,17 @@ std::optional<double> number_in(const JsonValue& value) {
 
 // Nothing for a line that tells of no clip.
 std::optional<EarlierLine> parse_line(std::string_view text) try {
-  EarlierLine line{JsonValue::parse(text)};
-  const JsonValue* path = line.json.find("path");
-  const JsonValue* seconds = line.json.find("seconds");
+  EarlierLine line;
+  const JsonValue json = JsonValue::parse(text);
+  const JsonValue* path = json.find("path");
+  const JsonValue* seconds = json.find("seconds");
   const auto* path_text = path ? path->get_if<std::string>() : nullptr;
   const std::optional<double> number = seconds ? number_in(*seconds) : std::nullopt;
   if (!path_text || !number) return std::nullopt;
   line.path = unescaped_name(*path_text);
   line.seconds = *number;
-  if (const JsonValue* offset = line.json.find("offset")) line.offset_seconds = number_in(*offset);
-  const JsonValue* channel = line.json.find("channel");
+  if (const JsonValue* offset = json.find("offset")) line.offset_seconds = number_in(*offset);
+  const JsonValue* channel = json.find("channel");
   if (const auto* value = channel ? channel->get_if<std::uint64_t>() : nullptr) {
     line.channel = *value;
   }
@@ -55,18 +54,6 @@ std::optional<EarlierLine> parse_line(std::string_view text) try {
   return line;
 } catch (const JsonError&) {
   return std::nullopt;
-}
-
-// Calls line(text) for each line.
-template <class Function>
-void for_each_line(const std::string& path, const Function& line) {
-  const std::string text =
-      read_small_file<StorageError>(path, std::numeric_limits<std::uint64_t>::max());
-  for (std::string_view left = text; !left.empty();) {
-    const std::size_t end = std::min(left.find('\n'), left.size() - 1);
-    line(left.substr(0, end));
-    left.remove_prefix(end + 1);
-  }
 }
 
 // Whether a line is of the segment `wanted` of its file, as far as it tells.
@@ -88,11 +75,12 @@ std::string json_line_of(const AnsweredClip& clip, const Json& answer) {
 }
 
 AnswerFile::AnswerFile(const std::string& path, const ProtectedFiles& sources,
-                       const InputList& inputs, const Fingerprint& run, StillAsked still_asked)
+                       const InputList& inputs, const Fingerprint& run,
+                       const AnswerRecords::Asked& asked)
     : inputs_(inputs),
-      still_asked_(std::move(still_asked)),
+      is_asked_more_(asked),
       output_(path, "output", sources, run),
-      records_(path, sources, inputs, run.digest()),
+      records_(path, {}, sources, inputs, run.digest(), asked),
       lines_(inputs.size() + 1),
       answered_(inputs.size()) {}
 
@@ -101,14 +89,24 @@ std::size_t AnswerFile::take_answered(const Partition& partition) {
   for (std::size_t index = 0; index < inputs_.size(); ++index) {
     if (!partition.holds(inputs_.name(index))) continue;
     const auto found = records_.find(index);
-    if (!found || (still_asked_ && !still_asked_(index, JsonValue::parse(found->line)))) continue;
-    const std::string line = found->line + "\n";
-    if (found->origin == EarlierAnswer::kOfInput) {
-      lines_[index + 1] = line;
+    if (found.empty()) continue;
+    if (found.front().origin == EarlierAnswer::kOfInput) {
+      lines_[index + 1] = found.front().line + "\n";
       answered_[index] = true;
       ++taken;
-    } else {
-      earlier_[index] = found->origin == EarlierAnswer::kUnknown ? line : "";
+      continue;
+    }
+    std::string& earlier = earlier_[index];
+    if (found.front().origin == EarlierAnswer::kOfAnother) continue;
+    earlier = found.front().line + "\n";
+    // The channels of a file that cannot be read are not known: the first stands for all of them.
+    const auto channel = inputs_.channel(index);
+    const bool has_next = index + 1 < inputs_.size() && inputs_.repeats_path(index + 1) &&
+                          inputs_.channel(index + 1) > channel;
+    for (int other = channel.value_or(0) + 1; channel && !has_next; ++other) {
+      const auto of_other = records_.find(index, other);
+      if (of_other.empty()) break;
+      earlier += of_other.front().line + "\n";
     }
   }
   return taken;
@@ -116,7 +114,7 @@ std::size_t AnswerFile::take_answered(const Partition& partition) {
 
 void AnswerFile::add(const AnsweredClip& clip, const Answer& answer) {
   std::string line = json_line_of(clip, answer.json);
-  records_.add({clip.input, clip.channel, line.substr(0, line.size() - 1)});
+  records_.add(clip.index, clip.input, std::string_view(line).substr(0, line.size() - 1));
   lines_[clip.index + 1] = std::move(line);
 }
 
@@ -126,57 +124,56 @@ void AnswerFile::add(const ClipFailure& failure, std::optional<std::size_t> inde
 }
 
 std::size_t AnswerFile::keep_earlier_lines() {
+  std::size_t kept = 0;
+  std::vector<std::size_t> unknown;  // that failed, and the journal has nothing of them
+  for (const std::size_t index : failed_) {
+    const auto earlier = earlier_.find(index);
+    if (earlier == earlier_.end()) {
+      if (!is_asked_more_) unknown.push_back(index);
+      continue;
+    }
+    lines_[index + 1] = earlier->second;
+    kept +=
+        static_cast<std::size_t>(std::count(earlier->second.begin(), earlier->second.end(), '\n'));
+  }
   std::vector<std::string> folders;  // that could not be listed: their files are not in the list
   for (const BadRow& row : inputs_.bad_rows()) {
     if (row.place.empty()) folders.push_back(join_path(row.path, ""));
   }
-  if (failed_.empty() && folders.empty()) return 0;
-  // The inputs of each path, in the list's order: of a list that may be long, those that are asked
-  // about.
-  std::multimap<std::string, std::size_t> indexes;
-  if (folders.empty()) {
-    for (const std::size_t index : failed_) indexes.emplace(inputs_.path(index), index);
-  } else {
-    for (std::size_t index = 0; index < inputs_.size(); ++index) {
-      indexes.emplace(inputs_.path(index), index);
-    }
+  if ((unknown.empty() && folders.empty()) || !exists(output_.path())) return kept;
+  // The first input of each path, in the list's order, and those that are asked about.
+  std::map<std::string, std::size_t> places;
+  std::multimap<std::string, std::size_t> asked;
+  for (const std::size_t index : unknown) {
+    asked.emplace(inputs_.path(index), index);
+    places.emplace(inputs_.path(index), index);
   }
-  std::vector<bool> has_earlier(inputs_.size());
-  std::size_t kept = 0;
-  for (const auto& [index, line] : earlier_) {
-    if (!failed_.contains(index)) continue;
-    has_earlier[index] = true;
-    lines_[index + 1] = line;
-    kept += line.empty() ? 0 : 1;
+  for (std::size_t index = 0; index < inputs_.size() && !folders.empty(); ++index) {
+    places.emplace(inputs_.path(index), index);
   }
-  if (!exists(output_.path())) return kept;
-  const auto is_wanted = [&](const EarlierLine& line, std::size_t index) {
-    if (!is_of_segment(line, inputs_.segment(index))) return false;
-    if (still_asked_ && !still_asked_(index, line.json)) return false;
-    const auto channel = inputs_.channel(index);
-    if (channel.has_value() != line.channel.has_value()) return false;
-    if (!channel || *line.channel == static_cast<std::uint64_t>(*channel)) {
-      return !has_earlier[index];  // a list may name a clip twice
-    }
-    // The channels of a file that cannot be read are not known: it stands for all of them.
-    const bool is_last = index + 1 == inputs_.size() || inputs_.path(index + 1) != line.path;
-    return is_last && *line.channel > static_cast<std::uint64_t>(*channel);
-  };
   std::size_t place = 0;  // in lines_: behind what stood before it in the earlier call
-  for_each_line(output_.path(), [&](std::string_view text) {
+  const auto file = InputFile::open<StorageError>(output_.path());
+  for_each_line(file, file.size(), [&](std::string_view text, std::uint64_t) {
     const std::optional<EarlierLine> line = parse_line(text);
     if (!line) return;
-    const auto [begin, end] = indexes.equal_range(line->path);
-    const auto found = std::find_if(
-        begin, end, [&](const auto& candidate) { return is_wanted(*line, candidate.second); });
-    if (begin != end) place = (found == end ? begin : found)->second + 1;
-    if (found != end) has_earlier[found->second] = true;
-    const bool is_kept =
-        begin == end
-            ? std::any_of(folders.begin(), folders.end(),
-                          [&](const auto& folder) { return line->path.starts_with(folder); })
-            : found != end && failed_.contains(found->second);
-    if (!is_kept) return;
+    const auto listed = places.find(line->path);
+    if (listed != places.end()) {
+      place = listed->second + 1;
+      const auto [begin, end] = asked.equal_range(line->path);
+      const auto found = std::find_if(begin, end, [&](const auto& candidate) {
+        const auto channel = inputs_.channel(candidate.second);
+        return is_of_segment(*line, inputs_.segment(candidate.second)) &&
+               channel.has_value() == line->channel.has_value() &&
+               (!channel || *line->channel == static_cast<std::uint64_t>(*channel));
+      });
+      if (found == end) return;
+      place = found->second + 1;
+      asked.erase(found);  // a list may name a clip twice
+    } else if (std::none_of(folders.begin(), folders.end(), [&](const std::string& folder) {
+                 return line->path.starts_with(folder);
+               })) {
+      return;
+    }
     lines_[place] += line->text;
     ++kept;
   });
@@ -184,6 +181,7 @@ std::size_t AnswerFile::keep_earlier_lines() {
 }
 
 std::size_t AnswerFile::finish() {
+  // First: the journal tells more of a clip that fails than the file.
   records_.synchronise();
   const std::size_t kept = keep_earlier_lines();
   std::string text;

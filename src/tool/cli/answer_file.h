@@ -11,7 +11,6 @@
 #include <string>
 #include <vector>
 
-#include "core/json.h"
 #include "tool/cli/answer.h"
 #include "tool/corpus/input_list.h"
 #include "tool/corpus/partition.h"
@@ -26,10 +25,6 @@ namespace w2vbert::tool {
 // A line of JSON: the clip's path and seconds, `answer`, and what else tells which clip it is of.
 std::string json_line_of(const AnsweredClip& clip, const nlohmann::ordered_json& answer);
 
-// Whether the answer in `line`, of an earlier call of the same run, is to what is asked of an input
-// now, beside its path, segment and channel.
-using StillAsked = std::function<bool(std::size_t index, const JsonValue& line)>;
-
 // The file of `--output`: the lines of all clips in the list's order, written whole at the end.
 // Beside it are the record of the run (recorded_file.h) and those of the answers
 // (answer_records.h).
@@ -41,7 +36,7 @@ class AnswerFile : public KeptAnswers {
  public:
   // Throws as RecordedFile and AnswerRecords do. `inputs` outlives it.
   AnswerFile(const std::string& path, const ProtectedFiles& sources, const InputList& inputs,
-             const Fingerprint& run, StillAsked still_asked = {});
+             const Fingerprint& run, const AnswerRecords::Asked& asked = {});
 
   std::size_t take_answered(const Partition& partition) override;
   bool is_answered(std::size_t index) const override { return answered_[index]; }
@@ -54,14 +49,15 @@ class AnswerFile : public KeptAnswers {
   std::size_t keep_earlier_lines();
 
   const InputList& inputs_;
-  const StillAsked still_asked_;
+  const bool is_asked_more_;  // than a path, a segment and a channel
   RecordedFile output_;
   AnswerRecords records_;
   // The first string, and one for each input: its line, and behind it the earlier lines of files in
   // folders that could not be listed.
   std::vector<std::string> lines_;
   std::vector<bool> answered_;  // by an earlier call
-  // What the journal has of inputs that cannot be read now; "" of a file that is another one.
+  // What the journal has of inputs that cannot be read now, and of the other channels of theirs; ""
+  // of a file that is another one.
   std::map<std::size_t, std::string> earlier_;
   std::set<std::size_t> failed_;
 };

@@ -76,8 +76,9 @@ void AnswerOptions::add_inputs_to(CLI::App& command) {
       command, "--output", clips.output, OutputPath{"FILE"},
       "Write the lines of --json there once all is done, instead of printing; lines of an "
       "earlier call of the same run are replaced, but for those of inputs that fail now; another "
-      "run's file, any other, and one that was changed since are left as they are; FILE.run.json "
-      "tells them apart; a share of the inputs goes to FILE with its number before the ending");
+      "run's file, any other, and one that was changed since are left as they are. Beside it are "
+      "FILE.run.json, FILE.journal.jsonl, with which the same command goes on, and "
+      "FILE.failures.jsonl. A share of the inputs goes to FILE with its number before the ending");
   clips.add_audio_to(command);
   clips.add_partition_to(command);
   clips.add_readers_to(command);
@@ -114,18 +115,20 @@ int answer_clips(const AnswerOptions& options, const HeadModel& model,
   clips.keep_texts = command.wants_texts;
   const InputList inputs = command.names_outputs ? clips.inputs() : clips.unnamed_inputs();
   const PartitionChoice choice = options.clips.partition();
-  // Each process writes a file of its own.
-  const std::string output = choice.partition.labelled(options.clips.output);
+  if (command.begin) command.begin(inputs, choice.partition);
   AnswerRunRequest request;
   request.audio = options.clips.audio(model.features().sampling_rate);
+  // Each process writes a file of its own.
+  const bool is_file = !command.keep;
+  const std::string output =
+      is_file ? choice.partition.labelled(options.clips.output) : options.clips.output;
   std::unique_ptr<KeptAnswers> kept;
   if (!output.empty()) {
     const Fingerprint run = model.fingerprint(command.name, fields_of(command), request.audio);
-    kept = command.keep ? command.keep(inputs, run)
-                        : std::make_unique<AnswerFile>(output, sources_of(options, output, inputs),
-                                                       inputs, run, command.still_asked);
+    const ProtectedFiles sources = sources_of(options, output, inputs);
+    kept = is_file ? std::make_unique<AnswerFile>(output, sources, inputs, run, command.asked)
+                   : command.keep({inputs, run, choice.partition, sources, command.asked});
   }
-  if (command.begin) command.begin(inputs, choice.partition);
   request.partition = choice.partition;
   request.features = model.features();
   request.windows = command.windows;
@@ -137,6 +140,7 @@ int answer_clips(const AnswerOptions& options, const HeadModel& model,
   for (const std::string& warning : command.warnings) messages.say(warning);
   say_notes(inputs, choice, messages);
 
+  std::size_t answered = 0;  // by an earlier call
   std::size_t done = 0;
   std::size_t failed = 0;
   std::size_t to_do = 0;
@@ -144,13 +148,18 @@ int answer_clips(const AnswerOptions& options, const HeadModel& model,
     messages.progress(done + failed, to_do,
                       failed > 0 ? fmt::format("clips, {} failed", failed) : "clips");
   };
+  if (kept) {  // a signal ends it at once: earlier inputs may have to be read to know them again
+    answered = kept->take_answered(choice.partition);
+    if (answered > 0) messages.say(answered_before(output, answered));
+  }
   catch_stop_signals();
+  const LockWaitEvents lock_waits = told_lock_waits(messages);
   AnswerEvents events;
   events.stop_requested = is_stopping;
   AudioNotes notes(request.audio, messages);
   events.planned = [&](std::size_t own) {
     to_do = own;
-    say_share(inputs, choice, own, messages);
+    say_share(inputs, choice, own + answered, messages);
   };
   events.failed = [&](const ClipFailure& failure, std::optional<std::size_t> index) {
     ++failed;
@@ -188,9 +197,7 @@ int answer_clips(const AnswerOptions& options, const HeadModel& model,
     return functions;
   };
   if (kept) {
-    const std::size_t answered = kept->take_answered(choice.partition);
     request.is_answered = [&](std::size_t index) { return kept->is_answered(index); };
-    if (answered > 0) messages.say(answered_before(output, answered));
     kept->begin();
   }
   AnswerSummary summary;
@@ -206,7 +213,7 @@ int answer_clips(const AnswerOptions& options, const HeadModel& model,
                    " of an earlier call, of clips that failed now");
     }
   }
-  messages.say(end_line(summary, kept ? output : "", !command.keep));
+  messages.say(end_line(summary, kept ? output : "", is_file));
   const int status = summary.stopped      ? kSignalBase + stop_signal()
                      : summary.failed > 0 ? kSomeInputsFailed
                                           : kDone;

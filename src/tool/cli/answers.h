@@ -40,12 +40,22 @@ class WindowOptions {
   std::optional<double> given_stride_;
 };
 
+// What answers are kept for.
+struct KeepRequest {
+  const InputList& inputs;  // which outlive them
+  const Fingerprint& run;
+  const Partition& partition;
+  const ProtectedFiles& sources;
+  AnswerRecords::Asked asked;
+};
+
 // How a command answers.
 struct AnswerCommand {
   const char* name = "";  // of the command
   // What its answers depend on beside the model, the audio and the windows.
   std::function<FingerprintFields()> fields = [] { return FingerprintFields(); };
-  StillAsked still_asked = {};
+  // What is asked of an input beside its path, segment and channel.
+  AnswerRecords::Asked asked = {};
   std::vector<std::string> warnings;  // that are told first
   Windows windows;
   std::function<std::vector<AnswerFunction>(LoadReport* report,
@@ -56,7 +66,7 @@ struct AnswerCommand {
   // Instead of printing a line.
   std::function<void(const AnsweredClip&, const Answer&)> print = {};
   // Where answers are kept, instead of in a file of lines at --output.
-  std::function<std::unique_ptr<KeptAnswers>(const InputList&, const Fingerprint&)> keep = {};
+  std::function<std::unique_ptr<KeptAnswers>(const KeepRequest& request)> keep = {};
   // Called with the inputs before the weights are loaded; they outlive the run.
   std::function<void(const InputList&, const Partition&)> begin = {};
   bool names_outputs = false;  // no two inputs may have one name

@@ -167,6 +167,13 @@ void AudioNotes::say_channels() {
   messages_.say(line + " (--channels)");
 }
 
+LockWaitEvents told_lock_waits(Messages& messages) {
+  return {[&](const std::string& path) {
+            messages.say(quote_bytes(path) + ": is locked by another process, waiting for it");
+          },
+          is_stopping};
+}
+
 std::string summary_line(std::size_t done, std::size_t failed, double audio_seconds,
                          double elapsed_seconds) {
   std::string line = fmt::format("{} done, {} failed, {:.1f} s of audio in {:.1f} s",
@@ -242,11 +249,7 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
   catch_stop_signals();
   request.stop_requested = is_stopping;
 
-  const LockWaitEvents lock_waits(
-      [&](const std::string& path) {
-        messages.say(quote_bytes(path) + ": is locked by another process, waiting for it");
-      },
-      is_stopping);
+  const LockWaitEvents lock_waits = told_lock_waits(messages);
 
   Json clips = Json::array();
   Json failures = Json::array();

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/file_lock.h"
 #include "tool/cli/options.h"
 #include "tool/run/clip_run.h"
 #include "tool/store/fingerprint.h"
@@ -39,6 +40,9 @@ class AudioNotes {
   std::size_t clips_ = 0;  // of files with several channels
   int fewest_ = 0, most_ = 0;
 };
+
+// Tells of waits for locks that other processes hold, and ends them at a signal.
+LockWaitEvents told_lock_waits(Messages& messages);
 
 // How a run over clips went: "2 clips done, 0 failed, ...".
 std::string summary_line(std::size_t done, std::size_t failed, double audio_seconds,

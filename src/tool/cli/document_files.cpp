@@ -2,20 +2,20 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <cstdint>
-#include <limits>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <utility>
 
 #include "core/descriptor.h"
+#include "core/directory_entries.h"
 #include "core/durable_file.h"
-#include "core/escaped_name.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "core/temporary_file.h"
 #include "tool/store/json_text.h"
 #include "tool/store/sha256.h"
-#include "tool/store/writable.h"
 #include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
@@ -24,10 +24,11 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 // In the line of an answer.
-constexpr const char* kDocument = "document";
-constexpr const char* kName = "name";
 constexpr const char* kDigest = "sha256";
 constexpr const char* kDigestBefore = "sha256_before";
+constexpr const char* kAsked = "asked";  // the digest of a text
+constexpr const char* kJournal = ".journal.jsonl";
+constexpr std::string_view kElsewhere = "another folder, or that file elsewhere";
 
 std::string made(std::string folder) {
   make_directories(folder);
@@ -35,31 +36,52 @@ std::string made(std::string folder) {
   return folder;
 }
 
-std::string digest_of_file(const std::string& path) {
-  return sha256_of(read_small_file<StorageError>(path, std::numeric_limits<std::uint64_t>::max()));
+// The journals of all shares but that of `own`.
+std::vector<std::string> other_journals(const std::string& folder, const std::string& ending,
+                                        const std::string& own) {
+  std::vector<std::string> journals;
+  for (const std::string& name : names_in(folder)) {
+    if (!name.starts_with(ending + ".") || !name.ends_with(kJournal)) continue;
+    const std::string path = join_path(folder, name);
+    if (path != own + kJournal) journals.push_back(path);
+  }
+  return journals;
+}
+
+std::string records_path(const std::string& folder, const std::string& ending,
+                         const Partition& partition) {
+  const std::string label = partition.label();
+  return join_path(folder, label.empty() ? ending : ending + "." + label);
 }
 
 std::string text_in(const JsonValue& line, const char* name) {
-  const JsonValue* document = line.find(kDocument);
-  const JsonValue* value = document ? document->find(name) : nullptr;
+  const JsonValue* value = line.find(name);
   const auto* text = value ? value->get_if<std::string>() : nullptr;
   return text ? *text : "";
 }
 
 }  // namespace
 
-DocumentFiles::DocumentFiles(std::string folder, std::string ending, const InputList& inputs,
-                             const Fingerprint& run, Document document, StillAsked still_asked)
+DocumentFiles::DocumentFiles(std::string folder, std::string ending, const KeepRequest& request,
+                             const Fingerprint& run, Document document)
     : folder_(made(std::move(folder))),
       ending_(std::move(ending)),
-      inputs_(inputs),
+      inputs_(request.inputs),
       document_(std::move(document)),
-      still_asked_(std::move(still_asked)),
-      records_(join_path(folder_, ending_), {}, inputs, run.digest()),
-      answered_(inputs.size()) {}
+      asked_(request.asked),
+      records_(records_path(folder_, ending_, request.partition),
+               other_journals(folder_, ending_, records_path(folder_, ending_, request.partition)),
+               request.sources, inputs_, run.digest(),
+               // Two names may be of one clip.
+               [&inputs = inputs_](std::size_t index) { return inputs.name(index); }),
+      answered_(inputs_.size()) {}
 
 std::string DocumentFiles::path_of(std::size_t index) const {
   return join_path(folder_, inputs_.name(index) + ending_);
+}
+
+std::string DocumentFiles::asked_digest(std::size_t index) const {
+  return asked_ ? sha256_of(asked_(index)) : "";
 }
 
 std::size_t DocumentFiles::take_answered(const Partition& partition) {
@@ -67,49 +89,68 @@ std::size_t DocumentFiles::take_answered(const Partition& partition) {
   for (std::size_t index = 0; index < inputs_.size(); ++index) {
     if (!partition.holds(inputs_.name(index))) continue;
     const std::string path = path_of(index);
+    folders_.insert(parent_path(path));
     struct stat status {};
     if (::lstat(path.c_str(), &status) != 0) {
       if (means_absent(errno)) continue;
       fail_storage(path, "cannot be looked at", errno);
     }
     const auto found = records_.find(index);
-    const JsonValue line = found ? JsonValue::parse(found->line) : JsonValue();
-    const bool has_name =
-        S_ISREG(status.st_mode) && text_in(line, kName) == escaped_name(inputs_.name(index));
-    const std::string digest = has_name ? digest_of_file(path) : "";
-    const bool is_last = has_name && digest == text_in(line, kDigest);
-    if (!is_last && !(has_name && digest == text_in(line, kDigestBefore))) {
-      throw StorageError(path, "", "is there already", "another folder, or that file elsewhere");
-    }
-    const bool is_asked = !still_asked_ || still_asked_(index, line);
-    if (is_last && is_asked && found->origin == EarlierAnswer::kOfInput) {
+    const std::string digest = S_ISREG(status.st_mode) ? sha256_of_file(path) : "";
+    const auto has = [&](const char* member) {
+      return std::find_if(found.begin(), found.end(), [&](const AnswerRecords::Found& one) {
+        return S_ISREG(status.st_mode) && text_in(JsonValue::parse(one.line), member) == digest;
+      });
+    };
+    const auto last = has(kDigest);
+    const bool is_asked =
+        last != found.end() && text_in(JsonValue::parse(last->line), kAsked) == asked_digest(index);
+    if (is_asked && last->origin == EarlierAnswer::kOfInput) {
       answered_[index] = true;
       ++taken;
-    } else {
+    } else if (last != found.end() || has(kDigestBefore) != found.end()) {
       replaced_[index] = digest;
+    } else if (!records_.is_damaged()) {  // else it may be what this run makes again
+      throw StorageError(path, "",
+                         found.empty() ? "is there already, from another run or program"
+                                       : "is not as this command has written it",
+                         kElsewhere);
     }
   }
   return taken;
 }
 
+void DocumentFiles::begin() {
+  records_.begin();
+  for (const std::string& folder : folders_) {
+    if (exists(folder)) (void)remove_stale_temporaries(folder);
+  }
+}
+
 void DocumentFiles::add(const AnsweredClip& clip, const Answer& answer) {
-  const std::string name = inputs_.name(clip.index);
   const std::string path = path_of(clip.index);
-  const std::string text = document_(name, clip, answer);
+  const std::string text = document_(inputs_.name(clip.index), clip, answer);
+  const std::string digest = sha256_of(text);
   const auto replaced = replaced_.find(clip.index);
-  Json line = answer.json;
-  line[kDocument] = {{kName, escaped_name(name)}, {kDigest, sha256_of(text)}};
-  if (replaced != replaced_.end()) line[kDocument][kDigestBefore] = replaced->second;
+  Json line = {{kDigest, digest}};
+  if (asked_) line[kAsked] = asked_digest(clip.index);
+  if (replaced != replaced_.end()) line[kDigestBefore] = replaced->second;
   make_directories(parent_path(path));
-  OutputFile file(path, "output", {}, [&](const std::string& there) {
-    return replaced != replaced_.end() && digest_of_file(there) == replaced->second;
-  });
+  const auto seen = identity_at(path);
+  if (seen) {
+    const std::string there = sha256_of_file(path);
+    const bool is_replaced = replaced != replaced_.end() && there == replaced->second;
+    if (there != digest && !is_replaced) {
+      throw StorageError(path, "", "is there already, from another run or program", kElsewhere);
+    }
+  }
   StagedFile staged(path, text);
   // First: a document without a record would be the user's own.
   std::string record = json_line(line);
   record.pop_back();
-  records_.add({clip.input, clip.channel, std::move(record)});
-  file.put(std::move(staged));
+  records_.add(clip.index, clip.input, record);
+  records_.synchronise();
+  staged.put_in_place_of(seen);
 }
 
 std::size_t DocumentFiles::finish() {

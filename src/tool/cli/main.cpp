@@ -72,7 +72,7 @@ bool is_help_asked(const CLI::App& program) {
 std::vector<std::string> with_help_as_option(std::vector<std::string> words) {
   if (words.empty() || words.front() != "help") return words;
   words.erase(words.begin());
-  words.emplace_back("--help");
+  if (std::find(words.begin(), words.end(), "--help") == words.end()) words.emplace_back("--help");
   return words;
 }
 

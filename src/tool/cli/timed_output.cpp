@@ -94,15 +94,19 @@ void TimedOutput::add_to_segments(CLI::App& command) {
             "the folder of --output (default: text)");
 }
 
-std::string TimedOutput::document(const std::string& name, const AnsweredClip& clip,
-                                  const Answer& answer) const {
+CueLimits TimedOutput::cue_limits() const {
   CueLimits limits;
   if (cue_characters_) limits.max_characters = *cue_characters_;
+  return limits;
+}
+
+std::string TimedOutput::document(const std::string& name, const AnsweredClip& clip,
+                                  const Answer& answer) const {
   switch (*format_) {
     case TimedFormat::srt:
-      return srt_text(cues_of(answer.timed, limits));
+      return srt_text(cues_of(answer.timed, cue_limits()));
     case TimedFormat::vtt:
-      return vtt_text(cues_of(answer.timed, limits));
+      return vtt_text(cues_of(answer.timed, cue_limits()));
     case TimedFormat::ctm:
       return ctm_text(name, clip.channel.value_or(1), answer.timed);
     case TimedFormat::rttm:
@@ -150,19 +154,17 @@ void TimedOutput::apply(AnswerOptions& options, AnswerCommand& command) const {
                      "--output DIR, or one audio file");
   }
   if (!folder.empty()) {
-    command.keep = [*this, format, folder, &command](const InputList& inputs,
-                                                     const Fingerprint& run) {
-      Fingerprint of_documents = run;
-      of_documents.fields.emplace_back("format", name_of(format));
-      if (cue_characters_) {
-        of_documents.fields.emplace_back("cue_characters", std::to_string(*cue_characters_));
+    command.keep = [*this, format, folder, is_subtitles](const KeepRequest& request) {
+      Fingerprint run = request.run;
+      run.fields.emplace_back("format", name_of(format));
+      if (is_subtitles) {
+        run.fields.emplace_back("cue_characters", std::to_string(cue_limits().max_characters));
       }
       return std::make_unique<DocumentFiles>(
-          folder, ending_of(format), inputs, of_documents,
+          folder, ending_of(format), request, run,
           [*this](const std::string& name, const AnsweredClip& clip, const Answer& answer) {
             return document(name, clip, answer);
-          },
-          command.still_asked);
+          });
     };
     return;
   }

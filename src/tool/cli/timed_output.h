@@ -24,6 +24,7 @@ class TimedOutput {
   void apply(AnswerOptions& options, AnswerCommand& command) const;
 
  private:
+  CueLimits cue_limits() const;
   std::string document(const std::string& name, const AnsweredClip& clip,
                        const Answer& answer) const;
 

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "core/escaped_name.h"
-#include "core/file.h"
 #include "core/json.h"
 #include "core/stable_hash.h"
 #include "core/text.h"
@@ -22,94 +21,130 @@ constexpr std::size_t kMaxAnswerBytes = 256 << 20;
 // The answer is the last member, as it was written. No string of JSON holds this.
 constexpr std::string_view kBeforeAnswer = ", \"line\": ";
 
-std::string answer_digest(std::string_view line) {
+std::string answer_digest(std::string_view text) {
   XXH128_canonical_t digest;
-  XXH128_canonicalFromHash(&digest, XXH3_128bits(line.data(), line.size()));
+  XXH128_canonicalFromHash(&digest, XXH3_128bits(text.data(), text.size()));
   return hex_text(digest.digest);
 }
 
-// What tells the clips of a list apart.
-std::uint64_t key_of(const std::string& path, const std::optional<InputSegment>& segment,
-                     std::optional<int> channel) {
-  std::string text = path;
-  text += '\0';
+// In a line.
+std::string asked_text(const std::string& asked) {
+  return asked.empty() ? asked : answer_digest(asked);
+}
+
+// What tells the clips of a list apart. `asked`: as asked_text() gives it.
+std::string key_of(const std::string& path, const std::optional<InputSegment>& segment,
+                   std::optional<int> channel, const std::string& asked) {
+  std::string key = path;
+  key += '\0';
   if (segment) {
-    text += number_text(segment->offset_seconds) + "+" + number_text(segment->duration_seconds);
+    key += number_text(segment->offset_seconds) + "+" + number_text(segment->duration_seconds);
   }
-  text += '\0';
-  if (channel) text += std::to_string(*channel);
-  return stable_hash(text);
+  key += '\0';
+  if (channel) key += std::to_string(*channel);
+  return key + '\0' + asked;
 }
 
-bool is_same_clip(const JournalAnswer& answer, const std::string& path,
-                  const std::optional<InputSegment>& segment, std::optional<int> channel) {
-  if (answer.input.path != path || answer.channel != channel) return false;
-  if (!segment || !answer.input.segment) return !segment && !answer.input.segment;
-  return answer.input.segment->offset_seconds == segment->offset_seconds &&
-         answer.input.segment->duration_seconds == segment->duration_seconds;
+struct AnswerLine {
+  std::string run;
+  std::string key;
+  JournalAnswer answer;
+};
+
+std::string text_of_member(const JsonValue& object, std::string_view name) {
+  const JsonValue* value = object.find(name);
+  const auto* text = value ? value->get_if<std::string>() : nullptr;
+  return text ? *text : "";
 }
 
-// Nothing for another run's, and for what is not as it was written.
-std::optional<JournalAnswer> answer_of(std::string_view text, const std::string& run) try {
+// Nothing for what is not as it was written.
+std::optional<AnswerLine> parse_answer(std::string_view text) try {
   const std::size_t begin = text.find(kBeforeAnswer);
   if (begin == std::string_view::npos || !text.ends_with('}')) return std::nullopt;
-  JournalAnswer answer;
-  answer.line = text.substr(begin + kBeforeAnswer.size());
-  answer.line.pop_back();
-  const JsonValue about = JsonValue::parse(std::string(text.substr(0, begin)) + "}");
-  const JsonValue* of_run = about.find("fingerprint");
-  const JsonValue* digest = about.find("digest");
+  AnswerLine parsed;
+  parsed.answer.line = text.substr(begin + kBeforeAnswer.size());
+  parsed.answer.line.pop_back();
+  const std::string about_text = std::string(text.substr(0, begin)) + "}";
+  const JsonValue about = JsonValue::parse(about_text);
   const JsonValue* input = about.find("input");
-  const auto* run_text = of_run ? of_run->get_if<std::string>() : nullptr;
-  const auto* digest_text = digest ? digest->get_if<std::string>() : nullptr;
-  if (!run_text || *run_text != run || !digest_text || !input) return std::nullopt;
-  if (*digest_text != answer_digest(answer.line)) return std::nullopt;
-  answer.input = input_in(*input);
-  const JsonValue* channel = about.find("channel");
-  if (const auto* number = channel ? channel->get_if<std::uint64_t>() : nullptr) {
-    answer.channel = static_cast<int>(*number);
+  if (!input) return std::nullopt;
+  const std::string digest = text_of_member(about, "digest");
+  // The digest, which stands behind the run, is of what stands behind it.
+  const std::size_t behind = about_text.find(digest);
+  if (digest.empty() || behind == std::string::npos) return std::nullopt;
+  if (digest != answer_digest(text.substr(behind + digest.size()))) return std::nullopt;
+  parsed.run = text_of_member(about, "fingerprint");
+  parsed.answer.input = input_in(*input);
+  std::optional<int> channel;
+  const JsonValue* number = about.find("channel");
+  if (const auto* value = number ? number->get_if<std::uint64_t>() : nullptr) {
+    channel = static_cast<int>(*value);
   }
-  return answer;
+  parsed.key = key_of(parsed.answer.input.path, parsed.answer.input.segment, channel,
+                      text_of_member(about, "asked"));
+  return parsed;
 } catch (const JsonError&) {
   return std::nullopt;
 }
 
 }  // namespace
 
-AnswerJournal::AnswerJournal(std::string path, std::string run)
+AnswerJournal::AnswerJournal(std::string path, const std::vector<std::string>& others,
+                             std::string run)
     : path_(std::move(path)), run_(std::move(run)) {
-  check_lines(path_, LinesKind::kAnswers);
-  if (!exists(path_)) return;
-  there_.emplace(InputFile::open<StorageError>(path_));
-  for_each_line(*there_, kMaxAnswerBytes, [&](std::string_view text, std::uint64_t offset) {
-    if (const auto answer = answer_of(text, run_)) {
-      places_[key_of(answer->input.path, answer->input.segment, answer->channel)] = {offset,
-                                                                                     text.size()};
+  read(path_);
+  for (const std::string& other : others) read(other);
+}
+
+void AnswerJournal::read(const std::string& path) {
+  check_lines(path, LinesKind::kAnswers);
+  if (!exists(path)) return;
+  Source& source = sources_.emplace_back(Source{InputFile::open<StorageError>(path), {}});
+  for_each_line(source.file, kMaxAnswerBytes, [&](std::string_view text, std::uint64_t offset) {
+    const auto parsed = parse_answer(text);
+    if (!parsed) {
+      is_damaged_ = true;
+    } else if (parsed->run == run_) {
+      source.places[stable_hash(parsed->key)] = {offset, text.size()};
     }
   });
 }
 
-std::optional<JournalAnswer> AnswerJournal::find(const std::string& path,
-                                                 const std::optional<InputSegment>& segment,
-                                                 std::optional<int> channel) const {
-  const auto place = places_.find(key_of(path, segment, channel));
-  if (place == places_.end()) return std::nullopt;
-  std::string text(place->second.bytes, '\0');
-  there_->read_at(place->second.offset, text.data(), text.size());
-  auto answer = answer_of(text, run_);
-  if (answer && !is_same_clip(*answer, path, segment, channel)) answer.reset();  // of one hash
-  return answer;
+std::vector<JournalAnswer> AnswerJournal::find(const AskedClip& clip) const {
+  std::vector<JournalAnswer> answers;
+  const std::string key = key_of(clip.path, clip.segment, clip.channel, asked_text(clip.asked));
+  for (const Source& source : sources_) {
+    const auto place = source.places.find(stable_hash(key));
+    if (place == source.places.end()) continue;
+    std::string text(place->second.bytes, '\0');
+    source.file.read_at(place->second.offset, text.data(), text.size());
+    auto parsed = parse_answer(text);
+    // Another clip of the same hash is as if it were not recorded.
+    if (parsed && parsed->key == key) answers.push_back(std::move(parsed->answer));
+  }
+  return answers;
 }
 
-void AnswerJournal::add(const JournalAnswer& answer) {
+void AnswerJournal::open() {
+  if (!lines_ && exists(path_)) lines_.emplace(path_, LinesKind::kAnswers);
+}
+
+void AnswerJournal::add(const AskedClip& clip, const InputIdentity& input, std::string_view line) {
   if (!lines_) lines_.emplace(path_, LinesKind::kAnswers);
-  nlohmann::ordered_json about = {{"fingerprint", run_},
-                                  {"digest", answer_digest(answer.line)},
-                                  {"input", json_of(answer.input)}};
-  if (answer.channel) about["channel"] = *answer.channel;
-  std::string text = json_line(about);
-  text.resize(text.rfind('}'));
-  lines_->append(text.append(kBeforeAnswer).append(answer.line).append("}\n"));
+  nlohmann::ordered_json about;
+  if (!clip.asked.empty()) about["asked"] = asked_text(clip.asked);
+  if (clip.channel) about["channel"] = *clip.channel;
+  about["input"] = json_of(input);
+  std::string behind = json_line(about);
+  behind.replace(0, 1, "\",");  // of "{"
+  behind.resize(behind.rfind('}'));
+  behind.append(kBeforeAnswer).append(line).append("}");
+  lines_->append("{\"fingerprint\":\"" + run_ + "\",\"digest\":\"" + answer_digest(behind) +
+                 behind + "\n");
+}
+
+void AnswerJournal::synchronise() {
+  if (lines_) lines_->synchronise();
 }
 
 }  // namespace w2vbert::tool

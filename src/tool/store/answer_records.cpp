@@ -1,6 +1,6 @@
 #include "tool/store/answer_records.h"
 
-#include <utility>
+#include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
 namespace {
@@ -13,41 +13,70 @@ std::string checked(std::string path, const ProtectedFiles& sources) {
 
 }  // namespace
 
-AnswerRecords::AnswerRecords(const std::string& path, const ProtectedFiles& sources,
-                             const InputList& inputs, std::string run)
+AnswerRecords::AnswerRecords(const std::string& path, const std::vector<std::string>& others,
+                             const ProtectedFiles& sources, const InputList& inputs,
+                             std::string run, Asked asked)
     : inputs_(inputs),
-      journal_(checked(path + ".journal.jsonl", sources), std::move(run)),
+      asked_(std::move(asked)),
+      journal_(checked(path + ".journal.jsonl", sources), others, std::move(run)),
       failures_(checked(path + ".failures.jsonl", sources)) {
   check_lines(failures_.path(), LinesKind::kFailures);
 }
 
-std::optional<AnswerRecords::Found> AnswerRecords::find(std::size_t index) {
+AskedClip AnswerRecords::clip_of(std::size_t index, std::optional<int> channel) const {
   const auto segment = inputs_.segment(index);
-  auto answer = journal_.find(inputs_.path(index), segment, inputs_.channel(index));
-  if (!answer) return std::nullopt;
-  InputIdentity now;
-  switch (
-      check_.compare(answer->input, /*is_look_known=*/true, inputs_.place(index), segment, now)) {
-    case Origin::kEqual:  // said with its new times from now on
-      answer->input = std::move(now);
-      looked_at_.push_back(*answer);
-      [[fallthrough]];
-    case Origin::kSame:
-      return Found{EarlierAnswer::kOfInput, std::move(answer->line)};
-    case Origin::kGone:
-    case Origin::kUnreadable:
-      return Found{EarlierAnswer::kUnknown, std::move(answer->line)};
-    case Origin::kReplaced:
-    case Origin::kOtherPart:
-    case Origin::kOther:
-      break;
+  std::string asked = asked_ ? asked_(index) : "";
+  if (segment && !segment->has_offset) asked += std::string("\0", 1);  // its line has none either
+  return {inputs_.path(index), segment, channel ? channel : inputs_.channel(index),
+          std::move(asked)};
+}
+
+std::vector<AnswerRecords::Found> AnswerRecords::find(std::size_t index,
+                                                      std::optional<int> channel) {
+  std::vector<Found> found;
+  const AskedClip clip = clip_of(index, channel);
+  for (JournalAnswer& answer : journal_.find(clip)) {
+    InputIdentity now;
+    EarlierAnswer origin = EarlierAnswer::kOfAnother;
+    switch (check_.compare(answer.input, /*is_look_known=*/true, inputs_.place(index), clip.segment,
+                           now)) {
+      case Origin::kEqual:  // said with its new times from now on
+        looked_at_.emplace_back(clip, std::move(now));
+        [[fallthrough]];
+      case Origin::kSame:
+        origin = EarlierAnswer::kOfInput;
+        break;
+      case Origin::kGone:
+      case Origin::kUnreadable:
+        origin = EarlierAnswer::kUnknown;
+        break;
+      case Origin::kReplaced:
+      case Origin::kOtherPart:
+      case Origin::kOther:
+        break;
+    }
+    found.push_back({origin, std::move(answer.line)});
   }
-  return Found{EarlierAnswer::kOfAnother, std::move(answer->line)};
+  return found;
 }
 
 void AnswerRecords::begin() {
+  journal_.open();
   failures_.begin();
-  for (const JournalAnswer& answer : std::exchange(looked_at_, {})) journal_.add(answer);
+  for (const auto& [clip, input] : std::exchange(looked_at_, {})) {
+    for (const JournalAnswer& answer : journal_.find(clip)) {
+      if (answer.input.digest == input.digest) journal_.add(clip, input, answer.line);
+    }
+  }
+}
+
+void AnswerRecords::add(std::size_t index, const InputIdentity& input, std::string_view line) {
+  journal_.add(clip_of(index, {}), input, line);
+}
+
+void AnswerRecords::synchronise() {
+  journal_.synchronise();
+  failures_.synchronise();
 }
 
 }  // namespace w2vbert::tool

@@ -1,8 +1,11 @@
 // What a run knows of the answers that it gives: those of earlier calls, and the failures.
 #pragma once
 
+#include <cstddef>
+#include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tool/corpus/input_list.h"
@@ -24,32 +27,44 @@ enum class EarlierAnswer {
 // In two files: <path>.journal.jsonl and <path>.failures.jsonl.
 class AnswerRecords {
  public:
-  // `run`: its fingerprint. Reads what is there. `inputs` outlives it. Throws StorageError, also
-  // for another program's file, and UsageError for one of `sources`.
-  AnswerRecords(const std::string& path, const ProtectedFiles& sources, const InputList& inputs,
-                std::string run);
+  // What is asked of an input beside its path, segment and channel.
+  using Asked = std::function<std::string(std::size_t index)>;
+
+  // Reads what is there, also the journals `others` of the same outputs. `run`: its fingerprint.
+  // `inputs` outlives it. Throws StorageError, also for another program's file, and UsageError for
+  // one of `sources`.
+  AnswerRecords(const std::string& path, const std::vector<std::string>& others,
+                const ProtectedFiles& sources, const InputList& inputs, std::string run,
+                Asked asked);
 
   struct Found {
     EarlierAnswer origin = EarlierAnswer::kUnknown;
     std::string line;
   };
-  // What an earlier call of this run has answered for an input. Throws StorageError.
-  std::optional<Found> find(std::size_t index);
+  // What earlier calls of this run have answered for an input, or for another channel of it: of
+  // this path's journal first. Throws StorageError.
+  std::vector<Found> find(std::size_t index, std::optional<int> channel = {});
+  // Whether something may have been answered that the journals do not tell any more.
+  bool is_damaged() const noexcept { return journal_.is_damaged(); }
 
   // To be called before the first of the next two: the failures of calls that have ended go.
   // Throws StorageError, here and below.
   void begin();
-  void add(const JournalAnswer& answer) { journal_.add(answer); }
+  void add(std::size_t index, const InputIdentity& input, std::string_view line);
   void add(const ClipFailure& failure) { failures_.add(failure_line(failure)); }
-  // To be called before the run says that it is done.
-  void synchronise() { failures_.synchronise(); }
+  // What was added survives a power cut then.
+  void synchronise();
 
  private:
+  AskedClip clip_of(std::size_t index, std::optional<int> channel) const;
+
   const InputList& inputs_;
+  const Asked asked_;
   AnswerJournal journal_;
   FailureLines failures_;
   OriginCheck check_;
-  std::vector<JournalAnswer> looked_at_;  // of files that are the same with other times
+  // Inputs of which the journal has other times than the same files have now.
+  std::vector<std::pair<AskedClip, InputIdentity>> looked_at_;
 };
 
 }  // namespace w2vbert::tool

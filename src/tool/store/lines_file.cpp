@@ -246,6 +246,12 @@ FailureLines::~FailureLines() {
   if (file_ && unsynchronised_ > 0) (void)::fsync(file_->number());
 }
 
+void AppendedLines::synchronise() {
+  if (::fsync(file_.number()) != 0) fail_storage(path_, "cannot be synchronised", errno);
+  if (!has_name_) synchronise_directory(parent_path(path_));
+  has_name_ = true;
+}
+
 void FailureLines::begin() {
   const Descriptor file = open_lines(path_, LinesKind::kFailures, O_RDONLY);
   struct stat status {};

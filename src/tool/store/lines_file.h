@@ -52,10 +52,12 @@ class AppendedLines {
 
   const std::string& path() const noexcept { return path_; }
   void append(std::string_view line);  // with its line break
+  void synchronise();                  // what was added survives a power cut then
 
  private:
   std::string path_;
   Descriptor file_;
+  bool has_name_ = false;  // that survives one
 };
 
 // The failures of the runs that go on with one file of them, or of the last one. Each line is

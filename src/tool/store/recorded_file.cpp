@@ -1,8 +1,6 @@
 #include "tool/store/recorded_file.h"
 
 #include <algorithm>
-#include <cstdint>
-#include <limits>
 #include <utility>
 
 #include "core/durable_file.h"
@@ -18,17 +16,18 @@ constexpr const char* kDigest = "sha256";
 constexpr const char* kDigestBefore = "sha256_before";
 constexpr std::string_view kElsewhere = "the name of another file, or that file elsewhere";
 
-std::string digest_of_file(const std::string& path) {
-  return sha256_of(read_small_file<StorageError>(path, std::numeric_limits<std::uint64_t>::max()));
-}
-
 }  // namespace
 
 std::string record_path_of(const std::string& path) { return path + ".run.json"; }
 
-RecordedFile::Record RecordedFile::read_record(const std::string& path) {
+std::optional<RecordedFile::Record> RecordedFile::read_record(const std::string& path) {
+  if (!exists(path)) return std::nullopt;
   Record record;
-  record.run = parse_run_record(read_small_file<StorageError>(path, kMaxRunRecordBytes), path);
+  try {
+    record.run = parse_run_record(read_small_file<StorageError>(path, kMaxRunRecordBytes), path);
+  } catch (const UsageError&) {
+    return std::nullopt;
+  }
   for (const auto& [name, value] : record.run.notes) {
     if (name == kDigest || name == kDigestBefore) record.digests.push_back(value);
   }
@@ -36,32 +35,27 @@ RecordedFile::Record RecordedFile::read_record(const std::string& path) {
 }
 
 bool RecordedFile::is_record(const std::string& path) const {
-  const std::string text = read_small_file<StorageError>(path, kMaxRunRecordBytes);
-  if (!next_record_.empty()) return text == next_record_;
-  try {
-    (void)parse_run_record(text, path);
-    return true;
-  } catch (const UsageError&) {
-    return false;
+  if (!next_record_.empty()) {
+    return read_small_file<StorageError>(path, kMaxRunRecordBytes) == next_record_;
   }
+  return read_record(path).has_value();
 }
 
 bool RecordedFile::is_as_recorded(const std::string& path) {
-  if (!next_digest_.empty()) return digest_of_file(path) == next_digest_;
-  const std::string record_path = record_path_of(path);
-  if (!exists(record_path)) {
+  if (!next_digest_.empty()) return sha256_of_file(path) == next_digest_;
+  const std::optional<Record> record = read_record(record_path_of(path));
+  if (!record) {
     throw StorageError(path, "",
-                       "is there already, and " + quote_bytes(file_name(record_path)) +
-                           ", which says that this command has written it, is not",
+                       "is there already, and " + quote_bytes(file_name(record_path_of(path))) +
+                           " does not say that this command has written it",
                        kElsewhere);
   }
-  const Record record = read_record(record_path);
-  digest_ = digest_of_file(path);
-  if (std::find(record.digests.begin(), record.digests.end(), digest_) == record.digests.end()) {
+  digest_ = sha256_of_file(path);
+  if (std::find(record->digests.begin(), record->digests.end(), digest_) == record->digests.end()) {
     throw StorageError(path, "", "is not as this command has written it: it was changed since",
                        kElsewhere);
   }
-  check_same_run(record.run, run_, path);
+  check_same_run(record->run, run_, path);
   return true;
 }
 
@@ -76,7 +70,7 @@ RecordedFile::RecordedFile(const std::string& path, const std::string& setting,
 void RecordedFile::put(std::string_view text) {
   Fingerprint run = run_;
   next_digest_ = sha256_of(text);
-  if (next_digest_ == digest_ && digest_of_file(path()) == digest_) return;
+  if (next_digest_ == digest_ && exists(path()) && sha256_of_file(path()) == digest_) return;
   run.notes.emplace_back(kDigest, next_digest_);
   if (!digest_.empty()) run.notes.emplace_back(kDigestBefore, digest_);
   next_record_ = run_record(run);

@@ -2,6 +2,7 @@
 // it.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,8 @@ class RecordedFile {
   // something in it that is not what its record says, and UsageError for one of another run.
   RecordedFile(const std::string& path, const std::string& setting, const ProtectedFiles& sources,
                Fingerprint run);
+  RecordedFile(const RecordedFile&) = delete;
+  RecordedFile& operator=(const RecordedFile&) = delete;
 
   const std::string& path() const noexcept { return file_.path(); }
   // What is there with the same bytes stays as it is. Throws StorageError. A call that ends in
@@ -33,7 +36,8 @@ class RecordedFile {
     Fingerprint run;
     std::vector<std::string> digests;  // of the file: as it is, or was before a call that has ended
   };
-  static Record read_record(const std::string& path);
+  // Nothing where there is none.
+  static std::optional<Record> read_record(const std::string& path);
   // Whether what is at the places was there before, or is what another call with the same result
   // has put there.
   bool is_record(const std::string& path) const;

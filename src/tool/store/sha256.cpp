@@ -3,10 +3,14 @@
 #include <openssl/evp.h>
 
 #include <array>
+#include <cstdint>
 #include <new>
 #include <stdexcept>
 
+#include "core/file.h"
+#include "core/file_blocks.h"
 #include "core/text.h"
+#include "w2vbert/core/error.h"
 
 namespace w2vbert::tool {
 namespace {
@@ -59,6 +63,15 @@ std::string Sha256::hex() {
 std::string sha256_of(std::string_view text) {
   Sha256 sha;
   sha.add(text);
+  return sha.hex();
+}
+
+std::string sha256_of_file(const std::string& path) {
+  constexpr std::uint64_t kBlockBytes = 256 << 10;
+  const auto file = InputFile::open<StorageError>(path);
+  Sha256 sha;
+  for_each_block(file, 0, file.size(), kBlockBytes,
+                 [&](std::span<const std::byte> block) { sha.add(block); });
   return sha.hex();
 }
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string_view>
 
@@ -55,17 +54,6 @@ Alignment::Alignment(const ModelRequest& request, const TranscriptionOptions& op
 std::vector<AnswerFunction> Alignment::load(LoadReport* report,
                                             const std::function<bool()>& interrupt_asked) const {
   return model().load(windows(), log_probabilities, report, interrupt_asked);
-}
-
-std::string Alignment::spelled(const std::string& text) const {
-  std::string spelled;
-  std::optional<std::size_t> last;  // one character may be several tokens
-  for (const auto& token : transcription_.tokenizer().encode(text)) {
-    if (last == token.begin) continue;
-    spelled += text.substr(token.begin, token.end - token.begin);
-    last = token.begin;
-  }
-  return spelled;
 }
 
 AlignedText Alignment::align(const AnsweredClip& clip, const WindowTensors& log_probs,

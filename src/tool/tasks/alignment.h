@@ -31,8 +31,6 @@ class Alignment {
   const std::vector<std::string>& warnings() const noexcept { return transcription_.warnings(); }
 
   FingerprintFields fingerprint_fields() const { return transcription_.fingerprint_fields(); }
-  // What AlignedText::characters of `text` spell. Throws as align() for the text alone.
-  std::string spelled(const std::string& text) const;
 
   // Loads the weights, as HeadModel::load. The functions give logarithms of probabilities, float32
   // (T', V), for each window.

@@ -54,6 +54,12 @@ std::optional<WordLanguageModel> language_model_in(const std::string& directory)
   return WordLanguageModel::from_directory(path);
 }
 
+// pyctcdecode: what save_to_dir writes, as opposed to a language model's own directory.
+bool is_pretrained(const std::string& directory) {
+  return exists<ConfigError>(join_path(directory, kAlphabet)) ||
+         exists<ConfigError>(join_path(directory, kLanguageModel));
+}
+
 }  // namespace
 
 BeamSearchDecoder make_decoder(const BeamDecoding& decoding, const std::string& model_directory,
@@ -65,8 +71,7 @@ BeamSearchDecoder make_decoder(const BeamDecoding& decoding, const std::string& 
     language_model = language_model_in(model_directory);
   } else if (!is_directory<ConfigError>(decoding.lm)) {
     language_model = WordLanguageModel::from_file(decoding.lm);
-  } else if (exists<ConfigError>(join_path(decoding.lm, kAlphabet)) ||
-             exists<ConfigError>(join_path(decoding.lm, kLanguageModel))) {
+  } else if (is_pretrained(decoding.lm)) {
     language_model = language_model_in(decoding.lm);
     if (!language_model) {
       throw ConfigError(join_path(decoding.lm, kLanguageModel), "", "is missing",
@@ -101,21 +106,27 @@ BeamSearchDecoder make_decoder(const BeamDecoding& decoding, const std::string& 
 std::vector<std::string> decoder_files(const BeamDecoding& decoding,
                                        const std::string& model_directory) {
   std::vector<std::string> files;
-  const auto add = [&](const std::string& path) {
-    if (exists<ConfigError>(path) && !is_directory<ConfigError>(path)) files.push_back(path);
-  };
-  const auto add_all = [&](const std::string& directory) {
+  const auto add_language_model = [&](const std::string& directory) {
     if (!is_directory<ConfigError>(directory)) return;
-    for (const std::string& name : names_in(directory)) add(join_path(directory, name));
+    for (const std::string& name : names_in(directory)) {
+      if (!name.starts_with('.') && !name.starts_with("__")) {
+        files.push_back(join_path(directory, name));
+      }
+    }
   };
-  add(join_path(model_directory, kAlphabet));
+  std::string alphabet = join_path(model_directory, kAlphabet);
   if (decoding.lm.empty()) {
-    add_all(join_path(model_directory, kLanguageModel));
+    add_language_model(join_path(model_directory, kLanguageModel));
+  } else if (!is_directory<ConfigError>(decoding.lm)) {
+    files.push_back(decoding.lm);
+  } else if (is_pretrained(decoding.lm)) {
+    add_language_model(join_path(decoding.lm, kLanguageModel));
+    const std::string own = join_path(decoding.lm, kAlphabet);
+    if (exists<ConfigError>(own)) alphabet = own;
   } else {
-    add(decoding.lm);
-    add_all(decoding.lm);
-    add_all(join_path(decoding.lm, kLanguageModel));
+    add_language_model(decoding.lm);
   }
+  files.push_back(alphabet);
   return files;
 }
 

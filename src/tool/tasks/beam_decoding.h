@@ -30,7 +30,7 @@ struct BeamDecoding {
 BeamSearchDecoder make_decoder(const BeamDecoding& decoding, const std::string& model_directory,
                                const Wav2Vec2CTCTokenizer& tokenizer, std::int64_t vocab_size);
 
-// The files that make_decoder() reads, as far as they are there.
+// The files that make_decoder() reads; an alphabet.json may be absent.
 std::vector<std::string> decoder_files(const BeamDecoding& decoding,
                                        const std::string& model_directory);
 

@@ -181,7 +181,6 @@ std::string model_identity(const std::string& model_directory,
 std::string files_identity(const std::vector<std::string>& paths) {
   Sha256 sha;
   for (const std::string& path : paths) {
-    add_text(sha, std::string(file_name(path)));
     if (!exists(path)) {
       add_text(sha, "");
       continue;

@@ -33,8 +33,8 @@ class WatchedFiles {
 std::string model_identity(const std::string& model_directory,
                            const std::vector<std::string>& weight_files);
 
-// SHA-256 over the names and the digests, kept as those are, of other files that a run reads, with
-// nothing for one that is not there. Throws ConfigError, StorageError.
+// SHA-256 over the digests, kept as those are, of other files that a run reads, with nothing for
+// one that is not there. Throws ConfigError, StorageError.
 std::string files_identity(const std::vector<std::string>& paths);
 
 // The same of a PEFT adapter, a directory or a Hub id. Throws also for one that cannot be merged

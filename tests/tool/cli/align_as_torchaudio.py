@@ -12,6 +12,7 @@ import sys
 import tempfile
 import unittest
 
+import numpy as np
 import soundfile
 import torch
 import transcribe_as_transformers as transcription  # in this folder; takes the same PROGRAM
@@ -248,11 +249,68 @@ class Alignment(unittest.TestCase):
                 self.run_program(*words)
                 self.assertEqual((folder / "odd.TextGrid").read_bytes(), documents["odd.TextGrid"])
             (folder / "odd.TextGrid").write_bytes(documents["odd.TextGrid"] + b"\n")
-            self.assertIn("odd.TextGrid: is there already", self.error_of(*words, status=5))
+            self.assertIn("odd.TextGrid: is not as this command has written it", self.error_of(*words, status=5))
             (folder / "odd.TextGrid").unlink()
             for records in folder.glob(".TextGrid.*"):
                 records.unlink()
             self.assertIn("long.TextGrid: is there already", self.error_of(*words, status=5))
+
+    def test_documents_are_gone_on_with(self):
+        clips, folder = self.folder / "some", self.folder / "some subtitles"
+        clips.mkdir()
+        for name, seconds in (("a", 1.0), ("b", 1.5), ("c", 2.0), ("d", 2.5)):
+            soundfile.write(clips / f"{name}.wav", np.random.default_rng(ord(name)).normal(0, 0.1, int(16000 * seconds)),
+                            16000)
+        words = ["transcribe", "--manifest", clips, "--model", self.folder / "plain", "--format", "srt", "--output",
+                 folder]
+
+        def documents():
+            return {path.name: path.read_bytes() for path in sorted(folder.glob("*.srt"))}
+
+        def run(*more, status=0):
+            result = self.run_program(*words, *more)
+            self.assertEqual((result.returncode, result.stdout), (status, ""), result.stderr)
+            return result.stderr
+
+        # Shares, one after the other, and what they have done is known to the whole.
+        run("--partition", "0/2")
+        some = documents()
+        self.assertIn(len(some), (1, 2, 3))
+        run("--partition", "1/2")
+        whole = documents()
+        self.assertEqual(list(whole), ["a.srt", "b.srt", "c.srt", "d.srt"])
+        self.assertEqual(whole, {**whole, **some})
+        self.assertIn("4 clips were answered by an earlier call", run())
+        # A replaced input has a new document, also after a call that ended before it put it there.
+        kept = (folder / "b.srt").read_bytes()
+        soundfile.write(clips / "b.wav", np.random.default_rng(99).normal(0, 0.1, 20000), 16000)
+        self.assertIn("3 clips were answered", run())
+        new = (folder / "b.srt").read_bytes()
+        self.assertNotEqual(new, kept)
+        (folder / "b.srt").write_bytes(kept)
+        self.assertIn("3 clips were answered", run())
+        self.assertEqual((folder / "b.srt").read_bytes(), new)
+        # Two at once do it twice, or not, and the same.
+        whole = documents()
+        for path in [*folder.glob("*.srt"), *folder.glob(".srt.*")]:
+            path.unlink()
+        both = [subprocess.Popen([str(transcription.PROGRAM), *map(str, words)], stderr=subprocess.PIPE, text=True)
+                for _ in range(2)]
+        for process in both:
+            error = process.communicate()[1]
+            self.assertEqual(process.returncode, 0, error)
+        self.assertEqual(documents(), whole)
+        # A damaged record makes none of them another program's.
+        journal = folder / ".srt.journal.jsonl"
+        text = journal.read_bytes()
+        for damaged in (text.replace(b'"digest":"', b'"digest":"0', 1), text[:-9]):
+            journal.write_bytes(damaged)
+            run()
+            self.assertEqual(documents(), whole)
+        (folder / "a.srt").write_bytes(whole["a.srt"] + b"\n")
+        journal.write_bytes(text[:-9])
+        run(status=5)
+        self.assertEqual((folder / "a.srt").read_bytes(), whole["a.srt"] + b"\n")
 
     def test_a_text_is_taken_as_it_is_written(self):
         for text in ("[A B]", "[A]", "[A,B]"):

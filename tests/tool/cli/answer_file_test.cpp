@@ -49,13 +49,13 @@ class AnswerLines : public ::testing::Test {
   // Writes what a call finds of the files below /in: all of `done`, none of `failed`, and /in/b
   // could not be listed to its end.
   std::size_t write(std::initializer_list<std::string_view> done,
-                    std::initializer_list<std::string_view> failed, StillAsked still_asked = {}) {
+                    std::initializer_list<std::string_view> failed) {
     InputList list("/", OutputNames::kUnneeded);
     list.add_bad_row({"/in/b", "", "cannot be listed: Stale file handle", /*is_folder=*/true});
     for (const std::string_view path : done) list.add(path);
     for (const std::string_view path : failed) list.add(path);
     list.finish();
-    AnswerFile file(path_, {}, list, {{{"model", "a"}}}, std::move(still_asked));
+    AnswerFile file(path_, {}, list, {{{"model", "a"}}});
     file.begin();
     for (std::size_t index = 0; index < list.size(); ++index) {
       if (index < done.size()) {
@@ -87,15 +87,6 @@ TEST_F(AnswerLines, HasAClipOfSuchAFolderOnce) {
   // Two of the three were seen before the listing failed.
   EXPECT_EQ(write({"/in/b/1", "/in/c"}, {"/in/b/2"}), 2U);
   EXPECT_EQ(read_text(path_), answers_of({"/in/b/1", "/in/c", "/in/b/2", "/in/b/3"}));
-}
-
-TEST_F(AnswerLines, StayWhereThisIsStillAsked) {
-  EXPECT_EQ(write({"/in/a", "/in/b/1", "/in/c", "/in/d"}, {}), 0U);
-  const auto is_of_c = [&](std::size_t, const JsonValue& line) {
-    return *line.find("text")->get_if<std::string>() == "of /in/c";
-  };
-  EXPECT_EQ(write({"/in/a"}, {"/in/c", "/in/d"}, is_of_c), 2U);  // and /in/b/1
-  EXPECT_EQ(read_text(path_), answers_of({"/in/a", "/in/b/1", "/in/c"}));
 }
 
 }  // namespace

@@ -373,16 +373,28 @@ TEST_F(Transcribe, GoesOnWithWhatAnEarlierCallHasAnswered) {
   EXPECT_EQ(content_of(out_), lines);
   EXPECT_FALSE(fs::exists(out_ + ".failures.jsonl"));
   const auto written = fs::last_write_time(out_);
-  EXPECT_THAT(transcribed(0),
-              AllOf(HasSubstr("2 clips were answered"), HasSubstr("0 clips done, 0 failed")));
+  EXPECT_THAT(transcribed(0), AllOf(HasSubstr("2 clips were answered"),
+                                    HasSubstr("0 clips done, 0 failed"), Not(HasSubstr("share"))));
   EXPECT_EQ(fs::last_write_time(out_), written);
 
   // The same bytes at another time, and another clip.
+  const auto journaled = [&] { return lines_of(content_of(out_ + ".journal.jsonl")).size(); };
+  const std::size_t before = journaled();
   fs::last_write_time(a_, fs::last_write_time(a_) + std::chrono::hours(1));
+  EXPECT_THAT(transcribed(0), HasSubstr("2 clips were answered"));
+  EXPECT_EQ(journaled(), before + 1);  // with its new time
+  EXPECT_THAT(transcribed(0), HasSubstr("2 clips were answered"));
+  EXPECT_EQ(journaled(), before + 1);
   write_clip(b_, 12345, 7);
   EXPECT_THAT(transcribed(0), HasSubstr("1 clip was answered"));
   EXPECT_EQ(content_of(out_), run_program(words({"--json"})).out);
   EXPECT_NE(content_of(out_), lines);
+  // The file is gone as well as an input: the journal has its line.
+  const std::string both = content_of(out_);
+  fs::remove(out_);
+  fs::rename(b_, scratch_ / "gone");
+  EXPECT_THAT(transcribed(3), HasSubstr("keeps 1 line"));
+  EXPECT_EQ(content_of(out_), both);
   // One that is another one now and cannot be read has no line any more.
   std::ofstream(b_) << "no audio";
   EXPECT_THAT(transcribed(3), Not(HasSubstr("keeps")));
@@ -406,12 +418,49 @@ TEST_F(Transcribe, TakesNoAnswerThatIsNotAsItWasWritten) {
   std::string changed = kept;
   changed.replace(changed.find("\"text\":\"") + 8, 1, "*");
   EXPECT_THAT(taken(changed), HasSubstr("1 clip was answered"));
+  std::string of_another = kept;  // of the same bytes, perhaps
+  of_another.replace(of_another.find("/b.wav"), 2, "/c");
+  EXPECT_THAT(taken(of_another), HasSubstr("1 clip was answered"));
   EXPECT_THAT(taken(kept.substr(0, kept.size() - 3)), HasSubstr("1 clip was answered"));
   EXPECT_THAT(taken(kept + std::string(4096, '\0')), HasSubstr("2 clips were answered"));
   EXPECT_THAT(taken(""), Not(HasSubstr("answered")));
   std::ofstream(journal) << "Dear diary,\n";
   expect_error(words({"--output", out_}), 5, HasSubstr("out.jsonl.journal.jsonl"));
   EXPECT_EQ(content_of(journal), "Dear diary,\n");
+}
+
+TEST_F(Transcribe, KnowsTheRowsOfOneFileApart) {
+  write_clip(b_, 16000, 2, 16000, 2);
+  const auto row = [&](const std::string& more) {
+    return R"({"audio_filepath": ")" + b_ + "\"" + more + "}\n";
+  };
+  std::ofstream(scratch_ / "list.jsonl")
+      << row(R"(, "offset": 0, "duration": 0.5)") << row(R"(, "duration": 0.5)")
+      << row(R"(, "offset": 0.25, "duration": 0.5)") << row(R"(, "offset": 0, "duration": 0.75)");
+  for (const char* const channels : {"first", "each"}) {
+    const std::string out = scratch_ / (std::string(channels) + ".jsonl");
+    const Words words = {"transcribe", "--manifest", scratch_ / "list.jsonl",
+                         "--model",    model_,       "--threads",
+                         "1",          "--channels", channels,
+                         "--output",   out};
+    ASSERT_EQ(run_program(words).status, 0);
+    const std::string before = content_of(out);
+    ASSERT_THAT(lines_of(before), SizeIs(channels == std::string("each") ? 8 : 4));
+    fs::remove(out);
+    const Result again = run_program(words);
+    EXPECT_THAT(again.err, HasSubstr("0 clips done, 0 failed"));
+    EXPECT_EQ(content_of(out), before);
+    fs::rename(b_, scratch_ / "gone");
+    EXPECT_EQ(run_program(words).status, 3);
+    EXPECT_THAT(lines_of(content_of(out)), ::testing::UnorderedElementsAreArray(lines_of(before)));
+    // What is there is another file, and no audio.
+    std::ofstream(b_) << "no audio";
+    EXPECT_EQ(run_program(words).status, 3);
+    EXPECT_EQ(content_of(out), "");
+    fs::rename(scratch_ / "gone", b_);
+    EXPECT_EQ(run_program(words).status, 0);
+    EXPECT_EQ(content_of(out), before);
+  }
 }
 
 TEST_F(Transcribe, KeepsALineOfAlignWhereItsTextIsTheSame) {
@@ -429,6 +478,11 @@ TEST_F(Transcribe, KeepsALineOfAlignWhereItsTextIsTheSame) {
   EXPECT_THAT(lines_of(content_of(out_)), ElementsAre(::testing::Ne(before[0]), before[1]));
   EXPECT_EQ(align("ba", "ab").status, 3);
   EXPECT_THAT(lines_of(content_of(out_)), SizeIs(1));
+  fs::rename(scratch_ / "gone", b_);
+  // One clip with two texts.
+  b_ = a_;
+  EXPECT_EQ(align("ab ba", "abba").status, 0);
+  EXPECT_THAT(align("ab ba", "abba").err, HasSubstr("2 clips were answered"));
 }
 
 TEST_F(Transcribe, KeepsTheLinesOfAFolderThatCannotBeListed) {
