@@ -26,7 +26,7 @@ AnswerRecords::AnswerRecords(const std::string& path, const std::vector<std::str
 AskedClip AnswerRecords::clip_of(std::size_t index, std::optional<int> channel) const {
   const auto segment = inputs_.segment(index);
   std::string asked = asked_ ? asked_(index) : "";
-  if (segment && !segment->has_offset) asked += std::string("\0", 1);  // its line has none either
+  if (segment && !segment->has_offset) asked += '\0';  // nor has its line
   return {inputs_.path(index), segment, channel ? channel : inputs_.channel(index),
           std::move(asked)};
 }

@@ -36,7 +36,7 @@ class RecordedFile {
     Fingerprint run;
     std::vector<std::string> digests;  // of the file: as it is, or was before a call that has ended
   };
-  // Nothing where there is none.
+  // Nothing for anything but such a record.
   static std::optional<Record> read_record(const std::string& path);
   // Whether what is at the places was there before, or is what another call with the same result
   // has put there.

@@ -15,7 +15,7 @@ bool is_sha256(std::string_view text);
 
 // As Sha256::hex() of `text` alone.
 std::string sha256_of(std::string_view text);
-// Of all bytes of a file. Throws StorageError.
+// The same for all bytes of a file. Throws StorageError.
 std::string sha256_of_file(const std::string& path);
 
 class Sha256 {
