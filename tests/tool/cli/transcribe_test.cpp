@@ -350,6 +350,18 @@ TEST_F(Transcribe, LeavesTheFileOfAnotherRun) {
   std::ofstream(vocabulary) << kept;
   EXPECT_EQ(run_program(words({"--output", out_})).status, 0);
   EXPECT_EQ(content_of(out_), before);
+  // Nor does another run take its answers where the file is gone.
+  fs::rename(out_, scratch_ / "elsewhere");
+  const Result other = run_program(words({"--output", out_, "--chunk-seconds", "0.5"}));
+  EXPECT_EQ(other.status, 0);
+  EXPECT_THAT(other.err, AllOf(HasSubstr("2 clips done"), Not(HasSubstr("answered"))));
+  fs::rename(scratch_ / "elsewhere", out_);
+  fs::remove(out_ + ".run.json");
+  expect_error(words({"--output", out_}), 5, HasSubstr("out.jsonl.run.json"));
+  fs::rename(out_, scratch_ / "elsewhere");
+  const Result again = run_program(words({"--output", out_}));
+  EXPECT_THAT(again.err, HasSubstr("2 clips were answered"));
+  EXPECT_EQ(content_of(out_), before);
   // A corrected file.
   std::ofstream(out_, std::ios::app) << "\n";
   expect_error(words({"--output", out_}), 5, HasSubstr("was changed since"));

@@ -6,10 +6,12 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "support/temporary_directory.h"
@@ -44,8 +46,11 @@ class AnswerRun : public ::testing::Test {
     events.failed = [&](const ClipFailure&, std::optional<std::size_t> index) {
       failed_.push_back(index.value());
     };
-    return answer_clips(
-        inputs_, request_, [&] { return std::vector<AnswerFunction>{zeros}; }, answer, events);
+    const auto load = [&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(500));  // all are read by then
+      return std::vector<AnswerFunction>{zeros};
+    };
+    return answer_clips(inputs_, request_, load, answer, events);
   }
 
   TemporaryDirectory directory_;
