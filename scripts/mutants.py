@@ -77,7 +77,9 @@ ROOMS = {
         ("PYTHONPATH={build}/readers:{build}/lm", "{root}/tests/tool/cli/" + script, "{build}/bin/w2vbert", *more)
         for script, *more in (("answer_as_transformers.py", "Answers", "--failfast"),
                               ("segments_read_by_others.py", "--failfast"), ("align_as_torchaudio.py", "--failfast"),
-                              ("sums_as_numpy.py", "--failfast"), ("compare_presets.py", "--failfast")))),
+                              ("sums_as_numpy.py", "--failfast"),
+                              ("compare_presets.py", "{root}/scripts/convert_stats.py",
+                               "{root}/scripts/convert_kmeans.py", "--failfast")))),
     "run": room("tool_test", filters={"tool_test": "Reader.*:Windows.*:Requests.*:OutputWriter.*:Chunks.*:MessageOf.*:"
                                                    "LocalProcess.*:GpusOf.*"}),
     "python": Room(("w2vbert_python", "w2vbert_cli"), tuple(

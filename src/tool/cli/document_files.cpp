@@ -74,7 +74,8 @@ DocumentFiles::DocumentFiles(std::string folder, std::string ending, const KeepR
                request.sources, inputs_, run.digest(),
                // Two names may be of one clip.
                [&inputs = inputs_](std::size_t index) { return inputs.name(index); }),
-      answered_(inputs_.size()) {}
+      answered_(inputs_.size()),
+      folders_({folder_}) {}
 
 std::string DocumentFiles::path_of(std::size_t index) const {
   return join_path(folder_, inputs_.name(index) + ending_);

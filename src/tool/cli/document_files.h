@@ -51,7 +51,7 @@ class DocumentFiles : public KeptAnswers {
   const AnswerRecords::Asked asked_;
   AnswerRecords records_;
   std::vector<bool> answered_;
-  std::set<std::string> folders_;                // of documents
+  std::set<std::string> folders_;                // that of all, and those of documents
   std::map<std::size_t, std::string> replaced_;  // the digests of documents that may be replaced
 };
 

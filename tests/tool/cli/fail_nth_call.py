@@ -139,6 +139,8 @@ FEATURES = ("features", "--manifest", "{clips}", "--output", "{output}", "--mode
 SHARDED_FEATURES = (*FEATURES, "--shard-size", "2", "--output-format", "safetensors")
 TRANSCRIBE = ("transcribe", "--manifest", "{clips}", "--model", "{ctc}", "--output", "{output}/text.jsonl", "--threads",
               "1")
+DOCUMENTS = ("transcribe", "--manifest", "{clips}", "--model", "{ctc}", "--format", "srt", "--output", "{output}",
+             "--threads", "1")
 WRITERS = {"extract": EXTRACT, "extract npy": NPY, "extract shards": SHARDS, "features": FEATURES,
            "features shards": SHARDED_FEATURES}
 RUNS = [
@@ -148,6 +150,7 @@ RUNS = [
     Run("extract npy --verify goes on", (*NPY, "--verify"), goes_on=True),
     Run("transcribe", TRANSCRIBE),
     Run("transcribe again", TRANSCRIBE, reads_only=True),
+    Run("documents", DOCUMENTS),
     *(Run(f"verify {name}{' damaged' * damaged}", ("verify", "{output}"), reads_only=True, damaged=damaged)
       for name in ("extract", "extract npy", "extract shards") for damaged in (False, True)),
     Run("status", ("status", "{output}"), reads_only=True),
@@ -288,8 +291,9 @@ class Harness:
     @staticmethod
     def contents(output):
         found = {name: path.read_bytes() for name, path in outputs_of(output).items()}
-        text = output / "text.jsonl"
-        return {**found, "text.jsonl": text.read_bytes()} if text.exists() else found
+        for path in (*output.rglob("text.jsonl"), *output.rglob("*.srt")):
+            found[str(path.relative_to(output))] = path.read_bytes()
+        return found
 
     # --- a trial ---------------------------------------------------------------------------------
     def trials(self):
@@ -339,7 +343,7 @@ class Harness:
         if result.returncode == 5 and trial.place == "output" and not run.damaged:
             expect(str(output) in errors[0], "the error does not name the output")
         if result.returncode == 3 and run.words is not TRANSCRIBE:
-            failures = output / "failures.jsonl"
+            failures = output / (".srt.failures.jsonl" if run.words is DOCUMENTS else "failures.jsonl")
             expect(failures.exists() and len(lines_of(failures)) == len(errors), "failures.jsonl has other lines")
             failed = {pathlib.Path(line["path"]) for line in lines_of(failures)}
             whole = self.clips_in(output) - self.left_in(output, expected)
@@ -351,7 +355,8 @@ class Harness:
     def clips_in(output):
         """The names of the clips that have an output."""
         names = set()
-        for name, path in outputs_of(output).items():
+        documents = {str(path.relative_to(output)): path for path in output.rglob("*.srt")}
+        for name, path in {**outputs_of(output), **documents}.items():
             whole = name.removesuffix(path.suffix)
             try:
                 is_shard = re.fullmatch(r"shard-\d+", whole)
