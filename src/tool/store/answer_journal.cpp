@@ -100,7 +100,9 @@ void AnswerJournal::read(const std::string& path) {
   check_lines(path, LinesKind::kAnswers);
   if (!exists(path)) return;
   Source& source = sources_.emplace_back(Source{InputFile::open<StorageError>(path), {}});
+  std::uint64_t end = 0;  // of the last whole line
   for_each_line(source.file, kMaxAnswerBytes, [&](std::string_view text, std::uint64_t offset) {
+    end = offset + text.size() + 1;
     const auto parsed = parse_answer(text);
     if (!parsed) {
       is_damaged_ = true;
@@ -108,6 +110,7 @@ void AnswerJournal::read(const std::string& path) {
       source.places[stable_hash(parsed->key)] = {offset, text.size()};
     }
   });
+  if (end == 0 || end != source.file.size()) is_damaged_ = true;  // torn, or emptied
 }
 
 std::vector<JournalAnswer> AnswerJournal::find(const AskedClip& clip) const {
