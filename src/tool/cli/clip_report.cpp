@@ -246,6 +246,7 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
                  ": this file system has no hard links and no rename that refuses to replace: "
                  "outputs are renamed under a lock, and no other program may write here");
   }
+  catch_stop_signals();
   request.stop_requested = is_stopping;
 
   const LockWaitEvents lock_waits = told_lock_waits(messages);
@@ -257,8 +258,6 @@ int run_over_clips(const std::string& command, const ClipOptions& options,
   AudioNotes notes(request.audio, messages);
   events.noted = [&](const std::string& path, const std::string& note) { notes.note(path, note); };
   events.planned = [&](const ClipRunPlan& plan) {
-    // Before, a signal ends it at once: earlier inputs may have to be read to know them again.
-    catch_stop_signals();
     progress.planned(plan.to_do());
     say_share(inputs, choice, plan.inputs, messages);
     messages.say(plan_line(plan));
