@@ -124,8 +124,7 @@ std::string base_model_of(const std::string& directory) {
   try {
     const auto config = JsonValue::parse(
         read_small_file<ConfigError>(join_path(directory, kLoraConfigFile), kMaxBytes));
-    const JsonValue* base = config.find("base_model_name_or_path");
-    const auto* name = base ? base->get_if<std::string>() : nullptr;
+    const auto* name = config.find_as<std::string>("base_model_name_or_path");
     return name && !name->empty() ? " (" + quote_bytes(*name) + ")" : "";
   } catch (const ConfigError&) {
   } catch (const JsonError&) {  // the adapter is not what is being read

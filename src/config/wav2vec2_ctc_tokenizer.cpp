@@ -77,8 +77,7 @@ class TokenDict {
 
 // The content of an AddedToken that was saved as an object.
 std::string content_of(const ConfigReader& reader, const std::string& key, const JsonValue& token) {
-  const JsonValue* content = token.find("content");
-  const auto* text = content ? content->get_if<std::string>() : nullptr;
+  const auto* text = token.find_as<std::string>("content");
   if (!text) reader.fail(key, token.describe(), "a string, or an object with a string as content");
   return *text;
 }
@@ -206,8 +205,7 @@ class TokenizerReader {
   // HF: an object becomes an AddedToken in tokenizer_config.json if it says that it is one.
   void check_type(const std::string& key, const JsonValue& value) const {
     if (!value.get_if<JsonValue::Object>()) return;
-    const JsonValue* type = value.find("__type");
-    const auto* name = type ? type->get_if<std::string>() : nullptr;
+    const auto* name = value.find_as<std::string>("__type");
     if (name && *name == "AddedToken") return;
     config_.fail(key, "an object without \"__type\": \"AddedToken\"", kToken);
   }
@@ -358,8 +356,7 @@ class TokenizerReader {
   void choose_delimiter(Tokenizer& tokenizer) const {
     const Token delimiter = arguments_.get(kDelimiter, "|");
     tokenizer.word_delimiter_token = delimiter.value_or("None");  // HF: str(None)
-    const JsonValue* asked = root_.find(kDelimiter);
-    const auto* text = asked ? asked->get_if<std::string>() : nullptr;
+    const auto* text = root_.find_as<std::string>(kDelimiter);
     if (!text || *text == tokenizer.word_delimiter_token) return;
     tokenizer.warnings.push_back(join_path(quote_bytes(directory_), "tokenizer_config.json") +
                                  ": word_delimiter_token \"" + quote_bytes(*text) +

@@ -91,6 +91,13 @@ class JsonValue {
   // The member `name` of an object, or null when it is absent or this is not an object.
   const JsonValue* find(std::string_view name) const;
 
+  // The same where that has the type T, one of those of get_if(); else null.
+  template <typename T>
+  const T* find_as(std::string_view name) const {
+    const JsonValue* member = find(name);
+    return member ? member->get_if<T>() : nullptr;
+  }
+
   // "an object", "\"abc\"", "-3": for error messages.
   std::string describe() const;
 

@@ -21,11 +21,11 @@ using Json = nlohmann::ordered_json;
 
 // What a line says of its clip.
 struct EarlierLine {
-  std::string path = {};
-  std::optional<double> offset_seconds = {};
-  std::optional<std::uint64_t> channel = {};
+  std::string path;
+  std::optional<double> offset_seconds;
+  std::optional<std::uint64_t> channel;
   double seconds = 0;
-  std::string text = {};  // the line itself
+  std::string text;  // the line itself
 };
 
 std::optional<double> number_in(const JsonValue& value) {
@@ -38,18 +38,14 @@ std::optional<double> number_in(const JsonValue& value) {
 std::optional<EarlierLine> parse_line(std::string_view text) try {
   EarlierLine line;
   const JsonValue json = JsonValue::parse(text);
-  const JsonValue* path = json.find("path");
+  const auto* path = json.find_as<std::string>("path");
   const JsonValue* seconds = json.find("seconds");
-  const auto* path_text = path ? path->get_if<std::string>() : nullptr;
   const std::optional<double> number = seconds ? number_in(*seconds) : std::nullopt;
-  if (!path_text || !number) return std::nullopt;
-  line.path = unescaped_name(*path_text);
+  if (!path || !number) return std::nullopt;
+  line.path = unescaped_name(*path);
   line.seconds = *number;
   if (const JsonValue* offset = json.find("offset")) line.offset_seconds = number_in(*offset);
-  const JsonValue* channel = json.find("channel");
-  if (const auto* value = channel ? channel->get_if<std::uint64_t>() : nullptr) {
-    line.channel = *value;
-  }
+  if (const auto* channel = json.find_as<std::uint64_t>("channel")) line.channel = *channel;
   line.text = std::string(text) + "\n";
   return line;
 } catch (const JsonError&) {

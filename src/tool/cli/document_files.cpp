@@ -2,7 +2,6 @@
 
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -54,10 +53,9 @@ std::string records_path(const std::string& folder, const std::string& ending,
   return join_path(folder, label.empty() ? ending : ending + "." + label);
 }
 
-std::string text_in(const JsonValue& line, const char* name) {
-  const JsonValue* value = line.find(name);
-  const auto* text = value ? value->get_if<std::string>() : nullptr;
-  return text ? *text : "";
+bool has(const JsonValue& line, const char* name, const std::string& text) {
+  const auto* value = line.find_as<std::string>(name);
+  return value && *value == text;
 }
 
 }  // namespace
@@ -82,7 +80,7 @@ std::string DocumentFiles::path_of(std::size_t index) const {
 }
 
 std::string DocumentFiles::asked_digest(std::size_t index) const {
-  return asked_ ? sha256_of(asked_(index)) : "";
+  return sha256_of(asked_(index));
 }
 
 std::size_t DocumentFiles::take_answered(const Partition& partition) {
@@ -98,18 +96,18 @@ std::size_t DocumentFiles::take_answered(const Partition& partition) {
     }
     const auto found = records_.find(index);
     const std::string digest = S_ISREG(status.st_mode) ? sha256_of_file(path) : "";
-    const auto has = [&](const char* member) {
-      return std::find_if(found.begin(), found.end(), [&](const AnswerRecords::Found& one) {
-        return S_ISREG(status.st_mode) && text_in(JsonValue::parse(one.line), member) == digest;
-      });
-    };
-    const auto last = has(kDigest);
-    const bool is_asked =
-        last != found.end() && text_in(JsonValue::parse(last->line), kAsked) == asked_digest(index);
-    if (is_asked && last->origin == EarlierAnswer::kOfInput) {
+    bool is_own = false, is_current = false;
+    for (const AnswerRecords::Found& one : found) {
+      const JsonValue line = JsonValue::parse(one.line);
+      const bool is_last = has(line, kDigest, digest);
+      is_own = is_own || is_last || has(line, kDigestBefore, digest);
+      is_current = is_current || (is_last && one.origin == EarlierAnswer::kOfInput &&
+                                  (!asked_ || has(line, kAsked, asked_digest(index))));
+    }
+    if (is_current) {
       answered_[index] = true;
       ++taken;
-    } else if (last != found.end() || has(kDigestBefore) != found.end()) {
+    } else if (is_own) {
       replaced_[index] = digest;
     } else if (!records_.is_damaged()) {  // else it may be what this run makes again
       throw StorageError(path, "",

@@ -42,7 +42,7 @@ class DocumentFiles : public KeptAnswers {
 
  private:
   std::string path_of(std::size_t index) const;
-  std::string asked_digest(std::size_t index) const;
+  std::string asked_digest(std::size_t index) const;  // where more is asked than a clip
 
   const std::string folder_;
   const std::string ending_;

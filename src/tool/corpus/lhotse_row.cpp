@@ -19,11 +19,6 @@ constexpr std::string_view kCut =
     "a MonoCut or MultiCut of a recording in one file, or a recording";
 constexpr double kMaxLhotseRate = 1e9;
 
-const std::string* text_in(const JsonValue& object, std::string_view key) {
-  const JsonValue* value = object.find(key);
-  return value ? value->get_if<std::string>() : nullptr;
-}
-
 std::optional<double> number_in(const JsonValue& object, std::string_view key) {
   const JsonValue* value = object.find(key);
   if (!value) return std::nullopt;
@@ -96,8 +91,8 @@ std::variant<LhotseRow, InputProblem> read_sources(
     channels = *own;
   }
   if (!chosen) return problem("has a channel that its recording does not have");
-  const std::string* type = text_in(*chosen, "type");
-  const std::string* path = text_in(*chosen, "source");
+  const std::string* type = chosen->find_as<std::string>("type");
+  const std::string* path = chosen->find_as<std::string>("source");
   if (!type || *type != "file") {
     return problem("its audio is of the type " +
                        (type ? in_quotes(*type) : std::string("that it does not say")) +
@@ -134,7 +129,7 @@ std::optional<std::string> text_of_supervisions(const JsonValue& cut) {
   if (!list) return std::nullopt;
   std::optional<std::string> text;
   for (const JsonValue& supervision : *list) {
-    const std::string* own = text_in(supervision, "text");
+    const std::string* own = supervision.find_as<std::string>("text");
     if (!own) continue;
     text = text ? *text + " " + *own : *own;
   }
@@ -143,7 +138,7 @@ std::optional<std::string> text_of_supervisions(const JsonValue& cut) {
 
 // "MixedCut" and the like; "" where a row does not say it.
 std::string kind_of_row(const JsonValue& row) {
-  const std::string* type = text_in(row, "type");
+  const std::string* type = row.find_as<std::string>("type");
   if (type) return *type;
   if (row.find("tracks")) return "MixedCut";
   return "";
@@ -152,7 +147,7 @@ std::string kind_of_row(const JsonValue& row) {
 }  // namespace
 
 bool is_lhotse_row(const JsonValue& row) {
-  const std::string* type = text_in(row, "type");
+  const std::string* type = row.find_as<std::string>("type");
   return (type && type->ends_with("Cut")) || row.find("recording") || row.find("sources") ||
          row.find("tracks") || row.find("recording_id") ||
          (row.find("features") && row.find("start"));
@@ -165,7 +160,7 @@ std::variant<LhotseRow, InputProblem> read_lhotse_row(const JsonValue& row) {
   if (!kind.empty() && kind != "MonoCut" && kind != "MultiCut") {
     return problem("is of the type " + in_quotes(kind));
   }
-  const std::string* id = text_in(row, "id");
+  const std::string* id = row.find_as<std::string>("id");
   if (!id || id->empty()) return problem("has no id");
   const JsonValue* recording = row.find("recording");
   const bool is_recording = !recording && row.find("sources");

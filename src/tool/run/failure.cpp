@@ -21,15 +21,13 @@ namespace {
 
 constexpr std::size_t kMaxMessageBytes = 1200;
 
-bool is_regular(const std::string& path) {
+// What is at `path`; 0 where that cannot be told.
+mode_t mode_at(const std::string& path) {
   struct stat status {};
-  return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
+  return ::stat(path.c_str(), &status) == 0 ? status.st_mode : 0;
 }
 
-bool is_directory_at(const std::string& path) {
-  struct stat status {};
-  return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
-}
+bool is_regular(const std::string& path) { return S_ISREG(mode_at(path)); }
 
 // The file on the disk: of a member (InputPlace::path) its container where that is there.
 std::string path_on_disk(const std::string& path) {
@@ -47,9 +45,9 @@ std::string path_on_disk(const std::string& path) {
 // Why a file could not be read, as far as the file system tells.
 std::string kind_of_file(const std::string& given) {
   const std::string path = path_on_disk(given);
-  struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) return "not_found";
-  if (!S_ISREG(status.st_mode)) return "not_a_file";
+  const mode_t mode = mode_at(path);
+  if (mode == 0) return "not_found";
+  if (!S_ISREG(mode)) return "not_a_file";
   if (::access(path.c_str(), R_OK) != 0) return "unreadable";
   return "audio";
 }
@@ -124,7 +122,7 @@ Description describe(std::exception_ptr exception, const std::string& path) noex
     } catch (const AudioError& error) {
       const std::string kind = path.empty() ? "audio" : kind_of_file(path);
       return {kind,
-              message_of(error) + (is_directory_at(path)
+              message_of(error) + (S_ISDIR(mode_at(path))
                                        ? ", expected an audio file (--manifest takes those in a "
                                          "directory)"
                                        : "")};

@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "core/escaped_name.h"
 #include "core/json.h"
 #include "core/stable_hash.h"
 #include "core/text.h"
@@ -51,12 +50,6 @@ struct AnswerLine {
   JournalAnswer answer;
 };
 
-std::string text_of_member(const JsonValue& object, std::string_view name) {
-  const JsonValue* value = object.find(name);
-  const auto* text = value ? value->get_if<std::string>() : nullptr;
-  return text ? *text : "";
-}
-
 // Nothing for what is not as it was written.
 std::optional<AnswerLine> parse_answer(std::string_view text) try {
   const std::size_t begin = text.find(kBeforeAnswer);
@@ -68,20 +61,22 @@ std::optional<AnswerLine> parse_answer(std::string_view text) try {
   const JsonValue about = JsonValue::parse(about_text);
   const JsonValue* input = about.find("input");
   if (!input) return std::nullopt;
-  const std::string digest = text_of_member(about, "digest");
+  const auto* run = about.find_as<std::string>("fingerprint");
+  const auto* digest = about.find_as<std::string>("digest");
+  if (!run || !digest || digest->empty()) return std::nullopt;
   // The digest, which stands behind the run, is of what stands behind it.
-  const std::size_t behind = about_text.find(digest);
-  if (digest.empty() || behind == std::string::npos) return std::nullopt;
-  if (digest != answer_digest(text.substr(behind + digest.size()))) return std::nullopt;
-  parsed.run = text_of_member(about, "fingerprint");
+  const std::size_t behind = about_text.find(*digest);
+  if (behind == std::string::npos) return std::nullopt;
+  if (*digest != answer_digest(text.substr(behind + digest->size()))) return std::nullopt;
+  parsed.run = *run;
   parsed.answer.input = input_in(*input);
   std::optional<int> channel;
-  const JsonValue* number = about.find("channel");
-  if (const auto* value = number ? number->get_if<std::uint64_t>() : nullptr) {
-    channel = static_cast<int>(*value);
+  if (const auto* number = about.find_as<std::uint64_t>("channel")) {
+    channel = static_cast<int>(*number);
   }
-  parsed.key = key_of(parsed.answer.input.path, parsed.answer.input.segment, channel,
-                      text_of_member(about, "asked"));
+  const auto* asked = about.find_as<std::string>("asked");
+  parsed.key =
+      key_of(parsed.answer.input.path, parsed.answer.input.segment, channel, asked ? *asked : "");
   return parsed;
 } catch (const JsonError&) {
   return std::nullopt;

@@ -57,27 +57,23 @@ Fingerprint parse_run_record(std::string_view text, const std::string& path) {
   };
   try {
     const JsonValue record = JsonValue::parse(text);
-    const JsonValue* digest = record.find("fingerprint");
-    const JsonValue* fields = record.find("fields");
-    const auto* digest_text = digest ? digest->get_if<std::string>() : nullptr;
-    const auto* members = fields ? fields->get_if<JsonValue::Object>() : nullptr;
-    if (!digest_text || !members) throw bad("is no run record");
+    const auto* digest = record.find_as<std::string>("fingerprint");
+    const auto* fields = record.find_as<JsonValue::Object>("fields");
+    if (!digest || !fields) throw bad("is no run record");
     Fingerprint fingerprint;
-    for (const auto& [field, value] : *members) {
+    for (const auto& [field, value] : *fields) {
       const auto* value_text = value.get_if<std::string>();
       if (!value_text) throw bad("holds a field that is no string");
       fingerprint.fields.emplace_back(field, *value_text);
     }
-    if (*digest_text != fingerprint.digest()) {
+    if (*digest != fingerprint.digest()) {
       throw bad("holds a fingerprint that its fields do not give");
     }
-    const JsonValue* notes = record.find("notes");
-    const auto* notes_members = notes ? notes->get_if<JsonValue::Object>() : nullptr;
-    if (!notes_members) return fingerprint;
-    for (const auto& [name, value] : *notes_members) {
-      if (const auto* text_of = value.get_if<std::string>()) {
-        fingerprint.notes.emplace_back(name, *text_of);
-      }
+    const auto* notes = record.find_as<JsonValue::Object>("notes");
+    if (!notes) return fingerprint;
+    for (const auto& [name, value] : *notes) {
+      if (const auto* note = value.get_if<std::string>())
+        fingerprint.notes.emplace_back(name, *note);
     }
     return fingerprint;
   } catch (const JsonError& error) {

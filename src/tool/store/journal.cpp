@@ -79,8 +79,7 @@ Number number_of(const JsonValue& object, std::string_view name) {
 }
 
 std::string text_of(const JsonValue& object, std::string_view name) {
-  const JsonValue* value = object.find(name);
-  const auto* text = value ? value->get_if<std::string>() : nullptr;
+  const auto* text = object.find_as<std::string>(name);
   return text ? *text : "";
 }
 
@@ -146,8 +145,7 @@ JournalEntry entry_of(const JsonValue& value) {
   if (const JsonValue* input = value.find("input")) entry.input = input_in(*input);
   entry.fingerprint = text_of(value, "fingerprint");
   entry.generation = number_of<std::uint64_t>(value, "generation");
-  const JsonValue* outdated = value.find("outdated");
-  const auto* is_outdated = outdated ? outdated->get_if<bool>() : nullptr;
+  const auto* is_outdated = value.find_as<bool>("outdated");
   entry.is_outdated = is_outdated && *is_outdated;
   return entry;
 }

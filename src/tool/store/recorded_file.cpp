@@ -16,9 +16,9 @@ constexpr const char* kDigest = "sha256";
 constexpr const char* kDigestBefore = "sha256_before";
 constexpr std::string_view kElsewhere = "the name of another file, or that file elsewhere";
 
-}  // namespace
-
 std::string record_path_of(const std::string& path) { return path + ".run.json"; }
+
+}  // namespace
 
 std::optional<RecordedFile::Record> RecordedFile::read_record(const std::string& path) {
   if (!exists(path)) return std::nullopt;

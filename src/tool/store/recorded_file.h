@@ -12,11 +12,8 @@
 
 namespace w2vbert::tool {
 
-// Where the record of the file `path` is.
-std::string record_path_of(const std::string& path);
-
-// The record says which run has written the file, and its bytes: what another run has written, and
-// what was changed since, is never replaced.
+// The record, at <path>.run.json, says which run has written the file, and its bytes: what another
+// run has written, and what was changed since, is never replaced.
 class RecordedFile {
  public:
   // Throws as OutputFile for the file and for its record; also StorageError for a file with

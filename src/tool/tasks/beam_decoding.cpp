@@ -48,44 +48,52 @@ std::optional<CtcAlphabet> alphabet_in(const std::string& directory) {
   return CtcAlphabet::load(path);
 }
 
-std::optional<WordLanguageModel> language_model_in(const std::string& directory) {
-  const std::string path = join_path(directory, kLanguageModel);
-  if (!exists<ConfigError>(path)) return std::nullopt;
-  return WordLanguageModel::from_directory(path);
+// Where a decoder's parts are.
+struct DecoderPlaces {
+  // The directory of a language model, there or not; or what --lm names, a file or such a
+  // directory.
+  std::string language_model;
+  bool is_named = false;  // by --lm itself
+  std::string alphabet_directory;
+};
+
+DecoderPlaces places_of(const BeamDecoding& decoding, const std::string& model_directory) {
+  if (decoding.lm.empty()) {
+    return {join_path(model_directory, kLanguageModel), false, model_directory};
+  }
+  // pyctcdecode: what save_to_dir writes, as opposed to a language model's own directory.
+  const std::string language_model = join_path(decoding.lm, kLanguageModel);
+  const bool is_file = !is_directory<ConfigError>(decoding.lm);
+  const bool has_alphabet = !is_file && exists<ConfigError>(join_path(decoding.lm, kAlphabet));
+  if (is_file || (!has_alphabet && !exists<ConfigError>(language_model))) {
+    return {decoding.lm, true, model_directory};
+  }
+  check_link(join_path(decoding.lm, kAlphabet));
+  return {language_model, false, has_alphabet ? decoding.lm : model_directory};
 }
 
-// pyctcdecode: what save_to_dir writes, as opposed to a language model's own directory.
-bool is_pretrained(const std::string& directory) {
-  return exists<ConfigError>(join_path(directory, kAlphabet)) ||
-         exists<ConfigError>(join_path(directory, kLanguageModel));
+std::optional<WordLanguageModel> language_model_at(const DecoderPlaces& places) {
+  const std::string& path = places.language_model;
+  if (places.is_named && !is_directory<ConfigError>(path))
+    return WordLanguageModel::from_file(path);
+  if (!exists<ConfigError>(path)) return std::nullopt;
+  return WordLanguageModel::from_directory(path);
 }
 
 }  // namespace
 
 BeamSearchDecoder make_decoder(const BeamDecoding& decoding, const std::string& model_directory,
                                const Wav2Vec2CTCTokenizer& tokenizer, std::int64_t vocab_size) {
-  std::optional<CtcAlphabet> alphabet;
-  std::optional<WordLanguageModel> language_model;
-  std::string alphabet_directory = model_directory;
-  if (decoding.lm.empty()) {
-    language_model = language_model_in(model_directory);
-  } else if (!is_directory<ConfigError>(decoding.lm)) {
-    language_model = WordLanguageModel::from_file(decoding.lm);
-  } else if (is_pretrained(decoding.lm)) {
-    language_model = language_model_in(decoding.lm);
-    if (!language_model) {
-      throw ConfigError(join_path(decoding.lm, kLanguageModel), "", "is missing",
-                        "a language model beside alphabet.json");
-    }
-    alphabet = alphabet_in(decoding.lm);
-    if (alphabet) alphabet_directory = decoding.lm;
-  } else {
-    language_model = WordLanguageModel::from_directory(decoding.lm);
+  const DecoderPlaces places = places_of(decoding, model_directory);
+  std::optional<WordLanguageModel> language_model = language_model_at(places);
+  if (!language_model && !decoding.lm.empty()) {
+    throw ConfigError(places.language_model, "", "is missing",
+                      "a language model beside alphabet.json");
   }
-  if (!alphabet) alphabet = alphabet_in(model_directory);
+  std::optional<CtcAlphabet> alphabet = alphabet_in(places.alphabet_directory);
   if (!alphabet) alphabet = alphabet_of(tokenizer, vocab_size, model_directory);
   if (static_cast<std::int64_t>(alphabet->labels.size()) != vocab_size) {
-    throw ConfigError(join_path(alphabet_directory, kAlphabet), "labels",
+    throw ConfigError(join_path(places.alphabet_directory, kAlphabet), "labels",
                       std::to_string(alphabet->labels.size()) + " labels",
                       std::to_string(vocab_size) + ", one for each output of the model");
   }
@@ -105,28 +113,18 @@ BeamSearchDecoder make_decoder(const BeamDecoding& decoding, const std::string& 
 
 std::vector<std::string> decoder_files(const BeamDecoding& decoding,
                                        const std::string& model_directory) {
+  const DecoderPlaces places = places_of(decoding, model_directory);
   std::vector<std::string> files;
-  const auto add_language_model = [&](const std::string& directory) {
-    if (!is_directory<ConfigError>(directory)) return;
-    for (const std::string& name : names_in(directory)) {
+  if (is_directory<ConfigError>(places.language_model)) {
+    for (const std::string& name : names_in(places.language_model)) {
       if (!name.starts_with('.') && !name.starts_with("__")) {
-        files.push_back(join_path(directory, name));
+        files.push_back(join_path(places.language_model, name));
       }
     }
-  };
-  std::string alphabet = join_path(model_directory, kAlphabet);
-  if (decoding.lm.empty()) {
-    add_language_model(join_path(model_directory, kLanguageModel));
-  } else if (!is_directory<ConfigError>(decoding.lm)) {
-    files.push_back(decoding.lm);
-  } else if (is_pretrained(decoding.lm)) {
-    add_language_model(join_path(decoding.lm, kLanguageModel));
-    const std::string own = join_path(decoding.lm, kAlphabet);
-    if (exists<ConfigError>(own)) alphabet = own;
-  } else {
-    add_language_model(decoding.lm);
+  } else if (places.is_named) {
+    files.push_back(places.language_model);
   }
-  files.push_back(alphabet);
+  files.push_back(join_path(places.alphabet_directory, kAlphabet));
   return files;
 }
 
